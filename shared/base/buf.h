@@ -1,0 +1,43 @@
+// buf.h - a growable byte buffer with a cap.
+//
+// The cap is given when the buffer is made and is never passed: an append that would do so changes
+// nothing, returns SPY_ERR_LIMIT and marks the buffer `failed`. A writer may therefore append many
+// times and look at `failed` once at the end. The bytes are always followed by a NUL that does not
+// count in len, so a text buffer can be read as a C string. Not thread safe.
+#pragma once
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct spy_buf {
+    uint8_t *data; // NULL until the first append; owned by the buffer
+    size_t len, cap, max;
+    int failed; // 0, SPY_ERR_LIMIT or SPY_ERR_NOMEM: the first append that did not fit
+};
+
+#define SPY_BUF_INIT(max_bytes) ((struct spy_buf){.max = (max_bytes)})
+
+void spy_buf_free(struct spy_buf *b);
+static inline void spy_buf_reset(struct spy_buf *b) // keeps the memory
+{
+    b->len = 0;
+    b->failed = 0;
+}
+int spy_buf_append(struct spy_buf *b, const void *data, size_t len);
+int spy_buf_puts(struct spy_buf *b, const char *s);
+int spy_buf_putc(struct spy_buf *b, char c);
+int spy_buf_printf(struct spy_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int spy_buf_vprintf(struct spy_buf *b, const char *fmt, va_list ap);
+// Makes room for len more bytes and returns where they go (len is not advanced), or NULL.
+uint8_t *spy_buf_reserve(struct spy_buf *b, size_t len);
+// Appends s (len bytes) as the inside of a JSON string: quotes not included, control characters,
+// quotes and backslashes escaped, and each byte that is not valid UTF-8 replaced by U+FFFD.
+int spy_buf_json(struct spy_buf *b, const char *s, size_t len);
+// The text, never NULL.
+const char *spy_buf_str(const struct spy_buf *b);
+
+#define _cleanup_buf_ __attribute__((cleanup(spy_buf_free)))
+
+// Length of the valid UTF-8 sequence at s (1 to 4), or 0 when there is none. left > 0.
+size_t spy_utf8_len(const char *s, size_t left);

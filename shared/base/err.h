@@ -1,0 +1,49 @@
+// err.h - how functions here fail.
+//
+// A function that can fail returns 0 or a negative spy_code, takes `struct spy_err *err` as its
+// last argument (may be NULL) and leaves every ret_ output untouched when it fails. What is
+// expected in normal work (a process is gone, a read was torn) is a code and a counter of the
+// caller, never a log line; only the top of a program logs an error, and its message says what to
+// do.
+//
+// Threads: an spy_err lives on its caller's stack; nothing is shared.
+#pragma once
+#include <stdarg.h>
+
+enum spy_code {
+    SPY_OK = 0,
+    SPY_ERR_GONE = -1,        // the process, thread or file does not exist any more
+    SPY_ERR_TORN = -2,        // what was read does not hang together
+    SPY_ERR_DENIED = -3,      // the kernel or a peer forbids it
+    SPY_ERR_AGAIN = -4,       // not now; the same call may succeed later
+    SPY_ERR_INVALID = -5,     // bad input: malformed, out of range
+    SPY_ERR_UNSUPPORTED = -6, // well-formed, but not something we can handle
+    SPY_ERR_LIMIT = -7,       // a bound of ours was reached
+    SPY_ERR_NOMEM = -8,
+    SPY_ERR_IO = -9, // a syscall failed; spy_err.sys holds errno
+    SPY_ERR_NOTFOUND = -10,
+    SPY_ERR_USAGE = -11, // the command line is wrong: exit code 2
+};
+
+struct spy_err {
+    int code;      // an spy_code
+    int sys;       // errno of the failing call, or 0
+    char msg[240]; // one line, no newline at its end, valid UTF-8 as far as its inputs are
+};
+
+// Fills *err (when not NULL) and returns code, so that `return spy_err_set(...)` is the idiom.
+// sys is an errno or 0; when not 0 its text is appended. Over-long text is cut.
+int spy_err_set(struct spy_err *err, int code, int sys, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+// Puts "context: " before the message on the way up and returns err->code (or code when err is
+// NULL).
+int spy_err_context(struct spy_err *err, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// The short name of a code, for counters and JSON: "gone", "torn", ...
+const char *spy_code_name(int code);
+
+// Maps an errno to a code: ESRCH and ENOENT to GONE, EPERM and EACCES to DENIED, ENOMEM to NOMEM,
+// EAGAIN and EINTR to AGAIN, anything else to IO.
+int spy_code_of_errno(int sys);

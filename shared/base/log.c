@@ -1,0 +1,92 @@
+#include "shared/base/log.h"
+#include "shared/base/buf.h"
+#include "shared/base/clock.h"
+#include "shared/base/err.h"
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static enum spy_log_level max_level = SPY_LOG_INFO;
+static enum spy_log_format line_format = SPY_LOG_LOGFMT;
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+void spy_log_setup(enum spy_log_level level, enum spy_log_format format)
+{
+    max_level = level;
+    line_format = format;
+}
+
+int spy_log_level_parse(const char *name, enum spy_log_level *ret)
+{
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(name, level_names[i])) {
+            *ret = (enum spy_log_level)i;
+            return 0;
+        }
+    return SPY_ERR_INVALID;
+}
+
+static void put_value(struct spy_buf *b, const char *s)
+{
+    size_t len = strlen(s);
+    int bare = line_format == SPY_LOG_LOGFMT && len > 0 && strcspn(s, " =\"\\") == len;
+    for (size_t i = 0; bare && i < len; i++)
+        bare = (unsigned char)s[i] > 0x20 && (unsigned char)s[i] < 0x7f;
+    if (!bare)
+        spy_buf_putc(b, '"');
+    spy_buf_json(b, s, len);
+    if (!bare)
+        spy_buf_putc(b, '"');
+}
+
+static void put_field(struct spy_buf *b, const struct spy_field *f)
+{
+    const char *pattern = line_format == SPY_LOG_JSON ? ",\"%s\":" : " %s=";
+    spy_buf_printf(b, pattern, f->key);
+    if (f->str)
+        put_value(b, f->str);
+    else
+        spy_buf_printf(b, "%lld", (long long)f->num);
+}
+
+void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_field *fields,
+                    size_t n)
+{
+    if (level > max_level)
+        return;
+    char when[40];
+    uint64_t now = spy_clock_real_ns();
+    time_t sec = (time_t)(now / SPY_NS_PER_SEC);
+    struct tm tm;
+    gmtime_r(&sec, &tm);
+    size_t at = strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(when + at, sizeof when - at, ".%03uZ", (unsigned)(now / SPY_NS_PER_MS % 1000));
+
+    _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(SPY_LOG_MAX);
+    if (line_format == SPY_LOG_JSON)
+        spy_buf_printf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":", when, level_names[level]);
+    else
+        spy_buf_printf(&b, "time=%s level=%s msg=", when, level_names[level]);
+    put_value(&b, msg);
+    for (size_t i = 0; i < n && !b.failed; i++) {
+        struct spy_buf before = b;
+        put_field(&b, &fields[i]);
+        if (b.failed)
+            b.len = before.len; // a field that does not fit is left out whole
+    }
+    b.failed = 0;
+    b.max += 2;
+    spy_buf_puts(&b, line_format == SPY_LOG_JSON ? "}\n" : "\n");
+    if (b.data && write(STDERR_FILENO, b.data, b.len) < 0)
+        return; // there is nowhere left to say so
+}
+
+int spy_log_due(uint64_t *state, uint64_t interval_ns)
+{
+    uint64_t now = spy_clock_mono_ns();
+    uint64_t last = __atomic_load_n(state, __ATOMIC_RELAXED);
+    if (last && now - last < interval_ns)
+        return 0;
+    return __atomic_compare_exchange_n(state, &last, now, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}

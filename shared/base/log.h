@@ -1,0 +1,39 @@
+// log.h - structured log lines on stderr, logfmt or JSON.
+//
+//     spy_log(SPY_LOG_WARN, "push failed", SPY_S("url", url), SPY_I("status", 401));
+//     -> time=2026-11-24T05:30:00.123Z level=warn msg="push failed" url=https://... status=401
+//
+// One line is one write(2), so lines of several threads do not mix. Values are escaped; a line is
+// cut at SPY_LOG_MAX bytes. Thread safe. What happens in normal work per sample or per request is
+// counted, not logged.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+enum spy_log_level { SPY_LOG_ERROR, SPY_LOG_WARN, SPY_LOG_INFO, SPY_LOG_DEBUG };
+enum spy_log_format { SPY_LOG_LOGFMT, SPY_LOG_JSON };
+enum { SPY_LOG_MAX = 4096 };
+
+struct spy_field {
+    const char *key;
+    const char *str; // used when not NULL
+    int64_t num;
+};
+
+#define SPY_S(k, v) ((struct spy_field){.key = (k), .str = (v) ? (v) : ""})
+#define SPY_I(k, v) ((struct spy_field){.key = (k), .num = (int64_t)(v)})
+
+// What to print and how; set once at start, before other threads run.
+void spy_log_setup(enum spy_log_level level, enum spy_log_format format);
+// "error", "warn", "info" or "debug" -> *ret. 0 or SPY_ERR_INVALID.
+int spy_log_level_parse(const char *name, enum spy_log_level *ret);
+
+void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_field *fields,
+                    size_t n);
+#define spy_log(level, msg, ...)                                                                   \
+    spy_log_fields(level, msg, (const struct spy_field[]){__VA_ARGS__},                            \
+                   sizeof((const struct spy_field[]){__VA_ARGS__}) / sizeof(struct spy_field))
+
+// True at most once in interval_ns for one *state (starts as 0), so that a repeating failure is one
+// line a minute. Thread safe.
+int spy_log_due(uint64_t *state, uint64_t interval_ns);

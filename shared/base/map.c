@@ -1,0 +1,77 @@
+#include "shared/base/map.h"
+#include "shared/base/err.h"
+#include "shared/base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { FIRST_SLOTS = 64, MAX_ENTRIES = 1 << 28 };
+
+uint64_t spy_hash_bytes(const void *data, size_t len)
+{
+    return XXH3_64bits(data, len);
+}
+
+uint32_t spy_map_next(const struct spy_map *m, uint64_t hash, uint32_t *at)
+{
+    if (!m->slots)
+        return SPY_MAP_NONE;
+    uint32_t tag = (uint32_t)(hash >> 32);
+    uint32_t i = *at == SPY_MAP_FIRST ? (uint32_t)hash & m->mask : (*at + 1) & m->mask;
+    for (; m->slots[i].index != SPY_MAP_NONE; i = (i + 1) & m->mask)
+        if (m->slots[i].tag == tag) {
+            *at = i;
+            return m->slots[i].index;
+        }
+    return SPY_MAP_NONE;
+}
+
+static void place(struct spy_map_slot *slots, uint32_t mask, uint64_t hash, uint32_t index)
+{
+    uint32_t i = (uint32_t)hash & mask;
+    while (slots[i].index != SPY_MAP_NONE)
+        i = (i + 1) & mask;
+    slots[i] = (struct spy_map_slot){(uint32_t)(hash >> 32), index};
+}
+
+static int rehash(struct spy_map *m, uint32_t count)
+{
+    struct spy_map_slot *slots = reallocarray(NULL, count, sizeof *slots);
+    if (!slots)
+        return SPY_ERR_NOMEM;
+    memset(slots, 0xff, count * sizeof *slots);
+    for (uint32_t i = 0; m->slots && i <= m->mask; i++)
+        if (m->slots[i].index != SPY_MAP_NONE)
+            place(slots, count - 1, m->hashes[m->slots[i].index], m->slots[i].index);
+    free(m->slots);
+    m->slots = slots;
+    m->mask = count - 1;
+    return 0;
+}
+
+int spy_map_add(struct spy_map *m, uint64_t hash, uint32_t index)
+{
+    int r = spy_grow(&m->hashes, &m->hashes_cap, (size_t)index + 1, sizeof *m->hashes, MAX_ENTRIES);
+    if (r == 0 && (!m->slots || (m->used + 1) * 2 > m->mask))
+        r = rehash(m, m->slots ? (m->mask + 1) * 2 : FIRST_SLOTS);
+    if (r < 0)
+        return r;
+    m->hashes[index] = hash;
+    place(m->slots, m->mask, hash, index);
+    m->used++;
+    return 0;
+}
+
+void spy_map_clear(struct spy_map *m)
+{
+    if (m->slots)
+        memset(m->slots, 0xff, ((size_t)m->mask + 1) * sizeof *m->slots);
+    m->used = 0;
+}
+
+void spy_map_free(struct spy_map *m)
+{
+    free(m->slots);
+    free(m->hashes);
+    *m = (struct spy_map){0};
+}

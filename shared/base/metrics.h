@@ -1,0 +1,35 @@
+// metrics.h - counters and gauges, printed as Prometheus text.
+//
+// A metric is a static variable of the module that counts; the module lists its metrics in one
+// table and the program prints the tables it has. Counting is one relaxed atomic add: any thread,
+// also in the hot path.
+#pragma once
+#include "shared/base/buf.h"
+#include <stddef.h>
+#include <stdint.h>
+
+enum spy_metric_kind { SPY_COUNTER, SPY_GAUGE };
+
+struct spy_metric {
+    const char *name;   // podspy_agent_..., counters end in _total, base units
+    const char *labels; // without braces, e.g. `reason="torn"`, or NULL
+    const char *help;   // of the first row of a name; NULL for its further label sets
+    enum spy_metric_kind kind;
+    int64_t *value;
+};
+
+static inline void spy_count(int64_t *value, int64_t n)
+{
+    __atomic_fetch_add(value, n, __ATOMIC_RELAXED);
+}
+static inline void spy_gauge_set(int64_t *value, int64_t n)
+{
+    __atomic_store_n(value, n, __ATOMIC_RELAXED);
+}
+static inline int64_t spy_metric_get(const int64_t *value)
+{
+    return __atomic_load_n(value, __ATOMIC_RELAXED);
+}
+
+// Appends rows in the Prometheus text format, version 0.0.4. Rows of one name stand together.
+int spy_metrics_print(const struct spy_metric *rows, size_t n, struct spy_buf *out);

@@ -1,0 +1,48 @@
+// format.h - a profile as something a person or a tool reads.
+//
+// A format is a row of spy_formats: a name, a media type and one function that prints a whole
+// profile. A new format is a new row and a new file.
+//
+// All formats count what spy_view chooses: it filters samples (idle, gil) and decides which extra
+// outermost frames (process, thread) a stack gets. They never change the profile.
+//
+// Threads: pure functions over a profile nobody changes meanwhile.
+#pragma once
+#include "shared/base/buf.h"
+#include "shared/profile/profile.h"
+
+enum spy_processes { SPY_PROCESSES_AUTO, SPY_PROCESSES_NO, SPY_PROCESSES_YES };
+
+struct spy_view {
+    const char *title;   // shown by formats that have a title; NULL: "podspy"
+    bool idle;           // also samples that were not running
+    bool gil;            // only samples that held the GIL
+    bool no_native;      // leave native frames out
+    bool no_lines;       // merge frames of one function, whatever their line
+    bool function_lines; // show a function's first line instead of the current one (py-spy -F)
+    bool threads;        // an outer frame for each thread
+    enum spy_processes
+        processes;       // an outer frame for each process; auto: when there is more than one
+    bool full_filenames; // else shortened: see spy_short_filename
+    uint32_t max_nodes;  // bound on tree nodes in svg and json; 0: 20000. The smallest are folded
+                         // into their parent's "(N smaller)" marker, so that totals stay right
+};
+
+struct spy_format {
+    const char *name;       // as in format= and -f
+    const char *media_type; // Content-Type
+    const char *extension;  // without the dot
+    // Appends the document to out. 0, SPY_ERR_LIMIT (out's cap), SPY_ERR_NOMEM.
+    int (*print)(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
+                 struct spy_err *err);
+};
+
+// "svg" (also "flamegraph"), "speedscope", "collapsed" (also "raw"), "json". NULL: no such format.
+const struct spy_format *spy_format_find(const char *name);
+// All rows, for help texts and messages. *ret_n is their number.
+const struct spy_format *spy_format_list(size_t *ret_n);
+
+// A borrowed tail of filename for people: what follows the last "site-packages/" or
+// "dist-packages/" or
+// "/lib/pythonX.Y/", else the last two components. Never empty unless filename is.
+const char *spy_short_filename(const char *filename);

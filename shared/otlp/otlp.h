@@ -1,0 +1,49 @@
+// otlp.h - a profile as OTLP Profiles bytes and back.
+//
+// The wire is opentelemetry.proto.collector.profiles.v1development.ExportProfilesServiceRequest of
+// August 2026 (see docs/wire.md). One series of the profile is one ResourceProfiles with one scope
+// and one Profile: sample_type samples/count, period_type wall/nanoseconds, period = period_ns,
+// profile_id 16 bytes. thread.id, thread.name, podspy.thread.state, podspy.gil and podspy.gc are
+// attributes of a sample, quality counters (podspy.samples.clean, .salvaged, .paused, .failed,
+// .lost, .late) attributes of the Profile. A marker frame is a function with filename "" and
+// system_name "podspy:marker"; a native one has system_name "podspy:native" or, from others, a
+// mapping.
+//
+// Threads: pure functions.
+#pragma once
+#include "shared/base/buf.h"
+#include "shared/profile/profile.h"
+
+// Appends the request to out. Only what the samples of series that have a profile_id refer to is
+// written. 0, SPY_ERR_LIMIT (out's cap), SPY_ERR_NOMEM.
+int spy_otlp_encode(const struct spy_profile *p, struct spy_buf *out, struct spy_err *err);
+
+struct spy_otlp_limits {
+    size_t message_bytes; // of the (decompressed) request
+    uint32_t profiles;    // Profile messages in one request
+    uint32_t samples;     // in one request
+    uint32_t stack_depth; // deeper stacks lose their outermost frames and get a "[truncated]" root
+    struct spy_profile_caps caps; // of the profile that is made
+    size_t arena_bytes;           // memory that decoding may use besides
+};
+extern const struct spy_otlp_limits spy_otlp_default_limits;
+
+// Decodes a request; *ret is a new profile with one series for every Profile message that has a
+// profile_id. If two Profile messages in one request have the same labels, each becomes a decoded
+// profile of its own, so ret_n profiles come back, to be freed each with spy_profile_free and the
+// array with free(). From other profilers: values in nanoseconds fill ns, counts fill count; the
+// other is derived from the period where there is one. SPY_ERR_INVALID: malformed, with what is
+// wrong in err; SPY_ERR_LIMIT: too much; SPY_ERR_NOMEM.
+int spy_otlp_decode(const uint8_t *data, size_t len, const struct spy_otlp_limits *limits,
+                    struct spy_profile ***ret, size_t *ret_n, struct spy_err *err);
+
+// Body encodings. compress appends to out; decompress never makes more than out->max bytes, refuses
+// a zstd window above 8 MiB, and fails with SPY_ERR_LIMIT on more, SPY_ERR_INVALID on damage or on
+// a truncated stream.
+enum spy_encoding { SPY_ENCODING_IDENTITY, SPY_ENCODING_GZIP, SPY_ENCODING_ZSTD };
+// The value of a Content-Encoding header. SPY_ERR_UNSUPPORTED when it is none of ours.
+int spy_encoding_parse(const char *header, enum spy_encoding *ret);
+int spy_compress(enum spy_encoding e, const void *data, size_t len, struct spy_buf *out,
+                 struct spy_err *err);
+int spy_decompress(enum spy_encoding e, const void *data, size_t len, struct spy_buf *out,
+                   struct spy_err *err);

@@ -1,0 +1,173 @@
+// profile.h - the one type in the middle: strings, functions, frames, stacks, threads, series,
+// samples.
+//
+// The sampler fills a profile, the upload encodes one, the collector decodes one, the store returns
+// one, every format prints one. Everything is a dense table addressed by a 32-bit id; adding an
+// entry that is already there returns its id (interning), so ids can be compared for equality.
+//
+//     string    id 0 is "".                      All strings are valid UTF-8 without NUL.
+//     function  {name, filename, start_line, kind}
+//     frame     {function, line}                 line 0: not known
+//     stack     {parent stack, frame}            id 0 is the root (empty stack); a stack's id is
+//     the id of
+//                                                its innermost frame's node; parents have smaller
+//                                                ids
+//     thread    {tid, name}                      id 0: not known. tid in the node's numbering
+//     series    labels (OpenTelemetry resource attributes of one process), a time window, quality
+//     sample    {series, stack, thread, state} -> count, ns
+//
+// Bounds: adding returns SPY_ERR_LIMIT past the caps given to spy_profile_new_capped, SPY_ERR_NOMEM
+// when there is no memory. Adding what is already there allocates nothing and cannot fail: that is
+// the hot path.
+//
+// Threads: one profile belongs to one thread at a time. Pointers returned are borrowed and hold
+// until the next add.
+#pragma once
+#include "shared/base/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct spy_profile; // opaque
+
+enum spy_frame_kind {
+    SPY_FRAME_PYTHON,
+    SPY_FRAME_NATIVE,
+    SPY_FRAME_MARKER, // not code: "[truncated]", "process 12: gunicorn", "thread 7: main"
+};
+
+struct spy_function {
+    uint32_t name;       // string: the qualified name where the interpreter has one
+    uint32_t filename;   // string: as the code object holds it, in full
+    uint32_t start_line; // 0: not known
+    uint32_t kind;       // enum spy_frame_kind
+};
+
+struct spy_frame {
+    uint32_t function;
+    uint32_t line; // 0: not known
+};
+
+struct spy_stack {
+    uint32_t parent; // stack; 0 is the root
+    uint32_t frame;
+};
+
+struct spy_thread {
+    uint64_t tid;
+    uint32_t name; // string
+};
+
+// A label of a series; key and value are strings. Process ids are written in decimal.
+struct spy_label {
+    uint32_t key, value;
+};
+
+// What a sample says of its thread at that instant. A sample's state is a set of these bits.
+enum spy_state {
+    SPY_STATE_RUNNING = 1,   // on a CPU or ready to be; else it waited in a system call (idle)
+    SPY_STATE_GIL_HOLDS = 2, // held the GIL
+    SPY_STATE_GIL_WAITS = 4, // waited for the GIL
+    SPY_STATE_GC = 8,        // its interpreter was collecting garbage
+    SPY_STATE_ALL = 15,
+};
+
+// How the samples of one window came to be; counts of thread-samples. Every attempt is in exactly
+// one of clean, salvaged, paused, failed; `lost` are windows' samples that were dropped after they
+// were taken (spool full), `late` the rounds that were skipped because the sampler was behind.
+struct spy_quality {
+    uint64_t clean, salvaged, paused, failed, lost, late;
+};
+
+struct spy_series {
+    uint32_t first_label, n_labels; // into spy_profile_label_at; sorted by key text
+    uint8_t profile_id[16];         // all zero: none yet. One window of one series bears one id
+    uint64_t start_ns;              // Unix time; 0: empty window
+    uint64_t duration_ns;
+    uint64_t period_ns; // effective: duration / rounds that were really taken; 0: not known
+    struct spy_quality quality;
+};
+
+struct spy_sample {
+    uint32_t series, stack, thread;
+    uint32_t state; // enum spy_state bits
+    uint64_t count; // samples
+    uint64_t ns;    // wall time they stand for: count * period of their window
+};
+
+struct spy_profile_caps {
+    uint32_t strings, functions, frames, stacks, threads, series, samples; // entries; 0: no bound
+    uint64_t string_bytes;
+};
+
+struct spy_profile *spy_profile_new(void); // no caps beyond 2^28 entries; NULL: no memory
+struct spy_profile *spy_profile_new_capped(const struct spy_profile_caps *caps);
+void spy_profile_free(struct spy_profile *p);
+
+// Interning. Each returns 0 and sets *ret, or SPY_ERR_LIMIT, SPY_ERR_NOMEM, SPY_ERR_INVALID (an id
+// that does not exist). Text that is not valid UTF-8, or holds NUL, gets U+FFFD in its place.
+int spy_profile_string(struct spy_profile *p, const char *s, size_t len, uint32_t *ret);
+int spy_profile_cstr(struct spy_profile *p, const char *s, uint32_t *ret);
+int spy_profile_function(struct spy_profile *p, const struct spy_function *f, uint32_t *ret);
+int spy_profile_frame(struct spy_profile *p, struct spy_frame f, uint32_t *ret);
+int spy_profile_stack(struct spy_profile *p, uint32_t parent, uint32_t frame, uint32_t *ret);
+int spy_profile_thread(struct spy_profile *p, uint64_t tid, uint32_t name, uint32_t *ret);
+// Two series with the same labels (in any order) are one; at most SPY_LABELS_MAX labels, no key
+// twice.
+enum { SPY_LABELS_MAX = 64 };
+int spy_profile_series(struct spy_profile *p, const struct spy_label *labels, size_t n,
+                       uint32_t *ret);
+// Adds to the sample with this key. count and ns saturate.
+int spy_profile_add(struct spy_profile *p, uint32_t series, uint32_t stack, uint32_t thread,
+                    uint32_t state, uint64_t count, uint64_t ns);
+
+// Reading. Ids below the count are valid.
+uint32_t spy_profile_n_strings(const struct spy_profile *p);
+uint32_t spy_profile_n_functions(const struct spy_profile *p);
+uint32_t spy_profile_n_frames(const struct spy_profile *p);
+uint32_t spy_profile_n_stacks(const struct spy_profile *p);
+uint32_t spy_profile_n_threads(const struct spy_profile *p);
+uint32_t spy_profile_n_series(const struct spy_profile *p);
+uint32_t spy_profile_n_samples(const struct spy_profile *p);
+const char *spy_profile_text(const struct spy_profile *p, uint32_t string); // NUL-terminated
+size_t spy_profile_text_len(const struct spy_profile *p, uint32_t string);
+const struct spy_function *spy_profile_function_at(const struct spy_profile *p, uint32_t id);
+const struct spy_frame *spy_profile_frame_at(const struct spy_profile *p, uint32_t id);
+const struct spy_stack *spy_profile_stack_at(const struct spy_profile *p, uint32_t id);
+const struct spy_thread *spy_profile_thread_at(const struct spy_profile *p, uint32_t id);
+const struct spy_label *spy_profile_label_at(const struct spy_profile *p, uint32_t index);
+const struct spy_sample *spy_profile_sample_at(const struct spy_profile *p, uint32_t id);
+// Writable: the owner sets window and quality in place (labels stay as they are).
+struct spy_series *spy_profile_series_at(struct spy_profile *p, uint32_t id);
+const struct spy_series *spy_profile_series_get(const struct spy_profile *p, uint32_t id);
+// The text of a label of a series, or NULL.
+const char *spy_profile_series_label(const struct spy_profile *p, uint32_t series, const char *key);
+// Memory held, in bytes, for budgets.
+size_t spy_profile_memory(const struct spy_profile *p);
+
+// Ends a window: forgets the samples and the series' windows, profile ids and quality; keeps every
+// table and its ids, so that caches of ids stay right and the next window allocates nothing.
+void spy_profile_reset_window(struct spy_profile *p);
+
+// Adds all of src's samples and series to dst. Series with the same labels become one: windows are
+// united, quality is summed, period becomes the mean weighted by duration. dst == src is
+// SPY_ERR_INVALID.
+int spy_profile_merge(struct spy_profile *dst, const struct spy_profile *src);
+
+// The OpenTelemetry and podspy label keys, spelled once.
+#define SPY_LABEL_CLUSTER         "k8s.cluster.name"
+#define SPY_LABEL_NAMESPACE       "k8s.namespace.name"
+#define SPY_LABEL_POD             "k8s.pod.name"
+#define SPY_LABEL_POD_UID         "k8s.pod.uid"
+#define SPY_LABEL_CONTAINER       "k8s.container.name"
+#define SPY_LABEL_NODE            "k8s.node.name"
+#define SPY_LABEL_CONTAINER_ID    "container.id"
+#define SPY_LABEL_IMAGE           "container.image.name"
+#define SPY_LABEL_SERVICE         "service.name"
+#define SPY_LABEL_HOST            "host.name"
+#define SPY_LABEL_PID             "process.pid"
+#define SPY_LABEL_COMMAND         "process.command"
+#define SPY_LABEL_RUNTIME         "process.runtime.name"
+#define SPY_LABEL_RUNTIME_VERSION "process.runtime.version"
+#define SPY_LABEL_NS_PID          "podspy.process.ns_pid"
+#define SPY_LABEL_PARENT_PID      "podspy.process.parent_pid"

@@ -1,0 +1,56 @@
+// discover.h - which processes on this node are opted in.
+//
+// A process is opted in by a rule of the configuration, by the label podspy.dev/profile: "true" of
+// its Docker container, or because an ancestor is. Until then only world-readable metadata of it is
+// looked at: /proc/PID/{stat,cmdline,comm,cgroup,status}, and the owner of the folder. Never its
+// maps, environ, exe link, root or memory: a rule's `exe` glob is matched against argv[0] before
+// opt-in.
+//
+// One spy_discover belongs to one thread. spy_discover_poll is called at least every 100 ms by the
+// agent's loop; it is cheap when nothing changed, finds children of opted-in processes within 250
+// ms of their start and other processes within 2 s, notices exec (the record's generation changes)
+// and exit, and tells PID reuse by the start time of /proc/PID/stat.
+#pragma once
+#include "shared/base/buf.h"
+#include "shared/base/err.h"
+#include "shared/config/agent_config.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct spy_discover;
+
+// What is known of one opted-in process. Strings are "" when not known; all are borrowed from the
+// spy_discover and hold until the next poll.
+struct spy_process {
+    pid_t pid; // in the numbering of the /proc we read
+    pid_t ppid;
+    pid_t ns_pid;        // in its own PID namespace (last number of NSpid); 0: not known
+    uint64_t start_time; // clock ticks since boot: with pid, the identity of a process
+    uint32_t generation; // rises when it calls exec
+    uint32_t rate;       // samples a second
+    bool native;
+    enum spy_blocking blocking;
+    const char *command; // comm
+    const char *cmdline; // arguments joined by spaces, at most 1 KiB
+    const char *container_id, *container_name, *image, *pod, *namespace_name, *pod_uid, *service;
+    const char *reason; // why it is in: "rule web", "docker label", "child of 123"
+};
+
+enum spy_discover_event { SPY_DISCOVER_ADDED, SPY_DISCOVER_EXEC, SPY_DISCOVER_REMOVED };
+typedef void (*spy_discover_fn)(void *arg, enum spy_discover_event event,
+                                const struct spy_process *process);
+
+// config is borrowed for the whole life. proc_root is "/proc", or another mount of procfs for tests
+// and for containers that mount the host's elsewhere.
+int spy_discover_new(const struct spy_agent_config *config, const char *proc_root,
+                     struct spy_discover **ret, struct spy_err *err);
+void spy_discover_free(struct spy_discover *d);
+// Looks around and calls fn for what changed. A process that goes away mid-read is not an error.
+int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, struct spy_err *err);
+
+// Wrong values of annotations and labels, and processes that were left out for a reason, as
+// {"problems":[{"pod":..,"pid":..,"problem":..}]} entries appended as JSON objects separated by
+// commas.
+int spy_discover_problems(const struct spy_discover *d, struct spy_buf *out);

@@ -1,0 +1,47 @@
+// upload.h - closed windows to the collector: OTLP, zstd, a bounded spool on disk, HTTPS, retry.
+//
+// spy_upload_window encodes and writes the window to the spool, and returns; a thread of the
+// upload's own sends what the spool holds, oldest first, and deletes a file only after the
+// collector's 200. So the sampler never waits for the network, and a window is sent again until it
+// is acknowledged; the collector stores each profile_id once.
+//
+// The spool never grows past its bound: the oldest windows are dropped, counted, and the loss is
+// reported as quality.lost of the same series in the next window that is sent. Files left by an
+// earlier run are sent too. A damaged spool file is set aside (renamed *.bad), counted, and never
+// blocks the rest.
+//
+// Failures: unreachable, 429 and 5xx are retried with exponential backoff (1 s to 60 s) and full
+// jitter, honouring Retry-After; 401 and 403 likewise, with one log line a minute, since the token
+// file may be about to change: token, CA and client certificate files are read again when they
+// change. 400, 413 and 415 are final for that window: it is dropped, counted as rejected, and
+// logged with the collector's reason.
+//
+// Threads: all functions from one thread; the upload's own thread is internal.
+#pragma once
+#include "shared/base/err.h"
+#include "shared/base/metrics.h"
+#include "shared/profile/profile.h"
+
+struct spy_upload_options {
+    const char *url; // of the collector, without path; https:// or, for loopback only, http://
+    const char *ca_file, *token_file, *cert_file, *key_file; // NULL: not used
+    const char *spool_dir;
+    uint64_t spool_bytes;
+    uint64_t timeout_ns; // of one request; 0: 30 s
+};
+
+struct spy_upload;
+
+// Makes the spool folder (0700), adopts what is in it and starts the thread.
+int spy_upload_new(const struct spy_upload_options *options, struct spy_upload **ret,
+                   struct spy_err *err);
+// Gives each series that has samples or failures a random profile_id, encodes, compresses and
+// spools the window. p is borrowed for the call; its series' profile_id and quality.lost are set.
+int spy_upload_window(struct spy_upload *u, struct spy_profile *p, struct spy_err *err);
+// Waits until the spool is empty or timeout_ns has passed. 0 or SPY_ERR_AGAIN.
+int spy_upload_flush(struct spy_upload *u, uint64_t timeout_ns);
+// Stops the thread; what is spooled stays for the next run.
+void spy_upload_free(struct spy_upload *u);
+
+extern const struct spy_metric spy_upload_metrics[];
+extern const size_t spy_upload_n_metrics;

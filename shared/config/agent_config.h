@@ -1,0 +1,62 @@
+// agent_config.h - the agent's YAML as a checked structure.
+//
+// Unknown keys, wrong types, values out of range and regular expressions that do not compile are
+// errors whose message names the file, the line and what is allowed. Keys that are not given have
+// the default written beside the field. Strings are owned by the structure.
+#pragma once
+#include "shared/base/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum spy_blocking { SPY_BLOCKING_NEVER, SPY_BLOCKING_AUTO, SPY_BLOCKING_ALWAYS };
+enum spy_switch { SPY_SWITCH_AUTO, SPY_SWITCH_ON, SPY_SWITCH_OFF };
+
+// A rule that opts processes in; every field that is given must match.
+struct spy_rule {
+    char *name;    // required: the `pod` of what it matches outside Kubernetes and Docker
+    char *cmdline; // POSIX extended regular expression over the arguments joined by spaces, or NULL
+    char *exe; // glob over the path of the executable; see discover.h for what it is matched with
+    char *cgroup;  // glob over a cgroup path
+    char *user;    // user name or number
+    uint32_t rate; // samples a second; 0: sampling.rate
+    bool native;
+    int line; // of the YAML file, for messages
+};
+
+struct spy_agent_config {
+    struct {
+        char *url;        // https://...; NULL: not given
+        char *ca_file;    // NULL: the system's
+        char *token_file; // NULL: no bearer token
+        char *cert_file, *key_file;
+    } collector;
+    struct {
+        uint32_t rate;              // 100; 1 to 1000
+        enum spy_blocking blocking; // auto
+        bool native;                // false
+    } sampling;
+    struct {
+        double cpu_percent;  // 2; of one core; above 0
+        uint32_t memory_mib; // 64
+    } budget;
+    struct {
+        enum spy_switch kubernetes, docker; // auto
+        char *docker_socket;                // /var/run/docker.sock
+        char *annotation_prefix;            // podspy.dev
+        struct spy_rule *processes;
+        size_t n_processes;
+    } discovery;
+    struct {
+        uint64_t interval_ns; // 10s; 1s to 10m
+        char *spool_dir;      // /var/lib/podspy/spool
+        uint32_t spool_mib;   // 256
+    } push;
+};
+
+// Reads path; NULL gives the defaults alone. On success *ret is filled and must be freed.
+int spy_agent_config_load(const char *path, struct spy_agent_config *ret, struct spy_err *err);
+// The same from text; name stands for the file in messages. For tests and fuzzing.
+int spy_agent_config_parse(const char *name, const char *text, size_t len,
+                           struct spy_agent_config *ret, struct spy_err *err);
+void spy_agent_config_free(struct spy_agent_config *c); // leaves *c zeroed

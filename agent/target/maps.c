@@ -1,0 +1,103 @@
+#include "agent/target/maps.h"
+#include "shared/base/file.h"
+#include "shared/base/mem.h"
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAPS_BYTES_MAX = 32 << 20, PATHS_BYTES_MAX = 16 << 20 };
+
+static int add_path(struct spy_maps *m, const char *path, uint32_t *ret)
+{
+    size_t len = strlen(path) + 1;
+    // Mappings of one file follow each other: share the text.
+    if (m->n && !strcmp(spy_maps_path(m, &m->list[m->n - 1]), path)) {
+        *ret = m->list[m->n - 1].path;
+        return 0;
+    }
+    int r = spy_grow(&m->paths, &m->paths_cap, m->paths_len + len, 1, PATHS_BYTES_MAX);
+    if (r < 0)
+        return r;
+    memcpy(m->paths + m->paths_len, path, len);
+    *ret = (uint32_t)m->paths_len;
+    m->paths_len += len;
+    return 0;
+}
+
+// One line: "start-end perms offset dev inode   path". Lines that do not parse are passed over.
+static int add_line(struct spy_maps *m, char *line)
+{
+    struct spy_mapping e = {0};
+    char perms[5];
+    int at = 0;
+    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %" SCNu64 " %n", &e.start, &e.end,
+               perms, &e.offset, &e.inode, &at) < 5)
+        return 0;
+    e.readable = perms[0] == 'r';
+    e.writable = perms[1] == 'w';
+    e.executable = perms[2] == 'x';
+    int r = spy_grow(&m->list, &m->cap, m->n + 1, sizeof *m->list, SPY_MAPS_MAX);
+    if (r == 0)
+        r = add_path(m, at ? line + at : "", &e.path);
+    if (r == 0)
+        m->list[m->n++] = e;
+    return r;
+}
+
+int spy_maps_load(const struct spy_target *t, struct spy_maps *ret, struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(MAPS_BYTES_MAX);
+    int r = spy_file_read(spy_target_proc_fd(t), "maps", &text, err);
+    if (r == SPY_ERR_DENIED)
+        return spy_target_explain_denied(t, err);
+    if (r < 0)
+        return r;
+    if (!text.len)
+        return spy_err_set(err, SPY_ERR_GONE, 0,
+                           "process %d has no memory: it is a zombie or a kernel thread",
+                           (int)spy_target_pid(t));
+    struct spy_maps m = {0};
+    r = spy_grow(&m.paths, &m.paths_cap, 1, 1, PATHS_BYTES_MAX);
+    if (r == 0) {
+        m.paths[0] = 0;
+        m.paths_len = 1;
+    }
+    char *rest = (char *)text.data, *line;
+    while (r == 0 && (line = strsep(&rest, "\n")))
+        r = add_line(&m, line);
+    if (r < 0) {
+        spy_maps_free(&m);
+        return spy_err_set(err, r, 0, "process %d has too many mappings", (int)spy_target_pid(t));
+    }
+    *ret = m;
+    return 0;
+}
+
+void spy_maps_free(struct spy_maps *m)
+{
+    free(m->list);
+    free(m->paths);
+    *m = (struct spy_maps){0};
+}
+
+const char *spy_maps_path(const struct spy_maps *m, const struct spy_mapping *mapping)
+{
+    return m->paths + mapping->path;
+}
+
+const struct spy_mapping *spy_maps_find(const struct spy_maps *m, uint64_t addr)
+{
+    size_t lo = 0, hi = m->n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (addr < m->list[mid].start)
+            hi = mid;
+        else if (addr >= m->list[mid].end)
+            lo = mid + 1;
+        else
+            return &m->list[mid];
+    }
+    return NULL;
+}

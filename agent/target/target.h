@@ -1,0 +1,51 @@
+// target.h - one foreign process, as bytes that can be read.
+//
+// Reads only: nothing is written, nothing stays behind. All that comes back is hostile. A process
+// that ends while it is looked at is SPY_ERR_GONE, an address that is not mapped SPY_ERR_TORN, a
+// kernel that forbids it SPY_ERR_DENIED: normal results, for the caller to count.
+//
+// Identity: /proc/PID is opened once and everything under it is read relative to that descriptor,
+// which never names another process even when the PID is used again; process_vm_readv takes the
+// number, so a caller that samples for long reads something through the descriptor first in each
+// round (spy_thread_state does) and thereby knows that the process still lives.
+//
+// Threads: a spy_target belongs to one thread at a time.
+#pragma once
+#include "shared/base/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct spy_target;
+
+// SPY_ERR_GONE, SPY_ERR_DENIED. Opens /proc/PID and a pidfd; reads no memory.
+int spy_target_open(pid_t pid, struct spy_target **ret, struct spy_err *err);
+void spy_target_free(struct spy_target *t);
+
+pid_t spy_target_pid(const struct spy_target *t);
+int spy_target_proc_fd(const struct spy_target *t); // of /proc/PID, borrowed
+int spy_target_pidfd(
+    const struct spy_target *t); // borrowed; readable once it exited; -1: old kernel
+bool spy_target_alive(const struct spy_target *t);
+
+// A piece of remote memory and where it goes here.
+struct spy_span {
+    uint64_t addr;
+    void *to;
+    size_t len;
+};
+enum { SPY_SPANS_MAX = 64 };
+
+// Reads exactly len bytes at addr.
+int spy_target_read(const struct spy_target *t, uint64_t addr, void *to, size_t len);
+// Reads all spans in one system call (process_vm_readv), in their order. All or SPY_ERR_TORN; on
+// failure *ret_done (may be NULL) is the number of spans that were read whole. n <= SPY_SPANS_MAX.
+int spy_target_read_spans(const struct spy_target *t, const struct spy_span *spans, size_t n,
+                          size_t *ret_done);
+// A pointer-sized value. The same codes.
+int spy_target_read_u64(const struct spy_target *t, uint64_t addr, uint64_t *ret);
+
+// The message for a process that cannot be read: says which permission is missing and how to get
+// it.
+int spy_target_explain_denied(const struct spy_target *t, struct spy_err *err);

@@ -1,6 +1,6 @@
 // err.h - how functions here fail.
 //
-// A function that can fail returns 0 or a negative spy_code, takes `struct spy_err *err` as its
+// A function that can fail returns 0 or a negative enum spy_err_code, takes `struct spy_err *err` as its
 // last argument (may be NULL) and leaves every ret_ output untouched when it fails. What is
 // expected in normal work (a process is gone, a read was torn) is a code and a counter of the
 // caller, never a log line; only the top of a program logs an error, and its message says what to
@@ -10,7 +10,7 @@
 #pragma once
 #include <stdarg.h>
 
-enum spy_code {
+enum spy_err_code {
     SPY_OK = 0,
     SPY_ERR_GONE = -1,        // the process, thread or file does not exist any more
     SPY_ERR_TORN = -2,        // what was read does not hang together
@@ -26,7 +26,7 @@ enum spy_code {
 };
 
 struct spy_err {
-    int code;      // an spy_code
+    int code;      // an enum spy_err_code
     int sys;       // errno of the failing call, or 0
     char msg[240]; // one line, no newline at its end, valid UTF-8 as far as its inputs are
 };

@@ -370,6 +370,16 @@ size_t spy_profile_memory(const struct spy_profile *p)
            table_memory(&p->samples, sizeof(struct spy_sample));
 }
 
+void spy_profile_weigh(struct spy_profile *p)
+{
+    struct spy_sample *rows = p->samples.rows;
+    for (uint32_t i = 0; i < p->samples.n; i++) {
+        uint64_t period = spy_profile_series_get(p, rows[i].series)->period_ns;
+        if (__builtin_mul_overflow(rows[i].count, period, &rows[i].ns))
+            rows[i].ns = UINT64_MAX;
+    }
+}
+
 void spy_profile_reset_window(struct spy_profile *p)
 {
     p->samples.n = 0;

@@ -145,6 +145,10 @@ const char *spy_profile_series_label(const struct spy_profile *p, uint32_t serie
 // Memory held, in bytes, for budgets.
 size_t spy_profile_memory(const struct spy_profile *p);
 
+// Gives every sample its time: ns = count * period_ns of its series. For the sampler, once a window
+// is over.
+void spy_profile_weigh(struct spy_profile *p);
+
 // Ends a window: forgets the samples and the series' windows, profile ids and quality; keeps every
 // table and its ids, so that caches of ids stay right and the next window allocates nothing.
 void spy_profile_reset_window(struct spy_profile *p);
@@ -171,3 +175,5 @@ int spy_profile_merge(struct spy_profile *dst, const struct spy_profile *src);
 #define SPY_LABEL_RUNTIME_VERSION "process.runtime.version"
 #define SPY_LABEL_NS_PID          "podspy.process.ns_pid"
 #define SPY_LABEL_PARENT_PID      "podspy.process.parent_pid"
+// Why a process that is opted in has no samples; its series then has only failures.
+#define SPY_LABEL_PROBLEM "podspy.problem"

@@ -1,0 +1,308 @@
+#include "agent/python/code.h"
+#include "agent/python/linetable.h"
+#include "agent/python/text.h"
+#include "shared/base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LINETABLE_MAX = 1 << 20,
+    SPANS_PER_CODE = 3,
+    CODES_PER_READ = SPY_SPANS_MAX / SPANS_PER_CODE
+};
+
+void spy_codes_init(struct spy_codes *c, const struct spy_target *t, const struct spy_py_layout *l)
+{
+    *c = (struct spy_codes){.target = t, .layout = l, .epoch = 1};
+}
+
+static void code_free(struct spy_code *code)
+{
+    free(code->name);
+    free(code->filename);
+    free(code->lines);
+    free(code);
+}
+
+static void forget_all(struct spy_codes *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        code_free(c->list[i]);
+    c->n = 0;
+    c->bytes = 0;
+    c->epoch++;
+    spy_map_clear(&c->map);
+}
+
+void spy_codes_done(struct spy_codes *c)
+{
+    forget_all(c);
+    free(c->list);
+    spy_map_free(&c->map);
+}
+
+struct spy_code *spy_codes_at(const struct spy_codes *c, int32_t id)
+{
+    return c->list[id];
+}
+
+static uint64_t word_at(const uint8_t *bytes, size_t at)
+{
+    uint64_t v;
+    memcpy(&v, bytes + at, sizeof v);
+    return v;
+}
+
+static uint32_t half_at(const uint8_t *bytes, size_t at)
+{
+    uint32_t v;
+    memcpy(&v, bytes + at, sizeof v);
+    return v;
+}
+
+// The reference count changes all the time, and caches and instrumentation pointers may: only what
+// makes a code object the one it is takes part in the comparison.
+static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
+{
+    return word_at(a, SPY_OB_TYPE) == word_at(b, SPY_OB_TYPE) &&
+           word_at(a, SPY_OB_SIZE) == word_at(b, SPY_OB_SIZE) &&
+           word_at(a, l->co_filename) == word_at(b, l->co_filename) &&
+           word_at(a, l->co_qualname) == word_at(b, l->co_qualname) &&
+           word_at(a, l->co_linetable) == word_at(b, l->co_linetable) &&
+           half_at(a, l->co_firstlineno) == half_at(b, l->co_firstlineno) &&
+           half_at(a, l->co_nlocalsplus) == half_at(b, l->co_nlocalsplus) &&
+           half_at(a, l->co_stacksize) == half_at(b, l->co_stacksize);
+}
+
+// The hash, length and first characters tell a string; its reference count and interned state do
+// not.
+static bool same_object(const uint8_t *a, const uint8_t *b, size_t from)
+{
+    return !memcmp(a + SPY_OB_TYPE, b + SPY_OB_TYPE, 16) &&
+           !memcmp(a + from, b + from, SPY_CODE_PEEK - from);
+}
+
+enum { STR_PEEK_FROM = 40, BYTES_PEEK_FROM = SPY_BYTES_DATA };
+
+static int32_t find(const struct spy_codes *c, uint64_t addr)
+{
+    int32_t newest = SPY_CODE_NONE;
+    uint64_t hash = spy_hash_mix(addr, 0);
+    for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&c->map, hash, &at)) != SPY_MAP_NONE;)
+        if (c->list[i]->addr == addr && (int32_t)i > newest)
+            newest = (int32_t)i;
+    return newest;
+}
+
+// A small object near the end of a mapping may be shorter than the peek: then only its header
+// counts.
+static int peek(const struct spy_target *t, uint64_t addr, uint8_t *out)
+{
+    memset(out, 0, SPY_CODE_PEEK);
+    int r = spy_target_read(t, addr, out, SPY_CODE_PEEK);
+    if (r == SPY_ERR_TORN) {
+        memset(out, 0, SPY_CODE_PEEK);
+        r = spy_target_read(t, addr, out, BYTES_PEEK_FROM);
+    }
+    return r;
+}
+
+static int load_text(const struct spy_codes *c, uint64_t addr, char **ret)
+{
+    struct spy_buf b = SPY_BUF_INIT((SPY_PY_TEXT_MAX + 1) * 4);
+    int r = spy_py_text(c->target, c->layout, addr, &b);
+    if (r == 0)
+        r = spy_buf_append(&b, "", 0); // so that an empty text has memory too
+    if (r < 0) {
+        spy_buf_free(&b);
+        return r;
+    }
+    *ret = (char *)b.data;
+    return 0;
+}
+
+static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table)
+{
+    uint64_t len;
+    int r = spy_target_read_u64(c->target, table + SPY_OB_SIZE, &len);
+    if (r < 0)
+        return r;
+    size_t n = len < LINETABLE_MAX ? (size_t)len : LINETABLE_MAX;
+    _cleanup_free_ uint8_t *bytes = malloc(n + 1);
+    code->n_lines = code->units < SPY_CODE_UNITS_MAX ? code->units : SPY_CODE_UNITS_MAX;
+    code->lines = calloc(code->n_lines + 1u, sizeof *code->lines);
+    if (!bytes || !code->lines)
+        return SPY_ERR_NOMEM;
+    r = n ? spy_target_read(c->target, table + SPY_BYTES_DATA, bytes, n) : 0;
+    if (r == 0)
+        spy_linetable_lines(bytes, n, code->first_line, code->lines, code->n_lines);
+    return r;
+}
+
+// Is this the header of a code object? The type is the type of a code object once one has been seen
+// whose type calls itself "code".
+static bool is_code(struct spy_codes *c, const uint8_t *head)
+{
+    uint64_t type = word_at(head, SPY_OB_TYPE), name;
+    char text[5];
+    if (c->type)
+        return type == c->type;
+    if (spy_target_read_u64(c->target, type + 24, &name) < 0 || // PyTypeObject.tp_name
+        spy_target_read(c->target, name, text, sizeof text) < 0 || memcmp(text, "code", 5))
+        return false;
+    c->type = type;
+    return true;
+}
+
+static int fill(struct spy_codes *c, struct spy_code *code)
+{
+    const struct spy_py_layout *l = c->layout;
+    uint64_t units = word_at(code->head, SPY_OB_SIZE);
+    uint32_t locals = half_at(code->head, l->co_nlocalsplus),
+             stack = half_at(code->head, l->co_stacksize);
+    if (units > INT32_MAX || locals > 1 << 24 || stack > 1 << 24)
+        return SPY_ERR_TORN;
+    code->units = (uint32_t)units;
+    code->frame_bytes = l->f_size + (locals + stack) * 8;
+    code->first_traceable = half_at(code->head, l->co_firsttraceable);
+    code->first_line = half_at(code->head, l->co_firstlineno);
+    int r = peek(c->target, word_at(code->head, l->co_qualname), code->name_peek);
+    if (r == 0)
+        r = peek(c->target, word_at(code->head, l->co_linetable), code->lines_peek);
+    if (r == 0)
+        r = load_text(c, word_at(code->head, l->co_qualname), &code->name);
+    if (r == 0)
+        r = load_text(c, word_at(code->head, l->co_filename), &code->filename);
+    if (r == 0)
+        r = load_lines(c, code, word_at(code->head, l->co_linetable));
+    return r;
+}
+
+// Reads the code object at addr anew. SPY_CODE_NONE in *ret_id when there is none.
+static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *ret_id)
+{
+    struct spy_code *code = calloc(1, sizeof *code);
+    if (!code)
+        return SPY_ERR_NOMEM;
+    *ret_id = SPY_CODE_NONE;
+    code->addr = addr;
+    code->checked = sample;
+    int r = spy_target_read(c->target, addr, code->head, c->layout->co_code);
+    if (r == 0)
+        r = is_code(c, code->head) ? fill(c, code) : SPY_ERR_TORN;
+    if (r == 0)
+        r = spy_grow(&c->list, &c->cap, c->n + 1, sizeof *c->list, SPY_CODES_MAX);
+    if (r == 0)
+        r = spy_map_add(&c->map, spy_hash_mix(addr, 0), (uint32_t)c->n);
+    if (r < 0) {
+        code_free(code);
+        return r == SPY_ERR_TORN ? 0 : r;
+    }
+    *ret_id = (int32_t)c->n;
+    c->list[c->n++] = code;
+    c->bytes += sizeof *code + (code->n_lines + 1u) * sizeof *code->lines + strlen(code->name) +
+                strlen(code->filename);
+    return 0;
+}
+
+struct check {
+    uint8_t head[SPY_CODE_HEAD], name[SPY_CODE_PEEK], lines[SPY_CODE_PEEK];
+};
+
+static bool unchanged(const struct spy_codes *c, const struct spy_code *code, const struct check *k)
+{
+    return same_head(c->layout, code->head, k->head) &&
+           same_object(code->name_peek, k->name, STR_PEEK_FROM) &&
+           same_object(code->lines_peek, k->lines, BYTES_PEEK_FROM);
+}
+
+// One read for up to CODES_PER_READ known code objects. Where that one fails (an object was freed
+// and its page unmapped), each is read anew by itself.
+static void check_known(struct spy_codes *c, uint64_t sample, int32_t *ids, size_t n)
+{
+    struct check got[CODES_PER_READ];
+    struct spy_span spans[SPY_SPANS_MAX] = {0};
+    const struct spy_py_layout *l = c->layout;
+    for (size_t i = 0; i < n; i++) {
+        const struct spy_code *code = c->list[ids[i]];
+        spans[i * 3] = (struct spy_span){code->addr, got[i].head, l->co_code};
+        spans[i * 3 + 1] =
+            (struct spy_span){word_at(code->head, l->co_qualname), got[i].name, SPY_CODE_PEEK};
+        spans[i * 3 + 2] =
+            (struct spy_span){word_at(code->head, l->co_linetable), got[i].lines, SPY_CODE_PEEK};
+    }
+    size_t done = 0;
+    spy_target_read_spans(c->target, spans, n * SPANS_PER_CODE, &done);
+    for (size_t i = 0; i < n; i++) {
+        bool same = i * SPANS_PER_CODE + 2 < done && unchanged(c, c->list[ids[i]], &got[i]);
+        if (same) {
+            c->list[ids[i]]->checked = sample;
+            c->list[ids[i]]->checks++;
+        }
+    }
+}
+
+static int reload(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *id)
+{
+    int32_t fresh;
+    int r = load(c, sample, addr, &fresh);
+    if (r < 0)
+        return r;
+    const struct spy_code *old = *id >= 0 ? c->list[*id] : NULL;
+    if (old && fresh >= 0) {
+        struct spy_code *now = c->list[fresh];
+        struct check k;
+        memcpy(k.head, now->head, sizeof k.head);
+        memcpy(k.name, now->name_peek, sizeof k.name);
+        memcpy(k.lines, now->lines_peek, sizeof k.lines);
+        c->reused += !unchanged(c, old, &k);
+    }
+    *id = fresh;
+    return 0;
+}
+
+// Settled ones take turns, by id, so that each sample checks about as many as the next.
+static bool is_due(const struct spy_code *code, uint32_t id, uint64_t sample)
+{
+    if (code->checked == sample)
+        return false;
+    return code->checks < SPY_CODE_SETTLED || sample - code->checked >= SPY_CODE_RECHECK ||
+           (sample + id) % SPY_CODE_RECHECK == 0;
+}
+
+int spy_codes_resolve(struct spy_codes *c, uint64_t sample, const uint64_t *addrs, int32_t *ids,
+                      size_t n)
+{
+    if (c->n + n > SPY_CODES_MAX || c->bytes > SPY_CODE_BYTES_MAX)
+        forget_all(c);
+    int32_t todo[CODES_PER_READ];
+    size_t n_todo = 0;
+    for (size_t i = 0; i < n; i++) {
+        ids[i] = find(c, addrs[i]);
+        if (ids[i] < 0 || !is_due(c->list[ids[i]], (uint32_t)ids[i], sample))
+            continue;
+        bool asked = false;
+        for (size_t k = 0; k < n_todo && !asked; k++)
+            asked = todo[k] == ids[i];
+        if (asked)
+            continue;
+        todo[n_todo++] = ids[i];
+        if (n_todo == CODES_PER_READ) {
+            check_known(c, sample, todo, n_todo);
+            n_todo = 0;
+        }
+    }
+    if (n_todo)
+        check_known(c, sample, todo, n_todo);
+    for (size_t i = 0; i < n; i++) {
+        // An earlier turn of this loop may have read the same address anew.
+        int32_t id = find(c, addrs[i]);
+        if (id < 0 || is_due(c->list[id], (uint32_t)id, sample)) {
+            int r = reload(c, sample, addrs[i], &id);
+            if (r < 0)
+                return r;
+        }
+        ids[i] = id;
+    }
+    return 0;
+}

@@ -1,0 +1,558 @@
+#include "agent/python/python.h"
+#include "agent/python/walk.h"
+#include "shared/base/clock.h"
+#include "shared/base/file.h"
+#include "shared/base/mem.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { REFRESH_NS = 250000000 };
+
+struct spy_python {
+    struct spy_target *target;
+    struct spy_py_runtime runtime;
+    struct spy_codes codes;
+    struct spy_py_thread **threads; // oldest first
+    size_t n_threads, cap_threads;
+    struct spy_py_scratch scratch;
+    bool dirty;
+    uint64_t refreshed; // monotonic
+    uint64_t sample;    // counts samples: a code object is checked once in each
+};
+
+int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_err *err)
+{
+    struct spy_py_runtime rt;
+    int r = spy_py_runtime_find(t, &rt, err);
+    if (r < 0)
+        return r;
+    struct spy_python *p = calloc(1, sizeof *p);
+    if (!p)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    p->target = t;
+    p->runtime = rt;
+    p->dirty = true;
+    spy_codes_init(&p->codes, t, &p->runtime.layout);
+    *ret = p;
+    return 0;
+}
+
+static void thread_free(struct spy_py_thread *th)
+{
+    if (!th)
+        return;
+    spy_thread_probe_close(&th->probe);
+    if (th->sched_fd >= 0)
+        close(th->sched_fd);
+    free(th->places);
+    free(th->last);
+    free(th->frames);
+    free(th);
+}
+
+void spy_python_free(struct spy_python *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; i < p->n_threads; i++)
+        thread_free(p->threads[i]);
+    free(p->threads);
+    spy_codes_done(&p->codes);
+    free(p->scratch.copy);
+    free(p->scratch.recs);
+    free(p->scratch.addrs);
+    free(p->scratch.ids);
+    free(p);
+}
+
+const struct spy_py_runtime *spy_python_runtime(const struct spy_python *p)
+{
+    return &p->runtime;
+}
+
+struct spy_codes *spy_python_codes(struct spy_python *p)
+{
+    return &p->codes;
+}
+
+// --- the list of threads ---
+
+struct found {
+    uint64_t tstate, interp, next, ident;
+    pid_t ns_tid;
+};
+
+static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t addr, struct found *f)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    uint8_t b[512];
+    uint64_t native;
+    int r = spy_target_read(p->target, addr, b, l->ts_size);
+    if (r < 0)
+        return r;
+    memcpy(&f->interp, b + l->ts_interp, 8);
+    memcpy(&f->next, b + l->ts_next, 8);
+    memcpy(&f->ident, b + l->ts_thread_id, 8);
+    memcpy(&native, b + l->ts_native_id, 8);
+    f->tstate = addr;
+    f->ns_tid = native < INT32_MAX ? (pid_t)native : 0;
+    return f->interp == interp ? 0 : SPY_ERR_TORN;
+}
+
+// New threads are put in front, so a list that changes while it is read is at worst short of the
+// newest; one whose memory was freed shows another interp and ends the walk.
+static int list_interpreter(const struct spy_python *p, uint64_t interp, struct found *list,
+                            size_t *n)
+{
+    uint64_t addr;
+    int r = spy_target_read_u64(p->target, interp + p->runtime.layout.interp_threads_head, &addr);
+    while (r == 0 && addr && *n < SPY_PY_THREADS_MAX) {
+        r = read_thread(p, interp, addr, &list[*n]);
+        if (r == 0)
+            addr = list[(*n)++].next;
+    }
+    return r == SPY_ERR_TORN ? 0 : r;
+}
+
+static int list_all(const struct spy_python *p, struct found *list, size_t *n)
+{
+    uint64_t interp;
+    int r = spy_target_read_u64(p->target, p->runtime.addr + p->runtime.layout.runtime_interp_head,
+                                &interp);
+    for (int i = 0; r == 0 && interp && i < SPY_PY_INTERPRETERS_MAX; i++) {
+        r = list_interpreter(p, interp, list, n);
+        if (r == 0)
+            r = spy_target_read_u64(p->target, interp + p->runtime.layout.interp_next, &interp);
+    }
+    return r;
+}
+
+// Python's native id is in the numbering of the target's own PID namespace. A forked child may
+// still hold its parent's there; the one thread that is left over then belongs to the one that has
+// none.
+static void match_tids(struct spy_python *p)
+{
+    _cleanup_free_ struct spy_tid *tids = NULL;
+    size_t n;
+    if (spy_threads_list(p->target, &tids, &n) < 0)
+        return;
+    struct spy_py_thread *odd = NULL;
+    size_t n_odd = 0;
+    for (size_t i = 0; i < p->n_threads; i++) {
+        struct spy_py_thread *th = p->threads[i];
+        th->tid = 0;
+        for (size_t k = 0; k < n && !th->tid; k++)
+            if (tids[k].ns_tid == th->ns_tid && th->ns_tid) {
+                th->tid = tids[k].tid;
+                tids[k].ns_tid = 0; // taken
+            }
+        if (!th->tid) {
+            odd = th;
+            n_odd++;
+        }
+    }
+    for (size_t k = 0; k < n && n_odd == 1 && !odd->tid; k++)
+        if (tids[k].ns_tid && (n == 1 || tids[k].tid == spy_target_pid(p->target))) {
+            odd->tid = tids[k].tid;
+            odd->ns_tid = tids[k].ns_tid;
+        }
+}
+
+static void name_thread(const struct spy_python *p, struct spy_py_thread *th)
+{
+    char path[48];
+    snprintf(path, sizeof path, "task/%d/comm", (int)th->tid);
+    ssize_t n = th->is_main ? -1
+                            : spy_file_read_small(spy_target_proc_fd(p->target), path, th->name,
+                                                  sizeof th->name);
+    if (n > 0)
+        th->name[strcspn(th->name, "\n")] = 0;
+    else
+        snprintf(th->name, sizeof th->name, "%s", th->is_main ? "MainThread" : "");
+}
+
+static void open_thread(const struct spy_python *p, struct spy_py_thread *th)
+{
+    char path[48];
+    if (!th->tid || th->probe.fd >= 0)
+        return;
+    th->is_main = th->tid == spy_target_pid(p->target);
+    name_thread(p, th);
+    if (spy_thread_probe_open(p->target, th->tid, &th->probe) < 0)
+        th->probe.fd = -1;
+    snprintf(path, sizeof path, "task/%d/schedstat", (int)th->tid);
+    th->sched_fd = openat(spy_target_proc_fd(p->target), path, O_RDONLY | O_CLOEXEC);
+}
+
+static struct spy_py_thread *take_known(struct spy_python *p, const struct found *f)
+{
+    for (size_t i = 0; i < p->n_threads; i++) {
+        struct spy_py_thread *th = p->threads[i];
+        if (th && th->tstate == f->tstate && th->interp == f->interp && th->ident == f->ident) {
+            p->threads[i] = NULL;
+            return th;
+        }
+    }
+    return NULL;
+}
+
+static uint64_t gil_of(const struct spy_python *p, uint64_t interp)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    uint64_t gil;
+    if (l->runtime_gil != SPY_PY_ABSENT)
+        return p->runtime.addr + l->runtime_gil;
+    return spy_target_read_u64(p->target, interp + l->interp_gil, &gil) == 0 ? gil : 0;
+}
+
+static struct spy_py_thread *new_thread(const struct spy_python *p, const struct found *f)
+{
+    struct spy_py_thread *th = calloc(1, sizeof *th);
+    if (!th)
+        return NULL;
+    th->tstate = f->tstate;
+    th->interp = f->interp;
+    th->ident = f->ident;
+    th->ns_tid = f->ns_tid;
+    th->gil = gil_of(p, f->interp);
+    th->probe.fd = th->sched_fd = -1;
+    return th;
+}
+
+static int replace_threads(struct spy_python *p, const struct found *list, size_t n)
+{
+    _cleanup_free_ struct spy_py_thread **now = calloc(n + 1, sizeof *now);
+    if (!now)
+        return SPY_ERR_NOMEM;
+    bool fresh = false;
+    for (size_t i = 0; i < n; i++) { // the interpreter lists the newest first
+        struct spy_py_thread *th = take_known(p, &list[n - 1 - i]);
+        fresh = fresh || !th;
+        now[i] = th ? th : new_thread(p, &list[n - 1 - i]);
+        if (!now[i])
+            return SPY_ERR_NOMEM;
+        now[i]->next = list[n - 1 - i].next;
+    }
+    for (size_t i = 0; i < p->n_threads; i++)
+        thread_free(p->threads[i]);
+    free(p->threads);
+    p->threads = spy_steal(&now);
+    p->n_threads = n;
+    if (fresh)
+        match_tids(p);
+    for (size_t i = 0; i < n; i++)
+        open_thread(p, p->threads[i]);
+    return 0;
+}
+
+int spy_python_refresh(struct spy_python *p)
+{
+    uint64_t now = spy_clock_mono_ns();
+    if (!p->dirty && now - p->refreshed < REFRESH_NS)
+        return 0;
+    _cleanup_free_ struct found *list = calloc(SPY_PY_THREADS_MAX, sizeof *list);
+    size_t n = 0;
+    if (!list)
+        return SPY_ERR_NOMEM;
+    int r = list_all(p, list, &n);
+    if (r < 0)
+        return r == SPY_ERR_TORN ? SPY_ERR_GONE : r; // the runtime itself is not there any more
+    p->dirty = false;
+    p->refreshed = now;
+    return replace_threads(p, list, n);
+}
+
+size_t spy_python_n_threads(const struct spy_python *p)
+{
+    return p->n_threads;
+}
+
+struct spy_py_thread *spy_python_thread(struct spy_python *p, size_t i)
+{
+    return p->threads[i];
+}
+
+pid_t spy_py_thread_tid(const struct spy_py_thread *th)
+{
+    return th->tid;
+}
+
+pid_t spy_py_thread_ns_tid(const struct spy_py_thread *th)
+{
+    return th->ns_tid;
+}
+
+uint64_t spy_py_thread_ident(const struct spy_py_thread *th)
+{
+    return th->ident;
+}
+
+bool spy_py_thread_is_main(const struct spy_py_thread *th)
+{
+    return th->is_main;
+}
+
+const char *spy_py_thread_name(const struct spy_py_thread *th)
+{
+    return th->name;
+}
+
+uint64_t *spy_py_thread_user(struct spy_py_thread *th)
+{
+    return th->user;
+}
+
+// --- one sample ---
+
+// The number of times the thread was given a CPU: third number of schedstat
+// (Documentation/scheduler/ sched-stats.rst). 0: not known.
+static int read_slices(const struct spy_py_thread *th, uint64_t *ret)
+{
+    char text[80];
+    *ret = 0;
+    if (th->sched_fd < 0)
+        return 0;
+    ssize_t n = pread(th->sched_fd, text, sizeof text - 1, 0);
+    if (n <= 0)
+        return SPY_ERR_GONE;
+    text[n] = 0;
+    char *at = strchr(text, ' ');
+    at = at ? strchr(at + 1, ' ') : NULL;
+    *ret = at ? strtoull(at + 1, NULL, 10) : 0;
+    return 0;
+}
+
+static int scratch_room(struct spy_py_scratch *s)
+{
+    if (s->addrs && s->ids)
+        return 0;
+    s->addrs = calloc(SPY_PY_DEPTH_MAX, sizeof *s->addrs);
+    s->ids = calloc(SPY_PY_DEPTH_MAX, sizeof *s->ids);
+    return s->addrs && s->ids ? 0 : SPY_ERR_NOMEM;
+}
+
+static int64_t unit_of(const struct spy_py_layout *l, const struct spy_py_rec *rec)
+{
+    return ((int64_t)(rec->ip - rec->code) - l->co_code) / 2;
+}
+
+// Do neighbouring frames of the data stack touch? `outer` is the next one outwards that lies on it.
+static bool touches(const struct spy_python *p, const struct spy_py_thread *th,
+                    const struct spy_py_rec *inner, const struct spy_py_rec *outer,
+                    int32_t outer_id)
+{
+    const struct spy_py_place *in = &th->places[inner->place];
+    if (inner->place == outer->place)
+        return inner->addr == outer->addr + spy_codes_at(&p->codes, outer_id)->frame_bytes;
+    // The first frame of a chunk; the first chunk of a thread leaves its first slot free.
+    uint64_t at = inner->addr - in->addr;
+    return at == SPY_CHUNK_HEADER || at == SPY_CHUNK_HEADER + 8;
+}
+
+static bool hangs_together(const struct spy_python *p, const struct spy_py_thread *th)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    const struct spy_py_scratch *s = &p->scratch;
+    const struct spy_py_rec *inner = NULL;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct spy_py_rec *rec = &s->recs[i];
+        if (rec->owner == l->owner_cstack)
+            continue;
+        if (s->ids[i] < 0)
+            return false;
+        int64_t unit = unit_of(l, rec);
+        if (unit < -1 || unit >= spy_codes_at(&p->codes, s->ids[i])->units)
+            return false;
+        if (!th->places[rec->place].is_chunk)
+            continue;
+        if (inner && !touches(p, th, inner, rec, s->ids[i]))
+            return false;
+        inner = rec;
+    }
+    return true;
+}
+
+static int resolve(struct spy_python *p)
+{
+    struct spy_py_scratch *s = &p->scratch;
+    const struct spy_py_layout *l = &p->runtime.layout;
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->recs[i].owner != l->owner_cstack)
+            s->addrs[n++] = s->recs[i].code;
+    int r = spy_codes_resolve(&p->codes, p->sample, s->addrs, s->ids, n);
+    for (size_t i = s->n; r == 0 && i-- > 0;) // spread out over the frames that have none
+        s->ids[i] = s->recs[i].owner != l->owner_cstack ? s->ids[--n] : SPY_CODE_NONE;
+    return r;
+}
+
+static int keep_recs(struct spy_py_thread *th, const struct spy_py_scratch *s)
+{
+    int r = spy_grow(&th->last, &th->last_cap, s->n, sizeof *th->last, SPY_PY_DEPTH_MAX);
+    if (r == 0)
+        r = spy_grow(&th->frames, &th->frames_cap, s->n, sizeof *th->frames, SPY_PY_DEPTH_MAX);
+    if (r < 0)
+        return r;
+    if (s->n)
+        memcpy(th->last, s->recs, s->n * sizeof *s->recs);
+    th->n_last = s->n;
+    return 0;
+}
+
+// Keeps the walked stack as the thread's and says whether it is the one it had before. Frames that
+// have not begun their function yet, and the interpreter's own, are left out as tracebacks leave
+// them out.
+static int take(struct spy_python *p, struct spy_py_thread *th, bool *ret_unchanged)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    const struct spy_py_scratch *s = &p->scratch;
+    bool same = th->has_stack && th->codes_epoch == p->codes.epoch;
+    size_t n = 0, n_before = th->n_frames;
+    int r = keep_recs(th, s);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct spy_py_rec *rec = &s->recs[i];
+        if (s->ids[i] < 0)
+            continue;
+        const struct spy_code *code = spy_codes_at(&p->codes, s->ids[i]);
+        int64_t unit = unit_of(l, rec);
+        if (rec->owner != l->owner_generator && unit < code->first_traceable)
+            continue;
+        struct spy_py_frame f = {s->ids[i], spy_code_line(code, unit)};
+        same = same && n < n_before && th->frames[n].code == f.code && th->frames[n].line == f.line;
+        th->frames[n++] = f;
+    }
+    *ret_unchanged = same && n == n_before && th->stack.truncated == s->truncated;
+    th->n_frames = n;
+    th->codes_epoch = p->codes.epoch;
+    th->has_stack = true;
+    return 0;
+}
+
+static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checked,
+                     struct spy_py_facts *facts)
+{
+    p->sample++;
+    int r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
+    if (r == 0)
+        r = resolve(p);
+    if (r == 0 && !hangs_together(p, th))
+        r = SPY_ERR_TORN;
+    return r;
+}
+
+static int read_paused(struct spy_python *p, struct spy_py_thread *th,
+                       const struct spy_py_options *o, struct spy_py_facts *facts)
+{
+    int signal = 0;
+    if (!th->tid)
+        return SPY_ERR_TORN;
+    int r = spy_pause_begin(o->pause, th->tid, &signal);
+    if (r < 0)
+        return r;
+    r = read_once(p, th, false, facts);
+    spy_pause_end(th->tid, signal);
+    return r;
+}
+
+static bool wants_pause(const struct spy_python *p, const struct spy_py_thread *th,
+                        const struct spy_py_options *o)
+{
+    enum { STILL_TRY = 16 }; // one optimistic read in 16, to learn when it works again
+    if (o->pausing == SPY_PY_ALWAYS_PAUSE)
+        return true;
+    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN &&
+           p->sample % STILL_TRY;
+}
+
+static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool running,
+                      const struct spy_py_options *o, struct spy_py_facts *facts,
+                      enum spy_py_how *how)
+{
+    int r = SPY_ERR_TORN;
+    *how = SPY_PY_PAUSED;
+    if (running && wants_pause(p, th, o))
+        r = read_paused(p, th, o, facts);
+    if (r == 0 || r == SPY_ERR_GONE)
+        return r;
+    *how = SPY_PY_CLEAN;
+    for (int i = 0; i < SPY_PY_TRIES; i++) {
+        r = read_once(p, th, true, facts);
+        if (i == 0 && running)
+            th->torn_rate += ((r == SPY_ERR_TORN ? 65536u : 0u) - th->torn_rate) / 64;
+        if (r != SPY_ERR_TORN)
+            return r;
+    }
+    if (o->pausing == SPY_PY_NEVER_PAUSE)
+        return r;
+    *how = SPY_PY_PAUSED;
+    int paused = read_paused(p, th, o, facts);
+    return paused == SPY_ERR_DENIED || paused == SPY_ERR_AGAIN ? SPY_ERR_TORN : paused;
+}
+
+static bool waits_for_gil(const struct spy_py_thread *th, const struct spy_thread_state *state)
+{
+    enum { SYS_FUTEX_X86_64 = 202, SYS_FUTEX_AARCH64 = 98 };
+#if defined(__x86_64__)
+    bool futex = state->syscall == SYS_FUTEX_X86_64;
+#else
+    bool futex = state->syscall == SYS_FUTEX_AARCH64;
+#endif
+    if (state->running || !futex)
+        return false;
+    return th->gil && state->args[0] - th->gil < SPY_GIL_SIZE;
+}
+
+int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
+                      const struct spy_py_options *o, struct spy_py_stack *ret)
+{
+    uint64_t slices;
+    int r = scratch_room(&p->scratch);
+    if (r == 0)
+        r = read_slices(th, &slices);
+    if (r < 0) {
+        p->dirty = true;
+        return r;
+    }
+    // It has not been given a CPU since it was seen waiting: nothing can have changed.
+    if (th->has_stack && slices && slices == th->slices && !th->stack.running &&
+        th->codes_epoch == p->codes.epoch) {
+        *ret = th->stack;
+        ret->unchanged = true;
+        return 0;
+    }
+    struct spy_thread_state state = {.running = true, .syscall = -1};
+    if (th->probe.fd >= 0) {
+        r = spy_thread_probe_read(&th->probe, &state);
+        if (r == SPY_ERR_GONE)
+            p->dirty = true;
+        if (r == SPY_ERR_GONE)
+            return r;
+    }
+    struct spy_py_facts facts;
+    struct spy_py_stack stack = {.running = state.running, .waits_gil = waits_for_gil(th, &state)};
+    r = read_stack(p, th, state.running, o, &facts, &stack.how);
+    if (r == 0)
+        r = take(p, th, &stack.unchanged);
+    if (r < 0) {
+        p->dirty = true;
+        th->has_stack = false;
+        return r;
+    }
+    spy_py_places_fit(th);
+    bool newest = p->n_threads && th == p->threads[p->n_threads - 1];
+    p->dirty = p->dirty || facts.next != th->next || (newest && facts.head != th->tstate);
+    stack.frames = th->frames;
+    stack.n = th->n_frames;
+    stack.truncated = p->scratch.truncated;
+    stack.holds_gil = facts.holds_gil;
+    stack.collecting = facts.collecting && facts.holds_gil;
+    th->slices = slices;
+    th->stack = stack;
+    *ret = stack;
+    return 0;
+}

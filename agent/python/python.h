@@ -1,0 +1,86 @@
+// python.h - the Python inside a process: its threads, and the stack of each at one instant.
+//
+// Truth before all: a stack is given only when it hung together. One system call (process_vm_readv)
+// reads the thread state, the part of the data stack where its frames were last time and, at the
+// end, the newest frames once more; the walk then happens on that copy. It is taken only when
+//   - every frame lay inside the copy (else the places are corrected and all is read again),
+//   - the current frame is the same before and after, and so are the newest frames,
+//   - neighbouring frames on the data stack touch: parent + its size == child,
+//   - each instruction pointer lies inside its code object, and each code object is one (code.h).
+// What fails is tried again, then, where the settings allow, read with that one thread paused
+// (pause.h).
+//
+// A paused read only where the optimistic one failed would favour the states that last long, so a
+// thread whose reads fail more often than 1 in SPY_PY_TORN_ONE_IN is paused for nearly every
+// sample.
+//
+// Threads: one spy_python and everything it gives belongs to one thread at a time.
+#pragma once
+#include "agent/python/code.h"
+#include "agent/python/runtime.h"
+#include "agent/target/pause.h"
+#include "agent/target/threads.h"
+
+enum {
+    SPY_PY_DEPTH_MAX = 16384, // deeper stacks lose their outermost frames and are marked
+    SPY_PY_THREADS_MAX = 4096,
+    SPY_PY_INTERPRETERS_MAX = 256,
+    SPY_PY_TRIES = 3,
+    SPY_PY_TORN_ONE_IN = 50,
+};
+
+struct spy_py_frame {
+    int32_t code;  // id in spy_python_codes; valid until its epoch changes
+    uint32_t line; // 0: not known
+};
+
+enum spy_py_how { SPY_PY_CLEAN, SPY_PY_SALVAGED, SPY_PY_PAUSED };
+
+// One thread at one instant.
+struct spy_py_stack {
+    const struct spy_py_frame *frames; // innermost first; borrowed until the next call
+    size_t n;                          // 0: it runs no Python code just now
+    bool truncated;                    // the outermost frames are missing: too deep
+    bool unchanged;                    // the same stack as the last one given for this thread
+    bool running;                      // on a CPU or ready to be
+    bool holds_gil, waits_gil, collecting;
+    enum spy_py_how how;
+};
+
+struct spy_py_thread; // opaque: what is kept of a thread between samples
+
+struct spy_py_options {
+    enum { SPY_PY_NEVER_PAUSE, SPY_PY_MAY_PAUSE, SPY_PY_ALWAYS_PAUSE } pausing;
+    struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
+};
+
+struct spy_python;
+
+// Looks for an interpreter in t (borrowed for the whole life). The codes of spy_py_runtime_find.
+int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_err *err);
+void spy_python_free(struct spy_python *p);
+const struct spy_py_runtime *spy_python_runtime(const struct spy_python *p);
+struct spy_codes *spy_python_codes(struct spy_python *p);
+
+// Brings the list of threads up to date where it may have changed. Call it before each round: it
+// costs nothing unless a read of the last round showed a change, or a quarter of a second has
+// passed. SPY_ERR_GONE: the process has ended (or called exec: attach anew).
+int spy_python_refresh(struct spy_python *p);
+size_t spy_python_n_threads(const struct spy_python *p);
+// The threads in order of their start, the oldest first. Hold until the next refresh.
+struct spy_py_thread *spy_python_thread(struct spy_python *p, size_t i);
+
+// Of a thread: numbers in our numbering and in its own, the pthread_self() that Python calls ident.
+pid_t spy_py_thread_tid(const struct spy_py_thread *th); // 0: not known
+pid_t spy_py_thread_ns_tid(const struct spy_py_thread *th);
+uint64_t spy_py_thread_ident(const struct spy_py_thread *th);
+bool spy_py_thread_is_main(const struct spy_py_thread *th);
+// comm of the OS thread, or "MainThread"; borrowed.
+const char *spy_py_thread_name(const struct spy_py_thread *th);
+// Four words of the owner's, zero at first: e.g. ids of its profile.
+uint64_t *spy_py_thread_user(struct spy_py_thread *th);
+
+// The stack of one thread now. SPY_ERR_GONE: the thread (or process) has ended; SPY_ERR_TORN: no
+// read hung together, counted as failed by the caller; SPY_ERR_DENIED.
+int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
+                      const struct spy_py_options *options, struct spy_py_stack *ret);

@@ -1,0 +1,133 @@
+#include "agent/python/runtime.h"
+#include "agent/target/symbols.h"
+#include "shared/base/mem.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MODULES_MAX = 1024 };
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static int find_symbol(const struct spy_target *t, const struct spy_maps *maps,
+                       const struct spy_module *mod, const char *name, uint64_t *ret)
+{
+    int r = spy_module_symbol(t, mod, name, ret);
+    // The file is opened only for a module that may be Python: a static one without dynamic
+    // symbols.
+    if (r == SPY_ERR_NOTFOUND && strstr(base_name(mod->path), "python"))
+        r = spy_module_file_symbol(t, maps, mod, name, ret);
+    return r;
+}
+
+// PY_VERSION_HEX: major, minor, micro, then level (a, b, c, f) and serial in a half byte each.
+static void print_version(uint32_t hex, char *out, size_t size)
+{
+    unsigned level = hex >> 4 & 15, serial = hex & 15;
+    int n = snprintf(out, size, "%u.%u.%u", hex >> 24, hex >> 16 & 255, hex >> 8 & 255);
+    const char *name = level == 0xa ? "a" : level == 0xb ? "b" : level == 0xc ? "rc" : NULL;
+    if (name && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, "%s%u", name, serial);
+}
+
+static int set_version(struct spy_py_runtime *rt, uint32_t hex, struct spy_err *err)
+{
+    rt->version_hex = hex;
+    print_version(hex, rt->version, sizeof rt->version);
+    const struct spy_py_layout *l = spy_py_layout_find(hex >> 24, hex >> 16 & 255);
+    if (!l)
+        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                           "Python %s is not supported by this build (it knows %s)", rt->version,
+                           spy_py_layout_supported());
+    rt->layout = *l;
+    return 0;
+}
+
+// 3.13 and later say of themselves what they are; before that the exported constant Py_Version
+// does.
+static int read_version(const struct spy_target *t, const struct spy_maps *maps,
+                        const struct spy_module *mod, struct spy_py_runtime *rt,
+                        struct spy_err *err)
+{
+    uint8_t bytes[SPY_PY_DEBUG_OFFSETS_SIZE];
+    uint32_t hex;
+    bool free_threaded;
+    int r = spy_target_read(t, rt->addr, bytes, sizeof bytes);
+    if (r < 0)
+        return spy_err_set(err, r, 0, "cannot read _PyRuntime of %s", rt->module);
+    if (spy_py_debug_offsets_version(bytes, sizeof bytes, &hex, &free_threaded)) {
+        r = set_version(rt, hex, err);
+        if (r == 0 && free_threaded)
+            return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                               "free-threaded Python %s is not supported by this build",
+                               rt->version);
+        if (r == 0 && spy_py_layout_apply(&rt->layout, bytes, sizeof bytes) < 0)
+            return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                               "Python %s publishes debug offsets that make no sense", rt->version);
+        return r;
+    }
+    uint64_t addr, value;
+    if (find_symbol(t, maps, mod, "Py_Version", &addr) == 0 &&
+        spy_target_read_u64(t, addr, &value) == 0)
+        return set_version(rt, (uint32_t)value, err);
+    return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                       "the Python in %s is older than 3.11, which this build does not know (it "
+                       "knows %s)",
+                       rt->module, spy_py_layout_supported());
+}
+
+// Modules named after Python come first; a process has hundreds of others.
+static bool is_likely(const struct spy_module *mod)
+{
+    return strstr(base_name(mod->path), "python") != NULL;
+}
+
+// Python 2.7 to 3.6 have no _PyRuntime: they are known by another symbol, to be refused by name.
+static int refuse_old(const struct spy_target *t, const struct spy_maps *maps,
+                      const struct spy_module *mods, size_t n, struct spy_err *err)
+{
+    uint64_t addr;
+    for (size_t i = 0; i < n; i++)
+        if (is_likely(&mods[i]) &&
+            find_symbol(t, maps, &mods[i], "_PyThreadState_Current", &addr) == 0)
+            return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                               "the Python in %s is older than 3.7, which this build does not know "
+                               "(it knows %s)",
+                               mods[i].path, spy_py_layout_supported());
+    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
+                       (int)spy_target_pid(t));
+}
+
+int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, struct spy_err *err)
+{
+    _cleanup_(spy_maps_free) struct spy_maps maps = {0};
+    int r = spy_maps_load(t, &maps, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ struct spy_module *mods = calloc(MODULES_MAX, sizeof *mods);
+    if (!mods)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    size_t n = spy_modules(t, &maps, mods, MODULES_MAX);
+    uint64_t probe;
+    if (n && spy_target_read_u64(t, mods[0].start, &probe) == SPY_ERR_DENIED)
+        return spy_target_explain_denied(t, err);
+    if (!n && maps.n && spy_target_read_u64(t, maps.list[0].start, &probe) == SPY_ERR_DENIED)
+        return spy_target_explain_denied(t, err);
+    for (int likely = 1; likely >= 0; likely--)
+        for (size_t i = 0; i < n; i++) {
+            struct spy_py_runtime rt = {0};
+            if (is_likely(&mods[i]) != (bool)likely ||
+                find_symbol(t, &maps, &mods[i], "_PyRuntime", &rt.addr) < 0)
+                continue;
+            snprintf(rt.module, sizeof rt.module, "%s", mods[i].path);
+            r = read_version(t, &maps, &mods[i], &rt, err);
+            if (r == 0)
+                *ret = rt;
+            return r;
+        }
+    return refuse_old(t, &maps, mods, n, err);
+}

@@ -1,0 +1,321 @@
+#include "agent/python/walk.h"
+#include "shared/base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+// One batch of spans. The fixed ones come first; `again` and the current frame come last, so that
+// everything between lies inside one bracket of time.
+struct batch {
+    uint8_t tstate[512], cframe[16], gil[24], frame_again[16], top_again[SPY_PY_AGAIN];
+    uint64_t head;
+    uint32_t collecting;
+    uint64_t again_addr;
+    size_t again_len;
+    struct spy_span spans[SPY_SPANS_MAX];
+    size_t n;
+};
+
+static uint64_t word(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static void span(struct batch *b, uint64_t addr, void *to, size_t len)
+{
+    b->spans[b->n++] = (struct spy_span){addr, to, len};
+}
+
+static int copy_room(struct spy_py_thread *th, struct spy_py_scratch *s)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < th->n_places; i++) {
+        th->places[i].at = (uint32_t)total;
+        total += th->places[i].len;
+    }
+    return spy_grow(&s->copy, &s->copy_cap, total, 1, SPY_PY_COPY_MAX);
+}
+
+// The newest part of the chunk that held the newest frame of a data stack last time.
+static void choose_again(const struct spy_py_thread *th, struct batch *b)
+{
+    enum { LOOK = 8 }; // generators and entry frames may lie above it
+    b->again_len = 0;
+    for (size_t k = 0; k < th->n_last && k < LOOK; k++)
+        for (size_t i = 0; i < th->n_places; i++) {
+            const struct spy_py_place *p = &th->places[i];
+            if (!p->is_chunk || th->last[k].addr - p->addr >= p->len)
+                continue;
+            b->again_len = p->len < SPY_PY_AGAIN ? p->len : SPY_PY_AGAIN;
+            b->again_addr = p->addr + p->len - b->again_len;
+            return;
+        }
+}
+
+// Flushes full batches; a stack with more places than one call takes is then not one instant any
+// more, which the comparison at the end judges.
+static int read_places(const struct spy_target *t, struct spy_py_thread *th,
+                       const struct spy_py_scratch *s, struct batch *b, size_t *ret_bad)
+{
+    enum { RESERVED = 2 };
+    size_t first = 0, fixed = b->n, done;
+    for (size_t i = 0; i < th->n_places; i++) {
+        span(b, th->places[i].addr, s->copy + th->places[i].at, th->places[i].len);
+        if (b->n < SPY_SPANS_MAX - RESERVED)
+            continue;
+        int r = spy_target_read_spans(t, b->spans, b->n, &done);
+        if (r < 0) {
+            *ret_bad = done >= fixed ? first + (done - fixed) : SIZE_MAX;
+            return r;
+        }
+        first = i + 1;
+        fixed = b->n = 0;
+    }
+    size_t n_places = b->n - fixed;
+    if (b->again_len)
+        span(b, b->again_addr, b->top_again, b->again_len);
+    b->spans[b->n] = b->spans[SPY_SPANS_MAX - 1];
+    if (b->spans[b->n].len)
+        b->n++;
+    int r = spy_target_read_spans(t, b->spans, b->n, &done);
+    if (r < 0)
+        *ret_bad = done >= fixed && done < fixed + n_places ? first + (done - fixed) : SIZE_MAX;
+    return r;
+}
+
+static void drop_place(struct spy_py_thread *th, size_t i)
+{
+    memmove(&th->places[i], &th->places[i + 1], (--th->n_places - i) * sizeof *th->places);
+}
+
+static int snapshot(const struct spy_target *t, const struct spy_py_layout *l,
+                    struct spy_py_thread *th, struct spy_py_scratch *s, struct batch *b)
+{
+    for (int tries = 0; tries <= SPY_PY_PLACES_MAX; tries++) {
+        int r = copy_room(th, s);
+        if (r < 0)
+            return r;
+        b->n = 0;
+        choose_again(th, b);
+        if (th->gil)
+            span(b, th->gil, b->gil, sizeof b->gil);
+        span(b, th->interp + l->interp_gc_collecting, &b->collecting, sizeof b->collecting);
+        span(b, th->interp + l->interp_threads_head, &b->head, sizeof b->head);
+        span(b, th->tstate, b->tstate, l->ts_size);
+        bool cframe = l->ts_cframe != SPY_PY_ABSENT;
+        if (cframe && th->cframe)
+            span(b, th->cframe, b->cframe, sizeof b->cframe);
+        // Parked in the last slot; read_places moves it behind all others.
+        uint64_t current = cframe ? th->cframe : th->tstate + l->ts_frame;
+        b->spans[SPY_SPANS_MAX - 1] =
+            (struct spy_span){current, b->frame_again, current ? cframe ? 16 : 8 : 0};
+        size_t bad = SIZE_MAX;
+        r = read_places(t, th, s, b, &bad);
+        if (r != SPY_ERR_TORN)
+            return r;
+        // A place that is not mapped any more (a chunk was given back), or a moved _PyCFrame.
+        if (bad < th->n_places)
+            drop_place(th, bad);
+        else if (th->cframe)
+            th->cframe = 0;
+        else if (th->n_places)
+            th->n_places = 0;
+        else
+            return SPY_ERR_TORN;
+    }
+    return SPY_ERR_TORN;
+}
+
+static int add_place(struct spy_py_thread *th, uint64_t addr, uint64_t len, uint64_t room,
+                     bool is_chunk)
+{
+    int r = spy_grow(&th->places, &th->places_cap, th->n_places + 1, sizeof *th->places,
+                     SPY_PY_PLACES_MAX);
+    if (r < 0)
+        return r == SPY_ERR_LIMIT ? SPY_ERR_TORN : r;
+    th->places[th->n_places++] = (struct spy_py_place){.addr = addr,
+                                                       .len = (uint32_t)(len < room ? len : room),
+                                                       .room = (uint32_t)room,
+                                                       .is_chunk = is_chunk};
+    return 0;
+}
+
+// The walk came to a frame at addr that is not in the copy: where is it? In a chunk that is read
+// already but not far enough, in another chunk, or by itself.
+static int learn_place(const struct spy_target *t, const struct spy_py_layout *l,
+                       struct spy_py_thread *th, uint64_t chunk, uint64_t addr)
+{
+    for (size_t i = 0; i < th->n_places; i++) {
+        struct spy_py_place *p = &th->places[i];
+        if (p->is_chunk && addr >= p->addr && addr - p->addr < p->room) {
+            uint64_t need = addr - p->addr + l->f_size + SPY_PY_SLACK;
+            p->len = (uint32_t)(need < p->room ? need : p->room);
+            return addr - p->addr + l->f_size <= p->len ? 0 : SPY_ERR_TORN;
+        }
+    }
+    for (int i = 0; chunk && i < SPY_PY_PLACES_MAX; i++) {
+        uint64_t head[3];
+        if (spy_target_read(t, chunk, head, sizeof head) < 0)
+            return SPY_ERR_TORN;
+        uint64_t size = head[SPY_CHUNK_SIZE / 8];
+        if (size < SPY_PY_CHUNK || size > SPY_PY_COPY_MAX)
+            return SPY_ERR_TORN;
+        if (addr >= chunk && addr - chunk < size)
+            return add_place(th, chunk, addr - chunk + l->f_size + SPY_PY_SLACK, size, true);
+        chunk = head[SPY_CHUNK_PREVIOUS / 8];
+    }
+    return add_place(th, addr, l->f_size, l->f_size, false);
+}
+
+static struct spy_py_place *place_of(struct spy_py_thread *th, uint64_t addr, uint32_t size,
+                                     size_t *hint)
+{
+    for (size_t i = 0; i < th->n_places; i++) {
+        size_t k = (i + *hint) % th->n_places;
+        struct spy_py_place *p = &th->places[k];
+        if (addr >= p->addr && addr - p->addr + size <= p->len) {
+            *hint = k;
+            return p;
+        }
+    }
+    return NULL;
+}
+
+// The frame as it stands in the copy. In its second copy, where it has one, it must be the same
+// frame; the newest one may have gone on to another instruction.
+static bool same_again(const struct spy_py_layout *l, const struct batch *b, uint64_t addr,
+                       const uint8_t *f, bool newest)
+{
+    if (addr < b->again_addr || addr - b->again_addr + l->f_size > b->again_len)
+        return true;
+    const uint8_t *g = b->top_again + (addr - b->again_addr);
+    return word(f + l->f_code) == word(g + l->f_code) &&
+           word(f + l->f_previous) == word(g + l->f_previous) && f[l->f_owner] == g[l->f_owner] &&
+           (newest || word(f + l->f_ip) == word(g + l->f_ip));
+}
+
+// Walks from cur outwards. *ret_miss is the frame that is not in the copy, with SPY_ERR_NOTFOUND.
+static int walk_copy(const struct spy_py_layout *l, const struct batch *b, struct spy_py_thread *th,
+                     struct spy_py_scratch *s, uint64_t cur, bool checked, uint64_t *ret_miss)
+{
+    size_t hint = 0;
+    s->n = 0;
+    s->truncated = false;
+    for (size_t i = 0; i < th->n_places; i++)
+        th->places[i].used = 0;
+    for (; cur;) {
+        if (s->n == SPY_PY_DEPTH_MAX) {
+            s->truncated = true;
+            return 0;
+        }
+        struct spy_py_place *p = place_of(th, cur, l->f_size, &hint);
+        if (!p) {
+            *ret_miss = cur;
+            return SPY_ERR_NOTFOUND;
+        }
+        const uint8_t *f = s->copy + p->at + (cur - p->addr);
+        if (checked && !same_again(l, b, cur, f, s->n == 0))
+            return SPY_ERR_TORN;
+        int r = spy_grow(&s->recs, &s->cap, s->n + 1, sizeof *s->recs, SPY_PY_DEPTH_MAX);
+        if (r < 0)
+            return r;
+        uint32_t end = (uint32_t)(cur - p->addr) + l->f_size;
+        p->used = end > p->used ? end : p->used;
+        s->recs[s->n++] = (struct spy_py_rec){.addr = cur,
+                                              .code = word(f + l->f_code),
+                                              .ip = word(f + l->f_ip),
+                                              .place = (uint32_t)(p - th->places),
+                                              .owner = f[l->f_owner]};
+        uint64_t previous = word(f + l->f_previous);
+        if (previous == cur || (previous & 7))
+            return SPY_ERR_TORN;
+        cur = previous;
+    }
+    return 0;
+}
+
+// Where the walk starts. NOTFOUND: the _PyCFrame is not where it was; th->cframe is right now.
+static int current_frame(const struct spy_py_layout *l, const struct batch *b,
+                         struct spy_py_thread *th, uint64_t *ret)
+{
+    if (l->ts_cframe == SPY_PY_ABSENT) {
+        *ret = word(b->tstate + l->ts_frame);
+        return 0;
+    }
+    uint64_t cframe = word(b->tstate + l->ts_cframe);
+    if (!cframe)
+        return SPY_ERR_TORN;
+    if (cframe != th->cframe) {
+        th->cframe = cframe;
+        return SPY_ERR_NOTFOUND;
+    }
+    *ret = word(b->cframe + l->ts_frame);
+    return 0;
+}
+
+static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
+                     struct spy_py_thread *th, struct spy_py_scratch *s, bool checked,
+                     struct batch *b)
+{
+    uint64_t cur, miss = 0;
+    int r = snapshot(t, l, th, s, b);
+    if (r < 0)
+        return r;
+    if (word(b->tstate + l->ts_interp) != th->interp)
+        return SPY_ERR_GONE; // the thread state was freed
+    r = current_frame(l, b, th, &cur);
+    if (r < 0)
+        return r;
+    bool cframe = l->ts_cframe != SPY_PY_ABSENT;
+    if (checked && word(b->frame_again + (cframe ? l->ts_frame : 0)) != cur)
+        return SPY_ERR_TORN;
+    r = walk_copy(l, b, th, s, cur, checked, &miss);
+    if (r == SPY_ERR_NOTFOUND) {
+        int learned = learn_place(t, l, th, word(b->tstate + l->ts_chunk), miss);
+        return learned < 0 ? learned : SPY_ERR_NOTFOUND;
+    }
+    return r;
+}
+
+int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struct spy_py_thread *th,
+                struct spy_py_scratch *s, bool checked, struct spy_py_facts *ret)
+{
+    struct batch b;
+    int r = SPY_ERR_NOTFOUND;
+    // A deep stack met for the first time needs a turn for each of its chunks and generators.
+    for (int i = 0;
+         r == SPY_ERR_NOTFOUND && i < SPY_PY_MISSES + (th->has_stack ? 0 : SPY_PY_PLACES_MAX); i++)
+        r = walk_once(t, l, th, s, checked, &b);
+    if (r < 0)
+        return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
+    uint32_t locked;
+    memcpy(&locked, b.gil + SPY_GIL_LOCKED, sizeof locked);
+    *ret = (struct spy_py_facts){
+        .next = word(b.tstate + l->ts_next),
+        .head = b.head,
+        .holds_gil = th->gil && locked == 1 && word(b.gil + SPY_GIL_HOLDER) == th->tstate,
+        .collecting = b.collecting == 1,
+    };
+    return 0;
+}
+
+void spy_py_places_fit(struct spy_py_thread *th)
+{
+    enum { IDLE_WALKS = 16 };
+    for (size_t i = th->n_places; i-- > 0;) {
+        struct spy_py_place *p = &th->places[i];
+        if (p->used) {
+            p->idle = 0;
+            uint32_t want = p->used + SPY_PY_SLACK;
+            if (p->is_chunk && want + SPY_PY_AGAIN < p->len)
+                p->len = want;
+            else if (p->is_chunk && want > p->len)
+                p->len = want < p->room ? want : p->room;
+        } else if (++p->idle > IDLE_WALKS) {
+            drop_place(th, i);
+        } else if (p->is_chunk && p->len > SPY_PY_SLACK) {
+            p->len = SPY_PY_SLACK; // kept for when the stack grows into it again
+        }
+    }
+}

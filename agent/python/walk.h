@@ -1,0 +1,77 @@
+// walk.h - one read of a thread's frames, and the walk over that copy. Inside of agent/python.
+#pragma once
+#include "agent/python/python.h"
+
+enum {
+    SPY_PY_CHUNK = 16384, // DATA_STACK_CHUNK_SIZE, Include/internal/pycore_pystate.h
+    SPY_PY_SLACK = 768,   // read past the newest frame, for calls made since
+    SPY_PY_AGAIN = 2048,  // of the newest frames, read twice
+    SPY_PY_PLACES_MAX = 256,
+    SPY_PY_COPY_MAX = 8 << 20,
+    SPY_PY_MISSES = 12,
+};
+
+// A place in the target where frames of the thread were: a piece of a data stack chunk, or one
+// frame elsewhere (a generator's on the heap, an entry frame on the C stack).
+struct spy_py_place {
+    uint64_t addr;
+    uint32_t len, room; // bytes to read; bytes that may be read (a chunk's size)
+    uint32_t at;        // where they lie in the copy
+    uint32_t used;      // end of the newest frame seen in this walk
+    uint8_t idle;       // walks that did not need it
+    bool is_chunk;
+};
+
+struct spy_py_rec {
+    uint64_t addr, code, ip;
+    uint32_t place;
+    uint8_t owner;
+};
+
+struct spy_py_thread {
+    uint64_t tstate, interp, next, ident;
+    uint64_t gil; // of its interpreter; 0: not known
+    pid_t tid, ns_tid;
+    bool is_main, has_name;
+    char name[32];
+    struct spy_thread_probe probe;
+    int sched_fd; // schedstat; -1: none
+    uint64_t slices;
+    uint64_t user[4];
+
+    uint64_t cframe;
+    struct spy_py_place *places;
+    size_t n_places, places_cap;
+    // The last stack that was given.
+    struct spy_py_rec *last;
+    struct spy_py_frame *frames;
+    size_t n_last, last_cap, n_frames, frames_cap;
+    uint32_t codes_epoch;
+    struct spy_py_stack stack;
+    bool has_stack;
+    uint32_t torn_rate; // moving average, 65536: every read
+};
+
+// Room for one sample, shared by the threads of a process.
+struct spy_py_scratch {
+    uint8_t *copy;
+    size_t copy_cap;
+    struct spy_py_rec *recs;
+    uint64_t *addrs;
+    int32_t *ids;
+    size_t n, cap; // of recs
+    bool truncated;
+};
+
+// What the walk found besides the frames.
+struct spy_py_facts {
+    uint64_t next, head; // of the lists of threads: how the sampler learns that they changed
+    bool holds_gil, collecting;
+};
+
+// Reads and walks. 0: s->recs[0..n-1] is a chain that was read in one piece, innermost first;
+// `checked` asks for the comparison of before and after. SPY_ERR_TORN, SPY_ERR_GONE, SPY_ERR_NOMEM.
+int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struct spy_py_thread *th,
+                struct spy_py_scratch *s, bool checked, struct spy_py_facts *ret);
+// After a walk that was taken: forgets places that are no longer needed and fits the others.
+void spy_py_places_fit(struct spy_py_thread *th);

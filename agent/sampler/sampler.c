@@ -1,0 +1,554 @@
+#include "agent/sampler/sampler.h"
+#include "shared/base/clock.h"
+#include "shared/base/mem.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    LABELS_MAX = 40,
+    PROFILE_BYTES = 32 << 20,
+    FIRST_RETRY_NS = 20000000, // an interpreter needs some tens of milliseconds to start
+    BUDGET_EVERY_NS = 1000000000,
+};
+#define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
+
+struct process {
+    pid_t pid;
+    uint32_t rate;
+    int pausing;
+    char *labels[LABELS_MAX][2];
+    size_t n_labels;
+    struct spy_target *target;
+    struct spy_python *python;
+    char problem[240];
+    bool ended;
+    uint64_t due, retry_ns;
+    // Of the window.
+    uint32_t series, epoch; // epoch of the profile that series is valid in; 0: none
+    uint64_t window_start, rounds;
+    struct spy_quality quality;
+};
+
+struct spy_sampler {
+    struct spy_sampler_options options;
+    struct process **list;
+    size_t n, cap;
+    struct spy_profile *profile;
+    uint32_t epoch;   // rises when the profile is made anew
+    uint32_t outside; // stack: "[no Python code]"
+    struct spy_pause pause;
+    struct spy_rand rand;
+    double stretch; // of all periods, at least 1
+    uint64_t budget_at, budget_cpu;
+    struct spy_sampler_totals totals;
+};
+
+// --- the profile ---
+
+static int marker(struct spy_profile *p, const char *text, uint32_t *ret_frame)
+{
+    struct spy_function f = {.kind = SPY_FRAME_MARKER};
+    uint32_t id = 0;
+    int r = spy_profile_cstr(p, text, &f.name);
+    if (r == 0)
+        r = spy_profile_function(p, &f, &id);
+    return r == 0 ? spy_profile_frame(p, (struct spy_frame){.function = id}, ret_frame) : r;
+}
+
+static int renew_profile(struct spy_sampler *s)
+{
+    struct spy_profile *p = spy_profile_new();
+    uint32_t frame, stack;
+    if (!p)
+        return SPY_ERR_NOMEM;
+    if (marker(p, "[no Python code]", &frame) < 0 || spy_profile_stack(p, 0, frame, &stack) < 0) {
+        spy_profile_free(p);
+        return SPY_ERR_NOMEM;
+    }
+    spy_profile_free(s->profile);
+    s->profile = p;
+    s->outside = stack;
+    s->epoch++;
+    return 0;
+}
+
+int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sampler **ret,
+                    struct spy_err *err)
+{
+    struct spy_sampler *s = calloc(1, sizeof *s);
+    if (!s || renew_profile(s) < 0) {
+        free(s);
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    }
+    s->options = *options;
+    if (!s->options.profile_bytes)
+        s->options.profile_bytes = PROFILE_BYTES;
+    s->stretch = 1;
+    spy_rand_seed(&s->rand);
+    *ret = s;
+    return 0;
+}
+
+static void detach(struct process *p)
+{
+    spy_python_free(p->python);
+    spy_target_free(p->target);
+    p->python = NULL;
+    p->target = NULL;
+    p->epoch = 0; // attached anew it may be another version: its series is made again
+}
+
+static void process_free(struct process *p)
+{
+    detach(p);
+    for (size_t i = 0; i < p->n_labels; i++) {
+        free(p->labels[i][0]);
+        free(p->labels[i][1]);
+    }
+    free(p);
+}
+
+void spy_sampler_free(struct spy_sampler *s)
+{
+    if (!s)
+        return;
+    spy_pause_reap(&s->pause);
+    for (size_t i = 0; i < s->n; i++)
+        process_free(s->list[i]);
+    free(s->list);
+    spy_profile_free(s->profile);
+    free(s);
+}
+
+// --- the list of processes ---
+
+static struct process *find(const struct spy_sampler *s, pid_t pid)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->list[i]->pid == pid)
+            return s->list[i];
+    return NULL;
+}
+
+static int set_label(struct process *p, const char *key, const char *value)
+{
+    size_t i = 0;
+    while (i < p->n_labels && strcmp(p->labels[i][0], key))
+        i++;
+    if (i == LABELS_MAX)
+        return SPY_ERR_LIMIT;
+    char *k = i == p->n_labels ? strdup(key) : p->labels[i][0], *v = strdup(value);
+    if (!k || !v) {
+        if (i == p->n_labels)
+            free(k);
+        free(v);
+        return SPY_ERR_NOMEM;
+    }
+    if (i == p->n_labels)
+        p->n_labels++;
+    else
+        free(p->labels[i][1]);
+    p->labels[i][0] = k;
+    p->labels[i][1] = v;
+    return 0;
+}
+
+static void unset_label(struct process *p, const char *key)
+{
+    for (size_t i = 0; i < p->n_labels; i++)
+        if (!strcmp(p->labels[i][0], key)) {
+            free(p->labels[i][0]);
+            free(p->labels[i][1]);
+            memmove(&p->labels[i], &p->labels[i + 1], (--p->n_labels - i) * sizeof p->labels[0]);
+            return;
+        }
+}
+
+int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *process,
+                    struct spy_err *err)
+{
+    spy_sampler_remove(s, process->pid);
+    int r = spy_grow(&s->list, &s->cap, s->n + 1, sizeof *s->list, SPY_SAMPLER_PROCESSES_MAX);
+    if (r < 0)
+        return spy_err_set(err, r, 0, "cannot sample more than %d processes",
+                           SPY_SAMPLER_PROCESSES_MAX);
+    struct process *p = calloc(1, sizeof *p);
+    if (!p)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    p->pid = process->pid;
+    p->rate = process->rate;
+    p->pausing = (int)process->pausing;
+    p->due = spy_clock_mono_ns();
+    for (size_t i = 0; i < process->n_labels && r == 0; i++)
+        r = set_label(p, process->labels[i][0], process->labels[i][1]);
+    if (r < 0) {
+        process_free(p);
+        return spy_err_set(err, r, 0, "cannot keep the labels of process %d", (int)process->pid);
+    }
+    s->list[s->n++] = p;
+    return 0;
+}
+
+static void flush_quality(struct spy_sampler *s, struct process *p);
+
+void spy_sampler_remove(struct spy_sampler *s, pid_t pid)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->list[i]->pid == pid) {
+            flush_quality(s, s->list[i]);
+            process_free(s->list[i]);
+            s->list[i] = s->list[--s->n];
+            return;
+        }
+}
+
+size_t spy_sampler_n_processes(const struct spy_sampler *s)
+{
+    return s->n;
+}
+
+const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find(s, pid);
+    return p && p->problem[0] ? p->problem : NULL;
+}
+
+bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find(s, pid);
+    return p && p->python;
+}
+
+bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find(s, pid);
+    return !p || p->ended;
+}
+
+struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find(s, pid);
+    return p ? p->python : NULL;
+}
+
+// --- windows ---
+
+static int series_of(struct spy_sampler *s, struct process *p)
+{
+    if (p->epoch == s->epoch)
+        return 0;
+    struct spy_label labels[LABELS_MAX];
+    for (size_t i = 0; i < p->n_labels; i++) {
+        int r = spy_profile_cstr(s->profile, p->labels[i][0], &labels[i].key);
+        if (r == 0)
+            r = spy_profile_cstr(s->profile, p->labels[i][1], &labels[i].value);
+        if (r < 0)
+            return r;
+    }
+    int r = spy_profile_series(s->profile, labels, p->n_labels, &p->series);
+    if (r == 0)
+        p->epoch = s->epoch;
+    return r;
+}
+
+static void begin_window(struct process *p)
+{
+    if (!p->window_start)
+        p->window_start = spy_clock_real_ns();
+}
+
+// Moves what the process counted into its series. A series may get several parts in one window
+// (exec, an end and a new process with the same labels): they are joined as windows are.
+static void flush_quality(struct spy_sampler *s, struct process *p)
+{
+    if (p->window_start && series_of(s, p) == 0) {
+        struct spy_series *e = spy_profile_series_at(s->profile, p->series);
+        uint64_t duration = spy_clock_real_ns() - p->window_start;
+        uint64_t period = p->rounds ? duration / p->rounds : 0;
+        if (!e->start_ns) {
+            e->start_ns = p->window_start;
+            e->period_ns = period;
+        } else if (period) {
+            e->period_ns = (e->period_ns + period) / 2;
+        }
+        e->duration_ns = p->window_start + duration - e->start_ns;
+        e->quality.clean += p->quality.clean;
+        e->quality.salvaged += p->quality.salvaged;
+        e->quality.paused += p->quality.paused;
+        e->quality.failed += p->quality.failed;
+        e->quality.late += p->quality.late;
+    }
+    p->window_start = p->rounds = 0;
+    p->quality = (struct spy_quality){0};
+}
+
+struct spy_profile *spy_sampler_close(struct spy_sampler *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        flush_quality(s, s->list[i]);
+    spy_profile_weigh(s->profile);
+    return s->profile;
+}
+
+void spy_sampler_reset(struct spy_sampler *s)
+{
+    if (spy_profile_memory(s->profile) > s->options.profile_bytes)
+        renew_profile(s); // without memory for a new one the old one goes on
+    spy_profile_reset_window(s->profile);
+}
+
+struct spy_sampler_totals spy_sampler_totals(const struct spy_sampler *s)
+{
+    return s->totals;
+}
+
+// --- one round ---
+
+static int attach(struct spy_sampler *s, struct process *p)
+{
+    struct spy_err err = {0};
+    int r = spy_target_open(p->pid, &p->target, &err);
+    if (r == 0)
+        r = spy_python_attach(p->target, &p->python, &err);
+    if (r == 0)
+        r = spy_python_refresh(p->python);
+    if (r == 0 && !spy_python_n_threads(p->python))
+        r = spy_err_set(&err, SPY_ERR_AGAIN, 0, "the Python in process %d has no thread yet",
+                        (int)p->pid);
+    if (r == 0) {
+        const struct spy_py_runtime *rt = spy_python_runtime(p->python);
+        unset_label(p, SPY_LABEL_PROBLEM);
+        set_label(p, SPY_LABEL_RUNTIME, "cpython");
+        set_label(p, SPY_LABEL_RUNTIME_VERSION, rt->version);
+        p->problem[0] = 0;
+        p->retry_ns = 0;
+        return 0;
+    }
+    p->ended = p->target && !spy_target_alive(p->target);
+    p->ended = p->ended || (!p->target && r == SPY_ERR_GONE);
+    detach(p);
+    begin_window(p);
+    p->quality.failed++;
+    s->totals.failed++;
+    p->retry_ns = p->retry_ns ? p->retry_ns * 2 : FIRST_RETRY_NS;
+    p->retry_ns = p->retry_ns < LAST_RETRY_NS ? p->retry_ns : LAST_RETRY_NS;
+    if (strcmp(p->problem, err.msg)) {
+        flush_quality(s, p);
+        begin_window(p);
+        snprintf(p->problem, sizeof p->problem, "%s", err.msg[0] ? err.msg : spy_code_name(r));
+        set_label(p, SPY_LABEL_PROBLEM, p->problem);
+    }
+    return r;
+}
+
+static int intern_code(struct spy_sampler *s, struct spy_code *code, uint32_t *ret)
+{
+    if (code->user[1] == s->epoch) {
+        *ret = code->user[0];
+        return 0;
+    }
+    struct spy_function f = {.start_line = code->first_line, .kind = SPY_FRAME_PYTHON};
+    int r = spy_profile_cstr(s->profile, code->name, &f.name);
+    if (r == 0)
+        r = spy_profile_cstr(s->profile, code->filename, &f.filename);
+    if (r == 0)
+        r = spy_profile_function(s->profile, &f, ret);
+    if (r == 0) {
+        code->user[0] = *ret;
+        code->user[1] = s->epoch;
+    }
+    return r;
+}
+
+static int intern_stack(struct spy_sampler *s, struct process *p, const struct spy_py_stack *st,
+                        uint32_t *ret)
+{
+    uint32_t stack = 0, frame, function;
+    int r = 0;
+    if (!st->n) {
+        *ret = s->outside;
+        return 0;
+    }
+    if (st->truncated) {
+        r = marker(s->profile, "[truncated]", &frame);
+        if (r == 0)
+            r = spy_profile_stack(s->profile, stack, frame, &stack);
+    }
+    for (size_t i = st->n; r == 0 && i-- > 0;) {
+        struct spy_code *code = spy_codes_at(spy_python_codes(p->python), st->frames[i].code);
+        r = intern_code(s, code, &function);
+        if (r == 0)
+            r = spy_profile_frame(s->profile, (struct spy_frame){function, st->frames[i].line},
+                                  &frame);
+        if (r == 0)
+            r = spy_profile_stack(s->profile, stack, frame, &stack);
+    }
+    *ret = stack;
+    return r;
+}
+
+static uint32_t state_bits(const struct spy_py_stack *st)
+{
+    return (st->running ? SPY_STATE_RUNNING : 0u) | (st->holds_gil ? SPY_STATE_GIL_HOLDS : 0u) |
+           (st->waits_gil ? SPY_STATE_GIL_WAITS : 0u) | (st->collecting ? SPY_STATE_GC : 0u);
+}
+
+// What is kept with a thread: the epoch, its id in the profile, and the id of its last stack.
+enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_HAS_STACK };
+
+static int thread_id(struct spy_sampler *s, struct spy_py_thread *th)
+{
+    uint64_t *user = spy_py_thread_user(th);
+    uint32_t name, id;
+    if (user[USER_EPOCH] == s->epoch)
+        return 0;
+    int r = spy_profile_cstr(s->profile, spy_py_thread_name(th), &name);
+    if (r == 0)
+        r = spy_profile_thread(s->profile, (uint64_t)spy_py_thread_tid(th), name, &id);
+    if (r < 0)
+        return r;
+    user[USER_EPOCH] = s->epoch;
+    user[USER_THREAD] = id;
+    user[USER_HAS_STACK] = 0;
+    return 0;
+}
+
+static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_thread *th,
+                       const struct spy_py_stack *st)
+{
+    uint64_t *user = spy_py_thread_user(th);
+    int r = thread_id(s, th);
+    if (r == 0 && !(st->unchanged && user[USER_HAS_STACK])) {
+        uint32_t stack;
+        r = intern_stack(s, p, st, &stack);
+        user[USER_STACK] = stack;
+        user[USER_HAS_STACK] = r == 0;
+    }
+    if (r == 0)
+        r = spy_profile_add(s->profile, p->series, (uint32_t)user[USER_STACK],
+                            (uint32_t)user[USER_THREAD], state_bits(st), 1, 0);
+    return r;
+}
+
+static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_py_thread *th)
+{
+    static const int modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
+                                [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
+                                [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
+    struct spy_py_options o = {.pausing = modes[p->pausing], .pause = &s->pause};
+    struct spy_py_stack st;
+    int r = spy_python_sample(p->python, th, &o, &st);
+    if (r == SPY_ERR_GONE)
+        return; // the thread has ended: there was nothing to sample
+    if (r == 0)
+        r = count_stack(s, p, th, &st);
+    if (r < 0) {
+        p->quality.failed++;
+        s->totals.failed++;
+        return;
+    }
+    s->totals.samples++;
+    if (st.how == SPY_PY_PAUSED) {
+        p->quality.paused++;
+        s->totals.paused++;
+    } else if (st.how == SPY_PY_SALVAGED) {
+        p->quality.salvaged++;
+    } else {
+        p->quality.clean++;
+        s->totals.clean++;
+    }
+}
+
+static void round_of(struct spy_sampler *s, struct process *p)
+{
+    if (!p->python && attach(s, p) < 0)
+        return;
+    if (spy_python_refresh(p->python) == SPY_ERR_GONE) {
+        // Ended, or it called exec: what was known of its memory is void.
+        p->ended = !spy_target_alive(p->target);
+        flush_quality(s, p);
+        detach(p);
+        p->retry_ns = 0;
+        return;
+    }
+    begin_window(p);
+    if (series_of(s, p) < 0)
+        return;
+    p->rounds++;
+    for (size_t i = 0; i < spy_python_n_threads(p->python); i++)
+        sample_thread(s, p, spy_python_thread(p->python, i));
+}
+
+// --- time ---
+
+static uint64_t period_of(const struct spy_sampler *s, const struct process *p)
+{
+    double period = p->rate ? (double)SPY_NS_PER_SEC / p->rate * s->stretch : 0;
+    return (uint64_t)period;
+}
+
+static void plan_next(struct spy_sampler *s, struct process *p, uint64_t now)
+{
+    if (!p->python) {
+        p->due = now + (p->retry_ns ? p->retry_ns : FIRST_RETRY_NS);
+        return;
+    }
+    uint64_t period = period_of(s, p);
+    uint64_t next = p->due + (uint64_t)((double)period * (0.5 + spy_rand_unit(&s->rand)));
+    if (period && next + period < now) {
+        uint64_t skipped = (now - next) / period;
+        p->quality.late += skipped;
+        s->totals.late += skipped;
+        next += skipped * period;
+    }
+    p->due = next;
+}
+
+static void keep_budget(struct spy_sampler *s, uint64_t now)
+{
+    if (s->options.budget_percent <= 0 || now - s->budget_at < BUDGET_EVERY_NS)
+        return;
+    uint64_t cpu = spy_clock_cpu_ns();
+    if (s->budget_at) {
+        double percent = 100.0 * (double)(cpu - s->budget_cpu) / (double)(now - s->budget_at);
+        double want = s->stretch * percent / s->options.budget_percent;
+        // At once when over the budget, in steps when there is room again.
+        s->stretch = percent > s->options.budget_percent ? want : s->stretch * 0.8;
+        s->stretch = s->stretch < 1 ? 1 : s->stretch > 1000 ? 1000 : s->stretch;
+    }
+    s->budget_at = now;
+    s->budget_cpu = cpu;
+}
+
+static struct process *next_due(const struct spy_sampler *s)
+{
+    struct process *first = NULL;
+    for (size_t i = 0; i < s->n; i++)
+        if (!s->list[i]->ended && (!first || s->list[i]->due < first->due))
+            first = s->list[i];
+    return first;
+}
+
+void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
+{
+    for (;;) {
+        uint64_t now = spy_clock_mono_ns();
+        struct process *p = next_due(s);
+        uint64_t until = p && p->due < deadline_ns ? p->due : deadline_ns;
+        if (stop && *stop)
+            return;
+        if (until > now) {
+            spy_clock_sleep_until(until);
+            continue;
+        }
+        if (now >= deadline_ns)
+            return;
+        s->totals.behind_ns = now - p->due;
+        round_of(s, p);
+        spy_pause_reap(&s->pause);
+        plan_next(s, p, spy_clock_mono_ns());
+        keep_budget(s, now);
+    }
+}

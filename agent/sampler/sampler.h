@@ -1,0 +1,74 @@
+// sampler.h - rounds over many processes, counted into one profile.
+//
+// Each process is sampled at its own rate: a round reads every thread of it once. The gaps are
+// jittered (uniformly between half and one and a half of the period, about an accumulating
+// deadline), so that a periodic program is not always met at the same point. Rounds that come too
+// late are skipped and counted, never bunched; the effective period of a window is its length over
+// the rounds that were taken.
+//
+// A process that cannot be attached to yet (it is still starting, it is a zombie, it is not Python)
+// is tried again, ever more rarely, and its series says why in the label podspy.problem.
+//
+// The budget: once a second the sampler compares its own CPU time with budget_percent of one core
+// and stretches all periods, or relaxes them again.
+//
+// After the first rounds a round allocates nothing, unless it meets new code or new stacks.
+// Threads: all calls from one thread.
+#pragma once
+#include "agent/python/python.h"
+#include "shared/profile/profile.h"
+
+struct spy_sampler;
+
+struct spy_sampler_options {
+    double budget_percent; // of one core; 0: no budget
+    size_t profile_bytes;  // the profile's tables are made anew past this; 0: 32 MiB
+};
+
+int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sampler **ret,
+                    struct spy_err *err);
+void spy_sampler_free(struct spy_sampler *s);
+
+struct spy_sampler_process {
+    pid_t pid;
+    uint32_t rate; // samples a second, 1 to 1000; 0: as fast as it goes
+    enum { SPY_SAMPLER_NEVER_PAUSE, SPY_SAMPLER_MAY_PAUSE, SPY_SAMPLER_ALWAYS_PAUSE } pausing;
+    // Labels of its series: pairs of key and value, copied; without process.runtime.*, which the
+    // sampler adds once it is attached.
+    const char *const (*labels)[2];
+    size_t n_labels;
+};
+
+// Adds a process; it is attached to at the next rounds. SPY_ERR_LIMIT past
+// SPY_SAMPLER_PROCESSES_MAX, SPY_ERR_NOMEM. A pid that is known already is replaced (it called
+// exec).
+enum { SPY_SAMPLER_PROCESSES_MAX = 4096 };
+int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *process,
+                    struct spy_err *err);
+void spy_sampler_remove(struct spy_sampler *s, pid_t pid);
+size_t spy_sampler_n_processes(const struct spy_sampler *s);
+
+// Why pid has no samples, or NULL when it is attached or not known. Borrowed until the next call.
+const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid);
+// True once pid was attached to; and once it ended.
+bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid);
+bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid);
+// The interpreter of an attached process, or NULL; borrowed.
+struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid);
+
+// Takes the rounds that are due and sleeps in between until CLOCK_MONOTONIC is deadline_ns or *stop
+// is not 0 (a signal handler sets it). stop may be NULL.
+void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop);
+
+// Closes the window: series get their start, duration, period and quality, samples their time. The
+// profile is the sampler's; read it, then call spy_sampler_reset before the next run.
+struct spy_profile *spy_sampler_close(struct spy_sampler *s);
+void spy_sampler_reset(struct spy_sampler *s);
+
+// Sums over the whole life, for messages: thread-samples counted, attempts that failed, rounds
+// skipped.
+struct spy_sampler_totals {
+    uint64_t samples, failed, late, clean, paused;
+    uint64_t behind_ns; // how late the latest round began
+};
+struct spy_sampler_totals spy_sampler_totals(const struct spy_sampler *s);

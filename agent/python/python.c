@@ -364,7 +364,11 @@ static bool hangs_together(const struct spy_python *p, const struct spy_py_threa
         if (s->ids[i] < 0)
             return false;
         int64_t unit = unit_of(l, rec);
-        if (unit < -1 || unit >= spy_codes_at(&p->codes, s->ids[i])->units)
+        const struct spy_code *code = spy_codes_at(&p->codes, s->ids[i]);
+        if (unit < -1 || unit >= code->units)
+            return false;
+        // A generator that has not begun cannot have called anybody.
+        if (i && rec->owner == l->owner_generator && unit < code->first_traceable)
             return false;
         if (!th->places[rec->place].is_chunk)
             continue;

@@ -3,14 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { AGAIN_MAX = 4 }; // places read twice
+
 // One batch of spans. The fixed ones come first; `again` and the current frame come last, so that
 // everything between lies inside one bracket of time.
 struct batch {
     uint8_t tstate[512], cframe[16], gil[24], frame_again[16], top_again[SPY_PY_AGAIN];
     uint64_t head;
     uint32_t collecting;
-    uint64_t again_addr;
-    size_t again_len;
+    struct spy_span again[AGAIN_MAX]; // into top_again
+    size_t n_again;
     struct spy_span spans[SPY_SPANS_MAX];
     size_t n;
 };
@@ -37,19 +39,32 @@ static int copy_room(struct spy_py_thread *th, struct spy_py_scratch *s)
     return spy_grow(&s->copy, &s->copy_cap, total, 1, SPY_PY_COPY_MAX);
 }
 
-// The newest part of the chunk that held the newest frame of a data stack last time.
+static void read_again(struct batch *b, uint64_t addr, size_t len)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < b->n_again; i++)
+        used += b->again[i].len;
+    if (b->n_again < AGAIN_MAX && used + len <= sizeof b->top_again)
+        b->again[b->n_again++] = (struct spy_span){addr, b->top_again + used, len};
+}
+
+// Where the newest frames were last time: those outside of the data stack, and then the newest part
+// of the chunk that held the newest one on it.
 static void choose_again(const struct spy_py_thread *th, struct batch *b)
 {
-    enum { LOOK = 8 }; // generators and entry frames may lie above it
-    b->again_len = 0;
+    enum { LOOK = 8 };
+    b->n_again = 0;
     for (size_t k = 0; k < th->n_last && k < LOOK; k++)
         for (size_t i = 0; i < th->n_places; i++) {
             const struct spy_py_place *p = &th->places[i];
-            if (!p->is_chunk || th->last[k].addr - p->addr >= p->len)
+            if (th->last[k].addr - p->addr >= p->len)
                 continue;
-            b->again_len = p->len < SPY_PY_AGAIN ? p->len : SPY_PY_AGAIN;
-            b->again_addr = p->addr + p->len - b->again_len;
-            return;
+            size_t max = SPY_PY_AGAIN - (AGAIN_MAX - 1) * SPY_PY_FRAME_MAX;
+            size_t len = p->is_chunk && p->len > max ? max : p->len;
+            read_again(b, p->addr + p->len - len, len);
+            if (p->is_chunk)
+                return;
+            break;
         }
 }
 
@@ -58,7 +73,7 @@ static void choose_again(const struct spy_py_thread *th, struct batch *b)
 static int read_places(const struct spy_target *t, struct spy_py_thread *th,
                        const struct spy_py_scratch *s, struct batch *b, size_t *ret_bad)
 {
-    enum { RESERVED = 2 };
+    enum { RESERVED = AGAIN_MAX + 1 };
     size_t first = 0, fixed = b->n, done;
     for (size_t i = 0; i < th->n_places; i++) {
         span(b, th->places[i].addr, s->copy + th->places[i].at, th->places[i].len);
@@ -73,8 +88,8 @@ static int read_places(const struct spy_target *t, struct spy_py_thread *th,
         fixed = b->n = 0;
     }
     size_t n_places = b->n - fixed;
-    if (b->again_len)
-        span(b, b->again_addr, b->top_again, b->again_len);
+    for (size_t i = 0; i < b->n_again; i++)
+        b->spans[b->n++] = b->again[i];
     b->spans[b->n] = b->spans[SPY_SPANS_MAX - 1];
     if (b->spans[b->n].len)
         b->n++;
@@ -187,9 +202,14 @@ static struct spy_py_place *place_of(struct spy_py_thread *th, uint64_t addr, ui
 static bool same_again(const struct spy_py_layout *l, const struct batch *b, uint64_t addr,
                        const uint8_t *f, bool newest)
 {
-    if (addr < b->again_addr || addr - b->again_addr + l->f_size > b->again_len)
+    const uint8_t *g = NULL;
+    for (size_t i = 0; i < b->n_again && !g; i++) {
+        uint64_t at = addr - b->again[i].addr;
+        if (addr >= b->again[i].addr && at + l->f_size <= b->again[i].len)
+            g = (const uint8_t *)b->again[i].to + at;
+    }
+    if (!g)
         return true;
-    const uint8_t *g = b->top_again + (addr - b->again_addr);
     return word(f + l->f_code) == word(g + l->f_code) &&
            word(f + l->f_previous) == word(g + l->f_previous) && f[l->f_owner] == g[l->f_owner] &&
            (newest || word(f + l->f_ip) == word(g + l->f_ip));

@@ -3,9 +3,10 @@
 #include "agent/python/python.h"
 
 enum {
-    SPY_PY_CHUNK = 16384, // DATA_STACK_CHUNK_SIZE, Include/internal/pycore_pystate.h
-    SPY_PY_SLACK = 768,   // read past the newest frame, for calls made since
-    SPY_PY_AGAIN = 2048,  // of the newest frames, read twice
+    SPY_PY_CHUNK = 16384,   // DATA_STACK_CHUNK_SIZE, Include/internal/pycore_pystate.h
+    SPY_PY_SLACK = 768,     // read past the newest frame, for calls made since
+    SPY_PY_FRAME_MAX = 128, // bytes of a frame without locals, in any version
+    SPY_PY_AGAIN = 2048,    // of the newest frames, read twice
     SPY_PY_PLACES_MAX = 256,
     SPY_PY_COPY_MAX = 8 << 20,
     SPY_PY_MISSES = 12,

@@ -339,6 +339,7 @@ static int attach(struct spy_sampler *s, struct process *p)
         begin_window(p);
         snprintf(p->problem, sizeof p->problem, "%s", err.msg[0] ? err.msg : spy_code_name(r));
         set_label(p, SPY_LABEL_PROBLEM, p->problem);
+        p->epoch = 0;
     }
     return r;
 }

@@ -1,0 +1,263 @@
+// podspy agent: find, sample, push, for ever.
+#include "agent/cli/cli.h"
+#include "agent/discover/discover.h"
+#include "agent/sampler/sampler.h"
+#include "agent/upload/upload.h"
+#include "shared/base/clock.h"
+#include "shared/base/log.h"
+#include "shared/base/mem.h"
+#include <argp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEY_CONFIG = 300, KEY_COLLECTOR, KEY_ONCE, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
+
+#define POLL_NS      (100 * SPY_NS_PER_MS) // see discover.h: children within 250 ms
+#define LOG_EVERY_NS (60 * SPY_NS_PER_SEC)
+
+struct options {
+    const char *config, *collector;
+    double once; // seconds; 0: for ever
+    enum spy_log_level log_level;
+    enum spy_log_format log_format;
+    struct spy_err *err;
+};
+
+struct agent {
+    struct spy_agent_config config;
+    struct spy_discover *discover;
+    struct spy_sampler *sampler;
+    struct spy_upload *upload;
+    char host[256];
+    uint64_t discover_failed, upload_failed, window_logged;
+};
+
+static const struct argp_option option_list[] = {
+    {"config", KEY_CONFIG, "FILE", 0, "the YAML configuration", 0},
+    {"collector", KEY_COLLECTOR, "URL", 0, "the collector, instead of collector.url", 0},
+    {"once", KEY_ONCE, "SECS", 0, "sample that long, push, and end", 0},
+    {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info (default) or debug", 0},
+    {"log-format", KEY_LOG_FORMAT, "FORMAT", 0, "logfmt (default) or json", 0},
+    {0},
+};
+
+static int parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct options *o = state->input;
+    switch (key) {
+    case KEY_CONFIG:
+        o->config = arg;
+        break;
+    case KEY_COLLECTOR:
+        o->collector = arg;
+        break;
+    case KEY_ONCE:
+        if (spy_cli_number("--once", arg, 0.1, 1e9, &o->once, o->err) < 0)
+            argp_error(state, "%s", o->err->msg);
+        break;
+    case KEY_LOG_LEVEL:
+        if (spy_log_level_parse(arg, &o->log_level) < 0)
+            argp_error(state, "--log-level takes error, warn, info or debug, not '%s'", arg);
+        break;
+    case KEY_LOG_FORMAT:
+        if (strcmp(arg, "json") != 0 && strcmp(arg, "logfmt") != 0)
+            argp_error(state, "--log-format takes logfmt or json, not '%s'", arg);
+        o->log_format = strcmp(arg, "json") ? SPY_LOG_LOGFMT : SPY_LOG_JSON;
+        break;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is not expected", arg);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+// --- from what is discovered to what is sampled ---
+
+struct label_list {
+    const char *pairs[24][2];
+    size_t n;
+    char pid[16], ns_pid[16], ppid[16];
+};
+
+static void label(struct label_list *l, const char *key, const char *value)
+{
+    if (value && *value) {
+        l->pairs[l->n][0] = key;
+        l->pairs[l->n++][1] = value;
+    }
+}
+
+static void label_process(const struct agent *a, const struct spy_process *p, struct label_list *l)
+{
+    snprintf(l->pid, sizeof l->pid, "%d", (int)p->pid);
+    snprintf(l->ppid, sizeof l->ppid, "%d", (int)p->ppid);
+    snprintf(l->ns_pid, sizeof l->ns_pid, "%d", (int)(p->ns_pid ? p->ns_pid : p->pid));
+    label(l, SPY_LABEL_PID, l->pid);
+    label(l, SPY_LABEL_NS_PID, l->ns_pid);
+    label(l, SPY_LABEL_PARENT_PID, l->ppid);
+    label(l, SPY_LABEL_COMMAND, p->cmdline && *p->cmdline ? p->cmdline : p->command);
+    label(l, SPY_LABEL_POD, p->pod);
+    label(l, SPY_LABEL_POD_UID, p->pod_uid);
+    label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
+    label(l, SPY_LABEL_CONTAINER, p->container_name);
+    label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
+    label(l, SPY_LABEL_IMAGE, p->image);
+    label(l, SPY_LABEL_SERVICE, p->service);
+    label(l, SPY_LABEL_HOST, a->host);
+    label(l, SPY_LABEL_NODE, a->host);
+}
+
+static void start_process(struct agent *a, const struct spy_process *p)
+{
+    struct label_list l = {.n = 0};
+    static const int pausing[] = {[SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
+                                  [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
+                                  [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
+    label_process(a, p, &l);
+    struct spy_sampler_process sp = {.pid = p->pid,
+                                     .rate = p->rate,
+                                     .pausing = pausing[p->blocking],
+                                     .labels = (const char *const(*)[2])l.pairs,
+                                     .n_labels = l.n};
+    struct spy_err err = {0};
+    if (spy_sampler_add(a->sampler, &sp, &err) < 0)
+        spy_log(SPY_LOG_WARN, "process left out", SPY_I("pid", p->pid), SPY_S("error", err.msg));
+}
+
+static void on_process(void *arg, enum spy_discover_event event, const struct spy_process *p)
+{
+    static const char *const names[] = {[SPY_DISCOVER_ADDED] = "process opted in",
+                                        [SPY_DISCOVER_EXEC] = "process called exec",
+                                        [SPY_DISCOVER_REMOVED] = "process gone"};
+    struct agent *a = arg;
+    spy_log(SPY_LOG_INFO, names[event], SPY_I("pid", p->pid), SPY_S("pod", p->pod),
+            SPY_S("reason", p->reason), SPY_S("command", p->command));
+    if (event == SPY_DISCOVER_REMOVED)
+        spy_sampler_remove(a->sampler, p->pid);
+    else
+        start_process(a, p);
+}
+
+static void look_around(struct agent *a)
+{
+    struct spy_err err = {0};
+    if (spy_discover_poll(a->discover, on_process, a, &err) < 0 &&
+        spy_log_due(&a->discover_failed, LOG_EVERY_NS))
+        spy_log(SPY_LOG_ERROR, "cannot look for processes", SPY_S("error", err.msg));
+}
+
+// --- windows ---
+
+static void log_window(struct agent *a)
+{
+    if (!spy_log_due(&a->window_logged, LOG_EVERY_NS))
+        return;
+    struct spy_sampler_totals t = spy_sampler_totals(a->sampler);
+    spy_log(SPY_LOG_INFO, "sampling", SPY_I("processes", spy_sampler_n_processes(a->sampler)),
+            SPY_I("samples", t.samples), SPY_I("clean", t.clean), SPY_I("paused", t.paused),
+            SPY_I("failed", t.failed), SPY_I("late", t.late),
+            SPY_I("cpu_ms", spy_clock_cpu_ns() / SPY_NS_PER_MS));
+}
+
+static void end_window(struct agent *a)
+{
+    struct spy_err err = {0};
+    struct spy_profile *p = spy_sampler_close(a->sampler);
+    if (spy_upload_window(a->upload, p, &err) < 0 && spy_log_due(&a->upload_failed, LOG_EVERY_NS))
+        spy_log(SPY_LOG_ERROR, "a window was lost: it could not be spooled",
+                SPY_S("error", err.msg));
+    spy_sampler_reset(a->sampler);
+    log_window(a);
+}
+
+static void run(struct agent *a, double once)
+{
+    uint64_t now = spy_clock_mono_ns();
+    uint64_t end = once > 0 ? now + (uint64_t)(once * (double)SPY_NS_PER_SEC) : UINT64_MAX;
+    uint64_t window_end = now + a->config.push.interval_ns;
+    while (!spy_cli_stop && now < end) {
+        look_around(a);
+        uint64_t until = spy_clock_mono_ns() + POLL_NS;
+        until = until < window_end ? until : window_end;
+        spy_sampler_run(a->sampler, until < end ? until : end, &spy_cli_stop);
+        now = spy_clock_mono_ns();
+        if (now >= window_end) {
+            end_window(a);
+            window_end += a->config.push.interval_ns;
+            window_end = window_end > now ? window_end : now + a->config.push.interval_ns;
+        }
+    }
+    end_window(a);
+}
+
+// --- start and end ---
+
+static void agent_done(struct agent *a)
+{
+    spy_upload_free(a->upload);
+    spy_sampler_free(a->sampler);
+    spy_discover_free(a->discover);
+    spy_agent_config_free(&a->config);
+}
+
+static int start(struct agent *a, const struct options *o, struct spy_err *err)
+{
+    int r = spy_agent_config_load(o->config, &a->config, err);
+    if (r < 0)
+        return r;
+    const struct spy_agent_config *c = &a->config;
+    struct spy_upload_options up = {.url = o->collector ? o->collector : c->collector.url,
+                                    .ca_file = c->collector.ca_file,
+                                    .token_file = c->collector.token_file,
+                                    .cert_file = c->collector.cert_file,
+                                    .key_file = c->collector.key_file,
+                                    .spool_dir = c->push.spool_dir,
+                                    .spool_bytes = (uint64_t)c->push.spool_mib << 20};
+    if (!up.url)
+        return spy_err_set(err, SPY_ERR_USAGE, 0,
+                           "no collector is given: set collector.url in the configuration or use "
+                           "--collector URL");
+    const char *node = getenv("NODE_NAME"); // from the downward API, in Kubernetes
+    if (node && *node)
+        snprintf(a->host, sizeof a->host, "%s", node);
+    else if (gethostname(a->host, sizeof a->host - 1) < 0)
+        a->host[0] = 0;
+    r = spy_sampler_new(
+        &(struct spy_sampler_options){.budget_percent = c->budget.cpu_percent,
+                                      .profile_bytes = ((size_t)c->budget.memory_mib << 20) / 2},
+        &a->sampler, err);
+    if (r == 0)
+        r = spy_discover_new(c, "/proc", &a->discover, err);
+    if (r == 0)
+        r = spy_upload_new(&up, &a->upload, err);
+    return r;
+}
+
+int spy_cli_agent(int argc, char **argv, struct spy_err *err)
+{
+    static const struct argp argp = {
+        .options = option_list,
+        .parser = parse_option,
+        .doc = "Finds the opted-in Python processes of this node, samples them and pushes their "
+               "profiles to a collector.",
+    };
+    struct options o = {.log_level = SPY_LOG_INFO, .log_format = SPY_LOG_LOGFMT, .err = err};
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    spy_log_setup(o.log_level, o.log_format);
+    spy_cli_catch_signals();
+    _cleanup_(agent_done) struct agent a = {0};
+    int r = start(&a, &o, err);
+    if (r < 0)
+        return r;
+    spy_log(SPY_LOG_INFO, "podspy agent started", SPY_S("version", PODSPY_VERSION),
+            SPY_S("node", a.host), SPY_I("rules", a.config.discovery.n_processes));
+    run(&a, o.once);
+    if (spy_upload_flush(a.upload, (o.once > 0 ? 30 : 3) * SPY_NS_PER_SEC) < 0)
+        spy_log(SPY_LOG_WARN, "the collector was not reached: windows wait in the spool",
+                SPY_S("spool", a.config.push.spool_dir));
+    spy_log(SPY_LOG_INFO, "podspy agent ended");
+    return SPY_EXIT_OK;
+}

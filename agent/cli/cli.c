@@ -1,0 +1,64 @@
+#include "agent/cli/cli.h"
+#include "shared/base/file.h"
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+volatile int spy_cli_stop;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    spy_cli_stop = 1;
+}
+
+void spy_cli_catch_signals(void)
+{
+    struct sigaction a = {.sa_handler = on_signal}; // without SA_RESTART: sleeps end at once
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int spy_cli_pid(const char *text, pid_t *ret, struct spy_err *err)
+{
+    char *end;
+    errno = 0;
+    bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    long v = strtol(text, &end, hex ? 16 : 10);
+    if (errno || end == text || *end || v <= 0 || v > INT32_MAX)
+        return spy_err_set(err, SPY_ERR_USAGE, 0, "'%s' is not a process id", text);
+    *ret = (pid_t)v;
+    return 0;
+}
+
+int spy_cli_number(const char *option, const char *text, double min, double max, double *ret,
+                   struct spy_err *err)
+{
+    char *end;
+    errno = 0;
+    double v = strtod(text, &end);
+    if (errno || end == text || *end || !(v >= min && v <= max))
+        return spy_err_set(err, SPY_ERR_USAGE, 0, "%s takes a number from %g to %g, not '%s'",
+                           option, min, max, text);
+    *ret = v;
+    return 0;
+}
+
+void spy_cli_cmdline(pid_t pid, char *out, size_t size)
+{
+    char path[40];
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    ssize_t n = spy_file_read_small(AT_FDCWD, path, out, size);
+    if (n < 0)
+        n = 0;
+    while (n > 0 && (out[n - 1] == 0 || isspace((unsigned char)out[n - 1])))
+        n--;
+    for (ssize_t i = 0; i < n; i++)
+        if (out[i] == 0 || iscntrl((unsigned char)out[i]))
+            out[i] = ' ';
+    out[n] = 0;
+}

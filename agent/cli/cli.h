@@ -1,0 +1,32 @@
+// cli.h - the subcommands of podspy, one file each. Inside of agent/cli.
+#pragma once
+#include "shared/base/err.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
+
+// A subcommand parses its own argv (argv[0] is its name) and returns an exit code. It prints
+// nothing for an error that it returns in err: main prints "Error: ..." on one line.
+struct spy_command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv, struct spy_err *err);
+};
+
+int spy_cli_record(int argc, char **argv, struct spy_err *err);
+int spy_cli_dump(int argc, char **argv, struct spy_err *err);
+int spy_cli_agent(int argc, char **argv, struct spy_err *err);
+
+// Set by SIGINT and SIGTERM once spy_cli_catch_signals was called: finish and write the output.
+extern volatile int spy_cli_stop;
+void spy_cli_catch_signals(void);
+
+// Numbers as arguments. 0 or SPY_ERR_USAGE with a message that names the option.
+int spy_cli_pid(const char *text, pid_t *ret, struct spy_err *err); // decimal or 0x hex
+int spy_cli_number(const char *option, const char *text, double min, double max, double *ret,
+                   struct spy_err *err);
+
+// "PID: cmdline" pieces of a process, from world-readable metadata; "" when it is gone.
+void spy_cli_cmdline(pid_t pid, char *out, size_t size);

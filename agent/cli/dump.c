@@ -1,0 +1,218 @@
+// podspy dump: the stack of every thread of one process, now.
+#include "agent/cli/cli.h"
+#include "agent/python/python.h"
+#include "shared/base/clock.h"
+#include "shared/base/mem.h"
+#include "shared/formats/format.h"
+#include <argp.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL };
+enum { OUTPUT_MAX = 256 << 20 };
+
+struct dump {
+    pid_t pid;
+    bool json, full_filenames;
+    int pausing;
+    struct spy_err *err;
+};
+
+static const struct argp_option options[] = {
+    {"pid", 'p', "PID", 0, "the process, in decimal or 0x hexadecimal", 0},
+    {"json", 'j', 0, 0, "as JSON", 0},
+    {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
+    {"blocking", KEY_BLOCKING, 0, 0, "pause each thread while it is read", 0},
+    {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
+    {0},
+};
+
+static int parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct dump *d = state->input;
+    switch (key) {
+    case 'p':
+        if (spy_cli_pid(arg, &d->pid, d->err) < 0)
+            argp_error(state, "%s", d->err->msg);
+        break;
+    case 'j':
+        d->json = true;
+        break;
+    case KEY_NONBLOCKING:
+        d->pausing = SPY_PY_NEVER_PAUSE;
+        break;
+    case KEY_BLOCKING:
+        d->pausing = SPY_PY_ALWAYS_PAUSE;
+        break;
+    case KEY_FULL:
+        d->full_filenames = true;
+        break;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is not expected; give the process as --pid PID", arg);
+        break;
+    case ARGP_KEY_END:
+        if (!d->pid)
+            argp_error(state, "give a process: --pid PID");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+// One thread as it was read; r tells why there is no stack.
+struct shot {
+    const struct spy_py_thread *thread;
+    struct spy_py_stack stack;
+    int r;
+};
+
+static const char *state_name(const struct spy_py_stack *st)
+{
+    return !st->running ? "idle" : st->holds_gil ? "active+gil" : "active";
+}
+
+static const char *file_of(const struct dump *d, const struct spy_code *c)
+{
+    return d->full_filenames ? c->filename : spy_short_filename(c->filename);
+}
+
+static void print_text(const struct dump *d, struct spy_python *py, const struct shot *s,
+                       struct spy_buf *out)
+{
+    spy_buf_printf(out, "Thread %d (%s): \"%s\"\n", (int)spy_py_thread_tid(s->thread),
+                   s->r < 0 ? "unknown" : state_name(&s->stack), spy_py_thread_name(s->thread));
+    if (s->r < 0)
+        spy_buf_printf(out, "    (its stack could not be read: %s)\n", spy_code_name(s->r));
+    for (size_t i = 0; s->r == 0 && i < s->stack.n; i++) {
+        const struct spy_py_frame *f = &s->stack.frames[i];
+        const struct spy_code *c = spy_codes_at(spy_python_codes(py), f->code);
+        spy_buf_printf(out, "    %s (%s:%u)\n", c->name, file_of(d, c), f->line);
+    }
+    if (s->r == 0 && s->stack.truncated)
+        spy_buf_puts(out, "    (deeper frames left out)\n");
+}
+
+static void put_json(struct spy_buf *out, const char *text)
+{
+    spy_buf_putc(out, '"');
+    spy_buf_json(out, text, strlen(text));
+    spy_buf_putc(out, '"');
+}
+
+static void json_frame(const struct spy_code *c, uint32_t line, struct spy_buf *out)
+{
+    spy_buf_puts(out, "        {\"name\": ");
+    put_json(out, c->name);
+    spy_buf_puts(out, ", \"filename\": ");
+    put_json(out, c->filename);
+    spy_buf_puts(out, ", \"module\": null, \"short_filename\": ");
+    put_json(out, spy_short_filename(c->filename));
+    spy_buf_printf(out, ", \"line\": %u, \"locals\": null}", line);
+}
+
+static void print_json(const struct dump *d, struct spy_python *py, const struct shot *s,
+                       struct spy_buf *out)
+{
+    bool ok = s->r == 0;
+    spy_buf_printf(out, "  {\n    \"pid\": %d,\n    \"thread_id\": %llu,\n    \"thread_name\": ",
+                   (int)d->pid, (unsigned long long)spy_py_thread_ident(s->thread));
+    put_json(out, spy_py_thread_name(s->thread));
+    spy_buf_printf(out,
+                   ",\n    \"os_thread_id\": %d,\n    \"active\": %s,\n    \"owns_gil\": %s,\n",
+                   (int)spy_py_thread_tid(s->thread), ok && s->stack.running ? "true" : "false",
+                   ok && s->stack.holds_gil ? "true" : "false");
+    spy_buf_printf(out, "    \"error\": %s%s%s,\n    \"truncated\": %s,\n    \"frames\": [",
+                   ok ? "" : "\"", ok ? "null" : spy_code_name(s->r), ok ? "" : "\"",
+                   ok && s->stack.truncated ? "true" : "false");
+    for (size_t i = 0; ok && i < s->stack.n; i++) {
+        const struct spy_py_frame *f = &s->stack.frames[i];
+        spy_buf_puts(out, i ? ",\n" : "\n");
+        json_frame(spy_codes_at(spy_python_codes(py), f->code), f->line, out);
+    }
+    spy_buf_puts(out, "\n    ],\n    \"process_info\": null\n  }");
+}
+
+static void print_header(const struct dump *d, const struct spy_python *py, struct spy_buf *out)
+{
+    char cmdline[4096], link[64], exe[PATH_MAX];
+    spy_cli_cmdline(d->pid, cmdline, sizeof cmdline);
+    snprintf(link, sizeof link, "/proc/%d/exe", (int)d->pid);
+    ssize_t n = readlink(link, exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = 0;
+    spy_buf_printf(out, "Process %d: %s\nPython v%s (%s)\n\n", (int)d->pid, cmdline,
+                   spy_python_runtime(py)->version, exe);
+}
+
+// A thread is read again when its memory was changing; only then is "could not be read" the answer.
+static int shoot(struct spy_python *py, struct spy_py_thread *th, const struct spy_py_options *o,
+                 struct spy_py_stack *ret)
+{
+    int r = SPY_ERR_TORN;
+    for (int i = 0; i < 20 && r == SPY_ERR_TORN && !spy_cli_stop; i++)
+        r = spy_python_sample(py, th, o, ret);
+    return r;
+}
+
+static int print_threads(const struct dump *d, struct spy_python *py, struct spy_buf *out)
+{
+    struct spy_pause pause = {0};
+    struct spy_py_options o = {.pausing = d->pausing, .pause = &pause};
+    size_t n = spy_python_n_threads(py), printed = 0;
+    for (size_t k = 0; k < n && !spy_cli_stop; k++) {
+        // As py-spy does: the oldest first as text, the newest first as JSON.
+        struct spy_py_thread *th = spy_python_thread(py, d->json ? n - 1 - k : k);
+        struct shot s = {.thread = th};
+        s.r = shoot(py, th, &o, &s.stack);
+        if (s.r == SPY_ERR_GONE)
+            continue;
+        if (d->json && printed++)
+            spy_buf_puts(out, ",\n");
+        (d->json ? print_json : print_text)(d, py, &s, out);
+    }
+    while (pause.n_strays) { // nothing is left stopped
+        spy_pause_reap(&pause);
+        usleep(1000);
+    }
+    return out->failed;
+}
+
+SPY_CLEANUP(target_done, struct spy_target, spy_target_free)
+SPY_CLEANUP(python_done, struct spy_python, spy_python_free)
+
+int spy_cli_dump(int argc, char **argv, struct spy_err *err)
+{
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse_option,
+        .args_doc = "-p PID",
+        .doc = "Prints the stack of every thread of a Python process.",
+    };
+    struct dump d = {.pausing = SPY_PY_MAY_PAUSE, .err = err};
+    argp_parse(&argp, argc, argv, 0, NULL, &d);
+    spy_cli_catch_signals();
+    _cleanup_(target_done) struct spy_target *t = NULL;
+    _cleanup_(python_done) struct spy_python *py = NULL;
+    _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
+    int r = spy_target_open(d.pid, &t, err);
+    if (r == 0)
+        r = spy_python_attach(t, &py, err);
+    if (r < 0)
+        return r;
+    r = spy_python_refresh(py);
+    if (r < 0)
+        return spy_err_set(err, r, 0, "process %d has ended", (int)d.pid);
+    if (d.json)
+        spy_buf_puts(&out, "[\n");
+    else
+        print_header(&d, py, &out);
+    r = print_threads(&d, py, &out);
+    spy_buf_puts(&out, d.json ? "\n]\n" : "");
+    if (r < 0 || out.failed)
+        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
+    if (out.len && fwrite(out.data, 1, out.len, stdout) != out.len)
+        return spy_err_set(err, SPY_ERR_IO, 0, "cannot write to standard output");
+    return SPY_EXIT_OK;
+}

@@ -1,0 +1,78 @@
+#include "agent/cli/cli.h"
+#include "shared/base/mem.h"
+#include <string.h>
+#include <argp.h>
+
+static const struct spy_command commands[] = {
+    {"record", "sample a program and write a flamegraph, a speedscope profile or raw stacks",
+     spy_cli_record},
+    {"dump", "print the stack of every thread of a process, now", spy_cli_dump},
+    {"agent", "find the opted-in processes of this node and push their profiles to a collector",
+     spy_cli_agent},
+};
+
+static void print_help(FILE *to)
+{
+    fprintf(to,
+            "Usage: podspy COMMAND [OPTIONS]\n\nShows what Python programs spend their time on, "
+            "from outside.\n\nCommands:\n");
+    for (size_t i = 0; i < SPY_COUNT(commands); i++)
+        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "\n`podspy COMMAND --help` tells more; `podspy --version` prints the version.\n");
+}
+
+// The command of that name, or the only one that begins with it. *ret_n: how many do.
+static const struct spy_command *find_command(const char *name, size_t *ret_n)
+{
+    const struct spy_command *found = NULL;
+    *ret_n = 0;
+    for (size_t i = 0; i < SPY_COUNT(commands); i++) {
+        if (!strcmp(commands[i].name, name)) {
+            *ret_n = 1;
+            return &commands[i];
+        }
+        if (!strncmp(commands[i].name, name, strlen(name))) {
+            found = &commands[i];
+            ++*ret_n;
+        }
+    }
+    return found;
+}
+
+static int run(const struct spy_command *c, int argc, char **argv)
+{
+    struct spy_err err = {0};
+    char name[64];
+    argp_err_exit_status = SPY_EXIT_USAGE;
+    snprintf(name, sizeof name, "podspy %s", c->name);
+    argv[0] = name;
+    int r = c->run(argc, argv, &err);
+    if (r >= 0)
+        return r;
+    fprintf(stderr, "Error: %s\n", err.msg[0] ? err.msg : spy_code_name(r));
+    return r == SPY_ERR_USAGE ? SPY_EXIT_USAGE : SPY_EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return SPY_EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        print_help(stdout);
+        return SPY_EXIT_OK;
+    }
+    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+        printf("podspy %s\n", PODSPY_VERSION);
+        return SPY_EXIT_OK;
+    }
+    size_t n;
+    const struct spy_command *c = argv[1][0] == '-' ? (n = 0, NULL) : find_command(argv[1], &n);
+    if (n != 1) {
+        fprintf(stderr, "Error: '%s' is %s; `podspy --help` lists the commands\n", argv[1],
+                n ? "short for several commands" : "not a command");
+        return SPY_EXIT_USAGE;
+    }
+    return run(c, argc - 1, argv + 1);
+}

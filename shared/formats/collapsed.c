@@ -1,0 +1,47 @@
+// One line for each stack: "outer;...;inner N". A ';' inside of a name would end the frame for
+// every reader of this format, so it is printed as ':'; line breaks are printed as spaces.
+#include "shared/formats/print.h"
+#include "shared/base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+SPY_CLEANUP(ids_done, uint32_t, free)
+
+static int put_frame(const struct spy_tree *t, uint32_t node, struct spy_buf *out)
+{
+    size_t from = out->len;
+    spy_node_label(t, &t->nodes[node], out);
+    for (size_t i = from; i < out->len; i++)
+        if (out->data[i] == ';')
+            out->data[i] = ':';
+        else if (out->data[i] == '\n' || out->data[i] == '\r')
+            out->data[i] = ' ';
+    return out->failed;
+}
+
+int spy_print_collapsed(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
+                        struct spy_err *err)
+{
+    _cleanup_(spy_tree_free) struct spy_tree t = {0};
+    struct spy_view all = *v;
+    if (!all.max_nodes)
+        all.max_nodes = UINT32_MAX; // nothing is folded here unless asked for
+    int r = spy_tree_build(p, &all, &t);
+    if (r < 0)
+        return spy_print_failed(r, err);
+    _cleanup_(ids_done) uint32_t *path = reallocarray(NULL, t.max_depth + 1u, sizeof *path);
+    if (!path)
+        return spy_print_failed(SPY_ERR_NOMEM, err);
+    for (uint32_t i = spy_tree_next(&t, 0); i && !out->failed; i = spy_tree_next(&t, i)) {
+        uint32_t depth = t.nodes[i].depth;
+        path[depth] = i;
+        if (!t.nodes[i].self)
+            continue;
+        for (uint32_t d = 1; d <= depth; d++) {
+            put_frame(&t, path[d], out);
+            spy_buf_putc(out, d < depth ? ';' : ' ');
+        }
+        spy_buf_printf(out, "%llu\n", (unsigned long long)t.nodes[i].self);
+    }
+    return out->failed ? spy_print_failed(out->failed, err) : 0;
+}

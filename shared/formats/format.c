@@ -1,0 +1,64 @@
+#include "shared/formats/format.h"
+#include "shared/base/mem.h"
+#include "shared/formats/print.h"
+#include <string.h>
+#include <strings.h>
+
+static const struct spy_format formats[] = {
+    {"svg", "image/svg+xml", "svg", spy_print_svg},
+    {"speedscope", "application/json", "json", spy_print_speedscope},
+    {"collapsed", "text/plain; charset=utf-8", "txt", spy_print_collapsed},
+    {"json", "application/json", "json", spy_print_json},
+};
+
+const struct spy_format *spy_format_list(size_t *ret_n)
+{
+    *ret_n = SPY_COUNT(formats);
+    return formats;
+}
+
+const struct spy_format *spy_format_find(const char *name)
+{
+    if (!strcasecmp(name, "flamegraph"))
+        name = "svg";
+    if (!strcasecmp(name, "raw"))
+        name = "collapsed";
+    for (size_t i = 0; i < SPY_COUNT(formats); i++)
+        if (!strcasecmp(formats[i].name, name))
+            return &formats[i];
+    return NULL;
+}
+
+static const char *after_last(const char *text, const char *what)
+{
+    const char *found = NULL;
+    for (const char *at = text; (at = strstr(at, what)); at++)
+        found = at + strlen(what);
+    return found && *found ? found : NULL;
+}
+
+// What follows ".../lib/pythonX.Y/".
+static const char *after_stdlib(const char *filename)
+{
+    const char *at = after_last(filename, "/lib/python");
+    const char *slash = at ? strchr(at, '/') : NULL;
+    if (!slash || !slash[1] || strspn(at, "0123456789.t") != (size_t)(slash - at))
+        return NULL;
+    return slash + 1;
+}
+
+const char *spy_short_filename(const char *filename)
+{
+    const char *tail = after_last(filename, "/site-packages/");
+    if (!tail)
+        tail = after_last(filename, "/dist-packages/");
+    if (!tail)
+        tail = after_stdlib(filename);
+    if (tail)
+        return tail;
+    const char *slash = strrchr(filename, '/');
+    if (!slash || slash == filename || !slash[1])
+        return slash && slash[1] ? slash + 1 : filename;
+    const char *before = memrchr(filename, '/', (size_t)(slash - filename));
+    return before ? before + 1 : filename;
+}

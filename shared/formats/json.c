@@ -1,0 +1,112 @@
+// A tree with what it was made of: {"meta": {...}, "root": {name, file, line, kind, self, total,
+// ...}}.
+#include "shared/formats/print.h"
+#include "shared/base/mem.h"
+#include <string.h>
+
+int spy_print_failed(int r, struct spy_err *err)
+{
+    const char *why = r == SPY_ERR_NOMEM ? "out of memory"
+                      : r == SPY_ERR_LIMIT
+                          ? "the answer is too large: narrow the selection or set max_nodes"
+                          : spy_code_name(r);
+    return spy_err_set(err, r, 0, "%s", why);
+}
+
+int spy_put_json_string(struct spy_buf *out, const char *text, size_t len)
+{
+    spy_buf_putc(out, '"');
+    spy_buf_json(out, text, len);
+    return spy_buf_putc(out, '"');
+}
+
+static void put_text(struct spy_buf *out, const struct spy_profile *p, uint32_t string)
+{
+    spy_put_json_string(out, spy_profile_text(p, string), spy_profile_text_len(p, string));
+}
+
+static void put_series(const struct spy_profile *p, uint32_t id, struct spy_buf *out)
+{
+    const struct spy_series *s = spy_profile_series_get(p, id);
+    spy_buf_puts(out, "{\"labels\":{");
+    for (uint32_t i = 0; i < s->n_labels; i++) {
+        const struct spy_label *l = spy_profile_label_at(p, s->first_label + i);
+        if (i)
+            spy_buf_putc(out, ',');
+        put_text(out, p, l->key);
+        spy_buf_putc(out, ':');
+        put_text(out, p, l->value);
+    }
+    const struct spy_quality *q = &s->quality;
+    spy_buf_printf(out,
+                   "},\"start_ns\":%llu,\"duration_ns\":%llu,\"period_ns\":%llu,\"quality\":{"
+                   "\"clean\":%llu,\"salvaged\":%llu,\"paused\":%llu,\"failed\":%llu,\"lost\":%llu,"
+                   "\"late\":%llu}}",
+                   (unsigned long long)s->start_ns, (unsigned long long)s->duration_ns,
+                   (unsigned long long)s->period_ns, (unsigned long long)q->clean,
+                   (unsigned long long)q->salvaged, (unsigned long long)q->paused,
+                   (unsigned long long)q->failed, (unsigned long long)q->lost,
+                   (unsigned long long)q->late);
+}
+
+static void put_node(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
+{
+    static const char *const kinds[] = {"python", "native", "marker"};
+    spy_buf_puts(out, "{\"name\":");
+    if (n->kind == SPY_NODE_FRAME) {
+        const struct spy_function *f = spy_profile_function_at(t->profile, n->a);
+        put_text(out, t->profile, f->name);
+        spy_buf_puts(out, ",\"file\":");
+        put_text(out, t->profile, f->filename);
+        spy_buf_printf(out, ",\"line\":%u,\"kind\":\"%s\"", n->b, kinds[f->kind]);
+    } else {
+        _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(65536);
+        spy_node_label(t, n, &label);
+        spy_put_json_string(out, spy_buf_str(&label), label.len);
+        spy_buf_puts(out, ",\"file\":\"\",\"line\":0,\"kind\":\"marker\"");
+    }
+    spy_buf_printf(out, ",\"self\":%llu,\"total\":%llu,\"self_ns\":%llu,\"total_ns\":%llu",
+                   (unsigned long long)n->self, (unsigned long long)n->total,
+                   (unsigned long long)n->self_ns, (unsigned long long)n->total_ns);
+    spy_buf_puts(out, ",\"children\":[");
+}
+
+static void put_tree(const struct spy_tree *t, struct spy_buf *out)
+{
+    uint32_t i = 0;
+    for (;;) {
+        put_node(t, &t->nodes[i], out);
+        if (t->nodes[i].first_child) {
+            i = t->nodes[i].first_child;
+            continue;
+        }
+        spy_buf_puts(out, "]}");
+        while (i && !t->nodes[i].next) {
+            i = t->nodes[i].parent;
+            spy_buf_puts(out, "]}");
+        }
+        if (!i || out->failed)
+            return;
+        spy_buf_putc(out, ',');
+        i = t->nodes[i].next;
+    }
+}
+
+int spy_print_json(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
+                   struct spy_err *err)
+{
+    _cleanup_(spy_tree_free) struct spy_tree t = {0};
+    int r = spy_tree_build(p, v, &t);
+    if (r < 0)
+        return spy_print_failed(r, err);
+    spy_buf_puts(out, "{\"meta\":{\"exporter\":\"podspy " PODSPY_VERSION "\",\"series\":[");
+    for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
+        if (i)
+            spy_buf_putc(out, ',');
+        put_series(p, i, out);
+    }
+    spy_buf_puts(out, "]},\"root\":");
+    put_tree(&t, out);
+    spy_buf_puts(out, "}\n");
+    return out->failed ? spy_print_failed(out->failed, err) : 0;
+}

@@ -1,0 +1,247 @@
+// speedscope's file format (its published file-format-schema.json): one "sampled" profile for each
+// thread of each process, frames shared.
+#include "shared/formats/print.h"
+#include "shared/base/map.h"
+#include "shared/base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct writer {
+    const struct spy_profile *profile;
+    const struct spy_view *view;
+    struct spy_buf *out;
+    uint32_t *frame_ids; // by frame of the profile -> 1 + index in shared.frames
+    struct spy_frame *frames;
+    size_t n_frames, cap_frames;
+    uint32_t *path;
+    size_t cap_path;
+    struct spy_map map;
+    bool by_time;
+};
+
+struct group {
+    uint32_t series, thread;
+    char *name;
+    uint32_t *samples;
+    size_t n, cap;
+};
+
+static int frame_id(struct writer *w, uint32_t frame, uint32_t *ret)
+{
+    if (w->frame_ids[frame]) {
+        *ret = w->frame_ids[frame] - 1;
+        return 0;
+    }
+    struct spy_frame f = *spy_profile_frame_at(w->profile, frame);
+    if (w->view->no_lines)
+        f.line = 0;
+    else if (w->view->function_lines)
+        f.line = spy_profile_function_at(w->profile, f.function)->start_line;
+    uint64_t hash = spy_hash_mix(f.function, f.line);
+    for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&w->map, hash, &at)) != SPY_MAP_NONE;)
+        if (w->frames[i].function == f.function && w->frames[i].line == f.line) {
+            w->frame_ids[frame] = i + 1;
+            *ret = i;
+            return 0;
+        }
+    int r = spy_grow(&w->frames, &w->cap_frames, w->n_frames + 1, sizeof *w->frames, 1 << 26);
+    if (r == 0)
+        r = spy_map_add(&w->map, hash, (uint32_t)w->n_frames);
+    if (r < 0)
+        return r;
+    w->frames[w->n_frames] = f;
+    *ret = (uint32_t)w->n_frames++;
+    w->frame_ids[frame] = *ret + 1;
+    return 0;
+}
+
+static void put_frames(struct writer *w)
+{
+    for (size_t i = 0; i < w->n_frames; i++) {
+        const struct spy_function *f = spy_profile_function_at(w->profile, w->frames[i].function);
+        spy_buf_puts(w->out, i ? ",\n{\"name\":" : "\n{\"name\":");
+        spy_put_json_string(w->out, spy_profile_text(w->profile, f->name),
+                            spy_profile_text_len(w->profile, f->name));
+        if (f->filename) {
+            spy_buf_puts(w->out, ",\"file\":");
+            spy_put_json_string(w->out, spy_profile_text(w->profile, f->filename),
+                                spy_profile_text_len(w->profile, f->filename));
+        }
+        if (w->frames[i].line)
+            spy_buf_printf(w->out, ",\"line\":%u", w->frames[i].line);
+        spy_buf_putc(w->out, '}');
+    }
+}
+
+static int put_stack(struct writer *w, uint32_t stack)
+{
+    size_t n = 0;
+    for (; stack; stack = spy_profile_stack_at(w->profile, stack)->parent) {
+        uint32_t frame = spy_profile_stack_at(w->profile, stack)->frame;
+        const struct spy_frame *f = spy_profile_frame_at(w->profile, frame);
+        if (w->view->no_native &&
+            spy_profile_function_at(w->profile, f->function)->kind == SPY_FRAME_NATIVE)
+            continue;
+        int r = spy_grow(&w->path, &w->cap_path, n + 1, sizeof *w->path, 1 << 26);
+        if (r == 0)
+            r = frame_id(w, frame, &w->path[n]);
+        if (r < 0)
+            return r;
+        n++;
+    }
+    spy_buf_putc(w->out, '[');
+    while (n) {
+        spy_buf_printf(w->out, "%u", w->path[--n]);
+        if (n)
+            spy_buf_putc(w->out, ',');
+    }
+    spy_buf_putc(w->out, ']');
+    return w->out->failed;
+}
+
+static void put_weight(struct writer *w, uint64_t count, uint64_t ns)
+{
+    if (w->by_time)
+        spy_buf_printf(w->out, "%llu.%09llu", (unsigned long long)(ns / 1000000000u),
+                       (unsigned long long)(ns % 1000000000u));
+    else
+        spy_buf_printf(w->out, "%llu", (unsigned long long)count);
+}
+
+static int put_group(struct writer *w, const struct group *g)
+{
+    uint64_t count = 0, ns = 0;
+    spy_buf_puts(w->out, "{\"type\":\"sampled\",\"name\":");
+    spy_put_json_string(w->out, g->name, strlen(g->name));
+    spy_buf_printf(w->out, ",\"unit\":\"%s\",\"startValue\":0,\"samples\":[",
+                   w->by_time ? "seconds" : "none");
+    for (size_t i = 0; i < g->n; i++) {
+        if (i)
+            spy_buf_putc(w->out, ',');
+        int r = put_stack(w, spy_profile_sample_at(w->profile, g->samples[i])->stack);
+        if (r < 0)
+            return r;
+    }
+    spy_buf_puts(w->out, "],\"weights\":[");
+    for (size_t i = 0; i < g->n; i++) {
+        const struct spy_sample *s = spy_profile_sample_at(w->profile, g->samples[i]);
+        if (i)
+            spy_buf_putc(w->out, ',');
+        put_weight(w, s->count, s->ns);
+        count += s->count;
+        ns += s->ns;
+    }
+    spy_buf_puts(w->out, "],\"endValue\":");
+    put_weight(w, count, ns);
+    return spy_buf_putc(w->out, '}');
+}
+
+static char *group_name(const struct writer *w, uint32_t series, uint32_t thread)
+{
+    const struct spy_thread *th = spy_profile_thread_at(w->profile, thread);
+    const char *pid = spy_profile_series_label(w->profile, series, SPY_LABEL_PID);
+    const char *pod = spy_profile_series_label(w->profile, series, SPY_LABEL_POD);
+    struct spy_buf b = SPY_BUF_INIT(4096);
+    if (pod)
+        spy_buf_printf(&b, "%s ", pod);
+    if (pid)
+        spy_buf_printf(&b, "Process %s ", pid);
+    spy_buf_printf(&b, "Thread %llu \"%s\"", (unsigned long long)th->tid,
+                   spy_profile_text(w->profile, th->name));
+    return (char *)b.data; // NULL: no memory
+}
+
+struct groups {
+    struct group *list;
+    size_t n, cap;
+    struct spy_map map;
+};
+
+static void groups_done(struct groups *g)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        free(g->list[i].name);
+        free(g->list[i].samples);
+    }
+    free(g->list);
+    spy_map_free(&g->map);
+}
+
+static int group_of(struct groups *gs, const struct writer *w, const struct spy_sample *s,
+                    struct group **ret)
+{
+    uint64_t hash = spy_hash_mix(s->series, s->thread);
+    for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&gs->map, hash, &at)) != SPY_MAP_NONE;)
+        if (gs->list[i].series == s->series && gs->list[i].thread == s->thread) {
+            *ret = &gs->list[i];
+            return 0;
+        }
+    int r = spy_grow(&gs->list, &gs->cap, gs->n + 1, sizeof *gs->list, 1 << 20);
+    if (r == 0)
+        r = spy_map_add(&gs->map, hash, (uint32_t)gs->n);
+    char *name = r == 0 ? group_name(w, s->series, s->thread) : NULL;
+    if (!name)
+        return r < 0 ? r : SPY_ERR_NOMEM;
+    gs->list[gs->n] = (struct group){.series = s->series, .thread = s->thread, .name = name};
+    *ret = &gs->list[gs->n++];
+    return 0;
+}
+
+static int collect(struct groups *gs, struct writer *w)
+{
+    for (uint32_t i = 0; i < spy_profile_n_samples(w->profile); i++) {
+        const struct spy_sample *s = spy_profile_sample_at(w->profile, i);
+        struct group *g;
+        if (!spy_view_has(w->view, s))
+            continue;
+        int r = group_of(gs, w, s, &g);
+        if (r == 0)
+            r = spy_grow(&g->samples, &g->cap, g->n + 1, sizeof *g->samples, 1 << 28);
+        if (r < 0)
+            return r;
+        g->samples[g->n++] = i;
+        w->by_time = w->by_time || s->ns;
+    }
+    return 0;
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+    return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
+}
+
+static int print_all(struct writer *w, struct groups *gs)
+{
+    int r = collect(gs, w);
+    if (r < 0)
+        return r;
+    if (gs->n)
+        qsort(gs->list, gs->n, sizeof *gs->list, compare_groups);
+    spy_buf_puts(w->out, "{\"$schema\":\"https://www.speedscope.app/file-format-schema.json\","
+                         "\"exporter\":\"podspy " PODSPY_VERSION "\",\"name\":");
+    const char *title = w->view->title ? w->view->title : "podspy";
+    spy_put_json_string(w->out, title, strlen(title));
+    spy_buf_puts(w->out, ",\"activeProfileIndex\":null,\"profiles\":[");
+    for (size_t i = 0; i < gs->n && r == 0; i++) {
+        spy_buf_puts(w->out, i ? ",\n" : "\n");
+        r = put_group(w, &gs->list[i]);
+    }
+    spy_buf_puts(w->out, "],\"shared\":{\"frames\":[");
+    put_frames(w);
+    spy_buf_puts(w->out, "]}}\n");
+    return r < 0 ? r : w->out->failed;
+}
+
+int spy_print_speedscope(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
+                         struct spy_err *err)
+{
+    struct writer w = {.profile = p, .view = v, .out = out};
+    _cleanup_(groups_done) struct groups gs = {0};
+    w.frame_ids = calloc(spy_profile_n_frames(p) + 1u, sizeof *w.frame_ids);
+    int r = w.frame_ids ? print_all(&w, &gs) : SPY_ERR_NOMEM;
+    free(w.frame_ids);
+    free(w.frames);
+    free(w.path);
+    spy_map_free(&w.map);
+    return r < 0 ? spy_print_failed(r, err) : 0;
+}

@@ -1,0 +1,229 @@
+// A flamegraph as one SVG file: icicle layout, root on top. Each frame is an inner <svg> of a width
+// in percent, which clips its text and follows the window; the script in web/ only adds zoom,
+// search and keys.
+#include "shared/formats/svg.h"
+#include "shared/base/clock.h"
+#include "shared/base/map.h"
+#include "shared/base/mem.h"
+#include "shared/formats/print.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { ROW = 18, TOP = 96, BOTTOM = 56, LABEL_MAX = 65536, COLOURS = 8, GREY = 8, GREEN = 9 };
+#define SMALLEST 0.001 // of the whole: narrower frames are not drawn
+
+// XML 1.0, section 2.2: no control characters but tab, line feed and carriage return; no U+FFFE,
+// U+FFFF.
+static void put_xml(struct spy_buf *out, const char *s, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        size_t n = spy_utf8_len(s + i, len - i);
+        unsigned char c = (unsigned char)s[i];
+        const char *instead = NULL;
+        if (!n || (c < 0x20 && c != '\t' && c != '\n') ||
+            (n == 3 && !memcmp(s + i, "\xef\xbf\xbe", 3)) ||
+            (n == 3 && !memcmp(s + i, "\xef\xbf\xbf", 3)))
+            instead = "\xef\xbf\xbd";
+        else if (c == '&')
+            instead = "&amp;";
+        else if (c == '<')
+            instead = "&lt;";
+        else if (c == '>')
+            instead = "&gt;";
+        else if (c == '"')
+            instead = "&quot;";
+        else if (c == '\'')
+            instead = "&#39;";
+        if (instead)
+            spy_buf_puts(out, instead);
+        else
+            spy_buf_append(out, s + i, n);
+        i += n ? n : 1;
+    }
+}
+
+static void put_xml_str(struct spy_buf *out, const char *s)
+{
+    put_xml(out, s, strlen(s));
+}
+
+// Frames of one file share a warm colour; what is not code is grey, native code green.
+static unsigned colour(const struct spy_tree *t, const struct spy_node *n)
+{
+    if (n->kind != SPY_NODE_FRAME)
+        return GREY;
+    const struct spy_function *f = spy_profile_function_at(t->profile, n->a);
+    if (f->kind != SPY_FRAME_PYTHON)
+        return f->kind == SPY_FRAME_NATIVE ? GREEN : GREY;
+    return (unsigned)(spy_hash_bytes(spy_profile_text(t->profile, f->filename),
+                                     spy_profile_text_len(t->profile, f->filename)) %
+                      COLOURS);
+}
+
+static double whole(const struct spy_tree *t)
+{
+    return (double)spy_node_weight(t, &t->nodes[0]);
+}
+
+static void put_title(const struct spy_tree *t, const struct spy_node *n,
+                      const struct spy_buf *label, struct spy_buf *out)
+{
+    spy_buf_puts(out, "<title>");
+    put_xml(out, spy_buf_str(label), label->len);
+    spy_buf_printf(out, "\n%llu samples, %.2f %%", (unsigned long long)n->total,
+                   100.0 * (double)spy_node_weight(t, n) / whole(t));
+    if (t->by_time)
+        spy_buf_printf(out, ", %.2f s", (double)n->total_ns / 1e9);
+    if (n->self && n->self != n->total)
+        spy_buf_printf(out, "\nof its own %llu samples, %.2f %%", (unsigned long long)n->self,
+                       100.0 * (double)(t->by_time ? n->self_ns : n->self) / whole(t));
+    spy_buf_puts(out, "</title>");
+}
+
+static void put_node(const struct spy_tree *t, uint32_t i, uint64_t left, struct spy_buf *out)
+{
+    const struct spy_node *n = &t->nodes[i];
+    double share = (double)spy_node_weight(t, n) / whole(t);
+    _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(LABEL_MAX);
+    spy_node_label(t, n, &label);
+    spy_buf_printf(out,
+                   "<svg class=\"f c%u\" x=\"%.4f%%\" y=\"%u\" width=\"%.4f%%\" height=\"%d\" "
+                   "data-l=\"%llu\" data-w=\"%llu\" data-d=\"%u\" tabindex=\"%d\" role=\"button\">",
+                   colour(t, n), 100.0 * (double)left / whole(t), TOP + n->depth * ROW,
+                   100.0 * share, ROW, (unsigned long long)left,
+                   (unsigned long long)spy_node_weight(t, n), n->depth, i ? -1 : 0);
+    put_title(t, n, &label, out);
+    spy_buf_puts(out, "<rect width=\"100%\" height=\"100%\"/>");
+    if (share > 0.01) {
+        spy_buf_puts(out, "<text x=\"4\" y=\"13\">");
+        put_xml(out, spy_buf_str(&label), label.len);
+        spy_buf_puts(out, "</text>");
+    }
+    spy_buf_puts(out, "</svg>\n");
+}
+
+// Depth first; a child begins where its elder sibling ends, the first where its parent begins.
+static int put_nodes(const struct spy_tree *t, struct spy_buf *out)
+{
+    _cleanup_free_ uint64_t *left = calloc(t->n, sizeof *left);
+    if (!left)
+        return SPY_ERR_NOMEM;
+    put_node(t, 0, 0, out);
+    for (uint32_t i = spy_tree_next(t, 0); i && !out->failed; i = spy_tree_next(t, i)) {
+        const struct spy_node *n = &t->nodes[i];
+        if (t->nodes[n->parent].first_child == i)
+            left[i] = left[n->parent];
+        if (n->next)
+            left[n->next] = left[i] + spy_node_weight(t, n);
+        if ((double)spy_node_weight(t, n) >= SMALLEST * whole(t))
+            put_node(t, i, left[i], out);
+    }
+    return out->failed;
+}
+
+static void put_time(struct spy_buf *out, uint64_t ns)
+{
+    time_t sec = (time_t)(ns / SPY_NS_PER_SEC);
+    struct tm tm;
+    char text[32];
+    gmtime_r(&sec, &tm);
+    strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm);
+    spy_buf_puts(out, text);
+}
+
+// How good the data is: the window, the samples by how they were taken, what was lost.
+static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out)
+{
+    struct spy_quality q = {0};
+    uint64_t from = UINT64_MAX, to = 0;
+    const struct spy_profile *p = t->profile;
+    for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
+        const struct spy_series *s = spy_profile_series_get(p, i);
+        if (!s->start_ns)
+            continue;
+        from = s->start_ns < from ? s->start_ns : from;
+        to = s->start_ns + s->duration_ns > to ? s->start_ns + s->duration_ns : to;
+        q.clean += s->quality.clean;
+        q.salvaged += s->quality.salvaged;
+        q.paused += s->quality.paused;
+        q.failed += s->quality.failed;
+        q.lost += s->quality.lost;
+        q.late += s->quality.late;
+    }
+    spy_buf_printf(out, "<text class=\"faint\" x=\"10\" y=\"%u\">", y + 20);
+    if (from < to) {
+        put_time(out, from);
+        spy_buf_puts(out, " to ");
+        put_time(out, to);
+        spy_buf_puts(out, " UTC. ");
+    }
+    spy_buf_printf(out,
+                   "%u processes. Thread samples taken: %llu clean, %llu salvaged, %llu paused; ",
+                   spy_profile_n_series(p), (unsigned long long)q.clean,
+                   (unsigned long long)q.salvaged, (unsigned long long)q.paused);
+    spy_buf_printf(out, "%llu failed, %llu lost; %llu rounds late.</text>\n",
+                   (unsigned long long)q.failed, (unsigned long long)q.lost,
+                   (unsigned long long)q.late);
+    spy_buf_printf(
+        out, "<text class=\"faint\" x=\"10\" y=\"%u\">%s%s podspy " PODSPY_VERSION "</text>\n",
+        y + 38, t->view.idle ? "Waiting threads included." : "Running threads only.",
+        t->view.gil ? " Only GIL holders." : "");
+}
+
+static void put_head(const struct spy_tree *t, uint32_t height, struct spy_buf *out)
+{
+    const char *title = t->view.title ? t->view.title : "podspy";
+    spy_buf_printf(
+        out,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" "
+        "width=\"100%%\" height=\"%u\" role=\"group\" aria-labelledby=\"title\">\n<title>",
+        height);
+    put_xml_str(out, title);
+    spy_buf_puts(out, "</title>\n<style><![CDATA[\n");
+    spy_buf_puts(out, spy_svg_style);
+    spy_buf_puts(out, "]]></style>\n<text id=\"title\" x=\"10\" y=\"28\">");
+    put_xml_str(out, title);
+    spy_buf_puts(
+        out,
+        "</text>\n<foreignObject x=\"10\" y=\"40\" width=\"260\" height=\"26\"><input "
+        "xmlns=\"http://www.w3.org/1999/xhtml\" id=\"search\" type=\"search\" "
+        "placeholder=\"Search (Ctrl-F)\" aria-label=\"Search frames by regular expression\"/>"
+        "</foreignObject>\n<text id=\"matched\" class=\"faint\" x=\"280\" y=\"57\" "
+        "aria-live=\"polite\"></text>\n<g id=\"reset\" class=\"button hidden\" tabindex=\"0\" "
+        "role=\"button\" aria-label=\"Reset zoom\"><rect x=\"470\" y=\"40\" width=\"104\" "
+        "height=\"24\" pointer-events=\"all\"/><text x=\"480\" y=\"57\">Reset zoom</text></g>\n"
+        "<text id=\"details\" x=\"10\" y=\"84\">Click a frame to zoom; arrow keys, Enter and "
+        "Escape work too.</text>\n");
+}
+
+static int print_tree(const struct spy_tree *t, struct spy_buf *out)
+{
+    bool empty = whole(t) <= 0;
+    uint32_t bottom = TOP + (empty ? 2 : t->max_depth + 1) * ROW;
+    put_head(t, bottom + BOTTOM, out);
+    int r = 0;
+    if (empty)
+        spy_buf_printf(out,
+                       "<text id=\"empty\" x=\"10\" y=\"%d\">No samples: nothing ran in this time%s"
+                       "</text>\n",
+                       TOP + ROW,
+                       t->view.idle ? "." : ", or every thread was waiting (idle=1 shows them).");
+    else
+        r = put_nodes(t, out);
+    put_footer(t, bottom, out);
+    spy_buf_puts(out, "<script>" SPY_SVG_SCRIPT_BEFORE);
+    spy_buf_puts(out, spy_svg_script);
+    spy_buf_puts(out, SPY_SVG_SCRIPT_AFTER "</script>\n</svg>\n");
+    return r < 0 ? r : out->failed;
+}
+
+int spy_print_svg(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
+                  struct spy_err *err)
+{
+    _cleanup_(spy_tree_free) struct spy_tree t = {0};
+    int r = spy_tree_build(p, v, &t);
+    if (r == 0)
+        r = print_tree(&t, out);
+    return r < 0 ? spy_print_failed(r, err) : 0;
+}

@@ -1,0 +1,365 @@
+#include "shared/formats/tree.h"
+#include "shared/base/map.h"
+#include "shared/base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { NODES_MAX = 1 << 26, DEFAULT_MAX_NODES = 20000, LABEL_MAX = 65536 };
+
+struct builder {
+    struct spy_tree *tree;
+    struct spy_map by_key;  // of (parent, kind, a, b) -> node
+    struct spy_map by_path; // of (base node, stack) -> node: stacks share their outer parts
+    struct path {
+        uint32_t base, stack, node;
+    } * paths;
+    size_t n_paths, cap_paths;
+    uint32_t *todo; // stacks on the way out
+    size_t cap_todo;
+};
+
+bool spy_view_has(const struct spy_view *v, const struct spy_sample *s)
+{
+    return (v->idle || s->state & SPY_STATE_RUNNING) && (!v->gil || s->state & SPY_STATE_GIL_HOLDS);
+}
+
+static int child(struct builder *b, uint32_t parent, uint32_t kind, uint32_t x, uint32_t y,
+                 uint32_t *ret)
+{
+    struct spy_tree *t = b->tree;
+    uint64_t hash = spy_hash_mix((uint64_t)parent << 8 | kind, (uint64_t)x << 32 | y);
+    for (uint32_t at = SPY_MAP_FIRST, i;
+         (i = spy_map_next(&b->by_key, hash, &at)) != SPY_MAP_NONE;) {
+        const struct spy_node *n = &t->nodes[i];
+        if (n->parent == parent && n->kind == kind && n->a == x && n->b == y) {
+            *ret = i;
+            return 0;
+        }
+    }
+    int r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, NODES_MAX);
+    if (r == 0)
+        r = spy_map_add(&b->by_key, hash, (uint32_t)t->n);
+    if (r < 0)
+        return r;
+    struct spy_node *up = &t->nodes[parent];
+    t->nodes[t->n] = (struct spy_node){.parent = parent,
+                                       .kind = kind,
+                                       .a = x,
+                                       .b = y,
+                                       .depth = up->depth + 1,
+                                       .next = up->first_child};
+    up->first_child = (uint32_t)t->n;
+    *ret = (uint32_t)t->n++;
+    return 0;
+}
+
+static int add_frame(struct builder *b, uint32_t parent, uint32_t frame, uint32_t *ret)
+{
+    const struct spy_view *v = &b->tree->view;
+    const struct spy_frame *f = spy_profile_frame_at(b->tree->profile, frame);
+    const struct spy_function *fn = spy_profile_function_at(b->tree->profile, f->function);
+    if (v->no_native && fn->kind == SPY_FRAME_NATIVE) {
+        *ret = parent;
+        return 0;
+    }
+    uint32_t line = v->no_lines ? 0 : v->function_lines ? fn->start_line : f->line;
+    return child(b, parent, SPY_NODE_FRAME, f->function, line, ret);
+}
+
+static uint32_t known_path(const struct builder *b, uint64_t hash, uint32_t base, uint32_t stack)
+{
+    for (uint32_t at = SPY_MAP_FIRST, i;
+         (i = spy_map_next(&b->by_path, hash, &at)) != SPY_MAP_NONE;)
+        if (b->paths[i].base == base && b->paths[i].stack == stack)
+            return b->paths[i].node;
+    return SPY_MAP_NONE;
+}
+
+static int remember(struct builder *b, uint64_t hash, uint32_t base, uint32_t stack, uint32_t node)
+{
+    int r = spy_grow(&b->paths, &b->cap_paths, b->n_paths + 1, sizeof *b->paths, NODES_MAX);
+    if (r == 0)
+        r = spy_map_add(&b->by_path, hash, (uint32_t)b->n_paths);
+    if (r == 0)
+        b->paths[b->n_paths++] = (struct path){base, stack, node};
+    return r;
+}
+
+// The node of a whole stack under base: outwards to a part that is known, then back inwards.
+static int add_stack(struct builder *b, uint32_t base, uint32_t stack, uint32_t *ret)
+{
+    const struct spy_profile *p = b->tree->profile;
+    size_t n = 0;
+    uint32_t node = base;
+    for (; stack; stack = spy_profile_stack_at(p, stack)->parent) {
+        uint32_t known = known_path(b, spy_hash_mix(base, stack), base, stack);
+        if (known != SPY_MAP_NONE) {
+            node = known;
+            break;
+        }
+        int r = spy_grow(&b->todo, &b->cap_todo, n + 1, sizeof *b->todo, NODES_MAX);
+        if (r < 0)
+            return r;
+        b->todo[n++] = stack;
+    }
+    while (n) {
+        uint32_t s = b->todo[--n];
+        int r = add_frame(b, node, spy_profile_stack_at(p, s)->frame, &node);
+        if (r == 0)
+            r = remember(b, spy_hash_mix(base, s), base, s, node);
+        if (r < 0)
+            return r;
+    }
+    *ret = node;
+    return 0;
+}
+
+static bool show_processes(const struct spy_profile *p, const struct spy_view *v)
+{
+    if (v->processes != SPY_PROCESSES_AUTO)
+        return v->processes == SPY_PROCESSES_YES;
+    uint32_t first = UINT32_MAX;
+    for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
+        const struct spy_sample *s = spy_profile_sample_at(p, i);
+        if (!spy_view_has(v, s))
+            continue;
+        if (first != UINT32_MAX && s->series != first)
+            return true;
+        first = s->series;
+    }
+    return false;
+}
+
+static int add_samples(struct builder *b)
+{
+    const struct spy_profile *p = b->tree->profile;
+    const struct spy_view *v = &b->tree->view;
+    bool processes = show_processes(p, v);
+    for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
+        const struct spy_sample *s = spy_profile_sample_at(p, i);
+        uint32_t node = 0;
+        int r = 0;
+        if (!spy_view_has(v, s))
+            continue;
+        if (processes)
+            r = child(b, node, SPY_NODE_PROCESS, s->series, 0, &node);
+        if (r == 0 && v->threads)
+            r = child(b, node, SPY_NODE_THREAD, s->thread, s->series, &node);
+        if (r == 0)
+            r = add_stack(b, node, s->stack, &node);
+        if (r < 0)
+            return r;
+        b->tree->nodes[node].self += s->count;
+        b->tree->nodes[node].self_ns += s->ns;
+    }
+    return 0;
+}
+
+// Parents come before their children in the array, so one sweep from the end sums everything up.
+static void sum_up(struct spy_tree *t)
+{
+    for (size_t i = t->n; i-- > 0;) {
+        struct spy_node *n = &t->nodes[i];
+        n->total += n->self;
+        n->total_ns += n->self_ns;
+        if (i) {
+            t->nodes[n->parent].total += n->total;
+            t->nodes[n->parent].total_ns += n->total_ns;
+        }
+    }
+    t->by_time = t->nodes[0].total_ns > 0;
+}
+
+static int compare_weights(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+// The weight below which nodes are folded so that about max remain; a child never outweighs its
+// parent, so what remains is a tree.
+static int cutoff(const struct spy_tree *t, size_t max, uint64_t *ret)
+{
+    *ret = 0;
+    if (t->n <= max)
+        return 0;
+    _cleanup_free_ uint64_t *w = reallocarray(NULL, t->n, sizeof *w);
+    if (!w)
+        return SPY_ERR_NOMEM;
+    for (size_t i = 0; i < t->n; i++)
+        w[i] = spy_node_weight(t, &t->nodes[i]);
+    qsort(w, t->n, sizeof *w, compare_weights);
+    *ret = w[max] + 1;
+    return 0;
+}
+
+static int fold(struct spy_tree *t)
+{
+    uint64_t least;
+    int r = cutoff(t, t->view.max_nodes ? t->view.max_nodes : DEFAULT_MAX_NODES, &least);
+    if (r < 0 || !least)
+        return r;
+    size_t n = t->n;
+    for (size_t i = 0; i < n; i++) {
+        struct spy_node rest = {.parent = (uint32_t)i, .kind = SPY_NODE_FOLDED};
+        uint32_t keep = 0;
+        for (uint32_t c = t->nodes[i].first_child, next; c; c = next) {
+            struct spy_node *k = &t->nodes[c];
+            next = k->next;
+            if (spy_node_weight(t, k) >= least) {
+                k->next = keep;
+                keep = c;
+                continue;
+            }
+            rest.a++;
+            rest.depth = k->depth;
+            rest.self += k->total;
+            rest.self_ns += k->total_ns;
+        }
+        t->nodes[i].first_child = keep;
+        if (!rest.a || (i && spy_node_weight(t, &t->nodes[i]) < least))
+            continue;
+        r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, NODES_MAX);
+        if (r < 0)
+            return r;
+        rest.total = rest.self;
+        rest.total_ns = rest.self_ns;
+        rest.next = keep;
+        t->nodes[t->n] = rest;
+        t->nodes[i].first_child = (uint32_t)t->n++;
+    }
+    return 0;
+}
+
+struct sorted {
+    char *label;
+    uint32_t node;
+};
+
+static int compare_labels(const void *a, const void *b)
+{
+    const struct sorted *x = a, *y = b;
+    int c = strcmp(x->label, y->label);
+    return c ? c : x->node < y->node ? -1 : 1;
+}
+
+static int sort_children(struct spy_tree *t, uint32_t node)
+{
+    size_t n = 0, i = 0;
+    for (uint32_t c = t->nodes[node].first_child; c; c = t->nodes[c].next)
+        n++;
+    if (n < 2)
+        return 0;
+    _cleanup_free_ struct sorted *list = calloc(n, sizeof *list);
+    if (!list)
+        return SPY_ERR_NOMEM;
+    int r = 0;
+    for (uint32_t c = t->nodes[node].first_child; c && r == 0; c = t->nodes[c].next) {
+        struct spy_buf b = SPY_BUF_INIT(LABEL_MAX);
+        spy_node_label(t, &t->nodes[c], &b);
+        r = b.data ? 0 : SPY_ERR_NOMEM;
+        list[i++] = (struct sorted){(char *)b.data, c};
+    }
+    if (r == 0) {
+        qsort(list, n, sizeof *list, compare_labels);
+        t->nodes[node].first_child = list[0].node;
+        for (size_t k = 0; k < n; k++)
+            t->nodes[list[k].node].next = k + 1 < n ? list[k + 1].node : 0;
+    }
+    for (size_t k = 0; k < i; k++)
+        free(list[k].label);
+    return r;
+}
+
+int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct spy_tree *ret)
+{
+    struct spy_tree t = {.profile = p, .view = *v};
+    struct builder b = {.tree = &t};
+    int r = spy_grow(&t.nodes, &t.cap, 1, sizeof *t.nodes, NODES_MAX);
+    if (r == 0)
+        r = spy_map_add(&b.by_key, 0, 0);
+    if (r == 0) {
+        t.nodes[t.n++] = (struct spy_node){.kind = SPY_NODE_ROOT};
+        r = add_samples(&b);
+    }
+    if (r == 0) {
+        sum_up(&t);
+        r = fold(&t);
+    }
+    for (uint32_t i = 0; r == 0; i = spy_tree_next(&t, i)) {
+        r = sort_children(&t, i);
+        if (t.nodes[i].depth > t.max_depth)
+            t.max_depth = t.nodes[i].depth;
+        if (!spy_tree_next(&t, i))
+            break;
+    }
+    spy_map_free(&b.by_key);
+    spy_map_free(&b.by_path);
+    free(b.paths);
+    free(b.todo);
+    if (r < 0)
+        spy_tree_free(&t);
+    else
+        *ret = t;
+    return r;
+}
+
+void spy_tree_free(struct spy_tree *t)
+{
+    free(t->nodes);
+    t->nodes = NULL;
+}
+
+uint32_t spy_tree_next(const struct spy_tree *t, uint32_t node)
+{
+    if (t->nodes[node].first_child)
+        return t->nodes[node].first_child;
+    while (node && !t->nodes[node].next)
+        node = t->nodes[node].parent;
+    return node ? t->nodes[node].next : 0;
+}
+
+int spy_frame_label(const struct spy_profile *p, const struct spy_view *v, uint32_t function,
+                    uint32_t line, struct spy_buf *out)
+{
+    const struct spy_function *f = spy_profile_function_at(p, function);
+    const char *file = spy_profile_text(p, f->filename);
+    spy_buf_puts(out, spy_profile_text(p, f->name));
+    if (!*file)
+        return out->failed;
+    if (!v->full_filenames)
+        file = spy_short_filename(file);
+    if (line)
+        return spy_buf_printf(out, " (%s:%u)", file, line);
+    return spy_buf_printf(out, " (%s)", file);
+}
+
+static int process_label(const struct spy_profile *p, uint32_t series, struct spy_buf *out)
+{
+    const char *pid = spy_profile_series_label(p, series, SPY_LABEL_PID);
+    const char *pod = spy_profile_series_label(p, series, SPY_LABEL_POD);
+    const char *command = spy_profile_series_label(p, series, SPY_LABEL_COMMAND);
+    spy_buf_printf(out, "process %s", pid ? pid : "?");
+    if (pod)
+        spy_buf_printf(out, " of %s", pod);
+    return spy_buf_printf(out, ": \"%s\"", command ? command : "");
+}
+
+int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
+{
+    const struct spy_thread *th;
+    switch (n->kind) {
+    case SPY_NODE_FRAME:
+        return spy_frame_label(t->profile, &t->view, n->a, n->b, out);
+    case SPY_NODE_PROCESS:
+        return process_label(t->profile, n->a, out);
+    case SPY_NODE_THREAD:
+        th = spy_profile_thread_at(t->profile, n->a);
+        return spy_buf_printf(out, "thread (%llu): %s", (unsigned long long)th->tid,
+                              spy_profile_text(t->profile, th->name));
+    case SPY_NODE_FOLDED:
+        return spy_buf_printf(out, "(%u smaller)", n->a);
+    default:
+        return spy_buf_puts(out, "all");
+    }
+}

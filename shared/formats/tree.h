@@ -1,0 +1,51 @@
+// tree.h - the samples that a view chooses, merged into one tree. Inside of shared/formats.
+#pragma once
+#include "shared/formats/format.h"
+
+enum spy_node_kind {
+    SPY_NODE_ROOT,
+    SPY_NODE_FRAME,
+    SPY_NODE_PROCESS,
+    SPY_NODE_THREAD,
+    SPY_NODE_FOLDED
+};
+
+struct spy_node {
+    uint32_t parent, first_child, next; // 0: none; node 0 is the root
+    uint32_t kind;                      // enum spy_node_kind
+    uint32_t a,
+        b; // FRAME: function, line; PROCESS: series; THREAD: thread, series; FOLDED: how many
+    uint32_t depth;             // of the root: 0
+    uint64_t self, total;       // samples
+    uint64_t self_ns, total_ns; // wall time
+};
+
+struct spy_tree {
+    const struct spy_profile *profile; // borrowed
+    struct spy_view view;
+    struct spy_node *nodes;
+    size_t n, cap;
+    uint32_t max_depth;
+    bool by_time; // widths are wall time; else counts, for profiles without a period
+};
+
+// Builds the tree; children are sorted by their label. At most view.max_nodes nodes (the root and
+// folded ones come on top). SPY_ERR_NOMEM, SPY_ERR_LIMIT.
+int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct spy_tree *ret);
+void spy_tree_free(struct spy_tree *t);
+
+// Is this sample chosen by the view?
+bool spy_view_has(const struct spy_view *v, const struct spy_sample *s);
+
+static inline uint64_t spy_node_weight(const struct spy_tree *t, const struct spy_node *n)
+{
+    return t->by_time ? n->total_ns : n->total;
+}
+
+// "name (file:line)" of a node, appended without any escaping.
+int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out);
+// The same of a frame that is in no tree.
+int spy_frame_label(const struct spy_profile *p, const struct spy_view *v, uint32_t function,
+                    uint32_t line, struct spy_buf *out);
+// The next node in depth-first order, or 0 at the end.
+uint32_t spy_tree_next(const struct spy_tree *t, uint32_t node);

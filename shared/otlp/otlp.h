@@ -37,6 +37,13 @@ extern const struct spy_otlp_limits spy_otlp_default_limits;
 int spy_otlp_decode(const uint8_t *data, size_t len, const struct spy_otlp_limits *limits,
                     struct spy_profile ***ret, size_t *ret_n, struct spy_err *err);
 
+// ExportProfilesServiceResponse: what the collector answers. rejected 0 and an empty message make
+// an empty response, which means that all was taken.
+int spy_otlp_encode_response(uint64_t rejected, const char *message, struct spy_buf *out);
+// *ret_rejected and message (cut to size) from such an answer. SPY_ERR_INVALID when it is none.
+int spy_otlp_decode_response(const uint8_t *data, size_t len, uint64_t *ret_rejected, char *message,
+                             size_t size);
+
 // Body encodings. compress appends to out; decompress never makes more than out->max bytes, refuses
 // a zstd window above 8 MiB, and fails with SPY_ERR_LIMIT on more, SPY_ERR_INVALID on damage or on
 // a truncated stream.

@@ -1,0 +1,11 @@
+// attributes.h - the names that podspy gives to things on the wire. Inside of shared/otlp.
+#pragma once
+
+#define SPY_ATTR_THREAD_ID   "thread.id"
+#define SPY_ATTR_THREAD_NAME "thread.name"
+#define SPY_ATTR_STATE       "podspy.thread.state" // "running" or "waiting"
+#define SPY_ATTR_GIL         "podspy.gil"          // "holds", "waits" or "none"
+#define SPY_ATTR_GC          "podspy.gc"           // true while collecting
+#define SPY_ATTR_QUALITY     "podspy.samples."     // + clean, salvaged, paused, failed, lost, late
+#define SPY_SYSTEM_MARKER    "podspy:marker"
+#define SPY_SYSTEM_NATIVE    "podspy:native"

@@ -1,0 +1,144 @@
+#include "shared/otlp/otlp.h"
+#include "shared/base/mem.h"
+#include <string.h>
+#include <strings.h>
+#include <zlib.h>
+#include <zstd.h>
+
+enum { ZSTD_LEVEL = 3, ZSTD_WINDOW_LOG_MAX = 23, STEP = 65536 };
+
+int spy_encoding_parse(const char *header, enum spy_encoding *ret)
+{
+    static const struct {
+        const char *name;
+        enum spy_encoding encoding;
+    } rows[] = {{"", SPY_ENCODING_IDENTITY},
+                {"identity", SPY_ENCODING_IDENTITY},
+                {"gzip", SPY_ENCODING_GZIP},
+                {"zstd", SPY_ENCODING_ZSTD}};
+    for (size_t i = 0; i < SPY_COUNT(rows); i++)
+        if (!strcasecmp(header ? header : "", rows[i].name)) {
+            *ret = rows[i].encoding;
+            return 0;
+        }
+    return SPY_ERR_UNSUPPORTED;
+}
+
+static int full(const struct spy_buf *out, struct spy_err *err)
+{
+    if (out->failed == SPY_ERR_NOMEM)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    return spy_err_set(err, SPY_ERR_LIMIT, 0, "the body is larger than %zu bytes when unpacked",
+                       out->max);
+}
+
+static int deflate_all(const void *data, size_t len, struct spy_buf *out, struct spy_err *err)
+{
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)data, .avail_in = (uInt)len}; // NOLINT: zlib's API
+    if (len > UINT32_MAX || deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot compress %zu bytes", len);
+    int z_result = Z_OK;
+    uint8_t *to = NULL;
+    while (z_result == Z_OK && (to = spy_buf_reserve(out, STEP))) {
+        z.next_out = to;
+        z.avail_out = STEP;
+        z_result = deflate(&z, Z_FINISH);
+        out->len += STEP - z.avail_out;
+    }
+    deflateEnd(&z);
+    return z_result == Z_STREAM_END ? 0 : full(out, err);
+}
+
+int spy_compress(enum spy_encoding e, const void *data, size_t len, struct spy_buf *out,
+                 struct spy_err *err)
+{
+    if (e == SPY_ENCODING_IDENTITY)
+        return spy_buf_append(out, data, len) == 0 ? 0 : full(out, err);
+    if (e == SPY_ENCODING_GZIP)
+        return deflate_all(data, len, out, err);
+    size_t bound = ZSTD_compressBound(len);
+    uint8_t *to = spy_buf_reserve(out, bound);
+    if (!to)
+        return full(out, err);
+    size_t n = ZSTD_compress(to, bound, data, len, ZSTD_LEVEL);
+    if (ZSTD_isError(n))
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "zstd: %s", ZSTD_getErrorName(n));
+    out->len += n;
+    return 0;
+}
+
+// Room for the next piece: never more than one byte past the cap, which tells "too large".
+static uint8_t *next_piece(struct spy_buf *out, size_t *ret_room)
+{
+    size_t left = out->max - out->len;
+    *ret_room = left < STEP ? left : STEP;
+    return *ret_room ? spy_buf_reserve(out, *ret_room) : NULL;
+}
+
+static int inflate_all(const void *data, size_t len, struct spy_buf *out, struct spy_err *err)
+{
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)data, .avail_in = (uInt)len}; // NOLINT: zlib's API
+    if (len > UINT32_MAX || inflateInit2(&z, 15 + 16) != Z_OK)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot unpack %zu bytes", len);
+    int z_result = Z_OK;
+    size_t room;
+    while (z_result == Z_OK || z_result == Z_BUF_ERROR) {
+        uint8_t spill, *to = next_piece(out, &room);
+        z.next_out = to ? to : &spill;
+        z.avail_out = to ? (uInt)room : 1;
+        uInt in_before = z.avail_in, out_before = z.avail_out;
+        z_result = inflate(&z, Z_NO_FLUSH);
+        uInt made = out_before - z.avail_out;
+        if (!to && made) {
+            inflateEnd(&z);
+            return full(out, err);
+        }
+        if (to)
+            out->len += made;
+        if (!made && in_before == z.avail_in && z_result != Z_STREAM_END)
+            break; // it wants more input and there is none
+    }
+    bool whole = z_result == Z_STREAM_END && !z.avail_in;
+    inflateEnd(&z);
+    return whole ? 0 : spy_err_set(err, SPY_ERR_INVALID, 0, "the gzip body is damaged or cut off");
+}
+
+static int zstd_all(const void *data, size_t len, struct spy_buf *out, struct spy_err *err)
+{
+    ZSTD_DCtx *d = ZSTD_createDCtx();
+    if (!d)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    ZSTD_DCtx_setParameter(d, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX);
+    ZSTD_inBuffer in = {data, len, 0};
+    size_t left = 1, room;
+    int r = 0;
+    while (r == 0) {
+        uint8_t spill, *to = next_piece(out, &room);
+        ZSTD_outBuffer o = {to ? to : &spill, to ? room : 1, 0};
+        size_t before = in.pos;
+        left = ZSTD_decompressStream(d, &o, &in);
+        if (ZSTD_isError(left))
+            r = spy_err_set(err, SPY_ERR_INVALID, 0, "zstd: %s", ZSTD_getErrorName(left));
+        else if (!to && o.pos)
+            r = full(out, err);
+        else if (to)
+            out->len += o.pos;
+        if (!o.pos && in.pos == before)
+            break;
+        if (!left && in.pos == in.size)
+            break;
+    }
+    ZSTD_freeDCtx(d);
+    if (r == 0 && (left || in.pos != in.size || !len))
+        r = spy_err_set(err, SPY_ERR_INVALID, 0, "the zstd body is damaged or cut off");
+    return r;
+}
+
+int spy_decompress(enum spy_encoding e, const void *data, size_t len, struct spy_buf *out,
+                   struct spy_err *err)
+{
+    if (e == SPY_ENCODING_IDENTITY)
+        return spy_buf_append(out, data, len) == 0 ? 0 : full(out, err);
+    return e == SPY_ENCODING_GZIP ? inflate_all(data, len, out, err)
+                                  : zstd_all(data, len, out, err);
+}

@@ -1,0 +1,36 @@
+#include "shared/otlp/otlp.h"
+#include "shared/base/mem.h"
+#include <podspy_otlp.pb-c.h>
+#include <stdio.h>
+
+int spy_otlp_encode_response(uint64_t rejected, const char *message, struct spy_buf *out)
+{
+    Spy__Otlp__ExportProfilesPartialSuccess partial =
+        SPY__OTLP__EXPORT_PROFILES_PARTIAL_SUCCESS__INIT;
+    Spy__Otlp__ExportProfilesServiceResponse r = SPY__OTLP__EXPORT_PROFILES_SERVICE_RESPONSE__INIT;
+    partial.rejected_profiles = (int64_t)rejected;
+    partial.error_message = (char *)(uintptr_t)message; // NOLINT: packed, not kept
+    if (rejected || *message)
+        r.partial_success = &partial;
+    size_t n = spy__otlp__export_profiles_service_response__get_packed_size(&r);
+    uint8_t *to = spy_buf_reserve(out, n);
+    if (!to)
+        return out->failed;
+    out->len += spy__otlp__export_profiles_service_response__pack(&r, to);
+    return 0;
+}
+
+int spy_otlp_decode_response(const uint8_t *data, size_t len, uint64_t *ret_rejected, char *message,
+                             size_t size)
+{
+    Spy__Otlp__ExportProfilesServiceResponse *r =
+        spy__otlp__export_profiles_service_response__unpack(NULL, len, data);
+    if (!r)
+        return SPY_ERR_INVALID;
+    const Spy__Otlp__ExportProfilesPartialSuccess *p = r->partial_success;
+    *ret_rejected = p && p->rejected_profiles > 0 ? (uint64_t)p->rejected_profiles : 0;
+    if (size)
+        snprintf(message, size, "%s", p && p->error_message ? p->error_message : "");
+    spy__otlp__export_profiles_service_response__free_unpacked(r, NULL);
+    return 0;
+}

@@ -1,0 +1,161 @@
+#include "shared/config/collector_config.h"
+#include "shared/base/mem.h"
+#include "shared/config/schema.h"
+
+#define AT(member) .offset = offsetof(struct spy_collector_config, member)
+
+static const char *const auth_names[] = {"token", "mtls", "kubernetes", NULL}; // SPY_AUTH_ bits
+static const char *const store_names[] = {"sqlite", "clickhouse", NULL};
+
+static const struct spy_key listen_keys[] = {
+    {.name = "https", .type = SPY_KEY_STRING, AT(listen.https), .fallback = "0.0.0.0:8443"},
+    {.name = "http", .type = SPY_KEY_STRING, AT(listen.http), .fallback = "127.0.0.1:8080"},
+    {0},
+};
+static const struct spy_key tls_keys[] = {
+    {.name = "cert_file", .type = SPY_KEY_STRING, AT(tls.cert_file)},
+    {.name = "key_file", .type = SPY_KEY_STRING, AT(tls.key_file)},
+    {.name = "client_ca_file", .type = SPY_KEY_STRING, AT(tls.client_ca_file)},
+    {0},
+};
+static const struct spy_key auth_keys[] = {
+    {.name = "ingest",
+     .type = SPY_KEY_FLAGS,
+     AT(auth.ingest),
+     .fallback = "token",
+     .names = auth_names},
+    {.name = "read",
+     .type = SPY_KEY_FLAGS,
+     AT(auth.read),
+     .fallback = "token",
+     .names = auth_names},
+    {0},
+};
+static const struct spy_key store_keys[] = {
+    {.name = "kind",
+     .type = SPY_KEY_ENUM,
+     AT(store.kind),
+     .fallback = "sqlite",
+     .names = store_names},
+    {.name = "dir", .type = SPY_KEY_STRING, AT(store.dir), .fallback = "/var/lib/podspy-collector"},
+    {.name = "url", .type = SPY_KEY_STRING, AT(store.url)},
+    {.name = "database", .type = SPY_KEY_STRING, AT(store.database)},
+    {.name = "user", .type = SPY_KEY_STRING, AT(store.user)},
+    {.name = "password_file", .type = SPY_KEY_STRING, AT(store.password_file)},
+    {0},
+};
+#define YEARS (20.0 * 365 * 86400e9)
+static const struct spy_key retention_keys[] = {
+    {.name = "raw",
+     .type = SPY_KEY_DURATION,
+     AT(retention.raw_ns),
+     .fallback = "24h",
+     .min = 60e9,
+     .max = YEARS},
+    {.name = "minutes",
+     .type = SPY_KEY_DURATION,
+     AT(retention.minutes_ns),
+     .fallback = "7d",
+     .min = 60e9,
+     .max = YEARS},
+    {.name = "hours",
+     .type = SPY_KEY_DURATION,
+     AT(retention.hours_ns),
+     .fallback = "90d",
+     .min = 60e9,
+     .max = YEARS},
+    {.name = "max_gib",
+     .type = SPY_KEY_UINT,
+     AT(retention.max_gib),
+     .fallback = "50",
+     .min = 1,
+     .max = 1e6},
+    {0},
+};
+static const struct spy_key limits_keys[] = {
+    {.name = "body_mib",
+     .type = SPY_KEY_UINT,
+     AT(limits.body_mib),
+     .fallback = "16",
+     .min = 1,
+     .max = 256},
+    {.name = "agents",
+     .type = SPY_KEY_UINT,
+     AT(limits.agents),
+     .fallback = "10000",
+     .min = 1,
+     .max = 1e6},
+    {.name = "series",
+     .type = SPY_KEY_UINT,
+     AT(limits.series),
+     .fallback = "1000000",
+     .min = 1,
+     .max = 1e8},
+    {.name = "connections_per_ip",
+     .type = SPY_KEY_UINT,
+     AT(limits.connections_per_ip),
+     .fallback = "256",
+     .min = 1,
+     .max = 65536},
+    {0},
+};
+static const struct spy_key keys[] = {
+    {.name = "listen", .type = SPY_KEY_MAP, .fields = listen_keys},
+    {.name = "tls", .type = SPY_KEY_MAP, .fields = tls_keys},
+    {.name = "auth", .type = SPY_KEY_MAP, .fields = auth_keys},
+    {.name = "store", .type = SPY_KEY_MAP, .fields = store_keys},
+    {.name = "retention", .type = SPY_KEY_MAP, .fields = retention_keys},
+    {.name = "limits", .type = SPY_KEY_MAP, .fields = limits_keys},
+    {0},
+};
+
+static int check(const char *name, struct spy_collector_config *c, struct spy_err *err)
+{
+    int r = 0;
+    if (!c->tls.cert_file != !c->tls.key_file)
+        r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: tls.cert_file and tls.key_file go together",
+                        name);
+    else if ((c->auth.ingest | c->auth.read) & SPY_AUTH_KUBERNETES)
+        r = spy_err_set(
+            err, SPY_ERR_UNSUPPORTED, 0,
+            "%s: this version cannot ask Kubernetes about tokens yet: use token or mtls in auth",
+            name);
+    else if (c->store.kind != SPY_STORE_SQLITE)
+        r = spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                        "%s: this version stores in sqlite only: set store.kind to sqlite", name);
+    else if ((c->auth.ingest | c->auth.read) & SPY_AUTH_MTLS && !c->tls.client_ca_file)
+        r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: mtls in auth needs tls.client_ca_file", name);
+    if (r < 0)
+        spy_collector_config_free(c);
+    return r;
+}
+
+int spy_collector_config_load(const char *path, struct spy_collector_config *ret,
+                              struct spy_err *err)
+{
+    struct spy_collector_config c = {0};
+    int r = spy_schema_load(keys, path, &c, err);
+    if (r == 0)
+        r = check(path ? path : "defaults", &c, err);
+    if (r == 0)
+        *ret = c;
+    return r;
+}
+
+int spy_collector_config_parse(const char *name, const char *text, size_t len,
+                               struct spy_collector_config *ret, struct spy_err *err)
+{
+    struct spy_collector_config c = {0};
+    int r = spy_schema_parse(keys, name, text, len, &c, err);
+    if (r == 0)
+        r = check(name, &c, err);
+    if (r == 0)
+        *ret = c;
+    return r;
+}
+
+void spy_collector_config_free(struct spy_collector_config *c)
+{
+    spy_schema_release(keys, c);
+    *c = (struct spy_collector_config){0};
+}

@@ -1,0 +1,39 @@
+// schema.h - a YAML mapping read into a structure by a table of its keys. Inside of shared/config.
+//
+// Everything that can be wrong gives one error that names the file, the line and what is allowed.
+#pragma once
+#include "shared/base/err.h"
+#include <stddef.h>
+#include <stdint.h>
+
+enum spy_key_type {
+    SPY_KEY_STRING,   // char *, owned
+    SPY_KEY_BOOL,     // bool
+    SPY_KEY_UINT,     // uint32_t, min to max
+    SPY_KEY_DOUBLE,   // double, min to max
+    SPY_KEY_DURATION, // uint64_t nanoseconds, min to max: "500ms", "10s", "5m", "24h", "7d"
+    SPY_KEY_ENUM,     // int: index into names
+    SPY_KEY_FLAGS,    // unsigned: a list of names, bit i for names[i]
+    SPY_KEY_MAP,      // the keys of `fields`, with offsets from the same base
+    SPY_KEY_LIST, // a list of mappings: T * at offset, size_t at count_offset, elements of `size`
+};
+
+struct spy_key {
+    const char *name;
+    enum spy_key_type type;
+    size_t offset;
+    const char *fallback; // value when not given, as it would stand in YAML; NULL: zero
+    double min, max;
+    const char *const *names;     // NULL-terminated
+    const struct spy_key *fields; // ends with a key without name
+    size_t size, count_offset;
+    size_t line_offset; // LIST: int in each element that gets the line; 0: none
+};
+
+// Fills *base (zeroed by the caller) from text. On failure what was allocated is released.
+int spy_schema_parse(const struct spy_key *keys, const char *name, const char *text, size_t len,
+                     void *base, struct spy_err *err);
+// The same from a file of at most 1 MiB; path NULL gives the fallbacks alone.
+int spy_schema_load(const struct spy_key *keys, const char *path, void *base, struct spy_err *err);
+// Releases strings and lists; the structure is not zeroed.
+void spy_schema_release(const struct spy_key *keys, void *base);

@@ -113,7 +113,7 @@ static int find_name(struct reader *r, const struct spy_key *k, const yaml_node_
 static int set_scalar(struct reader *r, const struct spy_key *k, const yaml_node_t *at,
                       const char *v, void *to)
 {
-    int index;
+    int index = 0;
     switch (k->type) {
     case SPY_KEY_STRING:
         return set_string(r, k, at, v, to);
@@ -206,7 +206,8 @@ static void release_string(const struct spy_key *k, char *base)
     char *old;
     memcpy(&old, base + k->offset, sizeof old);
     free(old);
-    memset(base + k->offset, 0, sizeof old);
+    old = NULL;
+    memcpy(base + k->offset, &old, sizeof old);
 }
 
 static int read_value(struct reader *r, const struct spy_key *k, const yaml_node_t *v, char *base)

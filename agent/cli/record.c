@@ -326,7 +326,7 @@ int spy_cli_record(int argc, char **argv, struct spy_err *err)
     spy_cli_catch_signals();
     if (!rec.program)
         return record(&rec, rec.pid, f, err);
-    pid_t child;
+    pid_t child = 0;
     int r = start_program(&rec, &child, err);
     if (r < 0)
         return r;

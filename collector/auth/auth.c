@@ -1,0 +1,146 @@
+#include "collector/auth/auth.h"
+#include "shared/base/clock.h"
+#include "shared/base/file.h"
+#include "shared/base/mem.h"
+#include <ctype.h>
+#include <fcntl.h>
+#include <gnutls/gnutls.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum { TOKEN_MAX = 512, TOKEN_BYTES = 32 };
+
+struct token {
+    char path[PATH_MAX];
+    char text[TOKEN_MAX];
+    struct timespec mtime;
+    ino_t inode;
+};
+
+struct spy_auth {
+    unsigned ways[2];
+    struct token tokens[2];
+    pthread_mutex_t lock;
+};
+
+static int make_token(const char *path, struct spy_err *err)
+{
+    uint8_t bytes[TOKEN_BYTES];
+    char text[TOKEN_BYTES * 2 + 2];
+    if (spy_random_bytes(bytes, sizeof bytes) < 0)
+        return spy_err_set(err, SPY_ERR_IO, 0, "no random numbers to make %s", path);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(text + i * 2, 3, "%02x", bytes[i]);
+    text[TOKEN_BYTES * 2] = '\n';
+    text[TOKEN_BYTES * 2 + 1] = 0;
+    return spy_file_write_atomic(path, text, strlen(text), 0600, err);
+}
+
+// Reads the file when it is another one than before. What cannot be read leaves the old token
+// valid.
+static void refresh(struct token *t)
+{
+    struct stat st;
+    char text[TOKEN_MAX];
+    if (stat(t->path, &st) < 0 || (st.st_ino == t->inode && st.st_mtim.tv_sec == t->mtime.tv_sec &&
+                                   st.st_mtim.tv_nsec == t->mtime.tv_nsec))
+        return;
+    ssize_t n = spy_file_read_small(AT_FDCWD, t->path, text, sizeof text);
+    while (n > 0 && isspace((unsigned char)text[n - 1]))
+        text[--n] = 0;
+    if (n <= 0)
+        return;
+    memcpy(t->text, text, (size_t)n + 1);
+    t->inode = st.st_ino;
+    t->mtime = st.st_mtim;
+}
+
+int spy_auth_new(const char *dir, unsigned ingest_ways, unsigned read_ways, struct spy_auth **ret,
+                 struct spy_err *err)
+{
+    static const char *const names[] = {"ingest.token", "read.token"};
+    struct spy_auth *a = calloc(1, sizeof *a);
+    if (!a)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    a->ways[SPY_AUTH_INGEST] = ingest_ways;
+    a->ways[SPY_AUTH_READ] = read_ways;
+    pthread_mutex_init(&a->lock, NULL);
+    int r = 0;
+    for (int i = 0; i < 2 && r == 0; i++) {
+        struct stat st;
+        if (snprintf(a->tokens[i].path, PATH_MAX, "%s/%s", dir, names[i]) >= PATH_MAX)
+            r = spy_err_set(err, SPY_ERR_INVALID, 0, "the data folder's path is too long");
+        else if (stat(a->tokens[i].path, &st) < 0)
+            r = make_token(a->tokens[i].path, err);
+        if (r == 0)
+            refresh(&a->tokens[i]);
+        if (r == 0 && !a->tokens[i].text[0])
+            r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s holds no token", a->tokens[i].path);
+    }
+    if (r < 0)
+        spy_auth_free(a);
+    else
+        *ret = a;
+    return r;
+}
+
+void spy_auth_free(struct spy_auth *a)
+{
+    if (!a)
+        return;
+    pthread_mutex_destroy(&a->lock);
+    explicit_bzero(a, sizeof *a);
+    free(a);
+}
+
+// The time depends on the length of what was sent, never on where it differs.
+static bool same(const char *a, const char *b)
+{
+    size_t la = strlen(a), lb = strlen(b);
+    unsigned char diff = la != lb;
+    for (size_t i = 0; i < la; i++)
+        diff = (unsigned char)(diff | (a[i] ^ b[lb ? i % lb : 0]));
+    return !diff;
+}
+
+static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const char *authorization,
+                           const char **ret_why)
+{
+    if (!*authorization) {
+        *ret_why = "no Authorization header was sent";
+        return false;
+    }
+    if (strncasecmp(authorization, "Bearer ", 7) != 0) {
+        *ret_why = "the Authorization header is not 'Bearer TOKEN'";
+        return false;
+    }
+    pthread_mutex_lock(&a->lock);
+    refresh(&a->tokens[role]);
+    bool ok = same(authorization + 7, a->tokens[role].text);
+    pthread_mutex_unlock(&a->lock);
+    if (!ok)
+        *ret_why = "the token is not the right one";
+    return ok;
+}
+
+static bool certificate_is_good(void *session)
+{
+    unsigned status = 1;
+    return session && gnutls_certificate_type_get(session) == GNUTLS_CRT_X509 &&
+           gnutls_certificate_get_peers(session, NULL) &&
+           gnutls_certificate_verify_peers2(session, &status) == 0 && status == 0;
+}
+
+bool spy_auth_check(struct spy_auth *a, enum spy_auth_role role, const char *authorization,
+                    void *tls_session, const char **ret_why)
+{
+    *ret_why = "a client certificate is required";
+    if (a->ways[role] & SPY_AUTH_BY_MTLS && certificate_is_good(tls_session))
+        return true;
+    return a->ways[role] & SPY_AUTH_BY_TOKEN && token_is_right(a, role, authorization, ret_why);
+}

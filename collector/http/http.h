@@ -1,0 +1,94 @@
+// http.h - the server: listeners, deadlines, limits, routes.
+//
+// libmicrohttpd's epoll threads move bytes; a pool of workers runs the handlers, so that a handler
+// may block (on the store, on a commit) without holding up anybody's bytes. While a handler works
+// its connection is suspended.
+//
+// Bounds, each with its own answer: connections for each address (refused), body size (413, from
+// Content-Length before a byte is read), bytes of all bodies held at once and waiting requests (503
+// with Retry-After), headers not complete after SPY_HTTP_HEADER_SECS or a body slower than
+// SPY_HTTP_BODY_RATE (cut off). libmicrohttpd's own timeout only sees idle connections, not those
+// that drip.
+#pragma once
+#include "shared/base/buf.h"
+#include "shared/base/err.h"
+#include <stdbool.h>
+
+enum {
+    SPY_HTTP_HEADER_SECS = 10,
+    SPY_HTTP_BODY_RATE = 1024, // bytes a second, over the whole upload, once it is older than that
+    SPY_HTTP_IDLE_SECS = 75,
+    SPY_HTTP_WORKERS = 16,
+    SPY_HTTP_QUEUE = 1024,
+    SPY_HTTP_CONNECTIONS = 12000,
+    SPY_HTTP_PARAMS = 64,
+};
+
+struct spy_http_param {
+    const char *name, *value; // decoded; "" when there is none
+};
+
+struct spy_http_request {
+    const char *method, *path;
+    const struct spy_http_param *params;
+    size_t n_params;
+    const char *content_type, *content_encoding, *authorization, *accept; // "" when not sent
+    const uint8_t *body;
+    size_t body_len;
+    bool local;        // came by the plain listener
+    void *tls_session; // gnutls_session_t, NULL on the plain listener
+};
+
+struct spy_http_response {
+    unsigned status;          // 200 unless set
+    const char *content_type; // static; application/json unless set
+    const char *policy;       // Content-Security-Policy, static or NULL
+    unsigned retry_after;     // seconds; 0: no header
+    struct spy_buf body;
+};
+
+// An error as JSON: {"error": {"code", "message", "hint"}}. code is a word of ours such as
+// "not_found".
+void spy_http_error(struct spy_http_response *res, unsigned status, const char *message,
+                    const char *hint);
+
+typedef void (*spy_http_handler)(void *arg, const struct spy_http_request *req,
+                                 struct spy_http_response *res);
+
+struct spy_http_route {
+    const char *method, *path;
+    bool takes_body;
+    bool remote_only; // not on the plain listener, which is for queries
+    // May the request be served? Called before the body is read: false with *res filled refuses it.
+    // NULL: yes.
+    bool (*allow)(void *arg, const struct spy_http_request *req, struct spy_http_response *res);
+    spy_http_handler handle;
+};
+
+struct spy_http_options {
+    const char *https, *http; // ADDR:PORT; "" or "off": no such listener. Port 0: any free one
+    const char *cert_pem, *key_pem, *client_ca_pem; // client_ca_pem NULL: no client certificates
+    const struct spy_http_route *routes;            // ends with a route without method; borrowed
+    void *arg;                                      // for allow and handle
+    size_t body_max;                                // of one request
+    size_t bodies_max;                              // of all that are held at once
+    unsigned connections_per_ip;
+};
+
+struct spy_http;
+// SPY_ERR_INVALID: an address that is none; SPY_ERR_IO: it cannot be listened on.
+int spy_http_new(const struct spy_http_options *options, struct spy_http **ret,
+                 struct spy_err *err);
+// The ports that are listened on; 0: none.
+unsigned spy_http_tls_port(const struct spy_http *h);
+unsigned spy_http_plain_port(const struct spy_http *h);
+// Stops listening, finishes what is being answered, ends all threads.
+void spy_http_free(struct spy_http *h);
+
+// "host:port", "[::1]:port" -> parts. For messages and the command line.
+int spy_http_split_address(const char *text, char *host, size_t size, unsigned *ret_port,
+                           struct spy_err *err);
+
+struct spy_metric;
+extern const struct spy_metric spy_http_metrics[];
+extern const size_t spy_http_n_metrics;

@@ -15,7 +15,8 @@ struct spy_command {
     const char *name, *summary;
     int (*run)(int argc, char **argv, struct spy_err *err);
     const struct argp_option *options; // what it parses, for completions; NULL: none
-    const char *words;                 // all that its argument can be, with spaces between, or NULL
+    const char *words; // all that its argument can be, with spaces between; "PROGRAM" for any
+                       // command line; NULL: it takes none
 };
 
 // The table of main.c: every command, in the order of the help text.

@@ -16,7 +16,7 @@ static const struct argp_option help_option = {"help", '?', 0, 0, "print a help 
 
 enum takes { TAKES_NOTHING, TAKES_TEXT, TAKES_FILE, TAKES_PID, TAKES_WORD };
 
-struct option {
+struct choice {
     const char *name; // long, or NULL
     char letter;      // short, or 0
     const char *argument, *doc;
@@ -24,12 +24,13 @@ struct option {
     char words[VALUES_MAX]; // for TAKES_WORD: the values, with spaces between
 };
 
+// The names of py-spy come first; spy_format_find knows them as further names of two rows.
 static void formats(char *out, size_t size)
 {
-    size_t n;
+    size_t n, len = (size_t)snprintf(out, size, "flamegraph raw");
     const struct spy_format *f = spy_format_list(&n);
-    for (size_t i = 0, len = 0; i < n && len < size; i++)
-        len += (size_t)snprintf(out + len, size - len, "%s%s", i ? " " : "", f[i].name);
+    for (size_t i = 0; i < n && len < size; i++)
+        len += (size_t)snprintf(out + len, size - len, " %s", f[i].name);
 }
 
 static const struct {
@@ -45,7 +46,7 @@ static const struct {
     enum takes takes;
 } arguments[] = {{"FILE", TAKES_FILE}, {"PID", TAKES_PID}};
 
-static void find_values(struct option *o)
+static void find_values(struct choice *o)
 {
     o->takes = o->argument ? TAKES_TEXT : TAKES_NOTHING;
     for (size_t i = 0; o->argument && i < SPY_COUNT(arguments); i++)
@@ -64,7 +65,7 @@ static void find_values(struct option *o)
 
 // --- each option of a command, once for every name it has ---
 
-typedef void print_option(FILE *to, const struct spy_command *c, const struct option *o);
+typedef void print_option(FILE *to, const struct spy_command *c, const struct choice *o);
 
 static void each_option(FILE *to, const struct spy_command *c, print_option *print)
 {
@@ -75,14 +76,14 @@ static void each_option(FILE *to, const struct spy_command *c, print_option *pri
         bool letter = a->key > 0 && a->key < 128 && isalnum(a->key);
         if ((real->flags | a->flags) & OPTION_HIDDEN || (!a->name && !letter))
             continue;
-        struct option o = {.name = a->name,
+        struct choice o = {.name = a->name,
                            .letter = (char)(letter ? a->key : 0),
                            .argument = real->arg,
                            .doc = real->doc};
         find_values(&o);
         print(to, c, &o);
     }
-    print(to, c, &(struct option){.name = help_option.name, .doc = help_option.doc});
+    print(to, c, &(struct choice){.name = help_option.name, .doc = help_option.doc});
 }
 
 // Prints text with a backslash before each of special; quote becomes what ends and takes up
@@ -99,9 +100,14 @@ static void print_escaped(FILE *to, const char *text, const char *special, const
     }
 }
 
+static bool takes_program(const struct spy_command *c)
+{
+    return c->words && !strcmp(c->words, "PROGRAM");
+}
+
 // --- bash ---
 
-static void bash_names(FILE *to, const struct spy_command *c, const struct option *o)
+static void bash_names(FILE *to, const struct spy_command *c, const struct choice *o)
 {
     (void)c;
     if (o->name)
@@ -110,7 +116,7 @@ static void bash_names(FILE *to, const struct spy_command *c, const struct optio
         fprintf(to, " -%c", o->letter);
 }
 
-static void bash_value(FILE *to, const struct spy_command *c, const struct option *o)
+static void bash_value(FILE *to, const struct spy_command *c, const struct choice *o)
 {
     (void)c;
     if (o->takes == TAKES_NOTHING)
@@ -150,8 +156,9 @@ static void print_bash(FILE *to, const struct spy_command *commands, size_t n)
     for (size_t i = 0; i < n; i++) {
         fprintf(to, "    %s)\n        case $prev in\n", commands[i].name);
         each_option(to, &commands[i], bash_value);
-        fputs("        esac\n        COMPREPLY=($(compgen -W \"", to);
-        fputs(commands[i].words ? commands[i].words : "", to);
+        bool program = takes_program(&commands[i]);
+        fprintf(to, "        esac\n        COMPREPLY=($(compgen %s-W \"%s", program ? "-c " : "",
+                commands[i].words && !program ? commands[i].words : "");
         each_option(to, &commands[i], bash_names);
         fputs("\" -- \"$cur\"))\n        ;;\n", to);
     }
@@ -160,7 +167,7 @@ static void print_bash(FILE *to, const struct spy_command *commands, size_t n)
 
 // --- zsh ---
 
-static void zsh_option(FILE *to, const struct spy_command *c, const struct option *o)
+static void zsh_option(FILE *to, const struct spy_command *c, const struct choice *o)
 {
     (void)c;
     static const char *const actions[] = {
@@ -199,10 +206,10 @@ static void print_zsh(FILE *to, const struct spy_command *commands, size_t n)
     for (size_t i = 0; i < n; i++) {
         fprintf(to, "    %s)\n        _arguments", commands[i].name);
         each_option(to, &commands[i], zsh_option);
-        if (commands[i].words)
-            fprintf(to, " \\\n            '1:SHELL:(%s)'", commands[i].words);
-        else
+        if (takes_program(&commands[i]))
             fputs(" \\\n            '*:::PROGRAM:_normal'", to);
+        else if (commands[i].words)
+            fprintf(to, " \\\n            '1:SHELL:(%s)'", commands[i].words);
         fputs("\n        ;;\n", to);
     }
     // Sourced it registers itself, autoloaded it completes at once.
@@ -213,7 +220,7 @@ static void print_zsh(FILE *to, const struct spy_command *commands, size_t n)
 
 // --- fish ---
 
-static void fish_option(FILE *to, const struct spy_command *c, const struct option *o)
+static void fish_option(FILE *to, const struct spy_command *c, const struct choice *o)
 {
     static const char *const values[] = {[TAKES_NOTHING] = "",
                                          [TAKES_TEXT] = " -x",
@@ -246,7 +253,12 @@ static void print_fish(FILE *to, const struct spy_command *commands, size_t n)
         print_escaped(to, c->summary, "\\", "\\'");
         fputs("'\n", to);
         each_option(to, c, fish_option);
-        if (c->words)
+        if (takes_program(c))
+            fprintf(to,
+                    "complete -c podspy -n '__fish_seen_subcommand_from %s' "
+                    "-a '(__fish_complete_command)'\n",
+                    c->name);
+        else if (c->words)
             fprintf(to, "complete -c podspy -n '__fish_seen_subcommand_from %s' -f -a '%s'\n",
                     c->name, c->words);
     }

@@ -5,7 +5,7 @@
 
 static const struct spy_command commands[] = {
     {"record", "sample a program and write a flamegraph, a speedscope profile or raw stacks",
-     spy_cli_record, spy_cli_record_options, NULL},
+     spy_cli_record, spy_cli_record_options, "PROGRAM"},
     {"dump", "print the stack of every thread of a process, now", spy_cli_dump,
      spy_cli_dump_options, NULL},
     {"agent", "find the opted-in processes of this node and push their profiles to a collector",

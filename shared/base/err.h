@@ -1,7 +1,7 @@
 // err.h - how functions here fail.
 //
-// A function that can fail returns 0 or a negative enum spy_err_code, takes `struct spy_err *err` as its
-// last argument (may be NULL) and leaves every ret_ output untouched when it fails. What is
+// A function that can fail returns 0 or a negative enum spy_err_code, takes `struct spy_err *err`
+// as its last argument (may be NULL) and leaves every ret_ output untouched when it fails. What is
 // expected in normal work (a process is gone, a read was torn) is a code and a counter of the
 // caller, never a log line; only the top of a program logs an error, and its message says what to
 // do.

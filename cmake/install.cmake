@@ -1,6 +1,6 @@
 # What `make install` and the Debian packages hold. One component is one package: podspy (the agent
 # and the command line) and podspy-collector. The programs are installed where they are built.
-set(units ${CMAKE_INSTALL_PREFIX}/lib/systemd/system)
+set(units lib/systemd/system)
 set(config ${CMAKE_INSTALL_FULL_SYSCONFDIR}/podspy)
 
 # spy_install_config(COMPONENT FILE): an example that becomes the user's own: never overwritten.
@@ -53,7 +53,7 @@ macro(spy_install_package component summary description config_file)
   set(CPACK_DEBIAN_${upper}_DESCRIPTION "${summary}\n${description}")
   set(CPACK_COMPONENT_${upper}_DESCRIPTION "${summary}\n${description}")
   set(CPACK_DEBIAN_${upper}_PACKAGE_SHLIBDEPS ON)
-  file(WRITE ${CMAKE_BINARY_DIR}/debian/${component}/conffiles "/etc/podspy/${config_file}\n")
+  file(WRITE ${CMAKE_BINARY_DIR}/debian/${component}/conffiles "${config}/${config_file}\n")
   set(scripts ${CMAKE_BINARY_DIR}/debian/${component})
   set(CPACK_DEBIAN_${upper}_PACKAGE_CONTROL_EXTRA
       "${scripts}/conffiles;${scripts}/postinst;${scripts}/prerm;${scripts}/postrm")

@@ -11,7 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { PART_WINDOWS = 500, PART_ROWS = 20000, SHRINK_PAGES = 8192 };
+enum { PART_AGED = 500, PART_FIT = 50, PART_ROWS = 20000, SHRINK_PAGES = 8192 };
 
 struct pages {
     int64_t total, unused, size;
@@ -73,23 +73,24 @@ static void let_others_write(struct spy_sqlite *s)
     pthread_mutex_lock(&s->write_lock);
 }
 
-// Windows that end at `last_ns` or before, oldest first; at most `parts` parts.
-static int drop_windows(struct spy_sqlite *s, int64_t last_ns, uint64_t parts, int64_t *ret_dropped,
+// The oldest windows that end at `last_ns` or before, at most `part` of them.
+static int drop_windows(struct spy_sqlite *s, int64_t last_ns, int64_t part, int64_t *ret_dropped,
                         struct spy_err *err)
 {
 #define OLDEST "(SELECT id FROM windows WHERE end_ns <= ?1 ORDER BY end_ns, id LIMIT ?2)"
     static const char *const steps[] = {"DELETE FROM samples WHERE window IN " OLDEST,
                                         "DELETE FROM windows WHERE id IN " OLDEST};
-    int64_t total = 0, n = PART_WINDOWS;
+    return delete_part(s, steps, SPY_COUNT(steps), last_ns, part, ret_dropped, err);
+}
+
+static int drop_aged(struct spy_sqlite *s, int64_t last_ns, struct spy_err *err)
+{
+    int64_t dropped = PART_AGED;
     int r = 0;
-    for (uint64_t i = 0; i < parts && r == 0 && n == PART_WINDOWS; i++) {
-        if (i)
-            let_others_write(s);
-        r = delete_part(s, steps, SPY_COUNT(steps), last_ns, PART_WINDOWS, &n, err);
-        total += r == 0 ? n : 0;
+    while (r == 0 && dropped == PART_AGED) {
+        r = drop_windows(s, last_ns, PART_AGED, &dropped, err);
+        let_others_write(s);
     }
-    if (r == 0)
-        *ret_dropped = total;
     return r;
 }
 
@@ -174,7 +175,7 @@ static int fit(struct spy_sqlite *s, uint64_t max_bytes, struct spy_err *err)
         r = count_pages(s->writer, &pages, err);
         if (r < 0 || (uint64_t)((pages.total - pages.unused) * pages.size) <= max_bytes)
             return r;
-        r = drop_windows(s, INT64_MAX, 1, &dropped, err);
+        r = drop_windows(s, INT64_MAX, PART_FIT, &dropped, err);
         if (r == 0)
             r = sweep(s, err);
         let_others_write(s);
@@ -201,11 +202,10 @@ int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns,
                       struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
-    int64_t dropped;
     pthread_mutex_lock(&s->write_lock);
     int r = bound_pages(s->writer, UINT32_MAX, err);
     if (r == 0 && now_ns > raw_ns)
-        r = drop_windows(s, spy_sqlite_time(now_ns - raw_ns) - 1, UINT64_MAX, &dropped, err);
+        r = drop_aged(s, spy_sqlite_time(now_ns - raw_ns) - 1, err);
     if (r == 0)
         r = sweep(s, err);
     if (r == 0)

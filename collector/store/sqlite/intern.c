@@ -95,7 +95,7 @@ int spy_intern_new(sqlite3 *db, struct spy_intern **ret, struct spy_err *err)
     int r = spy_sqlite_prepare(db, "INSERT INTO labels(series, key, value) VALUES(?,?,?)",
                                &t->add_label, err);
     for (int i = 0; i < N_KEYED && r == 0; i++) {
-        t->maps[i].max = SPY_INTERN_ENTRIES;
+        t->maps[i].max = i == STACKS ? SPY_INTERN_STACKS : SPY_INTERN_ENTRIES;
         r = prepare(t, &keyed_sql[i], &t->keyed[i], err);
     }
     for (int i = 0; i < N_TEXTS && r == 0; i++)

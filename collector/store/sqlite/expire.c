@@ -11,7 +11,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { PART_AGED = 500, PART_FIT = 50, PART_ROWS = 20000, SHRINK_PAGES = 8192 };
+enum {
+    PART_AGED = 500,
+    PART_FIT = 50,
+    PART_ROWS = 20000,
+    SHRINK_PAGES = 8192,
+    WAL_PAGES_MAX = 16384
+};
 
 struct pages {
     int64_t total, unused, size;
@@ -183,18 +189,28 @@ static int fit(struct spy_sqlite *s, uint64_t max_bytes, struct spy_err *err)
     return r;
 }
 
+// With readers always at work the WAL is never begun anew by itself; then the writer waits for them
+// once. That it cannot is no error: the next call tries again.
+static void checkpoint(sqlite3 *db)
+{
+    int wal_pages = 0;
+    sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, &wal_pages, NULL);
+    if (wal_pages > WAL_PAGES_MAX)
+        sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
 static int shrink(struct spy_sqlite *s, uint64_t max_bytes, struct spy_err *err)
 {
     struct pages pages;
     char sql[96];
     int r = count_pages(s->writer, &pages, err);
     if (r == 0 && pages.unused > pages.total / 8) {
-        snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%d); PRAGMA wal_checkpoint",
-                 SHRINK_PAGES);
+        snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%d)", SHRINK_PAGES);
         r = spy_sqlite_exec(s->writer, sql, err);
     }
     if (r < 0)
         return r;
+    checkpoint(s->writer);
     return bound_pages(s->writer, (max_bytes / 8 * 9) / (uint64_t)pages.size, err);
 }
 

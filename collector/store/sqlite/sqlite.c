@@ -19,16 +19,21 @@ static const char pragmas[] =
 int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how)
 {
     const char *path = sqlite3_db_filename(db, "main");
-    return spy_err_set(err, SPY_ERR_INVALID, 0,
+    return spy_err_set(err, SPY_ERR_IO, 0,
                        "the store is damaged (%s): stop the collector and either move %s* away to "
                        "start afresh, or try sqlite3's .recover",
                        how, path ? path : "podspy.db");
 }
 
+static bool is_damage(int code)
+{
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_FORMAT;
+}
+
 int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what)
 {
     int code = sqlite3_errcode(db), sys = sqlite3_system_errno(db);
-    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_FORMAT)
+    if (is_damage(code))
         return spy_sqlite_damaged(db, err, sqlite3_errmsg(db));
     int ours = code == SQLITE_FULL || (code == SQLITE_IOERR && sys == ENOSPC) ? SPY_ERR_LIMIT
                : code == SQLITE_NOMEM                                         ? SPY_ERR_NOMEM
@@ -299,6 +304,10 @@ int spy_store_sqlite_open(const char *dir, uint32_t max_series, struct spy_store
     for (int i = 0; i < SPY_SQLITE_READERS && r == 0; i++)
         r = open_reader(s, i, err);
     if (r < 0) {
+        if (s->writer && is_damage(sqlite3_errcode(s->writer)))
+            r = SPY_ERR_INVALID;
+        if (err)
+            err->code = r;
         close_store(&s->base);
         return r;
     }

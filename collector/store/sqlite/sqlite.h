@@ -40,7 +40,8 @@ struct spy_sqlite {
 };
 
 // Puts what SQLite says into err, with `what` before it, and returns the code: SPY_ERR_LIMIT when
-// the disk or the file is full, SPY_ERR_INVALID with what to do when the file is damaged.
+// the disk or the file is full. A damaged file is SPY_ERR_IO (a retry elsewhere or later can help;
+// the windows that were to be stored are not to blame) and the message says what to do.
 int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what);
 int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how);
 int spy_sqlite_exec(sqlite3 *db, const char *sql, struct spy_err *err);

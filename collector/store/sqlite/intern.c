@@ -56,7 +56,8 @@ struct spy_intern {
     sqlite3_stmt *add_label;
     struct spy_idmap maps[N_KEYED];
     struct texts texts[N_TEXTS];
-    int64_t n_series; // rows; -1: to be counted
+    struct known not_remembered; // of a text too long for it
+    int64_t n_series;            // rows; -1: to be counted
     bool dirty;
 
     const struct spy_profile *p;
@@ -268,21 +269,28 @@ static struct known *remembered(struct texts *t, const char *text, size_t len)
     return NULL;
 }
 
-static int text(struct spy_intern *t, int kind, const char *bytes, size_t len, struct known **ret,
-                struct known *fallback, bool *ret_found, struct spy_err *err)
+// Finds the row of a text: 1; or 0: there is none, and *ret is where add_text puts it.
+static int find_text(struct spy_intern *t, int kind, const char *bytes, size_t len,
+                     struct known **ret, struct spy_err *err)
 {
     const struct statements *s = &t->text[kind];
     struct known *k = remembered(&t->texts[kind], bytes, len);
-    *fallback = (struct known){0};
-    *ret = k = k ? k : fallback;
-    *ret_found = true;
-    if (k->id)
-        return s->touch ? touch(t, s, k->id, &k->seen, err) : 0;
-    sqlite3_bind_text64(s->find, 1, bytes, len, SQLITE_STATIC, SQLITE_UTF8);
-    int r = find(t, s->find, k, err);
-    sqlite3_bind_null(s->find, 1);
-    *ret_found = r > 0;
-    return r > 0 && s->touch ? touch(t, s, k->id, &k->seen, err) : r < 0 ? r : 0;
+    if (!k) {
+        t->not_remembered = (struct known){0};
+        k = &t->not_remembered;
+    }
+    int r = k->id != 0;
+    if (!r) {
+        sqlite3_bind_text64(s->find, 1, bytes, len, SQLITE_STATIC, SQLITE_UTF8);
+        r = find(t, s->find, k, err);
+        sqlite3_bind_null(s->find, 1);
+    }
+    if (r > 0 && s->touch) {
+        int touched = touch(t, s, k->id, &k->seen, err);
+        r = touched < 0 ? touched : r;
+    }
+    *ret = k;
+    return r;
 }
 
 static int add_text(struct spy_intern *t, int kind, const char *bytes, size_t len, struct known *k,
@@ -302,10 +310,9 @@ static int string_id(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy
     if (!t->strings[id]) {
         const char *bytes = spy_profile_text(t->p, id);
         size_t len = spy_profile_text_len(t->p, id);
-        struct known *k, fallback;
-        bool found;
-        int r = text(t, STRINGS, bytes, len, &k, &fallback, &found, err);
-        if (r == 0 && !found)
+        struct known *k;
+        int r = find_text(t, STRINGS, bytes, len, &k, err);
+        if (r == 0)
             r = add_text(t, STRINGS, bytes, len, k, err);
         if (r < 0)
             return r;
@@ -437,30 +444,36 @@ static int add_labels(struct spy_intern *t, int64_t series, struct spy_err *err)
     return r;
 }
 
+static int add_series(struct spy_intern *t, const struct spy_buf *json, uint32_t max_series,
+                      struct known *k, struct spy_err *err)
+{
+    int r = 0;
+    if (t->n_series < 0)
+        r = spy_sqlite_number(t->db, "SELECT count(*) FROM series", &t->n_series, err);
+    if (r == 0 && t->n_series >= max_series)
+        r = spy_err_set(err, SPY_ERR_LIMIT, 0, "the store holds limits.series = %u series already",
+                        max_series);
+    if (r == 0)
+        r = add_text(t, SERIES, spy_buf_str(json), json->len, k, err);
+    if (r == 0)
+        r = add_labels(t, k->id, err);
+    if (r == 0)
+        t->n_series++;
+    return r;
+}
+
 int spy_intern_series(struct spy_intern *t, uint32_t max_series, int64_t *ret, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf json = SPY_BUF_INIT(LABELS_JSON_MAX);
-    struct known *k, fallback;
-    bool found;
+    struct known *k;
     int r = labels_json(t->p, &json, err);
-    if (r == 0)
-        r = text(t, SERIES, spy_buf_str(&json), json.len, &k, &fallback, &found, err);
     if (r < 0)
         return r;
-    if (!found) {
-        if (t->n_series < 0)
-            r = spy_sqlite_number(t->db, "SELECT count(*) FROM series", &t->n_series, err);
-        if (r == 0 && t->n_series >= max_series)
-            r = spy_err_set(err, SPY_ERR_LIMIT, 0,
-                            "the store holds limits.series = %u series already", max_series);
-        if (r == 0)
-            r = add_text(t, SERIES, spy_buf_str(&json), json.len, k, err);
-        if (r == 0)
-            r = add_labels(t, k->id, err);
-        if (r < 0)
-            return r;
-        t->n_series++;
-    }
+    r = find_text(t, SERIES, spy_buf_str(&json), json.len, &k, err);
+    if (r == 0)
+        r = add_series(t, &json, max_series, k, err);
+    if (r < 0)
+        return r;
     *ret = k->id;
     return 0;
 }

@@ -8,7 +8,7 @@
 static void a_window_comes_back_exactly(void **state)
 {
     (void)state;
-    for (uint64_t i = 0; i < 150; i++) {
+    for (uint64_t i = 0; i < 60; i++) {
         uint64_t seed = 1000 + i;
         char *dir = kit_folder();
         struct spy_store *s = kit_open(dir, 10);

@@ -18,7 +18,7 @@ static inline int folder_make(void **state)
     struct folder *f = calloc(1, sizeof *f);
     if (!f)
         return -1;
-    strcpy(f->path, "/tmp/podspy-upload-XXXXXX");
+    snprintf(f->path, sizeof f->path, "/tmp/podspy-upload-XXXXXX");
     *state = f;
     return mkdtemp(f->path) ? 0 : -1;
 }

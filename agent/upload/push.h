@@ -47,7 +47,7 @@ void spy_push_free(struct spy_push *p);
 
 // Sends a body that is OTLP in zstd.
 void spy_push_send(struct spy_push *p, const void *body, size_t len, struct spy_push_result *ret);
-// True once after any of the files changed since the last send: another try may go better.
+// True when any of the files is not as it was at the last send: another try may go better.
 bool spy_push_files_changed(struct spy_push *p);
 // Ends a send that is under way, within a second or so; and all later ones at once.
 void spy_push_abort(struct spy_push *p);

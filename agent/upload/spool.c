@@ -17,8 +17,10 @@
 
 #define WINDOW       ".window"
 #define BAD          ".window.bad"
+#define TEMPORARY    ".tmp." // see spy_file_write_atomic
 #define LOSSES       "losses"
 #define NAME_MAX_LEN 64
+#define LOG_EVERY_NS (60 * SPY_NS_PER_SEC)
 enum { DIGITS = 20, BLOCK = 4096, ENTRIES_MAX = 1 << 24 };
 
 struct entry {
@@ -208,6 +210,10 @@ static bool drop_oldest(struct spy_spool *s)
     size_t i = s->windows.n && s->windows.rows[0].seq == s->in_flight ? 1 : 0;
     if (i >= s->windows.n)
         return false;
+    static uint64_t logged;
+    if (spy_log_due(&logged, LOG_EVERY_NS))
+        spy_log(SPY_LOG_WARN, "the spool is full: the oldest window is dropped, counted as lost",
+                SPY_S("folder", s->dir), SPY_I("windows", s->windows.n), SPY_I("bytes", s->used));
     spy_count(&spy_spool_counts.dropped, 1);
     drop_at(s, i);
     return true;
@@ -395,16 +401,22 @@ static int open_folder(struct spy_spool *s, const char *dir, struct spy_err *err
     return 0;
 }
 
+static bool starts_with(const char *s, const char *prefix)
+{
+    return !strncmp(s, prefix, strlen(prefix));
+}
+
 static int adopt(struct spy_spool *s, const char *name)
 {
     struct stat st;
     unsigned long long seq = 0;
-    if (strstr(name, ".tmp.")) { // of a write that did not come to its rename
+    size_t digits = strspn(name, "0123456789");
+    const char *suffix = name + digits;
+    if ((digits == DIGITS && starts_with(suffix, WINDOW TEMPORARY)) ||
+        starts_with(name, LOSSES TEMPORARY)) { // of a write that did not come to its rename
         unlinkat(s->dir_fd, name, 0);
         return 0;
     }
-    size_t digits = strspn(name, "0123456789");
-    const char *suffix = name + digits;
     bool window = !strcmp(suffix, WINDOW);
     if (digits != DIGITS || (!window && strcmp(suffix, BAD) != 0))
         return 0; // not ours: left alone

@@ -11,10 +11,10 @@ import collector_double
 class Driver:
     """upload-driver under a test: see driver.c."""
 
-    def __init__(self, program, **options):
+    def __init__(self, program, before=(), **options):
         self.log = []
         self.process = subprocess.Popen(
-            [program, *(f"{k}={v}" for k, v in options.items())],
+            [*before, program, *(f"{k}={v}" for k, v in options.items())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -321,6 +321,34 @@ def test_a_full_spool_drops_the_oldest_and_every_sample_is_taken_or_told_lost(
         double.close()
 
 
+def test_a_full_disk_drops_the_oldest_and_every_sample_is_taken_or_told_lost(
+    start, authority, free_port, tmp_path
+):
+    if os.geteuid() != 0:
+        pytest.skip("a small file system is mounted by root only")
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    mount = 'mount -t tmpfs -o size=48k none "$0" && exec "$@"'
+    before = ["unshare", "--mount", "sh", "-c", mount, spool]
+    d = start(f"https://127.0.0.1:{free_port}", before=before)
+    assert d.started == "ready", d.log
+    taken = refused = 0
+    for n in range(1, 60):
+        refused += d.ask(f"window {1 + n % 3} {n}").startswith("error")
+        taken += n
+    assert d.metric('podspy_agent_upload_windows_total{result="dropped"}') > 20
+    double = Double(authority.issue(), free_port)
+    try:
+        assert d.flush() == "flushed"
+        assert len(double.kept) >= 3, "the newest windows found room"
+        d.window(9, 1)
+        assert d.flush() == "flushed"
+        assert double.taken() + double.told_lost() == taken + 1
+        assert refused <= 5
+    finally:
+        double.close()
+
+
 def test_killed_at_any_moment_nothing_that_was_spooled_vanishes(double, start, tmp_path):
     rng = random.Random(3)
     sent, taken = set(), 0

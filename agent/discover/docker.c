@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define EVERY_NS   (10 * SPY_NS_PER_SEC)
+#define RETRY_NS   (2 * SPY_NS_PER_SEC)
 #define AT_MOST_NS (250 * SPY_NS_PER_MS)
 
 enum { ANSWER_MAX = 4 << 20, REQUEST_SECONDS = 5, CONNECT_MS = 1000 };
@@ -114,11 +115,12 @@ static void wait_until(struct spy_docker *d, uint64_t deadline_ns)
 }
 
 // Until it is time for the next request, or for the end.
-static void rest(struct spy_docker *d, uint64_t last_ns)
+static void rest(struct spy_docker *d, uint64_t last_ns, bool reached)
 {
+    uint64_t pause = reached ? EVERY_NS : RETRY_NS;
     pthread_mutex_lock(&d->lock);
     while (!__atomic_load_n(&d->stop, __ATOMIC_RELAXED)) {
-        uint64_t due = last_ns + (d->asked ? AT_MOST_NS : EVERY_NS);
+        uint64_t due = last_ns + (d->asked ? AT_MOST_NS : pause);
         if (spy_clock_mono_ns() >= due)
             break;
         wait_until(d, due);
@@ -134,7 +136,7 @@ static void *run(void *arg)
         struct spy_docker_answer a;
         fetch(d, &a);
         publish(d, &a);
-        rest(d, a.asked_ns);
+        rest(d, a.asked_ns, a.reached);
     }
     return NULL;
 }

@@ -33,6 +33,11 @@ struct engine {
     char body[65536]; // under lock
 };
 
+static inline int engine_asked(struct engine *e)
+{
+    return __atomic_load_n(&e->asked, __ATOMIC_SEQ_CST);
+}
+
 static inline void engine_write(int fd, const char *s, size_t n)
 {
     while (n) {

@@ -142,7 +142,7 @@ static pid_t read_pid(const struct child *c)
     while (n < sizeof line - 1 && read(c->out, line + n, 1) == 1 && line[n] != '\n')
         n++;
     line[n] = 0;
-    return atoi(line);
+    return (pid_t)strtol(line, NULL, 10);
 }
 
 static void end(struct child *c)

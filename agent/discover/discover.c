@@ -7,7 +7,6 @@
 #include "agent/discover/docker.h"
 #include "agent/discover/judge.h"
 #include "shared/base/clock.h"
-#include "shared/base/file.h"
 #include "shared/base/log.h"
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
@@ -22,7 +21,7 @@
 
 #define LIST_NS      (1 * SPY_NS_PER_SEC)   // between two listings
 #define LIST_ONLY_NS (200 * SPY_NS_PER_MS)  // the same where the kernel's last number is no help
-#define YOUNG_NS     (60 * SPY_NS_PER_SEC)  // age until which a process is likely to call exec
+#define YOUNG_NS     (5 * SPY_NS_PER_SEC)   // age until which a process is likely to call exec
 #define CHECK_YOUNG  (800 * SPY_NS_PER_MS)  // between two looks at a young process
 #define CHECK_OLD    (1800 * SPY_NS_PER_MS) // and at an old one
 #define LOG_NS       (60 * SPY_NS_PER_SEC)
@@ -30,13 +29,14 @@
 enum {
     NEW_MAX = 1024, // numbers looked at one by one; with more, listing is cheaper
     CHECKS = 50,    // of processes that are not opted in, a poll
+    FD_MAX = 512,   // descriptors below this may be kept: the sampler needs some too
     ROUNDS = 64,    // of looking for children of what was opted in just now
 };
 
 struct spy_discover {
     const struct spy_agent_config *config;
-    int proc;
-    pid_t self; // our number there, never opted in
+    int proc, loadavg; // open; loadavg may be -1
+    pid_t self;        // our number there, never opted in
     struct spy_rules *rules;
     struct spy_docker *docker;
     struct spy_docker_answer answer; // the last one
@@ -84,6 +84,11 @@ static void opt_in(struct spy_discover *d, struct spy_entry *e)
         return;
     *m = d->member;
     fill_process(m);
+    m->stat = openat(d->facts.dir, "stat", O_RDONLY | O_CLOEXEC);
+    if (m->stat >= FD_MAX) {
+        close(m->stat);
+        m->stat = -1;
+    }
     e->in = m;
     d->table.n_in++;
     d->adopt = true;
@@ -107,7 +112,7 @@ static void free_removed(struct spy_discover *d)
     while (d->removed) {
         struct spy_member *m = d->removed;
         d->removed = m->next;
-        free(m);
+        spy_member_free(m);
     }
 }
 
@@ -267,7 +272,7 @@ static void look_at_new(struct spy_discover *d, pid_t pid)
 static pid_t last_pid(const struct spy_discover *d)
 {
     char text[128];
-    if (spy_file_read_small(d->proc, "loadavg", text, sizeof text) < 0)
+    if (d->loadavg < 0 || spy_proc_pread(d->loadavg, text, sizeof text) < 0)
         return 0;
     text[strcspn(text, "\n")] = 0;
     const char *word = strrchr(text, ' ');
@@ -296,24 +301,39 @@ static bool look_at_all_new(struct spy_discover *d)
 
 // --- known processes ---
 
+static int stat_member(const struct spy_discover *d, const struct spy_entry *e,
+                       struct spy_proc_stat *ret)
+{
+    char text[SPY_PROC_STAT];
+    ssize_t n = e->in->stat >= 0 ? spy_proc_pread(e->in->stat, text, sizeof text)
+                                 : spy_proc_peek(d->proc, e->pid, "stat", text, sizeof text);
+    return n < 0 ? (int)n : spy_proc_stat_parse(text, (size_t)n, ret);
+}
+
+static void after_exec(struct spy_discover *d, struct spy_entry *e)
+{
+    if (spy_facts_open(&d->facts, d->proc, e->pid) == 0 &&
+        d->facts.stat.start_time == e->start_time) {
+        spy_member_describe(e->in, &d->facts);
+        e->in->p.generation++;
+        d->fn(d->arg, SPY_DISCOVER_EXEC, &e->in->p);
+    }
+    spy_facts_close(&d->facts);
+}
+
 static void check_member(struct spy_discover *d, struct spy_entry *e)
 {
-    struct spy_facts *f = &d->facts;
-    struct spy_member *m = e->in;
-    int r = spy_facts_open(f, d->proc, e->pid);
-    if (r == SPY_ERR_GONE || (r == 0 && spy_proc_dead(&f->stat))) {
+    struct spy_proc_stat s;
+    int r = stat_member(d, e, &s);
+    if (r == SPY_ERR_GONE || (r == 0 && spy_proc_dead(&s))) {
         opt_out(d, e);
-    } else if (r == 0 && f->stat.start_time != e->start_time) {
-        judge_open(d, e);
+    } else if (r == 0 && s.start_time != e->start_time) {
+        judge(d, e);
     } else if (r == 0) {
-        e->ppid = m->p.ppid = f->stat.ppid;
-        if (f->stat.image != m->image) {
-            spy_member_describe(m, f);
-            m->p.generation++;
-            d->fn(d->arg, SPY_DISCOVER_EXEC, &m->p);
-        }
+        e->ppid = e->in->p.ppid = s.ppid;
+        if (s.image != e->in->image)
+            after_exec(d, e);
     }
-    spy_facts_close(f);
 }
 
 static void check_members(struct spy_discover *d)
@@ -336,7 +356,7 @@ static void check_other(struct spy_discover *d, struct spy_entry *e)
     spy_proc_args_parse(text, (size_t)n, &args);
     bool changed = spy_hash_bytes(args.joined, args.len) != e->args_hash;
     if (!changed && !d->use_last) // with it, a number that is in use again was noticed
-        changed = (n = spy_proc_peek(d->proc, e->pid, "stat", text, 2048)) > 0 &&
+        changed = (n = spy_proc_peek(d->proc, e->pid, "stat", text, SPY_PROC_STAT)) > 0 &&
                   spy_proc_stat_parse(text, (size_t)n, &s) == 0 && s.start_time != e->start_time;
     if (changed)
         judge(d, e);
@@ -459,6 +479,7 @@ static int start(struct spy_discover *d, const char *proc_root, struct spy_err *
     d->proc = open(proc_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->proc < 0)
         return spy_err_set(err, spy_code_of_errno(errno), errno, "cannot open %.150s", proc_root);
+    d->loadavg = openat(d->proc, "loadavg", O_RDONLY | O_CLOEXEC);
     know_ourselves(d);
     int r = spy_rules_new(c->discovery.processes, c->discovery.n_processes, &d->rules, err);
     if (r == 0 && c->discovery.docker != SPY_SWITCH_OFF)
@@ -474,7 +495,7 @@ int spy_discover_new(const struct spy_agent_config *config, const char *proc_roo
     if (!d)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory");
     d->config = config;
-    d->proc = d->facts.dir = -1;
+    d->proc = d->loadavg = d->facts.dir = -1;
     int r = start(d, proc_root, err);
     if (r < 0)
         spy_discover_free(d);
@@ -492,8 +513,8 @@ void spy_discover_free(struct spy_discover *d)
     spy_rules_free(d->rules);
     spy_table_free(&d->table);
     free_removed(d);
-    if (d->proc >= 0)
-        close(d->proc);
+    spy_cleanup_close(&d->loadavg);
+    spy_cleanup_close(&d->proc);
     free(d);
 }
 

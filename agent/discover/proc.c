@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PF_KTHREAD 0x00200000u
 
@@ -145,7 +146,7 @@ void spy_proc_args_parse(const char *text, size_t len, struct spy_proc_args *ret
 
 int spy_proc_stat_read(int dir, struct spy_proc_stat *ret)
 {
-    char text[2048];
+    char text[SPY_PROC_STAT];
     ssize_t n = spy_file_read_small(dir, "stat", text, sizeof text);
     return n < 0 ? (int)n : spy_proc_stat_parse(text, (size_t)n, ret);
 }
@@ -175,11 +176,21 @@ int spy_proc_open(int proc, pid_t pid)
     return fd >= 0 ? fd : spy_code_of_errno(errno);
 }
 
+ssize_t spy_proc_pread(int fd, char *out, size_t size)
+{
+    ssize_t n = pread(fd, out, size - 1, 0);
+    if (n < 0)
+        return spy_code_of_errno(errno);
+    out[n] = 0;
+    return n;
+}
+
 ssize_t spy_proc_peek(int proc, pid_t pid, const char *name, char *out, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "%d/%s", (int)pid, name);
-    return spy_file_read_small(proc, path, out, size);
+    _cleanup_close_ int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? spy_code_of_errno(errno) : spy_proc_pread(fd, out, size);
 }
 
 void spy_proc_clean(char *out, size_t size, const char *text, size_t len)

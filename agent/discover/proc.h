@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { SPY_PROC_COMM = 64, SPY_PROC_ARGS = 4096, SPY_PROC_ARGV0 = 512 };
+enum { SPY_PROC_COMM = 64, SPY_PROC_ARGS = 4096, SPY_PROC_ARGV0 = 512, SPY_PROC_STAT = 2048 };
 
 struct spy_proc_stat {
     pid_t pid, ppid;
@@ -51,7 +51,10 @@ int spy_proc_args_read(int dir, struct spy_proc_args *ret);
 // Opens the folder PID below proc. All that is read from it is of one process: after its exit the
 // reads fail, also when the number is in use again. Returns a descriptor or SPY_ERR_GONE, _DENIED.
 int spy_proc_open(int proc, pid_t pid);
-// One file of a process without the folder, for a single look. As spy_file_read_small.
+// One read of an open file of /proc, from its start: each of those used here comes whole. At most
+// size - 1 bytes, ended by a NUL. The length, or a negative code.
+ssize_t spy_proc_pread(int fd, char *out, size_t size);
+// The same of one file of a process, without its folder, for a single look.
 ssize_t spy_proc_peek(int proc, pid_t pid, const char *name, char *out, size_t size);
 
 // A zombie whose last thread is gone.

@@ -2,6 +2,7 @@
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // Where pid is or would be.
 static size_t place(const struct spy_table *t, pid_t pid)
@@ -54,10 +55,17 @@ void spy_table_sweep(struct spy_table *t)
     t->n = kept;
 }
 
+void spy_member_free(struct spy_member *m)
+{
+    if (m && m->stat >= 0)
+        close(m->stat);
+    free(m);
+}
+
 void spy_table_free(struct spy_table *t)
 {
     for (size_t i = 0; i < t->n; i++) {
-        free(t->all[i]->in);
+        spy_member_free(t->all[i]->in);
         free(t->all[i]);
     }
     free(t->all);

@@ -12,7 +12,8 @@ enum { SPY_TABLE_MAX = 65536, SPY_MEMBERS_MAX = 4096 };
 struct spy_member {
     struct spy_process p;
     bool by_label;
-    uint64_t image;          // see spy_proc_stat
+    int stat;       // its open stat file, which fails once this very process is gone; or -1
+    uint64_t image; // see spy_proc_stat
     struct spy_member *next; // of those that are to be freed
     char command[SPY_PROC_COMM], cmdline[1025];
     char container_id[65], pod_uid[37];
@@ -43,4 +44,5 @@ struct spy_entry *spy_table_find(const struct spy_table *t, pid_t pid);
 struct spy_entry *spy_table_add(struct spy_table *t, pid_t pid);
 // Frees the entries marked gone, whose `in` is NULL.
 void spy_table_sweep(struct spy_table *t);
+void spy_member_free(struct spy_member *m);
 void spy_table_free(struct spy_table *t);

@@ -39,4 +39,4 @@ def test_speedscope_opens_it_and_shows_the_functions(
     ActionChains(browser).send_keys("3").perform()
     text = wait_for(lambda: body() if "busy_70" in body() else None)
     assert "busy_30" in text and "checkout" in text
-    assert [e for e in errors_of(browser) if "favicon" not in e["message"]] == []
+    assert [e for e in errors_of(browser) if e["level"] == "SEVERE"] == []

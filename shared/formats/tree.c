@@ -282,6 +282,7 @@ static int sort_children(struct spy_tree *t, uint32_t node)
     int r = 0;
     for (uint32_t c = t->nodes[node].first_child; c && r == 0; c = t->nodes[c].next) {
         struct spy_buf b = SPY_BUF_INIT(SPY_LABEL_MAX);
+        spy_buf_puts(&b, ""); // a label can be empty
         spy_node_label(t, &t->nodes[c], &b);
         r = b.data ? 0 : SPY_ERR_NOMEM;
         list[i++] = (struct sorted){(char *)b.data, c};

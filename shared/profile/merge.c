@@ -114,6 +114,7 @@ static int map_thread(struct merge *m, uint32_t id, uint32_t *ret)
     return 0;
 }
 
+<<<<<<< HEAD
 static uint64_t add_saturated(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -140,6 +141,9 @@ static void add_quality(struct spy_quality *d, const struct spy_quality *s)
 }
 
 static void unite_windows(struct spy_series *d, const struct spy_series *s)
+=======
+void spy_series_unite(struct spy_series *d, const struct spy_series *s)
+>>>>>>> c17a5d6 (Store windows in SQLite: append, query, list, expire)
 {
     add_quality(&d->quality, &s->quality);
     if (!s->start_ns && !s->duration_ns)
@@ -175,7 +179,7 @@ static int merge_series(struct merge *m, uint32_t id)
     }
     int r = spy_profile_series(m->dst, labels, s->n_labels, &m->series[id]);
     if (r == 0)
-        unite_windows(spy_profile_series_at(m->dst, m->series[id]), s);
+        spy_series_unite(spy_profile_series_at(m->dst, m->series[id]), s);
     return r;
 }
 

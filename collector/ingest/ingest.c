@@ -199,7 +199,7 @@ static enum spy_ingest_outcome outcome_of(int r, bool of_store)
     case SPY_ERR_UNSUPPORTED:
         return SPY_INGEST_BAD_TYPE;
     case SPY_ERR_INVALID:
-        return of_store ? SPY_INGEST_UNAVAILABLE : SPY_INGEST_MALFORMED;
+        return SPY_INGEST_MALFORMED;
     case SPY_ERR_LIMIT:
         return of_store ? SPY_INGEST_FULL : SPY_INGEST_TOO_LARGE;
     default:

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int64_t spy_query_n_pods;
 static int64_t n_profiles;
 const struct spy_metric spy_query_metrics[] = {
     {"podspy_collector_queries_total", "kind=\"profile\"", "Questions asked.", SPY_COUNTER,

@@ -114,7 +114,6 @@ static int map_thread(struct merge *m, uint32_t id, uint32_t *ret)
     return 0;
 }
 
-<<<<<<< HEAD
 static uint64_t add_saturated(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -140,10 +139,7 @@ static void add_quality(struct spy_quality *d, const struct spy_quality *s)
     d->late = add_saturated(d->late, s->late);
 }
 
-static void unite_windows(struct spy_series *d, const struct spy_series *s)
-=======
 void spy_series_unite(struct spy_series *d, const struct spy_series *s)
->>>>>>> c17a5d6 (Store windows in SQLite: append, query, list, expire)
 {
     add_quality(&d->quality, &s->quality);
     if (!s->start_ns && !s->duration_ns)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import time
 import xml.etree.ElementTree
@@ -268,3 +269,15 @@ def test_concurrent_questions_are_all_answered(filled):
         codes = list(pool.map(lambda _: filled.get("/profiles?pod=demo&format=svg").status_code,
                               range(200)))
     assert set(codes) == {200}
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_a_browser_runs_the_flamegraph_under_its_policy(filled, tmp_path):
+    p = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={tmp_path}", "--virtual-time-budget=3000", "--dump-dom",
+         f"http://127.0.0.1:{filled.http}/profiles?pod=demo&format=svg"],
+        capture_output=True, text=True, timeout=120)
+    head = re.search(r"<svg xmlns[^>]*>", p.stdout)[0]
+    assert 'class="ready"' in head, "the script did not run to its end"
+    assert "Content Security Policy" not in p.stderr

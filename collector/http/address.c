@@ -105,7 +105,7 @@ bool spy_http_host_is_loopback(const char *host)
         return false;
     memcpy(name, from, n);
     name[n] = 0;
-    if (!*name || !strcasecmp(name, "localhost"))
+    if (!*host || !strcasecmp(name, "localhost"))
         return true;
     if (inet_pton(AF_INET, name, &v4) == 1)
         return ntohl(v4.s_addr) >> 24 == 127;

@@ -13,6 +13,7 @@
 #include "shared/base/buf.h"
 #include "shared/profile/profile.h"
 
+struct spy_filter;
 enum spy_processes { SPY_PROCESSES_AUTO, SPY_PROCESSES_NO, SPY_PROCESSES_YES };
 
 struct spy_view {
@@ -29,6 +30,7 @@ struct spy_view {
     uint32_t max_nodes;  // bound on tree nodes; 0: 20000 in svg and json, none in collapsed,
                          // which speedscope never has. The smallest are folded
                          // into their parent's "(N smaller)" marker, so that totals stay right
+    const struct spy_filter *filter; // of this very profile; borrowed; NULL: none. See filter.h
 };
 
 struct spy_format {

@@ -1,0 +1,36 @@
+import itertools
+
+import pytest
+
+from collector import Collector, usual_batch
+
+
+@pytest.fixture
+def new_collector(podspy_collector, tmp_path):
+    """new_collector(*arguments, config=YAML) starts one; all end with the test."""
+    numbers, running = itertools.count(), []
+
+    def start(*arguments, **more):
+        running.append(Collector(podspy_collector, tmp_path / f"data{next(numbers)}", *arguments,
+                                 **more))
+        return running[-1]
+
+    yield start
+    for c in running:
+        if c.process.poll() is None:
+            c.kill()
+
+
+@pytest.fixture
+def collector(new_collector):
+    return new_collector()
+
+
+@pytest.fixture(scope="module")
+def filled(podspy_collector, tmp_path_factory):
+    """A collector that holds one usual batch of pod demo; for tests that only read."""
+    c = Collector(podspy_collector, tmp_path_factory.mktemp("filled") / "data")
+    assert c.push(usual_batch().bytes()).status_code == 200
+    yield c
+    code = c.stop()
+    assert code == 0

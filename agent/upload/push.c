@@ -236,9 +236,11 @@ static bool add_token(struct spy_push *p, struct spy_push_result *ret)
 
 static bool make_headers(struct spy_push *p, struct spy_push_result *ret)
 {
-    static const char *const fixed[] = {"Content-Type: application/x-protobuf",
-                                        "Content-Encoding: zstd",
-                                        "Expect:", "User-Agent: podspy/" PODSPY_VERSION};
+    static const char *const fixed[] = {
+        "Content-Type: application/x-protobuf", "Content-Encoding: zstd",
+        ("User-Agent: podspy/" PODSPY_VERSION),
+        "Expect:", // no 100-continue
+    };
     curl_slist_free_all(p->headers);
     p->headers = NULL;
     for (size_t i = 0; i < SPY_COUNT(fixed); i++)

@@ -169,7 +169,7 @@ static int list(struct listing *l, spy_store_process_fn fn, void *arg)
     int code = SQLITE_DONE;
     int r =
         spy_sqlite_select(l->db, "SELECT w.series, max(w.end_ns) AS last FROM windows w", l->select,
-                          " GROUP BY w.series ORDER BY last DESC, w.series LIMIT ?", &q, l->err);
+                          " GROUP BY +w.series ORDER BY last DESC, w.series LIMIT ?", &q, l->err);
     if (r == 0)
         r = spy_sqlite_prepare(l->db, ONE_SERIES, &l->windows, l->err);
     if (r == 0)

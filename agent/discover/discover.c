@@ -135,8 +135,12 @@ static void remember(struct spy_discover *d, struct spy_entry *e, struct spy_fac
     const struct spy_proc_args *args = spy_facts_args(f);
     const struct spy_cgroup *cg = spy_facts_container(f);
     uint64_t container = cg ? hash_id(cg->container_id) : 0;
-    if (container != e->container_hash)
-        e->container_ns = d->now;
+    if (container != e->container_hash) {
+        // Docker is asked about a container, not about each process that is started in it.
+        const struct spy_entry *parent = spy_table_find(&d->table, f->stat.ppid);
+        bool same = parent && parent->container_hash == container;
+        e->container_ns = same ? parent->container_ns : d->now;
+    }
     e->args_hash = args ? spy_hash_bytes(args->joined, args->len) : 0;
     e->container_hash = container;
     e->checked_ns = d->now;
@@ -331,7 +335,7 @@ static void check_member(struct spy_discover *d, struct spy_entry *e)
         judge(d, e);
     } else if (r == 0) {
         e->ppid = e->in->p.ppid = s.ppid;
-        if (s.image != e->in->image)
+        if (s.image && s.image != e->in->image)
             after_exec(d, e);
     }
 }

@@ -65,9 +65,10 @@ static void by_parent(const struct spy_entry *parent, bool same_container,
     snprintf(m->reason, sizeof m->reason, "child of %d", (int)parent->pid);
 }
 
+// Worth waiting for Docker's word. A pod's containers have no labels of their owner's.
 static bool dockers(const struct spy_cgroup *c)
 {
-    return *c->container_id &&
+    return *c->container_id && !*c->pod_uid &&
            (c->runtime == SPY_RUNTIME_DOCKER || c->runtime == SPY_RUNTIME_UNKNOWN);
 }
 

@@ -76,7 +76,8 @@ int spy_proc_stat_parse(const char *text, size_t len, struct spy_proc_stat *ret)
     s.kernel = fields[F_FLAGS] & PF_KTHREAD;
     s.threads = fields[F_THREADS] < UINT32_MAX ? (uint32_t)fields[F_THREADS] : UINT32_MAX;
     s.start_time = fields[F_START];
-    s.image = spy_hash_mix(spy_hash_mix(fields[26], fields[27]), fields[F_STACK]);
+    if (fields[26] | fields[27] | fields[F_STACK])
+        s.image = spy_hash_mix(spy_hash_mix(fields[26], fields[27]), fields[F_STACK]);
     *ret = s;
     return 0;
 }

@@ -18,8 +18,9 @@ struct spy_proc_stat {
     bool kernel;              // a kernel thread
     uint32_t threads;
     uint64_t start_time; // clock ticks since boot
-    // Addresses of code and stack, mixed. They differ after an exec, unlike the start time. The
-    // kernel shows zeros to a reader that may not trace the process.
+    // Addresses of code and stack, mixed. They differ after an exec, unlike the start time. 0:
+    // there is no memory any more, as the first thread has ended. Always the same for a reader that
+    // may not trace the process.
     uint64_t image;
 };
 

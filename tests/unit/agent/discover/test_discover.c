@@ -639,6 +639,27 @@ static void hostile_files_are_survived(void **state)
     room_close(&r);
 }
 
+static void a_first_thread_that_ended_is_neither_exit_nor_exec(void **state)
+{
+    (void)state;
+    struct room r;
+    fake_process(50, 1, 5, "python3 web", "0::/\n");
+    room_open(&r, fake, "discovery: {docker: off, processes: [{name: w, cmdline: web}]}");
+    poll_once(&r);
+    static const char others_run[] =
+        "50 (python3) Z 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 5 0 0 0 0 0 0\n";
+    fake_file(50, "stat", others_run, sizeof others_run - 1);
+    poll_once(&r);
+    assert_int_equal(n_told, 1);
+    static const char new_image[] =
+        "50 (python3) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0 1 2 4\n";
+    fake_file(50, "stat", new_image, sizeof new_image - 1);
+    poll_once(&r);
+    assert_int_equal(n_told, 2);
+    assert_int_equal(told[1].event, SPY_DISCOVER_EXEC);
+    room_close(&r);
+}
+
 static struct engine engine;
 
 static void docker_room(struct room *r, const char *more)
@@ -733,6 +754,28 @@ static void a_new_container_is_asked_about_and_a_lost_daemon_loses_nobody(void *
     engine_free(&engine);
 }
 
+static void docker_is_asked_about_a_container_not_about_each_process(void **state)
+{
+    (void)state;
+    struct room r;
+    assert_true(engine_new(&engine) && engine_start(&engine));
+    docker_room(&r, ", processes: [{name: rule, cmdline: web}]");
+    fake_process(60, 1, 5, "python3 web", "0::/mine/" ID1 "\n"); // not Docker's after all
+    const struct told *t = poll_until(&r, 60, SPY_DISCOVER_ADDED, 3000);
+    assert_non_null(t);
+    assert_string_equal(t->p.pod, "rule");
+    usleep(600000); // for what was asked already
+    int before = engine_asked(&engine);
+    for (pid_t pid = 61; pid < 66; pid++) {
+        fake_process(pid, 60, 9, "python3 web", "0::/mine/" ID1 "\n");
+        assert_non_null(poll_until(&r, pid, SPY_DISCOVER_ADDED, 1000));
+    }
+    assert_int_equal(engine_asked(&engine), before);
+    room_close(&r);
+    engine_stop(&engine);
+    engine_free(&engine);
+}
+
 static void no_docker_is_no_problem_and_rules_do_not_wait(void **state)
 {
     (void)state;
@@ -788,6 +831,10 @@ int main(void)
         cmocka_unit_test(a_number_in_use_again_is_another_process),
         cmocka_unit_test(a_proc_of_another_namespace_works_too),
         cmocka_unit_test_setup_teardown(hostile_files_are_survived, fake_open, fake_close),
+        cmocka_unit_test_setup_teardown(a_first_thread_that_ended_is_neither_exit_nor_exec,
+                                        fake_open, fake_close),
+        cmocka_unit_test_setup_teardown(docker_is_asked_about_a_container_not_about_each_process,
+                                        fake_open, fake_close),
         cmocka_unit_test_setup_teardown(docker_labels_opt_in, fake_open, fake_close),
         cmocka_unit_test_setup_teardown(
             a_new_container_is_asked_about_and_a_lost_daemon_loses_nobody, fake_open, fake_close),

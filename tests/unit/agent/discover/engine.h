@@ -74,7 +74,8 @@ static inline void engine_reply(struct engine *e, int fd)
             engine_write(fd, zeros, sizeof zeros);
         break;
     case ENGINE_HANG:
-        while (__atomic_load_n(&e->mode, __ATOMIC_SEQ_CST) == ENGINE_HANG &&
+        // until the client gives up
+        while (recv(fd, zeros, 1, MSG_DONTWAIT) != 0 &&
                !__atomic_load_n(&e->stop, __ATOMIC_SEQ_CST))
             usleep(10000);
         break;

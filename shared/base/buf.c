@@ -137,7 +137,7 @@ int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max)
 {
     for (size_t i = 0, n; i < len; i += n ? n : 1) {
         n = spy_utf8_len(s + i, len - i);
-        if (i + n > max)
+        if (i + (n ? n : 1) > max)
             return spy_buf_puts(b, "\xe2\x80\xa6");
         if (!n || is_bidi_control(s + i, n))
             spy_buf_puts(b, "\xef\xbf\xbd");

@@ -7,7 +7,6 @@
   var matched = document.getElementById('matched');
   var reset = document.getElementById('reset');
   var input = document.getElementById('search');
-  var graph = document.getElementById('graph');
   var idleText = details.textContent;
   var frames = Array.prototype.map.call(document.querySelectorAll('.f'), function (el) {
     var f = {
@@ -42,7 +41,9 @@
 
   // Names are cut where their frame ends, by the width of a letter of the one monospaced font.
   function fitAll() {
-    var width = graph.getBoundingClientRect().width, sample = all.el.querySelector('text');
+    // The root's own box: that of an <svg> grows with texts that reach out of it.
+    var width = all.el.querySelector('rect').getBoundingClientRect().width;
+    var sample = all.el.querySelector('text');
     sample.textContent = 'mmmmmmmmmm';
     var letter = sample.getComputedTextLength() / 10 || 7.2;
     frames.forEach(function (f) { if (f.share) fit(f, Math.floor((f.share * width - 8) / letter)); });

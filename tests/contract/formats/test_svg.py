@@ -170,14 +170,27 @@ def test_search_marks_and_adds_up(browser, page):
     assert told.text == "" and not browser.find_elements(By.CSS_SELECTOR, ".f.m")
 
 
-def test_names_are_cut_where_their_frame_ends(browser, page):
-    page("idle")
-    for f in browser.find_elements(By.CSS_SELECTOR, ".f"):
+def texts_that_show(driver):
+    """(name, text, width of the text, width of the frame) of each frame that bears a text."""
+    for f in driver.find_elements(By.CSS_SELECTOR, ".f:not(.hidden)"):
         texts = f.find_elements(By.CSS_SELECTOR, "text")
-        name = title(f).split("\n")[0]
-        if texts and texts[0].text and name.isascii():
-            assert texts[0].rect["width"] <= f.rect["width"] + 2
-            assert texts[0].text == name or texts[0].text.endswith("\u2026")
+        if texts and texts[0].text:
+            box = f.find_element(By.TAG_NAME, "rect")
+            yield (title(f).split("\n")[0], texts[0].text, texts[0].rect["width"],
+                   box.rect["width"])
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_names_are_cut_where_their_frame_ends(browser, page, zoom):
+    page("idle", "threads")
+    if zoom:
+        click(browser, frame(browser, "handle_request"))
+    rows = [r for r in texts_that_show(browser) if r[0].isascii()]
+    assert len(rows) > 8
+    assert zoom or any(text.endswith("\u2026") for _, text, _, _ in rows)
+    for name, text, width, room in rows:
+        assert width <= room, (name, text)
+        assert text == name or text.endswith("\u2026")
 
 
 def luminance(css):

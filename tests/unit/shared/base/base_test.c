@@ -8,8 +8,10 @@
 #include "shared/base/mem.h"
 #include "shared/base/metrics.h"
 #include "tests/unit/shared/test.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <stdalign.h>
 #include <stdio.h>
@@ -59,14 +61,12 @@ static void err_message_is_one_line_of_whole_characters(void **state)
 {
     (void)state;
     struct spy_err e = {0};
-    char text[1000];
     spy_err_set(&e, SPY_ERR_INVALID, 0, "a\nb\rc\x1b[31m");
     assert_string_equal(e.msg, "a b c [31m");
     for (size_t pad = 0; pad < 4; pad++) {
-        memset(text, 'x', pad);
-        text[pad] = 0;
-        while (strlen(text) < 900)
-            strcat(text, "\xf0\x9f\x90\x8d");
+        char text[1000] = "xxx";
+        for (size_t at = pad; at < 900; at += 4)
+            memcpy(text + at, "\xf0\x9f\x90\x8d", 5);
         spy_err_set(&e, SPY_ERR_INVALID, 0, "%s", text);
         spy_err_context(&e, SPY_ERR_INVALID, "x");
         size_t len = strlen(e.msg);
@@ -200,6 +200,9 @@ static void text_is_cut_between_characters(void **state)
                  "c",
                  6, 4);
     assert_string_equal(spy_buf_str(&b), "ab\xe2\x80\xa6");
+    spy_buf_reset(&b);
+    spy_buf_text(&b, "a\xff\xff", 3, 2); // found by fuzzing: a bad byte has a length, too
+    assert_string_equal(spy_buf_str(&b), "a\xef\xbf\xbd\xe2\x80\xa6");
 }
 
 // --- mem, arena ---
@@ -216,7 +219,6 @@ static void grow_stops_at_max_and_changes_nothing_then(void **state)
     int *before = a;
     assert_int_equal(spy_grow(&a, &cap, 21, sizeof *a, 20), SPY_ERR_LIMIT);
     assert_int_equal(spy_grow(&a, &cap, SIZE_MAX, sizeof *a, SIZE_MAX), SPY_ERR_LIMIT);
-    assert_int_equal(spy_grow(&a, &cap, SIZE_MAX / 4, sizeof *a, SIZE_MAX), SPY_ERR_NOMEM);
     assert_ptr_equal(a, before);
     assert_int_equal(cap, 20);
     free(a);
@@ -328,13 +330,27 @@ static int make_folder(void **state)
     return mkdtemp(dir) ? 0 : -1;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
 static int remove_folder(void **state)
 {
-    char command[200];
-    snprintf(command, sizeof command, "rm -r '%s'", (char *)*state);
-    int r = system(command);
+    int r = nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     free(*state);
     return r;
+}
+
+static size_t entries_of(const char *path)
+{
+    _cleanup_closedir_ DIR *d = opendir(path);
+    size_t n = 0;
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    return n - 2; // . and ..
 }
 
 static void file_is_read_whole_and_bounded(void **state)
@@ -381,8 +397,7 @@ static void file_is_written_with_its_mode_and_nothing_beside_it(void **state)
     assert_int_equal(st.st_mode & 0777, 0600);
     snprintf(path, sizeof path, "%s/no/such", (char *)*state);
     assert_int_equal(spy_file_write_atomic(path, "x", 1, 0600, &e), SPY_ERR_GONE);
-    snprintf(path, sizeof path, "test $(ls -A %s | wc -l) = 1", (char *)*state);
-    assert_int_equal(system(path), 0);
+    assert_int_equal(entries_of(*state), 1);
 }
 
 static void mkdirs_makes_all_and_refuses_a_file_in_the_way(void **state)
@@ -395,7 +410,7 @@ static void mkdirs_makes_all_and_refuses_a_file_in_the_way(void **state)
     snprintf(path, sizeof path, "%s/a/f", (char *)*state);
     assert_int_equal(spy_file_write_atomic(path, "x", 1, 0600, &e), 0);
     assert_int_equal(spy_file_mkdirs(path, 0700, &e), SPY_ERR_INVALID);
-    strcat(path, "/g");
+    snprintf(path, sizeof path, "%s/a/f/g", (char *)*state);
     assert_true(spy_file_mkdirs(path, 0700, &e) < 0);
     assert_true(spy_file_mkdirs("", 0700, &e) < 0);
 }

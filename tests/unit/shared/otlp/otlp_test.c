@@ -586,7 +586,14 @@ static void a_small_request_cannot_become_a_large_answer(void **state)
         many[i] = &q.profile;
     q.stack.location_indices = ids, q.stack.n_location_indices = DEPTH;
     q.sp.profiles = many, q.sp.n_profiles = N;
-    assert_int_equal(send(&q, NULL, &d, &e), SPY_ERR_LIMIT);
+    struct spy_otlp_limits memory = spy_otlp_default_limits, work = memory;
+    memory.frames = 0; // each bound alone stops it
+    work.profile_bytes = 0;
+    work.frames /= 8;
+    assert_int_equal(send(&q, &memory, &d, &e), SPY_ERR_LIMIT);
+    assert_non_null(strstr(e.msg, "bytes"));
+    assert_int_equal(send(&q, &work, &d, &e), SPY_ERR_LIMIT);
+    assert_non_null(strstr(e.msg, "stacks"));
 }
 
 static void wrap(struct spy_buf *b, uint8_t key)

@@ -109,6 +109,15 @@ static void job_free(struct spy_job *j)
     free(j);
 }
 
+static void give_back_body(struct spy_job *j)
+{
+    struct spy_http *h = j->listener->http;
+    pthread_mutex_lock(&h->lock);
+    h->bodies -= j->body.len;
+    pthread_mutex_unlock(&h->lock);
+    spy_buf_free(&j->body);
+}
+
 static void find_route(struct spy_job *j)
 {
     bool path_known = false;
@@ -274,8 +283,10 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     if (full && !j->refused)
         busy(j);
     spy_watch_bytes(h->watch, j->connection, *len);
-    if (j->refused)
+    if (j->refused) {
+        give_back_body(j);
         return answer_and_cut(j);
+    }
     *len = 0;
     return MHD_YES;
 }
@@ -343,11 +354,7 @@ void spy_job_run(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
     j->route->handle(h->options.arg, &j->req, &j->res);
-    pthread_mutex_lock(&h->lock); // the body is not needed any more
-    h->bodies -= j->body.len;
-    j->body.len = 0;
-    pthread_mutex_unlock(&h->lock);
-    spy_buf_free(&j->body);
+    give_back_body(j);
     j->done = true;
     MHD_resume_connection(j->connection); // from here on the job is libmicrohttpd's thread's again
 }

@@ -18,6 +18,8 @@ const struct spy_metric spy_http_metrics[] = {
      SPY_COUNTER, &n_busy},
     {"podspy_collector_http_cut_total", NULL, "Connections cut off because they were too slow.",
      SPY_COUNTER, &spy_watch_n_cut},
+    {"podspy_collector_http_connections", NULL, "Connections that are open.", SPY_GAUGE,
+     &spy_watch_n_open},
 };
 const size_t spy_http_n_metrics = SPY_COUNT(spy_http_metrics);
 
@@ -296,6 +298,10 @@ static enum MHD_Result hand_over(struct spy_job *j)
     struct spy_http *h = j->listener->http;
     j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
     j->req.body_len = j->body.len;
+    if (j->route->at_once) {
+        j->route->handle(h->options.arg, &j->req, &j->res);
+        return answer(j);
+    }
     pthread_mutex_lock(&h->lock);
     if (h->n_queued >= SPY_HTTP_QUEUE || h->stop) {
         pthread_mutex_unlock(&h->lock);

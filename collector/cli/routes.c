@@ -206,13 +206,16 @@ static void get_metrics(void *arg, const struct spy_http_request *req,
         spy_metrics_print(tables[i].rows, tables[i].n, &res->body);
 }
 
+#define POST    .method = "POST", .takes_body = true, .remote_only = true
+#define GET     .method = "GET"
+#define AT_ONCE .at_once = true
 const struct spy_http_route spy_collector_routes[] = {
-    {"POST", "/v1development/profiles", true, true, allow_push, post_profiles},
-    {"GET", "/profiles", false, false, allow_read, get_profiles},
-    {"GET", "/pods", false, false, allow_read, get_pods},
-    {"GET", "/metrics", false, false, allow_metrics, get_metrics},
-    {"GET", "/healthz", false, false, allow_plain, get_healthz},
-    {"GET", "/readyz", false, false, allow_plain, get_readyz},
-    {"GET", "/", false, false, allow_read, get_index},
-    {NULL, NULL, false, false, NULL, NULL},
+    {POST, .path = "/v1development/profiles", .allow = allow_push, .handle = post_profiles},
+    {GET, .path = "/profiles", .allow = allow_read, .handle = get_profiles},
+    {GET, .path = "/pods", .allow = allow_read, .handle = get_pods},
+    {GET, .path = "/", .allow = allow_read, .handle = get_index},
+    {GET, .path = "/readyz", .allow = allow_plain, .handle = get_readyz},
+    {GET, .path = "/healthz", AT_ONCE, .allow = allow_plain, .handle = get_healthz},
+    {GET, .path = "/metrics", AT_ONCE, .allow = allow_metrics, .handle = get_metrics},
+    {.method = NULL},
 };

@@ -67,6 +67,7 @@ struct spy_http_route {
     const char *method, *path;
     bool takes_body;
     bool remote_only; // not on the plain listener, which is for queries
+    bool at_once;     // handle never blocks: no worker is waited for, however many are busy
     // May the request be served? Called before the body is read: false with *res filled refuses it.
     // NULL: yes.
     bool (*allow)(void *arg, const struct spy_http_request *req, struct spy_http_response *res);

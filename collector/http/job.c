@@ -18,6 +18,8 @@ const struct spy_metric spy_http_metrics[] = {
      SPY_COUNTER, &n_busy},
     {"podspy_collector_http_cut_total", NULL, "Connections cut off because they were too slow.",
      SPY_COUNTER, &spy_watch_n_cut},
+    {"podspy_collector_http_connections", NULL, "Connections that are open.", SPY_GAUGE,
+     &spy_watch_n_open},
 };
 const size_t spy_http_n_metrics = SPY_COUNT(spy_http_metrics);
 
@@ -107,6 +109,15 @@ static void job_free(struct spy_job *j)
     spy_buf_free(&j->body);
     spy_buf_free(&j->res.body);
     free(j);
+}
+
+static void give_back_body(struct spy_job *j)
+{
+    struct spy_http *h = j->listener->http;
+    pthread_mutex_lock(&h->lock);
+    h->bodies -= j->body.len;
+    pthread_mutex_unlock(&h->lock);
+    spy_buf_free(&j->body);
 }
 
 static void find_route(struct spy_job *j)
@@ -274,8 +285,10 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     if (full && !j->refused)
         busy(j);
     spy_watch_bytes(h->watch, j->connection, *len);
-    if (j->refused)
+    if (j->refused) {
+        give_back_body(j);
         return answer_and_cut(j);
+    }
     *len = 0;
     return MHD_YES;
 }
@@ -285,6 +298,10 @@ static enum MHD_Result hand_over(struct spy_job *j)
     struct spy_http *h = j->listener->http;
     j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
     j->req.body_len = j->body.len;
+    if (j->route->at_once) {
+        j->route->handle(h->options.arg, &j->req, &j->res);
+        return answer(j);
+    }
     pthread_mutex_lock(&h->lock);
     if (h->n_queued >= SPY_HTTP_QUEUE || h->stop) {
         pthread_mutex_unlock(&h->lock);
@@ -343,11 +360,7 @@ void spy_job_run(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
     j->route->handle(h->options.arg, &j->req, &j->res);
-    pthread_mutex_lock(&h->lock); // the body is not needed any more
-    h->bodies -= j->body.len;
-    j->body.len = 0;
-    pthread_mutex_unlock(&h->lock);
-    spy_buf_free(&j->body);
+    give_back_body(j);
     j->done = true;
     MHD_resume_connection(j->connection); // from here on the job is libmicrohttpd's thread's again
 }

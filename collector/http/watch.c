@@ -8,7 +8,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-int64_t spy_watch_n_cut;
+int64_t spy_watch_n_open, spy_watch_n_cut;
 
 struct entry {
     const void *connection;
@@ -120,6 +120,7 @@ void spy_watch_add(struct spy_watch *w, const void *connection, int fd)
     HASH_ADD_PTR(w->entries, connection, e);
     bool added = e->hh.tbl;
     pthread_mutex_unlock(&w->lock);
+    spy_count(&spy_watch_n_open, added);
     if (added)
         return;
     shutdown(fd, SHUT_RDWR);
@@ -138,8 +139,10 @@ bool spy_watch_remove(struct spy_watch *w, const void *connection)
     pthread_mutex_lock(&w->lock);
     struct entry *e = find(w, connection);
     bool refused = e && e->refused && !e->cut;
-    if (e)
+    if (e) {
         HASH_DEL(w->entries, e);
+        spy_count(&spy_watch_n_open, -1);
+    }
     pthread_mutex_unlock(&w->lock);
     free(e);
     return refused;
@@ -174,12 +177,4 @@ void spy_watch_refused(struct spy_watch *w, const void *connection)
     if (e)
         e->refused = true;
     pthread_mutex_unlock(&w->lock);
-}
-
-size_t spy_watch_count(struct spy_watch *w)
-{
-    pthread_mutex_lock(&w->lock);
-    size_t n = HASH_COUNT(w->entries);
-    pthread_mutex_unlock(&w->lock);
-    return n;
 }

@@ -38,6 +38,5 @@ void spy_watch_enter(struct spy_watch *w, const void *connection, enum spy_phase
 void spy_watch_bytes(struct spy_watch *w, const void *connection, size_t n);
 // Its request was refused before the whole body was read.
 void spy_watch_refused(struct spy_watch *w, const void *connection);
-// Connections that are open, and how many were cut off since the start.
-size_t spy_watch_count(struct spy_watch *w);
-extern int64_t spy_watch_n_cut;
+// Connections of all listeners that are open, and that were cut off since the start.
+extern int64_t spy_watch_n_open, spy_watch_n_cut;

@@ -1,47 +1,127 @@
 #include "shared/formats/filter.h"
-#include "shared/base/buf.h"
 #include "shared/base/mem.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPEATS_MAX = 256, TEXT_MAX = 65536 };
+enum { TEXT_MAX = 8192, TEXT_BETWEEN = 32768 };
 
 struct spy_filter {
     bool *stacks, *threads; // by id: does it pass? NULL: all do
 };
 
-// The larger bound of "{n,m}" at text.
-static unsigned long repetitions(const char *text)
+// --- what an expression costs ---
+//
+// glibc copies x for x+ and x{n}, so nested ones grow by their product, and knows back-references
+// only by trying all ways. So the nodes that will come of an expression are counted first.
+
+struct count {
+    size_t total[SPY_REGEX_MAX + 2]; // nodes of each group that is open
+    size_t depth, last;              // last: of the latest item, which a repetition multiplies
+};
+
+// The end of a bracket expression that begins at `at` (POSIX, 9.3.5), or of the text.
+static const char *after_bracket(const char *at)
 {
-    unsigned long most = 1;
-    while (*text == '{' || *text == ',') {
-        char *end;
-        unsigned long n = strtoul(text + 1, &end, 10);
-        most = n > most ? n : most;
-        text = end;
-    }
-    return most;
+    at += at[1] == '^' ? 2 : 1;
+    at += *at == ']';
+    for (; *at && *at != ']'; at++)
+        if (*at == '[' && at[1] && strchr(".:=", at[1])) {
+            const char end[] = {at[1], ']', 0};
+            const char *found = strstr(at + 2, end);
+            if (!found)
+                return at + strlen(at);
+            at = found + 1;
+        }
+    return *at ? at + 1 : at;
 }
 
-// glibc expands x{n} into n copies, nested ones by their product, and knows back-references only by
-// trying all ways.
+// How often x stands in what x{n,m} becomes; *at goes behind it.
+static size_t repetitions(const char **at)
+{
+    size_t most = 1;
+    while (**at == '{' || **at == ',') {
+        char *end;
+        size_t n = strtoul(*at + 1, &end, 10);
+        most = n > most ? n : most;
+        *at = end;
+    }
+    *at += **at == '}';
+    return most < SPY_REGEX_NODES ? most + 1 : SPY_REGEX_NODES;
+}
+
+static void add_item(struct count *c, size_t nodes)
+{
+    c->last = nodes;
+    c->total[c->depth] += nodes;
+}
+
+static void repeat_item(struct count *c, size_t times)
+{
+    size_t more = (c->last + 1) * times;
+    c->total[c->depth] += more - c->last;
+    c->last = more;
+}
+
+static void open_group(struct count *c)
+{
+    c->total[++c->depth] = 1;
+    c->last = 0;
+}
+
+static void close_group(struct count *c)
+{
+    size_t inside = c->total[c->depth];
+    if (c->depth) // else it is a character like others
+        c->depth--;
+    else
+        inside = 1;
+    add_item(c, inside);
+}
+
+static const char *count_one(struct count *c, const char *at)
+{
+    switch (*at) {
+    case '(':
+        open_group(c);
+        return at + 1;
+    case ')':
+        close_group(c);
+        return at + 1;
+    case '+':
+        repeat_item(c, 2);
+        return at + 1;
+    case '*':
+    case '?':
+        repeat_item(c, 1);
+        return at + 1;
+    case '{':
+        repeat_item(c, repetitions(&at));
+        return at;
+    case '[':
+        add_item(c, 1);
+        return after_bracket(at);
+    case '\\':
+        add_item(c, 1);
+        return at + (at[1] ? 2 : 1);
+    default:
+        add_item(c, 1);
+        return at + 1;
+    }
+}
+
 static const char *too_expensive(const char *text)
 {
-    unsigned long product = 1;
+    struct count c = {.depth = 0};
     if (strlen(text) > SPY_REGEX_MAX)
         return "it is longer than 512 bytes";
-    for (const char *at = text; *at; at++) {
+    for (const char *at = text; *at;) {
         if (*at == '\\' && isdigit((unsigned char)at[1]))
             return "it has a back-reference";
-        if (*at == '\\' && at[1]) {
-            at++;
-        } else if (*at == '{') {
-            unsigned long n = repetitions(at);
-            if (n > REPEATS_MAX || (product *= n) > REPEATS_MAX)
-                return "its {repetitions} come to more than 256";
-        }
+        at = count_one(&c, at);
+        if (c.last > SPY_REGEX_NODES || c.total[c.depth] > SPY_REGEX_NODES)
+            return "its repetitions come to too much";
     }
     return NULL;
 }
@@ -86,8 +166,9 @@ bool spy_glob_matches(const char *pattern, const char *text)
 // --- stacks ---
 
 struct expressions {
+    const char *texts[SPY_FILTER_MAX];
     regex_t list[SPY_FILTER_MAX];
-    size_t n;
+    size_t n, matched; // bytes since they were compiled
 };
 
 static void expressions_done(struct expressions *e)
@@ -100,11 +181,23 @@ static int compile_all(const char *const *texts, size_t n, struct expressions *e
                        struct spy_err *err)
 {
     int r = 0;
+    e->matched = 0;
     for (size_t i = 0; i < n && r == 0; i++) {
         r = spy_regex_compile(texts[i], &e->list[e->n], err);
+        e->texts[i] = texts[i];
         e->n += r == 0;
     }
     return r;
+}
+
+// glibc keeps every state that matching has met, and never forgets one: so it is made to.
+static int forget_states(struct expressions *e, size_t len)
+{
+    size_t n = e->n;
+    if ((e->matched += len) < TEXT_BETWEEN)
+        return 0;
+    expressions_done(e);
+    return compile_all(e->texts, n, e, NULL);
 }
 
 static bool any_matches(const struct expressions *e, const char *text)
@@ -117,26 +210,27 @@ static bool any_matches(const struct expressions *e, const char *text)
 
 enum { INCLUDED = 1, EXCLUDED = 2 };
 
-static int look_at_functions(const struct spy_profile *p, const struct expressions *include,
-                             const struct expressions *exclude, uint8_t *out)
+static int look_at_functions(const struct spy_profile *p, struct expressions *include,
+                             struct expressions *exclude, uint8_t *out)
 {
-    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(TEXT_MAX);
-    for (uint32_t i = 0; i < spy_profile_n_functions(p); i++) {
+    char text[TEXT_MAX];
+    int r = 0;
+    for (uint32_t i = 0; i < spy_profile_n_functions(p) && r == 0; i++) {
         const struct spy_function *f = spy_profile_function_at(p, i);
-        spy_buf_reset(&text);
-        spy_buf_printf(&text, "%.30000s %.30000s", spy_profile_text(p, f->name),
-                       spy_profile_text(p, f->filename));
-        if (text.failed)
-            return text.failed;
-        out[i] = (uint8_t)((any_matches(include, spy_buf_str(&text)) ? INCLUDED : 0) |
-                           (any_matches(exclude, spy_buf_str(&text)) ? EXCLUDED : 0));
+        int len = snprintf(text, sizeof text, "%.4000s %.4000s", spy_profile_text(p, f->name),
+                           spy_profile_text(p, f->filename));
+        out[i] = (uint8_t)((any_matches(include, text) ? INCLUDED : 0) |
+                           (any_matches(exclude, text) ? EXCLUDED : 0));
+        r = forget_states(include, (size_t)len);
+        if (r == 0)
+            r = forget_states(exclude, (size_t)len);
     }
-    return 0;
+    return r;
 }
 
 // Parents have smaller ids, so one sweep hands down what was found outside.
-static int look_at_stacks(const struct spy_profile *p, const struct expressions *include,
-                          const struct expressions *exclude, struct spy_filter *f)
+static int look_at_stacks(const struct spy_profile *p, struct expressions *include,
+                          struct expressions *exclude, struct spy_filter *f)
 {
     uint32_t n = spy_profile_n_stacks(p);
     _cleanup_free_ uint8_t *functions = calloc((size_t)spy_profile_n_functions(p) + 1, 1);

@@ -7,7 +7,8 @@
 // when one of the patterns equals its number or, '*' standing for any text, its name.
 //
 // Expressions may come from the network: they are at most SPY_REGEX_MAX bytes, have no
-// back-references and no large repetitions, which make matching expensive.
+// back-references, and what their repetitions multiply out to is at most SPY_REGEX_NODES characters
+// and operators.
 //
 // Threads: a filter does not change once made; the profile must not change meanwhile.
 #pragma once
@@ -15,7 +16,7 @@
 #include "shared/profile/profile.h"
 #include <regex.h>
 
-enum { SPY_REGEX_MAX = 512, SPY_FILTER_MAX = 16 };
+enum { SPY_REGEX_MAX = 512, SPY_REGEX_NODES = 1024, SPY_FILTER_MAX = 16 };
 
 struct spy_filter_options {
     const char *include[SPY_FILTER_MAX], *exclude[SPY_FILTER_MAX], *threads[SPY_FILTER_MAX];

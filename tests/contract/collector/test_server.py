@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from collector import Collector, usual_batch
+from collector import Batch, Collector, labels, usual_batch, usual_stacks
 
 HEADER_SECS, SLACK = 10, 6  # SPY_HTTP_HEADER_SECS, and what a busy machine may add
 
@@ -140,6 +140,22 @@ def test_a_restart_keeps_authority_tokens_and_data(collector):
     collector.start()
     assert [(collector.data / f).read_bytes() for f in files] == before
     assert collector.get("/profiles?pod=demo").json()["root"]["total"] == 100
+
+
+def test_what_is_older_than_retention_is_dropped(new_collector):
+    c = new_collector(config="retention: {raw: 2h}\n")
+    b = Batch()
+    b.add(labels(pod="young"), usual_stacks(), start=time.time() - 3600)
+    b.add(labels(pod="old"), usual_stacks(), start=time.time() - 7300)
+    assert c.push(b.bytes()).status_code == 200
+    assert c.get("/profiles?pod=old&from=-3h").status_code == 200
+    c.stop()
+    c.start()  # it looks at its start, and then once a minute
+    deadline = time.monotonic() + 20
+    while c.get("/profiles?pod=old&from=-3h").status_code == 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert c.get("/profiles?pod=old&from=-3h").status_code == 404
+    assert c.get("/profiles?pod=young&from=-3h").status_code == 200
 
 
 def test_a_server_certificate_of_another_authority_is_made_anew(collector):

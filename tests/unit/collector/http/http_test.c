@@ -51,12 +51,21 @@ static bool refuse_all(void *arg, const struct spy_http_request *req, struct spy
 }
 
 static const struct spy_http_route routes[] = {
-    {"GET", "/slow", false, false, NULL, handle_slow},
-    {"GET", "/echo", false, false, NULL, handle_echo},
-    {"POST", "/echo", true, false, NULL, handle_echo},
-    {"POST", "/refused", true, false, refuse_all, handle_echo},
-    {"POST", "/remote", true, true, NULL, handle_echo},
-    {NULL, NULL, false, false, NULL, NULL},
+    {.method = "GET", .path = "/slow", .handle = handle_slow},
+    {.method = "GET", .path = "/now", .at_once = true, .handle = handle_echo},
+    {.method = "GET", .path = "/echo", .handle = handle_echo},
+    {.method = "POST", .path = "/echo", .takes_body = true, .handle = handle_echo},
+    {.method = "POST",
+     .path = "/refused",
+     .takes_body = true,
+     .allow = refuse_all,
+     .handle = handle_echo},
+    {.method = "POST",
+     .path = "/remote",
+     .takes_body = true,
+     .remote_only = true,
+     .handle = handle_echo},
+    {.method = NULL},
 };
 
 static int set_up(void **state)
@@ -149,6 +158,26 @@ static void test_requests_outnumber_workers_and_are_all_answered(void **state)
     assert_int_equal(f->handled, 3 * SPY_HTTP_WORKERS);
 }
 
+static void test_what_never_blocks_is_answered_while_all_workers_are_busy(void **state)
+{
+    struct fixture *f = *state;
+    int fds[SPY_HTTP_WORKERS + 4];
+    f->slow_ms = 500;
+    for (size_t i = 0; i < SPY_HTTP_WORKERS + 4; i++) {
+        fds[i] = connect_to(spy_http_plain_port(f->http));
+        say(fds[i], "GET /slow HTTP/1.1\r\n" HOST);
+    }
+    usleep(100000);
+    uint64_t began = spy_clock_mono_ns();
+    assert_non_null(strstr(ask(f, "GET /now HTTP/1.1\r\n" HOST, "\r\n\r\n0"), "200 OK"));
+    assert_true(spy_clock_mono_ns() - began < 300 * SPY_NS_PER_MS);
+    assert_int_equal(__atomic_load_n(&f->handled, __ATOMIC_RELAXED), 0);
+    for (size_t i = 0; i < SPY_HTTP_WORKERS + 4; i++) {
+        hear(fds[i], "true}");
+        close(fds[i]);
+    }
+}
+
 static void test_one_connection_serves_many_requests(void **state)
 {
     struct fixture *f = *state;
@@ -178,7 +207,9 @@ static void test_bodies_that_are_held_together_are_bounded(void **state)
     assert_non_null(strstr(answer, "\"unavailable\""));
     close(second);
     say(first, "y"); // what was taken is not harmed, and its memory is given back
-    assert_non_null(strstr(hear(first, "\r\n\r\n60001"), "200 OK"));
+    const char *whole = hear(first, "\r\n\r\n60001");
+    if (!strstr(whole, "200 OK"))
+        fail_msg("the first was answered with %s", whole);
     close(first);
     usleep(200000);
     int third = connect_to(spy_http_plain_port(f->http));
@@ -311,6 +342,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_parameters_are_decoded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_requests_outnumber_workers_and_are_all_answered,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_what_never_blocks_is_answered_while_all_workers_are_busy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_connection_serves_many_requests, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_bodies_that_are_held_together_are_bounded, set_up,

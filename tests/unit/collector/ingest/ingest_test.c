@@ -30,12 +30,18 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[100];
+    static const char *const names[] = {"podspy.db", "podspy.db-wal", "podspy.db-shm",
+                                        "podspy.lock"};
     spy_ingest_free(f->in);
     f->store->ops->close(f->store);
-    snprintf(command, sizeof command, "rm -r %s", f->dir);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "%s/%s", f->dir, names[i]);
+        unlink(path);
+    }
+    int r = rmdir(f->dir);
     free(f);
-    return system(command);
+    return r;
 }
 
 static uint32_t str(struct spy_profile *p, const char *s)

@@ -181,8 +181,10 @@ static uint32_t random_text(struct spy_profile *p, struct spy_rand *r)
                                         "/",   ";",        "\n",  " ",    "\xf0\x9f\x90\x8d",
                                         "lib", "%s",       "]]>", "\x01", "\xff"};
     char text[128] = "";
-    for (uint32_t n = below(r, 8); n; n--)
-        strcat(text, parts[below(r, SPY_COUNT(parts))]);
+    size_t len = 0;
+    for (uint32_t n = below(r, 8); n && len < sizeof text; n--)
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s",
+                                parts[below(r, SPY_COUNT(parts))]);
     return str(p, text);
 }
 

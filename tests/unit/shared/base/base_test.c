@@ -66,7 +66,7 @@ static void err_message_is_one_line_of_whole_characters(void **state)
         memset(text, 'x', pad);
         text[pad] = 0;
         while (strlen(text) < 900)
-            strcat(text, "\xf0\x9f\x90\x8d");
+            memcpy(text + strlen(text), "\xf0\x9f\x90\x8d", 5);
         spy_err_set(&e, SPY_ERR_INVALID, 0, "%s", text);
         spy_err_context(&e, SPY_ERR_INVALID, "x");
         size_t len = strlen(e.msg);
@@ -395,7 +395,7 @@ static void mkdirs_makes_all_and_refuses_a_file_in_the_way(void **state)
     snprintf(path, sizeof path, "%s/a/f", (char *)*state);
     assert_int_equal(spy_file_write_atomic(path, "x", 1, 0600, &e), 0);
     assert_int_equal(spy_file_mkdirs(path, 0700, &e), SPY_ERR_INVALID);
-    strcat(path, "/g");
+    snprintf(path, sizeof path, "%s/a/f/g", (char *)*state);
     assert_true(spy_file_mkdirs(path, 0700, &e) < 0);
     assert_true(spy_file_mkdirs("", 0700, &e) < 0);
 }

@@ -57,15 +57,22 @@ get_base() {
     esac
 }
 
+# What the images are built from. A tar rather than the folder: build/ can hold gigabytes.
+context() {
+    tar -C "$ROOT" --exclude=./build --exclude=./tests --exclude='./.git*' --exclude=node_modules \
+        --exclude=__pycache__ -c .
+}
+
 build() {
     local target=$1 name proxies=()
     for name in http_proxy https_proxy no_proxy; do
         [ -z "${!name:-}" ] || proxies+=(--build-arg "$name")
     done
-    docker build --network "${PODSPY_BUILD_NETWORK:-host}" --file "$HERE/Dockerfile" \
+    context | docker build --network "${PODSPY_BUILD_NETWORK:-host}" --file deploy/docker/Dockerfile \
         --build-arg "BASE=$BASE" --build-arg "VERSION=$VERSION" "${proxies[@]}" \
-        --target "$target" --tag "podspy/$target:$VERSION" "$ROOT" >"$OUT/$target.log" 2>&1 ||
-        { tail -40 "$OUT/$target.log" >&2; die "podspy/$target was not built: see above, all of it in build/images/$target.log"; }
+        --target "$target" --tag "podspy/$target:$VERSION" - >"$OUT/$target.log" 2>&1 && return
+    tail -30 "$OUT/$target.log" >&2
+    die "podspy/$target was not built: see above; all of it is in build/images/$target.log"
 }
 
 archive() {

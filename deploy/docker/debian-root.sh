@@ -17,6 +17,7 @@ die() { say "$*"; exit 1; }
 
 # "URI SUITE" of each Debian archive this machine's apt reads and that holds our suite.
 archives() {
+    # shellcheck disable=SC2016 # apt's own variables
     apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)' \
         'Created-By: Packages' 2>/dev/null |
         awk -v suite="$SUITE" '$1 == "Debian" && index($3, suite) == 1 && $4 == "main" { print $2, $3 }' |
@@ -63,7 +64,7 @@ bootstrap() {
     command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
     mirror=$(archives | awk -v suite="$SUITE" '$2 == suite { print $1; exit }')
     say "making a root of Debian $SUITE with debootstrap (a minute, once)"
-    debootstrap --variant=minbase --include=ca-certificates "$SUITE" "$root" $mirror \
+    debootstrap --variant=minbase --include=ca-certificates "$SUITE" "$root" ${mirror:+"$mirror"} \
         >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; die "debootstrap failed: see above"; }
     rm -f "$root.log"
     lend_apt_settings "$root"

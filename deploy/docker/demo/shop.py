@@ -11,14 +11,18 @@ import os
 import string
 import urllib.parse
 
-WORDS = (
-    "anchor apron basket beacon bottle bucket button candle carpet chisel clamp copper cotton cradle "
-    "drawer engine fabric faucet feather funnel garden gasket hammer handle hinge kettle ladder "
-    "lantern lever magnet mallet mirror needle nozzle oil paddle pencil pillow pliers pulley ribbon "
-    "rivet saddle sander screw shovel socket spade spring stapler string tackle thread timber trowel "
-    "tube valve varnish washer wedge wheel whistle wire wrench zipper"
+KINDS = (
+    "amber brass bronze cedar copper cotton hemp iron leather maple paper pine silver steel walnut "
+    "woollen"
 ).split()
-CATALOGUE = [{"sku": f"{i:04d}", "name": w, "cents": 199 + 37 * i} for i, w in enumerate(WORDS)]
+THINGS = (
+    "anchor apron basket bottle bucket button candle chisel clamp cradle drawer engine feather "
+    "funnel gasket hammer handle hinge kettle ladder lantern lever magnet mallet mirror needle "
+    "nozzle paddle pencil pliers pulley ribbon screw shovel socket spring stapler thread trowel "
+    "valve washer wedge whistle wrench zipper"
+).split()
+NAMES = [f"{kind} {thing}" for thing in THINGS for kind in KINDS]
+CATALOGUE = [{"sku": f"{i:04d}", "name": w, "cents": 199 + 7 * i} for i, w in enumerate(NAMES)]
 BY_SKU = {item["sku"]: item for item in CATALOGUE}
 
 PAGE = string.Template("<!doctype html><title>$title</title><h1>$title</h1><ul>$rows</ul>")
@@ -67,7 +71,20 @@ def price_order(lines):
 
 
 def sign_receipt(receipt):
-    return hashlib.pbkdf2_hmac("sha256", receipt, b"demo", 2000).hex()
+    return hashlib.pbkdf2_hmac("sha256", receipt, b"demo", 30_000).hex()
+
+
+def read_sales():
+    """The sales of a day; a real shop would ask a database."""
+    return [(CATALOGUE[i * 7919 % len(CATALOGUE)], 1 + i % 5) for i in range(6000)]
+
+
+def summarise_sales(sales):
+    totals = {}
+    for item, count in sales:
+        kind = item["name"].partition(" ")[0]
+        totals[kind] = totals.get(kind, 0) + count * item["cents"]
+    return dict(sorted(totals.items(), key=lambda pair: -pair[1]))
 
 
 def handle_search(environ):
@@ -84,11 +101,20 @@ def handle_checkout(environ):
     return "application/json", json.dumps(signed)
 
 
+def handle_report(environ):
+    return "application/json", json.dumps({"cents": summarise_sales(read_sales())})
+
+
 def handle_catalogue(environ):
     return "application/json", json.dumps({"items": CATALOGUE}, indent=1)
 
 
-ROUTES = {"/search": handle_search, "/checkout": handle_checkout, "/catalogue": handle_catalogue}
+ROUTES = {
+    "/search": handle_search,
+    "/checkout": handle_checkout,
+    "/report": handle_report,
+    "/catalogue": handle_catalogue,
+}
 
 
 def app(environ, start_response):

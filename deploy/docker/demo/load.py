@@ -13,11 +13,11 @@ import time
 import urllib.error
 import urllib.request
 
-QUERIES = ("hamer", "wrensh", "cotton wire", "ladder", "stapeler", "fethers")
+QUERIES = ("hamer", "wrensh", "coton riben", "steal ladder", "stapeler", "fethers")
 
 
 def checkout(rng):
-    lines = [{"sku": f"{rng.randrange(60):04d}", "count": rng.randrange(1, 90)} for _ in range(40)]
+    lines = [{"sku": f"{rng.randrange(720):04d}", "count": rng.randrange(1, 90)} for _ in range(40)]
     return "/checkout", json.dumps({"lines": lines}).encode()
 
 
@@ -29,7 +29,11 @@ def catalogue(rng):
     return "/catalogue", None
 
 
-KINDS = (search, search, checkout, search, catalogue)
+def report(rng):
+    return "/report", None
+
+
+KINDS = (search, checkout, report, search, catalogue)
 
 
 def send(url, path, body):

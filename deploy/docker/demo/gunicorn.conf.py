@@ -4,7 +4,6 @@ import os
 
 bind = os.environ.get("DEMO_BIND", "0.0.0.0:8000")
 workers = 2
-worker_tmp_dir = "/dev/shm"  # the root file system may be read-only
-control_socket_disable = True  # newer gunicorn would write one
-proc_name = "demo"
+# The root file system may be read-only.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 loglevel = "warning"

@@ -57,11 +57,14 @@ def test_a_70_30_workload_comes_out_within_2_points(road):
     assert _share(stacks, "thirty") == pytest.approx(30, abs=2)
 
 
-def test_every_stack_is_whole(road):
-    """From the module down to the function, with the right file."""
-    for stack in road.stacks(pod="known", lines=0):
+def test_every_stack_of_the_two_is_whole(road):
+    """From the module down to the function, nothing between, each in the right file."""
+    leaves = [stack for stack in road.stacks(pod="known", lines=0)
+              if "seventy (" in stack or "thirty (" in stack]
+    assert len(leaves) == 2
+    for stack in leaves:
         frames = stack.split(";")
-        assert frames[0].startswith("<module> ("), stack
+        assert [f.split(" (")[0] for f in frames[:-1]] == ["<module>", "work"], stack
         assert all("known_workload.py" in f for f in frames), stack
 
 

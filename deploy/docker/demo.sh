@@ -14,8 +14,8 @@ BIN=$(cd "${PODSPY_BUILD:-$ROOT/build}" 2>/dev/null && pwd || echo "$ROOT/build"
 OUT=$ROOT/build/demo
 STORE=$OUT/collector
 PYTHON=/usr/bin/python3
-WAIT_SECONDS=45  # for the collector to be ready, and for both workers to be seen
-WORKER_SAMPLES=40 # of each worker, on CPU, before the flamegraph is taken
+WAIT_SECONDS=45   # for the collector to be ready, and for both workers to be seen
+WORKER_SAMPLES=100 # of each worker, on CPU, before the flamegraph is taken
 STARTED=()
 
 say() { printf 'demo: %s\n' "$*"; }
@@ -109,9 +109,9 @@ start_service() {
     local flags
     flags=$(namespaces)
     # shellcheck disable=SC2086 # flags are words
-    start service unshare $flags env DEMO_BIND="127.0.0.1:$SERVICE_PORT" PYTHONDONTWRITEBYTECODE=1 \
-        gunicorn --chdir "$HERE/demo" --config "$HERE/demo/gunicorn.conf.py" \
-        --name "demo-$SERVICE_PORT" shop:app
+    start service unshare $flags env --chdir="$HERE/demo" PYTHONDONTWRITEBYTECODE=1 \
+        DEMO_BIND="127.0.0.1:$SERVICE_PORT" \
+        gunicorn --config gunicorn.conf.py --name "demo-$SERVICE_PORT" shop:app
     SERVICE=$!
     for ((i = 0; i < WAIT_SECONDS * 5; i++)); do
         curl -sf -o "$OUT/.answer" "http://127.0.0.1:$SERVICE_PORT/catalogue" && return
@@ -206,7 +206,7 @@ say "starting a collector, a gunicorn service in namespaces of its own, and an a
 start_collector
 start_service
 start_agent
-start load "$PYTHON" "$HERE/demo/load.py" --rate 40 "http://127.0.0.1:$SERVICE_PORT"
+start load "$PYTHON" "$HERE/demo/load.py" --rate 60 "http://127.0.0.1:$SERVICE_PORT"
 wait_for_samples
 fetch
 tell

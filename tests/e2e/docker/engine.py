@@ -12,7 +12,7 @@ import parts
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 DOCKERD = shutil.which("dockerd", path=PATH)
 # The host's packet filter and forwarding stay as they are: containers of one bridge talk without
-# them, published ports go through docker-proxy, and image builds use the host's network.
+# them, and image builds use the host's network.
 FLAGS = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
          "--ip-masq=false"]
 

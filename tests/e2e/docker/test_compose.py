@@ -41,18 +41,25 @@ def images(engine):
 
 
 class Stack:
-    """The compose file, up."""
+    """The compose file, up; on ports that are free here."""
 
     def __init__(self, engine):
         self.engine = engine
         self.https, self.http = parts.free_port(), parts.free_port()
+        self.configs = {}
+        for name in ("agent", "collector"):
+            path = engine.folder / f"{name}.yaml"
+            text = (DEPLOY / f"{name}.yaml").read_text()
+            path.write_text(text.replace(":8443", f":{self.https}").replace(":8080", f":{self.http}")
+                            .replace("interval: 10s", "interval: 2s"))
+            self.configs[f"PODSPY_{name.upper()}_CONFIG"] = str(path)
 
     def compose(self, *args, **options):
         return self.engine.run(
             [*docker_engine.compose_command(), "-p", "podspytest", "-f",
              DEPLOY / "docker-compose.yml", *args],
-            PODSPY_HTTPS_PORT=str(self.https), PODSPY_HTTP_PORT=str(self.http),
-            DOCKER_SOCKET=str(self.engine.socket), **options)
+            PODSPY_HTTP_PORT=str(self.http), DOCKER_SOCKET=str(self.engine.socket),
+            **self.configs, **options)
 
     def logs(self):
         return self.compose("logs", "--tail=20", check=False).stdout[-5000:]

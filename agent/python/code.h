@@ -3,8 +3,8 @@
 // A code object's address says little: a freed one's memory is soon another's (a program that calls
 // exec a thousand times uses one address for all of them). So each sample checks the code objects
 // of those frames that changed since the last: the header's fields, the starts of the qualified
-// name, of the file name and of the line table are read again and compared with what was kept. A difference
-// makes a new entry with a new id; an id stands for one code object for ever.
+// name, of the file name and of the line table are read again and compared with what was kept. A
+// difference makes a new entry with a new id; an id stands for one code object for ever.
 //
 // Bounded: past SPY_CODES_MAX entries or SPY_CODE_BYTES_MAX bytes everything is forgotten and
 // `epoch` rises; ids of an older epoch mean nothing.

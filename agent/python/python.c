@@ -503,8 +503,7 @@ static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checke
 static bool outermost_is_generator(const struct spy_python *p)
 {
     const struct spy_py_scratch *s = &p->scratch;
-    return s->n && !s->truncated &&
-           s->recs[s->n - 1].owner == p->runtime.layout.owner_generator;
+    return s->n && !s->truncated && s->recs[s->n - 1].owner == p->runtime.layout.owner_generator;
 }
 
 static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,

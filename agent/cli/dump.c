@@ -209,6 +209,8 @@ int spy_cli_dump(int argc, char **argv, struct spy_err *err)
     else
         print_header(&d, py, &out);
     r = print_threads(&d, py, &out);
+    if (spy_cli_stop)
+        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted");
     spy_buf_puts(&out, d.json ? "\n]\n" : "");
     if (r < 0 || out.failed)
         return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);

@@ -26,10 +26,21 @@ class Target:
         except ValueError:
             return line.strip()
 
+    def drain(self):
+        """Forgets what the target has printed up to now."""
+        while select.select([self.process.stdout], [], [], 0)[0]:
+            os.read(self.process.stdout.fileno(), 65536)
+        self.process.stdout.readline()  # the rest of a line
+
+
+def state_of_thread(pid, tid):
+    """The letter of its state: R, S, T, t, Z."""
+    with open("/proc/%d/task/%d/stat" % (pid, tid), "rb") as f:
+        return f.read().rpartition(b")")[2].split()[0].decode()
+
 
 def state_of(pid):
-    with open("/proc/%d/stat" % pid, "rb") as f:
-        return f.read().rpartition(b")")[2].split()[0].decode()
+    return state_of_thread(pid, pid)
 
 
 @contextlib.contextmanager

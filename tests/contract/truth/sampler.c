@@ -11,8 +11,8 @@
 static int mode_of(const char *text)
 {
     return !strcmp(text, "never") ? SPY_SAMPLER_NEVER_PAUSE
-           : !strcmp(text, "may")  ? SPY_SAMPLER_MAY_PAUSE
-                                   : SPY_SAMPLER_ALWAYS_PAUSE;
+           : !strcmp(text, "may") ? SPY_SAMPLER_MAY_PAUSE
+                                  : SPY_SAMPLER_ALWAYS_PAUSE;
 }
 
 int main(int argc, char **argv)
@@ -40,10 +40,12 @@ int main(int argc, char **argv)
     struct spy_buf out = SPY_BUF_INIT(1u << 30);
     struct spy_sampler_totals t = spy_sampler_totals(s);
     cpu = spy_clock_cpu_ns() - cpu;
-    spy_format_find("raw")->print(spy_sampler_close(s), &(struct spy_view){.idle = true}, &out, &err);
+    spy_format_find("raw")->print(spy_sampler_close(s), &(struct spy_view){.idle = true}, &out,
+                                  &err);
     fwrite(out.data, 1, out.len, stdout);
-    fprintf(stderr, "{\"samples\": %llu, \"clean\": %llu, \"paused\": %llu, \"failed\": %llu, "
-                    "\"cpu_us_per_sample\": %.2f}\n",
+    fprintf(stderr,
+            "{\"samples\": %llu, \"clean\": %llu, \"paused\": %llu, \"failed\": %llu, "
+            "\"cpu_us_per_sample\": %.2f}\n",
             (unsigned long long)t.samples, (unsigned long long)t.clean,
             (unsigned long long)t.paused, (unsigned long long)t.failed,
             t.samples ? (double)cpu / 1e3 / (double)t.samples : 0);

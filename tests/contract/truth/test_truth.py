@@ -18,6 +18,7 @@ sys.path.insert(0, HERE)
 import check  # noqa: E402
 
 SAMPLES = int(os.environ.get("PODSPY_TRUTH_SAMPLES", "30000"))
+WAITING = ("Condition.wait", "[no Python code]", "Thread.start")
 SUPPORTED = pythons.supported()
 each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
 
@@ -25,9 +26,11 @@ each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
 def take(program, pid, samples, mode, gap_us):
     r = targets.run([program("truth_sampler"), str(pid), str(samples), mode, str(gap_us)], seconds=400)
     assert r.returncode == 0
-    found, total, leaves = check.faults(r.stdout.decode().splitlines())
-    quality = json.loads(r.stderr)
-    return found, {name: 100 * n / total for name, n in leaves.items()}, quality
+    found, _, leaves = check.faults(r.stdout.decode().splitlines())
+    for name in WAITING:  # how long threads wait for each other depends on the machine's other work
+        leaves.pop(name, None)
+    total = sum(leaves.values())
+    return found, {name: 100 * n / total for name, n in leaves.items()}, json.loads(r.stderr)
 
 
 def told(found):
@@ -48,8 +51,7 @@ def test_default_mode(python, program):
     assert quality["failed"] <= quality["samples"] / 100
     # Two samplings minutes apart on a machine with other work: 4 points.
     for name in truth:
-        if name not in ("Condition.wait", "[no Python code]", "Thread.start"):
-            assert abs(shares.get(name, 0) - truth[name]) < 4, name
+        assert abs(shares.get(name, 0) - truth[name]) < 4, name
 
 
 @each

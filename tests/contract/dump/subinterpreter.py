@@ -1,7 +1,4 @@
 """A target whose main thread runs a subinterpreter that holds still."""
-import sys
-import time
-
 try:
     import _interpreters as interpreters
 except ImportError:

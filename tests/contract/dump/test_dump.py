@@ -3,9 +3,6 @@
 import json
 import os
 import re
-import signal
-import sys
-import time
 
 import pytest
 

@@ -1,6 +1,5 @@
 """Spends its CPU time 70 to 30 between two functions, and says how it really came out."""
 import signal
-import sys
 import time
 
 spent = {"seventy": 0, "thirty": 0}

@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     struct spy_sampler *s = NULL;
     if (argc != 5)
         return 2;
-    pid_t pid = atoi(argv[1]);
+    pid_t pid = (pid_t)strtol(argv[1], NULL, 10);
     uint64_t want = strtoull(argv[2], NULL, 10), gap = strtoull(argv[4], NULL, 10) * 1000;
     struct spy_sampler_process p = {.pid = pid, .pausing = (unsigned)mode_of(argv[3])};
     if (spy_sampler_new(&(struct spy_sampler_options){.profile_bytes = 1u << 30}, &s, &err) < 0 ||

@@ -8,16 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+// clang-format off
 #define FIELDS(F)                                                                                  \
     F(runtime_interp_head)                                                                         \
     F(runtime_gil)                                                                                 \
     F(interp_next)                                                                                 \
-    F(interp_threads_head) F(interp_gil) F(interp_gc_collecting) F(ts_next) F(ts_interp)           \
-        F(ts_thread_id) F(ts_native_id) F(ts_chunk) F(ts_cframe) F(ts_frame) F(ts_size) F(f_code)  \
-            F(f_previous) F(f_ip) F(f_owner) F(f_size) F(owner_generator) F(owner_cstack)          \
-                F(co_filename) F(co_name) F(co_qualname) F(co_linetable) F(co_firstlineno)         \
-                    F(co_flags) F(co_nlocalsplus) F(co_stacksize) F(co_code) F(co_firsttraceable)  \
-                        F(str_ascii_data) F(str_compact_data)
+    F(interp_threads_head)                                                                         \
+    F(interp_gil) F(interp_gc_collecting) F(ts_next) F(ts_interp) F(ts_thread_id) F(ts_native_id)  \
+        F(ts_chunk) F(ts_cframe) F(ts_frame) F(ts_size) F(f_code) F(f_previous) F(f_ip) F(f_owner) \
+            F(f_size) F(owner_generator) F(owner_cstack) F(co_filename) F(co_name) F(co_qualname)  \
+                F(co_linetable) F(co_firstlineno) F(co_flags) F(co_nlocalsplus) F(co_stacksize)    \
+                    F(co_code) F(co_firsttraceable) F(str_ascii_data) F(str_compact_data)
+// clang-format on
 
 static int print_layout(const struct spy_py_layout *l)
 {
@@ -32,8 +34,8 @@ static int print_layout(const struct spy_py_layout *l)
 
 static int layout(char **argv, bool apply)
 {
-    const struct spy_py_layout *row =
-        spy_py_layout_find((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
+    const struct spy_py_layout *row = spy_py_layout_find((unsigned)strtoul(argv[2], NULL, 10),
+                                                         (unsigned)strtoul(argv[3], NULL, 10));
     if (!row)
         return 3;
     struct spy_py_layout l = *row;

@@ -107,7 +107,7 @@ static const struct spy_series *series_of(const struct spy_profile *p, pid_t pid
     for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
         const char *text = spy_profile_series_label(p, i, SPY_LABEL_PID);
         const struct spy_series *e = spy_profile_series_get(p, i);
-        if (text && atoi(text) == pid && e->start_ns) { // NOLINT: written by us
+        if (text && strtol(text, NULL, 10) == pid && e->start_ns) {
             found = e;
             if (problem)
                 *problem = spy_profile_series_label(p, i, SPY_LABEL_PROBLEM);

@@ -559,7 +559,7 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
         if (r == 0 && outermost_is_generator(p))
             r = SPY_ERR_TORN;
         if (i == 0 && running)
-            th->torn_rate += ((r == SPY_ERR_TORN ? 65536u : 0u) - th->torn_rate) / 64;
+            th->torn_rate += ((r == SPY_ERR_TORN ? 65536 : 0) - th->torn_rate) / 64;
         if (r != SPY_ERR_TORN)
             return r;
     }
@@ -592,21 +592,22 @@ static bool is_unbound(const struct spy_py_thread *th)
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *o, struct spy_py_stack *ret)
 {
-    uint64_t slices;
     if (is_unbound(th)) {
         p->dirty = true;
         return SPY_ERR_GONE;
     }
+    // One that ran a moment ago most likely still does: then the slices are not of interest.
+    uint64_t slices = 0;
+    bool was_waiting = th->has_stack && !th->stack.running;
     int r = scratch_room(&p->scratch);
-    if (r == 0)
+    if (r == 0 && was_waiting)
         r = read_slices(th, &slices);
     if (r < 0) {
         p->dirty = true;
         return r;
     }
     // It has not been given a CPU since it was seen waiting: nothing can have changed.
-    if (th->has_stack && slices && slices == th->slices && !th->stack.running &&
-        th->codes_epoch == p->codes.epoch) {
+    if (was_waiting && slices && slices == th->slices && th->codes_epoch == p->codes.epoch) {
         *ret = th->stack;
         ret->unchanged = true;
         return th->shares && !ret->n ? SPY_ERR_GONE : 0;
@@ -619,6 +620,10 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         if (r == SPY_ERR_GONE)
             return r;
     }
+    // It has just begun to wait. The state must be the younger of the two, or what the thread does
+    // between them would pass for nothing.
+    if (!state.running && !was_waiting && read_slices(th, &slices) == 0 && th->probe.fd >= 0)
+        spy_thread_probe_read(&th->probe, &state);
     if (th->above && th->above->n_frames) // it waits for what it called in the other interpreter
         state = (struct spy_thread_state){.syscall = -1};
     struct spy_py_facts facts;

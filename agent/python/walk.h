@@ -55,7 +55,7 @@ struct spy_py_thread {
     uint32_t codes_epoch;
     struct spy_py_stack stack;
     bool has_stack;
-    uint32_t torn_rate; // moving average, 65536: every read
+    int32_t torn_rate; // moving average, 65536: every read
 };
 
 // Room for one sample, shared by the threads of a process.

@@ -238,15 +238,18 @@ static void threads_and_what_they_do(void **state)
     _cleanup_free_ struct spy_tid *list = NULL;
     size_t n = 0;
     assert_int_equal(spy_threads_list(t, &list, &n), 0);
-    assert_int_equal(n, 2);
-    assert_int_equal(list[0].tid, pid);
-    assert_int_equal(list[1].tid, shared->tid);
-    assert_int_equal(list[1].ns_tid, shared->tid);
+    size_t at[2] = {n, n}; // a sanitizer may have threads of its own
+    for (size_t i = 0; i < n; i++) {
+        at[0] = list[i].tid == pid ? i : at[0];
+        at[1] = list[i].tid == shared->tid ? i : at[1];
+    }
+    assert_true(at[0] < n && at[1] < n && n < 5);
+    assert_int_equal(list[at[1]].ns_tid, shared->tid);
     usleep(20000);
     struct spy_thread_probe busy, idle;
     struct spy_thread_state s;
     assert_int_equal(spy_thread_probe_open(t, pid, &busy), 0);
-    assert_int_equal(spy_thread_probe_open(t, list[1].tid, &idle), 0);
+    assert_int_equal(spy_thread_probe_open(t, list[at[1]].tid, &idle), 0);
     int running = 0;
     for (int i = 0; i < 50; i++) {
         assert_int_equal(spy_thread_probe_read(&busy, &s), 0);
@@ -333,6 +336,9 @@ static void count_signals(void)
 static void no_signal_is_lost_or_doubled(void **state)
 {
     (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); // that sanitizer itself holds signals back, and merges them
+#endif
     pid_t pid = start(count_signals);
     struct spy_pause p = {0};
     unsigned long paused = 0;

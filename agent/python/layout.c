@@ -97,6 +97,21 @@ bool spy_py_debug_offsets_version(const uint8_t *bytes, size_t len, uint32_t *re
     return true;
 }
 
+// Whoever reads a frame or a code object reads f_size or co_code bytes of it.
+static bool fields_fit(const struct spy_py_layout *l)
+{
+    const uint16_t frame[] = {l->f_code, l->f_previous, l->f_ip};
+    const uint16_t code[] = {l->co_filename, l->co_name, l->co_qualname, l->co_linetable,
+                             l->co_firstlineno};
+    for (size_t i = 0; i < SPY_COUNT(frame); i++)
+        if (frame[i] + 8 > l->f_size)
+            return false;
+    for (size_t i = 0; i < SPY_COUNT(code); i++)
+        if (code[i] + 8 > l->co_code)
+            return false;
+    return l->f_owner < l->f_size && l->co_firsttraceable + 4 <= l->co_code;
+}
+
 int spy_py_layout_apply(struct spy_py_layout *layout, const uint8_t *bytes, size_t len)
 {
     struct spy_py_layout l = *layout;
@@ -109,12 +124,12 @@ int spy_py_layout_apply(struct spy_py_layout *layout, const uint8_t *bytes, size
         {DBG_IN_NEXT, &l.interp_next, 32768},
         {DBG_IN_THREADS_HEAD, &l.interp_threads_head, 32768},
         {DBG_IN_CEVAL_GIL, &l.interp_gil, 32768},
-        {DBG_TS_NEXT, &l.ts_next, 512},
-        {DBG_TS_INTERP, &l.ts_interp, 512},
-        {DBG_TS_FRAME, &l.ts_frame, 512},
-        {DBG_TS_THREAD_ID, &l.ts_thread_id, 512},
-        {DBG_TS_NATIVE_ID, &l.ts_native_id, 512},
-        {DBG_TS_CHUNK, &l.ts_chunk, 512},
+        {DBG_TS_NEXT, &l.ts_next, 504},
+        {DBG_TS_INTERP, &l.ts_interp, 504},
+        {DBG_TS_FRAME, &l.ts_frame, 504},
+        {DBG_TS_THREAD_ID, &l.ts_thread_id, 504},
+        {DBG_TS_NATIVE_ID, &l.ts_native_id, 504},
+        {DBG_TS_CHUNK, &l.ts_chunk, 504},
         {DBG_F_PREVIOUS, &l.f_previous, 64},
         {DBG_F_EXECUTABLE, &l.f_code, 64},
         {DBG_F_IP, &l.f_ip, 64},
@@ -134,6 +149,8 @@ int spy_py_layout_apply(struct spy_py_layout *layout, const uint8_t *bytes, size
             return SPY_ERR_TORN;
         *rows[i].to = (uint16_t)v;
     }
+    if (!fields_fit(&l))
+        return SPY_ERR_TORN;
     const uint16_t fields[] = {l.ts_next,      l.ts_interp,    l.ts_frame,
                                l.ts_thread_id, l.ts_native_id, l.ts_chunk};
     l.ts_size = 0;

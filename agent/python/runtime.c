@@ -1,4 +1,5 @@
 #include "agent/python/runtime.h"
+#include "agent/python/version.h"
 #include "agent/target/symbols.h"
 #include "shared/base/mem.h"
 #include <stdio.h>
@@ -47,6 +48,19 @@ static int set_version(struct spy_py_runtime *rt, uint32_t hex, struct spy_err *
     return 0;
 }
 
+static int refuse(const struct spy_target *t, const struct spy_maps *maps,
+                  const struct spy_module *mod, const char *otherwise, struct spy_err *err)
+{
+    char version[24];
+    if (spy_py_version_text(t, maps, mod, version, sizeof version))
+        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                           "Python %s is not supported by this build (it knows %s)", version,
+                           spy_py_layout_supported());
+    return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                       "the Python in %s is %s, which this build does not know (it knows %s)",
+                       mod->path, otherwise, spy_py_layout_supported());
+}
+
 // 3.13 and later say of themselves what they are; before that the exported constant Py_Version
 // does.
 static int read_version(const struct spy_target *t, const struct spy_maps *maps,
@@ -74,10 +88,7 @@ static int read_version(const struct spy_target *t, const struct spy_maps *maps,
     if (find_symbol(t, maps, mod, "Py_Version", &addr) == 0 &&
         spy_target_read_u64(t, addr, &value) == 0)
         return set_version(rt, (uint32_t)value, err);
-    return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                       "the Python in %s is older than 3.11, which this build does not know (it "
-                       "knows %s)",
-                       rt->module, spy_py_layout_supported());
+    return refuse(t, maps, mod, "older than 3.11", err);
 }
 
 // Modules named after Python come first; a process has hundreds of others.
@@ -94,10 +105,7 @@ static int refuse_old(const struct spy_target *t, const struct spy_maps *maps,
     for (size_t i = 0; i < n; i++)
         if (is_likely(&mods[i]) &&
             find_symbol(t, maps, &mods[i], "_PyThreadState_Current", &addr) == 0)
-            return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                               "the Python in %s is older than 3.7, which this build does not know "
-                               "(it knows %s)",
-                               mods[i].path, spy_py_layout_supported());
+            return refuse(t, maps, &mods[i], "older than 3.7", err);
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
                        (int)spy_target_pid(t));
 }

@@ -1,42 +1,125 @@
 #include "shared/base/regex.h"
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATTERN_MAX = 1024, DEPTH_MAX = 64, REPEATS_MAX = 1000 };
+enum { PATTERN_MAX = 1024, DEPTH_MAX = 64, NODES_MAX = 2048 };
 
-// The largest number inside of the braces at s; 0: these are no repetition.
-static unsigned long repeats(const char *s)
+// glibc copies x for x+ and x{n}, so nested ones grow by their product, and knows back-references
+// only by trying all ways. So the nodes that will come of an expression are counted first.
+
+struct count {
+    size_t total[DEPTH_MAX + 1]; // nodes of each group that is open
+    size_t depth, last;          // last: of the latest item, which a repetition multiplies
+};
+
+// The end of a bracket expression that begins at `at` (POSIX, 9.3.5), or of the text.
+static const char *after_bracket(const char *at)
 {
-    unsigned long most = 0;
-    for (s++; isdigit((unsigned char)*s) || *s == ','; s++)
-        if (isdigit((unsigned char)*s)) {
-            char *end;
-            unsigned long n = strtoul(s, &end, 10);
-            most = n > most ? n : most;
-            s = end - 1;
+    at += at[1] == '^' ? 2 : 1;
+    at += *at == ']';
+    for (; *at && *at != ']'; at++)
+        if (*at == '[' && at[1] && strchr(".:=", at[1])) {
+            const char end[] = {at[1], ']', 0};
+            const char *found = strstr(at + 2, end);
+            if (!found)
+                return at + strlen(at);
+            at = found + 1;
         }
-    return most;
+    return *at ? at + 1 : at;
 }
 
-// Counts on the safe side: brackets are not told from what they hold.
+// How often x stands in what x{n,m} becomes; *at goes behind it.
+static size_t repetitions(const char **at)
+{
+    size_t most = 1;
+    while (**at == '{' || **at == ',') {
+        char *end;
+        size_t n = strtoul(*at + 1, &end, 10);
+        most = n > most ? n : most;
+        *at = end;
+    }
+    *at += **at == '}';
+    return most < NODES_MAX ? most + 1 : NODES_MAX;
+}
+
+static void add_item(struct count *c, size_t nodes)
+{
+    c->last = nodes;
+    c->total[c->depth] += nodes;
+}
+
+static void repeat_item(struct count *c, size_t times)
+{
+    size_t more = (c->last + 1) * times;
+    c->total[c->depth] += more - c->last;
+    c->last = more;
+}
+
+static bool open_group(struct count *c)
+{
+    if (c->depth == DEPTH_MAX)
+        return false;
+    c->total[++c->depth] = 1;
+    c->last = 0;
+    return true;
+}
+
+static void close_group(struct count *c)
+{
+    size_t inside = c->total[c->depth];
+    if (c->depth) // else it is a character like others
+        c->depth--;
+    else
+        inside = 1;
+    add_item(c, inside);
+}
+
+// Returns what follows, or NULL where groups are open too deep.
+static const char *count_one(struct count *c, const char *at)
+{
+    switch (*at) {
+    case '(':
+        return open_group(c) ? at + 1 : NULL;
+    case ')':
+        close_group(c);
+        return at + 1;
+    case '+':
+        repeat_item(c, 2);
+        return at + 1;
+    case '*':
+    case '?':
+        repeat_item(c, 1);
+        return at + 1;
+    case '{':
+        repeat_item(c, repetitions(&at));
+        return at;
+    case '[':
+        add_item(c, 1);
+        return after_bracket(at);
+    case '\\':
+        add_item(c, 1);
+        return at + (at[1] ? 2 : 1);
+    default:
+        add_item(c, 1);
+        return at + 1;
+    }
+}
+
 static const char *past_bounds(const char *pattern)
 {
-    int depth = 0;
-    unsigned long product = 1;
+    struct count c = {.depth = 0};
     if (strlen(pattern) > PATTERN_MAX)
         return "it is longer than 1024 bytes";
-    for (const char *s = pattern; *s; s++) {
-        if (*s == '\\' && s[1]) {
-            if (isdigit((unsigned char)*++s))
-                return "back-references are not taken";
-        } else if (*s == '(' && ++depth > DEPTH_MAX) {
-            return "more than 64 parentheses";
-        } else if (*s == '{' && repeats(s)) {
-            unsigned long n = repeats(s);
-            if (n > REPEATS_MAX || (product *= n) > REPEATS_MAX)
-                return "it repeats more than 1000 times";
-        }
+    for (const char *at = pattern; *at;) {
+        if (*at == '\\' && isdigit((unsigned char)at[1]))
+            return "back-references are not taken";
+        at = count_one(&c, at);
+        if (!at)
+            return "more than 64 parentheses are open";
+        if (c.last > NODES_MAX || c.total[c.depth] > NODES_MAX)
+            return "its repetitions multiply to more than 2048";
     }
     return NULL;
 }

@@ -4,14 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATTERN_MAX = 1024, DEPTH_MAX = 64, NODES_MAX = 2048 };
+enum { PATTERN_MAX = 1024, DEPTH_MAX = 64, NODES_MAX = 1024, NEST_MAX = 3 };
 
 // glibc copies x for x+ and x{n}, so nested ones grow by their product, and knows back-references
 // only by trying all ways. So the nodes that will come of an expression are counted first.
 
+// Repetitions of what is repeated are bounded in depth as well: the ways through nested ones that
+// match nothing multiply when glibc looks where each state can go on.
+
+struct item {
+    size_t nodes;
+    int nest; // repetitions inside of repetitions
+};
+
 struct count {
-    size_t total[DEPTH_MAX + 1]; // nodes of each group that is open
-    size_t depth, last;          // last: of the latest item, which a repetition multiplies
+    struct item groups[DEPTH_MAX + 1]; // those that are open
+    size_t depth;
+    struct item last; // what a repetition is of
 };
 
 // The end of a bracket expression that begins at `at` (POSIX, 9.3.5), or of the text.
@@ -44,35 +53,35 @@ static size_t repetitions(const char **at)
     return most < NODES_MAX ? most + 1 : NODES_MAX;
 }
 
-static void add_item(struct count *c, size_t nodes)
+static void add_item(struct count *c, struct item item)
 {
-    c->last = nodes;
-    c->total[c->depth] += nodes;
+    struct item *group = &c->groups[c->depth];
+    c->last = item;
+    group->nodes += item.nodes;
+    group->nest = item.nest > group->nest ? item.nest : group->nest;
 }
 
 static void repeat_item(struct count *c, size_t times)
 {
-    size_t more = (c->last + 1) * times;
-    c->total[c->depth] += more - c->last;
-    c->last = more;
+    struct item repeated = {(c->last.nodes + 1) * times, c->last.nest + 1};
+    c->groups[c->depth].nodes -= c->last.nodes;
+    add_item(c, repeated);
 }
 
 static bool open_group(struct count *c)
 {
     if (c->depth == DEPTH_MAX)
         return false;
-    c->total[++c->depth] = 1;
-    c->last = 0;
+    c->groups[++c->depth] = (struct item){.nodes = 1};
+    c->last = (struct item){0};
     return true;
 }
 
 static void close_group(struct count *c)
 {
-    size_t inside = c->total[c->depth];
-    if (c->depth) // else it is a character like others
-        c->depth--;
-    else
-        inside = 1;
+    struct item inside = {.nodes = 1}; // where none is open it is a character like others
+    if (c->depth)
+        inside = c->groups[c->depth--];
     add_item(c, inside);
 }
 
@@ -96,13 +105,13 @@ static const char *count_one(struct count *c, const char *at)
         repeat_item(c, repetitions(&at));
         return at;
     case '[':
-        add_item(c, 1);
+        add_item(c, (struct item){.nodes = 1});
         return after_bracket(at);
     case '\\':
-        add_item(c, 1);
+        add_item(c, (struct item){.nodes = 1});
         return at + (at[1] ? 2 : 1);
     default:
-        add_item(c, 1);
+        add_item(c, (struct item){.nodes = 1});
         return at + 1;
     }
 }
@@ -118,8 +127,10 @@ static const char *past_bounds(const char *pattern)
         at = count_one(&c, at);
         if (!at)
             return "more than 64 parentheses are open";
-        if (c.last > NODES_MAX || c.total[c.depth] > NODES_MAX)
-            return "its repetitions multiply to more than 2048";
+        if (c.last.nest > NEST_MAX)
+            return "more than 3 repetitions are inside of each other";
+        if (c.groups[c.depth].nodes > NODES_MAX)
+            return "its repetitions multiply to more than 1024";
     }
     return NULL;
 }

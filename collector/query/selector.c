@@ -183,7 +183,7 @@ static int take_filter(struct parser *p, const struct parameter *row, const char
     if (*n == SPY_FILTER_MAX)
         return wrong(p, row->name, value, "at most %d of these are taken", SPY_FILTER_MAX);
     if (row->kind != THREAD) {
-        if (spy_regex_compile(value, &re, &why) < 0)
+        if (spy_filter_regex(value, &re, &why) < 0)
             return wrong(p, row->name, value, "%s", why.msg);
         regfree(&re);
     }

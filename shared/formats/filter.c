@@ -126,7 +126,7 @@ static const char *too_expensive(const char *text)
     return NULL;
 }
 
-int spy_regex_compile(const char *text, regex_t *ret, struct spy_err *err)
+int spy_filter_regex(const char *text, regex_t *ret, struct spy_err *err)
 {
     const char *why = too_expensive(text);
     if (why)
@@ -183,7 +183,7 @@ static int compile_all(const char *const *texts, size_t n, struct expressions *e
     int r = 0;
     e->matched = 0;
     for (size_t i = 0; i < n && r == 0; i++) {
-        r = spy_regex_compile(texts[i], &e->list[e->n], err);
+        r = spy_filter_regex(texts[i], &e->list[e->n], err);
         e->texts[i] = texts[i];
         e->n += r == 0;
     }

@@ -31,6 +31,6 @@ void spy_filter_free(struct spy_filter *f);
 bool spy_filter_has(const struct spy_filter *f, const struct spy_sample *s);
 
 // Checks and compiles one expression; regfree() it.
-int spy_regex_compile(const char *text, regex_t *ret, struct spy_err *err);
+int spy_filter_regex(const char *text, regex_t *ret, struct spy_err *err);
 // Does all of text match the pattern, '*' standing for any text?
 bool spy_glob_matches(const char *pattern, const char *text);

@@ -32,8 +32,12 @@ finish() {
     exit "$status"
 }
 
+# unshare itself ignores SIGTERM while the service it started lives: so its child is told too.
 end_process() {
-    kill -TERM "$1" 2>/dev/null || return 0
+    local children=
+    [ ! -r "/proc/$1/task/$1/children" ] || children=$(<"/proc/$1/task/$1/children")
+    # shellcheck disable=SC2086 # words are PIDs
+    kill -TERM "$1" $children 2>/dev/null || return 0
     for _ in {1..50}; do
         kill -0 "$1" 2>/dev/null || break
         sleep 0.1
@@ -44,11 +48,11 @@ end_process() {
 
 # start NAME COMMAND...: in the background, its output in NAME.log, to be ended at the end. In a
 # session of its own, so that a Ctrl-C reaches this script alone and the parts end in their order; and
-# told by the kernel should this script be killed.
+# ended by the kernel should this script be killed.
 start() {
     local name=$1
     shift
-    setsid setpriv --pdeathsig TERM "$@" >"$OUT/$name.log" 2>&1 &
+    setsid setpriv --pdeathsig KILL "$@" >"$OUT/$name.log" 2>&1 &
     STARTED+=($!)
 }
 

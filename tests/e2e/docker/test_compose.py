@@ -102,6 +102,11 @@ def collapsed(stack, **selector):
     return answer.text if answer.ok else ""
 
 
+def test_the_compose_file_names_the_version_of_this_tree():
+    text = (DEPLOY / "docker-compose.yml").read_text()
+    assert set(re.findall(r"\$\{PODSPY_VERSION:-([^}]*)\}", text)) == {VERSION}
+
+
 def test_the_images_are_small_and_say_what_they_are(engine, images):
     """Base and what it needs, in MB: debian:bookworm-slim by debootstrap is 85, Python 45."""
     sizes = dict(re.findall(r"podspy/(\w+):\S+\s+([\d.]+) MB", images))

@@ -11,7 +11,8 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 BIN=$(cd "${PODSPY_BUILD:-$ROOT/build}" 2>/dev/null && pwd || echo "$ROOT/build")/bin
-OUT=$ROOT/build/demo
+OUT=${PODSPY_DEMO_DIR:-$ROOT/build/demo} # made anew each time
+SHOWN=${OUT#"$ROOT"/}                      # for messages
 STORE=$OUT/collector
 PYTHON=/usr/bin/python3
 WAIT_SECONDS=45   # for the collector to be ready, and for both workers to be seen
@@ -95,7 +96,7 @@ YAML
         sleep 0.2
     done
     tail -5 "$OUT/collector.log" >&2
-    die "the collector did not get ready: see above, all of it in build/demo/collector.log"
+    die "the collector did not get ready: see above, all of it in $SHOWN/collector.log"
 }
 
 # Namespaces of its own, by their flags. Where / is no mount point (a plain chroot) unshare cannot make
@@ -123,7 +124,7 @@ start_service() {
         sleep 0.2
     done
     tail -5 "$OUT/service.log" >&2
-    die "the gunicorn service did not answer: see above, all of it in build/demo/service.log"
+    die "the gunicorn service did not answer: see above, all of it in $SHOWN/service.log"
 }
 
 start_agent() {
@@ -162,7 +163,7 @@ wait_for_samples() {
         sleep 1
     done
     tail -5 "$OUT/agent.log" >&2
-    die "no samples of both workers came in $WAIT_SECONDS s: see above, and build/demo/*.log"
+    die "no samples of both workers came in $WAIT_SECONDS s: see above, and $SHOWN/*.log"
 }
 
 fetch() {
@@ -174,8 +175,8 @@ fetch() {
 tell() {
     cat <<TEXT
 
-demo: build/demo/flamegraph.svg            open it in a browser
-demo: build/demo/profile.speedscope.json   open it on the page of speedscope
+demo: $SHOWN/flamegraph.svg            open it in a browser
+demo: $SHOWN/profile.speedscope.json   open it on the page of speedscope
 
 The page:  http://127.0.0.1:$HTTP_PORT/
 
@@ -194,7 +195,7 @@ stay() {
     say "running until Ctrl-C"
     trap 'echo; exit 0' INT
     wait -n "$COLLECTOR" "$AGENT" "$SERVICE" || true
-    die "a part ended by itself: see build/demo/*.log"
+    die "a part ended by itself: see $SHOWN/*.log"
 }
 
 check

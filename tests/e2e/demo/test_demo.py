@@ -14,13 +14,12 @@ import pytest
 
 REPO = pathlib.Path(__file__).resolve().parents[3]
 DEMO = REPO / "deploy" / "docker" / "demo.sh"
-OUT = REPO / "build" / "demo"
 OWN = ("edit_distance", "sign_receipt", "handle_search", "handle_checkout")
 
 
 def left_running():
-    """{pid: command line} of what names the demo's folder or its service."""
-    marks = (str(OUT), "--name demo-", f"{DEMO.parent}/demo/load.py")
+    """{pid: command line} of the demo's parts."""
+    marks = ("podspy-demo-out", "--name demo-", f"{DEMO.parent}/demo/load.py")
     found = {}
     for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -33,9 +32,10 @@ def left_running():
 
 
 @pytest.fixture
-def environment(build_dir):
+def environment(build_dir, tmp_path):
     assert not left_running(), "a demo runs on this machine already: end it first"
-    yield dict(os.environ, PODSPY_BUILD=str(build_dir))
+    yield dict(os.environ, PODSPY_BUILD=str(build_dir),
+               PODSPY_DEMO_DIR=str(tmp_path / "podspy-demo-out"))
     for pid in left_running():  # after a failure
         os.kill(pid, signal.SIGKILL)
 
@@ -47,11 +47,12 @@ def test_it_shows_both_workers_and_ends(environment):
     assert re.search(r"http://127\.0\.0\.1:\d+/$", done.stdout, re.M)  # the page
     assert re.search(r'curl .*https://127\.0\.0\.1:\d+/profiles\?pod=demo&format=svg', done.stdout,
                      re.S)
-    svg = (OUT / "flamegraph.svg").read_text()
+    out = pathlib.Path(environment["PODSPY_DEMO_DIR"])
+    svg = (out / "flamegraph.svg").read_text()
     xml.etree.ElementTree.fromstring(svg)
     assert len(set(re.findall(r"process (\d+) of demo", svg))) >= 2
     assert all(name in svg for name in OWN)
-    speedscope = json.loads((OUT / "profile.speedscope.json").read_text())
+    speedscope = json.loads((out / "profile.speedscope.json").read_text())
     frames = [f["name"] for f in speedscope["shared"]["frames"]]
     with_own = [p["name"] for p in speedscope["profiles"]
                 if any(frames[i] == "edit_distance" for stack in p["samples"] for i in stack)]

@@ -1,11 +1,15 @@
 """`make demo` once the programs are built: what it leaves behind, and that it leaves nothing running."""
 
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
+import select
 import signal
 import subprocess
+import termios
 import time
 import xml.etree.ElementTree
 
@@ -57,6 +61,25 @@ def test_it_shows_both_workers_and_ends(environment):
     with_own = [p["name"] for p in speedscope["profiles"]
                 if any(frames[i] == "edit_distance" for stack in p["samples"] for i in stack)]
     assert len(with_own) == 2, [p["name"] for p in speedscope["profiles"]]  # one thread a worker
+    assert not left_running()
+
+
+def test_on_a_terminal_it_stays_until_ctrl_c(environment):
+    ours, terminal = pty.openpty()
+    said = b""
+    with subprocess.Popen([DEMO], env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
+                          start_new_session=True,
+                          preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) as demo:
+        os.close(terminal)
+        end = time.monotonic() + 60
+        while b"until Ctrl-C" not in said and time.monotonic() < end and demo.poll() is None:
+            if select.select([ours], [], [], 1)[0]:
+                said += os.read(ours, 4096)
+        time.sleep(1)
+        assert demo.poll() is None and len(left_running()) >= 4, said
+        os.write(ours, b"\x03")
+        assert demo.wait(20) == 0
+    os.close(ours)
     assert not left_running()
 
 

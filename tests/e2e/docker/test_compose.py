@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import shutil
+import socket
 import tempfile
 
 import engine as docker_engine
@@ -130,6 +131,7 @@ def test_the_opted_in_service_is_in_pods_and_the_other_is_not(stack, workers):
         assert listed[pid]["container_id"] == demo["Id"]
         assert listed[pid]["image"] == f"podspy/demo:{VERSION}"
         assert listed[pid]["ns_pid"] != pid
+        assert listed[pid]["node"] == socket.gethostname()
         assert not listed[pid]["problem"]
     # It was there all the time, as busy as the first.
     other = stack.container("other")

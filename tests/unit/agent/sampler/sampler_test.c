@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -229,12 +230,17 @@ static void a_warm_round_allocates_nothing(void **state)
         struct spy_sampler *s = NULL;
         assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
         add(s, c.pid, 0, modes[i]);
-        run_for(s, 1);
-        uint64_t samples = spy_sampler_totals(s).samples;
-        unsigned long before = allocations;
-        run_for(s, 1); // four times as long as the list of threads is kept
-        assert_int_equal(allocations - before, 0);
-        assert_true(spy_sampler_totals(s).samples - samples > 1000);
+        // A round that meets a function for the first time may allocate, and a rare one can come
+        // late: of some seconds one must be without.
+        unsigned long fewest = ULONG_MAX;
+        for (int second = 0; second < 5 && fewest; second++) {
+            uint64_t samples = spy_sampler_totals(s).samples;
+            unsigned long before = allocations;
+            run_for(s, 1); // four times as long as the list of threads is kept
+            assert_true(spy_sampler_totals(s).samples - samples > 1000);
+            fewest = allocations - before < fewest ? allocations - before : fewest;
+        }
+        assert_int_equal(fewest, 0);
         spy_sampler_free(s);
     }
     end(&c);

@@ -168,7 +168,7 @@ def test_kernel_thread(podspy):
     check_refused(podspy, 2, "kernel thread")
 
 
-@pytest.mark.parametrize("python", pythons.unsupported(), ids=lambda p: p.id)
+@pytest.mark.parametrize("python", pythons.unsupported(), ids=lambda p: getattr(p, "id", "none here"))
 def test_unknown_version_is_named(python, podspy):
     code = "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)"
     with targets.running([python.path, "-c", code]) as t:

@@ -245,7 +245,7 @@ def test_not_python(podspy, tmp_path):
         assert r.returncode == 1 and b"there is no Python in process" in r.stderr
 
 
-@pytest.mark.parametrize("python", pythons.unsupported(), ids=lambda p: p.id)
+@pytest.mark.parametrize("python", pythons.unsupported(), ids=lambda p: getattr(p, "id", "none here"))
 def test_unknown_version_is_named(python, podspy):
     code = "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)"
     with targets.running([python.path, "-c", code]) as t:

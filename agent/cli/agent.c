@@ -113,9 +113,10 @@ static void label_process(const struct agent *a, const struct spy_process *p, st
 static void start_process(struct agent *a, const struct spy_process *p)
 {
     struct label_list l = {.n = 0};
-    static const int pausing[] = {[SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
-                                  [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
-                                  [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
+    static const enum spy_sampler_pausing pausing[] = {
+        [SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
+        [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
+        [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
     label_process(a, p, &l);
     struct spy_sampler_process sp = {.pid = p->pid,
                                      .rate = p->rate,

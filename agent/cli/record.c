@@ -28,7 +28,7 @@ struct record {
     double seconds; // 0: until it ends or a signal comes
     double rate;
     bool threads, idle, gil, function, no_lines, full_filenames, hide_progress;
-    int pausing;
+    enum spy_sampler_pausing pausing;
     struct spy_err *err;
 };
 

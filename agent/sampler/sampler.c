@@ -17,7 +17,7 @@ enum {
 struct process {
     pid_t pid;
     uint32_t rate;
-    int pausing;
+    enum spy_sampler_pausing pausing;
     char *labels[LABELS_MAX][2];
     size_t n_labels;
     struct spy_target *target;
@@ -208,7 +208,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     p->pid = process->pid;
     p->rate = process->rate;
-    p->pausing = (int)process->pausing;
+    p->pausing = process->pausing;
     p->due = spy_clock_mono_ns();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
@@ -467,9 +467,9 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
 
 static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_py_thread *th)
 {
-    static const int modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
-                                [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
-                                [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
+    static const enum spy_py_pausing modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
+                                                [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
+                                                [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
     struct spy_py_options o = {.pausing = modes[p->pausing], .pause = &s->pause};
     struct spy_py_stack st;
     int r = spy_python_sample(p->python, th, &o, &st);

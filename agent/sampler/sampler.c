@@ -26,8 +26,9 @@ struct process {
     bool ended;
     uint64_t due, retry_ns;
     // Of the window.
-    uint32_t series, epoch; // epoch of the profile that series is valid in; 0: none
-    uint64_t window_start, rounds;
+    uint32_t series, epoch;             // epoch of the profile that series is valid in; 0: none
+    uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
+    uint64_t rounds;
     struct spy_quality quality;
 };
 
@@ -287,31 +288,42 @@ static int series_of(struct spy_sampler *s, struct process *p)
 
 static void begin_window(struct process *p)
 {
-    if (!p->window_start)
-        p->window_start = spy_clock_real_ns();
+    if (p->window_start)
+        return;
+    p->window_start = spy_clock_real_ns();
+    p->window_mono = spy_clock_mono_ns();
 }
 
-// Moves what the process counted into its series. A series may get several parts in one window
-// (exec, an end and a new process with the same labels): they are joined as windows are.
+// Joins one part of a window with what its series has, as windows are joined. The duration is by
+// the clock that nobody sets: weights come from it.
+static void add_part(struct spy_series *e, const struct process *p)
+{
+    uint64_t duration = spy_clock_mono_ns() - p->window_mono;
+    uint64_t period = p->rounds ? duration / p->rounds : 0;
+    if (!e->start_ns)
+        e->start_ns = p->window_start;
+    if (!e->period_ns)
+        e->period_ns = period;
+    else if (period)
+        e->period_ns = (uint64_t)(((double)e->period_ns * (double)e->duration_ns +
+                                   (double)period * (double)duration) /
+                                  (double)(e->duration_ns + duration));
+    uint64_t end = p->window_start + duration;
+    if (end > e->start_ns + e->duration_ns)
+        e->duration_ns = end - e->start_ns;
+    e->quality.clean += p->quality.clean;
+    e->quality.salvaged += p->quality.salvaged;
+    e->quality.paused += p->quality.paused;
+    e->quality.failed += p->quality.failed;
+    e->quality.late += p->quality.late;
+}
+
+// Moves what the process counted into its series, which may get several parts in one window (exec,
+// an end and a new process with the same labels).
 static void flush_quality(struct spy_sampler *s, struct process *p)
 {
-    if (p->window_start && series_of(s, p) == 0) {
-        struct spy_series *e = spy_profile_series_at(s->profile, p->series);
-        uint64_t duration = spy_clock_real_ns() - p->window_start;
-        uint64_t period = p->rounds ? duration / p->rounds : 0;
-        if (!e->start_ns) {
-            e->start_ns = p->window_start;
-            e->period_ns = period;
-        } else if (period) {
-            e->period_ns = (e->period_ns + period) / 2;
-        }
-        e->duration_ns = p->window_start + duration - e->start_ns;
-        e->quality.clean += p->quality.clean;
-        e->quality.salvaged += p->quality.salvaged;
-        e->quality.paused += p->quality.paused;
-        e->quality.failed += p->quality.failed;
-        e->quality.late += p->quality.late;
-    }
+    if (p->window_start && series_of(s, p) == 0)
+        add_part(spy_profile_series_at(s->profile, p->series), p);
     p->window_start = p->rounds = 0;
     p->quality = (struct spy_quality){0};
 }

@@ -30,7 +30,7 @@ struct agent {
     struct spy_sampler *sampler;
     struct spy_upload *upload;
     char host[256];
-    uint64_t discover_failed, upload_failed, window_logged;
+    uint64_t discover_failed, upload_failed, window_logged, native_logged;
 };
 
 const struct argp_option spy_cli_agent_options[] = {
@@ -117,6 +117,9 @@ static void start_process(struct agent *a, const struct spy_process *p)
         [SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
         [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
         [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
+    if (p->native && spy_log_due(&a->native_logged, LOG_EVERY_NS))
+        spy_log(SPY_LOG_WARN, "native frames are asked for, but this version reads Python's only",
+                SPY_I("pid", p->pid), SPY_S("reason", p->reason));
     label_process(a, p, &l);
     struct spy_sampler_process sp = {.pid = p->pid,
                                      .rate = p->rate,

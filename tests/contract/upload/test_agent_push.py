@@ -112,6 +112,14 @@ def test_a_collector_that_cannot_be_one_is_a_usage_error(podspy, config, url, wo
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
 
 
+def test_native_frames_that_are_asked_for_are_not_left_out_silently(podspy, config, target):
+    assert "native" not in run(podspy, config, "--once", "1").stderr
+    config.write_text(config.read_text() + "sampling: {native: true}\n")
+    done = run(podspy, config, "--once", "1")
+    assert done.returncode == 0
+    assert done.stderr.count("native frames are asked for") == 1, done.stderr
+
+
 def test_a_second_agent_on_the_same_spool_is_told_what_to_do(podspy, config, double):
     first = subprocess.Popen([podspy, "agent", "--config", config], stderr=subprocess.DEVNULL)
     try:

@@ -212,9 +212,12 @@ static int own_authority(const char *dir, char *crt, char *key, struct spy_err *
     if (pair_init(&ca) < 0 || pair_init(&server) < 0 || pair_init(&fresh) < 0)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     int r = load_pair(ca_crt, ca_key, &ca);
-    if (r == SPY_ERR_INVALID)
-        return spy_err_set(err, r, 0,
-                           "%s or ca.key is damaged: restore both, or remove both to make new ones",
+    // Agents trust a ca.pem that is there: only they who run the collector may replace it. A key
+    // alone is of a first start that was cut short.
+    if (r < 0 && access(ca_crt, F_OK) == 0)
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "%s or ca.key is damaged or missing: restore both, or remove both to "
+                           "make new ones",
                            ca_crt);
     if (r < 0) {
         int code = make_ca(&ca);

@@ -12,7 +12,8 @@ struct spy_tls {
     char *client_ca_pem;      // NULL: none
 };
 
-// cert_file and key_file NULL: the own authority. SPY_ERR_INVALID: a given file is no PEM.
+// cert_file and key_file NULL: the own authority, made when there is no ca.pem and never replaced.
+// SPY_ERR_INVALID: a given file is no PEM, or of the own authority only a part is there.
 int spy_tls_load(const char *dir, const char *cert_file, const char *key_file,
                  const char *client_ca_file, struct spy_tls *ret, struct spy_err *err);
 void spy_tls_free(struct spy_tls *t);

@@ -277,21 +277,6 @@ static void default_name(const struct record *rec, const struct spy_format *f, c
     snprintf(out, size, "%s-%s.%s", who, when, f->extension);
 }
 
-// A second Ctrl-C does not cut the output short.
-static int write_all(int fd, const uint8_t *data, size_t len)
-{
-    while (len) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 // Before the first sample: a wrong name shall not cost what was sampled.
 static int check_output(const struct record *rec, struct spy_err *err)
 {
@@ -320,7 +305,7 @@ static int write_output(const char *path, const struct spy_buf *b, struct spy_er
         fd = dup(STDOUT_FILENO);
     else
         fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0 || write_all(fd, b->data, b->len) < 0)
+    if (fd < 0 || spy_file_write_all(fd, b->data, b->len) < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot write %s", path);
     return 0;
 }

@@ -75,6 +75,7 @@ def test_sigterm_ends_the_agent_and_its_last_window_is_sent(podspy, config, doub
         end = time.monotonic() + 30
         while not double.kept and time.monotonic() < end:
             time.sleep(0.05)
+        time.sleep(0.5)  # into the next window, so that there is something left to send
         windows = len(double.kept)
         assert windows
         agent.send_signal(signal.SIGTERM)

@@ -16,6 +16,7 @@ enum {
 
 struct process {
     pid_t pid;
+    uint64_t start_time;
     uint32_t rate;
     enum spy_sampler_pausing pausing;
     char *labels[LABELS_MAX][2];
@@ -208,6 +209,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     if (!p)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     p->pid = process->pid;
+    p->start_time = process->start_time;
     p->rate = process->rate;
     p->pausing = process->pausing;
     p->due = spy_clock_mono_ns();
@@ -350,10 +352,26 @@ struct spy_sampler_totals spy_sampler_totals(const struct spy_sampler *s)
 
 // --- one round ---
 
+// A number may have been given to another process since it was judged.
+static int check_identity(struct process *p, struct spy_err *err)
+{
+    uint64_t start_time;
+    if (!p->start_time)
+        return 0;
+    int r = spy_target_start_time(p->target, &start_time);
+    if (r == 0 && start_time == p->start_time)
+        return 0;
+    p->ended = true;
+    return spy_err_set(err, SPY_ERR_GONE, 0, "process %d has ended%s", (int)p->pid,
+                       r == 0 ? ", and its number is another's" : "");
+}
+
 static int attach(struct spy_sampler *s, struct process *p)
 {
     struct spy_err err = {0};
     int r = spy_target_open(p->pid, &p->target, &err);
+    if (r == 0)
+        r = check_identity(p, &err);
     if (r == 0)
         r = spy_python_attach(p->target, &p->python, &err);
     if (r == 0)
@@ -370,8 +388,8 @@ static int attach(struct spy_sampler *s, struct process *p)
         p->retry_ns = 0;
         return 0;
     }
-    p->ended = p->target && !spy_target_alive(p->target);
-    p->ended = p->ended || (!p->target && r == SPY_ERR_GONE);
+    p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
+               (!p->target && r == SPY_ERR_GONE);
     detach(p);
     begin_window(p);
     p->quality.failed++;

@@ -37,6 +37,9 @@ enum spy_sampler_pausing {
 
 struct spy_sampler_process {
     pid_t pid;
+    // In clock ticks since boot (/proc/PID/stat, proc(5)). A process that has the number but began
+    // at another time is not the one that is meant and is not read. 0: whoever has the number.
+    uint64_t start_time;
     uint32_t rate; // samples a second, 1 to 1000; 0: as fast as it goes
     enum spy_sampler_pausing pausing;
     // Labels of its series: pairs of key and value, copied; without process.runtime.*, which the

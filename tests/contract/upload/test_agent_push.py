@@ -133,3 +133,16 @@ def test_a_second_agent_on_the_same_spool_is_told_what_to_do(podspy, config, dou
     finally:
         first.send_signal(signal.SIGTERM)
         first.wait(15)
+
+
+def test_the_metrics_file_is_prometheus_text_and_counts(podspy, config, double, target, tmp_path):
+    assert run(podspy, config, "--once", "4").returncode == 0
+    text = (tmp_path / "spool" / "metrics.prom").read_text()
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr + checked.stdout
+    value = {name: int(n) for name, n in
+             (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))}
+    assert value["podspy_agent_processes"] == 1
+    assert value['podspy_agent_samples_total{result="clean"}'] > 50
+    # The file is of the last window's end, when all but that window may have been sent.
+    assert 1 <= value['podspy_agent_upload_windows_total{result="sent"}'] <= len(double.requests)

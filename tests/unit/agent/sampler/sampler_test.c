@@ -226,6 +226,43 @@ static void what_is_not_python_is_listed_with_a_reason(void **state)
     end(&python);
 }
 
+// Field 22 of /proc/PID/stat of a program whose name holds no space.
+static uint64_t start_time_of(pid_t pid)
+{
+    char path[40];
+    unsigned long long start = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    for (int i = 0; i < 21; i++)
+        assert_int_equal(fscanf(f, "%*s"), 0);
+    assert_int_equal(fscanf(f, "%llu", &start), 1);
+    fclose(f);
+    return start;
+}
+
+static void a_number_that_is_anothers_is_not_read(void **state)
+{
+    (void)state;
+    struct child c = start("steady.py", NULL);
+    char line[64];
+    read_line(&c, line, sizeof line);
+    struct spy_sampler *s = NULL;
+    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
+    struct spy_sampler_process p = {.pid = c.pid, .rate = 50, .start_time = start_time_of(c.pid)};
+    assert_int_equal(spy_sampler_add(s, &p, NULL), 0);
+    run_for(s, 0.5);
+    assert_true(spy_sampler_attached(s, c.pid));
+    p.start_time--;
+    assert_int_equal(spy_sampler_add(s, &p, NULL), 0);
+    run_for(s, 0.5);
+    assert_false(spy_sampler_attached(s, c.pid));
+    assert_true(spy_sampler_ended(s, c.pid));
+    assert_non_null(strstr(spy_sampler_problem(s, c.pid), "another's"));
+    spy_sampler_free(s);
+    end(&c);
+}
+
 static void a_warm_round_allocates_nothing(void **state)
 {
     (void)state;
@@ -343,6 +380,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_processes_and_their_ends),
         cmocka_unit_test(what_is_not_python_is_listed_with_a_reason),
+        cmocka_unit_test(a_number_that_is_anothers_is_not_read),
         cmocka_unit_test(a_warm_round_allocates_nothing),
         cmocka_unit_test(an_ordinary_program_is_seldom_paused),
         cmocka_unit_test(a_clock_that_is_set_changes_no_weights),

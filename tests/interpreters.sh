@@ -96,7 +96,10 @@ musl() {
   source_of trixie python3.13
   rm -rf "$src-musl"; cp -r "$src" "$src-musl"
   say "building CPython 3.13 with musl (some minutes)"
-  (cd "$src-musl" && CC=musl-gcc ./configure -q --prefix="$out" --without-ensurepip --disable-test-modules >/dev/null &&
+  # configure compares the compiler's idea of the platform with its own, and musl-gcc answers with gcc's.
+  printf '#!/bin/sh\n[ "$1" = --print-multiarch ] && exec echo "$(uname -m)-linux-musl"\nexec musl-gcc "$@"\n' >"$src-musl/cc"
+  chmod +x "$src-musl/cc"
+  (cd "$src-musl" && CC="$PWD/cc" ./configure -q --prefix="$out" --without-ensurepip --disable-test-modules >/dev/null &&
     make -j"$jobs" -s >make.log 2>&1 && make -s install >>make.log 2>&1) || die "the build failed in $src-musl: see make.log"
   rm -rf "$src-musl"
 }

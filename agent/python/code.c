@@ -64,8 +64,8 @@ static uint32_t half_at(const uint8_t *bytes, size_t at)
 // makes a code object the one it is takes part in the comparison.
 static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
 {
-    return word_at(a, SPY_OB_TYPE) == word_at(b, SPY_OB_TYPE) &&
-           word_at(a, SPY_OB_SIZE) == word_at(b, SPY_OB_SIZE) &&
+    return word_at(a, l->ob_type) == word_at(b, l->ob_type) &&
+           word_at(a, l->ob_size) == word_at(b, l->ob_size) &&
            word_at(a, l->co_filename) == word_at(b, l->co_filename) &&
            word_at(a, l->co_qualname) == word_at(b, l->co_qualname) &&
            word_at(a, l->co_linetable) == word_at(b, l->co_linetable) &&
@@ -76,13 +76,12 @@ static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uin
 
 // The hash, length and first characters tell a string; its reference count and interned state do
 // not.
-static bool same_object(const uint8_t *a, const uint8_t *b, size_t from)
+static bool same_object(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b,
+                        size_t from)
 {
-    return !memcmp(a + SPY_OB_TYPE, b + SPY_OB_TYPE, 16) &&
+    return !memcmp(a + l->ob_type, b + l->ob_type, 16) &&
            !memcmp(a + from, b + from, SPY_CODE_PEEK - from);
 }
-
-enum { STR_PEEK_FROM = 40, BYTES_PEEK_FROM = SPY_BYTES_DATA };
 
 static int32_t find(const struct spy_codes *c, uint64_t addr)
 {
@@ -96,13 +95,13 @@ static int32_t find(const struct spy_codes *c, uint64_t addr)
 
 // A small object near the end of a mapping may be shorter than the peek: then only its header
 // counts.
-static int peek(const struct spy_target *t, uint64_t addr, uint8_t *out)
+static int peek(const struct spy_codes *c, uint64_t addr, uint8_t *out)
 {
     memset(out, 0, SPY_CODE_PEEK);
-    int r = spy_target_read(t, addr, out, SPY_CODE_PEEK);
+    int r = spy_target_read(c->target, addr, out, SPY_CODE_PEEK);
     if (r == SPY_ERR_TORN) {
         memset(out, 0, SPY_CODE_PEEK);
-        r = spy_target_read(t, addr, out, BYTES_PEEK_FROM);
+        r = spy_target_read(c->target, addr, out, c->layout->bytes_data);
     }
     return r;
 }
@@ -124,7 +123,7 @@ static int load_text(const struct spy_codes *c, uint64_t addr, char **ret)
 static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table)
 {
     uint64_t len;
-    int r = spy_target_read_u64(c->target, table + SPY_OB_SIZE, &len);
+    int r = spy_target_read_u64(c->target, table + c->layout->ob_size, &len);
     if (r < 0)
         return r;
     size_t n = len < LINETABLE_MAX ? (size_t)len : LINETABLE_MAX;
@@ -133,7 +132,7 @@ static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table
     code->lines = calloc(code->n_lines + 1u, sizeof *code->lines);
     if (!bytes || !code->lines)
         return SPY_ERR_NOMEM;
-    r = n ? spy_target_read(c->target, table + SPY_BYTES_DATA, bytes, n) : 0;
+    r = n ? spy_target_read(c->target, table + c->layout->bytes_data, bytes, n) : 0;
     if (r == 0)
         spy_linetable_lines(bytes, n, code->first_line, code->lines, code->n_lines);
     return r;
@@ -143,12 +142,14 @@ static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table
 // whose type calls itself "code".
 static bool is_code(struct spy_codes *c, const uint8_t *head)
 {
-    uint64_t type = word_at(head, SPY_OB_TYPE), name;
+    uint64_t type = word_at(head, c->layout->ob_type), name;
     char text[5];
     if (c->type)
         return type == c->type;
-    if (spy_target_read_u64(c->target, type + 24, &name) < 0 || // PyTypeObject.tp_name
-        spy_target_read(c->target, name, text, sizeof text) < 0 || memcmp(text, "code", 5))
+    if (spy_target_read_u64(c->target, type + c->layout->ob_size + 8u, &name) <
+            0 || // PyTypeObject.tp_name
+        spy_target_read(c->target, name, text, sizeof text) < 0 ||
+        memcmp(text, "code", 5))
         return false;
     c->type = type;
     return true;
@@ -157,7 +158,7 @@ static bool is_code(struct spy_codes *c, const uint8_t *head)
 static int fill(struct spy_codes *c, struct spy_code *code)
 {
     const struct spy_py_layout *l = c->layout;
-    uint64_t units = word_at(code->head, SPY_OB_SIZE);
+    uint64_t units = word_at(code->head, l->ob_size);
     uint32_t locals = half_at(code->head, l->co_nlocalsplus),
              stack = half_at(code->head, l->co_stacksize);
     if (units > INT32_MAX || locals > 1 << 24 || stack > 1 << 24)
@@ -166,9 +167,9 @@ static int fill(struct spy_codes *c, struct spy_code *code)
     code->frame_bytes = l->f_size + (locals + stack) * 8;
     code->first_traceable = half_at(code->head, l->co_firsttraceable);
     code->first_line = half_at(code->head, l->co_firstlineno);
-    int r = peek(c->target, word_at(code->head, l->co_qualname), code->name_peek);
+    int r = peek(c, word_at(code->head, l->co_qualname), code->name_peek);
     if (r == 0)
-        r = peek(c->target, word_at(code->head, l->co_linetable), code->lines_peek);
+        r = peek(c, word_at(code->head, l->co_linetable), code->lines_peek);
     if (r == 0)
         r = load_text(c, word_at(code->head, l->co_qualname), &code->name);
     if (r == 0)
@@ -212,8 +213,8 @@ struct check {
 static bool unchanged(const struct spy_codes *c, const struct spy_code *code, const struct check *k)
 {
     return same_head(c->layout, code->head, k->head) &&
-           same_object(code->name_peek, k->name, STR_PEEK_FROM) &&
-           same_object(code->lines_peek, k->lines, BYTES_PEEK_FROM);
+           same_object(c->layout, code->name_peek, k->name, c->layout->str_ascii_data) &&
+           same_object(c->layout, code->lines_peek, k->lines, c->layout->bytes_data);
 }
 
 // One read for up to CODES_PER_READ known code objects. Where that one fails (an object was freed

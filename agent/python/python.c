@@ -359,7 +359,7 @@ static bool hangs_together(const struct spy_python *p, const struct spy_py_threa
     const struct spy_py_rec *inner = NULL;
     for (size_t i = 0; i < s->n; i++) {
         const struct spy_py_rec *rec = &s->recs[i];
-        if (rec->owner == l->owner_cstack)
+        if (rec->owner >= l->owner_entry)
             continue;
         if (s->ids[i] < 0)
             return false;
@@ -385,11 +385,11 @@ static int resolve(struct spy_python *p)
     const struct spy_py_layout *l = &p->runtime.layout;
     size_t n = 0;
     for (size_t i = 0; i < s->n; i++)
-        if (s->recs[i].owner != l->owner_cstack)
+        if (s->recs[i].owner < l->owner_entry)
             s->addrs[n++] = s->recs[i].code;
     int r = spy_codes_resolve(&p->codes, p->sample, s->addrs, s->ids, n);
     for (size_t i = s->n; r == 0 && i-- > 0;) // spread out over the frames that have none
-        s->ids[i] = s->recs[i].owner != l->owner_cstack ? s->ids[--n] : SPY_CODE_NONE;
+        s->ids[i] = s->recs[i].owner < l->owner_entry ? s->ids[--n] : SPY_CODE_NONE;
     return r;
 }
 

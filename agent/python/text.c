@@ -49,15 +49,16 @@ static uint32_t char_at(const uint8_t *data, uint32_t kind, size_t i)
 int spy_py_text(const struct spy_target *t, const struct spy_py_layout *l, uint64_t addr,
                 struct spy_buf *out)
 {
-    uint8_t head[80], data[SPY_PY_TEXT_MAX * 4];
+    uint8_t head[96], data[SPY_PY_TEXT_MAX * 4];
     uint64_t length;
     uint32_t state;
     int r = spy_target_read(t, addr, head, l->str_compact_data + 8u);
     if (r < 0)
         return r;
-    memcpy(&length, head + SPY_STR_LENGTH, sizeof length);
-    memcpy(&state, head + SPY_STR_STATE, sizeof state);
-    uint32_t kind = state >> 2 & 7, compact = state >> 5 & 1, ascii = state >> 6 & 1;
+    memcpy(&length, head + l->str_length, sizeof length);
+    memcpy(&state, head + l->str_state, sizeof state);
+    state >>= l->str_kind;
+    uint32_t kind = state & 7, compact = state >> 3 & 1, ascii = state >> 4 & 1;
     if ((kind != 1 && kind != 2 && kind != 4) || length > INT32_MAX)
         return SPY_ERR_TORN;
     uint64_t from = addr + (ascii ? l->str_ascii_data : l->str_compact_data);

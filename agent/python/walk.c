@@ -224,7 +224,8 @@ static int walk_copy(const struct spy_py_layout *l, const struct batch *b, struc
     s->truncated = false;
     for (size_t i = 0; i < th->n_places; i++)
         th->places[i].used = 0;
-    for (; cur;) {
+    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : th->tstate + l->ts_base;
+    while (cur && cur != base) {
         if (s->n == SPY_PY_DEPTH_MAX) {
             s->truncated = true;
             return 0;
@@ -242,11 +243,12 @@ static int walk_copy(const struct spy_py_layout *l, const struct batch *b, struc
             return r;
         uint32_t end = (uint32_t)(cur - p->addr) + l->f_size;
         p->used = end > p->used ? end : p->used;
-        s->recs[s->n++] = (struct spy_py_rec){.addr = cur,
-                                              .code = word(f + l->f_code),
-                                              .ip = word(f + l->f_ip),
-                                              .place = (uint32_t)(p - th->places),
-                                              .owner = f[l->f_owner]};
+        s->recs[s->n++] =
+            (struct spy_py_rec){.addr = cur,
+                                .code = word(f + l->f_code) & ~(uint64_t)l->f_code_tag,
+                                .ip = word(f + l->f_ip),
+                                .place = (uint32_t)(p - th->places),
+                                .owner = f[l->f_owner]};
         uint64_t previous = word(f + l->f_previous);
         if (previous == cur || (previous & 7))
             return SPY_ERR_TORN;

@@ -33,7 +33,7 @@ struct agent {
     uint64_t discover_failed, upload_failed, window_logged;
 };
 
-static const struct argp_option option_list[] = {
+const struct argp_option spy_cli_agent_options[] = {
     {"config", KEY_CONFIG, "FILE", 0, "the YAML configuration", 0},
     {"collector", KEY_COLLECTOR, "URL", 0, "the collector, instead of collector.url", 0},
     {"once", KEY_ONCE, "SECS", 0, "sample that long, push, and end", 0},
@@ -239,7 +239,7 @@ static int start(struct agent *a, const struct options *o, struct spy_err *err)
 int spy_cli_agent(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
-        .options = option_list,
+        .options = spy_cli_agent_options,
         .parser = parse_option,
         .doc = "Finds the opted-in Python processes of this node, samples them and pushes their "
                "profiles to a collector.",

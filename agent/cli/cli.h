@@ -1,6 +1,7 @@
 // cli.h - the subcommands of podspy, one file each. Inside of agent/cli.
 #pragma once
 #include "shared/base/err.h"
+#include <argp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,11 +14,21 @@ enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
 struct spy_command {
     const char *name, *summary;
     int (*run)(int argc, char **argv, struct spy_err *err);
+    const struct argp_option *options; // what it parses, for completions; NULL: none
+    const char *words; // all that its argument can be, with spaces between; "PROGRAM" for any
+                       // command line; NULL: it takes none
 };
+
+// The table of main.c: every command, in the order of the help text.
+const struct spy_command *spy_cli_commands(size_t *ret_n);
 
 int spy_cli_record(int argc, char **argv, struct spy_err *err);
 int spy_cli_dump(int argc, char **argv, struct spy_err *err);
 int spy_cli_agent(int argc, char **argv, struct spy_err *err);
+int spy_cli_completions(int argc, char **argv, struct spy_err *err);
+
+extern const struct argp_option spy_cli_record_options[], spy_cli_dump_options[],
+    spy_cli_agent_options[];
 
 // Set by SIGINT and SIGTERM once spy_cli_catch_signals was called: finish and write the output.
 extern volatile int spy_cli_stop;

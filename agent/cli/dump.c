@@ -20,7 +20,7 @@ struct dump {
     struct spy_err *err;
 };
 
-static const struct argp_option options[] = {
+const struct argp_option spy_cli_dump_options[] = {
     {"pid", 'p', "PID", 0, "the process, in decimal or 0x hexadecimal", 0},
     {"json", 'j', 0, 0, "as JSON", 0},
     {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
@@ -185,7 +185,7 @@ SPY_CLEANUP(python_done, struct spy_python, spy_python_free)
 int spy_cli_dump(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
-        .options = options,
+        .options = spy_cli_dump_options,
         .parser = parse_option,
         .args_doc = "-p PID",
         .doc = "Prints the stack of every thread of a Python process.",

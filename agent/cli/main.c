@@ -5,11 +5,20 @@
 
 static const struct spy_command commands[] = {
     {"record", "sample a program and write a flamegraph, a speedscope profile or raw stacks",
-     spy_cli_record},
-    {"dump", "print the stack of every thread of a process, now", spy_cli_dump},
+     spy_cli_record, spy_cli_record_options, "PROGRAM"},
+    {"dump", "print the stack of every thread of a process, now", spy_cli_dump,
+     spy_cli_dump_options, NULL},
     {"agent", "find the opted-in processes of this node and push their profiles to a collector",
-     spy_cli_agent},
+     spy_cli_agent, spy_cli_agent_options, NULL},
+    {"completions", "print a script that completes commands and options in bash, zsh or fish",
+     spy_cli_completions, NULL, "bash zsh fish"},
 };
+
+const struct spy_command *spy_cli_commands(size_t *ret_n)
+{
+    *ret_n = SPY_COUNT(commands);
+    return commands;
+}
 
 static void print_help(FILE *to)
 {
@@ -17,7 +26,7 @@ static void print_help(FILE *to)
             "Usage: podspy COMMAND [OPTIONS]\n\nShows what Python programs spend their time on, "
             "from outside.\n\nCommands:\n");
     for (size_t i = 0; i < SPY_COUNT(commands); i++)
-        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+        fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].summary);
     fprintf(to, "\n`podspy COMMAND --help` tells more; `podspy --version` prints the version.\n");
 }
 

@@ -29,7 +29,7 @@ struct record {
     struct spy_err *err;
 };
 
-static const struct argp_option options[] = {
+const struct argp_option spy_cli_record_options[] = {
     {"pid", 'p', "PID", 0, "the process to sample, in decimal or 0x hexadecimal", 0},
     {"output", 'o', "FILE", 0, "where to write; - is standard output", 0},
     {"format", 'f', "FORMAT", 0, "flamegraph (default), speedscope or raw", 0},
@@ -310,7 +310,7 @@ static int record(const struct record *rec, pid_t pid, const struct spy_format *
 int spy_cli_record(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
-        .options = options,
+        .options = spy_cli_record_options,
         .parser = parse_option,
         .args_doc = "-p PID\n[--] PROGRAM [ARGS...]",
         .doc = "Samples a program and writes a flamegraph, a speedscope profile or raw stacks.",

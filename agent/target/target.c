@@ -123,11 +123,9 @@ int spy_target_read_u64(const struct spy_target *t, uint64_t addr, uint64_t *ret
 
 static int yama_scope(void)
 {
-    char text[16];
-    return spy_file_read_small(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", text, sizeof text) >
-                   0
-               ? atoi(text) // NOLINT: one digit from the kernel
-               : 0;
+    char text[16] = "";
+    spy_file_read_small(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", text, sizeof text);
+    return text[0] >= '0' && text[0] <= '9' ? text[0] - '0' : 0; // one digit
 }
 
 int spy_target_explain_denied(const struct spy_target *t, struct spy_err *err)

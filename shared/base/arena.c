@@ -14,9 +14,11 @@ struct spy_arena_block {
 void *spy_arena_alloc(struct spy_arena *a, size_t size)
 {
     size_t align = alignof(max_align_t);
-    if (size > a->max || a->used > a->max - size || size > SIZE_MAX / 2)
+    if (size > SIZE_MAX / 2)
         return NULL;
     size = (size + align - 1) / align * align;
+    if (size > a->max || a->used > a->max - size)
+        return NULL;
     struct spy_arena_block *b = a->blocks;
     if (!b || b->size - b->used < size) {
         size_t room = size > BLOCK / 4 ? size : BLOCK;

@@ -12,7 +12,8 @@ struct spy_arena {
 
 #define SPY_ARENA_INIT(max_bytes) ((struct spy_arena){.max = (max_bytes)})
 
-// size bytes, zeroed, aligned for any type. NULL past the cap or without memory.
+// size bytes, zeroed, aligned for any type (which size is rounded up to). NULL past the cap or
+// without memory.
 void *spy_arena_alloc(struct spy_arena *a, size_t size);
 void spy_arena_free(struct spy_arena *a);
 #define _cleanup_arena_ __attribute__((cleanup(spy_arena_free)))

@@ -14,7 +14,7 @@ uint8_t *spy_buf_reserve(struct spy_buf *b, size_t len)
 {
     if (b->failed)
         return NULL;
-    if (len > b->max || b->len > b->max - len) {
+    if (len > b->max || b->len > b->max - len || b->len + len >= SIZE_MAX / 2) {
         b->failed = SPY_ERR_LIMIT;
         return NULL;
     }
@@ -41,8 +41,7 @@ int spy_buf_append(struct spy_buf *b, const void *data, size_t len)
         return b->failed;
     if (len)
         memcpy(p, data, len);
-    b->len += len;
-    b->data[b->len] = 0;
+    spy_buf_commit(b, len);
     return 0;
 }
 
@@ -62,8 +61,8 @@ int spy_buf_vprintf(struct spy_buf *b, const char *fmt, va_list ap)
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, again);
     va_end(again);
-    if (n < 0)
-        return SPY_ERR_INVALID;
+    if (n < 0) // more than INT_MAX bytes
+        return b->failed = SPY_ERR_LIMIT;
     uint8_t *p = spy_buf_reserve(b, (size_t)n);
     if (!p)
         return b->failed;
@@ -121,6 +120,22 @@ int spy_buf_json(struct spy_buf *b, const char *s, size_t len)
         else
             spy_buf_append(b, s + i, n);
         i += n ? n : 1;
+    }
+    return b->failed;
+}
+
+int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max)
+{
+    for (size_t i = 0, n; i < len; i += n ? n : 1) {
+        n = spy_utf8_len(s + i, len - i);
+        if (i + n > max)
+            return spy_buf_puts(b, "\xe2\x80\xa6");
+        if (!n)
+            spy_buf_puts(b, "\xef\xbf\xbd");
+        else if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+            spy_buf_putc(b, ' ');
+        else
+            spy_buf_append(b, s + i, n);
     }
     return b->failed;
 }

@@ -23,14 +23,22 @@ static inline void spy_buf_reset(struct spy_buf *b) // keeps the memory
 {
     b->len = 0;
     b->failed = 0;
+    if (b->data)
+        b->data[0] = 0;
 }
 int spy_buf_append(struct spy_buf *b, const void *data, size_t len);
 int spy_buf_puts(struct spy_buf *b, const char *s);
 int spy_buf_putc(struct spy_buf *b, char c);
 int spy_buf_printf(struct spy_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int spy_buf_vprintf(struct spy_buf *b, const char *fmt, va_list ap);
-// Makes room for len more bytes and returns where they go (len is not advanced), or NULL.
+// Makes room for len more bytes and returns where they go (len is not advanced), or NULL. What was
+// then written there is taken in by spy_buf_commit.
 uint8_t *spy_buf_reserve(struct spy_buf *b, size_t len);
+static inline void spy_buf_commit(struct spy_buf *b, size_t len) // at most what was reserved
+{
+    b->len += len;
+    b->data[b->len] = 0;
+}
 // Appends s (len bytes) as the inside of a JSON string: quotes not included, control characters,
 // quotes and backslashes escaped, and each byte that is not valid UTF-8 replaced by U+FFFD.
 int spy_buf_json(struct spy_buf *b, const char *s, size_t len);
@@ -39,5 +47,8 @@ const char *spy_buf_str(const struct spy_buf *b);
 
 #define _cleanup_buf_ __attribute__((cleanup(spy_buf_free)))
 
+// Appends s as text of at most max bytes, cut between characters and then ended with U+2026;
+// control characters become spaces. For labels made of names that others chose.
+int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max);
 // Length of the valid UTF-8 sequence at s (1 to 4), or 0 when there is none. left > 0.
 size_t spy_utf8_len(const char *s, size_t left);

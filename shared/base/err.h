@@ -1,7 +1,7 @@
 // err.h - how functions here fail.
 //
-// A function that can fail returns 0 or a negative enum spy_err_code, takes `struct spy_err *err` as its
-// last argument (may be NULL) and leaves every ret_ output untouched when it fails. What is
+// A function that can fail returns 0 or a negative enum spy_err_code, takes `struct spy_err *err`
+// as its last argument (may be NULL) and leaves every ret_ output untouched when it fails. What is
 // expected in normal work (a process is gone, a read was torn) is a code and a counter of the
 // caller, never a log line; only the top of a program logs an error, and its message says what to
 // do.
@@ -28,7 +28,7 @@ enum spy_err_code {
 struct spy_err {
     int code;      // an enum spy_err_code
     int sys;       // errno of the failing call, or 0
-    char msg[240]; // one line, no newline at its end, valid UTF-8 as far as its inputs are
+    char msg[240]; // one line without control characters, valid UTF-8 as far as its inputs are
 };
 
 // Fills *err (when not NULL) and returns code, so that `return spy_err_set(...)` is the idiom.
@@ -36,8 +36,8 @@ struct spy_err {
 int spy_err_set(struct spy_err *err, int code, int sys, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-// Puts "context: " before the message on the way up and returns err->code (or code when err is
-// NULL).
+// Puts "context: " before the message on the way up and returns err->code; code when err is NULL or
+// when nothing was set in it.
 int spy_err_context(struct spy_err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -30,14 +30,17 @@ int spy_file_read(int dirfd, const char *path, struct spy_buf *out, struct spy_e
         out->cap = probe.cap;
         if (!p)
             return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory to read %s", path);
+        *p = 0; // also what fails leaves a text that ends
         ssize_t n = read(fd, p, want);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return fail(err, "read", path);
-        if ((size_t)n > room)
+        if ((size_t)n > room) {
+            *p = 0;
             return spy_err_set(err, SPY_ERR_LIMIT, 0, "%s is larger than %zu bytes", path,
                                out->max);
+        }
         out->len += (size_t)n;
         out->data[out->len] = 0;
         if (n == 0)
@@ -117,9 +120,11 @@ int spy_file_write_atomic(const char *path, const void *data, size_t len, mode_t
 int spy_file_mkdirs(const char *path, mode_t mode, struct spy_err *err)
 {
     char part[PATH_MAX];
+    struct stat st;
     size_t len = strlen(path);
-    if (len >= sizeof part)
-        return spy_err_set(err, SPY_ERR_INVALID, ENAMETOOLONG, "cannot make folder %s", path);
+    if (!len || len >= sizeof part)
+        return spy_err_set(err, SPY_ERR_INVALID, len ? ENAMETOOLONG : ENOENT,
+                           "cannot make folder '%s'", path);
     memcpy(part, path, len + 1);
     for (size_t i = 1; i <= len; i++) {
         if (part[i] != '/' && part[i] != 0)
@@ -130,5 +135,9 @@ int spy_file_mkdirs(const char *path, mode_t mode, struct spy_err *err)
             return fail(err, "make folder", path);
         part[i] = c;
     }
+    if (stat(path, &st) < 0)
+        return fail(err, "make folder", path);
+    if (!S_ISDIR(st.st_mode))
+        return spy_err_set(err, SPY_ERR_INVALID, ENOTDIR, "cannot make folder %s", path);
     return 0;
 }

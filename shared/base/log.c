@@ -33,11 +33,30 @@ static void put_value(struct spy_buf *b, const char *s)
     int bare = line_format == SPY_LOG_LOGFMT && len > 0 && strcspn(s, " =\"\\") == len;
     for (size_t i = 0; bare && i < len; i++)
         bare = (unsigned char)s[i] > 0x20 && (unsigned char)s[i] < 0x7f;
-    if (!bare)
-        spy_buf_putc(b, '"');
+    if (bare) {
+        spy_buf_append(b, s, len);
+        return;
+    }
+    spy_buf_putc(b, '"');
     spy_buf_json(b, s, len);
-    if (!bare)
-        spy_buf_putc(b, '"');
+    spy_buf_putc(b, '"');
+}
+
+// As much of the message as leaves room for the end of a line and some fields.
+static void put_message(struct spy_buf *b, const char *msg)
+{
+    enum { MESSAGE_MAX = SPY_LOG_MAX / 8 }; // a byte becomes at most six
+    char cut[MESSAGE_MAX];
+    size_t n = 0, len = strlen(msg);
+    for (size_t step; n < len; n += step) {
+        step = spy_utf8_len(msg + n, len - n);
+        step += !step;
+        if (n + step >= sizeof cut)
+            break;
+    }
+    memcpy(cut, msg, n);
+    cut[n] = 0;
+    put_value(b, cut);
 }
 
 static void put_field(struct spy_buf *b, const struct spy_field *f)
@@ -68,12 +87,12 @@ void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_
         spy_buf_printf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":", when, level_names[level]);
     else
         spy_buf_printf(&b, "time=%s level=%s msg=", when, level_names[level]);
-    put_value(&b, msg);
+    put_message(&b, msg);
     for (size_t i = 0; i < n && !b.failed; i++) {
         struct spy_buf before = b;
         put_field(&b, &fields[i]);
         if (b.failed)
-            b.len = before.len; // a field that does not fit is left out whole
+            b.len = before.len; // a field that does not fit is left out whole, and what follows it
     }
     b.failed = 0;
     b.max += 2;

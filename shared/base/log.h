@@ -3,9 +3,10 @@
 //     spy_log(SPY_LOG_WARN, "push failed", SPY_S("url", url), SPY_I("status", 401));
 //     -> time=2026-11-24T05:30:00.123Z level=warn msg="push failed" url=https://... status=401
 //
-// One line is one write(2), so lines of several threads do not mix. Values are escaped; a line is
-// cut at SPY_LOG_MAX bytes. Thread safe. What happens in normal work per sample or per request is
-// counted, not logged.
+// One line is one write(2), so lines of several threads do not mix. Values are escaped. A line has
+// at most SPY_LOG_MAX bytes and is always whole: a message is cut at SPY_LOG_MAX / 8 bytes, fields
+// from the first one that does not fit are left out. Thread safe. What happens in normal work per
+// sample or per request is counted, not logged.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,5 @@
 #include "shared/base/map.h"
+#include "shared/base/clock.h"
 #include "shared/base/err.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
@@ -12,10 +13,19 @@ uint64_t spy_hash_bytes(const void *data, size_t len)
     return XXH3_64bits(data, len);
 }
 
+// Entries come from the network and from foreign memory, and the hashes above have no secret: with
+// slots taken from them as they are, a sender could put all entries on one chain.
+static uint64_t scatter(uint64_t hash, uint64_t seed)
+{
+    uint64_t h = (hash ^ seed) * seed;
+    return h ^ (h >> 32);
+}
+
 uint32_t spy_map_next(const struct spy_map *m, uint64_t hash, uint32_t *at)
 {
     if (!m->slots)
         return SPY_MAP_NONE;
+    hash = scatter(hash, m->seed);
     uint32_t tag = (uint32_t)(hash >> 32);
     uint32_t i = *at == SPY_MAP_FIRST ? (uint32_t)hash & m->mask : (*at + 1) & m->mask;
     for (; m->slots[i].index != SPY_MAP_NONE; i = (i + 1) & m->mask)
@@ -40,9 +50,15 @@ static int rehash(struct spy_map *m, uint32_t count)
     if (!slots)
         return SPY_ERR_NOMEM;
     memset(slots, 0xff, count * sizeof *slots);
+    if (!m->slots) {
+        if (spy_random_bytes(&m->seed, sizeof m->seed) < 0)
+            m->seed = spy_clock_mono_ns();
+        m->seed |= 1;
+    }
     for (uint32_t i = 0; m->slots && i <= m->mask; i++)
         if (m->slots[i].index != SPY_MAP_NONE)
-            place(slots, count - 1, m->hashes[m->slots[i].index], m->slots[i].index);
+            place(slots, count - 1, scatter(m->hashes[m->slots[i].index], m->seed),
+                  m->slots[i].index);
     free(m->slots);
     m->slots = slots;
     m->mask = count - 1;
@@ -57,7 +73,7 @@ int spy_map_add(struct spy_map *m, uint64_t hash, uint32_t index)
     if (r < 0)
         return r;
     m->hashes[index] = hash;
-    place(m->slots, m->mask, hash, index);
+    place(m->slots, m->mask, scatter(hash, m->seed), index);
     m->used++;
     return 0;
 }

@@ -26,6 +26,7 @@ struct spy_map {
     uint32_t mask, used;
     uint64_t *hashes; // by index, to grow without asking the caller
     size_t hashes_cap;
+    uint64_t seed; // random, odd: who chooses the entries cannot choose their slots
 };
 
 // The next index whose entry may have this hash, or SPY_MAP_NONE. *at starts as SPY_MAP_FIRST.

@@ -35,7 +35,7 @@ int spy_grow(void *pointer_to_array, size_t *cap, size_t need, size_t size, size
 {
     if (need <= *cap)
         return 0;
-    if (need > max)
+    if (need > max || need > SIZE_MAX / 2)
         return SPY_ERR_LIMIT;
     size_t n = *cap ? *cap : 16;
     while (n < need)

@@ -140,7 +140,10 @@ static int set_scalar(struct reader *r, const struct spy_key *k, const yaml_node
 
 static const char *scalar(const yaml_node_t *n)
 {
-    return n && n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL;
+    if (!n || n->type != YAML_SCALAR_NODE)
+        return NULL;
+    const char *v = (const char *)n->data.scalar.value;
+    return strlen(v) == n->data.scalar.length ? v : NULL; // "\0" would hide what follows it
 }
 
 // An empty value, "~" and "null" mean: not given.
@@ -148,7 +151,7 @@ static bool is_nothing(const yaml_node_t *n)
 {
     const char *v = scalar(n);
     return v && n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-           (!*v || !strcmp(v, "~") || !strcmp(v, "null"));
+           (!*v || !strcmp(v, "~") || !strcasecmp(v, "null"));
 }
 
 // --- structures ---
@@ -337,6 +340,23 @@ void spy_schema_release(const struct spy_key *keys, void *base)
     }
 }
 
+static int not_yaml(struct reader *r, const yaml_parser_t *parser)
+{
+    return spy_err_set(r->err, SPY_ERR_INVALID, 0, "%s:%zu: not YAML: %s", r->name,
+                       parser->problem_mark.line + 1, parser->problem ? parser->problem : "?");
+}
+
+// What stands after "---" would else be ignored without a word.
+static int expect_end(struct reader *r, yaml_parser_t *parser)
+{
+    if (!yaml_parser_load(parser, &r->doc))
+        return not_yaml(r, parser);
+    const yaml_node_t *more = yaml_document_get_root_node(&r->doc);
+    int code = more ? fail(r, more, "a second document: the file is one") : 0;
+    yaml_document_delete(&r->doc);
+    return code;
+}
+
 static int parse_document(struct reader *r, const struct spy_key *keys, const char *text,
                           size_t len, void *base)
 {
@@ -346,8 +366,7 @@ static int parse_document(struct reader *r, const struct spy_key *keys, const ch
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     int code = 0;
     if (!yaml_parser_load(&parser, &r->doc)) {
-        code = spy_err_set(r->err, SPY_ERR_INVALID, 0, "%s:%zu: not YAML: %s", r->name,
-                           parser.problem_mark.line + 1, parser.problem ? parser.problem : "?");
+        code = not_yaml(r, &parser);
         yaml_parser_delete(&parser);
         return code;
     }
@@ -356,6 +375,8 @@ static int parse_document(struct reader *r, const struct spy_key *keys, const ch
         code = root->type == YAML_MAPPING_NODE ? read_map(r, keys, root, base)
                                                : fail(r, root, "the file is a mapping of keys");
     yaml_document_delete(&r->doc);
+    if (code == 0)
+        code = expect_end(r, &parser);
     yaml_parser_delete(&parser);
     return code;
 }

@@ -1,5 +1,5 @@
 // One line for each stack: "outer;...;inner N". A ';' inside of a name would end the frame for
-// every reader of this format, so it is printed as ':'; line breaks are printed as spaces.
+// every reader of this format, so it is printed as ':'. Samples without a frame stand as one.
 #include "shared/formats/print.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
@@ -14,8 +14,6 @@ static int put_frame(const struct spy_tree *t, uint32_t node, struct spy_buf *ou
     for (size_t i = from; i < out->len; i++)
         if (out->data[i] == ';')
             out->data[i] = ':';
-        else if (out->data[i] == '\n' || out->data[i] == '\r')
-            out->data[i] = ' ';
     return out->failed;
 }
 
@@ -32,6 +30,8 @@ int spy_print_collapsed(const struct spy_profile *p, const struct spy_view *v, s
     _cleanup_(ids_done) uint32_t *path = reallocarray(NULL, t.max_depth + 1u, sizeof *path);
     if (!path)
         return spy_print_failed(SPY_ERR_NOMEM, err);
+    if (t.nodes[0].self)
+        spy_buf_printf(out, "[no frames] %llu\n", (unsigned long long)t.nodes[0].self);
     for (uint32_t i = spy_tree_next(&t, 0); i && !out->failed; i = spy_tree_next(&t, i)) {
         uint32_t depth = t.nodes[i].depth;
         path[depth] = i;

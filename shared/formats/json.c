@@ -60,7 +60,7 @@ static void put_node(const struct spy_tree *t, const struct spy_node *n, struct 
         put_text(out, t->profile, f->filename);
         spy_buf_printf(out, ",\"line\":%u,\"kind\":\"%s\"", n->b, kinds[f->kind]);
     } else {
-        _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(65536);
+        _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(SPY_LABEL_MAX);
         spy_node_label(t, n, &label);
         spy_put_json_string(out, spy_buf_str(&label), label.len);
         spy_buf_puts(out, ",\"file\":\"\",\"line\":0,\"kind\":\"marker\"");

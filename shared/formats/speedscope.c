@@ -128,8 +128,8 @@ static int put_group(struct writer *w, const struct group *g)
         if (i)
             spy_buf_putc(w->out, ',');
         put_weight(w, s->count, s->ns);
-        count += s->count;
-        ns += s->ns;
+        count = s->count > UINT64_MAX - count ? UINT64_MAX : count + s->count;
+        ns = s->ns > UINT64_MAX - ns ? UINT64_MAX : ns + s->ns;
     }
     spy_buf_puts(w->out, "],\"endValue\":");
     put_weight(w, count, ns);
@@ -141,13 +141,21 @@ static char *group_name(const struct writer *w, uint32_t series, uint32_t thread
     const struct spy_thread *th = spy_profile_thread_at(w->profile, thread);
     const char *pid = spy_profile_series_label(w->profile, series, SPY_LABEL_PID);
     const char *pod = spy_profile_series_label(w->profile, series, SPY_LABEL_POD);
-    struct spy_buf b = SPY_BUF_INIT(4096);
-    if (pod)
-        spy_buf_printf(&b, "%s ", pod);
-    if (pid)
-        spy_buf_printf(&b, "Process %s ", pid);
-    spy_buf_printf(&b, "Thread %llu \"%s\"", (unsigned long long)th->tid,
-                   spy_profile_text(w->profile, th->name));
+    const char *name = spy_profile_text(w->profile, th->name);
+    enum { PART_MAX = 1024 };
+    struct spy_buf b = SPY_BUF_INIT(SPY_LABEL_MAX);
+    if (pod) {
+        spy_buf_text(&b, pod, strlen(pod), PART_MAX);
+        spy_buf_putc(&b, ' ');
+    }
+    if (pid) {
+        spy_buf_puts(&b, "Process ");
+        spy_buf_text(&b, pid, strlen(pid), PART_MAX);
+        spy_buf_putc(&b, ' ');
+    }
+    spy_buf_printf(&b, "Thread %llu \"", (unsigned long long)th->tid);
+    spy_buf_text(&b, name, strlen(name), PART_MAX);
+    spy_buf_putc(&b, '"');
     return (char *)b.data; // NULL: no memory
 }
 
@@ -221,7 +229,7 @@ static int print_all(struct writer *w, struct groups *gs)
                          "\"exporter\":\"podspy " PODSPY_VERSION "\",\"name\":");
     const char *title = w->view->title ? w->view->title : "podspy";
     spy_put_json_string(w->out, title, strlen(title));
-    spy_buf_puts(w->out, ",\"activeProfileIndex\":null,\"profiles\":[");
+    spy_buf_puts(w->out, ",\"profiles\":[");
     for (size_t i = 0; i < gs->n && r == 0; i++) {
         spy_buf_puts(w->out, i ? ",\n" : "\n");
         r = put_group(w, &gs->list[i]);

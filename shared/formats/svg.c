@@ -10,8 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROW = 18, TOP = 96, BOTTOM = 56, LABEL_MAX = 65536, COLOURS = 8, GREY = 8, GREEN = 9 };
-#define SMALLEST 0.001 // of the whole: narrower frames are not drawn
+enum { ROW = 18, TOP = 96, BOTTOM = 56, COLOURS = 8, GREY = 8, GREEN = 9 };
+#define SMALLEST 0.0001 // of the whole: narrower frames are not drawn
 
 // XML 1.0, section 2.2: no control characters but tab, line feed and carriage return; no U+FFFE,
 // U+FFFF.
@@ -85,7 +85,7 @@ static void put_node(const struct spy_tree *t, uint32_t i, uint64_t left, struct
 {
     const struct spy_node *n = &t->nodes[i];
     double share = (double)spy_node_weight(t, n) / whole(t);
-    _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(LABEL_MAX);
+    _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(SPY_LABEL_MAX);
     spy_node_label(t, n, &label);
     spy_buf_printf(out,
                    "<svg class=\"f c%u\" x=\"%.4f%%\" y=\"%u\" width=\"%.4f%%\" height=\"%d\" "

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NODES_MAX = 1 << 26, DEFAULT_MAX_NODES = 20000, LABEL_MAX = 65536 };
+enum { NODES_MAX = 1 << 23, DEFAULT_MAX_NODES = 20000, NAME_MAX_SHOWN = 1024 };
 
 struct builder {
     struct spy_tree *tree;
@@ -130,6 +130,11 @@ static bool show_processes(const struct spy_profile *p, const struct spy_view *v
     return false;
 }
 
+static uint64_t add_saturated(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
 static int add_samples(struct builder *b)
 {
     const struct spy_profile *p = b->tree->profile;
@@ -149,8 +154,9 @@ static int add_samples(struct builder *b)
             r = add_stack(b, node, s->stack, &node);
         if (r < 0)
             return r;
-        b->tree->nodes[node].self += s->count;
-        b->tree->nodes[node].self_ns += s->ns;
+        struct spy_node *n = &b->tree->nodes[node];
+        n->self = add_saturated(n->self, s->count);
+        n->self_ns = add_saturated(n->self_ns, s->ns);
     }
     return 0;
 }
@@ -160,11 +166,12 @@ static void sum_up(struct spy_tree *t)
 {
     for (size_t i = t->n; i-- > 0;) {
         struct spy_node *n = &t->nodes[i];
-        n->total += n->self;
-        n->total_ns += n->self_ns;
+        struct spy_node *up = &t->nodes[n->parent];
+        n->total = add_saturated(n->total, n->self);
+        n->total_ns = add_saturated(n->total_ns, n->self_ns);
         if (i) {
-            t->nodes[n->parent].total += n->total;
-            t->nodes[n->parent].total_ns += n->total_ns;
+            up->total = add_saturated(up->total, n->total);
+            up->total_ns = add_saturated(up->total_ns, n->total_ns);
         }
     }
     t->by_time = t->nodes[0].total_ns > 0;
@@ -176,55 +183,74 @@ static int compare_weights(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-// The weight below which nodes are folded so that about max remain; a child never outweighs its
-// parent, so what remains is a tree.
-static int cutoff(const struct spy_tree *t, size_t max, uint64_t *ret)
+// The max-th weight, and how many nodes of just that weight there is room for.
+static int cutoff(const struct spy_tree *t, size_t max, uint64_t *ret, size_t *ret_ties)
 {
-    *ret = 0;
-    if (t->n <= max)
-        return 0;
     _cleanup_free_ uint64_t *w = reallocarray(NULL, t->n, sizeof *w);
     if (!w)
         return SPY_ERR_NOMEM;
     for (size_t i = 0; i < t->n; i++)
         w[i] = spy_node_weight(t, &t->nodes[i]);
     qsort(w, t->n, sizeof *w, compare_weights);
-    *ret = w[max] + 1;
+    *ret = w[max - 1];
+    *ret_ties = 0;
+    for (size_t i = max; i-- > 0 && w[i] == *ret;)
+        ++*ret_ties;
     return 0;
+}
+
+// A child never outweighs its parent and comes after it, so what is kept is a tree.
+static void choose_kept(const struct spy_tree *t, uint64_t least, size_t ties, bool *kept)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        uint64_t w = spy_node_weight(t, &t->nodes[i]);
+        kept[i] = !i || (kept[t->nodes[i].parent] && (w > least || (w == least && ties)));
+        ties -= kept[i] && w == least && ties;
+    }
+}
+
+// Takes the children of i that are not kept out of its list; what they weigh goes to *rest.
+static void split_children(struct spy_tree *t, uint32_t i, const bool *kept, struct spy_node *rest)
+{
+    uint32_t keep = 0;
+    for (uint32_t c = t->nodes[i].first_child, next; c; c = next) {
+        struct spy_node *k = &t->nodes[c];
+        next = k->next;
+        if (kept[c]) {
+            k->next = keep;
+            keep = c;
+            continue;
+        }
+        rest->a++;
+        rest->depth = k->depth;
+        rest->self = rest->total = add_saturated(rest->total, k->total);
+        rest->self_ns = rest->total_ns = add_saturated(rest->total_ns, k->total_ns);
+    }
+    t->nodes[i].first_child = keep;
 }
 
 static int fold(struct spy_tree *t)
 {
+    size_t n = t->n, max = t->view.max_nodes ? t->view.max_nodes : DEFAULT_MAX_NODES, ties;
     uint64_t least;
-    int r = cutoff(t, t->view.max_nodes ? t->view.max_nodes : DEFAULT_MAX_NODES, &least);
-    if (r < 0 || !least)
+    if (n <= max)
+        return 0;
+    _cleanup_free_ bool *kept = calloc(n, sizeof *kept);
+    int r = kept ? cutoff(t, max, &least, &ties) : SPY_ERR_NOMEM;
+    if (r < 0)
         return r;
-    size_t n = t->n;
-    for (size_t i = 0; i < n; i++) {
-        struct spy_node rest = {.parent = (uint32_t)i, .kind = SPY_NODE_FOLDED};
-        uint32_t keep = 0;
-        for (uint32_t c = t->nodes[i].first_child, next; c; c = next) {
-            struct spy_node *k = &t->nodes[c];
-            next = k->next;
-            if (spy_node_weight(t, k) >= least) {
-                k->next = keep;
-                keep = c;
-                continue;
-            }
-            rest.a++;
-            rest.depth = k->depth;
-            rest.self += k->total;
-            rest.self_ns += k->total_ns;
-        }
-        t->nodes[i].first_child = keep;
-        if (!rest.a || (i && spy_node_weight(t, &t->nodes[i]) < least))
+    choose_kept(t, least, ties, kept);
+    for (uint32_t i = 0; i < n; i++) {
+        struct spy_node rest = {.parent = i, .kind = SPY_NODE_FOLDED};
+        if (!kept[i])
             continue;
-        r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, NODES_MAX);
+        split_children(t, i, kept, &rest);
+        if (!rest.a)
+            continue;
+        r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, 2 * NODES_MAX);
         if (r < 0)
             return r;
-        rest.total = rest.self;
-        rest.total_ns = rest.self_ns;
-        rest.next = keep;
+        rest.next = t->nodes[i].first_child;
         t->nodes[t->n] = rest;
         t->nodes[i].first_child = (uint32_t)t->n++;
     }
@@ -255,7 +281,7 @@ static int sort_children(struct spy_tree *t, uint32_t node)
         return SPY_ERR_NOMEM;
     int r = 0;
     for (uint32_t c = t->nodes[node].first_child; c && r == 0; c = t->nodes[c].next) {
-        struct spy_buf b = SPY_BUF_INIT(LABEL_MAX);
+        struct spy_buf b = SPY_BUF_INIT(SPY_LABEL_MAX);
         spy_node_label(t, &t->nodes[c], &b);
         r = b.data ? 0 : SPY_ERR_NOMEM;
         list[i++] = (struct sorted){(char *)b.data, c};
@@ -319,19 +345,24 @@ uint32_t spy_tree_next(const struct spy_tree *t, uint32_t node)
     return node ? t->nodes[node].next : 0;
 }
 
+static int put_shown(struct spy_buf *out, const char *text)
+{
+    return spy_buf_text(out, text, strlen(text), NAME_MAX_SHOWN);
+}
+
 int spy_frame_label(const struct spy_profile *p, const struct spy_view *v, uint32_t function,
                     uint32_t line, struct spy_buf *out)
 {
     const struct spy_function *f = spy_profile_function_at(p, function);
     const char *file = spy_profile_text(p, f->filename);
-    spy_buf_puts(out, spy_profile_text(p, f->name));
+    put_shown(out, spy_profile_text(p, f->name));
     if (!*file)
         return out->failed;
-    if (!v->full_filenames)
-        file = spy_short_filename(file);
+    spy_buf_puts(out, " (");
+    put_shown(out, v->full_filenames ? file : spy_short_filename(file));
     if (line)
-        return spy_buf_printf(out, " (%s:%u)", file, line);
-    return spy_buf_printf(out, " (%s)", file);
+        spy_buf_printf(out, ":%u", line);
+    return spy_buf_putc(out, ')');
 }
 
 static int process_label(const struct spy_profile *p, uint32_t series, struct spy_buf *out)
@@ -339,10 +370,15 @@ static int process_label(const struct spy_profile *p, uint32_t series, struct sp
     const char *pid = spy_profile_series_label(p, series, SPY_LABEL_PID);
     const char *pod = spy_profile_series_label(p, series, SPY_LABEL_POD);
     const char *command = spy_profile_series_label(p, series, SPY_LABEL_COMMAND);
-    spy_buf_printf(out, "process %s", pid ? pid : "?");
-    if (pod)
-        spy_buf_printf(out, " of %s", pod);
-    return spy_buf_printf(out, ": \"%s\"", command ? command : "");
+    spy_buf_puts(out, "process ");
+    put_shown(out, pid ? pid : "?");
+    if (pod) {
+        spy_buf_puts(out, " of ");
+        put_shown(out, pod);
+    }
+    spy_buf_puts(out, ": \"");
+    put_shown(out, command ? command : "");
+    return spy_buf_putc(out, '"');
 }
 
 int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
@@ -355,8 +391,8 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
         return process_label(t->profile, n->a, out);
     case SPY_NODE_THREAD:
         th = spy_profile_thread_at(t->profile, n->a);
-        return spy_buf_printf(out, "thread (%llu): %s", (unsigned long long)th->tid,
-                              spy_profile_text(t->profile, th->name));
+        spy_buf_printf(out, "thread (%llu): ", (unsigned long long)th->tid);
+        return put_shown(out, spy_profile_text(t->profile, th->name));
     case SPY_NODE_FOLDED:
         return spy_buf_printf(out, "(%u smaller)", n->a);
     default:

@@ -42,7 +42,9 @@ static inline uint64_t spy_node_weight(const struct spy_tree *t, const struct sp
     return t->by_time ? n->total_ns : n->total;
 }
 
-// "name (file:line)" of a node, appended without any escaping.
+// "name (file:line)" of a node, appended without any escaping: one line, without control
+// characters, names cut at 1024 bytes. It fits in SPY_LABEL_MAX bytes.
+enum { SPY_LABEL_MAX = 8192 };
 int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out);
 // The same of a frame that is in no tree.
 int spy_frame_label(const struct spy_profile *p, const struct spy_view *v, uint32_t function,

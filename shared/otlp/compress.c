@@ -4,6 +4,7 @@
 #include <strings.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum { ZSTD_LEVEL = 3, ZSTD_WINDOW_LOG_MAX = 23, STEP = 65536 };
 
@@ -28,8 +29,15 @@ static int full(const struct spy_buf *out, struct spy_err *err)
 {
     if (out->failed == SPY_ERR_NOMEM)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    return spy_err_set(err, SPY_ERR_LIMIT, 0, "the body is larger than %zu bytes when unpacked",
-                       out->max);
+    return spy_err_set(err, SPY_ERR_LIMIT, 0, "the body is larger than %zu bytes", out->max);
+}
+
+// Room for the next piece, up to the cap; NULL when it is reached.
+static uint8_t *next_piece(struct spy_buf *out, size_t *ret_room)
+{
+    size_t left = out->max - out->len;
+    *ret_room = left < STEP ? left : STEP;
+    return *ret_room ? spy_buf_reserve(out, *ret_room) : NULL;
 }
 
 static int deflate_all(const void *data, size_t len, struct spy_buf *out, struct spy_err *err)
@@ -39,11 +47,14 @@ static int deflate_all(const void *data, size_t len, struct spy_buf *out, struct
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot compress %zu bytes", len);
     int z_result = Z_OK;
     uint8_t *to = NULL;
-    while (z_result == Z_OK && (to = spy_buf_reserve(out, STEP))) {
+    size_t room;
+    while (z_result == Z_OK && (to = next_piece(out, &room))) {
         z.next_out = to;
-        z.avail_out = STEP;
+        z.avail_out = (uInt)room;
         z_result = deflate(&z, Z_FINISH);
-        out->len += STEP - z.avail_out;
+        spy_buf_commit(out, room - z.avail_out);
+        if (z_result == Z_BUF_ERROR)
+            z_result = Z_OK; // the piece was full
     }
     deflateEnd(&z);
     return z_result == Z_STREAM_END ? 0 : full(out, err);
@@ -56,23 +67,18 @@ int spy_compress(enum spy_encoding e, const void *data, size_t len, struct spy_b
         return spy_buf_append(out, data, len) == 0 ? 0 : full(out, err);
     if (e == SPY_ENCODING_GZIP)
         return deflate_all(data, len, out, err);
-    size_t bound = ZSTD_compressBound(len);
-    uint8_t *to = spy_buf_reserve(out, bound);
+    size_t bound = ZSTD_compressBound(len), left = out->max - out->len;
+    size_t room = bound < left ? bound : left;
+    uint8_t *to = spy_buf_reserve(out, room);
     if (!to)
         return full(out, err);
-    size_t n = ZSTD_compress(to, bound, data, len, ZSTD_LEVEL);
+    size_t n = ZSTD_compress(to, room, data, len, ZSTD_LEVEL);
+    if (ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall)
+        return full(out, err);
     if (ZSTD_isError(n))
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "zstd: %s", ZSTD_getErrorName(n));
-    out->len += n;
+    spy_buf_commit(out, n);
     return 0;
-}
-
-// Room for the next piece: never more than one byte past the cap, which tells "too large".
-static uint8_t *next_piece(struct spy_buf *out, size_t *ret_room)
-{
-    size_t left = out->max - out->len;
-    *ret_room = left < STEP ? left : STEP;
-    return *ret_room ? spy_buf_reserve(out, *ret_room) : NULL;
 }
 
 static int inflate_all(const void *data, size_t len, struct spy_buf *out, struct spy_err *err)
@@ -94,9 +100,11 @@ static int inflate_all(const void *data, size_t len, struct spy_buf *out, struct
             return full(out, err);
         }
         if (to)
-            out->len += made;
+            spy_buf_commit(out, made);
         if (!made && in_before == z.avail_in && z_result != Z_STREAM_END)
-            break; // it wants more input and there is none
+            break;                                  // it wants more input and there is none
+        if (z_result == Z_STREAM_END && z.avail_in) // RFC 1952, section 2.2: members in a row
+            z_result = inflateReset(&z);
     }
     bool whole = z_result == Z_STREAM_END && !z.avail_in;
     inflateEnd(&z);
@@ -122,7 +130,7 @@ static int zstd_all(const void *data, size_t len, struct spy_buf *out, struct sp
         else if (!to && o.pos)
             r = full(out, err);
         else if (to)
-            out->len += o.pos;
+            spy_buf_commit(out, o.pos);
         if (!o.pos && in.pos == before)
             break;
         if (!left && in.pos == in.size)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 const struct spy_otlp_limits spy_otlp_default_limits = {
     .message_bytes = 64 << 20,
@@ -15,6 +16,8 @@ const struct spy_otlp_limits spy_otlp_default_limits = {
     .stack_depth = 16384,
     .caps = {.strings = 4 << 20, .stacks = 16 << 20, .string_bytes = 256 << 20},
     .arena_bytes = 512 << 20,
+    .profile_bytes = 256 << 20,
+    .frames = 64 << 20,
 };
 
 struct decoder {
@@ -22,7 +25,9 @@ struct decoder {
     const Spy__Otlp__ProfilesDictionary *d;
     struct spy_profile *p;                  // being filled; the dictionary's ids below are of it
     uint32_t *strings, *functions, *stacks; // dictionary index -> id + 1; 0: not yet
-    uint64_t samples;
+    uint64_t samples, frames;               // so far, of all profiles
+    size_t made_bytes;                      // held by the profiles that are done
+    XXH128_hash_t body;                     // of the whole request
     struct spy_err *err;
 };
 
@@ -147,28 +152,61 @@ static int push_location(struct decoder *c, int32_t index, uint32_t *stack)
     return 0;
 }
 
+// How many of the innermost locations are kept: stack_depth counts frames, and a location can hold
+// any number of them.
+static size_t fitting(const struct decoder *c, const Spy__Otlp__Stack *s, uint64_t *ret_frames)
+{
+    size_t n = 0;
+    *ret_frames = 0;
+    for (; n < s->n_location_indices; n++) {
+        int32_t at = s->location_indices[n];
+        bool known = at >= 0 && (size_t)at < c->d->n_location_table;
+        size_t lines = known ? c->d->location_table[at]->n_lines : 0;
+        if (*ret_frames + lines + !lines > c->limits->stack_depth)
+            break;
+        *ret_frames += lines + !lines;
+    }
+    return n;
+}
+
+static int check_budget(struct decoder *c)
+{
+    const struct spy_otlp_limits *l = c->limits;
+    if (l->frames && c->frames > l->frames)
+        return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "the stacks of the request are too large");
+    if (l->profile_bytes && c->made_bytes + spy_profile_memory(c->p) > l->profile_bytes)
+        return spy_err_set(c->err, SPY_ERR_LIMIT, 0,
+                           "the profiles of the request take more than %zu bytes",
+                           l->profile_bytes);
+    return 0;
+}
+
+static int make_stack(struct decoder *c, const Spy__Otlp__Stack *s, uint32_t *ret)
+{
+    uint64_t frames;
+    size_t n = fitting(c, s, &frames);
+    int r = 0;
+    *ret = 0;
+    c->frames += frames + 1;
+    if (n < s->n_location_indices)
+        r = push_named(c, "[truncated]", "", SPY_FRAME_MARKER, ret);
+    while (r == 0 && n)
+        r = push_location(c, s->location_indices[--n], ret);
+    return r < 0 ? r : check_budget(c);
+}
+
 static int map_stack(struct decoder *c, int32_t index, uint32_t *ret)
 {
-    if (index < 0 || ((size_t)index >= c->d->n_stack_table && index))
-        return bad(c, "a stack index is out of range");
-    if ((size_t)index >= c->d->n_stack_table) {
-        *ret = 0;
+    *ret = 0;
+    if (!index && !c->d->n_stack_table)
         return 0;
-    }
+    if (index < 0 || (size_t)index >= c->d->n_stack_table)
+        return bad(c, "a stack index is out of range");
     if (!c->stacks[index]) {
-        const Spy__Otlp__Stack *s = c->d->stack_table[index];
-        uint32_t stack = 0;
-        size_t n = s->n_location_indices;
-        int r = 0;
-        if (n > c->limits->stack_depth) {
-            n = c->limits->stack_depth;
-            r = push_named(c, "[truncated]", "", SPY_FRAME_MARKER, &stack);
-        }
-        while (r == 0 && n)
-            r = push_location(c, s->location_indices[--n], &stack);
+        int r = make_stack(c, c->d->stack_table[index], ret);
         if (r < 0)
             return r;
-        c->stacks[index] = stack + 1;
+        c->stacks[index] = *ret + 1;
     }
     *ret = c->stacks[index] - 1;
     return 0;
@@ -322,12 +360,25 @@ static double time_scale(const char *unit)
                                            : 0;
 }
 
+static uint64_t to_ns(double ns)
+{
+    return ns < (double)INT64_MAX ? (uint64_t)ns : INT64_MAX;
+}
+
+// No type at all, and the units in which counts are given.
+static bool is_count(const char *unit)
+{
+    return !unit || !*unit || !strcmp(unit, "count") || !strcmp(unit, "samples") ||
+           !strcmp(unit, "1");
+}
+
 static struct units units_of(const struct decoder *c, const Spy__Otlp__Profile *in)
 {
     struct units u = {0};
     double period_scale = in->period_type ? time_scale(text(c, in->period_type->unit_strindex)) : 0;
     if (in->period > 0 && period_scale > 0)
-        u.period = (uint64_t)((double)in->period * period_scale);
+        u.period =
+            period_scale > 1 ? to_ns((double)in->period * period_scale) : (uint64_t)in->period;
     u.scale = in->sample_type ? time_scale(text(c, in->sample_type->unit_strindex)) : 0;
     u.is_time = u.scale > 0;
     return u;
@@ -336,16 +387,19 @@ static struct units units_of(const struct decoder *c, const Spy__Otlp__Profile *
 static void weigh(const Spy__Otlp__Sample *s, const struct units *u, uint64_t *count, uint64_t *ns)
 {
     // values and timestamps are alternatives: without values each timestamp is one sample.
-    double sum = s->n_values ? 0 : (double)s->n_timestamps_unix_nano;
+    uint64_t sum = s->n_values ? 0 : s->n_timestamps_unix_nano;
     for (size_t i = 0; i < s->n_values; i++)
-        sum += s->values[i] > 0 ? (double)s->values[i] : 0;
+        if (s->values[i] > 0 && __builtin_add_overflow(sum, (uint64_t)s->values[i], &sum))
+            sum = UINT64_MAX;
     if (u->is_time && s->n_values) {
-        *ns = (uint64_t)(sum * u->scale < 1e18 ? sum * u->scale : 1e18);
+        *ns = u->scale > 1 ? to_ns((double)sum * u->scale) : sum < INT64_MAX ? sum : INT64_MAX;
         *count = u->period                   ? (*ns + u->period / 2) / u->period
                  : s->n_timestamps_unix_nano ? s->n_timestamps_unix_nano
                                              : 1;
+        if (*ns && !*count)
+            *count = 1;
     } else {
-        *count = sum < 1e18 ? (uint64_t)sum : (uint64_t)1e18;
+        *count = sum;
         if (__builtin_mul_overflow(*count, u->period, ns))
             *ns = UINT64_MAX;
     }
@@ -377,49 +431,75 @@ static int add_sample(struct decoder *c, uint32_t series, const Spy__Otlp__Sampl
 }
 
 static int fill(struct decoder *c, const Spy__Otlp__Resource *resource,
-                const Spy__Otlp__Profile *in)
+                const Spy__Otlp__Profile *in, const uint8_t id[16])
 {
     uint32_t series;
     struct spy_quality q = {0};
     struct units u = units_of(c, in);
+    const char *unit = in->sample_type ? text(c, in->sample_type->unit_strindex) : NULL;
+    if (!u.is_time && !is_count(unit))
+        return spy_err_set(c->err, SPY_ERR_UNSUPPORTED, 0,
+                           "a profile counts '%.60s'; only times and counts are taken", unit);
+    if (in->time_unix_nano > INT64_MAX || in->duration_nano > INT64_MAX - in->time_unix_nano)
+        return bad(c, "the time of a profile is out of range");
     int r = map_series(c, resource, &series);
     if (r == 0)
         r = read_quality(c, in, &q);
     if (r < 0)
         return r;
     struct spy_series *s = spy_profile_series_at(c->p, series);
-    memcpy(s->profile_id, in->profile_id.data, sizeof s->profile_id);
+    memcpy(s->profile_id, id, sizeof s->profile_id);
     s->start_ns = in->time_unix_nano;
-    s->duration_ns = in->duration_nano <= INT64_MAX ? in->duration_nano : INT64_MAX;
+    s->duration_ns = in->duration_nano;
     s->period_ns = u.period;
     s->quality = q;
     for (size_t i = 0; i < in->n_samples && r == 0; i++)
         r = add_sample(c, series, in->samples[i], &u);
-    return r;
+    return r < 0 ? r : check_budget(c);
+}
+
+// OTLP: all zeroes are no id, and none may be given.
+static int id_of(struct decoder *c, const Spy__Otlp__Profile *in, size_t number, uint8_t ret[16])
+{
+    static const uint8_t zero[16];
+    if (in->profile_id.len != 0 && in->profile_id.len != 16)
+        return bad(c, "a profile_id has 16 bytes");
+    if (in->profile_id.len && memcmp(in->profile_id.data, zero, 16) != 0) {
+        memcpy(ret, in->profile_id.data, 16);
+        return 0;
+    }
+    XXH128_canonical_t id;
+    const uint64_t seed[] = {c->body.low64, c->body.high64, number};
+    XXH128_canonicalFromHash(&id, XXH3_128bits(seed, sizeof seed));
+    memcpy(ret, id.digest, 16);
+    return 0;
 }
 
 // Each Profile message becomes a profile of its own: two may bear the same labels.
 static int decode_profile(struct decoder *c, const Spy__Otlp__Resource *resource,
-                          const Spy__Otlp__Profile *in, struct spy_profile **ret)
+                          const Spy__Otlp__Profile *in, size_t number, struct spy_profile **ret)
 {
-    static const uint8_t zero[16];
-    if (in->profile_id.len != 16 || !memcmp(in->profile_id.data, zero, 16))
-        return bad(c, "a profile has no profile_id of 16 bytes");
+    uint8_t id[16] = {0};
+    if (id_of(c, in, number, id) < 0)
+        return SPY_ERR_INVALID;
     c->p = spy_profile_new_capped(&c->limits->caps);
     c->strings = calloc(c->d->n_string_table + 1, sizeof *c->strings);
     c->functions = calloc(c->d->n_function_table + 1, sizeof *c->functions);
     c->stacks = calloc(c->d->n_stack_table + 1, sizeof *c->stacks);
-    int r = c->p && c->strings && c->functions && c->stacks ? fill(c, resource, in) : SPY_ERR_NOMEM;
+    int r =
+        c->p && c->strings && c->functions && c->stacks ? fill(c, resource, in, id) : SPY_ERR_NOMEM;
     if (r == SPY_ERR_NOMEM)
         spy_err_set(c->err, r, 0, "out of memory");
     free(c->strings);
     free(c->functions);
     free(c->stacks);
-    if (r < 0)
+    if (r < 0) {
         spy_profile_free(c->p);
-    else
-        *ret = c->p;
-    return r;
+        return r;
+    }
+    c->made_bytes += spy_profile_memory(c->p);
+    *ret = c->p;
+    return 0;
 }
 
 struct list {
@@ -439,7 +519,7 @@ static int decode_all(struct decoder *c, const Spy__Otlp__ExportProfilesServiceR
                 if (r < 0)
                     return spy_err_set(c->err, r, 0, "more than %u profiles in one request",
                                        c->limits->profiles);
-                r = decode_profile(c, rp->resource, rp->scope_profiles[k]->profiles[m],
+                r = decode_profile(c, rp->resource, rp->scope_profiles[k]->profiles[m], out->n,
                                    &out->profiles[out->n]);
                 if (r < 0)
                     return r;
@@ -449,21 +529,61 @@ static int decode_all(struct decoder *c, const Spy__Otlp__ExportProfilesServiceR
     return 0;
 }
 
-static void *arena_alloc(void *arena, size_t size)
+struct unpacking {
+    struct spy_arena arena;
+    bool refused; // something did not fit
+};
+
+static void *arena_alloc(void *unpacking, size_t size)
 {
-    return spy_arena_alloc(arena, size);
+    struct unpacking *u = unpacking;
+    void *p = spy_arena_alloc(&u->arena, size);
+    u->refused = u->refused || !p;
+    return p;
 }
 
-static void arena_ignore(void *arena, void *pointer)
+static void arena_ignore(void *unpacking, void *pointer)
 {
-    (void)arena;
+    (void)unpacking;
     (void)pointer;
 }
 
-// AnyValue nests, and protobuf-c descends by recursion: a body deep enough would end the stack.
-// Nesting is counted by hand over the raw bytes of length-delimited fields before anything is
-// unpacked.
-enum { NESTING_MAX = 16 };
+static void unpacking_done(struct unpacking *u)
+{
+    spy_arena_free(&u->arena);
+}
+
+// AnyValue nests, and protobuf-c descends by recursion: a body deep enough would end the stack. So
+// the ways that lead to an AnyValue are walked before anything is unpacked, by these rows: in a
+// message of `from`, `field` holds a message of `to`. Only they are followed, so that no text (a
+// function's name) is ever taken for nesting.
+enum { NESTING_MAX = 32 };
+enum message { REQUEST, RESOURCE_PROFILES, RESOURCE, DICTIONARY, PAIR, VALUE, LIST, PAIRS };
+
+static const struct {
+    enum message from;
+    unsigned field;
+    enum message to;
+} ways[] = {
+    {REQUEST, 1, RESOURCE_PROFILES},
+    {RESOURCE_PROFILES, 1, RESOURCE},
+    {RESOURCE, 1, PAIR},
+    {REQUEST, 2, DICTIONARY},
+    {DICTIONARY, 6, PAIR}, // KeyValueAndUnit: value is 2 as well
+    {PAIR, 2, VALUE},
+    {VALUE, 5, LIST},
+    {VALUE, 6, PAIRS},
+    {LIST, 1, VALUE},
+    {PAIRS, 1, PAIR},
+};
+
+static int way(enum message from, unsigned field)
+{
+    for (size_t i = 0; i < SPY_COUNT(ways); i++)
+        if (ways[i].from == from && ways[i].field == field)
+            return (int)ways[i].to;
+    return -1;
+}
 
 static bool read_key(const uint8_t **at, const uint8_t *end, uint64_t *ret)
 {
@@ -479,37 +599,39 @@ static bool read_key(const uint8_t **at, const uint8_t *end, uint64_t *ret)
     return false;
 }
 
-// Only array_value (5) and kvlist_value (6) of AnyValue can nest without bound, through fields 1
-// and 2 of their messages; a chain of length-delimited fields numbered 1, 2, 5 or 6 deeper than the
-// schema itself goes is refused. Each level looks at bytes inside of its parent, so `depth` bounds
-// the work.
-static bool nests_too_deep(const uint8_t *at, const uint8_t *end, int depth)
+// Skips the value of a field that is not followed. False: damaged, which unpacking will say.
+static bool skip(const uint8_t **at, const uint8_t *end, unsigned wire)
+{
+    uint64_t ignored;
+    size_t size = wire == 1 ? 8 : 4;
+    if (wire == 0)
+        return read_key(at, end, &ignored);
+    if ((wire != 1 && wire != 5) || (size_t)(end - *at) < size)
+        return false;
+    *at += size;
+    return true;
+}
+
+// Each level looks at bytes inside of its parent, so `depth` bounds the work.
+static bool nests_too_deep(enum message m, const uint8_t *at, const uint8_t *end, int depth)
 {
     if (depth > NESTING_MAX)
         return true;
     while (at < end) {
         uint64_t key, len;
         if (!read_key(&at, end, &key))
-            return false; // not a message: a string, or damaged, which unpacking will say
-        unsigned wire = key & 7, field = (unsigned)(key >> 3);
-        if (wire == 0) {
-            if (!read_key(&at, end, &len))
-                return false;
-        } else if (wire == 1 || wire == 5) {
-            size_t size = wire == 1 ? 8 : 4;
-            if ((size_t)(end - at) < size)
-                return false;
-            at += size;
-        } else if (wire == 2) {
-            if (!read_key(&at, end, &len) || len > (uint64_t)(end - at))
-                return false;
-            if ((field == 1 || field == 2 || field == 5 || field == 6) &&
-                nests_too_deep(at, at + len, depth + 1))
-                return true;
-            at += len;
-        } else {
             return false;
+        if ((key & 7) != 2) {
+            if (!skip(&at, end, key & 7))
+                return false;
+            continue;
         }
+        if (!read_key(&at, end, &len) || len > (uint64_t)(end - at))
+            return false;
+        int to = way(m, (unsigned)(key >> 3));
+        if (to >= 0 && nests_too_deep((enum message)to, at, at + len, depth + 1))
+            return true;
+        at += len;
     }
     return false;
 }
@@ -518,20 +640,23 @@ int spy_otlp_decode(const uint8_t *data, size_t len, const struct spy_otlp_limit
                     struct spy_profile ***ret, size_t *ret_n, struct spy_err *err)
 {
     static const Spy__Otlp__ProfilesDictionary no_dictionary = SPY__OTLP__PROFILES_DICTIONARY__INIT;
-    _cleanup_arena_ struct spy_arena arena = SPY_ARENA_INIT(limits->arena_bytes);
-    ProtobufCAllocator allocator = {arena_alloc, arena_ignore, &arena};
+    _cleanup_(unpacking_done) struct unpacking u = {
+        .arena = SPY_ARENA_INIT(limits->arena_bytes),
+    };
+    ProtobufCAllocator allocator = {arena_alloc, arena_ignore, &u};
     struct decoder c = {.limits = limits, .err = err};
     if (len > limits->message_bytes)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the request is larger than %zu bytes",
                            limits->message_bytes);
-    if (nests_too_deep(data, data + len, 0))
+    if (nests_too_deep(REQUEST, data, data + len, 0))
         return bad(&c, "it nests too deep");
     Spy__Otlp__ExportProfilesServiceRequest *req =
         spy__otlp__export_profiles_service_request__unpack(&allocator, len, data);
-    if (!req && arena.used > limits->arena_bytes / 2)
+    if (!req && u.refused)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the request takes too much memory to decode");
     if (!req)
         return bad(&c, "the protobuf message is damaged or cut off");
+    c.body = XXH3_128bits(data, len);
     c.d = req->dictionary ? req->dictionary : &no_dictionary;
     struct list out = {0};
     int r = decode_all(&c, req, &out);

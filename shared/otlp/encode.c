@@ -228,6 +228,11 @@ static Spy__Otlp__Sample *make_sample(struct encoder *e, const struct spy_sample
     return e->failed ? NULL : out;
 }
 
+static int64_t clamped(uint64_t n)
+{
+    return n < INT64_MAX ? (int64_t)n : INT64_MAX;
+}
+
 static void add_quality(struct encoder *e, const struct spy_quality *q, Spy__Otlp__Profile *out)
 {
     const struct {
@@ -240,7 +245,7 @@ static void add_quality(struct encoder *e, const struct spy_quality *q, Spy__Otl
     size_t n = 0;
     for (size_t i = 0; ids && i < SPY_COUNT(rows); i++)
         if (rows[i].value)
-            ids[n++] = add_attribute(e, rows[i].key, any_int(e, (int64_t)rows[i].value));
+            ids[n++] = add_attribute(e, rows[i].key, any_int(e, clamped(rows[i].value)));
     out->attribute_indices = ids;
     out->n_attribute_indices = n;
 }
@@ -272,7 +277,7 @@ static Spy__Otlp__Profile *make_profile(struct encoder *e, uint32_t series, size
     out->duration_nano = s->duration_ns;
     out->sample_type = value_type(e, "samples", "count");
     out->period_type = value_type(e, "wall", "nanoseconds");
-    out->period = s->period_ns < INT64_MAX ? (int64_t)s->period_ns : INT64_MAX;
+    out->period = clamped(s->period_ns);
     out->samples = samples;
     add_quality(e, &s->quality, out);
     return out;
@@ -286,9 +291,11 @@ static bool is_number_label(const char *key)
 
 static Spy__Otlp__AnyValue *label_value(struct encoder *e, const char *key, const char *value)
 {
-    char *end;
-    long long n = strtoll(value, &end, 10);
-    return is_number_label(key) && *value && !*end ? any_int(e, n) : any_string(e, value);
+    // A number only where the same text comes back from it: not " 7", "007" or what is too large.
+    char again[NUMBER];
+    long long n = strtoll(value, NULL, 10);
+    snprintf(again, sizeof again, "%lld", n);
+    return is_number_label(key) && !strcmp(again, value) ? any_int(e, n) : any_string(e, value);
 }
 
 static Spy__Otlp__Resource *make_resource(struct encoder *e, uint32_t series)
@@ -429,7 +436,7 @@ static int pack(struct encoder *e, Spy__Otlp__ExportProfilesServiceRequest *requ
     uint8_t *to = spy_buf_reserve(out, n);
     if (!to)
         return out->failed;
-    out->len += spy__otlp__export_profiles_service_request__pack(request, to);
+    spy_buf_commit(out, spy__otlp__export_profiles_service_request__pack(request, to));
     return 0;
 }
 

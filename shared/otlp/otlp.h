@@ -23,17 +23,23 @@ struct spy_otlp_limits {
     uint32_t profiles;    // Profile messages in one request
     uint32_t samples;     // in one request
     uint32_t stack_depth; // deeper stacks lose their outermost frames and get a "[truncated]" root
-    struct spy_profile_caps caps; // of the profile that is made
+    struct spy_profile_caps caps; // of each profile that is made
     size_t arena_bytes;           // memory that decoding may use besides
+    // A few bytes can name a large part of the dictionary, so the answer has bounds of its own,
+    // over all profiles of a request; 0: none.
+    size_t profile_bytes; // memory they hold
+    uint64_t frames;      // frames walked to make them
 };
 extern const struct spy_otlp_limits spy_otlp_default_limits;
 
-// Decodes a request; *ret is a new profile with one series for every Profile message that has a
-// profile_id. If two Profile messages in one request have the same labels, each becomes a decoded
-// profile of its own, so ret_n profiles come back, to be freed each with spy_profile_free and the
-// array with free(). From other profilers: values in nanoseconds fill ns, counts fill count; the
-// other is derived from the period where there is one. SPY_ERR_INVALID: malformed, with what is
-// wrong in err; SPY_ERR_LIMIT: too much; SPY_ERR_NOMEM.
+// Decodes a request. Each Profile message becomes a profile of its own with one series, so two may
+// bear the same labels: ret_n profiles come back, to be freed each with spy_profile_free and the
+// array with free() (NULL when ret_n is 0). From other profilers: values in a unit of time fill ns,
+// counts fill count; the other is derived from the period where there is one. A Profile without an
+// id (OTLP lets it be empty) gets one from a hash of the request, so that the same bytes sent again
+// bear the same id. Text is repaired as profile.h says. SPY_ERR_INVALID: malformed, with what is
+// wrong in err; SPY_ERR_UNSUPPORTED: values that are neither time nor counts (bytes of a heap
+// profile); SPY_ERR_LIMIT: too much; SPY_ERR_NOMEM.
 int spy_otlp_decode(const uint8_t *data, size_t len, const struct spy_otlp_limits *limits,
                     struct spy_profile ***ret, size_t *ret_n, struct spy_err *err);
 

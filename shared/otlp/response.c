@@ -8,15 +8,15 @@ int spy_otlp_encode_response(uint64_t rejected, const char *message, struct spy_
     Spy__Otlp__ExportProfilesPartialSuccess partial =
         SPY__OTLP__EXPORT_PROFILES_PARTIAL_SUCCESS__INIT;
     Spy__Otlp__ExportProfilesServiceResponse r = SPY__OTLP__EXPORT_PROFILES_SERVICE_RESPONSE__INIT;
-    partial.rejected_profiles = (int64_t)rejected;
-    partial.error_message = (char *)(uintptr_t)message; // NOLINT: packed, not kept
-    if (rejected || *message)
+    partial.rejected_profiles = rejected < INT64_MAX ? (int64_t)rejected : INT64_MAX;
+    partial.error_message = (char *)(uintptr_t)(message ? message : ""); // NOLINT: not kept
+    if (rejected || *partial.error_message)
         r.partial_success = &partial;
     size_t n = spy__otlp__export_profiles_service_response__get_packed_size(&r);
     uint8_t *to = spy_buf_reserve(out, n);
     if (!to)
         return out->failed;
-    out->len += spy__otlp__export_profiles_service_response__pack(&r, to);
+    spy_buf_commit(out, spy__otlp__export_profiles_service_response__pack(&r, to));
     return 0;
 }
 

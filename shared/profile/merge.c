@@ -114,33 +114,51 @@ static int map_thread(struct merge *m, uint32_t id, uint32_t *ret)
     return 0;
 }
 
+static uint64_t add_saturated(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+// The mean lies between the two; in doubles it may come out a little beyond.
+static uint64_t mean_period(const struct spy_series *d, const struct spy_series *s)
+{
+    double dw = (double)d->duration_ns, sw = (double)s->duration_ns;
+    double mean = ((double)d->period_ns * dw + (double)s->period_ns * sw) / (dw + sw);
+    uint64_t low = d->period_ns < s->period_ns ? d->period_ns : s->period_ns;
+    uint64_t high = d->period_ns < s->period_ns ? s->period_ns : d->period_ns;
+    return mean <= (double)low ? low : mean >= (double)high ? high : (uint64_t)mean;
+}
+
+static void add_quality(struct spy_quality *d, const struct spy_quality *s)
+{
+    d->clean = add_saturated(d->clean, s->clean);
+    d->salvaged = add_saturated(d->salvaged, s->salvaged);
+    d->paused = add_saturated(d->paused, s->paused);
+    d->failed = add_saturated(d->failed, s->failed);
+    d->lost = add_saturated(d->lost, s->lost);
+    d->late = add_saturated(d->late, s->late);
+}
+
 static void unite_windows(struct spy_series *d, const struct spy_series *s)
 {
-    if (s->start_ns || s->duration_ns) {
-        double dw = (double)d->duration_ns, sw = (double)s->duration_ns;
-        if (d->period_ns && s->period_ns && dw + sw > 0)
-            d->period_ns =
-                (uint64_t)(((double)d->period_ns * dw + (double)s->period_ns * sw) / (dw + sw));
-        else if (s->period_ns)
-            d->period_ns = s->period_ns;
-        if (!d->start_ns && !d->duration_ns) {
-            d->start_ns = s->start_ns;
-            d->duration_ns = s->duration_ns;
-            memcpy(d->profile_id, s->profile_id, sizeof d->profile_id);
-        } else {
-            uint64_t end_d = d->start_ns + d->duration_ns, end_s = s->start_ns + s->duration_ns;
-            uint64_t end = end_d > end_s ? end_d : end_s;
-            d->start_ns = d->start_ns < s->start_ns ? d->start_ns : s->start_ns;
-            d->duration_ns = end - d->start_ns;
-            memset(d->profile_id, 0, sizeof d->profile_id); // two windows: no single id any more
-        }
+    add_quality(&d->quality, &s->quality);
+    if (!s->start_ns && !s->duration_ns)
+        return;
+    if (d->period_ns && s->period_ns && (d->duration_ns || s->duration_ns))
+        d->period_ns = mean_period(d, s);
+    else if (s->period_ns)
+        d->period_ns = s->period_ns;
+    if (!d->start_ns && !d->duration_ns) {
+        d->start_ns = s->start_ns;
+        d->duration_ns = s->duration_ns;
+        memcpy(d->profile_id, s->profile_id, sizeof d->profile_id);
+        return;
     }
-    d->quality.clean += s->quality.clean;
-    d->quality.salvaged += s->quality.salvaged;
-    d->quality.paused += s->quality.paused;
-    d->quality.failed += s->quality.failed;
-    d->quality.lost += s->quality.lost;
-    d->quality.late += s->quality.late;
+    uint64_t end_d = add_saturated(d->start_ns, d->duration_ns);
+    uint64_t end_s = add_saturated(s->start_ns, s->duration_ns);
+    d->start_ns = d->start_ns < s->start_ns ? d->start_ns : s->start_ns;
+    d->duration_ns = (end_d > end_s ? end_d : end_s) - d->start_ns;
+    memset(d->profile_id, 0, sizeof d->profile_id); // two windows: no single id any more
 }
 
 static int merge_series(struct merge *m, uint32_t id)

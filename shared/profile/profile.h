@@ -17,8 +17,9 @@
 //     sample    {series, stack, thread, state} -> count, ns
 //
 // Bounds: adding returns SPY_ERR_LIMIT past the caps given to spy_profile_new_capped, SPY_ERR_NOMEM
-// when there is no memory. Adding what is already there allocates nothing and cannot fail: that is
-// the hot path.
+// when there is no memory; the profile stays as it was. Adding what is already there allocates
+// nothing and cannot fail: that is the hot path. (Text that needs repair is the exception: it is
+// copied first.)
 //
 // Threads: one profile belongs to one thread at a time. Pointers returned are borrowed and hold
 // until the next add.
@@ -154,8 +155,9 @@ void spy_profile_weigh(struct spy_profile *p);
 void spy_profile_reset_window(struct spy_profile *p);
 
 // Adds all of src's samples and series to dst. Series with the same labels become one: windows are
-// united, quality is summed, period becomes the mean weighted by duration. dst == src is
-// SPY_ERR_INVALID.
+// united, quality is summed, period becomes the mean weighted by duration; sums saturate. dst ==
+// src is SPY_ERR_INVALID. After SPY_ERR_LIMIT or SPY_ERR_NOMEM dst holds a part of src and is good
+// for spy_profile_free alone.
 int spy_profile_merge(struct spy_profile *dst, const struct spy_profile *src);
 
 // The OpenTelemetry and podspy label keys, spelled once.

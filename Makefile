@@ -1,0 +1,94 @@
+# A thin layer over the CMake presets: `make help` lists what there is.
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 30
+JOBS ?= $(shell nproc)
+SETUP = cmake/setup.sh
+PYTHON = /usr/bin/python3
+CTEST = ctest --output-on-failure --no-label-summary --no-tests=error
+FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+
+# The release preset builds in build/ itself, so that the programs are in build/bin.
+.PHONY: all
+all: ## build the programs into build/bin
+	@command -v cmake ninja >/dev/null || { echo "cmake or ninja is missing: run $(SETUP) build" >&2; exit 1; }
+	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	cmake --build build -j $(JOBS)
+
+.PHONY: setup
+setup: ## install the Debian packages that build, test and demo need
+	$(SETUP) build test demo
+
+.PHONY: test
+test: setup ## every test that needs no cluster, also under the sanitizers
+	$(MAKE) build/dev.built build/asan.built build/tsan.built
+	$(PYTHON) tests/interpreters.py
+	$(CTEST) --test-dir build/dev -j $(JOBS)
+	$(CTEST) --test-dir build/asan -j $(JOBS) -L '^(unit|contract)$$'
+	$(CTEST) --test-dir build/tsan -j $(JOBS) -L '^(unit|contract)$$'
+
+.PHONY: build/dev.built build/asan.built build/tsan.built build/fuzz.built
+build/%.built:
+	cmake --preset $*
+	cmake --build build/$* -j $(JOBS)
+
+.PHONY: dev
+dev: build/dev.built ## the build for working on podspy: build/dev, warnings are errors
+
+.PHONY: demo
+demo: ## collector, agent and a gunicorn service: build/demo/flamegraph.svg
+	$(SETUP) build demo
+	$(MAKE) all
+	deploy/docker/demo.sh
+
+.PHONY: test-k8s
+test-k8s: ## the cluster tests, against $KUBECONFIG
+	@test -d tests/e2e/kubernetes || { echo "test-k8s: tests/e2e/kubernetes does not exist yet" >&2; exit 1; }
+	@test -n "$$KUBECONFIG" || { echo "test-k8s: set KUBECONFIG to the cluster to test on" >&2; exit 1; }
+	$(PYTHON) -m pytest -q tests/e2e/kubernetes
+
+.PHONY: images
+images: ## agent, collector and demo service as build/images/*.tar
+	deploy/docker/build-images.sh
+
+.PHONY: bench
+bench: ## CPU per sample, beside the peers that are installed
+	$(SETUP) build test bench
+	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
+	cmake --build build/bench -j $(JOBS)
+	$(PYTHON) tests/bench/run.py --build build/bench
+
+.PHONY: asan tsan
+asan tsan: %: build/%.built ## unit and contract tests under a sanitizer
+	$(CTEST) --test-dir build/$@ -j $(JOBS) -L '^(unit|contract)$$'
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS seconds
+	$(SETUP) build test fuzz
+	$(MAKE) build/fuzz.built
+	tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS)
+
+.PHONY: format check-format
+format: ## bring the C sources into the format of .clang-format
+	clang-format -i $(FORMATTED)
+check-format: ## fail where a C source is not in that format
+	clang-format --dry-run --Werror $(FORMATTED)
+
+.PHONY: install
+install: all ## install under PREFIX (/usr/local), below DESTDIR
+	cmake --install build
+
+.PHONY: package
+package: ## Debian packages of agent and collector: build/packages/*.deb
+	$(SETUP) build
+	cmake --preset package
+	cmake --build build/package -j $(JOBS)
+	cpack --config build/package/CPackConfig.cmake -B build/packages
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf build
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z0-9 -]+):.*## /\1\t/p' $(MAKEFILE_LIST) | \
+	    while IFS="$$(printf '\t')" read -r name what; do printf '  %-14s %s\n' "$$name" "$$what"; done

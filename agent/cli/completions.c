@@ -1,0 +1,309 @@
+// podspy completions: a script that completes commands, options and their values, made from the
+// same tables that the commands are parsed with.
+#include "agent/cli/cli.h"
+#include "shared/base/mem.h"
+#include "shared/formats/format.h"
+#include <argp.h>
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#define VALUES_MAX 256
+
+static const struct argp_option help_option = {"help", '?', 0, 0, "print a help text", 0};
+
+// --- what an option takes ---
+
+enum takes { TAKES_NOTHING, TAKES_TEXT, TAKES_FILE, TAKES_PID, TAKES_WORD };
+
+struct choice {
+    const char *name; // long, or NULL
+    char letter;      // short, or 0
+    const char *argument, *doc;
+    enum takes takes;
+    char words[VALUES_MAX]; // for TAKES_WORD: the values, with spaces between
+};
+
+// The names of py-spy come first; spy_format_find knows them as further names of two rows.
+static void formats(char *out, size_t size)
+{
+    size_t n, len = (size_t)snprintf(out, size, "flamegraph raw");
+    const struct spy_format *f = spy_format_list(&n);
+    for (size_t i = 0; i < n && len < size; i++)
+        len += (size_t)snprintf(out + len, size - len, " %s", f[i].name);
+}
+
+static const struct {
+    const char *option, *words; // words NULL: the names of all formats
+} word_options[] = {
+    {"format", NULL},
+    {"log-level", "error warn info debug"},
+    {"log-format", "logfmt json"},
+};
+
+static const struct {
+    const char *argument;
+    enum takes takes;
+} arguments[] = {{"FILE", TAKES_FILE}, {"PID", TAKES_PID}};
+
+static void find_values(struct choice *o)
+{
+    o->takes = o->argument ? TAKES_TEXT : TAKES_NOTHING;
+    for (size_t i = 0; o->argument && i < SPY_COUNT(arguments); i++)
+        if (!strcmp(o->argument, arguments[i].argument))
+            o->takes = arguments[i].takes;
+    for (size_t i = 0; o->argument && o->name && i < SPY_COUNT(word_options); i++) {
+        if (strcmp(o->name, word_options[i].option) != 0)
+            continue;
+        o->takes = TAKES_WORD;
+        if (word_options[i].words)
+            snprintf(o->words, sizeof o->words, "%s", word_options[i].words);
+        else
+            formats(o->words, sizeof o->words);
+    }
+}
+
+// --- each option of a command, once for every name it has ---
+
+typedef void print_option(FILE *to, const struct spy_command *c, const struct choice *o);
+
+static void each_option(FILE *to, const struct spy_command *c, print_option *print)
+{
+    const struct argp_option *real = &help_option;
+    for (const struct argp_option *a = c->options; a && (a->name || a->key || a->doc); a++) {
+        real =
+            a->flags & OPTION_ALIAS ? real : a; // an alias has the argument of what it stands for
+        bool letter = a->key > 0 && a->key < 128 && isalnum(a->key);
+        if ((real->flags | a->flags) & OPTION_HIDDEN || (!a->name && !letter))
+            continue;
+        struct choice o = {.name = a->name,
+                           .letter = (char)(letter ? a->key : 0),
+                           .argument = real->arg,
+                           .doc = real->doc};
+        find_values(&o);
+        print(to, c, &o);
+    }
+    print(to, c, &(struct choice){.name = help_option.name, .doc = help_option.doc});
+}
+
+// Prints text with a backslash before each of special; quote becomes what ends and takes up
+// single quotes again.
+static void print_escaped(FILE *to, const char *text, const char *special, const char *quote)
+{
+    for (; text && *text; text++) {
+        if (*text == '\'')
+            fputs(quote, to);
+        else if (strchr(special, *text))
+            fprintf(to, "\\%c", *text);
+        else
+            fputc(*text, to);
+    }
+}
+
+static bool takes_program(const struct spy_command *c)
+{
+    return c->words && !strcmp(c->words, "PROGRAM");
+}
+
+// --- bash ---
+
+static void bash_names(FILE *to, const struct spy_command *c, const struct choice *o)
+{
+    (void)c;
+    if (o->name)
+        fprintf(to, " --%s", o->name);
+    if (o->letter)
+        fprintf(to, " -%c", o->letter);
+}
+
+static void bash_value(FILE *to, const struct spy_command *c, const struct choice *o)
+{
+    (void)c;
+    if (o->takes == TAKES_NOTHING)
+        return;
+    fprintf(to, "        ");
+    if (o->name)
+        fprintf(to, "--%s%s", o->name, o->letter ? "|" : "");
+    if (o->letter)
+        fprintf(to, "-%c", o->letter);
+    switch (o->takes) {
+    case TAKES_FILE:
+        fputs(") COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", to);
+        break;
+    case TAKES_PID:
+        fputs(") COMPREPLY=($(compgen -W \"$(cd /proc && echo [0-9]*)\" -- \"$cur\")); return ;;\n",
+              to);
+        break;
+    case TAKES_WORD:
+        fprintf(to, ") COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n", o->words);
+        break;
+    default:
+        fputs(") return ;;\n", to);
+        break;
+    }
+}
+
+static void print_bash(FILE *to, const struct spy_command *commands, size_t n)
+{
+    fputs("# bash completion for podspy, made by `podspy completions bash`.\n_podspy()\n{\n"
+          "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+          "    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+          "        COMPREPLY=($(compgen -W \"--help --version",
+          to);
+    for (size_t i = 0; i < n; i++)
+        fprintf(to, " %s", commands[i].name);
+    fputs("\" -- \"$cur\"))\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n", to);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(to, "    %s)\n        case $prev in\n", commands[i].name);
+        each_option(to, &commands[i], bash_value);
+        bool program = takes_program(&commands[i]);
+        fprintf(to, "        esac\n        COMPREPLY=($(compgen %s-W \"%s", program ? "-c " : "",
+                commands[i].words && !program ? commands[i].words : "");
+        each_option(to, &commands[i], bash_names);
+        fputs("\" -- \"$cur\"))\n        ;;\n", to);
+    }
+    fputs("    esac\n}\ncomplete -o default -F _podspy podspy\n", to);
+}
+
+// --- zsh ---
+
+static void zsh_option(FILE *to, const struct spy_command *c, const struct choice *o)
+{
+    (void)c;
+    static const char *const actions[] = {
+        [TAKES_TEXT] = ": ", [TAKES_FILE] = ":_files", [TAKES_PID] = ":_pids"};
+    if (o->name && o->letter)
+        fprintf(to, " \\\n            '(-%c --%s)'{-%c,--%s}'[", o->letter, o->name, o->letter,
+                o->name);
+    else
+        fprintf(to, " \\\n            '%s%.1s%s[", o->name ? "--" : "-", &o->letter,
+                o->name ? o->name : "");
+    print_escaped(to, o->doc, "[]:\\", "'\\''");
+    fputc(']', to);
+    if (o->takes != TAKES_NOTHING)
+        fprintf(to, ":%s", o->argument);
+    if (o->takes == TAKES_WORD)
+        fprintf(to, ":(%s)", o->words);
+    else if (o->takes != TAKES_NOTHING)
+        fputs(actions[o->takes], to);
+    fputc('\'', to);
+}
+
+static void print_zsh(FILE *to, const struct spy_command *commands, size_t n)
+{
+    fputs("#compdef podspy\n# zsh completion for podspy, made by `podspy completions zsh`.\n"
+          "_podspy() {\n    local -a commands=(\n",
+          to);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(to, "        '%s:", commands[i].name);
+        print_escaped(to, commands[i].summary, ":\\", "'\\''");
+        fputs("'\n", to);
+    }
+    fputs("        '--help:print a help text'\n        '--version:print the version'\n    )\n"
+          "    if (( CURRENT == 2 )); then\n        _describe -t commands command commands\n"
+          "        return\n    fi\n    shift words\n    (( CURRENT-- ))\n    case $words[1] in\n",
+          to);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(to, "    %s)\n        _arguments", commands[i].name);
+        each_option(to, &commands[i], zsh_option);
+        if (takes_program(&commands[i]))
+            fputs(" \\\n            '*:::PROGRAM:_normal'", to);
+        else if (commands[i].words)
+            fprintf(to, " \\\n            '1:SHELL:(%s)'", commands[i].words);
+        fputs("\n        ;;\n", to);
+    }
+    // Sourced it registers itself, autoloaded it completes at once.
+    fputs("    esac\n}\nif [ \"$funcstack[1]\" = _podspy ]; then\n    _podspy \"$@\"\nelse\n"
+          "    compdef _podspy podspy\nfi\n",
+          to);
+}
+
+// --- fish ---
+
+static void fish_option(FILE *to, const struct spy_command *c, const struct choice *o)
+{
+    static const char *const values[] = {[TAKES_NOTHING] = "",
+                                         [TAKES_TEXT] = " -x",
+                                         [TAKES_FILE] = " -r -F",
+                                         [TAKES_PID] = " -x -a '(__fish_complete_pids)'"};
+    fprintf(to, "complete -c podspy -n '__fish_seen_subcommand_from %s'", c->name);
+    if (o->letter)
+        fprintf(to, " -s %c", o->letter);
+    if (o->name)
+        fprintf(to, " -l %s", o->name);
+    if (o->takes == TAKES_WORD)
+        fprintf(to, " -x -a '%s'", o->words);
+    else
+        fputs(values[o->takes], to);
+    fputs(" -d '", to);
+    print_escaped(to, o->doc, "\\", "\\'");
+    fputs("'\n", to);
+}
+
+static void print_fish(FILE *to, const struct spy_command *commands, size_t n)
+{
+    fputs("# fish completion for podspy, made by `podspy completions fish`.\n"
+          "complete -c podspy -n __fish_use_subcommand -f\n"
+          "complete -c podspy -n __fish_use_subcommand -l help -d 'print a help text'\n"
+          "complete -c podspy -n __fish_use_subcommand -l version -d 'print the version'\n",
+          to);
+    for (size_t i = 0; i < n; i++) {
+        const struct spy_command *c = &commands[i];
+        fprintf(to, "complete -c podspy -n __fish_use_subcommand -a %s -d '", c->name);
+        print_escaped(to, c->summary, "\\", "\\'");
+        fputs("'\n", to);
+        each_option(to, c, fish_option);
+        if (takes_program(c))
+            fprintf(to,
+                    "complete -c podspy -n '__fish_seen_subcommand_from %s' "
+                    "-a '(__fish_complete_command)'\n",
+                    c->name);
+        else if (c->words)
+            fprintf(to, "complete -c podspy -n '__fish_seen_subcommand_from %s' -f -a '%s'\n",
+                    c->name, c->words);
+    }
+}
+
+// --- the command ---
+
+static const struct {
+    const char *name;
+    void (*print)(FILE *to, const struct spy_command *commands, size_t n);
+} shells[] = {{"bash", print_bash}, {"zsh", print_zsh}, {"fish", print_fish}};
+
+static int parse_option(int key, char *arg, struct argp_state *state)
+{
+    const char **shell = state->input;
+    if (key == ARGP_KEY_ARG && !*shell)
+        *shell = arg;
+    else if (key == ARGP_KEY_ARG)
+        argp_error(state, "'%s' is not expected", arg);
+    else if (key == ARGP_KEY_NO_ARGS)
+        argp_error(state, "which shell? bash, zsh or fish");
+    else
+        return ARGP_ERR_UNKNOWN;
+    return 0;
+}
+
+int spy_cli_completions(int argc, char **argv, struct spy_err *err)
+{
+    static const struct argp argp = {
+        .parser = parse_option,
+        .args_doc = "bash|zsh|fish",
+        .doc = "Prints a script that lets the shell complete podspy's commands and options.",
+    };
+    const char *shell = NULL;
+    argp_parse(&argp, argc, argv, 0, NULL, &shell);
+    size_t n;
+    const struct spy_command *commands = spy_cli_commands(&n);
+    for (size_t i = 0; i < SPY_COUNT(shells); i++) {
+        if (strcmp(shells[i].name, shell) != 0)
+            continue;
+        shells[i].print(stdout, commands, n);
+        if (fflush(stdout) != 0 || ferror(stdout))
+            return spy_err_set(err, SPY_ERR_IO, errno, "cannot write the script");
+        return SPY_EXIT_OK;
+    }
+    return spy_err_set(err, SPY_ERR_USAGE, 0, "'%s' is no shell known here; bash, zsh and fish are",
+                       shell);
+}

@@ -1,0 +1,17 @@
+#compdef podspy-collector
+# zsh completion for podspy-collector
+_podspy_collector() {
+    _arguments \
+        '--config[the YAML configuration]:FILE:_files' \
+        '--listen[where to serve HTTPS]:ADDR\:PORT: ' \
+        '--data[the folder of the store, the authority and the tokens]:DIR:_files -/' \
+        '--log-level[error, warn, info (default) or debug]:LEVEL:(error warn info debug)' \
+        '--log-format[logfmt (default) or json]:FORMAT:(logfmt json)' \
+        '--help[print a help text]' \
+        '--version[print the version]'
+}
+if [ "$funcstack[1]" = _podspy_collector ]; then
+    _podspy_collector "$@"
+else
+    compdef _podspy_collector podspy-collector
+fi

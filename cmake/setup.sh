@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# setup.sh GROUP...: install the Debian 12 packages that a group of targets needs.
+#
+# Groups: build (make), test (make test), demo (make demo), bench (make bench),
+# fuzz (make fuzz), all.
+# It asks nothing, does nothing when all is there, and needs root only where something is missing.
+set -euo pipefail
+
+declare -A GROUPS_OF=(
+    [build]="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev file protobuf-c-compiler
+        libcurl4-gnutls-dev libyaml-dev libjansson-dev libelf-dev libzstd-dev zlib1g-dev
+        libxxhash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev"
+    [test]="libcmocka-dev clang-format shellcheck mandoc zsh fish git
+        python3 python3-pytest python3-requests python3-hypothesis python3-pyflakes
+        curl strace procps iproute2 util-linux gunicorn runc"
+    [demo]="gunicorn python3 curl iproute2 util-linux procps"
+    [bench]="debootstrap python3 util-linux"
+    [fuzz]="clang libclang-rt-14-dev"
+)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+wanted() { # GROUP...: the packages of these groups, one a line
+    local group
+    for group in "$@"; do
+        [ "$group" = all ] && { wanted "${!GROUPS_OF[@]}"; continue; }
+        [ -n "${GROUPS_OF[$group]:-}" ] || die "no group '$group'; there are: ${!GROUPS_OF[*]} all"
+        # shellcheck disable=SC2086 # words are packages
+        printf '%s\n' ${GROUPS_OF[$group]}
+    done
+}
+
+missing() { # PACKAGE...: those that are not installed
+    local -A have=()
+    local status package
+    while read -r status package; do
+        [ "$status" = installed ] && have[$package]=1
+    done < <(dpkg-query -W -f '${db:Status-Status} ${Package}\n')
+    for package in "$@"; do
+        [ -n "${have[$package]:-}" ] || printf '%s\n' "$package"
+    done
+}
+
+apt() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 \
+        -o APT::Lock::Timeout=600 "$@" </dev/null >&2
+}
+
+install_packages() { # PACKAGE...
+    if [ "$(id -u)" != 0 ]; then
+        die "missing packages; install them as root and start again:
+    apt-get install --no-install-recommends $*"
+    fi
+    say "installing $*"
+    # Lists may be old or absent; where they cannot be fetched, what is there may still do.
+    apt update || say "apt-get update failed; going on with the lists that are here"
+    apt install -y --no-install-recommends "$@" ||
+        die "apt-get could not install what is missing: see above"
+}
+
+[ $# -gt 0 ] || die "usage: setup.sh GROUP...; groups: ${!GROUPS_OF[*]} all"
+command -v dpkg-query >/dev/null ||
+    die "this is not Debian: install what README.md lists and run the target's commands by hand"
+
+packages=$(wanted "$@") # ends here where a group is not known
+# shellcheck disable=SC2086 # words are packages
+mapfile -t lacking < <(missing $packages | sort -u)
+[ "${#lacking[@]}" -eq 0 ] || install_packages "${lacking[@]}"

@@ -1,0 +1,41 @@
+"""The man pages tell of every command and option that the programs have, and of no other."""
+
+import re
+import subprocess
+
+import pytest
+
+
+def help_of(*command):
+    got = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60)
+    assert got.returncode == 0, got.stderr
+    return got.stdout
+
+
+def long_options(text):
+    return set(re.findall(r"^\s+(?:-., )?--([\w-]+)", text, re.M)) - {"usage", "help", "version"}
+
+
+def documented(page):
+    return set(re.findall(r"Fl Fl ([\w-]+)", page)) - {"help", "version"}
+
+
+@pytest.fixture
+def page(repo_dir):
+    return lambda name: (repo_dir / "docs" / "man" / name).read_text()
+
+
+def test_podspy(podspy, page):
+    commands = re.findall(r"^  ([a-z]+) ", help_of(podspy), re.M)
+    assert commands
+    sections = dict(re.findall(r"^\.Ss podspy (\w+)\n(.*?)(?=^\.S[sh] )", page("podspy.1"), re.M | re.S))
+    assert set(commands) == set(sections)
+    for command in commands:
+        missing = long_options(help_of(podspy, command)) - documented(sections[command])
+        assert not missing, f"podspy.1 does not tell of {command} {missing}"
+    every = set().union(*(long_options(help_of(podspy, c)) for c in commands))
+    assert documented(page("podspy.1")) == every
+
+
+def test_podspy_collector(podspy_collector, page):
+    assert documented(page("podspy-collector.1")) == long_options(help_of(podspy_collector))

@@ -1,0 +1,58 @@
+"""C, shell and Python are formatted, lint-free and without the functions that are refused here."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import tree
+
+# Unbounded writes, hidden state, shells, and conversions that cannot report an error.
+BANNED = ("strcpy stpcpy strcat strncpy strncat sprintf vsprintf gets alloca strdupa strndupa atoi "
+          "atol atoll atof strtok system popen tmpnam tempnam mktemp localtime gmtime ctime asctime "
+          "rand srand scanf fscanf readdir_r").split()
+LINES_MAX = 1000
+
+
+def _run(program, *args):
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed: cmake/setup.sh test installs it")
+    return subprocess.run([program, *args], cwd=tree.REPO, capture_output=True, text=True)
+
+
+def _shell_scripts():
+    for name in tree.files():
+        if name.endswith(".sh"):
+            yield name
+        elif "." not in name.rsplit("/", 1)[-1]:
+            first = (tree.text(name) or "").split("\n", 1)[0]
+            if re.fullmatch(r"#!.*\b(ba)?sh( .*)?", first):
+                yield name
+
+
+def test_c_is_formatted():
+    got = _run("clang-format", "--dry-run", "--Werror", *tree.files(".c", ".h"))
+    assert got.returncode == 0, "run `make format`:\n" + got.stderr[:4000]
+
+
+def test_banned_functions_are_not_called():
+    pattern = r"(?<![\w.>])(" + "|".join(BANNED) + r")\s*\("
+    wrong = [f"{name}:{line}: {m[1]}" for name in tree.files(".c", ".h")
+             for line, m in tree.lines_that_match(tree.code(name), pattern)]
+    assert not wrong, "refused functions:\n" + "\n".join(wrong)
+
+
+def test_no_source_is_too_long_to_hold_in_mind():
+    long = [n for n in tree.files(".c", ".h", ".py", ".sh", ".js")
+            if tree.text(n).count("\n") > LINES_MAX]
+    assert not long, f"more than {LINES_MAX} lines: {long}"
+
+
+def test_shell_scripts_pass_shellcheck():
+    got = _run("shellcheck", *_shell_scripts())
+    assert got.returncode == 0, got.stdout
+
+
+def test_python_passes_pyflakes():
+    got = _run("/usr/bin/python3", "-m", "pyflakes", *tree.files(".py"))
+    assert got.returncode == 0, got.stdout + got.stderr

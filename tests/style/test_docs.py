@@ -1,0 +1,52 @@
+"""Documents lead somewhere: links point at files and headings that exist, man pages are well-formed."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import tree
+
+LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+FENCE = re.compile(r"^(```|~~~).*?^\1", re.M | re.S)
+
+
+def _anchors(body):
+    """The anchors that a page of Markdown gives its headings."""
+    for heading in re.findall(r"^#{1,6} +(.*?)\s*#*$", FENCE.sub("", body), re.M):
+        words = re.sub(r"[^\w\- ]", "", heading.lower())
+        yield words.replace(" ", "-")
+
+
+def _problem(name, target):
+    if re.match(r"[a-z]+:", target):
+        return None
+    path, _, anchor = target.partition("#")
+    file = (tree.REPO / name).parent / path if path else tree.REPO / name
+    if not file.exists():
+        return f"{name}: {target} does not exist"
+    if anchor and file.suffix == ".md" and anchor not in set(_anchors(file.read_text())):
+        return f"{name}: {target} has no such heading"
+    return None
+
+
+def test_links_point_at_what_exists():
+    wrong = [_problem(name, target) for name in tree.files(".md")
+             for target in LINK.findall(FENCE.sub("", tree.text(name)))]
+    wrong = [w for w in wrong if w]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_decisions_are_numbered_without_a_gap():
+    numbers = [int(n.split("/")[-1][:4]) for n in tree.files(".md") if n.startswith("docs/adr/")]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_man_pages_are_well_formed():
+    pages = [n for n in tree.files() if re.fullmatch(r"docs/man/.*\.[1-9]", n)]
+    assert pages, "docs/man holds no page"
+    if not shutil.which("mandoc"):
+        pytest.skip("mandoc is not installed: cmake/setup.sh test installs it")
+    got = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", *pages], cwd=tree.REPO,
+                         capture_output=True, text=True)
+    assert got.returncode == 0, got.stdout

@@ -2,8 +2,8 @@
 # Makes the interpreters that Debian 12 does not bring, outside of the tree, once:
 #
 #   tests/interpreters.sh roots          debootstrap roots of trixie (3.13) and sid (3.13, 3.14, 3.15, austin)
-#   tests/interpreters.sh freethreaded   a free-threaded CPython, built in the sid root from Debian's source package
-#   tests/interpreters.sh musl           a CPython linked with musl, from Debian's source package
+#   tests/interpreters.sh freethreaded   a free-threaded CPython 3.13, built from Debian's source package
+#   tests/interpreters.sh musl           a CPython 3.13 linked with musl, from Debian's source package
 #   tests/interpreters.sh list           what is there
 #
 # They lie in ${PODSPY_CACHE:-${XDG_CACHE_HOME:-~/.cache}/podspy}: roots/SUITE and python/NAME. The tests use what they
@@ -76,37 +76,41 @@ source_of() { # SUITE PACKAGE
   mv "$dir.tmp" "$dir"
 }
 
+# Builds NAME from trixie's CPython 3.13 in a copy of its source: build NAME CONFIGURE-ARGS...
+build() {
+  local name=$1 out=$cache/python/$1 tree=$cache/src/$1; shift
+  say "building $name (some minutes)"
+  (cd "$tree" && ./configure -q --prefix="$out" --without-ensurepip --disable-test-modules "$@" >make.log 2>&1 &&
+    make -j"$jobs" -s >>make.log 2>&1 && make -s install >>make.log 2>&1) || die "the build failed; see $tree/make.log"
+  rm -rf "$tree"
+}
+
+copy_source() { # NAME
+  need gcc libc6-dev make pkg-config zlib1g-dev libffi-dev
+  source_of trixie python3.13
+  rm -rf "$cache/src/$1"; cp -r "$cache/src/python3.13" "$cache/src/$1"
+}
+
 freethreaded() {
-  local py=python3.14 out=$cache/roots/sid/opt/python3.14t
-  [ -x "$out/bin/python3.14t" ] && return 0
-  roots
-  source_of sid $py
-  in_root sid apt-get install -y -qq --no-install-recommends gcc libc6-dev make pkg-config zlib1g-dev libffi-dev >/dev/null 2>&1
-  rm -rf "$cache/roots/sid/usr/src/pyt"; cp -r "$cache/src/$py" "$cache/roots/sid/usr/src/pyt"
-  say "building a free-threaded $py (some minutes)"
-  in_root sid sh -c "cd /usr/src/pyt && ./configure -q --disable-gil --prefix=/opt/python3.14t --without-ensurepip >/dev/null &&
-    make -j$jobs -s >/dev/null 2>&1 && make -s install >/dev/null 2>&1" || die "the build failed in $cache/roots/sid/usr/src/pyt"
-  rm -rf "$cache/roots/sid/usr/src/pyt"
+  [ -x "$cache/python/3.13t/bin/python3.13t" ] && return 0
+  copy_source 3.13t
+  build 3.13t --disable-gil
 }
 
 musl() {
-  local out=$cache/python/3.13-musl src=$cache/src/python3.13
-  [ -x "$out/bin/python3.13" ] && return 0
-  need musl-tools gcc make pkg-config
-  source_of trixie python3.13
-  rm -rf "$src-musl"; cp -r "$src" "$src-musl"
-  say "building CPython 3.13 with musl (some minutes)"
-  # configure compares the compiler's idea of the platform with its own, and musl-gcc answers with gcc's.
-  printf '#!/bin/sh\n[ "$1" = --print-multiarch ] && exec echo "$(uname -m)-linux-musl"\nexec musl-gcc "$@"\n' >"$src-musl/cc"
-  chmod +x "$src-musl/cc"
-  (cd "$src-musl" && CC="$PWD/cc" ./configure -q --prefix="$out" --without-ensurepip --disable-test-modules >/dev/null &&
-    make -j"$jobs" -s >make.log 2>&1 && make -s install >>make.log 2>&1) || die "the build failed in $src-musl: see make.log"
-  rm -rf "$src-musl"
+  [ -x "$cache/python/3.13-musl/bin/python3.13" ] && return 0
+  need musl-tools
+  copy_source 3.13-musl
+  # configure compares the compiler's idea of the platform with its own, and musl-gcc answers with gcc's. The
+  # libraries of the other C library must not be found.
+  printf '#!/bin/sh\n[ "$1" = --print-multiarch ] && exec echo "$(uname -m)-linux-musl"\nexec musl-gcc "$@"\n' >"$cache/src/3.13-musl/cc"
+  chmod +x "$cache/src/3.13-musl/cc"
+  build 3.13-musl CC="$cache/src/3.13-musl/cc" PKG_CONFIG=/bin/false
 }
 
 list() {
   local f
-  for f in "$cache"/roots/*/usr/bin/python3.[0-9]* "$cache"/roots/*/opt/*/bin/python3.[0-9]*t "$cache"/python/*/bin/python3.[0-9]*; do
+  for f in "$cache"/roots/*/usr/bin/python3.[0-9]* "$cache"/python/*/bin/python3.[0-9]*; do
     case $f in *-config) continue ;; esac
     [ -x "$f" ] && echo "$f"
   done

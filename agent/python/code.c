@@ -7,7 +7,7 @@
 
 enum {
     LINETABLE_MAX = 1 << 20,
-    SPANS_PER_CODE = 3,
+    SPANS_PER_CODE = 4,
     CODES_PER_READ = SPY_SPANS_MAX / SPANS_PER_CODE
 };
 
@@ -169,6 +169,8 @@ static int fill(struct spy_codes *c, struct spy_code *code)
     code->first_line = half_at(code->head, l->co_firstlineno);
     int r = peek(c, word_at(code->head, l->co_qualname), code->name_peek);
     if (r == 0)
+        r = peek(c, word_at(code->head, l->co_filename), code->file_peek);
+    if (r == 0)
         r = peek(c, word_at(code->head, l->co_linetable), code->lines_peek);
     if (r == 0)
         r = load_text(c, word_at(code->head, l->co_qualname), &code->name);
@@ -177,6 +179,41 @@ static int fill(struct spy_codes *c, struct spy_code *code)
     if (r == 0)
         r = load_lines(c, code, word_at(code->head, l->co_linetable));
     return r;
+}
+
+// The parts of a code object that are compared, as they stand in the target now.
+struct check {
+    uint8_t head[SPY_CODE_HEAD], name[SPY_CODE_PEEK], file[SPY_CODE_PEEK], lines[SPY_CODE_PEEK];
+};
+
+static bool unchanged(const struct spy_codes *c, const struct spy_code *code, const struct check *k)
+{
+    return same_head(c->layout, code->head, k->head) &&
+           same_object(c->layout, code->name_peek, k->name, c->layout->str_ascii_data) &&
+           same_object(c->layout, code->file_peek, k->file, c->layout->str_ascii_data) &&
+           same_object(c->layout, code->lines_peek, k->lines, c->layout->bytes_data);
+}
+
+static void spans_of(const struct spy_codes *c, const struct spy_code *code, struct check *to,
+                     struct spy_span spans[SPANS_PER_CODE])
+{
+    const struct spy_py_layout *l = c->layout;
+    spans[0] = (struct spy_span){code->addr, to->head, l->co_code};
+    spans[1] = (struct spy_span){word_at(code->head, l->co_qualname), to->name, SPY_CODE_PEEK};
+    spans[2] = (struct spy_span){word_at(code->head, l->co_filename), to->file, SPY_CODE_PEEK};
+    spans[3] = (struct spy_span){word_at(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
+}
+
+// Loading takes several reads; the object may have been freed and its memory used again between
+// them. What was compared first is read once more: still the same, so all between belongs together.
+static bool still_same(const struct spy_codes *c, const struct spy_code *code)
+{
+    struct check k = {0};
+    const struct spy_py_layout *l = c->layout;
+    return spy_target_read(c->target, code->addr, k.head, l->co_code) == 0 &&
+           peek(c, word_at(code->head, l->co_qualname), k.name) == 0 &&
+           peek(c, word_at(code->head, l->co_filename), k.file) == 0 &&
+           peek(c, word_at(code->head, l->co_linetable), k.lines) == 0 && unchanged(c, code, &k);
 }
 
 // Reads the code object at addr anew. SPY_CODE_NONE in *ret_id when there is none.
@@ -191,6 +228,8 @@ static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *re
     int r = spy_target_read(c->target, addr, code->head, c->layout->co_code);
     if (r == 0)
         r = is_code(c, code->head) ? fill(c, code) : SPY_ERR_TORN;
+    if (r == 0 && !still_same(c, code))
+        r = SPY_ERR_TORN;
     if (r == 0)
         r = spy_grow(&c->list, &c->cap, c->n + 1, sizeof *c->list, SPY_CODES_MAX);
     if (r == 0)
@@ -206,36 +245,18 @@ static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *re
     return 0;
 }
 
-struct check {
-    uint8_t head[SPY_CODE_HEAD], name[SPY_CODE_PEEK], lines[SPY_CODE_PEEK];
-};
-
-static bool unchanged(const struct spy_codes *c, const struct spy_code *code, const struct check *k)
-{
-    return same_head(c->layout, code->head, k->head) &&
-           same_object(c->layout, code->name_peek, k->name, c->layout->str_ascii_data) &&
-           same_object(c->layout, code->lines_peek, k->lines, c->layout->bytes_data);
-}
-
 // One read for up to CODES_PER_READ known code objects. Where that one fails (an object was freed
 // and its page unmapped), each is read anew by itself.
 static void check_known(struct spy_codes *c, uint64_t sample, int32_t *ids, size_t n)
 {
     struct check got[CODES_PER_READ];
     struct spy_span spans[SPY_SPANS_MAX] = {0};
-    const struct spy_py_layout *l = c->layout;
-    for (size_t i = 0; i < n; i++) {
-        const struct spy_code *code = c->list[ids[i]];
-        spans[i * 3] = (struct spy_span){code->addr, got[i].head, l->co_code};
-        spans[i * 3 + 1] =
-            (struct spy_span){word_at(code->head, l->co_qualname), got[i].name, SPY_CODE_PEEK};
-        spans[i * 3 + 2] =
-            (struct spy_span){word_at(code->head, l->co_linetable), got[i].lines, SPY_CODE_PEEK};
-    }
+    for (size_t i = 0; i < n; i++)
+        spans_of(c, c->list[ids[i]], &got[i], &spans[i * SPANS_PER_CODE]);
     size_t done = 0;
     spy_target_read_spans(c->target, spans, n * SPANS_PER_CODE, &done);
     for (size_t i = 0; i < n; i++) {
-        bool same = i * SPANS_PER_CODE + 2 < done && unchanged(c, c->list[ids[i]], &got[i]);
+        bool same = i * SPANS_PER_CODE + 3 < done && unchanged(c, c->list[ids[i]], &got[i]);
         if (same) {
             c->list[ids[i]]->checked = sample;
             c->list[ids[i]]->checks++;
@@ -255,6 +276,7 @@ static int reload(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *
         struct check k;
         memcpy(k.head, now->head, sizeof k.head);
         memcpy(k.name, now->name_peek, sizeof k.name);
+        memcpy(k.file, now->file_peek, sizeof k.file);
         memcpy(k.lines, now->lines_peek, sizeof k.lines);
         c->reused += !unchanged(c, old, &k);
     }

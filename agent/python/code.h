@@ -2,8 +2,8 @@
 //
 // A code object's address says little: a freed one's memory is soon another's (a program that calls
 // exec a thousand times uses one address for all of them). So each sample checks the code objects
-// of those frames that changed since the last: the header's fields, the start of the qualified name
-// and the start of the line table are read again and compared with what was kept. A difference
+// of those frames that changed since the last: the header's fields, the starts of the qualified
+// name, of the file name and of the line table are read again and compared with what was kept. A difference
 // makes a new entry with a new id; an id stands for one code object for ever.
 //
 // Bounded: past SPY_CODES_MAX entries or SPY_CODE_BYTES_MAX bytes everything is forgotten and
@@ -18,7 +18,7 @@ enum {
     SPY_CODE_BYTES_MAX = 24 << 20,
     SPY_CODE_UNITS_MAX = 1 << 20, // instructions whose lines are kept; what lies beyond has line 0
     SPY_CODE_HEAD = 256,          // room for the fields; layout.co_code bytes of it are read
-    SPY_CODE_PEEK = 96,           // bytes compared of its name and of its line table
+    SPY_CODE_PEEK = 96,           // bytes compared of its name, file name and line table
     SPY_CODE_SETTLED = 64,
     SPY_CODE_RECHECK = 8,
     SPY_CODE_NONE = -1,
@@ -27,7 +27,7 @@ enum {
 struct spy_code {
     uint64_t addr;
     uint8_t head[SPY_CODE_HEAD];
-    uint8_t name_peek[SPY_CODE_PEEK], lines_peek[SPY_CODE_PEEK];
+    uint8_t name_peek[SPY_CODE_PEEK], file_peek[SPY_CODE_PEEK], lines_peek[SPY_CODE_PEEK];
     uint32_t units;           // code units of the bytecode (ob_size)
     uint32_t frame_bytes;     // that one frame of it takes on the data stack
     uint32_t first_traceable; // units before this one run before the function's own first line

@@ -11,12 +11,19 @@
 
 enum { REFRESH_NS = 250000000 };
 
+struct found {
+    uint64_t tstate, interp, next, ident;
+    pid_t ns_tid;
+};
+
 struct spy_python {
     struct spy_target *target;
     struct spy_py_runtime runtime;
     struct spy_codes codes;
     struct spy_py_thread **threads; // oldest first
-    size_t n_threads, cap_threads;
+    struct spy_py_thread **spare;   // room for the next such list
+    struct found *found;            // as last read, the newest first
+    size_t n_threads, cap_threads, cap_spare, cap_found;
     struct spy_py_scratch scratch;
     bool dirty;
     uint64_t refreshed; // monotonic
@@ -60,6 +67,8 @@ void spy_python_free(struct spy_python *p)
     for (size_t i = 0; i < p->n_threads; i++)
         thread_free(p->threads[i]);
     free(p->threads);
+    free(p->spare);
+    free(p->found);
     spy_codes_done(&p->codes);
     free(p->scratch.copy);
     free(p->scratch.recs);
@@ -80,11 +89,6 @@ struct spy_codes *spy_python_codes(struct spy_python *p)
 
 // --- the list of threads ---
 
-struct found {
-    uint64_t tstate, interp, next, ident;
-    pid_t ns_tid;
-};
-
 static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t addr, struct found *f)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
@@ -104,35 +108,61 @@ static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t add
 
 // New threads are put in front, so a list that changes while it is read is at worst short of the
 // newest; one whose memory was freed shows another interp and ends the walk.
-static int list_interpreter(const struct spy_python *p, uint64_t interp, struct found *list,
-                            size_t *n)
+static int list_interpreter(struct spy_python *p, uint64_t interp, size_t *n)
 {
     uint64_t addr;
     int r = spy_target_read_u64(p->target, interp + p->runtime.layout.interp_threads_head, &addr);
     while (r == 0 && addr && *n < SPY_PY_THREADS_MAX) {
-        r = read_thread(p, interp, addr, &list[*n]);
+        r = spy_grow(&p->found, &p->cap_found, *n + 1, sizeof *p->found, SPY_PY_THREADS_MAX);
         if (r == 0)
-            addr = list[(*n)++].next;
+            r = read_thread(p, interp, addr, &p->found[*n]);
+        if (r == 0)
+            addr = p->found[(*n)++].next;
     }
     return r == SPY_ERR_TORN ? 0 : r;
 }
 
-static int list_all(const struct spy_python *p, struct found *list, size_t *n)
+static int list_all(struct spy_python *p, size_t *n)
 {
     uint64_t interp;
     int r = spy_target_read_u64(p->target, p->runtime.addr + p->runtime.layout.runtime_interp_head,
                                 &interp);
     for (int i = 0; r == 0 && interp && i < SPY_PY_INTERPRETERS_MAX; i++) {
-        r = list_interpreter(p, interp, list, n);
+        r = list_interpreter(p, interp, n);
         if (r == 0)
             r = spy_target_read_u64(p->target, interp + p->runtime.layout.interp_next, &interp);
     }
     return r;
 }
 
-// Python's native id is in the numbering of the target's own PID namespace. A forked child may
-// still hold its parent's there; the one thread that is left over then belongs to the one that has
-// none.
+static bool has_thread(const struct spy_python *p, pid_t tid)
+{
+    for (size_t i = 0; i < p->n_threads; i++)
+        if (p->threads[i]->tid == tid)
+            return true;
+    return false;
+}
+
+// Of the states of one thread, the one of the newest interpreter comes last and runs on top.
+static void find_lower(struct spy_python *p)
+{
+    for (size_t i = 0; i < p->n_threads; i++) {
+        struct spy_py_thread *th = p->threads[i];
+        th->above = NULL;
+        th->shares = false;
+        for (size_t k = 0; k < p->n_threads; k++)
+            if (k != i && th->tid && p->threads[k]->tid == th->tid) {
+                th->shares = true;
+                if (k > i)
+                    th->above = p->threads[k];
+            }
+    }
+}
+
+// Python's native id is in the numbering of the target's own PID namespace. Two thread states can
+// have one thread: a subinterpreter runs on top of the frames of whoever called it. A forked child
+// may still hold its parent's number there; the one thread that is left over then belongs to the
+// state that has none.
 static void match_tids(struct spy_python *p)
 {
     _cleanup_free_ struct spy_tid *tids = NULL;
@@ -144,21 +174,20 @@ static void match_tids(struct spy_python *p)
     for (size_t i = 0; i < p->n_threads; i++) {
         struct spy_py_thread *th = p->threads[i];
         th->tid = 0;
-        for (size_t k = 0; k < n && !th->tid; k++)
-            if (tids[k].ns_tid == th->ns_tid && th->ns_tid) {
+        for (size_t k = 0; k < n && th->ns_tid && !th->tid; k++)
+            if (tids[k].ns_tid == th->ns_tid)
                 th->tid = tids[k].tid;
-                tids[k].ns_tid = 0; // taken
-            }
-        if (!th->tid) {
+        if (!th->tid && th->ident) {
             odd = th;
             n_odd++;
         }
     }
     for (size_t k = 0; k < n && n_odd == 1 && !odd->tid; k++)
-        if (tids[k].ns_tid && (n == 1 || tids[k].tid == spy_target_pid(p->target))) {
+        if (!has_thread(p, tids[k].tid) && (n == 1 || tids[k].tid == spy_target_pid(p->target))) {
             odd->tid = tids[k].tid;
             odd->ns_tid = tids[k].ns_tid;
         }
+    find_lower(p);
 }
 
 static void name_thread(const struct spy_python *p, struct spy_py_thread *th)
@@ -222,30 +251,48 @@ static struct spy_py_thread *new_thread(const struct spy_python *p, const struct
     return th;
 }
 
-static int replace_threads(struct spy_python *p, const struct found *list, size_t n)
+// A thread that was not bound to one of the system's threads yet when it was listed may be by now.
+static bool update(struct spy_py_thread *th, const struct found *f)
 {
-    _cleanup_free_ struct spy_py_thread **now = calloc(n + 1, sizeof *now);
-    if (!now)
-        return SPY_ERR_NOMEM;
-    bool fresh = false;
+    bool rebound = th->ns_tid != f->ns_tid && !th->tid;
+    if (rebound)
+        th->ns_tid = f->ns_tid;
+    th->next = f->next;
+    return rebound;
+}
+
+static int replace_threads(struct spy_python *p, size_t n)
+{
+    const struct found *list = p->found;
+    int r = spy_grow(&p->spare, &p->cap_spare, n + 1, sizeof *p->spare, SPY_PY_THREADS_MAX + 1);
+    if (r < 0)
+        return r;
+    bool fresh = n != p->n_threads;
     for (size_t i = 0; i < n; i++) { // the interpreter lists the newest first
         struct spy_py_thread *th = take_known(p, &list[n - 1 - i]);
         fresh = fresh || !th;
-        now[i] = th ? th : new_thread(p, &list[n - 1 - i]);
-        if (!now[i])
-            return SPY_ERR_NOMEM;
-        now[i]->next = list[n - 1 - i].next;
+        p->spare[i] = th ? th : new_thread(p, &list[n - 1 - i]);
+        if (!p->spare[i]) { // no memory: what was made up to here is the list
+            n = i;
+            r = SPY_ERR_NOMEM;
+            break;
+        }
+        fresh = update(p->spare[i], &list[n - 1 - i]) || fresh;
     }
     for (size_t i = 0; i < p->n_threads; i++)
         thread_free(p->threads[i]);
-    free(p->threads);
-    p->threads = spy_steal(&now);
+    struct spy_py_thread **now = p->spare;
+    size_t cap = p->cap_spare;
+    p->spare = p->threads;
+    p->cap_spare = p->cap_threads;
+    p->threads = now;
+    p->cap_threads = cap;
     p->n_threads = n;
     if (fresh)
         match_tids(p);
     for (size_t i = 0; i < n; i++)
         open_thread(p, p->threads[i]);
-    return 0;
+    return r;
 }
 
 int spy_python_refresh(struct spy_python *p)
@@ -253,16 +300,13 @@ int spy_python_refresh(struct spy_python *p)
     uint64_t now = spy_clock_mono_ns();
     if (!p->dirty && now - p->refreshed < REFRESH_NS)
         return 0;
-    _cleanup_free_ struct found *list = calloc(SPY_PY_THREADS_MAX, sizeof *list);
     size_t n = 0;
-    if (!list)
-        return SPY_ERR_NOMEM;
-    int r = list_all(p, list, &n);
+    int r = list_all(p, &n);
     if (r < 0)
         return r == SPY_ERR_TORN ? SPY_ERR_GONE : r; // the runtime itself is not there any more
     p->dirty = false;
     p->refreshed = now;
-    return replace_threads(p, list, n);
+    return replace_threads(p, n);
 }
 
 size_t spy_python_n_threads(const struct spy_python *p)
@@ -339,17 +383,21 @@ static int64_t unit_of(const struct spy_py_layout *l, const struct spy_py_rec *r
     return ((int64_t)(rec->ip - rec->code) - l->co_code) / 2;
 }
 
+// Is it the first frame of its chunk? The first chunk of a thread leaves its first slot free.
+static bool begins_chunk(const struct spy_py_thread *th, const struct spy_py_rec *rec)
+{
+    uint64_t at = rec->addr - th->places[rec->place].addr;
+    return at == SPY_CHUNK_HEADER || at == SPY_CHUNK_HEADER + 8;
+}
+
 // Do neighbouring frames of the data stack touch? `outer` is the next one outwards that lies on it.
 static bool touches(const struct spy_python *p, const struct spy_py_thread *th,
                     const struct spy_py_rec *inner, const struct spy_py_rec *outer,
                     int32_t outer_id)
 {
-    const struct spy_py_place *in = &th->places[inner->place];
     if (inner->place == outer->place)
         return inner->addr == outer->addr + spy_codes_at(&p->codes, outer_id)->frame_bytes;
-    // The first frame of a chunk; the first chunk of a thread leaves its first slot free.
-    uint64_t at = inner->addr - in->addr;
-    return at == SPY_CHUNK_HEADER || at == SPY_CHUNK_HEADER + 8;
+    return begins_chunk(th, inner);
 }
 
 static bool hangs_together(const struct spy_python *p, const struct spy_py_thread *th)
@@ -376,7 +424,7 @@ static bool hangs_together(const struct spy_python *p, const struct spy_py_threa
             return false;
         inner = rec;
     }
-    return true;
+    return !inner || s->truncated || begins_chunk(th, inner);
 }
 
 static int resolve(struct spy_python *p)
@@ -449,18 +497,40 @@ static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checke
     return r;
 }
 
-static int read_paused(struct spy_python *p, struct spy_py_thread *th,
-                       const struct spy_py_options *o, struct spy_py_facts *facts)
+// Whoever runs a generator is the frame before it. One without stands there for the nanoseconds
+// between its yield and the store of the current frame, which even a pause can hit; only in 3.11,
+// where C code without any Python below it runs a generator, it may stay so.
+static bool outermost_is_generator(const struct spy_python *p)
+{
+    const struct spy_py_scratch *s = &p->scratch;
+    return s->n && !s->truncated && s->recs[s->n - 1].owner == p->runtime.layout.owner_generator;
+}
+
+static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
+                     struct spy_py_facts *facts)
 {
     int signal = 0;
-    if (!th->tid)
-        return SPY_ERR_TORN;
     int r = spy_pause_begin(o->pause, th->tid, &signal);
     if (r < 0)
         return r;
     r = read_once(p, th, false, facts);
     spy_pause_end(th->tid, signal);
     return r;
+}
+
+static int read_paused(struct spy_python *p, struct spy_py_thread *th,
+                       const struct spy_py_options *o, struct spy_py_facts *facts)
+{
+    enum { MOVE_ON_NS = 50000 }; // held again at once it would still be at the same instruction
+    int r = SPY_ERR_TORN;
+    for (int i = 0; th->tid && i < SPY_PY_TRIES; i++) {
+        if (i)
+            spy_clock_sleep_until(spy_clock_mono_ns() + MOVE_ON_NS);
+        r = read_held(p, th, o, facts);
+        if (r != SPY_ERR_TORN && (r < 0 || !outermost_is_generator(p)))
+            return r;
+    }
+    return r == 0 && p->runtime.layout.minor > 11 ? SPY_ERR_TORN : r;
 }
 
 static bool wants_pause(const struct spy_python *p, const struct spy_py_thread *th,
@@ -486,6 +556,8 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
     *how = SPY_PY_CLEAN;
     for (int i = 0; i < SPY_PY_TRIES; i++) {
         r = read_once(p, th, true, facts);
+        if (r == 0 && outermost_is_generator(p))
+            r = SPY_ERR_TORN;
         if (i == 0 && running)
             th->torn_rate += ((r == SPY_ERR_TORN ? 65536u : 0u) - th->torn_rate) / 64;
         if (r != SPY_ERR_TORN)
@@ -511,10 +583,20 @@ static bool waits_for_gil(const struct spy_py_thread *th, const struct spy_threa
     return th->gil && state->args[0] - th->gil < SPY_GIL_SIZE;
 }
 
+// No thread of the system runs it: it is about to be started, or a subinterpreter at rest.
+static bool is_unbound(const struct spy_py_thread *th)
+{
+    return !th->ident || (!th->tid && !th->ns_tid);
+}
+
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *o, struct spy_py_stack *ret)
 {
     uint64_t slices;
+    if (is_unbound(th)) {
+        p->dirty = true;
+        return SPY_ERR_GONE;
+    }
     int r = scratch_room(&p->scratch);
     if (r == 0)
         r = read_slices(th, &slices);
@@ -527,7 +609,7 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         th->codes_epoch == p->codes.epoch) {
         *ret = th->stack;
         ret->unchanged = true;
-        return 0;
+        return th->shares && !ret->n ? SPY_ERR_GONE : 0;
     }
     struct spy_thread_state state = {.running = true, .syscall = -1};
     if (th->probe.fd >= 0) {
@@ -537,13 +619,15 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         if (r == SPY_ERR_GONE)
             return r;
     }
+    if (th->above && th->above->n_frames) // it waits for what it called in the other interpreter
+        state = (struct spy_thread_state){.syscall = -1};
     struct spy_py_facts facts;
     struct spy_py_stack stack = {.running = state.running, .waits_gil = waits_for_gil(th, &state)};
     r = read_stack(p, th, state.running, o, &facts, &stack.how);
     if (r == 0)
         r = take(p, th, &stack.unchanged);
     if (r < 0) {
-        p->dirty = true;
+        p->dirty = p->dirty || r == SPY_ERR_GONE;
         th->has_stack = false;
         return r;
     }
@@ -557,6 +641,8 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     stack.collecting = facts.collecting && facts.holds_gil;
     th->slices = slices;
     th->stack = stack;
+    if (th->shares && !stack.n)
+        return SPY_ERR_GONE; // the other state of this thread has the frames
     *ret = stack;
     return 0;
 }

@@ -3,13 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AGAIN_MAX = 4 }; // places read twice
+enum {
+    AGAIN_MAX = SPY_PY_TOP, // places read twice
+    AGAIN_BELOW = 1024,     // of the data stack, around where the newest frame on it was
+    AGAIN_ABOVE = 640,
+};
 
-// One batch of spans. The fixed ones come first; `again` and the current frame come last, so that
-// everything between lies inside one bracket of time.
+// One batch of spans: the thread state (and with it the current frame), the places where frames
+// are, the current frame again, the newest frames again. That order is what makes the comparison
+// sound. Where the current frame is the same before and after, it may have been popped and another
+// pushed at its address meanwhile, and until that push the popped one's bytes stay as they were;
+// but once the current frame has been read for the second time it is a live one, so that the bytes
+// read after it are those of the live one.
 struct batch {
     uint8_t tstate[512], cframe[16], gil[24], frame_again[16], top_again[SPY_PY_AGAIN];
-    uint64_t head;
+    uint64_t head, cframe_again;
     uint32_t collecting;
     struct spy_span again[AGAIN_MAX]; // into top_again
     size_t n_again;
@@ -48,32 +56,36 @@ static void read_again(struct batch *b, uint64_t addr, size_t len)
         b->again[b->n_again++] = (struct spy_span){addr, b->top_again + used, len};
 }
 
-// Where the newest frames were last time: those outside of the data stack, and then the newest part
-// of the chunk that held the newest one on it.
-static void choose_again(const struct spy_py_thread *th, struct batch *b)
+// The newest frames as the last walk met them: those outside of the data stack, and then the part
+// of the stack around the newest frame on it.
+static void choose_again(const struct spy_py_layout *l, const struct spy_py_thread *th,
+                         struct batch *b)
 {
-    enum { LOOK = 8 };
     b->n_again = 0;
-    for (size_t k = 0; k < th->n_last && k < LOOK; k++)
+    for (size_t k = 0; k < th->n_top; k++)
         for (size_t i = 0; i < th->n_places; i++) {
             const struct spy_py_place *p = &th->places[i];
-            if (th->last[k].addr - p->addr >= p->len)
+            uint64_t at = th->top[k] - p->addr;
+            if (th->top[k] < p->addr || at + l->f_size > p->room)
                 continue;
-            size_t max = SPY_PY_AGAIN - (AGAIN_MAX - 1) * SPY_PY_FRAME_MAX;
-            size_t len = p->is_chunk && p->len > max ? max : p->len;
-            read_again(b, p->addr + p->len - len, len);
-            if (p->is_chunk)
-                return;
-            break;
+            if (!p->is_chunk) {
+                read_again(b, p->addr, p->len);
+                break;
+            }
+            uint64_t from = at < AGAIN_BELOW ? 0 : at - AGAIN_BELOW, to = at + AGAIN_ABOVE;
+            read_again(b, p->addr + from, (to < p->room ? to : p->room) - from);
+            return;
         }
 }
 
 // Flushes full batches; a stack with more places than one call takes is then not one instant any
 // more, which the comparison at the end judges.
-static int read_places(const struct spy_target *t, struct spy_py_thread *th,
-                       const struct spy_py_scratch *s, struct batch *b, size_t *ret_bad)
+static int read_places(const struct spy_target *t, const struct spy_py_layout *l,
+                       struct spy_py_thread *th, const struct spy_py_scratch *s, struct batch *b,
+                       size_t *ret_bad)
 {
-    enum { RESERVED = AGAIN_MAX + 1 };
+    bool cframe = l->ts_cframe != SPY_PY_ABSENT;
+    enum { RESERVED = AGAIN_MAX + 2 };
     size_t first = 0, fixed = b->n, done;
     for (size_t i = 0; i < th->n_places; i++) {
         span(b, th->places[i].addr, s->copy + th->places[i].at, th->places[i].len);
@@ -88,11 +100,14 @@ static int read_places(const struct spy_target *t, struct spy_py_thread *th,
         fixed = b->n = 0;
     }
     size_t n_places = b->n - fixed;
+    if (cframe)
+        span(b, th->tstate + l->ts_cframe, &b->cframe_again, sizeof b->cframe_again);
+    if (cframe && th->cframe)
+        span(b, th->cframe, b->frame_again, 16);
+    if (!cframe)
+        span(b, th->tstate + l->ts_frame, b->frame_again, 8);
     for (size_t i = 0; i < b->n_again; i++)
         b->spans[b->n++] = b->again[i];
-    b->spans[b->n] = b->spans[SPY_SPANS_MAX - 1];
-    if (b->spans[b->n].len)
-        b->n++;
     int r = spy_target_read_spans(t, b->spans, b->n, &done);
     if (r < 0)
         *ret_bad = done >= fixed && done < fixed + n_places ? first + (done - fixed) : SIZE_MAX;
@@ -112,7 +127,7 @@ static int snapshot(const struct spy_target *t, const struct spy_py_layout *l,
         if (r < 0)
             return r;
         b->n = 0;
-        choose_again(th, b);
+        choose_again(l, th, b);
         if (th->gil)
             span(b, th->gil, b->gil, sizeof b->gil);
         span(b, th->interp + l->interp_gc_collecting, &b->collecting, sizeof b->collecting);
@@ -121,17 +136,15 @@ static int snapshot(const struct spy_target *t, const struct spy_py_layout *l,
         bool cframe = l->ts_cframe != SPY_PY_ABSENT;
         if (cframe && th->cframe)
             span(b, th->cframe, b->cframe, sizeof b->cframe);
-        // Parked in the last slot; read_places moves it behind all others.
-        uint64_t current = cframe ? th->cframe : th->tstate + l->ts_frame;
-        b->spans[SPY_SPANS_MAX - 1] =
-            (struct spy_span){current, b->frame_again, current ? cframe ? 16 : 8 : 0};
         size_t bad = SIZE_MAX;
-        r = read_places(t, th, s, b, &bad);
+        r = read_places(t, l, th, s, b, &bad);
         if (r != SPY_ERR_TORN)
             return r;
         // A place that is not mapped any more (a chunk was given back), or a moved _PyCFrame.
         if (bad < th->n_places)
             drop_place(th, bad);
+        else if (th->n_top)
+            th->n_top = 0;
         else if (th->cframe)
             th->cframe = 0;
         else if (th->n_places)
@@ -197,31 +210,75 @@ static struct spy_py_place *place_of(struct spy_py_thread *th, uint64_t addr, ui
     return NULL;
 }
 
-// The frame as it stands in the copy. In its second copy, where it has one, it must be the same
-// frame; the newest one may have gone on to another instruction.
-static bool same_again(const struct spy_py_layout *l, const struct batch *b, uint64_t addr,
-                       const uint8_t *f, bool newest)
+// The second copy of the frame at addr, or NULL.
+static const uint8_t *second_copy(const struct spy_py_layout *l, const struct batch *b,
+                                  uint64_t addr)
 {
-    const uint8_t *g = NULL;
-    for (size_t i = 0; i < b->n_again && !g; i++) {
+    for (size_t i = 0; i < b->n_again; i++) {
         uint64_t at = addr - b->again[i].addr;
         if (addr >= b->again[i].addr && at + l->f_size <= b->again[i].len)
-            g = (const uint8_t *)b->again[i].to + at;
+            return (const uint8_t *)b->again[i].to + at;
     }
-    if (!g)
-        return true;
+    return NULL;
+}
+
+// Both copies must show the same frame; the newest one may have gone on to another instruction.
+static bool same_frame(const struct spy_py_layout *l, const uint8_t *f, const uint8_t *g,
+                       bool newest)
+{
     return word(f + l->f_code) == word(g + l->f_code) &&
            word(f + l->f_previous) == word(g + l->f_previous) && f[l->f_owner] == g[l->f_owner] &&
            (newest || word(f + l->f_ip) == word(g + l->f_ip));
 }
 
+// Judges the walked chain by the second copy. The newest frames must be in it, down to the second
+// one on the data stack: NOTFOUND when they are not, so that the next read has them.
+static int compare(const struct spy_py_layout *l, const struct batch *b,
+                   const struct spy_py_thread *th, const struct spy_py_scratch *s)
+{
+    size_t n_chunk = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct spy_py_rec *rec = &s->recs[i];
+        const struct spy_py_place *p = &th->places[rec->place];
+        const uint8_t *again = second_copy(l, b, rec->addr);
+        if (again && !same_frame(l, s->copy + p->at + (rec->addr - p->addr), again, i == 0))
+            return SPY_ERR_TORN;
+        if (!again && n_chunk < 2 && i < SPY_PY_TOP)
+            return SPY_ERR_NOTFOUND;
+        n_chunk += p->is_chunk;
+        if (!again && n_chunk >= 2)
+            break; // older than what is read twice
+    }
+    return 0;
+}
+
+static int push_rec(const struct spy_py_layout *l, struct spy_py_thread *th,
+                    struct spy_py_scratch *s, uint64_t addr, struct spy_py_place *p,
+                    const uint8_t *f)
+{
+    int r = spy_grow(&s->recs, &s->cap, s->n + 1, sizeof *s->recs, SPY_PY_DEPTH_MAX);
+    if (r < 0)
+        return r;
+    uint32_t end = (uint32_t)(addr - p->addr) + l->f_size;
+    p->used = end > p->used ? end : p->used;
+    if (s->n < SPY_PY_TOP)
+        th->top[th->n_top++] = addr;
+    s->recs[s->n++] = (struct spy_py_rec){.addr = addr,
+                                          .code = word(f + l->f_code) & ~(uint64_t)l->f_code_tag,
+                                          .ip = word(f + l->f_ip),
+                                          .place = (uint32_t)(p - th->places),
+                                          .owner = f[l->f_owner]};
+    return 0;
+}
+
 // Walks from cur outwards. *ret_miss is the frame that is not in the copy, with SPY_ERR_NOTFOUND.
-static int walk_copy(const struct spy_py_layout *l, const struct batch *b, struct spy_py_thread *th,
-                     struct spy_py_scratch *s, uint64_t cur, bool checked, uint64_t *ret_miss)
+static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
+                     struct spy_py_scratch *s, uint64_t cur, uint64_t *ret_miss)
 {
     size_t hint = 0;
     s->n = 0;
     s->truncated = false;
+    th->n_top = 0;
     for (size_t i = 0; i < th->n_places; i++)
         th->places[i].used = 0;
     uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : th->tstate + l->ts_base;
@@ -236,19 +293,9 @@ static int walk_copy(const struct spy_py_layout *l, const struct batch *b, struc
             return SPY_ERR_NOTFOUND;
         }
         const uint8_t *f = s->copy + p->at + (cur - p->addr);
-        if (checked && !same_again(l, b, cur, f, s->n == 0))
-            return SPY_ERR_TORN;
-        int r = spy_grow(&s->recs, &s->cap, s->n + 1, sizeof *s->recs, SPY_PY_DEPTH_MAX);
+        int r = push_rec(l, th, s, cur, p, f);
         if (r < 0)
             return r;
-        uint32_t end = (uint32_t)(cur - p->addr) + l->f_size;
-        p->used = end > p->used ? end : p->used;
-        s->recs[s->n++] =
-            (struct spy_py_rec){.addr = cur,
-                                .code = word(f + l->f_code) & ~(uint64_t)l->f_code_tag,
-                                .ip = word(f + l->f_ip),
-                                .place = (uint32_t)(p - th->places),
-                                .owner = f[l->f_owner]};
         uint64_t previous = word(f + l->f_previous);
         if (previous == cur || (previous & 7))
             return SPY_ERR_TORN;
@@ -276,6 +323,14 @@ static int current_frame(const struct spy_py_layout *l, const struct batch *b,
     return 0;
 }
 
+static bool same_current(const struct spy_py_layout *l, const struct batch *b, uint64_t cur)
+{
+    if (l->ts_cframe == SPY_PY_ABSENT)
+        return word(b->frame_again) == cur;
+    return b->cframe_again == word(b->tstate + l->ts_cframe) &&
+           word(b->frame_again + l->ts_frame) == cur;
+}
+
 static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
                      struct spy_py_thread *th, struct spy_py_scratch *s, bool checked,
                      struct batch *b)
@@ -289,10 +344,11 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
     r = current_frame(l, b, th, &cur);
     if (r < 0)
         return r;
-    bool cframe = l->ts_cframe != SPY_PY_ABSENT;
-    if (checked && word(b->frame_again + (cframe ? l->ts_frame : 0)) != cur)
+    if (checked && !same_current(l, b, cur))
         return SPY_ERR_TORN;
-    r = walk_copy(l, b, th, s, cur, checked, &miss);
+    r = walk_copy(l, th, s, cur, &miss);
+    if (r == 0 && checked)
+        return compare(l, b, th, s);
     if (r == SPY_ERR_NOTFOUND) {
         int learned = learn_place(t, l, th, word(b->tstate + l->ts_chunk), miss);
         return learned < 0 ? learned : SPY_ERR_NOTFOUND;

@@ -6,7 +6,8 @@ enum {
     SPY_PY_CHUNK = 16384,   // DATA_STACK_CHUNK_SIZE, Include/internal/pycore_pystate.h
     SPY_PY_SLACK = 768,     // read past the newest frame, for calls made since
     SPY_PY_FRAME_MAX = 128, // bytes of a frame without locals, in any version
-    SPY_PY_AGAIN = 2048,    // of the newest frames, read twice
+    SPY_PY_TOP = 8,         // the newest frames, which are read twice
+    SPY_PY_AGAIN = 3072,    // bytes of them
     SPY_PY_PLACES_MAX = 256,
     SPY_PY_COPY_MAX = 8 << 20,
     SPY_PY_MISSES = 12,
@@ -33,7 +34,9 @@ struct spy_py_thread {
     uint64_t tstate, interp, next, ident;
     uint64_t gil; // of its interpreter; 0: not known
     pid_t tid, ns_tid;
-    bool is_main, has_name;
+    bool is_main;
+    bool shares;                 // another thread state has the same thread
+    struct spy_py_thread *above; // the one that runs on top of this one; borrowed
     char name[32];
     struct spy_thread_probe probe;
     int sched_fd; // schedstat; -1: none
@@ -41,6 +44,8 @@ struct spy_py_thread {
     uint64_t user[4];
 
     uint64_t cframe;
+    uint64_t top[SPY_PY_TOP]; // addresses of the newest frames in the last walk, good or not
+    size_t n_top;
     struct spy_py_place *places;
     size_t n_places, places_cap;
     // The last stack that was given.

@@ -1,0 +1,74 @@
+// Prints the offsets of agent/python/layout.h as the headers of one interpreter have them; compiled
+// by test_layout.py against each one that is found.
+#define Py_BUILD_CORE 1
+#include <Python.h>
+#include <stddef.h>
+#include "internal/pycore_code.h"
+#include "internal/pycore_frame.h"
+#include "internal/pycore_gil.h"
+#include "internal/pycore_interp.h"
+#include "internal/pycore_runtime.h"
+
+#define PUT(field, value) printf(#field " %zu\n", (size_t)(value))
+#define ABSENT            0xffff
+#define MINOR             PY_MINOR_VERSION
+
+int main(void)
+{
+    PUT(runtime_interp_head, offsetof(_PyRuntimeState, interpreters.head));
+    PUT(interp_next, offsetof(PyInterpreterState, next));
+    PUT(interp_threads_head, offsetof(PyInterpreterState, threads.head));
+    PUT(interp_gc_collecting, offsetof(PyInterpreterState, gc.collecting));
+    PUT(ts_next, offsetof(PyThreadState, next));
+    PUT(ts_interp, offsetof(PyThreadState, interp));
+    PUT(ts_thread_id, offsetof(PyThreadState, thread_id));
+    PUT(ts_native_id, offsetof(PyThreadState, native_thread_id));
+    PUT(ts_chunk, offsetof(PyThreadState, datastack_chunk));
+#if MINOR == 11
+    PUT(runtime_gil, offsetof(_PyRuntimeState, ceval.gil));
+    PUT(interp_gil, ABSENT);
+#else
+    PUT(runtime_gil, ABSENT);
+    PUT(interp_gil, offsetof(PyInterpreterState, ceval.gil));
+    PUT(owner_entry, FRAME_OWNED_BY_CSTACK);
+#endif
+#if MINOR <= 12
+    PUT(ts_cframe, offsetof(PyThreadState, cframe));
+    PUT(ts_frame, offsetof(_PyCFrame, current_frame));
+    PUT(f_code, offsetof(_PyInterpreterFrame, f_code));
+    PUT(f_ip, offsetof(_PyInterpreterFrame, prev_instr));
+#else
+    PUT(ts_cframe, ABSENT);
+    PUT(ts_frame, offsetof(PyThreadState, current_frame));
+    PUT(f_code, offsetof(_PyInterpreterFrame, f_executable));
+    PUT(f_ip, offsetof(_PyInterpreterFrame, instr_ptr));
+#endif
+    PUT(f_previous, offsetof(_PyInterpreterFrame, previous));
+    PUT(f_owner, offsetof(_PyInterpreterFrame, owner));
+    PUT(f_size, offsetof(_PyInterpreterFrame, localsplus));
+    PUT(owner_generator, FRAME_OWNED_BY_GENERATOR);
+    PUT(co_filename, offsetof(PyCodeObject, co_filename));
+    PUT(co_name, offsetof(PyCodeObject, co_name));
+    PUT(co_qualname, offsetof(PyCodeObject, co_qualname));
+    PUT(co_linetable, offsetof(PyCodeObject, co_linetable));
+    PUT(co_firstlineno, offsetof(PyCodeObject, co_firstlineno));
+    PUT(co_flags, offsetof(PyCodeObject, co_flags));
+    PUT(co_nlocalsplus, offsetof(PyCodeObject, co_nlocalsplus));
+    PUT(co_stacksize, offsetof(PyCodeObject, co_stacksize));
+    PUT(co_code, offsetof(PyCodeObject, co_code_adaptive));
+    PUT(co_firsttraceable, offsetof(PyCodeObject, _co_firsttraceable));
+    PUT(str_ascii_data, sizeof(PyASCIIObject));
+    PUT(str_compact_data, sizeof(PyCompactUnicodeObject));
+    PUT(gil_holder, offsetof(struct _gil_runtime_state, last_holder));
+    PUT(gil_locked, offsetof(struct _gil_runtime_state, locked));
+    PUT(gil_size, sizeof(struct _gil_runtime_state));
+    PUT(ob_type, offsetof(PyObject, ob_type));
+    PUT(ob_size, offsetof(PyVarObject, ob_size));
+    PUT(bytes_data, offsetof(PyBytesObject, ob_sval));
+    PUT(str_length, offsetof(PyASCIIObject, length));
+    PUT(str_state, offsetof(PyASCIIObject, state));
+    PUT(chunk_previous, offsetof(_PyStackChunk, previous));
+    PUT(chunk_size, offsetof(_PyStackChunk, size));
+    PUT(chunk_header, offsetof(_PyStackChunk, data));
+    return 0;
+}

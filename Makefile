@@ -26,8 +26,9 @@ test: setup ## every test that needs no cluster, also under the sanitizers
 	$(CTEST) --test-dir build/asan -j $(JOBS) -L '^(unit|contract)$$'
 	$(CTEST) --test-dir build/tsan -j $(JOBS) -L '^(unit|contract)$$'
 
-.PHONY: build/dev.built build/asan.built build/tsan.built build/fuzz.built
-build/%.built:
+BUILT = build/dev.built build/asan.built build/tsan.built build/fuzz.built
+.PHONY: $(BUILT)
+$(BUILT): build/%.built:
 	cmake --preset $*
 	cmake --build build/$* -j $(JOBS)
 
@@ -51,11 +52,11 @@ images: ## agent, collector and demo service as build/images/*.tar
 	deploy/docker/build-images.sh
 
 .PHONY: bench
-bench: ## CPU per sample, beside the peers that are installed
+bench: ## CPU per sample, beside the peers that are installed (BENCH_ARGS=--help)
 	$(SETUP) build test bench
 	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
 	cmake --build build/bench -j $(JOBS)
-	$(PYTHON) tests/bench/run.py --build build/bench
+	$(PYTHON) tests/bench/run.py --build build/bench $(BENCH_ARGS)
 
 .PHONY: asan tsan
 asan tsan: %: build/%.built ## unit and contract tests under a sanitizer

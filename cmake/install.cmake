@@ -80,10 +80,10 @@ spy_install_config(podspy agent.yaml)
 spy_install_service(podspy podspy-agent)
 spy_install_documents(podspy ${pages})
 spy_install_package(podspy "out-of-process profiler for Python services: agent and command line"
-" podspy reads the stacks of running Python programs from outside, without\n\
- changing or restarting them. It records flamegraphs of one process and, as an\n\
- agent, samples every opted-in service of a node and pushes the profiles to a\n\
- podspy-collector or to any OpenTelemetry backend that takes profiles." agent.yaml)
+"podspy reads the stacks of running Python programs from outside, without\n\
+changing or restarting them. It records flamegraphs of one process and, as an\n\
+agent, samples every opted-in service of a node and pushes the profiles to a\n\
+podspy-collector or to any OpenTelemetry backend that takes profiles." agent.yaml)
 
 # --- podspy-collector ---
 if(TARGET podspy-collector)
@@ -94,8 +94,8 @@ if(TARGET podspy-collector)
   spy_install_service(podspy-collector podspy-collector)
   spy_install_documents(podspy-collector ${collector_pages})
   spy_install_package(podspy-collector "store and server of the profiles that podspy agents push"
-" It takes profiles over HTTPS, keeps them by pod and process and answers with\n\
- flamegraphs, speedscope profiles, collapsed stacks and JSON." collector.yaml)
+"It takes profiles over HTTPS, keeps them by pod and process and answers with\n\
+flamegraphs, speedscope profiles, collapsed stacks and JSON." collector.yaml)
 endif()
 
 # --- CPack ---

@@ -6,13 +6,16 @@
 # It asks nothing, does nothing when all is there, and needs root only where something is missing.
 set -euo pipefail
 
+# PACKAGE=COMMAND: where the command is there already, from elsewhere, the package is not asked for.
 declare -A GROUPS_OF=(
     [build]="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev file protobuf-c-compiler
         libcurl4-gnutls-dev libyaml-dev libjansson-dev libelf-dev libzstd-dev zlib1g-dev
         libxxhash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev"
     [test]="libcmocka-dev clang-format shellcheck mandoc zsh fish git
         python3 python3-pytest python3-requests python3-hypothesis python3-pyflakes
-        curl strace procps iproute2 util-linux gunicorn runc"
+        python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard
+        python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
+        curl strace procps iproute2 util-linux gunicorn runc debootstrap docker.io=dockerd"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"
     [fuzz]="clang libclang-rt-14-dev"
@@ -31,14 +34,16 @@ wanted() { # GROUP...: the packages of these groups, one a line
     done
 }
 
-missing() { # PACKAGE...: those that are not installed
+missing() { # PACKAGE[=COMMAND]...: those that are not installed and whose command is not there
     local -A have=()
     local status package
     while read -r status package; do
         [ "$status" = installed ] && have[$package]=1
     done < <(dpkg-query -W -f '${db:Status-Status} ${Package}\n')
     for package in "$@"; do
-        [ -n "${have[$package]:-}" ] || printf '%s\n' "$package"
+        [ -n "${have[${package%=*}]:-}" ] && continue
+        [[ $package == *=* ]] && command -v "${package#*=}" >/dev/null && continue
+        printf '%s\n' "${package%=*}"
     done
 }
 

@@ -151,12 +151,10 @@ static void look_around(struct agent *a)
 
 // --- windows ---
 
-static void log_window(struct agent *a)
+static void log_totals(const struct agent *a, const char *what)
 {
-    if (!spy_log_due(&a->window_logged, LOG_EVERY_NS))
-        return;
     struct spy_sampler_totals t = spy_sampler_totals(a->sampler);
-    spy_log(SPY_LOG_INFO, "sampling", SPY_I("processes", spy_sampler_n_processes(a->sampler)),
+    spy_log(SPY_LOG_INFO, what, SPY_I("processes", spy_sampler_n_processes(a->sampler)),
             SPY_I("samples", t.samples), SPY_I("clean", t.clean), SPY_I("paused", t.paused),
             SPY_I("failed", t.failed), SPY_I("late", t.late),
             SPY_I("cpu_ms", spy_clock_cpu_ns() / SPY_NS_PER_MS));
@@ -170,7 +168,8 @@ static void end_window(struct agent *a)
         spy_log(SPY_LOG_ERROR, "a window was lost: it could not be spooled",
                 SPY_S("error", err.msg));
     spy_sampler_reset(a->sampler);
-    log_window(a);
+    if (spy_log_due(&a->window_logged, LOG_EVERY_NS))
+        log_totals(a, "sampling");
 }
 
 static void run(struct agent *a, double once)
@@ -258,6 +257,6 @@ int spy_cli_agent(int argc, char **argv, struct spy_err *err)
     if (spy_upload_flush(a.upload, (o.once > 0 ? 30 : 3) * SPY_NS_PER_SEC) < 0)
         spy_log(SPY_LOG_WARN, "the collector was not reached: windows wait in the spool",
                 SPY_S("spool", a.config.push.spool_dir));
-    spy_log(SPY_LOG_INFO, "podspy agent ended");
+    log_totals(&a, "podspy agent ended");
     return SPY_EXIT_OK;
 }

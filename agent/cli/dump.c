@@ -41,10 +41,10 @@ static int parse_option(int key, char *arg, struct argp_state *state)
         d->json = true;
         break;
     case KEY_NONBLOCKING:
-        d->pausing = SPY_PY_NEVER_PAUSE;
-        break;
     case KEY_BLOCKING:
-        d->pausing = SPY_PY_ALWAYS_PAUSE;
+        if (d->pausing != SPY_PY_MAY_PAUSE)
+            argp_error(state, "--blocking and --nonblocking exclude each other");
+        d->pausing = key == KEY_BLOCKING ? SPY_PY_ALWAYS_PAUSE : SPY_PY_NEVER_PAUSE;
         break;
     case KEY_FULL:
         d->full_filenames = true;
@@ -209,10 +209,12 @@ int spy_cli_dump(int argc, char **argv, struct spy_err *err)
     else
         print_header(&d, py, &out);
     r = print_threads(&d, py, &out);
+    if (spy_cli_stop)
+        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted");
     spy_buf_puts(&out, d.json ? "\n]\n" : "");
     if (r < 0 || out.failed)
         return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
-    if (out.len && fwrite(out.data, 1, out.len, stdout) != out.len)
+    if ((out.len && fwrite(out.data, 1, out.len, stdout) != out.len) || fflush(stdout) != 0)
         return spy_err_set(err, SPY_ERR_IO, 0, "cannot write to standard output");
     return SPY_EXIT_OK;
 }

@@ -8,9 +8,12 @@
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -115,22 +118,40 @@ static int parse_option(int key, char *arg, struct argp_state *state)
 
 // --- the program ---
 
+// As sudo's caller with the groups of that user, not as root: what is profiled should run as it
+// does without a profiler.
+static int become_caller(void)
+{
+    const char *uid_text = getenv("SUDO_UID"), *gid_text = getenv("SUDO_GID");
+    if (!uid_text || !gid_text || geteuid() != 0)
+        return 0;
+    uid_t uid = (uid_t)strtoul(uid_text, NULL, 10);
+    gid_t gid = (gid_t)strtoul(gid_text, NULL, 10);
+    const struct passwd *user = getpwuid(uid);
+    int r = user ? initgroups(user->pw_name, gid) : setgroups(1, &gid);
+    return r < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -1 : 0;
+}
+
+_Noreturn static void be_program(char **program)
+{
+    signal(SIGPIPE, SIG_DFL); // an ignored signal would stay so through exec
+    if (become_caller() < 0) {
+        fprintf(stderr, "Error: cannot become the user who called sudo: %s\n", strerror(errno));
+        _exit(126);
+    }
+    prctl(PR_SET_PDEATHSIG, SIGTERM); // also where podspy is killed it does not outlive it
+    execvp(program[0], program);
+    fprintf(stderr, "Error: cannot run %s: %s\n", program[0], strerror(errno));
+    _exit(127);
+}
+
 static int start_program(const struct record *rec, pid_t *ret, struct spy_err *err)
 {
     pid_t pid = fork();
     if (pid < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot start %s", rec->program[0]);
-    if (pid == 0) {
-        const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
-        // As sudo's caller, not as root: what is profiled should run as it does without a profiler.
-        if (uid && gid && geteuid() == 0 &&
-            (setgid((gid_t)strtoul(gid, NULL, 10)) < 0 ||
-             setuid((uid_t)strtoul(uid, NULL, 10)) < 0))
-            _exit(126);
-        execvp(rec->program[0], rec->program);
-        fprintf(stderr, "Error: cannot run %s: %s\n", rec->program[0], strerror(errno));
-        _exit(127);
-    }
+    if (pid == 0)
+        be_program(rec->program);
     *ret = pid;
     return 0;
 }
@@ -230,11 +251,29 @@ static void default_name(const struct record *rec, const struct spy_format *f, c
     snprintf(out, size, "%s-%s.%s", who, when, f->extension);
 }
 
+// A second Ctrl-C does not cut the output short.
+static int write_all(int fd, const uint8_t *data, size_t len)
+{
+    while (len) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 static int write_output(const char *path, const struct spy_buf *b, struct spy_err *err)
 {
-    bool to_stdout = !strcmp(path, "-");
-    _cleanup_fclose_ FILE *f = to_stdout ? fdopen(dup(STDOUT_FILENO), "w") : fopen(path, "we");
-    if (!f || (b->len && fwrite(b->data, 1, b->len, f) != b->len) || fflush(f) != 0)
+    _cleanup_close_ int fd = -1;
+    if (!strcmp(path, "-"))
+        fd = dup(STDOUT_FILENO);
+    else
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0 || write_all(fd, b->data, b->len) < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot write %s", path);
     return 0;
 }

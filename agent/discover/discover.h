@@ -2,14 +2,19 @@
 //
 // A process is opted in by a rule of the configuration, by the label podspy.dev/profile: "true" of
 // its Docker container, or because an ancestor is. Until then only world-readable metadata of it is
-// looked at: /proc/PID/{stat,cmdline,comm,cgroup,status}, and the owner of the folder. Never its
-// maps, environ, exe link, root or memory: a rule's `exe` glob is matched against argv[0] before
-// opt-in.
+// looked at: /proc/PID/{stat,cmdline,cgroup,status}. Never its maps, environ, exe link, root or
+// memory: a rule's `exe` glob is matched against argv[0]. A container whose label says anything but
+// "true" is left alone, whatever a rule says. Once in, a process stays in until it ends.
 //
 // One spy_discover belongs to one thread. spy_discover_poll is called at least every 100 ms by the
 // agent's loop; it is cheap when nothing changed, finds children of opted-in processes within 250
 // ms of their start and other processes within 2 s, notices exec (the record's generation changes)
-// and exit, and tells PID reuse by the start time of /proc/PID/stat.
+// and exit, and tells PID reuse by the start time of /proc/PID/stat. A zombie has exited.
+//
+// Bounds: 65536 processes watched, 4096 opted in, 50 of the others looked at again in a poll, so
+// that with N processes an exec that makes one match is noticed within 2 s or N / 500 s. Docker is
+// asked by a thread of its own: a daemon that hangs holds nothing up but the verdict on its new
+// containers.
 #pragma once
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
@@ -43,14 +48,16 @@ typedef void (*spy_discover_fn)(void *arg, enum spy_discover_event event,
                                 const struct spy_process *process);
 
 // config is borrowed for the whole life. proc_root is "/proc", or another mount of procfs for tests
-// and for containers that mount the host's elsewhere.
+// and for containers that mount the host's elsewhere. SPY_ERR_INVALID for a rule whose user is not
+// known here, SPY_ERR_UNSUPPORTED for discovery.kubernetes: on.
 int spy_discover_new(const struct spy_agent_config *config, const char *proc_root,
                      struct spy_discover **ret, struct spy_err *err);
 void spy_discover_free(struct spy_discover *d);
-// Looks around and calls fn for what changed. A process that goes away mid-read is not an error.
+// Looks around and calls fn for what changed; fn must not call the spy_discover. A process that
+// goes away mid-read is not an error. Does nothing while there is neither a rule nor a Docker.
 int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, struct spy_err *err);
 
 // Wrong values of annotations and labels, and processes that were left out for a reason, as
 // {"problems":[{"pod":..,"pid":..,"problem":..}]} entries appended as JSON objects separated by
-// commas.
+// commas. pod is "" and pid 0 where none is meant. 0, or the failure of out.
 int spy_discover_problems(const struct spy_discover *d, struct spy_buf *out);

@@ -28,7 +28,7 @@ static void forget_all(struct spy_codes *c)
 {
     for (size_t i = 0; i < c->n; i++)
         code_free(c->list[i]);
-    c->n = 0;
+    c->n = c->n_addrs = 0;
     c->bytes = 0;
     c->epoch++;
     spy_map_clear(&c->map);
@@ -38,6 +38,7 @@ void spy_codes_done(struct spy_codes *c)
 {
     forget_all(c);
     free(c->list);
+    free(c->addrs);
     spy_map_free(&c->map);
 }
 
@@ -65,7 +66,7 @@ static uint32_t half_at(const uint8_t *bytes, size_t at)
 static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
 {
     return word_at(a, l->ob_type) == word_at(b, l->ob_type) &&
-           word_at(a, l->ob_size) == word_at(b, l->ob_size) &&
+           word_at(a, l->co_units) == word_at(b, l->co_units) &&
            word_at(a, l->co_filename) == word_at(b, l->co_filename) &&
            word_at(a, l->co_qualname) == word_at(b, l->co_qualname) &&
            word_at(a, l->co_linetable) == word_at(b, l->co_linetable) &&
@@ -83,14 +84,35 @@ static bool same_object(const struct spy_py_layout *l, const uint8_t *a, const u
            !memcmp(a + from, b + from, SPY_CODE_PEEK - from);
 }
 
-static int32_t find(const struct spy_codes *c, uint64_t addr)
+static struct spy_code_addr *find_addr(const struct spy_codes *c, uint64_t addr)
 {
-    int32_t newest = SPY_CODE_NONE;
     uint64_t hash = spy_hash_mix(addr, 0);
     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&c->map, hash, &at)) != SPY_MAP_NONE;)
-        if (c->list[i]->addr == addr && (int32_t)i > newest)
-            newest = (int32_t)i;
-    return newest;
+        if (c->addrs[i].addr == addr)
+            return &c->addrs[i];
+    return NULL;
+}
+
+static int32_t find(const struct spy_codes *c, uint64_t addr)
+{
+    const struct spy_code_addr *a = find_addr(c, addr);
+    return a ? a->newest : SPY_CODE_NONE;
+}
+
+// Makes id the one that stands at addr.
+static int set_newest(struct spy_codes *c, uint64_t addr, int32_t id)
+{
+    struct spy_code_addr *a = find_addr(c, addr);
+    if (a) {
+        a->newest = id;
+        return 0;
+    }
+    int r = spy_grow(&c->addrs, &c->addrs_cap, c->n_addrs + 1, sizeof *c->addrs, SPY_CODES_MAX);
+    if (r == 0)
+        r = spy_map_add(&c->map, spy_hash_mix(addr, 0), (uint32_t)c->n_addrs);
+    if (r == 0)
+        c->addrs[c->n_addrs++] = (struct spy_code_addr){addr, id};
+    return r;
 }
 
 // A small object near the end of a mapping may be shorter than the peek: then only its header
@@ -134,7 +156,8 @@ static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table
         return SPY_ERR_NOMEM;
     r = n ? spy_target_read(c->target, table + c->layout->bytes_data, bytes, n) : 0;
     if (r == 0)
-        spy_linetable_lines(bytes, n, code->first_line, code->lines, code->n_lines);
+        spy_linetable_lines(c->layout->lines, c->layout->unit_bytes, bytes, n, code->first_line,
+                            code->lines, code->n_lines);
     return r;
 }
 
@@ -155,19 +178,35 @@ static bool is_code(struct spy_codes *c, const uint8_t *head)
     return true;
 }
 
+// The number of code units: of the code object itself, or of the bytes object it points to.
+static int read_units(const struct spy_codes *c, const struct spy_code *code, uint64_t *ret)
+{
+    const struct spy_py_layout *l = c->layout;
+    *ret = word_at(code->head, l->co_units);
+    if (!l->heap_frames)
+        return 0;
+    int r = spy_target_read_u64(c->target, *ret + l->ob_size, ret);
+    *ret /= l->unit_bytes;
+    return r;
+}
+
 static int fill(struct spy_codes *c, struct spy_code *code)
 {
     const struct spy_py_layout *l = c->layout;
-    uint64_t units = word_at(code->head, l->ob_size);
+    uint64_t units = 0;
+    int r = read_units(c, code, &units);
     uint32_t locals = half_at(code->head, l->co_nlocalsplus),
              stack = half_at(code->head, l->co_stacksize);
+    if (r < 0)
+        return r;
     if (units > INT32_MAX || locals > 1 << 24 || stack > 1 << 24)
         return SPY_ERR_TORN;
     code->units = (uint32_t)units;
     code->frame_bytes = l->f_size + (locals + stack) * 8;
-    code->first_traceable = half_at(code->head, l->co_firsttraceable);
+    code->first_traceable =
+        l->co_firsttraceable == SPY_PY_ABSENT ? 0 : half_at(code->head, l->co_firsttraceable);
     code->first_line = half_at(code->head, l->co_firstlineno);
-    int r = peek(c, word_at(code->head, l->co_qualname), code->name_peek);
+    r = peek(c, word_at(code->head, l->co_qualname), code->name_peek);
     if (r == 0)
         r = peek(c, word_at(code->head, l->co_filename), code->file_peek);
     if (r == 0)
@@ -188,17 +227,18 @@ struct check {
 
 static bool unchanged(const struct spy_codes *c, const struct spy_code *code, const struct check *k)
 {
-    return same_head(c->layout, code->head, k->head) &&
-           same_object(c->layout, code->name_peek, k->name, c->layout->str_ascii_data) &&
-           same_object(c->layout, code->file_peek, k->file, c->layout->str_ascii_data) &&
-           same_object(c->layout, code->lines_peek, k->lines, c->layout->bytes_data);
+    const struct spy_py_layout *l = c->layout;
+    return same_head(l, code->head, k->head) &&
+           same_object(l, code->name_peek, k->name, l->str_ascii_data) &&
+           same_object(l, code->file_peek, k->file, l->str_ascii_data) &&
+           same_object(l, code->lines_peek, k->lines, l->bytes_data);
 }
 
 static void spans_of(const struct spy_codes *c, const struct spy_code *code, struct check *to,
                      struct spy_span spans[SPANS_PER_CODE])
 {
     const struct spy_py_layout *l = c->layout;
-    spans[0] = (struct spy_span){code->addr, to->head, l->co_code};
+    spans[0] = (struct spy_span){code->addr, to->head, l->co_head};
     spans[1] = (struct spy_span){word_at(code->head, l->co_qualname), to->name, SPY_CODE_PEEK};
     spans[2] = (struct spy_span){word_at(code->head, l->co_filename), to->file, SPY_CODE_PEEK};
     spans[3] = (struct spy_span){word_at(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
@@ -210,22 +250,23 @@ static bool still_same(const struct spy_codes *c, const struct spy_code *code)
 {
     struct check k = {0};
     const struct spy_py_layout *l = c->layout;
-    return spy_target_read(c->target, code->addr, k.head, l->co_code) == 0 &&
+    return spy_target_read(c->target, code->addr, k.head, l->co_head) == 0 &&
            peek(c, word_at(code->head, l->co_qualname), k.name) == 0 &&
            peek(c, word_at(code->head, l->co_filename), k.file) == 0 &&
            peek(c, word_at(code->head, l->co_linetable), k.lines) == 0 && unchanged(c, code, &k);
 }
 
 // Reads the code object at addr anew. SPY_CODE_NONE in *ret_id when there is none.
-static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *ret_id)
+static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *ret_id)
 {
     struct spy_code *code = calloc(1, sizeof *code);
     if (!code)
         return SPY_ERR_NOMEM;
     *ret_id = SPY_CODE_NONE;
     code->addr = addr;
-    code->checked = sample;
-    int r = spy_target_read(c->target, addr, code->head, c->layout->co_code);
+    code->checked = when.sample;
+    code->generation = when.generation;
+    int r = spy_target_read(c->target, addr, code->head, c->layout->co_head);
     if (r == 0)
         r = is_code(c, code->head) ? fill(c, code) : SPY_ERR_TORN;
     if (r == 0 && !still_same(c, code))
@@ -233,7 +274,7 @@ static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *re
     if (r == 0)
         r = spy_grow(&c->list, &c->cap, c->n + 1, sizeof *c->list, SPY_CODES_MAX);
     if (r == 0)
-        r = spy_map_add(&c->map, spy_hash_mix(addr, 0), (uint32_t)c->n);
+        r = set_newest(c, addr, (int32_t)c->n);
     if (r < 0) {
         code_free(code);
         return r == SPY_ERR_TORN ? 0 : r;
@@ -247,7 +288,8 @@ static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *re
 
 // One read for up to CODES_PER_READ known code objects. Where that one fails (an object was freed
 // and its page unmapped), each is read anew by itself.
-static void check_known(struct spy_codes *c, uint64_t sample, int32_t *ids, size_t n)
+static void check_known(struct spy_codes *c, struct spy_codes_when when, const int32_t *ids,
+                        size_t n)
 {
     struct check got[CODES_PER_READ];
     struct spy_span spans[SPY_SPANS_MAX] = {0};
@@ -258,16 +300,18 @@ static void check_known(struct spy_codes *c, uint64_t sample, int32_t *ids, size
     for (size_t i = 0; i < n; i++) {
         bool same = i * SPANS_PER_CODE + 3 < done && unchanged(c, c->list[ids[i]], &got[i]);
         if (same) {
-            c->list[ids[i]]->checked = sample;
+            c->list[ids[i]]->checked = when.sample;
+            c->list[ids[i]]->generation = when.generation;
             c->list[ids[i]]->checks++;
         }
     }
 }
 
-static int reload(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *id)
+static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *id)
 {
     int32_t fresh;
-    int r = load(c, sample, addr, &fresh);
+    int r = load(c, when, addr, &fresh);
+    c->fresh = true;
     if (r < 0)
         return r;
     const struct spy_code *old = *id >= 0 ? c->list[*id] : NULL;
@@ -284,47 +328,66 @@ static int reload(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *
     return 0;
 }
 
-// Settled ones take turns, by id, so that each sample checks about as many as the next.
-static bool is_due(const struct spy_code *code, uint32_t id, uint64_t sample)
+// Where the interpreter counts the code objects it frees, one that was found unchanged stays so
+// while the count does. Elsewhere settled ones take turns, by id, so that each sample checks about
+// as many as the next.
+static bool is_due(const struct spy_code *code, uint32_t id, struct spy_codes_when when)
 {
-    if (code->checked == sample)
+    if (code->checked == when.sample)
         return false;
-    return code->checks < SPY_CODE_SETTLED || sample - code->checked >= SPY_CODE_RECHECK ||
-           (sample + id) % SPY_CODE_RECHECK == 0;
+    if (when.generation)
+        return code->generation != when.generation;
+    return code->checks < SPY_CODE_SETTLED || when.sample - code->checked >= SPY_CODE_RECHECK ||
+           (when.sample + id) % SPY_CODE_RECHECK == 0;
 }
 
-int spy_codes_resolve(struct spy_codes *c, uint64_t sample, const uint64_t *addrs, int32_t *ids,
-                      size_t n)
+static bool is_in(const int32_t *list, size_t n, int32_t id)
 {
-    if (c->n + n > SPY_CODES_MAX || c->bytes > SPY_CODE_BYTES_MAX)
-        forget_all(c);
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == id)
+            return true;
+    return false;
+}
+
+// Finds what is known and checks what is due, in as few reads as can be.
+static void resolve_known(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
+                          int32_t *ids, size_t n)
+{
     int32_t todo[CODES_PER_READ];
     size_t n_todo = 0;
     for (size_t i = 0; i < n; i++) {
-        ids[i] = find(c, addrs[i]);
-        if (ids[i] < 0 || !is_due(c->list[ids[i]], (uint32_t)ids[i], sample))
-            continue;
-        bool asked = false;
-        for (size_t k = 0; k < n_todo && !asked; k++)
-            asked = todo[k] == ids[i];
-        if (asked)
+        // A recursion asks for one code object again and again.
+        ids[i] = i && addrs[i] == addrs[i - 1] ? ids[i - 1] : find(c, addrs[i]);
+        if (ids[i] < 0 || !is_due(c->list[ids[i]], (uint32_t)ids[i], when) ||
+            is_in(todo, n_todo, ids[i]))
             continue;
         todo[n_todo++] = ids[i];
         if (n_todo == CODES_PER_READ) {
-            check_known(c, sample, todo, n_todo);
+            check_known(c, when, todo, n_todo);
             n_todo = 0;
         }
     }
     if (n_todo)
-        check_known(c, sample, todo, n_todo);
+        check_known(c, when, todo, n_todo);
+}
+
+int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
+                      int32_t *ids, size_t n)
+{
+    if (c->n + n > SPY_CODES_MAX || c->bytes > SPY_CODE_BYTES_MAX)
+        forget_all(c);
+    c->fresh = false;
+    resolve_known(c, when, addrs, ids, n);
     for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= 0 && !is_due(c->list[ids[i]], (uint32_t)ids[i], when))
+            continue;
         // An earlier turn of this loop may have read the same address anew.
         int32_t id = find(c, addrs[i]);
-        if (id < 0 || is_due(c->list[id], (uint32_t)id, sample)) {
-            int r = reload(c, sample, addrs[i], &id);
-            if (r < 0)
-                return r;
-        }
+        int r = 0;
+        if (id < 0 || is_due(c->list[id], (uint32_t)id, when))
+            r = reload(c, when, addrs[i], &id);
+        if (r < 0)
+            return r;
         ids[i] = id;
     }
     return 0;

@@ -3,8 +3,8 @@
 // A code object's address says little: a freed one's memory is soon another's (a program that calls
 // exec a thousand times uses one address for all of them). So each sample checks the code objects
 // of those frames that changed since the last: the header's fields, the starts of the qualified
-// name, of the file name and of the line table are read again and compared with what was kept. A difference
-// makes a new entry with a new id; an id stands for one code object for ever.
+// name, of the file name and of the line table are read again and compared with what was kept. A
+// difference makes a new entry with a new id; an id stands for one code object for ever.
 //
 // Bounded: past SPY_CODES_MAX entries or SPY_CODE_BYTES_MAX bytes everything is forgotten and
 // `epoch` rises; ids of an older epoch mean nothing.
@@ -17,7 +17,7 @@ enum {
     SPY_CODES_MAX = 1 << 16,
     SPY_CODE_BYTES_MAX = 24 << 20,
     SPY_CODE_UNITS_MAX = 1 << 20, // instructions whose lines are kept; what lies beyond has line 0
-    SPY_CODE_HEAD = 256,          // room for the fields; layout.co_code bytes of it are read
+    SPY_CODE_HEAD = 256,          // room for the fields; layout.co_head bytes of it are read
     SPY_CODE_PEEK = 96,           // bytes compared of its name, file name and line table
     SPY_CODE_SETTLED = 64,
     SPY_CODE_RECHECK = 8,
@@ -35,9 +35,10 @@ struct spy_code {
     char *name, *filename; // UTF-8, owned
     uint32_t *lines;       // by code unit, owned
     uint32_t n_lines;
-    uint64_t checked; // the sample that last found it unchanged
-    uint32_t checks;  // how often it was
-    uint32_t user[2]; // the owner's: what this code is in the profile of this epoch (0: not yet)
+    uint64_t checked;    // the sample that last found it unchanged
+    uint64_t generation; // of its interpreter, when it was last found unchanged
+    uint32_t checks;     // how often it was
+    uint32_t user[2];    // the owner's: what this code is in the profile of this epoch (0: not yet)
 };
 
 struct spy_codes {
@@ -45,20 +46,37 @@ struct spy_codes {
     const struct spy_py_layout *layout;
     struct spy_code **list; // by id
     size_t n, cap, bytes;
-    struct spy_map map; // hash of addr -> newest id; older ones of that address come earlier
+    struct spy_code_addr {
+        uint64_t addr;
+        int32_t newest; // the id that stands there now
+    } * addrs;
+    size_t n_addrs, addrs_cap;
+    struct spy_map map; // hash of an address -> its place in addrs
     uint32_t epoch;
     uint64_t type;   // address of the code type, learned from the first; 0: not yet
     uint64_t reused; // times an address was found to hold another code object
+    bool fresh;      // the last spy_codes_resolve met one that it did not know
 };
 
 void spy_codes_init(struct spy_codes *c, const struct spy_target *t, const struct spy_py_layout *l);
 void spy_codes_done(struct spy_codes *c);
 
-// The id of the code objects at addrs[0..n-1], checked against the target unless they were in this
-// sample (a number that rises with each call series). ids[i] becomes an id or SPY_CODE_NONE where
-// there is no code object. Returns 0, or a code when the target could not be read.
-int spy_codes_resolve(struct spy_codes *c, uint64_t sample, const uint64_t *addrs, int32_t *ids,
-                      size_t n);
+// When the addresses that are asked for were read: a number that rises with each read, and, where
+// the interpreter counts how often it freed a code object (3.14+), that count as it stood after
+// they were read; 0: it does not.
+struct spy_codes_when {
+    uint64_t sample, generation;
+};
+
+// The ids of the code objects at addrs[0..n-1], checked against the target unless they were in this
+// sample or nothing can have changed since. ids[i] becomes an id or SPY_CODE_NONE where there is no
+// code object. Returns 0, or a code when the target could not be read.
+//
+// A code object that is met for the first time is read after the addresses were: it may be another
+// than the one that was there then. c->fresh says so; read the addresses again, and only if they
+// resolve without it are the ids those of what was there.
+int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
+                      int32_t *ids, size_t n);
 struct spy_code *spy_codes_at(const struct spy_codes *c, int32_t id);
 // The line of an instruction; 0: not known.
 static inline uint32_t spy_code_line(const struct spy_code *code, int64_t unit)

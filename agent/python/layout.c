@@ -1,75 +1,147 @@
 #include "agent/python/layout.h"
+#include "agent/python/linetable.h"
 #include "shared/base/mem.h"
 #include <stddef.h>
 #include <string.h>
 
 // clang-format off
-// What 3.12 and all later versions have in common.
-#define SINCE_3_12 \
-        .ts_next = 8, .ts_interp = 16, .f_code = 0, .f_previous = 8, .f_ip = 56, \
-        .owner_generator = 1, .owner_entry = 3, \
-        .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136, \
-        .co_firstlineno = 68, .co_flags = 48, .co_nlocalsplus = 72, .co_stacksize = 64, \
-        .str_ascii_data = 40, .str_compact_data = 56
+#define ABSENT SPY_PY_ABSENT
 // What all have in common that are not free-threaded.
-#define OBJECTS \
+#define OBJECTS(str_data, str_data_compact, bytes) \
         .str_length = 16, .str_state = 32, .str_kind = 2, .ob_type = 8, .ob_size = 16, \
-        .bytes_data = 32, .f_tlbc = SPY_PY_ABSENT, .co_tlbc = SPY_PY_ABSENT
+        .str_ascii_data = str_data, .str_compact_data = str_data_compact, .bytes_data = bytes, \
+        .f_tlbc = ABSENT, .co_tlbc = ABSENT
+// Up to 3.10: frames are objects on the heap.
+#define HEAP_FRAMES \
+        .heap_frames = true, .ts_native_id = ABSENT, .ts_chunk = ABSENT, .ts_cframe = ABSENT, \
+        .ts_base = ABSENT, .interp_next = 0, .interp_threads_head = 8, .interp_gil = ABSENT, \
+        .interp_code_generation = ABSENT, .f_code = 32, .f_previous = 24, .f_owner = ABSENT, \
+        .owner_generator = 254, .owner_entry = 255, .co_firsttraceable = ABSENT
+// 3.11 and later: frames are pieces of a stack of their own.
+#define STACK_FRAMES \
+        .runtime_gc_collecting = ABSENT, .f_executing = ABSENT, \
+        .ts_next = 8, .ts_interp = 16, .owner_generator = 1, .unit_bytes = 2, \
+        .lines = SPY_LINETABLE_LOCATIONS, .co_units = 16, \
+        .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136, .co_flags = 48
+#define SINCE_3_12 \
+        STACK_FRAMES, .runtime_gil = ABSENT, .f_code = 0, .f_previous = 8, .f_ip = 56, \
+        .owner_entry = 3, .co_firstlineno = 68, .co_nlocalsplus = 72, .co_stacksize = 64, \
+        OBJECTS(40, 56, 32)
+#define SINCE_3_8 \
+        .co_filename = 104, .co_name = 112, .co_qualname = 112, .co_linetable = 120, \
+        .co_firstlineno = 40, .co_flags = 36, .co_nlocalsplus = 28, .co_stacksize = 32, \
+        .co_code = 48, .co_units = 48, .co_head = 128
+#define IN_3_6_AND_3_7 \
+        .co_filename = 96, .co_name = 104, .co_qualname = 104, .co_linetable = 112, \
+        .co_firstlineno = 36, .co_flags = 32, .co_nlocalsplus = 24, .co_stacksize = 28, \
+        .co_code = 40, .co_units = 40, .co_head = 120
+#define SINCE_3_7 \
+        .ts_next = 8, .ts_interp = 16, .ts_frame = 24, .ts_thread_id = 176, .ts_size = 184
 
 static const struct spy_py_layout layouts[] = {
     {
-        .major = 3, .minor = 11,
+        .major = 2, .minor = 7, .runtime_is_head = true, HEAP_FRAMES,
+        .runtime_interp_head = 0, .runtime_gil = ABSENT, .runtime_gc_collecting = ABSENT,
+        .interp_gc_collecting = ABSENT,
+        .ts_next = 0, .ts_interp = 8, .ts_frame = 16, .ts_thread_id = 144, .ts_size = 152,
+        .f_ip = 120, .f_size = 128, .f_executing = ABSENT,
+        .lasti_bytes = 1, .unit_bytes = 1, .lines = SPY_LINETABLE_LNOTAB_UNSIGNED,
+        .co_filename = 80, .co_name = 88, .co_qualname = 88, .co_linetable = 104,
+        .co_firstlineno = 96, .co_flags = 28, .co_nlocalsplus = 20, .co_stacksize = 24,
+        .co_code = 32, .co_units = 32, .co_head = 112,
+        OBJECTS(36, 36, 36), .str_is_bytes = true,
+    },
+    {
+        .major = 3, .minor = 6, .runtime_is_head = true, HEAP_FRAMES, IN_3_6_AND_3_7,
+        .runtime_interp_head = 0, .runtime_gil = ABSENT, .runtime_gc_collecting = ABSENT,
+        .interp_gc_collecting = ABSENT,
+        .ts_next = 8, .ts_interp = 16, .ts_frame = 24, .ts_thread_id = 152, .ts_size = 160,
+        .f_ip = 120, .f_size = 136, .f_executing = 132, .executing = 1,
+        .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 7, HEAP_FRAMES, IN_3_6_AND_3_7, SINCE_3_7,
+        .runtime_interp_head = 24, .runtime_gil = 1264, .runtime_gc_collecting = 632,
+        .interp_gc_collecting = ABSENT,
+        .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
+        .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 8, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+        .runtime_interp_head = 32, .runtime_gil = 1152, .runtime_gc_collecting = 544,
+        .interp_gc_collecting = ABSENT,
+        .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
+        .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 9, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+        .runtime_interp_head = 32, .runtime_gil = 352, .runtime_gc_collecting = ABSENT,
+        .interp_gc_collecting = 816,
+        .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
+        .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 10, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+        .runtime_interp_head = 32, .runtime_gil = 352, .runtime_gc_collecting = ABSENT,
+        .interp_gc_collecting = 816,
+        .f_ip = 96, .f_size = 112, .f_executing = 108, .executing = 0,
+        .lasti_bytes = 2, .unit_bytes = 2, .lines = SPY_LINETABLE_RANGES,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 11, STACK_FRAMES,
         .runtime_interp_head = 40, .runtime_gil = 360,
-        .interp_next = 0, .interp_threads_head = 16, .interp_gil = SPY_PY_ABSENT,
-        .interp_gc_collecting = 848, .interp_code_generation = SPY_PY_ABSENT,
-        .ts_next = 8, .ts_interp = 16, .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 296,
-        .ts_cframe = 56, .ts_frame = 8, .ts_base = SPY_PY_ABSENT, .ts_size = 304,
+        .interp_next = 0, .interp_threads_head = 16, .interp_gil = ABSENT,
+        .interp_gc_collecting = 848, .interp_code_generation = ABSENT,
+        .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 296,
+        .ts_cframe = 56, .ts_frame = 8, .ts_base = ABSENT, .ts_size = 304,
         .f_code = 32, .f_previous = 48, .f_ip = 56, .f_owner = 69, .f_size = 72,
-        .owner_generator = 1, .owner_entry = 255,
-        .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136,
-        .co_firstlineno = 72, .co_flags = 48, .co_nlocalsplus = 76, .co_stacksize = 68,
-        .co_code = 184, .co_firsttraceable = 168,
-        .str_ascii_data = 48, .str_compact_data = 72, OBJECTS,
+        .owner_entry = 255,
+        .co_firstlineno = 72, .co_nlocalsplus = 76, .co_stacksize = 68,
+        .co_code = 184, .co_head = 184, .co_firsttraceable = 168,
+        OBJECTS(48, 72, 32),
     },
     {
-        .major = 3, .minor = 12,
-        .runtime_interp_head = 40, .runtime_gil = SPY_PY_ABSENT,
+        .major = 3, .minor = 12, SINCE_3_12,
+        .runtime_interp_head = 40,
         .interp_next = 0, .interp_threads_head = 72, .interp_gil = 384,
-        .interp_gc_collecting = 312, .interp_code_generation = SPY_PY_ABSENT,
+        .interp_gc_collecting = 312, .interp_code_generation = ABSENT,
         .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
-        .ts_cframe = 56, .ts_frame = 0, .ts_base = SPY_PY_ABSENT, .ts_size = 240,
-        .f_owner = 70, .f_size = 72, .co_code = 192, .co_firsttraceable = 176,
-        SINCE_3_12, OBJECTS,
+        .ts_cframe = 56, .ts_frame = 0, .ts_base = ABSENT, .ts_size = 240,
+        .f_owner = 70, .f_size = 72, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
     },
     {
-        .major = 3, .minor = 13,
-        .runtime_interp_head = 632, .runtime_gil = SPY_PY_ABSENT,
+        .major = 3, .minor = 13, SINCE_3_12,
+        .runtime_interp_head = 632,
         .interp_next = 7264, .interp_threads_head = 7344, .interp_gil = 16,
-        .interp_gc_collecting = 7600, .interp_code_generation = SPY_PY_ABSENT,
+        .interp_gc_collecting = 7600, .interp_code_generation = ABSENT,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
-        .ts_cframe = SPY_PY_ABSENT, .ts_frame = 72, .ts_base = SPY_PY_ABSENT, .ts_size = 240,
-        .f_owner = 70, .f_size = 72, .co_code = 200, .co_firsttraceable = 184,
-        SINCE_3_12, OBJECTS,
+        .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
+        .f_owner = 70, .f_size = 72, .co_code = 200, .co_head = 200, .co_firsttraceable = 184,
     },
     {
-        .major = 3, .minor = 14,
-        .runtime_interp_head = 808, .runtime_gil = SPY_PY_ABSENT,
+        .major = 3, .minor = 14, SINCE_3_12,
+        .runtime_interp_head = 808,
         .interp_next = 7272, .interp_threads_head = 7344, .interp_gil = 16,
         .interp_gc_collecting = 7600, .interp_code_generation = 7992,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
-        .ts_cframe = SPY_PY_ABSENT, .ts_frame = 72, .ts_base = SPY_PY_ABSENT, .ts_size = 240,
-        .f_owner = 74, .f_size = 80, .f_code_tag = 3, .co_code = 208, .co_firsttraceable = 192,
-        SINCE_3_12, OBJECTS,
+        .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
+        .f_owner = 74, .f_size = 80, .f_code_tag = 3,
+        .co_code = 208, .co_head = 208, .co_firsttraceable = 192,
     },
     {
-        .major = 3, .minor = 15,
-        .runtime_interp_head = 936, .runtime_gil = SPY_PY_ABSENT,
+        .major = 3, .minor = 15, SINCE_3_12,
+        .runtime_interp_head = 936,
         .interp_next = 7264, .interp_threads_head = 7336, .interp_gil = 16,
         .interp_gc_collecting = 7512, .interp_code_generation = 7944,
         .ts_thread_id = 176, .ts_native_id = 184, .ts_chunk = 256,
-        .ts_cframe = SPY_PY_ABSENT, .ts_frame = 72, .ts_base = 80, .ts_size = 264,
-        .f_owner = 74, .f_size = 80, .f_code_tag = 3, .co_code = 208, .co_firsttraceable = 192,
-        SINCE_3_12, OBJECTS,
+        .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = 80, .ts_size = 264,
+        .f_owner = 74, .f_size = 80, .f_code_tag = 3,
+        .co_code = 208, .co_head = 208, .co_firsttraceable = 192,
     },
 };
 // clang-format on
@@ -84,7 +156,7 @@ const struct spy_py_layout *spy_py_layout_find(unsigned major, unsigned minor)
 
 const char *spy_py_layout_supported(void)
 {
-    return "3.11 to 3.15";
+    return "2.7 and 3.6 to 3.15";
 }
 
 // --- _Py_DebugOffsets ---
@@ -184,6 +256,8 @@ static void move_unpublished(struct spy_py_layout *l, const struct spy_py_layout
     l->co_nlocalsplus = (uint16_t)(l->co_nlocalsplus + code);
     l->co_stacksize = (uint16_t)(l->co_stacksize + code);
     l->co_firsttraceable = (uint16_t)(l->co_firsttraceable + code);
+    l->co_units = l->ob_size;
+    l->co_head = l->co_code;
     l->str_compact_data =
         (uint16_t)(row->str_compact_data + l->str_ascii_data - row->str_ascii_data);
 }

@@ -1,4 +1,5 @@
 #include "agent/python/python.h"
+#include "agent/python/tids.h"
 #include "agent/python/walk.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
@@ -26,8 +27,9 @@ struct spy_python {
     size_t n_threads, cap_threads, cap_spare, cap_found;
     struct spy_py_scratch scratch;
     bool dirty;
-    uint64_t refreshed; // monotonic
-    uint64_t sample;    // counts samples: a code object is checked once in each
+    uint64_t refreshed;  // monotonic
+    uint64_t sample;     // counts samples: a code object is checked once in each
+    uint32_t tid_offset; // see tids.h
 };
 
 int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_err *err)
@@ -93,14 +95,15 @@ static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t add
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     uint8_t b[512];
-    uint64_t native;
+    uint64_t native = 0;
     int r = spy_target_read(p->target, addr, b, l->ts_size);
     if (r < 0)
         return r;
     memcpy(&f->interp, b + l->ts_interp, 8);
     memcpy(&f->next, b + l->ts_next, 8);
     memcpy(&f->ident, b + l->ts_thread_id, 8);
-    memcpy(&native, b + l->ts_native_id, 8);
+    if (l->ts_native_id != SPY_PY_ABSENT)
+        memcpy(&native, b + l->ts_native_id, 8);
     f->tstate = addr;
     f->ns_tid = native < INT32_MAX ? (pid_t)native : 0;
     return f->interp == interp ? 0 : SPY_ERR_TORN;
@@ -125,7 +128,11 @@ static int list_interpreter(struct spy_python *p, uint64_t interp, size_t *n)
 static int list_all(struct spy_python *p, size_t *n)
 {
     uint64_t interp;
-    int r = spy_target_read_u64(p->target, p->runtime.addr + p->runtime.layout.runtime_interp_head,
+    int r = 0;
+    if (p->runtime.interp)
+        interp = p->runtime.interp;
+    else
+        r = spy_target_read_u64(p->target, p->runtime.addr + p->runtime.layout.runtime_interp_head,
                                 &interp);
     for (int i = 0; r == 0 && interp && i < SPY_PY_INTERPRETERS_MAX; i++) {
         r = list_interpreter(p, interp, n);
@@ -159,6 +166,19 @@ static void find_lower(struct spy_python *p)
     }
 }
 
+static void infer_tids(struct spy_python *p, const struct spy_tid *tids, size_t n)
+{
+    _cleanup_free_ uint64_t *idents = calloc(p->n_threads + 1, sizeof *idents);
+    _cleanup_free_ pid_t *ns_tids = calloc(p->n_threads + 1, sizeof *ns_tids);
+    if (!idents || !ns_tids)
+        return;
+    for (size_t i = 0; i < p->n_threads; i++)
+        idents[i] = p->threads[i]->ident;
+    spy_py_tids(p->target, tids, n, idents, ns_tids, p->n_threads, &p->tid_offset);
+    for (size_t i = 0; i < p->n_threads; i++)
+        p->threads[i]->ns_tid = ns_tids[i];
+}
+
 // Python's native id is in the numbering of the target's own PID namespace. Two thread states can
 // have one thread: a subinterpreter runs on top of the frames of whoever called it. A forked child
 // may still hold its parent's number there; the one thread that is left over then belongs to the
@@ -169,6 +189,8 @@ static void match_tids(struct spy_python *p)
     size_t n;
     if (spy_threads_list(p->target, &tids, &n) < 0)
         return;
+    if (p->runtime.layout.ts_native_id == SPY_PY_ABSENT)
+        infer_tids(p, tids, n);
     struct spy_py_thread *odd = NULL;
     size_t n_odd = 0;
     for (size_t i = 0; i < p->n_threads; i++) {
@@ -232,9 +254,21 @@ static uint64_t gil_of(const struct spy_python *p, uint64_t interp)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     uint64_t gil;
+    if (l->runtime_is_head)
+        return p->runtime.current;
     if (l->runtime_gil != SPY_PY_ABSENT)
         return p->runtime.addr + l->runtime_gil;
+    if (l->interp_gil == SPY_PY_ABSENT)
+        return 0;
     return spy_target_read_u64(p->target, interp + l->interp_gil, &gil) == 0 ? gil : 0;
+}
+
+static uint64_t collecting_of(const struct spy_python *p, uint64_t interp)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    if (l->runtime_gc_collecting != SPY_PY_ABSENT)
+        return p->runtime.addr + l->runtime_gc_collecting;
+    return l->interp_gc_collecting == SPY_PY_ABSENT ? 0 : interp + l->interp_gc_collecting;
 }
 
 static struct spy_py_thread *new_thread(const struct spy_python *p, const struct found *f)
@@ -247,6 +281,7 @@ static struct spy_py_thread *new_thread(const struct spy_python *p, const struct
     th->ident = f->ident;
     th->ns_tid = f->ns_tid;
     th->gil = gil_of(p, f->interp);
+    th->collecting = collecting_of(p, f->interp);
     th->probe.fd = th->sched_fd = -1;
     return th;
 }
@@ -254,7 +289,7 @@ static struct spy_py_thread *new_thread(const struct spy_python *p, const struct
 // A thread that was not bound to one of the system's threads yet when it was listed may be by now.
 static bool update(struct spy_py_thread *th, const struct found *f)
 {
-    bool rebound = th->ns_tid != f->ns_tid && !th->tid;
+    bool rebound = f->ns_tid && th->ns_tid != f->ns_tid && !th->tid;
     if (rebound)
         th->ns_tid = f->ns_tid;
     th->next = f->next;
@@ -380,6 +415,8 @@ static int scratch_room(struct spy_py_scratch *s)
 
 static int64_t unit_of(const struct spy_py_layout *l, const struct spy_py_rec *rec)
 {
+    if (l->lasti_bytes)
+        return (int64_t)rec->ip < 0 ? -1 : (int64_t)rec->ip * l->lasti_bytes / l->unit_bytes;
     return ((int64_t)(rec->ip - rec->code) - l->co_code) / 2;
 }
 
@@ -427,7 +464,7 @@ static bool hangs_together(const struct spy_python *p, const struct spy_py_threa
     return !inner || s->truncated || begins_chunk(th, inner);
 }
 
-static int resolve(struct spy_python *p)
+static int resolve(struct spy_python *p, uint64_t code_generation)
 {
     struct spy_py_scratch *s = &p->scratch;
     const struct spy_py_layout *l = &p->runtime.layout;
@@ -435,7 +472,8 @@ static int resolve(struct spy_python *p)
     for (size_t i = 0; i < s->n; i++)
         if (s->recs[i].owner < l->owner_entry)
             s->addrs[n++] = s->recs[i].code;
-    int r = spy_codes_resolve(&p->codes, p->sample, s->addrs, s->ids, n);
+    struct spy_codes_when when = {p->sample, code_generation};
+    int r = spy_codes_resolve(&p->codes, when, s->addrs, s->ids, n);
     for (size_t i = s->n; r == 0 && i-- > 0;) // spread out over the frames that have none
         s->ids[i] = s->recs[i].owner < l->owner_entry ? s->ids[--n] : SPY_CODE_NONE;
     return r;
@@ -485,13 +523,22 @@ static int take(struct spy_python *p, struct spy_py_thread *th, bool *ret_unchan
     return 0;
 }
 
+// Names are only right where the code objects were known before the stack was read: one that is met
+// for the first time is read after it, and may be another's by then. A thread that is held keeps
+// its own alive.
 static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checked,
                      struct spy_py_facts *facts)
 {
-    p->sample++;
-    int r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
-    if (r == 0)
-        r = resolve(p);
+    enum { FRESH_MAX = 4 };
+    int r = 0;
+    for (int i = 0; i < FRESH_MAX && r == 0 && (!i || (checked && p->codes.fresh)); i++) {
+        p->sample++;
+        r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
+        if (r == 0)
+            r = resolve(p, facts->code_generation);
+    }
+    if (r == 0 && checked && p->codes.fresh)
+        r = SPY_ERR_TORN;
     if (r == 0 && !hangs_together(p, th))
         r = SPY_ERR_TORN;
     return r;
@@ -559,7 +606,7 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
         if (r == 0 && outermost_is_generator(p))
             r = SPY_ERR_TORN;
         if (i == 0 && running)
-            th->torn_rate += ((r == SPY_ERR_TORN ? 65536u : 0u) - th->torn_rate) / 64;
+            th->torn_rate += ((r == SPY_ERR_TORN ? 65536 : 0) - th->torn_rate) / 64;
         if (r != SPY_ERR_TORN)
             return r;
     }
@@ -570,7 +617,8 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
     return paused == SPY_ERR_DENIED || paused == SPY_ERR_AGAIN ? SPY_ERR_TORN : paused;
 }
 
-static bool waits_for_gil(const struct spy_py_thread *th, const struct spy_thread_state *state)
+static bool waits_for_gil(const struct spy_py_layout *l, const struct spy_py_thread *th,
+                          const struct spy_thread_state *state)
 {
     enum { SYS_FUTEX_X86_64 = 202, SYS_FUTEX_AARCH64 = 98 };
 #if defined(__x86_64__)
@@ -580,7 +628,7 @@ static bool waits_for_gil(const struct spy_py_thread *th, const struct spy_threa
 #endif
     if (state->running || !futex)
         return false;
-    return th->gil && state->args[0] - th->gil < SPY_GIL_SIZE;
+    return th->gil && !l->runtime_is_head && state->args[0] - th->gil < SPY_GIL_SIZE;
 }
 
 // No thread of the system runs it: it is about to be started, or a subinterpreter at rest.
@@ -592,21 +640,22 @@ static bool is_unbound(const struct spy_py_thread *th)
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *o, struct spy_py_stack *ret)
 {
-    uint64_t slices;
     if (is_unbound(th)) {
         p->dirty = true;
         return SPY_ERR_GONE;
     }
+    // One that ran a moment ago most likely still does: then the slices are not of interest.
+    uint64_t slices = 0;
+    bool was_waiting = th->has_stack && !th->stack.running;
     int r = scratch_room(&p->scratch);
-    if (r == 0)
+    if (r == 0 && was_waiting)
         r = read_slices(th, &slices);
     if (r < 0) {
         p->dirty = true;
         return r;
     }
     // It has not been given a CPU since it was seen waiting: nothing can have changed.
-    if (th->has_stack && slices && slices == th->slices && !th->stack.running &&
-        th->codes_epoch == p->codes.epoch) {
+    if (was_waiting && slices && slices == th->slices && th->codes_epoch == p->codes.epoch) {
         *ret = th->stack;
         ret->unchanged = true;
         return th->shares && !ret->n ? SPY_ERR_GONE : 0;
@@ -619,10 +668,15 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         if (r == SPY_ERR_GONE)
             return r;
     }
+    // It has just begun to wait. The state must be the younger of the two, or what the thread does
+    // between them would pass for nothing.
+    if (!state.running && !was_waiting && read_slices(th, &slices) == 0 && th->probe.fd >= 0)
+        spy_thread_probe_read(&th->probe, &state);
     if (th->above && th->above->n_frames) // it waits for what it called in the other interpreter
         state = (struct spy_thread_state){.syscall = -1};
     struct spy_py_facts facts;
-    struct spy_py_stack stack = {.running = state.running, .waits_gil = waits_for_gil(th, &state)};
+    struct spy_py_stack stack = {.running = state.running,
+                                 .waits_gil = waits_for_gil(&p->runtime.layout, th, &state)};
     r = read_stack(p, th, state.running, o, &facts, &stack.how);
     if (r == 0)
         r = take(p, th, &stack.unchanged);

@@ -17,7 +17,7 @@ enum {
 // read after it are those of the live one.
 struct batch {
     uint8_t tstate[512], cframe[16], gil[24], frame_again[16], top_again[SPY_PY_AGAIN];
-    uint64_t head, cframe_again;
+    uint64_t head, cframe_again, code_generation;
     uint32_t collecting;
     struct spy_span again[AGAIN_MAX]; // into top_again
     size_t n_again;
@@ -69,7 +69,7 @@ static void choose_again(const struct spy_py_layout *l, const struct spy_py_thre
             if (th->top[k] < p->addr || at + l->f_size > p->room)
                 continue;
             if (!p->is_chunk) {
-                read_again(b, p->addr, p->len);
+                read_again(b, th->top[k], l->f_size);
                 break;
             }
             uint64_t from = at < AGAIN_BELOW ? 0 : at - AGAIN_BELOW, to = at + AGAIN_ABOVE;
@@ -85,7 +85,7 @@ static int read_places(const struct spy_target *t, const struct spy_py_layout *l
                        size_t *ret_bad)
 {
     bool cframe = l->ts_cframe != SPY_PY_ABSENT;
-    enum { RESERVED = AGAIN_MAX + 2 };
+    enum { RESERVED = AGAIN_MAX + 3 };
     size_t first = 0, fixed = b->n, done;
     for (size_t i = 0; i < th->n_places; i++) {
         span(b, th->places[i].addr, s->copy + th->places[i].at, th->places[i].len);
@@ -108,6 +108,9 @@ static int read_places(const struct spy_target *t, const struct spy_py_layout *l
         span(b, th->tstate + l->ts_frame, b->frame_again, 8);
     for (size_t i = 0; i < b->n_again; i++)
         b->spans[b->n++] = b->again[i];
+    if (l->interp_code_generation != SPY_PY_ABSENT)
+        span(b, th->interp + l->interp_code_generation, &b->code_generation,
+             sizeof b->code_generation);
     int r = spy_target_read_spans(t, b->spans, b->n, &done);
     if (r < 0)
         *ret_bad = done >= fixed && done < fixed + n_places ? first + (done - fixed) : SIZE_MAX;
@@ -129,8 +132,9 @@ static int snapshot(const struct spy_target *t, const struct spy_py_layout *l,
         b->n = 0;
         choose_again(l, th, b);
         if (th->gil)
-            span(b, th->gil, b->gil, sizeof b->gil);
-        span(b, th->interp + l->interp_gc_collecting, &b->collecting, sizeof b->collecting);
+            span(b, th->gil, b->gil, l->runtime_is_head ? sizeof(uint64_t) : sizeof b->gil);
+        if (th->collecting)
+            span(b, th->collecting, &b->collecting, sizeof b->collecting);
         span(b, th->interp + l->interp_threads_head, &b->head, sizeof b->head);
         span(b, th->tstate, b->tstate, l->ts_size);
         bool cframe = l->ts_cframe != SPY_PY_ABSENT;
@@ -169,6 +173,55 @@ static int add_place(struct spy_py_thread *th, uint64_t addr, uint64_t len, uint
     return 0;
 }
 
+// A frame by itself. Those of a heap lie close together, and one long read is cheaper than many
+// short ones: it is joined with one that lies near.
+static int add_frame(const struct spy_py_layout *l, struct spy_py_thread *th, uint64_t addr)
+{
+    enum { NEAR = 1024, TOGETHER = 32768 };
+    for (size_t i = 0; l->heap_frames && i < th->n_places; i++) {
+        struct spy_py_place *p = &th->places[i];
+        uint64_t end = p->addr + p->len, from = addr < p->addr ? addr : p->addr;
+        uint64_t to = addr + l->f_size > end ? addr + l->f_size : end;
+        if (addr + l->f_size + NEAR < p->addr || addr > end + NEAR || to - from > TOGETHER)
+            continue;
+        p->addr = from;
+        p->len = p->room = (uint32_t)(to - from);
+        return 0;
+    }
+    return add_place(th, addr, l->f_size, l->f_size, false);
+}
+
+static struct spy_py_place *place_of(struct spy_py_thread *th, uint64_t addr, uint32_t size,
+                                     size_t *hint)
+{
+    for (size_t i = 0; i < th->n_places; i++) {
+        size_t k = (i + *hint) % th->n_places;
+        struct spy_py_place *p = &th->places[k];
+        if (addr >= p->addr && addr - p->addr + size <= p->len) {
+            *hint = k;
+            return p;
+        }
+    }
+    return NULL;
+}
+
+// On a heap each frame is somewhere else: follows them one by one to those that are known.
+static int add_frames(const struct spy_target *t, const struct spy_py_layout *l,
+                      struct spy_py_thread *th, uint64_t addr)
+{
+    size_t hint = 0;
+    for (int i = 0; addr && i < SPY_PY_DEPTH_MAX && !place_of(th, addr, l->f_size, &hint); i++) {
+        uint64_t previous;
+        if (spy_target_read_u64(t, addr + l->f_previous, &previous) < 0)
+            return i ? 0 : SPY_ERR_TORN;
+        int r = add_frame(l, th, addr);
+        if (r < 0)
+            return r;
+        addr = previous;
+    }
+    return 0;
+}
+
 // The walk came to a frame at addr that is not in the copy: where is it? In a chunk that is read
 // already but not far enough, in another chunk, or by itself.
 static int learn_place(const struct spy_target *t, const struct spy_py_layout *l,
@@ -193,21 +246,7 @@ static int learn_place(const struct spy_target *t, const struct spy_py_layout *l
             return add_place(th, chunk, addr - chunk + l->f_size + SPY_PY_SLACK, size, true);
         chunk = head[SPY_CHUNK_PREVIOUS / 8];
     }
-    return add_place(th, addr, l->f_size, l->f_size, false);
-}
-
-static struct spy_py_place *place_of(struct spy_py_thread *th, uint64_t addr, uint32_t size,
-                                     size_t *hint)
-{
-    for (size_t i = 0; i < th->n_places; i++) {
-        size_t k = (i + *hint) % th->n_places;
-        struct spy_py_place *p = &th->places[k];
-        if (addr >= p->addr && addr - p->addr + size <= p->len) {
-            *hint = k;
-            return p;
-        }
-    }
-    return NULL;
+    return l->heap_frames ? add_frames(t, l, th, addr) : add_frame(l, th, addr);
 }
 
 // The second copy of the frame at addr, or NULL.
@@ -222,13 +261,28 @@ static const uint8_t *second_copy(const struct spy_py_layout *l, const struct ba
     return NULL;
 }
 
+static uint8_t owner(const struct spy_py_layout *l, const uint8_t *f)
+{
+    return l->f_owner == SPY_PY_ABSENT ? 0 : f[l->f_owner];
+}
+
+// f_lasti is an int, -1 where nothing has run yet.
+static uint64_t instruction(const struct spy_py_layout *l, const uint8_t *f)
+{
+    int32_t lasti;
+    if (!l->lasti_bytes)
+        return word(f + l->f_ip);
+    memcpy(&lasti, f + l->f_ip, sizeof lasti);
+    return (uint64_t)(int64_t)lasti;
+}
+
 // Both copies must show the same frame; the newest one may have gone on to another instruction.
 static bool same_frame(const struct spy_py_layout *l, const uint8_t *f, const uint8_t *g,
                        bool newest)
 {
     return word(f + l->f_code) == word(g + l->f_code) &&
-           word(f + l->f_previous) == word(g + l->f_previous) && f[l->f_owner] == g[l->f_owner] &&
-           (newest || word(f + l->f_ip) == word(g + l->f_ip));
+           word(f + l->f_previous) == word(g + l->f_previous) && owner(l, f) == owner(l, g) &&
+           (newest || instruction(l, f) == instruction(l, g));
 }
 
 // Judges the walked chain by the second copy. The newest frames must be in it, down to the second
@@ -265,9 +319,9 @@ static int push_rec(const struct spy_py_layout *l, struct spy_py_thread *th,
         th->top[th->n_top++] = addr;
     s->recs[s->n++] = (struct spy_py_rec){.addr = addr,
                                           .code = word(f + l->f_code) & ~(uint64_t)l->f_code_tag,
-                                          .ip = word(f + l->f_ip),
+                                          .ip = instruction(l, f),
                                           .place = (uint32_t)(p - th->places),
-                                          .owner = f[l->f_owner]};
+                                          .owner = owner(l, f)};
     return 0;
 }
 
@@ -293,6 +347,9 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
             return SPY_ERR_NOTFOUND;
         }
         const uint8_t *f = s->copy + p->at + (cur - p->addr);
+        // Whoever has called another runs; only the newest may be about to begin or to end.
+        if (s->n && l->f_executing != SPY_PY_ABSENT && f[l->f_executing] != l->executing)
+            return SPY_ERR_TORN;
         int r = push_rec(l, th, s, cur, p, f);
         if (r < 0)
             return r;
@@ -350,10 +407,22 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
     if (r == 0 && checked)
         return compare(l, b, th, s);
     if (r == SPY_ERR_NOTFOUND) {
-        int learned = learn_place(t, l, th, word(b->tstate + l->ts_chunk), miss);
+        uint64_t chunk = l->heap_frames ? 0 : word(b->tstate + l->ts_chunk);
+        int learned = learn_place(t, l, th, chunk, miss);
         return learned < 0 ? learned : SPY_ERR_NOTFOUND;
     }
     return r;
+}
+
+// In 2.7 and 3.6 th->gil is _PyThreadState_Current.
+static bool holds_gil(const struct spy_py_layout *l, const struct spy_py_thread *th,
+                      const uint8_t *gil)
+{
+    uint32_t locked;
+    if (l->runtime_is_head)
+        return word(gil) == th->tstate;
+    memcpy(&locked, gil + SPY_GIL_LOCKED, sizeof locked);
+    return locked == 1 && word(gil + SPY_GIL_HOLDER) == th->tstate;
 }
 
 int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struct spy_py_thread *th,
@@ -367,13 +436,12 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
         r = walk_once(t, l, th, s, checked, &b);
     if (r < 0)
         return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
-    uint32_t locked;
-    memcpy(&locked, b.gil + SPY_GIL_LOCKED, sizeof locked);
     *ret = (struct spy_py_facts){
         .next = word(b.tstate + l->ts_next),
         .head = b.head,
-        .holds_gil = th->gil && locked == 1 && word(b.gil + SPY_GIL_HOLDER) == th->tstate,
-        .collecting = b.collecting == 1,
+        .holds_gil = th->gil && holds_gil(l, th, b.gil),
+        .collecting = th->collecting && b.collecting == 1,
+        .code_generation = l->interp_code_generation == SPY_PY_ABSENT ? 0 : b.code_generation + 1,
     };
     return 0;
 }

@@ -5,7 +5,7 @@
 enum {
     SPY_PY_CHUNK = 16384,   // DATA_STACK_CHUNK_SIZE, Include/internal/pycore_pystate.h
     SPY_PY_SLACK = 768,     // read past the newest frame, for calls made since
-    SPY_PY_FRAME_MAX = 128, // bytes of a frame without locals, in any version
+    SPY_PY_FRAME_MAX = 144, // bytes of a frame without locals, in any version
     SPY_PY_TOP = 8,         // the newest frames, which are read twice
     SPY_PY_AGAIN = 3072,    // bytes of them
     SPY_PY_PLACES_MAX = 256,
@@ -32,7 +32,8 @@ struct spy_py_rec {
 
 struct spy_py_thread {
     uint64_t tstate, interp, next, ident;
-    uint64_t gil; // of its interpreter; 0: not known
+    uint64_t gil;        // of its interpreter; 0: not known
+    uint64_t collecting; // where its garbage collector says that it works; 0: not known
     pid_t tid, ns_tid;
     bool is_main;
     bool shares;                 // another thread state has the same thread
@@ -55,7 +56,7 @@ struct spy_py_thread {
     uint32_t codes_epoch;
     struct spy_py_stack stack;
     bool has_stack;
-    uint32_t torn_rate; // moving average, 65536: every read
+    int32_t torn_rate; // moving average, 65536: every read
 };
 
 // Room for one sample, shared by the threads of a process.
@@ -73,6 +74,7 @@ struct spy_py_scratch {
 struct spy_py_facts {
     uint64_t next, head; // of the lists of threads: how the sampler learns that they changed
     bool holds_gil, collecting;
+    uint64_t code_generation; // after the frames were read; 0: not known
 };
 
 // Reads and walks. 0: s->recs[0..n-1] is a chain that was read in one piece, innermost first;

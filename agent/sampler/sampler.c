@@ -33,7 +33,7 @@ struct process {
 
 struct spy_sampler {
     struct spy_sampler_options options;
-    struct process **list;
+    struct process **list; // a heap: the one due first is at 0; parent of i at (i - 1) / 2
     size_t n, cap;
     struct spy_profile *profile;
     uint32_t epoch;   // rises when the profile is made anew
@@ -124,6 +124,35 @@ void spy_sampler_free(struct spy_sampler *s)
 
 // --- the list of processes ---
 
+// When it is wanted next; one that has ended never is.
+static uint64_t due_of(const struct process *p)
+{
+    return p->ended ? UINT64_MAX : p->due;
+}
+
+static bool swap_if_later(struct spy_sampler *s, size_t parent, size_t child)
+{
+    struct process *a = s->list[parent], *b = s->list[child];
+    if (due_of(a) <= due_of(b))
+        return false;
+    s->list[parent] = b;
+    s->list[child] = a;
+    return true;
+}
+
+// Puts the one at i, whose time has changed, where it belongs.
+static void settle(struct spy_sampler *s, size_t i)
+{
+    while (i && swap_if_later(s, (i - 1) / 2, i))
+        i = (i - 1) / 2;
+    for (size_t child; (child = 2 * i + 1) < s->n; i = child) {
+        if (child + 1 < s->n && due_of(s->list[child + 1]) < due_of(s->list[child]))
+            child++;
+        if (!swap_if_later(s, i, child))
+            return;
+    }
+}
+
 static struct process *find(const struct spy_sampler *s, pid_t pid)
 {
     for (size_t i = 0; i < s->n; i++)
@@ -188,6 +217,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
         return spy_err_set(err, r, 0, "cannot keep the labels of process %d", (int)process->pid);
     }
     s->list[s->n++] = p;
+    settle(s, s->n - 1);
     return 0;
 }
 
@@ -200,6 +230,8 @@ void spy_sampler_remove(struct spy_sampler *s, pid_t pid)
             flush_quality(s, s->list[i]);
             process_free(s->list[i]);
             s->list[i] = s->list[--s->n];
+            if (i < s->n)
+                settle(s, i);
             return;
         }
 }
@@ -523,20 +555,11 @@ static void keep_budget(struct spy_sampler *s, uint64_t now)
     s->budget_cpu = cpu;
 }
 
-static struct process *next_due(const struct spy_sampler *s)
-{
-    struct process *first = NULL;
-    for (size_t i = 0; i < s->n; i++)
-        if (!s->list[i]->ended && (!first || s->list[i]->due < first->due))
-            first = s->list[i];
-    return first;
-}
-
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
 {
     for (;;) {
         uint64_t now = spy_clock_mono_ns();
-        struct process *p = next_due(s);
+        struct process *p = s->n && !s->list[0]->ended ? s->list[0] : NULL;
         uint64_t until = p && p->due < deadline_ns ? p->due : deadline_ns;
         if (stop && *stop)
             return;
@@ -550,6 +573,7 @@ void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile
         round_of(s, p);
         spy_pause_reap(&s->pause);
         plan_next(s, p, spy_clock_mono_ns());
+        settle(s, 0);
         keep_budget(s, now);
     }
 }

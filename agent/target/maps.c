@@ -46,6 +46,25 @@ static int add_line(struct spy_maps *m, char *line)
     return r;
 }
 
+int spy_maps_parse(char *text, struct spy_maps *ret)
+{
+    struct spy_maps m = {0};
+    int r = spy_grow(&m.paths, &m.paths_cap, 1, 1, PATHS_BYTES_MAX);
+    if (r == 0) {
+        m.paths[0] = 0;
+        m.paths_len = 1;
+    }
+    char *rest = text, *line;
+    while (r == 0 && (line = strsep(&rest, "\n")))
+        r = add_line(&m, line);
+    if (r < 0) {
+        spy_maps_free(&m);
+        return r;
+    }
+    *ret = m;
+    return 0;
+}
+
 int spy_maps_load(const struct spy_target *t, struct spy_maps *ret, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(MAPS_BYTES_MAX);
@@ -58,20 +77,9 @@ int spy_maps_load(const struct spy_target *t, struct spy_maps *ret, struct spy_e
         return spy_err_set(err, SPY_ERR_GONE, 0,
                            "process %d has no memory: it is a zombie or a kernel thread",
                            (int)spy_target_pid(t));
-    struct spy_maps m = {0};
-    r = spy_grow(&m.paths, &m.paths_cap, 1, 1, PATHS_BYTES_MAX);
-    if (r == 0) {
-        m.paths[0] = 0;
-        m.paths_len = 1;
-    }
-    char *rest = (char *)text.data, *line;
-    while (r == 0 && (line = strsep(&rest, "\n")))
-        r = add_line(&m, line);
-    if (r < 0) {
-        spy_maps_free(&m);
+    r = spy_maps_parse((char *)text.data, ret);
+    if (r < 0)
         return spy_err_set(err, r, 0, "process %d has too many mappings", (int)spy_target_pid(t));
-    }
-    *ret = m;
     return 0;
 }
 

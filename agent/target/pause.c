@@ -2,6 +2,7 @@
 #include "shared/base/clock.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -24,16 +25,37 @@ static int wait_stop(pid_t tid, int flags, int *ret_signal)
     return 0;
 }
 
-int spy_pause_begin(struct spy_pause *p, pid_t tid, int *ret_signal)
+// One that did not stop in time before is still seized and about to stop.
+static bool take_stray(struct spy_pause *p, pid_t tid)
 {
-    if (p->n_strays == SPY_PAUSE_STRAYS_MAX)
-        return SPY_ERR_AGAIN;
+    for (size_t i = 0; i < p->n_strays; i++)
+        if (p->strays[i] == tid) {
+            p->strays[i] = p->strays[--p->n_strays];
+            return true;
+        }
+    return false;
+}
+
+static int seize(pid_t tid)
+{
     if (ptrace(PTRACE_SEIZE, tid, 0, 0) < 0)
         return spy_code_of_errno(errno);
     if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0) {
         // It is ending: there is nothing to stop, and nothing more to detach from.
         ptrace(PTRACE_DETACH, tid, 0, 0);
         return SPY_ERR_GONE;
+    }
+    return 0;
+}
+
+int spy_pause_begin(struct spy_pause *p, pid_t tid, int *ret_signal)
+{
+    if (p->n_strays == SPY_PAUSE_STRAYS_MAX)
+        return SPY_ERR_AGAIN;
+    if (!take_stray(p, tid)) {
+        int r = seize(tid);
+        if (r < 0)
+            return r;
     }
     uint64_t deadline = spy_clock_mono_ns() + SPY_PAUSE_WAIT_NS;
     for (int spins = 0;; spins++) {

@@ -6,10 +6,10 @@ _podspy_collector()
     case $prev in
     --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --data) COMPREPLY=($(compgen -d -- "$cur")); return ;;
-    --listen) return ;;
+    --listen | --listen-http) return ;;
     --log-level) COMPREPLY=($(compgen -W "error warn info debug" -- "$cur")); return ;;
     --log-format) COMPREPLY=($(compgen -W "logfmt json" -- "$cur")); return ;;
     esac
-    COMPREPLY=($(compgen -W "--config --listen --data --log-level --log-format --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "--config --listen --listen-http --data --log-level --log-format --help --version" -- "$cur"))
 }
 complete -o default -F _podspy_collector podspy-collector

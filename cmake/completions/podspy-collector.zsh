@@ -4,6 +4,7 @@ _podspy_collector() {
     _arguments \
         '--config[the YAML configuration]:FILE:_files' \
         '--listen[where to serve HTTPS]:ADDR\:PORT: ' \
+        '--listen-http[where to serve queries without TLS, loopback only]:ADDR\:PORT: ' \
         '--data[the folder of the store, the authority and the tokens]:DIR:_files -/' \
         '--log-level[error, warn, info (default) or debug]:LEVEL:(error warn info debug)' \
         '--log-format[logfmt (default) or json]:FORMAT:(logfmt json)' \

@@ -3,8 +3,11 @@
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,11 +18,18 @@
 
 enum { TOKEN_MAX = 512, TOKEN_BYTES = 32 };
 
+static int64_t n_denied_ingest, n_denied_read;
+const struct spy_metric spy_auth_metrics[] = {
+    {"podspy_collector_denied_total", "role=\"ingest\"", "Requests without a right credential.",
+     SPY_COUNTER, &n_denied_ingest},
+    {"podspy_collector_denied_total", "role=\"read\"", NULL, SPY_COUNTER, &n_denied_read},
+};
+const size_t spy_auth_n_metrics = SPY_COUNT(spy_auth_metrics);
+
 struct token {
     char path[PATH_MAX];
     char text[TOKEN_MAX];
-    struct timespec mtime;
-    ino_t inode;
+    struct stat seen; // of the file that text is from
 };
 
 struct spy_auth {
@@ -41,14 +51,20 @@ static int make_token(const char *path, struct spy_err *err)
     return spy_file_write_atomic(path, text, strlen(text), 0600, err);
 }
 
-// Reads the file when it is another one than before. What cannot be read leaves the old token
-// valid.
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+// Reads the file when it is another one than before. What cannot be read, or is empty because it is
+// just being written, leaves the old token valid.
 static void refresh(struct token *t)
 {
     struct stat st;
     char text[TOKEN_MAX];
-    if (stat(t->path, &st) < 0 || (st.st_ino == t->inode && st.st_mtim.tv_sec == t->mtime.tv_sec &&
-                                   st.st_mtim.tv_nsec == t->mtime.tv_nsec))
+    if (stat(t->path, &st) < 0 || is_same_file(&st, &t->seen))
         return;
     ssize_t n = spy_file_read_small(AT_FDCWD, t->path, text, sizeof text);
     while (n > 0 && isspace((unsigned char)text[n - 1]))
@@ -56,8 +72,7 @@ static void refresh(struct token *t)
     if (n <= 0)
         return;
     memcpy(t->text, text, (size_t)n + 1);
-    t->inode = st.st_ino;
-    t->mtime = st.st_mtim;
+    t->seen = st;
 }
 
 int spy_auth_new(const char *dir, unsigned ingest_ways, unsigned read_ways, struct spy_auth **ret,
@@ -75,12 +90,14 @@ int spy_auth_new(const char *dir, unsigned ingest_ways, unsigned read_ways, stru
         struct stat st;
         if (snprintf(a->tokens[i].path, PATH_MAX, "%s/%s", dir, names[i]) >= PATH_MAX)
             r = spy_err_set(err, SPY_ERR_INVALID, 0, "the data folder's path is too long");
-        else if (stat(a->tokens[i].path, &st) < 0)
+        else if (stat(a->tokens[i].path, &st) < 0 && errno == ENOENT)
             r = make_token(a->tokens[i].path, err);
         if (r == 0)
             refresh(&a->tokens[i]);
         if (r == 0 && !a->tokens[i].text[0])
-            r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s holds no token", a->tokens[i].path);
+            r = spy_err_set(err, SPY_ERR_INVALID, 0,
+                            "%s cannot be read or holds no token: remove it to make a new one",
+                            a->tokens[i].path);
     }
     if (r < 0)
         spy_auth_free(a);
@@ -98,14 +115,13 @@ void spy_auth_free(struct spy_auth *a)
     free(a);
 }
 
-// The time depends on the length of what was sent, never on where it differs.
+// Hashes are compared, in a time that tells neither where the tokens differ nor how long ours is.
 static bool same(const char *a, const char *b)
 {
-    size_t la = strlen(a), lb = strlen(b);
-    unsigned char diff = la != lb;
-    for (size_t i = 0; i < la; i++)
-        diff = (unsigned char)(diff | (a[i] ^ b[lb ? i % lb : 0]));
-    return !diff;
+    uint8_t x[32], y[32];
+    return gnutls_hash_fast(GNUTLS_DIG_SHA256, a, strlen(a), x) == 0 &&
+           gnutls_hash_fast(GNUTLS_DIG_SHA256, b, strlen(b), y) == 0 &&
+           gnutls_memcmp(x, y, sizeof x) == 0;
 }
 
 static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const char *authorization,
@@ -128,19 +144,27 @@ static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const ch
     return ok;
 }
 
+// libmicrohttpd only asks for a certificate: here it is held against client_ca_file, its dates and
+// its purpose (RFC 5280, 4.2.1.12: a client's, where it names any).
 static bool certificate_is_good(void *session)
 {
+    static char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
+    gnutls_typed_vdata_st data = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+                                  .data = (unsigned char *)purpose};
     unsigned status = 1;
     return session && gnutls_certificate_type_get(session) == GNUTLS_CRT_X509 &&
            gnutls_certificate_get_peers(session, NULL) &&
-           gnutls_certificate_verify_peers2(session, &status) == 0 && status == 0;
+           gnutls_certificate_verify_peers(session, &data, 1, &status) == 0 && status == 0;
 }
 
 bool spy_auth_check(struct spy_auth *a, enum spy_auth_role role, const char *authorization,
                     void *tls_session, const char **ret_why)
 {
-    *ret_why = "a client certificate is required";
-    if (a->ways[role] & SPY_AUTH_BY_MTLS && certificate_is_good(tls_session))
-        return true;
-    return a->ways[role] & SPY_AUTH_BY_TOKEN && token_is_right(a, role, authorization, ret_why);
+    bool ok = a->ways[role] & SPY_AUTH_BY_MTLS && certificate_is_good(tls_session);
+    *ret_why = "a client certificate that client_ca_file vouches for is required";
+    if (!ok && a->ways[role] & SPY_AUTH_BY_TOKEN)
+        ok = token_is_right(a, role, authorization, ret_why);
+    if (!ok)
+        spy_count(role == SPY_AUTH_INGEST ? &n_denied_ingest : &n_denied_read, 1);
+    return ok;
 }

@@ -7,6 +7,7 @@
 // Threads: spy_auth_check may be called from any thread.
 #pragma once
 #include "shared/base/err.h"
+#include "shared/base/metrics.h"
 #include <stdbool.h>
 
 enum { SPY_AUTH_BY_TOKEN = 1, SPY_AUTH_BY_MTLS = 2 };
@@ -23,3 +24,6 @@ void spy_auth_free(struct spy_auth *a);
 // why.
 bool spy_auth_check(struct spy_auth *a, enum spy_auth_role role, const char *authorization,
                     void *tls_session, const char **ret_why);
+
+extern const struct spy_metric spy_auth_metrics[];
+extern const size_t spy_auth_n_metrics;

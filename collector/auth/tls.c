@@ -1,5 +1,4 @@
 #include "collector/auth/tls.h"
-#include "shared/base/clock.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <arpa/inet.h>
@@ -8,6 +7,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +88,20 @@ static int fill_common(struct pair *p, const char *name, int days)
     return r;
 }
 
+// RFC 5280 asks for key identifiers (4.2.1.1, 4.2.1.2), and strict clients, such as Python's ssl
+// from 3.13 on, refuse a chain without.
+static int add_key_ids(struct pair *p, const struct pair *issuer)
+{
+    uint8_t own[64], above[64];
+    size_t own_len = sizeof own, above_len = sizeof above;
+    int r = gnutls_x509_crt_get_key_id(p->crt, 0, own, &own_len);
+    if (r >= 0)
+        r = gnutls_x509_crt_set_subject_key_id(p->crt, own, own_len);
+    if (r >= 0)
+        r = gnutls_x509_crt_get_key_id(issuer->crt, 0, above, &above_len);
+    return r < 0 ? r : gnutls_x509_crt_set_authority_key_id(p->crt, above, above_len);
+}
+
 static int make_ca(struct pair *ca)
 {
     int r = fill_common(ca, "podspy collector CA", CA_DAYS);
@@ -95,6 +109,8 @@ static int make_ca(struct pair *ca)
         r = gnutls_x509_crt_set_basic_constraints(ca->crt, 1, 0);
     if (r >= 0)
         r = gnutls_x509_crt_set_key_usage(ca->crt, GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN);
+    if (r >= 0)
+        r = add_key_ids(ca, ca);
     return r < 0 ? r : gnutls_x509_crt_sign2(ca->crt, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0);
 }
 
@@ -134,6 +150,8 @@ static int make_server(const struct pair *ca, struct pair *server)
         r = gnutls_x509_crt_set_key_usage(server->crt, GNUTLS_KEY_DIGITAL_SIGNATURE);
     if (r >= 0)
         r = gnutls_x509_crt_set_key_purpose_oid(server->crt, GNUTLS_KP_TLS_WWW_SERVER, 0);
+    if (r >= 0)
+        r = add_key_ids(server, ca);
     return r < 0 ? r : gnutls_x509_crt_sign2(server->crt, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0);
 }
 
@@ -165,10 +183,19 @@ static int load_pair(const char *crt_path, const char *key_path, struct pair *p)
     return import_pair(crt, key, p) < 0 ? SPY_ERR_INVALID : 0;
 }
 
+// A container started anew on the same data folder may have another name.
+static bool bears_our_name(const struct pair *server)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    return gethostname(host, sizeof host - 1) < 0 || !*host ||
+           gnutls_x509_crt_check_hostname(server->crt, host);
+}
+
 static bool serves_long_enough(const struct pair *server, const struct pair *ca)
 {
     unsigned status = 1;
-    return gnutls_x509_crt_get_expiration_time(server->crt) >
+    return bears_our_name(server) &&
+           gnutls_x509_crt_get_expiration_time(server->crt) >
                time(NULL) + (time_t)RENEW_DAYS * DAY &&
            gnutls_x509_crt_verify(server->crt, &ca->crt, 1, 0, &status) == 0 && status == 0;
 }

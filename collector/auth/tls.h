@@ -1,9 +1,9 @@
 // tls.h - the collector's own certificate authority, for where nobody gives it a certificate.
 //
 // In the data folder, mode 0600: ca.pem and ca.key (ECDSA P-256, ten years), server.pem and
-// server.key (one year, made anew at a start with less than 60 days left). The names in the
-// certificate: localhost, 127.0.0.1,
-// ::1, the host's name, podspy-collector and its usual names as a Kubernetes service.
+// server.key (one year, made anew at a start with less than 60 days left, or when the CA or the
+// host's name is another). The names in the certificate: localhost, 127.0.0.1, ::1, the host's
+// name, collector, podspy-collector and its usual names as a Kubernetes service.
 #pragma once
 #include "shared/base/err.h"
 

@@ -5,23 +5,31 @@
 // its connection is suspended.
 //
 // Bounds, each with its own answer: connections for each address (refused), body size (413, from
-// Content-Length before a byte is read), bytes of all bodies held at once and waiting requests (503
-// with Retry-After), headers not complete after SPY_HTTP_HEADER_SECS or a body slower than
-// SPY_HTTP_BODY_RATE (cut off). libmicrohttpd's own timeout only sees idle connections, not those
-// that drip.
+// Content-Length before a byte is read), bytes of all bodies and of all answers held at once and
+// waiting requests (503 with Retry-After), headers not complete after SPY_HTTP_HEADER_SECS, a body
+// slower than SPY_HTTP_BODY_RATE or an answer taken slower than SPY_HTTP_ANSWER_RATE (cut off).
+// libmicrohttpd's own timeout only sees idle connections, not those that drip.
+//
+// The plain listener takes no credentials, so it listens on loopback only, and only for requests
+// whose Host is a loopback name: a page in a browser cannot reach it under a name of its own.
 #pragma once
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
+#include "shared/base/metrics.h"
 #include <stdbool.h>
 
 enum {
     SPY_HTTP_HEADER_SECS = 10,
     SPY_HTTP_BODY_RATE = 1024, // bytes a second, over the whole upload, once it is older than that
-    SPY_HTTP_IDLE_SECS = 75,
+    SPY_HTTP_ANSWER_RATE = 16384, // bytes a second that a reader must take, over the whole answer
+    SPY_HTTP_IDLE_SECS = 75,      // between two requests on one connection
+    SPY_HTTP_GRACE_SECS = 10,     // for what is under way when the server is told to end
     SPY_HTTP_WORKERS = 16,
     SPY_HTTP_QUEUE = 1024,
     SPY_HTTP_CONNECTIONS = 12000,
     SPY_HTTP_PARAMS = 64,
+    SPY_HTTP_ANSWER_MAX = 128 << 20,  // bytes of one answer
+    SPY_HTTP_ANSWERS_MAX = 512 << 20, // of all that are being sent
 };
 
 struct spy_http_param {
@@ -59,6 +67,7 @@ struct spy_http_route {
     const char *method, *path;
     bool takes_body;
     bool remote_only; // not on the plain listener, which is for queries
+    bool at_once;     // handle never blocks: no worker is waited for, however many are busy
     // May the request be served? Called before the body is read: false with *res filled refuses it.
     // NULL: yes.
     bool (*allow)(void *arg, const struct spy_http_request *req, struct spy_http_response *res);
@@ -76,19 +85,21 @@ struct spy_http_options {
 };
 
 struct spy_http;
-// SPY_ERR_INVALID: an address that is none; SPY_ERR_IO: it cannot be listened on.
+// The certificate texts and routes are borrowed until spy_http_free; addresses only for the call.
+// SPY_ERR_INVALID: an address that is none, or a plain one that is not loopback; SPY_ERR_IO: it
+// cannot be listened on.
 int spy_http_new(const struct spy_http_options *options, struct spy_http **ret,
                  struct spy_err *err);
 // The ports that are listened on; 0: none.
 unsigned spy_http_tls_port(const struct spy_http *h);
 unsigned spy_http_plain_port(const struct spy_http *h);
-// Stops listening, finishes what is being answered, ends all threads.
+// Stops listening, gives requests under way SPY_HTTP_GRACE_SECS to be finished and answered, ends
+// all threads.
 void spy_http_free(struct spy_http *h);
 
 // "host:port", "[::1]:port" -> parts. For messages and the command line.
 int spy_http_split_address(const char *text, char *host, size_t size, unsigned *ret_port,
                            struct spy_err *err);
 
-struct spy_metric;
 extern const struct spy_metric spy_http_metrics[];
 extern const size_t spy_http_n_metrics;

@@ -1,21 +1,23 @@
 #include "collector/http/watch.h"
 #include "collector/http/http.h"
 #include "shared/base/clock.h"
+#include "shared/base/metrics.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-// WAITING: between requests on a kept-alive connection libmicrohttpd's idle timeout is the right
-// one; a first request must be complete in time.
-enum phase { PHASE_HEADERS, PHASE_BODY, PHASE_WAITING };
+int64_t spy_watch_n_open, spy_watch_n_cut;
 
 struct entry {
     const void *connection;
     int fd;
-    enum phase phase;
-    uint64_t since;
-    uint64_t bytes;
+    enum spy_phase phase;
+    bool refused, cut;
+    uint64_t since; // when it entered the phase
+    uint64_t bytes; // of the body
+    size_t size;    // of the answer
     UT_hash_handle hh;
 };
 
@@ -29,12 +31,19 @@ struct spy_watch {
 
 static bool too_slow(const struct entry *e, uint64_t now)
 {
-    uint64_t limit = SPY_HTTP_HEADER_SECS * SPY_NS_PER_SEC;
-    if (e->phase == PHASE_WAITING || now - e->since < limit)
+    uint64_t age = now - e->since, first = SPY_HTTP_HEADER_SECS * SPY_NS_PER_SEC;
+    switch (e->phase) {
+    case SPY_PHASE_HEADERS:
+        return age >= first;
+    case SPY_PHASE_BODY:
+        return age >= first && e->bytes * SPY_NS_PER_SEC / SPY_HTTP_BODY_RATE < age;
+    case SPY_PHASE_SENDING:
+        return age >= first + e->size * SPY_NS_PER_SEC / SPY_HTTP_ANSWER_RATE;
+    case SPY_PHASE_WAITING:
+        return age >= SPY_HTTP_IDLE_SECS * SPY_NS_PER_SEC;
+    default:
         return false;
-    if (e->phase == PHASE_HEADERS)
-        return true;
-    return e->bytes * SPY_NS_PER_SEC / SPY_HTTP_BODY_RATE < now - e->since;
+    }
 }
 
 static void *look(void *arg)
@@ -47,11 +56,14 @@ static void *look(void *arg)
         t.tv_sec++;
         pthread_cond_timedwait(&w->wake, &w->lock, &t);
         uint64_t now = spy_clock_mono_ns();
-        struct entry *e, *next;
         // The descriptor is still open here: it is removed under the lock before it is closed.
-        HASH_ITER(hh, w->entries, e, next)
-        if (too_slow(e, now))
+        for (struct entry *e = w->entries; e; e = e->hh.next) {
+            if (e->cut || !too_slow(e, now))
+                continue;
+            e->cut = true;
+            spy_count(&spy_watch_n_cut, 1);
             shutdown(e->fd, SHUT_RDWR);
+        }
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
@@ -65,6 +77,8 @@ int spy_watch_new(struct spy_watch **ret, struct spy_err *err)
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wake, NULL);
     if (pthread_create(&w->thread, NULL, look, w) != 0) {
+        pthread_cond_destroy(&w->wake);
+        pthread_mutex_destroy(&w->lock);
         free(w);
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
     }
@@ -95,56 +109,72 @@ void spy_watch_free(struct spy_watch *w)
 void spy_watch_add(struct spy_watch *w, const void *connection, int fd)
 {
     struct entry *e = calloc(1, sizeof *e);
-    if (!e)
-        return; // without memory it is only unwatched
+    if (!e) {
+        shutdown(fd, SHUT_RDWR); // nothing is served unwatched
+        return;
+    }
     e->connection = connection;
     e->fd = fd;
     e->since = spy_clock_mono_ns();
     pthread_mutex_lock(&w->lock);
     HASH_ADD_PTR(w->entries, connection, e);
+    bool added = e->hh.tbl;
     pthread_mutex_unlock(&w->lock);
-}
-
-void spy_watch_remove(struct spy_watch *w, const void *connection)
-{
-    struct entry *e;
-    pthread_mutex_lock(&w->lock);
-    HASH_FIND_PTR(w->entries, &connection, e);
-    if (e)
-        HASH_DEL(w->entries, e);
-    pthread_mutex_unlock(&w->lock);
+    spy_count(&spy_watch_n_open, added);
+    if (added)
+        return;
+    shutdown(fd, SHUT_RDWR);
     free(e);
 }
 
-static void enter(struct spy_watch *w, const void *connection, enum phase phase)
+static struct entry *find(struct spy_watch *w, const void *connection)
 {
     struct entry *e;
-    pthread_mutex_lock(&w->lock);
     HASH_FIND_PTR(w->entries, &connection, e);
+    return e;
+}
+
+bool spy_watch_remove(struct spy_watch *w, const void *connection)
+{
+    pthread_mutex_lock(&w->lock);
+    struct entry *e = find(w, connection);
+    bool refused = e && e->refused && !e->cut;
+    if (e) {
+        HASH_DEL(w->entries, e);
+        spy_count(&spy_watch_n_open, -1);
+    }
+    pthread_mutex_unlock(&w->lock);
+    free(e);
+    return refused;
+}
+
+void spy_watch_enter(struct spy_watch *w, const void *connection, enum spy_phase phase, size_t size)
+{
+    pthread_mutex_lock(&w->lock);
+    struct entry *e = find(w, connection);
     if (e) {
         e->phase = phase;
         e->since = spy_clock_mono_ns();
         e->bytes = 0;
+        e->size = size;
     }
     pthread_mutex_unlock(&w->lock);
 }
 
-void spy_watch_headers_done(struct spy_watch *w, const void *connection)
-{
-    enter(w, connection, PHASE_BODY);
-}
-
-void spy_watch_answered(struct spy_watch *w, const void *connection)
-{
-    enter(w, connection, PHASE_WAITING);
-}
-
 void spy_watch_bytes(struct spy_watch *w, const void *connection, size_t n)
 {
-    struct entry *e;
     pthread_mutex_lock(&w->lock);
-    HASH_FIND_PTR(w->entries, &connection, e);
+    struct entry *e = find(w, connection);
     if (e)
         e->bytes += n;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void spy_watch_refused(struct spy_watch *w, const void *connection)
+{
+    pthread_mutex_lock(&w->lock);
+    struct entry *e = find(w, connection);
+    if (e)
+        e->refused = true;
     pthread_mutex_unlock(&w->lock);
 }

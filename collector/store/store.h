@@ -3,15 +3,20 @@
 // The unit is a window: one series over some seconds, with its profile_id, as it came from an
 // agent. A window is stored once, however often it is sent. What append returned 0 for is durable.
 //
-// Threads: append and the queries may be called from any thread at the same time; each blocks its
-// caller.
+// Times are cut at INT64_MAX (the year 2262); everything else comes back as it was. The store takes
+// windows of any time: whoever takes them from the network refuses what lies in the future, since
+// retention, which goes by the windows' ends, would keep it for long.
+//
+// Threads: append, expire, check and the queries may be called from any thread at the same time;
+// each blocks its caller. close: once, when no other call runs.
 #pragma once
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
 #include "shared/profile/profile.h"
 
 // A selection of series by their labels: of each name that is given one of the values must match
-// ('*' stands for any text), and of time: windows that overlap [from_ns, until_ns).
+// ('*' stands for any text; a series without the label does not match), and of time: windows that
+// overlap [from_ns, until_ns). A whole window is in or out; a window of no length is an instant.
 enum { SPY_SELECT_MAX = 64 };
 struct spy_select {
     uint64_t from_ns, until_ns;
@@ -39,21 +44,31 @@ typedef void (*spy_store_process_fn)(void *arg, const struct spy_store_process *
 
 struct spy_store;
 struct spy_store_ops {
-    // profiles[i] hold one series each (as spy_otlp_decode makes them). *ret_known: how many were
-    // stored before. SPY_ERR_LIMIT: the store is full; SPY_ERR_IO.
+    // profiles[i] hold one series each, with a profile_id (as spy_otlp_decode makes them); they
+    // stay the caller's. All are stored or, on an error, none. *ret_known: how many were stored
+    // before (or came twice in this call). SPY_ERR_LIMIT: the store is full (disk, size or
+    // max_series; the message tells); SPY_ERR_INVALID: a profile cannot be stored; SPY_ERR_IO;
+    // SPY_ERR_AGAIN.
     int (*append)(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
                   size_t *ret_known, struct spy_err *err);
-    // Adds what is selected to `into`. SPY_ERR_LIMIT: more than SPY_STORE_ROWS_MAX rows; narrow it.
+    // Adds what is selected to `into`, as spy_profile_merge would; all of one instant. After an
+    // error `into` holds a part. SPY_ERR_LIMIT: more than SPY_STORE_ROWS_MAX samples and windows,
+    // or than the caps of `into`; narrow it.
     int (*query)(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
                  struct spy_err *err);
-    // The processes that are selected, each once, latest first; at most 10000.
+    // The processes that are selected, each once, latest first; at most 10000. What they say is of
+    // the selected windows. fn may not call the store.
     int (*processes)(struct spy_store *s, const struct spy_select *select, spy_store_process_fn fn,
                      void *arg, struct spy_err *err);
-    // Drops what is older than raw_ns, and the oldest windows while the store is larger than
-    // max_bytes.
+    // Drops the windows that end more than raw_ns before now_ns, and the oldest windows while the
+    // store holds more than max_bytes; then what only they referred to. A label, stack or string
+    // may stay for a quarter of an hour of windows' time longer. From the first call on the file is
+    // held to max_bytes and an eighth: so call it at the start and then every minute or so. Space
+    // is used again before the file grows; the file shrinks when an eighth of it is free.
     int (*expire)(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                   struct spy_err *err);
-    int (*check)(struct spy_store *s, struct spy_err *err); // can it be written?
+    // Can it be written? Writes a row, or while another call writes tells how the latest one ended.
+    int (*check)(struct spy_store *s, struct spy_err *err);
     void (*close)(struct spy_store *s);
 };
 struct spy_store {
@@ -61,6 +76,8 @@ struct spy_store {
 };
 enum { SPY_STORE_ROWS_MAX = 8 << 20 };
 
-// dir exists. SPY_ERR_INVALID: the file there is no store of ours, or of a later version.
+// The store in dir/podspy.db; dir exists. SPY_ERR_INVALID: the file there is damaged, of another
+// program, or of another version; SPY_ERR_DENIED: another process has it open; the message says
+// what to do. *ret goes with ops->close.
 int spy_store_sqlite_open(const char *dir, uint32_t max_series, struct spy_store **ret,
                           struct spy_err *err);

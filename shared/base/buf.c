@@ -124,13 +124,22 @@ int spy_buf_json(struct spy_buf *b, const char *s, size_t len)
     return b->failed;
 }
 
+// U+202A to U+202E and U+2066 to U+2069 would turn the text around them, too.
+static bool is_bidi_control(const char *s, size_t n)
+{
+    const uint8_t *u = (const uint8_t *)s;
+    return n == 3 && u[0] == 0xe2 &&
+           ((u[1] == 0x80 && u[2] >= 0xaa && u[2] <= 0xae) ||
+            (u[1] == 0x81 && u[2] >= 0xa6 && u[2] <= 0xa9));
+}
+
 int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max)
 {
     for (size_t i = 0, n; i < len; i += n ? n : 1) {
         n = spy_utf8_len(s + i, len - i);
-        if (i + n > max)
+        if (i + (n ? n : 1) > max)
             return spy_buf_puts(b, "\xe2\x80\xa6");
-        if (!n)
+        if (!n || is_bidi_control(s + i, n))
             spy_buf_puts(b, "\xef\xbf\xbd");
         else if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
             spy_buf_putc(b, ' ');

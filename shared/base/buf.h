@@ -47,8 +47,9 @@ const char *spy_buf_str(const struct spy_buf *b);
 
 #define _cleanup_buf_ __attribute__((cleanup(spy_buf_free)))
 
-// Appends s as text of at most max bytes, cut between characters and then ended with U+2026;
-// control characters become spaces. For labels made of names that others chose.
+// Appends at most the first max bytes of s as text for a label, cut between characters and then
+// ended with U+2026. Control characters become spaces; what turns the direction of text, and bytes
+// that are not UTF-8, U+FFFD. For names that others chose.
 int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max);
 // Length of the valid UTF-8 sequence at s (1 to 4), or 0 when there is none. left > 0.
 size_t spy_utf8_len(const char *s, size_t left);

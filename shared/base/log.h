@@ -21,7 +21,11 @@ struct spy_field {
     int64_t num;
 };
 
-#define SPY_S(k, v) ((struct spy_field){.key = (k), .str = (v) ? (v) : ""})
+static inline const char *spy_log_text(const char *s) // a function: v may be an array
+{
+    return s ? s : "";
+}
+#define SPY_S(k, v) ((struct spy_field){.key = (k), .str = spy_log_text(v)})
 #define SPY_I(k, v) ((struct spy_field){.key = (k), .num = (int64_t)(v)})
 
 // What to print and how; set once at start, before other threads run.

@@ -1,7 +1,7 @@
 #include "shared/config/agent_config.h"
 #include "shared/base/mem.h"
+#include "shared/base/regex.h"
 #include "shared/config/schema.h"
-#include <regex.h>
 #include <string.h>
 
 #define AT(member)      .offset = offsetof(struct spy_agent_config, member)
@@ -123,7 +123,7 @@ static const struct spy_key keys[] = {
 static int check_rule(const char *name, const struct spy_rule *r, struct spy_err *err)
 {
     regex_t re;
-    char why[120];
+    struct spy_err why = {0};
     if (!r->name || !*r->name)
         return spy_err_set(err, SPY_ERR_INVALID, 0, "%s:%d: a rule of processes needs a name", name,
                            r->line);
@@ -133,15 +133,13 @@ static int check_rule(const char *name, const struct spy_rule *r, struct spy_err
                            name, r->line, r->name);
     if (!r->cmdline)
         return 0;
-    int code = regcomp(&re, r->cmdline, REG_EXTENDED | REG_NOSUB);
-    if (code == 0) {
+    if (spy_regex_compile(r->cmdline, REG_NOSUB, &re, &why) == 0) {
         regfree(&re);
         return 0;
     }
-    regerror(code, &re, why, sizeof why);
     return spy_err_set(err, SPY_ERR_INVALID, 0,
                        "%s:%d: cmdline of rule '%s' is no regular expression: %s", name, r->line,
-                       r->name, why);
+                       r->name, why.msg);
 }
 
 static int check(const char *name, struct spy_agent_config *c, struct spy_err *err)

@@ -8,7 +8,7 @@
 #include <strings.h>
 #include <yaml.h>
 
-enum { FILE_MAX = 1 << 20, LIST_MAX = 1024, VALUE_MAX = 4096 };
+enum { FILE_MAX = 1 << 20, LIST_MAX = 1024, DEPTH_MAX = 32, VALUE_MAX = 4096 };
 
 struct reader {
     const char *name;
@@ -346,6 +346,35 @@ static int not_yaml(struct reader *r, const yaml_parser_t *parser)
                        parser->problem_mark.line + 1, parser->problem ? parser->problem : "?");
 }
 
+// libyaml looks at every open collection for each token: deep ones would take quadratic time. One
+// look at the events, which ends at the bound, comes before the document is loaded.
+static int check_depth(struct reader *r, const char *text, size_t len)
+{
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser))
+        return fail(r, NULL, "out of memory");
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    int depth = 0, code = 0;
+    for (bool end = false; !end && code == 0;) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(&parser, &event)) {
+            code = not_yaml(r, &parser);
+            break;
+        }
+        end = event.type == YAML_STREAM_END_EVENT;
+        if (event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT)
+            depth++;
+        if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT)
+            depth--;
+        if (depth > DEPTH_MAX)
+            code = spy_err_set(r->err, SPY_ERR_INVALID, 0, "%s:%zu: nested more than %d deep",
+                               r->name, event.start_mark.line + 1, DEPTH_MAX);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return code;
+}
+
 // What stands after "---" would else be ignored without a word.
 static int expect_end(struct reader *r, yaml_parser_t *parser)
 {
@@ -361,10 +390,12 @@ static int parse_document(struct reader *r, const struct spy_key *keys, const ch
                           size_t len, void *base)
 {
     yaml_parser_t parser;
+    int code = check_depth(r, text, len);
+    if (code < 0)
+        return code;
     if (!yaml_parser_initialize(&parser))
         return fail(r, NULL, "out of memory");
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-    int code = 0;
     if (!yaml_parser_load(&parser, &r->doc)) {
         code = not_yaml(r, &parser);
         yaml_parser_delete(&parser);

@@ -3,6 +3,8 @@
 // A format is a row of spy_formats: a name, a media type and one function that prints a whole
 // profile. A new format is a new row and a new file.
 //
+// docs/formats.md tells users what each looks like: labels, the tree of "json", what "svg" can do.
+//
 // All formats count what spy_view chooses: it filters samples (idle, gil) and decides which extra
 // outermost frames (process, thread) a stack gets. They never change the profile.
 //
@@ -11,6 +13,7 @@
 #include "shared/base/buf.h"
 #include "shared/profile/profile.h"
 
+struct spy_filter;
 enum spy_processes { SPY_PROCESSES_AUTO, SPY_PROCESSES_NO, SPY_PROCESSES_YES };
 
 struct spy_view {
@@ -24,8 +27,10 @@ struct spy_view {
     enum spy_processes
         processes;       // an outer frame for each process; auto: when there is more than one
     bool full_filenames; // else shortened: see spy_short_filename
-    uint32_t max_nodes;  // bound on tree nodes in svg and json; 0: 20000. The smallest are folded
+    uint32_t max_nodes;  // bound on tree nodes; 0: 20000 in svg and json, none in collapsed,
+                         // which speedscope never has. The smallest are folded
                          // into their parent's "(N smaller)" marker, so that totals stay right
+    const struct spy_filter *filter; // of this very profile; borrowed; NULL: none. See filter.h
 };
 
 struct spy_format {

@@ -1,5 +1,4 @@
-// A tree with what it was made of: {"meta": {...}, "root": {name, file, line, kind, self, total,
-// ...}}.
+// A tree with what it was made of; docs/formats.md tells its shape.
 #include "shared/formats/print.h"
 #include "shared/base/mem.h"
 #include <string.h>

@@ -218,6 +218,25 @@ static int compare_groups(const void *a, const void *b)
     return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
 }
 
+// speedscope opens on this one.
+static size_t heaviest(const struct writer *w, const struct groups *gs)
+{
+    size_t best = 0;
+    uint64_t most = 0;
+    for (size_t i = 0; i < gs->n; i++) {
+        uint64_t sum = 0;
+        for (size_t k = 0; k < gs->list[i].n; k++) {
+            const struct spy_sample *s = spy_profile_sample_at(w->profile, gs->list[i].samples[k]);
+            sum += w->by_time ? s->ns : s->count;
+        }
+        if (sum > most) {
+            most = sum;
+            best = i;
+        }
+    }
+    return best;
+}
+
 static int print_all(struct writer *w, struct groups *gs)
 {
     int r = collect(gs, w);
@@ -229,7 +248,10 @@ static int print_all(struct writer *w, struct groups *gs)
                          "\"exporter\":\"podspy " PODSPY_VERSION "\",\"name\":");
     const char *title = w->view->title ? w->view->title : "podspy";
     spy_put_json_string(w->out, title, strlen(title));
-    spy_buf_puts(w->out, ",\"profiles\":[");
+    spy_buf_puts(w->out, ",");
+    if (gs->n)
+        spy_buf_printf(w->out, "\"activeProfileIndex\":%zu,", heaviest(w, gs));
+    spy_buf_puts(w->out, "\"profiles\":[");
     for (size_t i = 0; i < gs->n && r == 0; i++) {
         spy_buf_puts(w->out, i ? ",\n" : "\n");
         r = put_group(w, &gs->list[i]);

@@ -109,16 +109,19 @@ static int put_nodes(const struct spy_tree *t, struct spy_buf *out)
     _cleanup_free_ uint64_t *left = calloc(t->n, sizeof *left);
     if (!left)
         return SPY_ERR_NOMEM;
+    spy_buf_printf(out, "<svg id=\"graph\" x=\"1%%\" width=\"98%%\" height=\"%u\">\n",
+                   TOP + (t->max_depth + 1) * ROW);
     put_node(t, 0, 0, out);
     for (uint32_t i = spy_tree_next(t, 0); i && !out->failed; i = spy_tree_next(t, i)) {
         const struct spy_node *n = &t->nodes[i];
         if (t->nodes[n->parent].first_child == i)
             left[i] = left[n->parent];
         if (n->next)
-            left[n->next] = left[i] + spy_node_weight(t, n);
+            left[n->next] = left[i] + spy_node_weight(t, n); // wraps only where sums saturated
         if ((double)spy_node_weight(t, n) >= SMALLEST * whole(t))
             put_node(t, i, left[i], out);
     }
+    spy_buf_puts(out, "</svg>\n");
     return out->failed;
 }
 
@@ -151,7 +154,7 @@ static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out
         q.lost += s->quality.lost;
         q.late += s->quality.late;
     }
-    spy_buf_printf(out, "<text class=\"faint\" x=\"10\" y=\"%u\">", y + 20);
+    spy_buf_printf(out, "<text class=\"faint\" x=\"12\" y=\"%u\">", y + 20);
     if (from < to) {
         put_time(out, from);
         spy_buf_puts(out, " to ");
@@ -166,7 +169,7 @@ static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out
                    (unsigned long long)q.failed, (unsigned long long)q.lost,
                    (unsigned long long)q.late);
     spy_buf_printf(
-        out, "<text class=\"faint\" x=\"10\" y=\"%u\">%s%s podspy " PODSPY_VERSION "</text>\n",
+        out, "<text class=\"faint\" x=\"12\" y=\"%u\">%s%s podspy " PODSPY_VERSION "</text>\n",
         y + 38, t->view.idle ? "Waiting threads included." : "Running threads only.",
         t->view.gil ? " Only GIL holders." : "");
 }
@@ -182,19 +185,29 @@ static void put_head(const struct spy_tree *t, uint32_t height, struct spy_buf *
     put_xml_str(out, title);
     spy_buf_puts(out, "</title>\n<style><![CDATA[\n");
     spy_buf_puts(out, spy_svg_style);
-    spy_buf_puts(out, "]]></style>\n<text id=\"title\" x=\"10\" y=\"28\">");
+    spy_buf_puts(out, "]]></style>\n<text id=\"title\" x=\"12\" y=\"28\">");
     put_xml_str(out, title);
     spy_buf_puts(
         out,
-        "</text>\n<foreignObject x=\"10\" y=\"40\" width=\"260\" height=\"26\"><input "
+        "</text>\n<foreignObject x=\"12\" y=\"40\" width=\"260\" height=\"26\"><input "
         "xmlns=\"http://www.w3.org/1999/xhtml\" id=\"search\" type=\"search\" "
         "placeholder=\"Search (Ctrl-F)\" aria-label=\"Search frames by regular expression\"/>"
         "</foreignObject>\n<text id=\"matched\" class=\"faint\" x=\"280\" y=\"57\" "
         "aria-live=\"polite\"></text>\n<g id=\"reset\" class=\"button hidden\" tabindex=\"0\" "
         "role=\"button\" aria-label=\"Reset zoom\"><rect x=\"470\" y=\"40\" width=\"104\" "
         "height=\"24\" pointer-events=\"all\"/><text x=\"480\" y=\"57\">Reset zoom</text></g>\n"
-        "<text id=\"details\" x=\"10\" y=\"84\">Click a frame to zoom; arrow keys, Enter and "
+        "<text id=\"details\" x=\"12\" y=\"84\">Click a frame to zoom; arrow keys, Enter and "
         "Escape work too.</text>\n");
+}
+
+static void put_summary(const struct spy_tree *t, struct spy_buf *out)
+{
+    const struct spy_node *all = &t->nodes[0];
+    spy_buf_printf(out, "<text id=\"summary\" x=\"100%%\" dx=\"-12\" y=\"28\">%llu samples",
+                   (unsigned long long)all->total);
+    if (t->by_time)
+        spy_buf_printf(out, ", %.2f s", (double)all->total_ns / 1e9);
+    spy_buf_puts(out, "</text>\n");
 }
 
 static int print_tree(const struct spy_tree *t, struct spy_buf *out)
@@ -202,6 +215,7 @@ static int print_tree(const struct spy_tree *t, struct spy_buf *out)
     bool empty = whole(t) <= 0;
     uint32_t bottom = TOP + (empty ? 2 : t->max_depth + 1) * ROW;
     put_head(t, bottom + BOTTOM, out);
+    put_summary(t, out);
     int r = 0;
     if (empty)
         spy_buf_printf(out,

@@ -1,6 +1,7 @@
 #include "shared/formats/tree.h"
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
+#include "shared/formats/filter.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,9 @@ struct builder {
 
 bool spy_view_has(const struct spy_view *v, const struct spy_sample *s)
 {
-    return (v->idle || s->state & SPY_STATE_RUNNING) && (!v->gil || s->state & SPY_STATE_GIL_HOLDS);
+    return (v->idle || s->state & SPY_STATE_RUNNING) &&
+           (!v->gil || s->state & SPY_STATE_GIL_HOLDS) &&
+           (!v->filter || spy_filter_has(v->filter, s));
 }
 
 static int child(struct builder *b, uint32_t parent, uint32_t kind, uint32_t x, uint32_t y,
@@ -282,6 +285,7 @@ static int sort_children(struct spy_tree *t, uint32_t node)
     int r = 0;
     for (uint32_t c = t->nodes[node].first_child; c && r == 0; c = t->nodes[c].next) {
         struct spy_buf b = SPY_BUF_INIT(SPY_LABEL_MAX);
+        spy_buf_puts(&b, ""); // a label can be empty
         spy_node_label(t, &t->nodes[c], &b);
         r = b.data ? 0 : SPY_ERR_NOMEM;
         list[i++] = (struct sorted){(char *)b.data, c};

@@ -139,7 +139,7 @@ static void add_quality(struct spy_quality *d, const struct spy_quality *s)
     d->late = add_saturated(d->late, s->late);
 }
 
-static void unite_windows(struct spy_series *d, const struct spy_series *s)
+void spy_series_unite(struct spy_series *d, const struct spy_series *s)
 {
     add_quality(&d->quality, &s->quality);
     if (!s->start_ns && !s->duration_ns)
@@ -175,7 +175,7 @@ static int merge_series(struct merge *m, uint32_t id)
     }
     int r = spy_profile_series(m->dst, labels, s->n_labels, &m->series[id]);
     if (r == 0)
-        unite_windows(spy_profile_series_at(m->dst, m->series[id]), s);
+        spy_series_unite(spy_profile_series_at(m->dst, m->series[id]), s);
     return r;
 }
 

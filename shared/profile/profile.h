@@ -159,6 +159,9 @@ void spy_profile_reset_window(struct spy_profile *p);
 // src is SPY_ERR_INVALID. After SPY_ERR_LIMIT or SPY_ERR_NOMEM dst holds a part of src and is good
 // for spy_profile_free alone.
 int spy_profile_merge(struct spy_profile *dst, const struct spy_profile *src);
+// What spy_profile_merge does to one series: adds window and quality of s to d; labels are not
+// looked at. profile_id stays only while d has a single window.
+void spy_series_unite(struct spy_series *d, const struct spy_series *s);
 
 // The OpenTelemetry and podspy label keys, spelled once.
 #define SPY_LABEL_CLUSTER         "k8s.cluster.name"

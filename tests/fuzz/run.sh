@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh BUILD SECONDS: run every fuzz target of the build that long. What a target found
-# interesting is kept in BUILD/corpus/NAME; seeds are tests/data/fuzz/NAME. Fails at the first crash,
+# interesting is kept in BUILD/corpus/NAME; seeds are corpus/NAME here. Fails at the first crash,
 # whose input is then in BUILD/crashes.
 set -euo pipefail
 build=$1 seconds=$2
@@ -13,7 +13,7 @@ for target in "$build"/bin/fuzz_*; do
     corpus=$build/corpus/$name
     mkdir -p "$corpus"
     folders=("$corpus")
-    [ -d "$here/../data/fuzz/$name" ] && folders+=("$here/../data/fuzz/$name")
+    [ -d "$here/corpus/${name#fuzz_}" ] && folders+=("$here/corpus/${name#fuzz_}")
     echo "fuzz: $name for $seconds s"
     "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 \
         -artifact_prefix="$build/crashes/$name-" "${folders[@]}" 2>&1 | tail -n 12

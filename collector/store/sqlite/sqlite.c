@@ -1,56 +1,111 @@
 #include "collector/store/sqlite/sqlite.h"
+#include "collector/store/sqlite/intern.h"
 #include "collector/store/sqlite/schema.h"
+#include "shared/base/clock.h"
 #include "shared/base/mem.h"
-#include <limits.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 enum { BUSY_MS = 10000 };
 static const char pragmas[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384;"
     "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864;";
 
+int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how)
+{
+    const char *path = sqlite3_db_filename(db, "main");
+    return spy_err_set(err, SPY_ERR_IO, 0,
+                       "the store is damaged (%s): stop the collector and either move %s* away to "
+                       "start afresh, or try sqlite3's .recover",
+                       how, path ? path : "podspy.db");
+}
+
+static bool is_damage(int code)
+{
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_FORMAT;
+}
+
 int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what)
 {
-    int code = sqlite3_errcode(db);
-    int ours = code == SQLITE_FULL    ? SPY_ERR_LIMIT
-               : code == SQLITE_NOMEM ? SPY_ERR_NOMEM
-               : code == SQLITE_BUSY  ? SPY_ERR_AGAIN
-                                      : SPY_ERR_IO;
-    return spy_err_set(err, ours, 0, "%s: %s", what, sqlite3_errmsg(db));
+    int code = sqlite3_errcode(db), sys = sqlite3_system_errno(db);
+    if (is_damage(code))
+        return spy_sqlite_damaged(db, err, sqlite3_errmsg(db));
+    int ours = code == SQLITE_FULL || (code == SQLITE_IOERR && sys == ENOSPC) ? SPY_ERR_LIMIT
+               : code == SQLITE_NOMEM                                         ? SPY_ERR_NOMEM
+               : code == SQLITE_BUSY                                          ? SPY_ERR_AGAIN
+                                                                              : SPY_ERR_IO;
+    return spy_err_set(
+        err, ours, ours == SPY_ERR_IO ? sys : 0, "the store: %s: %s%s", what, sqlite3_errmsg(db),
+        ours == SPY_ERR_LIMIT ? "; free disk space, or raise retention.max_gib" : "");
 }
 
 int spy_sqlite_exec(sqlite3 *db, const char *sql, struct spy_err *err)
 {
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        return spy_sqlite_failed(db, err, "the store");
+        return spy_sqlite_failed(db, err, "a transaction");
     return 0;
 }
 
 int spy_sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret, struct spy_err *err)
 {
     if (sqlite3_prepare_v2(db, sql, -1, ret, NULL) != SQLITE_OK)
-        return spy_sqlite_failed(db, err, "the store");
+        return spy_sqlite_failed(db, err, "preparing");
     return 0;
 }
 
-sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s)
+int spy_sqlite_number(sqlite3 *db, const char *sql, int64_t *ret, struct spy_err *err)
 {
-    pthread_mutex_lock(&s->reader_lock);
+    _cleanup_stmt_ sqlite3_stmt *q = NULL;
+    int r = spy_sqlite_prepare(db, sql, &q, err);
+    if (r < 0)
+        return r;
+    if (sqlite3_step(q) != SQLITE_ROW)
+        return spy_sqlite_failed(db, err, "reading");
+    *ret = sqlite3_column_int64(q, 0);
+    return 0;
+}
+
+int spy_sqlite_run(sqlite3 *db, sqlite3_stmt *borrowed, struct spy_err *err)
+{
+    _cleanup_reset_ sqlite3_stmt *q = borrowed;
+    return sqlite3_step(q) == SQLITE_DONE ? 0 : spy_sqlite_failed(db, err, "writing");
+}
+
+// --- readers ---
+
+static sqlite3 *wait_for_reader(struct spy_sqlite *s)
+{
     for (;;) {
         for (int i = 0; i < SPY_SQLITE_READERS; i++)
             if (!s->reader_busy[i]) {
                 s->reader_busy[i] = true;
-                pthread_mutex_unlock(&s->reader_lock);
                 return s->readers[i];
             }
         pthread_cond_wait(&s->reader_free, &s->reader_lock);
     }
 }
 
+sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err)
+{
+    pthread_mutex_lock(&s->reader_lock);
+    sqlite3 *db = wait_for_reader(s);
+    pthread_mutex_unlock(&s->reader_lock);
+    if (spy_sqlite_exec(db, "BEGIN", err) < 0) {
+        spy_sqlite_give_reader(s, db);
+        return NULL;
+    }
+    return db;
+}
+
 void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db)
 {
+    if (!sqlite3_get_autocommit(db))
+        spy_sqlite_exec(db, "ROLLBACK", NULL);
     pthread_mutex_lock(&s->reader_lock);
     for (int i = 0; i < SPY_SQLITE_READERS; i++)
         if (s->readers[i] == db)
@@ -59,125 +114,130 @@ void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db)
     pthread_mutex_unlock(&s->reader_lock);
 }
 
-static int one_number(sqlite3 *db, const char *sql, int64_t *ret, struct spy_err *err)
+// --- opening ---
+
+static int make_schema(sqlite3 *db, struct spy_err *err)
 {
-    _cleanup_stmt_ sqlite3_stmt *q = NULL;
-    int r = spy_sqlite_prepare(db, sql, &q, err);
-    if (r < 0)
-        return r;
-    if (sqlite3_step(q) != SQLITE_ROW)
-        return spy_sqlite_failed(db, err, "the store");
-    *ret = sqlite3_column_int64(q, 0);
-    return 0;
+    char sql[128];
+    snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+             SPY_SCHEMA_APPLICATION, SPY_SCHEMA_VERSION);
+    int r =
+        spy_sqlite_exec(db, "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; " SPY_SCHEMA, err);
+    return r < 0 ? r : spy_sqlite_exec(db, sql, err);
 }
 
 static int make_or_check_schema(sqlite3 *db, const char *path, struct spy_err *err)
 {
-    int64_t version, tables;
-    int r = one_number(db, "PRAGMA user_version", &version, err);
+    int64_t application, version, tables;
+    int r = spy_sqlite_number(db, "PRAGMA application_id", &application, err);
     if (r == 0)
-        r = one_number(db, "SELECT count(*) FROM sqlite_master", &tables, err);
+        r = spy_sqlite_number(db, "PRAGMA user_version", &version, err);
+    if (r == 0)
+        r = spy_sqlite_number(db, "SELECT count(*) FROM sqlite_master", &tables, err);
     if (r < 0)
         return r;
-    if (version == SPY_SCHEMA_VERSION)
-        return 0;
-    if (version || tables)
-        return spy_err_set(
-            err, SPY_ERR_INVALID, 0,
-            "%s is not a store of this version (%lld, not %d): move it away to start afresh", path,
-            (long long)version, SPY_SCHEMA_VERSION);
-    char sql[64];
-    snprintf(sql, sizeof sql, "PRAGMA user_version=%d; COMMIT", SPY_SCHEMA_VERSION);
-    r = spy_sqlite_exec(db, "PRAGMA auto_vacuum=INCREMENTAL; VACUUM; BEGIN; " SPY_SCHEMA, err);
-    return r < 0 ? r : spy_sqlite_exec(db, sql, err);
+    if (!application && !version && !tables)
+        return make_schema(db, err);
+    if (application != SPY_SCHEMA_APPLICATION)
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "%s is a database of another program: move it away, or set store.dir",
+                           path);
+    if (version != SPY_SCHEMA_VERSION)
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "%s is of version %lld and this collector knows version %d: use the "
+                           "collector that wrote it, or move it away to start afresh",
+                           path, (long long)version, SPY_SCHEMA_VERSION);
+    return 0;
 }
 
 static int open_db(const char *path, int flags, sqlite3 **ret, struct spy_err *err)
 {
     sqlite3 *db = NULL;
-    if (sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
-        int r = spy_err_set(err, SPY_ERR_IO, 0, "cannot open the store %s: %s", path,
-                            db ? sqlite3_errmsg(db) : "out of memory");
-        sqlite3_close(db);
+    int code = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (code == SQLITE_OK) {
+        sqlite3_busy_timeout(db, BUSY_MS);
+        sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
+        *ret = db;
+        return 0;
+    }
+    int r = spy_err_set(err, SPY_ERR_IO, db ? sqlite3_system_errno(db) : 0,
+                        "cannot open the store %s: %s", path, sqlite3_errstr(code));
+    sqlite3_close(db);
+    return r;
+}
+
+// SQLite makes its files 0644 less the umask; what is in them is for the collector alone.
+static int lock_and_touch(struct spy_sqlite *s, const char *dir, struct spy_err *err)
+{
+    _cleanup_free_ char *lock = NULL;
+    _cleanup_close_ int db = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (db < 0)
+        return spy_err_set(err, SPY_ERR_IO, errno, "cannot open the store %s", s->path);
+    if (asprintf(&lock, "%s/podspy.lock", dir) < 0) {
+        lock = NULL;
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    }
+    s->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->lock_fd < 0)
+        return spy_err_set(err, SPY_ERR_IO, errno, "cannot open %s", lock);
+    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return spy_err_set(err, SPY_ERR_DENIED, 0,
+                           "%s is in use by another collector: stop it, or set store.dir", s->path);
+    return 0;
+}
+
+static int open_writer(struct spy_sqlite *s, struct spy_err *err)
+{
+    static const struct {
+        size_t to;
+        const char *sql;
+    } statements[] = {
+        {offsetof(struct spy_sqlite, find_window), "SELECT 1 FROM windows WHERE profile_id=?"},
+        {offsetof(struct spy_sqlite, add_window),
+         "INSERT INTO windows(profile_id, series, start_ns, end_ns, period_ns, clean, salvaged,"
+         " paused, failed, lost, late, samples, rows) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+        {offsetof(struct spy_sqlite, add_samples), "INSERT INTO samples(window, data) VALUES(?,?)"},
+    };
+    int r = open_db(s->path, SQLITE_OPEN_READWRITE, &s->writer, err);
+    if (r == 0)
+        r = make_or_check_schema(s->writer, s->path, err);
+    if (r == 0)
+        r = spy_sqlite_exec(s->writer, pragmas, err);
+    for (size_t i = 0; i < SPY_COUNT(statements) && r == 0; i++)
+        r = spy_sqlite_prepare(s->writer, statements[i].sql,
+                               (sqlite3_stmt **)((char *)s + statements[i].to), err);
+    return r < 0 ? r : spy_intern_new(s->writer, &s->intern, err);
+}
+
+static int open_reader(struct spy_sqlite *s, int i, struct spy_err *err)
+{
+    int r = open_db(s->path, SQLITE_OPEN_READWRITE, &s->readers[i], err);
+    if (r == 0)
+        r = spy_sqlite_exec(s->readers[i], "PRAGMA query_only=1; PRAGMA cache_size=-8192", err);
+    return r < 0 ? r : spy_sqlite_add_glob(s->readers[i], err);
+}
+
+// --- the table of functions ---
+
+static int check_write(struct spy_sqlite *s, struct spy_err *err)
+{
+    _cleanup_stmt_ sqlite3_stmt *q = NULL;
+    int r = spy_sqlite_prepare(s->writer, "REPLACE INTO checks(id, at_ns) VALUES(1, ?)", &q, err);
+    if (r < 0)
         return r;
-    }
-    sqlite3_busy_timeout(db, BUSY_MS);
-    *ret = db;
-    return 0;
+    sqlite3_bind_int64(q, 1, spy_sqlite_time(spy_clock_real_ns()));
+    return spy_sqlite_run(s->writer, q, err);
 }
 
-// --- retention ---
-
-static int drop_windows(struct spy_sqlite *s, const char *where, int64_t value,
-                        int64_t *ret_dropped, struct spy_err *err)
-{
-    char sql[400];
-    sqlite3 *db = s->writer;
-    static const char *const steps[] = {
-        "DELETE FROM samples WHERE window IN (SELECT id FROM windows WHERE %s)",
-        "DELETE FROM windows WHERE %s"};
-    for (size_t i = 0; i < SPY_COUNT(steps); i++) {
-        _cleanup_stmt_ sqlite3_stmt *q = NULL;
-        snprintf(sql, sizeof sql, steps[i], where); // NOLINT: both are constants of ours
-        int r = spy_sqlite_prepare(db, sql, &q, err);
-        if (r < 0)
-            return r;
-        sqlite3_bind_int64(q, 1, value);
-        if (sqlite3_step(q) != SQLITE_DONE)
-            return spy_sqlite_failed(db, err, "retention");
-        *ret_dropped = sqlite3_changes64(db);
-    }
-    return 0;
-}
-
-static int used_bytes(sqlite3 *db, uint64_t *ret, struct spy_err *err)
-{
-    int64_t pages, free_pages, size;
-    int r = one_number(db, "PRAGMA page_count", &pages, err);
-    if (r == 0)
-        r = one_number(db, "PRAGMA freelist_count", &free_pages, err);
-    if (r == 0)
-        r = one_number(db, "PRAGMA page_size", &size, err);
-    if (r == 0)
-        *ret = (uint64_t)((pages - free_pages) * size);
-    return r;
-}
-
-static int expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
-                  struct spy_err *err)
-{
-    enum { ROUNDS = 64, PART = 1000 };
-    struct spy_sqlite *s = (struct spy_sqlite *)store;
-    uint64_t used = 0;
-    int64_t dropped = 0;
-    pthread_mutex_lock(&s->write_lock);
-    int64_t oldest = now_ns > raw_ns ? (int64_t)(now_ns - raw_ns) : 0;
-    int r = drop_windows(s, "end_ns < ?1", oldest, &dropped, err);
-    for (int i = 0; r == 0 && i < ROUNDS; i++) {
-        r = used_bytes(s->writer, &used, err);
-        if (r < 0 || used <= max_bytes)
-            break;
-        r = drop_windows(s, "id IN (SELECT id FROM windows ORDER BY end_ns LIMIT ?1)", PART,
-                         &dropped, err);
-        if (!dropped)
-            break;
-    }
-    if (r == 0)
-        r = spy_sqlite_exec(s->writer,
-                            "DELETE FROM labels WHERE series NOT IN (SELECT series FROM windows);"
-                            "DELETE FROM series WHERE id NOT IN (SELECT series FROM windows);"
-                            "PRAGMA incremental_vacuum(2000)",
-                            err);
-    pthread_mutex_unlock(&s->write_lock);
-    return r;
-}
-
+// It is really written: a transaction that is rolled back would not notice a full disk.
 static int check(struct spy_store *store, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
-    if (pthread_mutex_trylock(&s->write_lock) != 0)
-        return 0; // it is being written right now
-    int r = spy_sqlite_exec(s->writer, "BEGIN IMMEDIATE; ROLLBACK", err);
+    if (pthread_mutex_trylock(&s->write_lock) != 0) {
+        int last = __atomic_load_n(&s->last_result, __ATOMIC_RELAXED);
+        return last < 0 ? spy_err_set(err, last, 0, "the latest write to %s failed", s->path) : 0;
+    }
+    int r = check_write(s, err);
     pthread_mutex_unlock(&s->write_lock);
     return r;
 }
@@ -187,12 +247,18 @@ static void close_store(struct spy_store *store)
     struct spy_sqlite *s = (struct spy_sqlite *)store;
     for (int i = 0; i < SPY_SQLITE_READERS; i++)
         sqlite3_close(s->readers[i]);
+    spy_intern_free(s->intern);
+    sqlite3_finalize(s->find_window);
+    sqlite3_finalize(s->add_window);
+    sqlite3_finalize(s->add_samples);
     sqlite3_close(s->writer);
+    spy_cleanup_close(&s->lock_fd);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->write_lock);
     pthread_mutex_destroy(&s->reader_lock);
     pthread_cond_destroy(&s->done);
     pthread_cond_destroy(&s->reader_free);
+    free(s->path);
     free(s);
 }
 
@@ -200,37 +266,48 @@ static const struct spy_store_ops ops = {
     .append = spy_sqlite_append,
     .query = spy_sqlite_query,
     .processes = spy_sqlite_processes,
-    .expire = expire,
+    .expire = spy_sqlite_expire,
     .check = check,
     .close = close_store,
 };
 
-int spy_store_sqlite_open(const char *dir, uint32_t max_series, struct spy_store **ret,
-                          struct spy_err *err)
+static struct spy_sqlite *new_store(const char *dir, uint32_t max_series)
 {
-    char path[PATH_MAX];
     struct spy_sqlite *s = calloc(1, sizeof *s);
-    if (!s || snprintf(path, sizeof path, "%s/podspy.db", dir) >= (int)sizeof path) {
-        free(s);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot open a store in %s", dir);
-    }
+    if (!s)
+        return NULL;
     s->base.ops = &ops;
     s->max_series = max_series;
+    s->lock_fd = -1;
+    s->last = &s->first;
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->write_lock, NULL);
     pthread_mutex_init(&s->reader_lock, NULL);
     pthread_cond_init(&s->done, NULL);
     pthread_cond_init(&s->reader_free, NULL);
-    int r = open_db(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &s->writer, err);
+    if (asprintf(&s->path, "%s/podspy.db", dir) >= 0)
+        return s;
+    s->path = NULL;
+    close_store(&s->base);
+    return NULL;
+}
+
+int spy_store_sqlite_open(const char *dir, uint32_t max_series, struct spy_store **ret,
+                          struct spy_err *err)
+{
+    struct spy_sqlite *s = new_store(dir, max_series);
+    if (!s)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = lock_and_touch(s, dir, err);
     if (r == 0)
-        r = make_or_check_schema(s->writer, path, err);
-    if (r == 0)
-        r = spy_sqlite_exec(s->writer, pragmas, err);
+        r = open_writer(s, err);
     for (int i = 0; i < SPY_SQLITE_READERS && r == 0; i++)
-        r = open_db(path, SQLITE_OPEN_READWRITE, &s->readers[i], err);
-    for (int i = 0; i < SPY_SQLITE_READERS && r == 0; i++)
-        r = spy_sqlite_exec(s->readers[i], "PRAGMA query_only=1; PRAGMA cache_size=-8192", err);
+        r = open_reader(s, i, err);
     if (r < 0) {
+        if (s->writer && is_damage(sqlite3_errcode(s->writer)))
+            r = SPY_ERR_INVALID;
+        if (err)
+            err->code = r;
         close_store(&s->base);
         return r;
     }

@@ -2,7 +2,8 @@
 //
 // One file, podspy.db, in WAL mode with synchronous=FULL: a commit is on the disk. One connection
 // writes, behind a lock, with the batches that wait gathered into one transaction; readers have
-// connections of their own and see the last commit.
+// connections of their own and see one commit for the whole of a question. podspy.lock keeps a
+// second collector away: the writer caches ids and must be the only one.
 #pragma once
 #include "collector/store/store.h"
 #include <pthread.h>
@@ -10,41 +11,61 @@
 
 enum { SPY_SQLITE_READERS = 4 };
 
-struct spy_batch {
-    struct spy_profile *const *profiles;
-    size_t n, known;
-    int result;
-    struct spy_err err;
-    bool done;
-    struct spy_batch *next;
-};
+struct spy_intern; // intern.h
+struct spy_batch;  // append.c
 
 struct spy_sqlite {
     struct spy_store base;
-    sqlite3 *writer;
+    char *path;
+    int lock_fd; // of podspy.lock
     uint32_t max_series;
+
     pthread_mutex_t lock; // of the queue of batches
     pthread_cond_t done;
-    struct spy_batch *first, *last;
-    bool writing;               // one appender works for all that wait
-    pthread_mutex_t write_lock; // of the writer connection
+    struct spy_batch *first, **last;
+    bool writing; // one appender works for all that wait
+
+    pthread_mutex_t write_lock; // of all from here to the next lock
+    sqlite3 *writer;
+    struct spy_intern *intern;
+    sqlite3_stmt *find_window, *add_window, *add_samples;
+    uint32_t swept; // everything seen before this slice is gone
+
     pthread_mutex_t reader_lock;
     pthread_cond_t reader_free;
     sqlite3 *readers[SPY_SQLITE_READERS];
     bool reader_busy[SPY_SQLITE_READERS];
+
+    int last_result; // of the latest commit; atomic
 };
 
+// Puts what SQLite says into err, with `what` before it, and returns the code: SPY_ERR_LIMIT when
+// the disk or the file is full. A damaged file is SPY_ERR_IO (a retry elsewhere or later can help;
+// the windows that were to be stored are not to blame) and the message says what to do.
 int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what);
+int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how);
 int spy_sqlite_exec(sqlite3 *db, const char *sql, struct spy_err *err);
 int spy_sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret, struct spy_err *err);
+// The first column of the first row; NULL counts as 0.
+int spy_sqlite_number(sqlite3 *db, const char *sql, int64_t *ret, struct spy_err *err);
+// Runs a statement that returns no rows, and resets it.
+int spy_sqlite_run(sqlite3 *db, sqlite3_stmt *q, struct spy_err *err);
+
 static inline void spy_sqlite_finalize(sqlite3_stmt **s)
 {
     sqlite3_finalize(*s);
 }
-#define _cleanup_stmt_ __attribute__((cleanup(spy_sqlite_finalize)))
+static inline void spy_sqlite_reset(sqlite3_stmt **s)
+{
+    if (*s)
+        sqlite3_reset(*s);
+}
+#define _cleanup_stmt_  __attribute__((cleanup(spy_sqlite_finalize)))
+#define _cleanup_reset_ __attribute__((cleanup(spy_sqlite_reset))) // of a borrowed statement
 
-// Reads need one of the reader connections; blocks until one is free.
-sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s);
+// Reads need one of the reader connections, with a transaction open: all that is read is of one
+// commit. Blocks until a connection is free. NULL: failed, err tells.
+sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err);
 void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db);
 
 int spy_sqlite_append(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
@@ -53,6 +74,16 @@ int spy_sqlite_query(struct spy_store *s, const struct spy_select *select, struc
                      struct spy_err *err);
 int spy_sqlite_processes(struct spy_store *s, const struct spy_select *select,
                          spy_store_process_fn fn, void *arg, struct spy_err *err);
-// The ids of the series that are selected, latest first. *ret to free().
-int spy_sqlite_series(sqlite3 *db, const struct spy_select *select, size_t max, int64_t **ret,
-                      size_t *ret_n, struct spy_err *err);
+int spy_sqlite_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
+                      struct spy_err *err);
+
+// "head WHERE <windows w that are selected> tail", prepared and bound.
+int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *select,
+                      const char *tail, sqlite3_stmt **ret, struct spy_err *err);
+// Teaches a connection the function spy_glob(pattern, text).
+int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err);
+
+static inline int64_t spy_sqlite_time(uint64_t ns)
+{
+    return ns < INT64_MAX ? (int64_t)ns : INT64_MAX;
+}

@@ -11,7 +11,7 @@
   var frames = Array.prototype.map.call(document.querySelectorAll('.f'), function (el) {
     var f = {
       el: el, l: +el.getAttribute('data-l'), w: +el.getAttribute('data-w'),
-      d: +el.getAttribute('data-d'), label: el.querySelector('title').textContent
+      d: +el.getAttribute('data-d'), share: 0, label: el.querySelector('title').textContent
     };
     f.name = f.label.split('\n')[0];
     el.frame = f;
@@ -32,18 +32,34 @@
       f.el.classList.toggle('up', above);
       f.el.setAttribute('x', inside ? percent((f.l - to.l) / to.w) : '0%');
       f.el.setAttribute('width', inside ? percent(f.w / to.w) : '100%');
-      if ((inside || above) && !f.el.querySelector('text') && f.w / to.w > 0.01) addText(f);
+      f.share = above ? 1 : inside ? f.w / to.w : 0;
     });
+    fitAll();
     reset.classList.toggle('hidden', to === all);
     mark();
   }
 
-  function addText(f) {
-    var text = document.createElementNS('http://www.w3.org/2000/svg', 'text');
-    text.setAttribute('x', '4');
-    text.setAttribute('y', '13');
-    text.textContent = f.name;
-    f.el.appendChild(text);
+  // Names are cut where their frame ends, by the width of a letter of the one monospaced font.
+  function fitAll() {
+    // The root's own box: that of an <svg> grows with texts that reach out of it.
+    var width = all.el.querySelector('rect').getBoundingClientRect().width;
+    var sample = all.el.querySelector('text');
+    sample.textContent = 'mmmmmmmmmm';
+    var letter = sample.getComputedTextLength() / 10 || 7.2;
+    frames.forEach(function (f) { if (f.share) fit(f, Math.floor((f.share * width - 8) / letter)); });
+  }
+  function fit(f, room) {
+    var text = f.el.querySelector('text');
+    if (!text) {
+      if (room < 3) return;
+      text = document.createElementNS('http://www.w3.org/2000/svg', 'text');
+      text.setAttribute('x', '4');
+      text.setAttribute('y', '13');
+      f.el.appendChild(text);
+    }
+    var letters = Array.from(f.name);
+    text.textContent = room < 3 ? '' : letters.length <= room ? f.name
+      : letters.slice(0, room - 1).join('') + '\u2026';
   }
 
   // Matching frames inside of matching frames are not counted twice.
@@ -83,6 +99,7 @@
     if (f) zoom(f);
     if (reset.contains(e.target)) zoom(all);
   });
+  window.addEventListener('resize', fitAll);
   root.addEventListener('mouseover', function (e) { show(frameOf(e.target)); });
   root.addEventListener('focusin', function (e) { show(frameOf(e.target)); });
   input.addEventListener('input', mark);
@@ -106,5 +123,6 @@
     var to = neighbour(f, e.key);
     if (to) { e.preventDefault(); to.el.focus(); }
   });
+  zoom(all);
   root.classList.add('ready');
 })();

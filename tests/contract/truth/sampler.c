@@ -11,8 +11,8 @@
 static int mode_of(const char *text)
 {
     return !strcmp(text, "never") ? SPY_SAMPLER_NEVER_PAUSE
-           : !strcmp(text, "may")  ? SPY_SAMPLER_MAY_PAUSE
-                                   : SPY_SAMPLER_ALWAYS_PAUSE;
+           : !strcmp(text, "may") ? SPY_SAMPLER_MAY_PAUSE
+                                  : SPY_SAMPLER_ALWAYS_PAUSE;
 }
 
 int main(int argc, char **argv)
@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     struct spy_sampler *s = NULL;
     if (argc != 5)
         return 2;
-    pid_t pid = atoi(argv[1]);
+    pid_t pid = (pid_t)strtol(argv[1], NULL, 10);
     uint64_t want = strtoull(argv[2], NULL, 10), gap = strtoull(argv[4], NULL, 10) * 1000;
     struct spy_sampler_process p = {.pid = pid, .pausing = (unsigned)mode_of(argv[3])};
     if (spy_sampler_new(&(struct spy_sampler_options){.profile_bytes = 1u << 30}, &s, &err) < 0 ||
@@ -40,10 +40,12 @@ int main(int argc, char **argv)
     struct spy_buf out = SPY_BUF_INIT(1u << 30);
     struct spy_sampler_totals t = spy_sampler_totals(s);
     cpu = spy_clock_cpu_ns() - cpu;
-    spy_format_find("raw")->print(spy_sampler_close(s), &(struct spy_view){.idle = true}, &out, &err);
+    spy_format_find("raw")->print(spy_sampler_close(s), &(struct spy_view){.idle = true}, &out,
+                                  &err);
     fwrite(out.data, 1, out.len, stdout);
-    fprintf(stderr, "{\"samples\": %llu, \"clean\": %llu, \"paused\": %llu, \"failed\": %llu, "
-                    "\"cpu_us_per_sample\": %.2f}\n",
+    fprintf(stderr,
+            "{\"samples\": %llu, \"clean\": %llu, \"paused\": %llu, \"failed\": %llu, "
+            "\"cpu_us_per_sample\": %.2f}\n",
             (unsigned long long)t.samples, (unsigned long long)t.clean,
             (unsigned long long)t.paused, (unsigned long long)t.failed,
             t.samples ? (double)cpu / 1e3 / (double)t.samples : 0);

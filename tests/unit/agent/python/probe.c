@@ -1,23 +1,23 @@
 // What the tests of agent/python ask of it from a script.
 //     python_probe layout MAJOR MINOR     prints the row: "field value" lines
 //     python_probe apply MAJOR MINOR      the same after the _PyRuntime bytes on stdin were applied
-//     python_probe lines                  compares line tables with what the interpreter says
+//     python_probe lines MAJOR MINOR      compares line tables with what the interpreter says
 #include "agent/python/layout.h"
 #include "agent/python/linetable.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FIELDS(F)                                                                                  \
-    F(runtime_interp_head)                                                                         \
-    F(runtime_gil) F(interp_next) F(interp_threads_head) F(interp_gil) F(interp_gc_collecting)     \
-        F(ts_next) F(ts_interp) F(ts_thread_id) F(ts_native_id) F(ts_chunk) F(ts_cframe)           \
-            F(ts_frame) F(ts_size) F(f_code) F(f_previous) F(f_ip) F(f_owner) F(f_size)            \
-                F(owner_generator) F(owner_entry) F(co_filename) F(co_name) F(co_qualname)         \
-                    F(co_linetable) F(co_firstlineno) F(co_flags) F(co_nlocalsplus)                \
-                        F(co_stacksize) F(co_code) F(co_firsttraceable) F(str_ascii_data)          \
-                            F(str_compact_data) F(str_length) F(str_state) F(ob_type) F(ob_size)   \
-                                F(bytes_data) F(interp_code_generation) F(ts_base)
+// clang-format off
+#define FIELDS(F) \
+    F(runtime_interp_head) F(runtime_gil) F(interp_next) F(interp_threads_head) F(interp_gil) \
+    F(interp_gc_collecting) F(interp_code_generation) F(ts_next) F(ts_interp) F(ts_thread_id) \
+    F(ts_native_id) F(ts_chunk) F(ts_cframe) F(ts_frame) F(ts_base) F(ts_size) F(f_code) \
+    F(f_previous) F(f_ip) F(f_owner) F(f_size) F(owner_generator) F(owner_entry) F(co_filename) \
+    F(co_name) F(co_qualname) F(co_linetable) F(co_firstlineno) F(co_flags) F(co_nlocalsplus) \
+    F(co_stacksize) F(co_code) F(co_units) F(co_head) F(co_firsttraceable) F(str_ascii_data) \
+    F(str_compact_data) F(str_length) F(str_state) F(ob_type) F(ob_size) F(bytes_data)
+// clang-format on
 
 static int print_layout(const struct spy_py_layout *l)
 {
@@ -32,8 +32,8 @@ static int print_layout(const struct spy_py_layout *l)
 
 static int layout(char **argv, bool apply)
 {
-    const struct spy_py_layout *row =
-        spy_py_layout_find((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
+    const struct spy_py_layout *row = spy_py_layout_find((unsigned)strtoul(argv[2], NULL, 10),
+                                                         (unsigned)strtoul(argv[3], NULL, 10));
     if (!row)
         return 3;
     struct spy_py_layout l = *row;
@@ -48,8 +48,12 @@ static int layout(char **argv, bool apply)
 
 // A record: first line, length of the table, number of units (u32 each), the table, a u32 for each
 // unit.
-static int lines(void)
+static int lines(char **argv)
 {
+    const struct spy_py_layout *l = spy_py_layout_find((unsigned)strtoul(argv[2], NULL, 10),
+                                                       (unsigned)strtoul(argv[3], NULL, 10));
+    if (!l)
+        return 3;
     uint32_t head[3];
     unsigned long long codes = 0, units = 0, wrong = 0;
     while (fread(head, sizeof head, 1, stdin) == 1) {
@@ -58,7 +62,8 @@ static int lines(void)
         if (!table || !want || !got || fread(table, 1, head[1], stdin) != head[1] ||
             fread(want, 4, head[2], stdin) != head[2])
             return 4;
-        wrong += spy_linetable_lines(table, head[1], head[0], got, head[2]) != head[2];
+        wrong += spy_linetable_lines(l->lines, l->unit_bytes, table, head[1], head[0], got,
+                                     head[2]) != head[2];
         for (uint32_t i = 0; i < head[2]; i++)
             wrong += got[i] != want[i];
         codes++;
@@ -73,8 +78,8 @@ static int lines(void)
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && !strcmp(argv[1], "lines"))
-        return lines();
+    if (argc == 4 && !strcmp(argv[1], "lines"))
+        return lines(argv);
     if (argc == 4 && !strcmp(argv[1], "layout"))
         return layout(argv, false);
     if (argc == 4 && !strcmp(argv[1], "apply"))

@@ -1,0 +1,594 @@
+// How the node is watched cheaply: every poll asks the kernel for the number it gave out last
+// (/proc/loadavg). When that did not move, nothing was started; when it moved, only the numbers in
+// between are looked at, which finds children at once. All of /proc is listed once a second, for
+// what that misses. An opted-in process is looked at in every poll; the others in turn, a bounded
+// number a poll, since they may call exec and match a rule then.
+#include "agent/discover/discover.h"
+#include "agent/discover/docker.h"
+#include "agent/discover/judge.h"
+#include "shared/base/clock.h"
+#include "shared/base/log.h"
+#include "shared/base/map.h"
+#include "shared/base/mem.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LIST_NS      (1 * SPY_NS_PER_SEC)   // between two listings
+#define LIST_ONLY_NS (200 * SPY_NS_PER_MS)  // the same where the kernel's last number is no help
+#define YOUNG_NS     (5 * SPY_NS_PER_SEC)   // age until which a process is likely to call exec
+#define CHECK_YOUNG  (800 * SPY_NS_PER_MS)  // between two looks at a young process
+#define CHECK_OLD    (1800 * SPY_NS_PER_MS) // and at an old one
+#define LOG_NS       (60 * SPY_NS_PER_SEC)
+
+enum {
+    NEW_MAX = 1024, // numbers looked at one by one; with more, listing is cheaper
+    CHECKS = 50,    // of processes that are not opted in, a poll
+    FD_MAX = 512,   // descriptors below this may be kept: the sampler needs some too
+    ROUNDS = 64,    // of looking for children of what was opted in just now
+};
+
+struct spy_discover {
+    const struct spy_agent_config *config;
+    int proc, loadavg; // open; loadavg may be -1
+    pid_t self;        // our number there, never opted in
+    struct spy_rules *rules;
+    struct spy_docker *docker;
+    struct spy_docker_answer answer; // the last one
+    struct spy_containers list;      // of the last one that was good
+    uint64_t docker_logged;
+
+    bool use_last;           // /proc/loadavg counts the same processes as proc
+    pid_t last, before_last; // the kernel's last number at the last two polls
+    uint64_t listed_ns;
+    uint32_t listing;
+    size_t turn; // where the look at the others goes on
+
+    struct spy_table table;
+    struct spy_member *removed; // freed at the next poll
+    bool adopt;                 // something was opted in: look for its children
+    bool table_full, members_full;
+    spy_discover_fn fn; // of the poll that runs
+    void *arg;
+    uint64_t now;
+    struct spy_facts facts;   // scratch
+    struct spy_member member; // scratch
+};
+
+// --- what is opted in ---
+
+static void fill_process(struct spy_member *m)
+{
+    m->p.command = m->command;
+    m->p.cmdline = m->cmdline;
+    m->p.container_id = m->container_id;
+    m->p.container_name = m->container_name;
+    m->p.image = m->image_name;
+    m->p.pod = m->pod;
+    m->p.pod_uid = m->pod_uid;
+    m->p.namespace_name = "";
+    m->p.service = m->service;
+    m->p.reason = m->reason;
+}
+
+static void opt_in(struct spy_discover *d, struct spy_entry *e)
+{
+    d->members_full = d->table.n_in >= SPY_MEMBERS_MAX;
+    struct spy_member *m = d->members_full ? NULL : malloc(sizeof *m);
+    if (!m)
+        return;
+    *m = d->member;
+    fill_process(m);
+    m->stat = openat(d->facts.dir, "stat", O_RDONLY | O_CLOEXEC);
+    if (m->stat >= FD_MAX) {
+        close(m->stat);
+        m->stat = -1;
+    }
+    e->in = m;
+    d->table.n_in++;
+    d->adopt = true;
+    d->fn(d->arg, SPY_DISCOVER_ADDED, &m->p);
+}
+
+static void opt_out(struct spy_discover *d, struct spy_entry *e)
+{
+    struct spy_member *m = e->in;
+    if (!m)
+        return;
+    e->in = NULL;
+    d->table.n_in--;
+    m->next = d->removed;
+    d->removed = m;
+    d->fn(d->arg, SPY_DISCOVER_REMOVED, &m->p);
+}
+
+static void free_removed(struct spy_discover *d)
+{
+    while (d->removed) {
+        struct spy_member *m = d->removed;
+        d->removed = m->next;
+        spy_member_free(m);
+    }
+}
+
+// --- judging one process ---
+
+static struct spy_entry *parent_in(const struct spy_discover *d, const struct spy_proc_stat *s)
+{
+    struct spy_entry *e = s->ppid > 0 ? spy_table_find(&d->table, s->ppid) : NULL;
+    // A parent that is younger than its child has the number of the real one.
+    return e && e->in && e->start_time <= s->start_time ? e : NULL;
+}
+
+static uint64_t hash_id(const char *container_id)
+{
+    return *container_id ? spy_hash_bytes(container_id, strlen(container_id)) : 0;
+}
+
+static void remember(struct spy_discover *d, struct spy_entry *e, struct spy_facts *f)
+{
+    const struct spy_proc_args *args = spy_facts_args(f);
+    const struct spy_cgroup *cg = spy_facts_container(f);
+    uint64_t container = cg ? hash_id(cg->container_id) : 0;
+    if (container != e->container_hash) {
+        // Docker is asked about a container, not about each process that is started in it.
+        const struct spy_entry *parent = spy_table_find(&d->table, f->stat.ppid);
+        bool same = parent && parent->container_hash == container;
+        e->container_ns = same ? parent->container_ns : d->now;
+    }
+    e->args_hash = args ? spy_hash_bytes(args->joined, args->len) : 0;
+    e->container_hash = container;
+    e->checked_ns = d->now;
+}
+
+// Another process than before has this number.
+static void renew(struct spy_discover *d, struct spy_entry *e, const struct spy_proc_stat *s)
+{
+    opt_out(d, e);
+    e->start_time = s->start_time;
+    e->first_ns = d->now;
+    e->wait = false;
+}
+
+static void judge_open(struct spy_discover *d, struct spy_entry *e)
+{
+    struct spy_facts *f = &d->facts;
+    if (f->stat.start_time != e->start_time)
+        renew(d, e, &f->stat);
+    e->ppid = f->stat.ppid;
+    e->kernel = f->stat.kernel;
+    if (e->in || e->kernel || spy_proc_dead(&f->stat) || e->pid == d->self) {
+        e->checked_ns = d->now;
+        return;
+    }
+    struct spy_judge j = {.config = d->config,
+                          .rules = d->rules,
+                          .docker = d->docker && (!d->answer.asked_ns || d->answer.reached),
+                          .docker_ns = d->answer.asked_ns,
+                          .list = &d->list};
+    remember(d, e, f);
+    enum spy_verdict v = spy_judge(&j, f, e, parent_in(d, &f->stat), &d->member);
+    e->wait = v == SPY_VERDICT_WAIT;
+    if (e->wait)
+        spy_docker_ask(d->docker);
+    if (v == SPY_VERDICT_IN)
+        opt_in(d, e);
+}
+
+// Reads what is needed of a process and opts it in or not. It may be gone meanwhile.
+static void judge(struct spy_discover *d, struct spy_entry *e)
+{
+    if (spy_facts_open(&d->facts, d->proc, e->pid) == 0)
+        judge_open(d, e);
+    spy_facts_close(&d->facts);
+}
+
+// --- new processes ---
+
+static void add_pid(struct spy_discover *d, pid_t pid)
+{
+    struct spy_entry *e = spy_table_find(&d->table, pid);
+    if (!e) {
+        e = spy_table_add(&d->table, pid);
+        d->table_full = !e;
+        if (!e)
+            return;
+        e->first_ns = d->now;
+        judge(d, e);
+    }
+    e->listed = d->listing;
+}
+
+static bool parse_pid(const char *name, pid_t *ret)
+{
+    long pid = 0;
+    for (const char *p = name; *p; p++) {
+        if (*p < '0' || *p > '9' || pid > INT32_MAX / 10 - 1)
+            return false;
+        pid = pid * 10 + (*p - '0');
+    }
+    *ret = (pid_t)pid;
+    return pid > 0;
+}
+
+static int list_all(struct spy_discover *d, struct spy_err *err)
+{
+    int fd = openat(d->proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_closedir_ DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        int sys = errno;
+        if (fd >= 0)
+            close(fd);
+        return spy_err_set(err, spy_code_of_errno(sys), sys, "cannot list the processes");
+    }
+    d->listing++;
+    d->listed_ns = d->now;
+    d->table_full = false;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        pid_t pid;
+        if (parse_pid(entry->d_name, &pid))
+            add_pid(d, pid);
+    }
+    for (size_t i = 0; i < d->table.n; i++) {
+        struct spy_entry *e = d->table.all[i];
+        if (e->listed == d->listing)
+            continue;
+        opt_out(d, e);
+        e->gone = true;
+    }
+    spy_table_sweep(&d->table);
+    return 0;
+}
+
+// /proc/TID exists for every thread too, though it is not listed.
+static bool leads_its_group(struct spy_facts *f)
+{
+    const struct spy_proc_status *s = spy_facts_status(f);
+    return s && s->tgid == f->stat.pid;
+}
+
+// One of the numbers given out since the last poll. Only children of opted-in processes are taken
+// here; the rest can wait for the listing, and has often ended by then.
+static void look_at_new(struct spy_discover *d, pid_t pid)
+{
+    struct spy_facts *f = &d->facts;
+    struct spy_entry *e = spy_table_find(&d->table, pid);
+    if (spy_facts_open(f, d->proc, pid) == 0) {
+        bool reused = e && e->start_time != f->stat.start_time;
+        if (reused)
+            judge_open(d, e);
+        else if (!e && parent_in(d, &f->stat) && leads_its_group(f) &&
+                 (e = spy_table_add(&d->table, pid))) {
+            e->first_ns = d->now;
+            e->listed = d->listing;
+            judge_open(d, e);
+        }
+    }
+    spy_facts_close(f);
+}
+
+// The fifth word: "0.10 0.05 0.01 1/123 4567". 0 when it cannot be told.
+static pid_t last_pid(const struct spy_discover *d)
+{
+    char text[128];
+    if (d->loadavg < 0 || spy_proc_pread(d->loadavg, text, sizeof text) < 0)
+        return 0;
+    text[strcspn(text, "\n")] = 0;
+    const char *word = strrchr(text, ' ');
+    pid_t pid;
+    return word && parse_pid(word + 1, &pid) ? pid : 0;
+}
+
+// A number is given out shortly before its process can be seen, so each is looked at in two polls.
+// Returns false when a listing does it better.
+static bool look_at_all_new(struct spy_discover *d)
+{
+    pid_t last = d->use_last ? last_pid(d) : 0, first = d->before_last;
+    if (!last)
+        return true;
+    bool wrapped = last < d->last;
+    if (wrapped || first > last)
+        first = 0;
+    d->before_last = wrapped ? 0 : d->last;
+    d->last = last;
+    if (last - first > NEW_MAX)
+        return false;
+    for (pid_t pid = first + 1; pid <= last; pid++)
+        look_at_new(d, pid);
+    return !wrapped;
+}
+
+// --- known processes ---
+
+static int stat_member(const struct spy_discover *d, const struct spy_entry *e,
+                       struct spy_proc_stat *ret)
+{
+    char text[SPY_PROC_STAT];
+    ssize_t n = e->in->stat >= 0 ? spy_proc_pread(e->in->stat, text, sizeof text)
+                                 : spy_proc_peek(d->proc, e->pid, "stat", text, sizeof text);
+    return n < 0 ? (int)n : spy_proc_stat_parse(text, (size_t)n, ret);
+}
+
+static void after_exec(struct spy_discover *d, struct spy_entry *e)
+{
+    if (spy_facts_open(&d->facts, d->proc, e->pid) == 0 &&
+        d->facts.stat.start_time == e->start_time) {
+        spy_member_describe(e->in, &d->facts);
+        e->in->p.generation++;
+        d->fn(d->arg, SPY_DISCOVER_EXEC, &e->in->p);
+    }
+    spy_facts_close(&d->facts);
+}
+
+static void check_member(struct spy_discover *d, struct spy_entry *e)
+{
+    struct spy_proc_stat s;
+    int r = stat_member(d, e, &s);
+    if (r == SPY_ERR_GONE || (r == 0 && spy_proc_dead(&s))) {
+        opt_out(d, e);
+    } else if (r == 0 && s.start_time != e->start_time) {
+        judge(d, e);
+    } else if (r == 0) {
+        e->ppid = e->in->p.ppid = s.ppid;
+        if (s.image && s.image != e->in->image)
+            after_exec(d, e);
+    }
+}
+
+static void check_members(struct spy_discover *d)
+{
+    for (size_t i = 0; i < d->table.n; i++)
+        if (d->table.all[i]->in)
+            check_member(d, d->table.all[i]);
+}
+
+// Judges a process again when its arguments changed: it called exec, or is another one.
+static void check_other(struct spy_discover *d, struct spy_entry *e)
+{
+    char text[SPY_PROC_ARGS + 1];
+    struct spy_proc_args args;
+    struct spy_proc_stat s;
+    e->checked_ns = d->now;
+    ssize_t n = spy_proc_peek(d->proc, e->pid, "cmdline", text, sizeof text);
+    if (n < 0)
+        return;
+    spy_proc_args_parse(text, (size_t)n, &args);
+    bool changed = spy_hash_bytes(args.joined, args.len) != e->args_hash;
+    if (!changed && !d->use_last) // with it, a number that is in use again was noticed
+        changed = (n = spy_proc_peek(d->proc, e->pid, "stat", text, SPY_PROC_STAT)) > 0 &&
+                  spy_proc_stat_parse(text, (size_t)n, &s) == 0 && s.start_time != e->start_time;
+    if (changed)
+        judge(d, e);
+}
+
+static bool is_due(const struct spy_discover *d, const struct spy_entry *e)
+{
+    bool young = d->now - e->first_ns < YOUNG_NS;
+    return !e->in && !(e->kernel && d->use_last) &&
+           d->now - e->checked_ns >= (young ? CHECK_YOUNG : CHECK_OLD);
+}
+
+static void check_others(struct spy_discover *d)
+{
+    int left = CHECKS;
+    for (size_t i = 0, n = d->table.n; i < n && left; i++) {
+        struct spy_entry *e = d->table.all[d->turn++ % n];
+        if (is_due(d, e)) {
+            check_other(d, e);
+            left--;
+        }
+    }
+}
+
+// Descendants that were there before their ancestor was opted in.
+static void adopt_children(struct spy_discover *d)
+{
+    for (int round = 0; d->adopt && round < ROUNDS; round++) {
+        d->adopt = false;
+        for (size_t i = 0; i < d->table.n; i++) {
+            struct spy_entry *e = d->table.all[i];
+            const struct spy_entry *parent =
+                e->in || e->kernel ? NULL : spy_table_find(&d->table, e->ppid);
+            if (parent && parent->in)
+                judge(d, e);
+        }
+    }
+}
+
+// --- Docker ---
+
+static void log_labels(const struct spy_containers *old, const struct spy_containers *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        const struct spy_container *c = &list->all[i], *o = spy_containers_find(old, c->id);
+        if (o && memcmp(&o->labels, &c->labels, sizeof c->labels) == 0)
+            continue;
+        for (unsigned k = 0; k < c->labels.n_problems; k++)
+            spy_log(SPY_LOG_WARN, "wrong label of a container", SPY_S("pod", c->name),
+                    SPY_S("problem", c->labels.problems[k]));
+    }
+}
+
+static bool docker_failing(const struct spy_discover *d)
+{
+    return d->docker && d->answer.asked_ns && !d->answer.reached &&
+           !(d->answer.absent && d->config->discovery.docker == SPY_SWITCH_AUTO);
+}
+
+// Judges the processes of opted-in containers again that Docker had not told of before.
+static void judge_containers(struct spy_discover *d, const struct spy_containers *old)
+{
+    for (size_t i = 0; i < d->list.n; i++) {
+        const struct spy_container *c = &d->list.all[i];
+        if (c->labels.consent != SPY_CONSENT_YES || spy_containers_find(old, c->id))
+            continue;
+        uint64_t hash = hash_id(c->id);
+        for (size_t k = 0; k < d->table.n; k++)
+            if (d->table.all[k]->container_hash == hash && !d->table.all[k]->in)
+                judge(d, d->table.all[k]);
+    }
+}
+
+static void take_docker(struct spy_discover *d)
+{
+    struct spy_docker_answer a;
+    if (!d->docker || !spy_docker_take(d->docker, &a))
+        return;
+    d->answer = a;
+    if (a.reached) {
+        struct spy_containers old = d->list;
+        d->list = a.list;
+        log_labels(&old, &d->list);
+        judge_containers(d, &old);
+        spy_containers_free(&old);
+    } else if (docker_failing(d) && spy_log_due(&d->docker_logged, LOG_NS)) {
+        spy_log(SPY_LOG_WARN, "labels of containers cannot be read", SPY_S("error", a.err.msg));
+    }
+    for (size_t i = 0; i < d->table.n; i++)
+        if (d->table.all[i]->wait)
+            judge(d, d->table.all[i]);
+}
+
+// --- start, poll, end ---
+
+// /proc/loadavg counts for the reader's own PID namespace: it is of use when that is the one whose
+// processes proc shows, so when our own entry there has one number.
+static void know_ourselves(struct spy_discover *d)
+{
+    struct spy_facts *f = &d->facts;
+    struct spy_proc_status s;
+    char text[32] = "";
+    pid_t self = 0;
+    if (readlinkat(d->proc, "self", text, sizeof text - 1) < 0 || !parse_pid(text, &self))
+        return;
+    d->self = self;
+    f->dir = spy_proc_open(d->proc, self);
+    d->use_last =
+        f->dir >= 0 && spy_proc_status_read(f->dir, &s) == 0 && s.ns_depth == 1 && last_pid(d) > 0;
+    spy_facts_close(f);
+}
+
+static int start(struct spy_discover *d, const char *proc_root, struct spy_err *err)
+{
+    const struct spy_agent_config *c = d->config;
+    if (c->discovery.kubernetes == SPY_SWITCH_ON)
+        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                           "discovery.kubernetes is on, but this build cannot ask Kubernetes yet: "
+                           "set it to auto or off and opt in by rules or Docker labels");
+    d->proc = open(proc_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d->proc < 0)
+        return spy_err_set(err, spy_code_of_errno(errno), errno, "cannot open %.150s", proc_root);
+    d->loadavg = openat(d->proc, "loadavg", O_RDONLY | O_CLOEXEC);
+    know_ourselves(d);
+    int r = spy_rules_new(c->discovery.processes, c->discovery.n_processes, &d->rules, err);
+    if (r == 0 && c->discovery.docker != SPY_SWITCH_OFF)
+        r = spy_docker_new(c->discovery.docker_socket, c->discovery.annotation_prefix, &d->docker,
+                           err);
+    return r;
+}
+
+int spy_discover_new(const struct spy_agent_config *config, const char *proc_root,
+                     struct spy_discover **ret, struct spy_err *err)
+{
+    struct spy_discover *d = calloc(1, sizeof *d);
+    if (!d)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory");
+    d->config = config;
+    d->proc = d->loadavg = d->facts.dir = -1;
+    int r = start(d, proc_root, err);
+    if (r < 0)
+        spy_discover_free(d);
+    else
+        *ret = d;
+    return r;
+}
+
+void spy_discover_free(struct spy_discover *d)
+{
+    if (!d)
+        return;
+    spy_docker_free(d->docker);
+    spy_containers_free(&d->list);
+    spy_rules_free(d->rules);
+    spy_table_free(&d->table);
+    free_removed(d);
+    spy_cleanup_close(&d->loadavg);
+    spy_cleanup_close(&d->proc);
+    free(d);
+}
+
+// Without rules, and with no Docker there, nobody can opt in.
+static bool nobody_can(const struct spy_discover *d)
+{
+    return !d->config->discovery.n_processes && !d->table.n_in &&
+           (!d->docker || (d->answer.asked_ns && !d->answer.reached && !d->list.n));
+}
+
+int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, struct spy_err *err)
+{
+    d->fn = fn;
+    d->arg = arg;
+    d->now = spy_clock_mono_ns();
+    free_removed(d);
+    take_docker(d);
+    if (nobody_can(d))
+        return 0;
+    check_members(d);
+    bool list = !look_at_all_new(d) || !d->listing ||
+                d->now - d->listed_ns >= (d->use_last ? LIST_NS : LIST_ONLY_NS);
+    int r = list ? list_all(d, err) : 0;
+    check_others(d);
+    adopt_children(d);
+    return r;
+}
+
+// --- problems ---
+
+static void put_problem(struct spy_buf *out, bool *first, const char *pod, pid_t pid,
+                        const char *text)
+{
+    spy_buf_puts(out, *first ? "{\"pod\":\"" : ",{\"pod\":\"");
+    spy_buf_json(out, pod, strlen(pod));
+    spy_buf_printf(out, "\",\"pid\":%d,\"problem\":\"", (int)pid);
+    spy_buf_json(out, text, strlen(text));
+    spy_buf_puts(out, "\"}");
+    *first = false;
+}
+
+static pid_t first_pid_of(const struct spy_discover *d, const struct spy_container *c)
+{
+    uint64_t hash = hash_id(c->id);
+    for (size_t i = 0; i < d->table.n; i++)
+        if (d->table.all[i]->container_hash == hash)
+            return d->table.all[i]->pid;
+    return 0;
+}
+
+int spy_discover_problems(const struct spy_discover *d, struct spy_buf *out)
+{
+    bool first = true;
+    char text[96];
+    for (size_t i = 0; i < d->list.n; i++) {
+        const struct spy_container *c = &d->list.all[i];
+        for (unsigned k = 0; k < c->labels.n_problems; k++)
+            put_problem(out, &first, c->name, first_pid_of(d, c), c->labels.problems[k]);
+    }
+    if (docker_failing(d))
+        put_problem(out, &first, "", 0, d->answer.err.msg);
+    if (d->table_full) {
+        snprintf(text, sizeof text, "more than %d processes: the rest is not looked at",
+                 SPY_TABLE_MAX);
+        put_problem(out, &first, "", 0, text);
+    }
+    if (d->members_full) {
+        snprintf(text, sizeof text, "more than %d processes opted in: the rest is left out",
+                 SPY_MEMBERS_MAX);
+        put_problem(out, &first, "", 0, text);
+    }
+    return out->failed;
+}

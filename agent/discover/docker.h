@@ -1,0 +1,29 @@
+// docker.h - the containers that a Docker Engine (or Podman's compatible service) runs. Inside of
+// agent/discover.
+//
+// A thread of its own asks over the Unix socket, so a daemon that hangs never holds up sampling. It
+// asks every 10 s, every 2 s after a failure, and at once when told that a process of an unknown
+// container was seen. Every answer, good or bad, is handed over once by spy_docker_take.
+//
+// Bounds: an answer of 4 MiB, a request of 5 s, four requests a second.
+#pragma once
+#include "agent/discover/labels.h"
+#include <stdbool.h>
+
+struct spy_docker;
+
+struct spy_docker_answer {
+    uint64_t asked_ns; // CLOCK_MONOTONIC when the request began: what ran then is in the list
+    bool reached;
+    bool absent;                // not reached because there is no socket
+    struct spy_err err;         // when not reached
+    struct spy_containers list; // when reached; the taker's to free
+};
+
+// socket_path and prefix are copied.
+int spy_docker_new(const char *socket_path, const char *prefix, struct spy_docker **ret,
+                   struct spy_err *err);
+void spy_docker_free(struct spy_docker *d); // ends the thread; takes up to a second
+// True when there is an answer newer than the last one taken.
+bool spy_docker_take(struct spy_docker *d, struct spy_docker_answer *ret);
+void spy_docker_ask(struct spy_docker *d); // does not wait

@@ -1,0 +1,48 @@
+// table.h - every process of the node that was seen, and what is kept of the opted-in ones. Inside
+// of agent/discover.
+//
+// Sorted by pid, since /proc lists it so: adding at the end is the common case.
+#pragma once
+#include "agent/discover/discover.h"
+#include "agent/discover/proc.h"
+
+enum { SPY_TABLE_MAX = 65536, SPY_MEMBERS_MAX = 4096 };
+
+// An opted-in process with the memory behind the strings of its spy_process.
+struct spy_member {
+    struct spy_process p;
+    bool by_label;
+    int stat;       // its open stat file, which fails once this very process is gone; or -1
+    uint64_t image; // see spy_proc_stat
+    struct spy_member *next; // of those that are to be freed
+    char command[SPY_PROC_COMM], cmdline[1025];
+    char container_id[65], pod_uid[37];
+    char container_name[256], image_name[256], pod[256], service[256], reason[96];
+};
+
+struct spy_entry {
+    pid_t pid, ppid;
+    uint64_t start_time;
+    uint64_t first_ns, checked_ns; // when it was seen first, and judged or compared last
+    uint64_t args_hash;            // of its cmdline then
+    uint64_t container_ns;         // when it was seen first in the container it is in
+    uint64_t container_hash;       // of its container's id; 0: none
+    uint32_t listed;               // number of the listing that had it last
+    bool kernel;                   // a kernel thread
+    bool wait;                     // for what Docker says of its container
+    bool gone;                     // to be swept
+    struct spy_member *in;         // NULL: not opted in
+};
+
+struct spy_table {
+    struct spy_entry **all; // sorted by pid
+    size_t n, cap, n_in;
+};
+
+struct spy_entry *spy_table_find(const struct spy_table *t, pid_t pid);
+// The entry of pid, made zeroed but for pid when there is none. NULL: no memory or too many.
+struct spy_entry *spy_table_add(struct spy_table *t, pid_t pid);
+// Frees the entries marked gone, whose `in` is NULL.
+void spy_table_sweep(struct spy_table *t);
+void spy_member_free(struct spy_member *m);
+void spy_table_free(struct spy_table *t);

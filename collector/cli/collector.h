@@ -1,0 +1,50 @@
+// collector.h - the parts of a running collector, and how they come together. Inside of
+// collector/cli.
+//
+//     main.c       the command line, signals, exit codes
+//     collector.c  starts the parts in order and ends them in reverse
+//     data.c       the data folder: its mode, its lock, ports.json
+//     routes.c     which request goes to which room, and which code its failure becomes
+//     retention.c  drops old data once a minute
+#pragma once
+#include "collector/auth/auth.h"
+#include "collector/auth/tls.h"
+#include "collector/http/http.h"
+#include "collector/ingest/ingest.h"
+#include "collector/store/store.h"
+#include "shared/base/err.h"
+#include "shared/config/collector_config.h"
+
+enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
+
+struct spy_retention;
+
+struct spy_collector {
+    struct spy_collector_config config;
+    int lock_fd; // of the data folder
+    struct spy_tls tls;
+    struct spy_auth *auth;
+    struct spy_store *store;
+    struct spy_ingest *ingest;
+    struct spy_retention *retention;
+    struct spy_http *http;
+    bool ending; // read and written atomically; /readyz says no from then on
+};
+
+// config is taken over, also on failure. What was started is ended by spy_collector_stop.
+int spy_collector_start(struct spy_collector *c, struct spy_collector_config *config,
+                        struct spy_err *err);
+void spy_collector_stop(struct spy_collector *c);
+
+extern const struct spy_http_route spy_collector_routes[]; // arg: the struct spy_collector
+
+// The data folder: made with 0700, or set to that; one collector at a time has it.
+// SPY_ERR_DENIED: another one does. *ret_lock is to be closed.
+int spy_data_open(const char *dir, int *ret_lock, struct spy_err *err);
+// DIR/ports.json: {"pid", "https", "http"}, for scripts; a port that is not listened on is null.
+int spy_data_write_ports(const char *dir, unsigned https, unsigned http, struct spy_err *err);
+void spy_data_remove_ports(const char *dir);
+
+int spy_retention_new(struct spy_store *store, uint64_t raw_ns, uint64_t max_bytes,
+                      struct spy_retention **ret, struct spy_err *err);
+void spy_retention_free(struct spy_retention *r);

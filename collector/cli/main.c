@@ -1,0 +1,167 @@
+// podspy-collector: takes profiles from agents, keeps them, answers questions about them.
+#include "collector/cli/collector.h"
+#include "shared/base/log.h"
+#include <argp.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+const char *argp_program_version = "podspy-collector " PODSPY_VERSION;
+
+enum { KEY_LISTEN_HTTP = 256, KEY_DATA, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
+
+struct options {
+    const char *config, *https, *http, *data;
+    enum spy_log_level log_level;
+    enum spy_log_format log_format;
+};
+
+static const struct argp_option option_list[] = {
+    {"config", 'c', "FILE", 0, "read the configuration from FILE (YAML)", 0},
+    {"listen", 'l', "ADDR:PORT", 0, "listen here with TLS; port 0 takes any free one", 0},
+    {"listen-http", KEY_LISTEN_HTTP, "ADDR:PORT", 0,
+     "listen here for queries without TLS, loopback only; 'off' for not at all", 0},
+    {"data", KEY_DATA, "DIR", 0, "keep the data, the CA and the tokens in DIR", 0},
+    {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info (default) or debug", 0},
+    {"log-format", KEY_LOG_FORMAT, "FORMAT", 0, "logfmt (default) or json", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct options *o = state->input;
+    switch (key) {
+    case 'c':
+        o->config = arg;
+        return 0;
+    case 'l':
+        o->https = arg;
+        return 0;
+    case KEY_LISTEN_HTTP:
+        o->http = arg;
+        return 0;
+    case KEY_DATA:
+        if (!*arg)
+            argp_error(state, "--data needs a folder");
+        o->data = arg;
+        return 0;
+    case KEY_LOG_LEVEL:
+        if (spy_log_level_parse(arg, &o->log_level) < 0)
+            argp_error(state, "--log-level takes error, warn, info or debug, not '%s'", arg);
+        return 0;
+    case KEY_LOG_FORMAT:
+        if (strcmp(arg, "logfmt") != 0 && strcmp(arg, "json") != 0)
+            argp_error(state, "--log-format takes logfmt or json, not '%s'", arg);
+        o->log_format = *arg == 'j' ? SPY_LOG_JSON : SPY_LOG_LOGFMT;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "'%s' is not an option", arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int replace(char **to, const char *with, struct spy_err *err)
+{
+    char *copy = with ? strdup(with) : NULL;
+    if (!with)
+        return 0;
+    if (!copy)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    free(*to);
+    *to = copy;
+    return 0;
+}
+
+// The command line goes before the file.
+static int load_config(const struct options *o, struct spy_collector_config *ret,
+                       struct spy_err *err)
+{
+    char host[256];
+    unsigned port;
+    if (o->https && spy_http_split_address(o->https, host, sizeof host, &port, err) < 0)
+        return SPY_ERR_USAGE;
+    if (o->http && strcmp(o->http, "off") != 0 &&
+        spy_http_split_address(o->http, host, sizeof host, &port, err) < 0)
+        return SPY_ERR_USAGE;
+    int r = spy_collector_config_load(o->config, ret, err);
+    if (r < 0)
+        return r;
+    r = replace(&ret->listen.https, o->https, err);
+    if (r == 0)
+        r = replace(&ret->listen.http, o->http, err);
+    if (r == 0)
+        r = replace(&ret->store.dir, o->data, err);
+    return r;
+}
+
+// Each connection is a descriptor, and the usual soft limit is 1024.
+static void raise_descriptors(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+        l.rlim_cur = l.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &l);
+    }
+}
+
+// Blocked before any thread starts, so that all inherit it and only sigwait takes them.
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigprocmask(SIG_BLOCK, set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int run(const struct options *o, struct spy_err *err)
+{
+    sigset_t set;
+    int signal_number = 0;
+    struct spy_collector_config config = {0};
+    struct spy_collector c;
+    int r = load_config(o, &config, err);
+    if (r < 0) {
+        spy_collector_config_free(&config);
+        return r;
+    }
+    block_signals(&set);
+    raise_descriptors();
+    r = spy_collector_start(&c, &config, err);
+    if (r == 0) {
+        sigwait(&set, &signal_number);
+        spy_log(SPY_LOG_INFO, "ending", SPY_S("signal", sigabbrev_np(signal_number)));
+    }
+    spy_collector_stop(&c);
+    if (r == 0)
+        spy_log(SPY_LOG_INFO, "ended");
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {
+        .options = option_list,
+        .parser = parse_option,
+        .doc = "Takes profiles from podspy agents (or any OTLP profiler) and serves them as "
+               "flamegraphs.",
+    };
+    struct options o = {.log_level = SPY_LOG_INFO, .log_format = SPY_LOG_LOGFMT};
+    struct spy_err err = {0};
+    argp_err_exit_status = SPY_EXIT_USAGE;
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    spy_log_setup(o.log_level, o.log_format);
+    umask(077);
+    json_object_seed(0); // else the first of several threads would do it
+    int r = run(&o, &err);
+    if (r == 0)
+        return SPY_EXIT_OK;
+    fprintf(stderr, "Error: %s\n", err.msg[0] ? err.msg : spy_code_name(r));
+    return r == SPY_ERR_USAGE ? SPY_EXIT_USAGE : SPY_EXIT_FAILED;
+}

@@ -1,0 +1,221 @@
+#include "collector/cli/collector.h"
+#include "collector/query/query.h"
+#include "shared/base/clock.h"
+#include "shared/base/log.h"
+#include "shared/base/mem.h"
+
+#define A_MINUTE (60 * SPY_NS_PER_SEC)
+
+// --- who may ---
+
+static bool allow(struct spy_collector *c, enum spy_auth_role role,
+                  const struct spy_http_request *req, struct spy_http_response *res)
+{
+    static uint64_t last[2];
+    const char *why;
+    if (req->local || spy_auth_check(c->auth, role, req->authorization, req->tls_session, &why))
+        return true;
+    spy_http_error(res, 401, why,
+                   role == SPY_AUTH_INGEST
+                       ? "send 'Authorization: Bearer TOKEN' with the token in ingest.token of "
+                         "the collector's data folder"
+                       : "send 'Authorization: Bearer TOKEN' with the token in read.token of the "
+                         "collector's data folder");
+    if (spy_log_due(&last[role], A_MINUTE))
+        spy_log(SPY_LOG_WARN, "a request without a right credential was refused",
+                SPY_S("path", req->path), SPY_S("why", why));
+    return false;
+}
+
+static bool allow_ingest(void *arg, const struct spy_http_request *req,
+                         struct spy_http_response *res)
+{
+    return allow(arg, SPY_AUTH_INGEST, req, res);
+}
+
+static bool allow_read(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+{
+    return allow(arg, SPY_AUTH_READ, req, res);
+}
+
+static bool allow_plain(void *arg, const struct spy_http_request *req,
+                        struct spy_http_response *res)
+{
+    (void)arg;
+    if (!req->n_params)
+        return true;
+    spy_http_error(res, 400, "this path takes no parameters", "leave them out");
+    return false;
+}
+
+static bool allow_metrics(void *arg, const struct spy_http_request *req,
+                          struct spy_http_response *res)
+{
+    return allow_read(arg, req, res) && allow_plain(arg, req, res);
+}
+
+static bool allow_push(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+{
+    return allow_ingest(arg, req, res) && allow_plain(arg, req, res);
+}
+
+// --- profiles in ---
+
+static const struct {
+    unsigned status, retry_after;
+    const char *hint;
+} refusals[SPY_INGEST_OUTCOMES] = {
+    [SPY_INGEST_BAD_TYPE] = {415, 0,
+                             "send OTLP Profiles as application/x-protobuf, as they are or with "
+                             "Content-Encoding gzip or zstd"},
+    [SPY_INGEST_MALFORMED] = {400, 0,
+                              "send an ExportProfilesServiceRequest of OTLP Profiles "
+                              "v1development (docs/wire.md)"},
+    [SPY_INGEST_TOO_LARGE] = {413, 0, "push smaller windows, or raise limits.body_mib"},
+    [SPY_INGEST_BUSY_AGENTS] = {429, 60, "raise limits.agents, or run more collectors"},
+    [SPY_INGEST_FULL] = {507, 60,
+                         "free disk space, shorten retention, or raise limits.series or "
+                         "retention.max_gib"},
+    [SPY_INGEST_UNAVAILABLE] = {503, 5, "try again; the collector's log tells more"},
+};
+
+static void post_profiles(void *arg, const struct spy_http_request *req,
+                          struct spy_http_response *res)
+{
+    static uint64_t last;
+    struct spy_collector *c = arg;
+    struct spy_err err = {0};
+    struct spy_ingest_body body = {.content_type = req->content_type,
+                                   .content_encoding = req->content_encoding,
+                                   .data = req->body,
+                                   .len = req->body_len};
+    enum spy_ingest_outcome o = spy_ingest_take(c->ingest, &body, &res->body, &err);
+    if (o == SPY_INGEST_TAKEN) {
+        res->content_type = "application/x-protobuf";
+        return;
+    }
+    spy_http_error(res, refusals[o].status, err.msg, refusals[o].hint);
+    res->retry_after = refusals[o].retry_after;
+    if (spy_log_due(&last, A_MINUTE))
+        spy_log(refusals[o].status >= 500 ? SPY_LOG_ERROR : SPY_LOG_WARN,
+                "a batch of profiles was refused", SPY_I("status", refusals[o].status),
+                SPY_S("why", err.msg));
+}
+
+// --- questions ---
+
+typedef int (*query_fn)(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
+
+static unsigned status_of(int r)
+{
+    return r == SPY_ERR_INVALID    ? 400
+           : r == SPY_ERR_NOTFOUND ? 404
+           : r == SPY_ERR_LIMIT    ? 413
+                                   : 503;
+}
+
+static void ask(struct spy_collector *c, query_fn query, const struct spy_http_request *req,
+                struct spy_http_response *res)
+{
+    struct spy_param params[SPY_HTTP_PARAMS];
+    struct spy_err err = {0};
+    struct spy_answer a = {.body = &res->body};
+    for (size_t i = 0; i < req->n_params; i++)
+        params[i] = (struct spy_param){req->params[i].name, req->params[i].value};
+    struct spy_question q = {.store = c->store,
+                             .params = params,
+                             .n_params = req->n_params,
+                             .accept = req->accept,
+                             .now_ns = spy_clock_real_ns()};
+    int r = query(&q, &a, &err);
+    if (r == 0) {
+        res->content_type = a.media_type;
+        res->policy = a.policy;
+        return;
+    }
+    unsigned status = status_of(r);
+    const char *hint = *a.hint         ? a.hint
+                       : status == 413 ? "narrow the selection, or set max_nodes"
+                                       : "try again; the collector's log tells more";
+    spy_http_error(res, status, err.msg[0] ? err.msg : spy_code_name(r), hint);
+    res->retry_after = status == 503 ? 5 : 0;
+    if (status == 503)
+        spy_log(SPY_LOG_ERROR, "a question could not be answered", SPY_S("path", req->path),
+                SPY_S("why", err.msg));
+}
+
+static void get_profiles(void *arg, const struct spy_http_request *req,
+                         struct spy_http_response *res)
+{
+    ask(arg, spy_query_profile, req, res);
+}
+
+static void get_pods(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+{
+    ask(arg, spy_query_pods, req, res);
+}
+
+static void get_index(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+{
+    ask(arg, spy_query_index, req, res);
+}
+
+// --- how it is ---
+
+static void get_healthz(void *arg, const struct spy_http_request *req,
+                        struct spy_http_response *res)
+{
+    (void)arg;
+    (void)req;
+    res->content_type = "text/plain; charset=utf-8";
+    spy_buf_puts(&res->body, "ok\n");
+}
+
+static void get_readyz(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+{
+    struct spy_collector *c = arg;
+    struct spy_err err = {0};
+    if (__atomic_load_n(&c->ending, __ATOMIC_RELAXED))
+        spy_http_error(res, 503, "the collector is ending", "ask another one");
+    else if (c->store->ops->check(c->store, &err) < 0)
+        spy_http_error(res, 503, err.msg, "the store cannot be written: see the collector's log");
+    else
+        get_healthz(arg, req, res);
+}
+
+static int64_t one = 1;
+static const struct spy_metric build_info[] = {
+    {"podspy_collector_build_info", "version=\"" PODSPY_VERSION "\"",
+     "Always 1; the version is its label.", SPY_GAUGE, &one}};
+
+static void get_metrics(void *arg, const struct spy_http_request *req,
+                        struct spy_http_response *res)
+{
+    const struct {
+        const struct spy_metric *rows;
+        size_t n;
+    } tables[] = {{build_info, SPY_COUNT(build_info)},
+                  {spy_http_metrics, spy_http_n_metrics},
+                  {spy_auth_metrics, spy_auth_n_metrics},
+                  {spy_ingest_metrics, spy_ingest_n_metrics},
+                  {spy_query_metrics, spy_query_n_metrics}};
+    (void)arg;
+    (void)req;
+    res->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    for (size_t i = 0; i < SPY_COUNT(tables); i++)
+        spy_metrics_print(tables[i].rows, tables[i].n, &res->body);
+}
+
+#define POST    .method = "POST", .takes_body = true, .remote_only = true
+#define GET     .method = "GET"
+#define AT_ONCE .at_once = true
+const struct spy_http_route spy_collector_routes[] = {
+    {POST, .path = "/v1development/profiles", .allow = allow_push, .handle = post_profiles},
+    {GET, .path = "/profiles", .allow = allow_read, .handle = get_profiles},
+    {GET, .path = "/pods", .allow = allow_read, .handle = get_pods},
+    {GET, .path = "/", .allow = allow_read, .handle = get_index},
+    {GET, .path = "/readyz", .allow = allow_plain, .handle = get_readyz},
+    {GET, .path = "/healthz", AT_ONCE, .allow = allow_plain, .handle = get_healthz},
+    {GET, .path = "/metrics", AT_ONCE, .allow = allow_metrics, .handle = get_metrics},
+    {.method = NULL},
+};

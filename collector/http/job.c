@@ -1,0 +1,366 @@
+#include "collector/http/server.h"
+#include "shared/base/mem.h"
+#include "shared/base/metrics.h"
+#include <gnutls/gnutls.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static int64_t n_requests, n_refused, n_errors, n_busy;
+const struct spy_metric spy_http_metrics[] = {
+    {"podspy_collector_http_requests_total", NULL, "Requests answered.", SPY_COUNTER, &n_requests},
+    {"podspy_collector_http_refused_total", NULL, "Requests answered with 4xx.", SPY_COUNTER,
+     &n_refused},
+    {"podspy_collector_http_errors_total", NULL, "Requests answered with 5xx.", SPY_COUNTER,
+     &n_errors},
+    {"podspy_collector_http_busy_total", NULL, "Requests refused because too much was under way.",
+     SPY_COUNTER, &n_busy},
+    {"podspy_collector_http_cut_total", NULL, "Connections cut off because they were too slow.",
+     SPY_COUNTER, &spy_watch_n_cut},
+    {"podspy_collector_http_connections", NULL, "Connections that are open.", SPY_GAUGE,
+     &spy_watch_n_open},
+};
+const size_t spy_http_n_metrics = SPY_COUNT(spy_http_metrics);
+
+static void refuse(struct spy_job *j, unsigned status, const char *message, const char *hint)
+{
+    j->refused = true;
+    spy_http_error(&j->res, status, message, hint);
+}
+
+static void busy(struct spy_job *j)
+{
+    spy_count(&n_busy, 1);
+    refuse(j, 503, "too much is under way", "try again after some seconds");
+    j->res.retry_after = 2;
+}
+
+static void too_large(struct spy_job *j)
+{
+    refuse(j, 413, "the body is too large", "push smaller windows, or raise limits.body_mib");
+}
+
+// --- making a job of a request ---
+
+static enum MHD_Result add_param(void *arg, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
+{
+    struct spy_job *j = arg;
+    (void)kind;
+    if (j->req.n_params == SPY_HTTP_PARAMS) {
+        refuse(j, 400, "too many parameters", "at most 64 are taken");
+        return MHD_NO;
+    }
+    j->params[j->req.n_params++] = (struct spy_http_param){name, value ? value : ""};
+    return MHD_YES;
+}
+
+static const char *header(struct MHD_Connection *c, const char *name)
+{
+    const char *v = MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
+    return v ? v : "";
+}
+
+static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c, const char *path,
+                               const char *method)
+{
+    struct spy_job *j = calloc(1, sizeof *j);
+    if (!j)
+        return NULL;
+    j->listener = l;
+    j->connection = c;
+    j->body = SPY_BUF_INIT(l->http->options.body_max);
+    j->res = (struct spy_http_response){.status = 200,
+                                        .content_type = "application/json",
+                                        .body = SPY_BUF_INIT(SPY_HTTP_ANSWER_MAX)};
+    snprintf(j->method, sizeof j->method, "%s", method);
+    snprintf(j->path, sizeof j->path, "%s", path);
+    j->req =
+        (struct spy_http_request){.method = j->method,
+                                  .path = j->path,
+                                  .params = j->params,
+                                  .content_type = header(c, MHD_HTTP_HEADER_CONTENT_TYPE),
+                                  .content_encoding = header(c, MHD_HTTP_HEADER_CONTENT_ENCODING),
+                                  .authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION),
+                                  .accept = header(c, MHD_HTTP_HEADER_ACCEPT),
+                                  .local = l->local};
+    if (!l->local) {
+        const union MHD_ConnectionInfo *i =
+            MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        j->req.tls_session = i ? i->tls_session : NULL;
+    }
+    MHD_get_connection_values(c, MHD_GET_ARGUMENT_KIND, add_param, j);
+    pthread_mutex_lock(&l->http->lock);
+    l->http->n_jobs++;
+    pthread_mutex_unlock(&l->http->lock);
+    return j;
+}
+
+static void job_free(struct spy_job *j)
+{
+    struct spy_http *h = j->listener->http;
+    pthread_mutex_lock(&h->lock);
+    h->bodies -= j->body.len;
+    h->answers -= j->answer_len;
+    if (--h->n_jobs == 0)
+        pthread_cond_broadcast(&h->idle);
+    pthread_mutex_unlock(&h->lock);
+    spy_buf_free(&j->body);
+    spy_buf_free(&j->res.body);
+    free(j);
+}
+
+static void give_back_body(struct spy_job *j)
+{
+    struct spy_http *h = j->listener->http;
+    pthread_mutex_lock(&h->lock);
+    h->bodies -= j->body.len;
+    pthread_mutex_unlock(&h->lock);
+    spy_buf_free(&j->body);
+}
+
+static void find_route(struct spy_job *j)
+{
+    bool path_known = false;
+    const char *method = strcmp(j->method, "HEAD") ? j->method : "GET";
+    for (const struct spy_http_route *r = j->listener->http->options.routes; r->method; r++) {
+        if (strcmp(r->path, j->path) != 0)
+            continue;
+        path_known = true;
+        if (!strcmp(r->method, method))
+            j->route = r;
+    }
+    if (!j->route && path_known)
+        refuse(j, 405, "this path does not take that method",
+               "profiles are sent by POST to /v1development/profiles; all else is GET");
+    else if (!j->route)
+        refuse(j, 404, "there is nothing at this path",
+               "try /profiles, /pods, /healthz, /readyz or /metrics");
+    else if (j->route->remote_only && j->req.local)
+        refuse(j, 403, "the plain listener is for queries only",
+               "send profiles to the TLS listener");
+}
+
+static bool has_body(struct spy_job *j)
+{
+    return strtoull(header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH), NULL, 10) > 0 ||
+           *header(j->connection, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+}
+
+// What can be refused before a byte of the body is read.
+static void check_early(struct spy_job *j)
+{
+    const struct spy_http_options *o = &j->listener->http->options;
+    if (!j->refused && j->req.local &&
+        !spy_http_host_is_loopback(header(j->connection, MHD_HTTP_HEADER_HOST)))
+        refuse(j, 403, "the plain listener answers to localhost and 127.0.0.1 only",
+               "use the TLS listener from elsewhere");
+    if (!j->refused)
+        find_route(j);
+    if (!j->refused && j->route->allow && !j->route->allow(o->arg, &j->req, &j->res))
+        j->refused = true;
+    if (j->refused)
+        return;
+    const char *length = header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    if (strtoull(length, NULL, 10) > o->body_max)
+        too_large(j);
+    else if (has_body(j) && !j->route->takes_body)
+        refuse(j, 400, "this path takes no body", "send a request without one");
+}
+
+// --- answers ---
+
+static const char *reason(unsigned status)
+{
+    return status == 413 ? "Content Too Large" : "Service Unavailable";
+}
+
+static void send_raw(struct spy_job *j, const void *data, size_t len)
+{
+    const union MHD_ConnectionInfo *i;
+    if (j->req.tls_session) {
+        gnutls_record_send(j->req.tls_session, data, len);
+        return;
+    }
+    i = MHD_get_connection_info(j->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (i && send(i->connect_fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        return; // the client is gone, or will see the end alone
+}
+
+// libmicrohttpd takes no answer in the middle of an upload, so this one is written by hand: nothing
+// else has been sent for this request, and the connection ends with it.
+static enum MHD_Result answer_and_cut(struct spy_job *j)
+{
+    _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(4096);
+    spy_buf_printf(&b,
+                   "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                   "Connection: close\r\n",
+                   j->res.status, reason(j->res.status), j->res.content_type, j->res.body.len);
+    if (j->res.retry_after)
+        spy_buf_printf(&b, "Retry-After: %u\r\n", j->res.retry_after);
+    spy_buf_puts(&b, "\r\n");
+    spy_buf_append(&b, j->res.body.data, j->res.body.len);
+    spy_count(&n_requests, 1);
+    spy_count(j->res.status >= 500 ? &n_errors : &n_refused, 1);
+    spy_watch_refused(j->listener->http->watch, j->connection);
+    if (!b.failed)
+        send_raw(j, b.data, b.len);
+    return MHD_NO;
+}
+
+static bool account_answer(struct spy_job *j)
+{
+    struct spy_http *h = j->listener->http;
+    size_t len = j->res.body.len;
+    pthread_mutex_lock(&h->lock);
+    bool fits = j->refused || h->answers + len <= SPY_HTTP_ANSWERS_MAX;
+    if (fits) {
+        h->answers += len;
+        j->answer_len = len;
+    }
+    bool closing = h->closing;
+    pthread_mutex_unlock(&h->lock);
+    if (!fits) {
+        spy_buf_free(&j->res.body);
+        busy(j);
+    }
+    return closing;
+}
+
+static void add_headers(const struct spy_http_response *res, bool close, struct MHD_Response *r)
+{
+    char text[16];
+    const char *policy = res->policy ? res->policy : "default-src 'none'; frame-ancestors 'none'";
+    MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, res->content_type);
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
+    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    MHD_add_response_header(r, "Content-Security-Policy", policy);
+    if (res->status == 401)
+        MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
+    snprintf(text, sizeof text, "%u", res->retry_after);
+    if (res->retry_after)
+        MHD_add_response_header(r, MHD_HTTP_HEADER_RETRY_AFTER, text);
+    if (close)
+        MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+}
+
+static enum MHD_Result answer(struct spy_job *j)
+{
+    struct spy_http_response *res = &j->res;
+    if (res->body.failed)
+        spy_http_error(res, 413, "the answer is too large",
+                       "narrow the selection, or set max_nodes");
+    bool close = account_answer(j);
+    spy_count(&n_requests, 1);
+    if (res->status >= 400)
+        spy_count(res->status >= 500 ? &n_errors : &n_refused, 1);
+    size_t len = res->body.len;
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(len, len ? res->body.data : NULL, MHD_RESPMEM_MUST_FREE);
+    if (!r)
+        return MHD_NO;
+    if (len)
+        res->body = SPY_BUF_INIT(0); // libmicrohttpd frees it now
+    add_headers(res, close || (j->refused && has_body(j)), r);
+    spy_watch_enter(j->listener->http->watch, j->connection, SPY_PHASE_SENDING, len);
+    enum MHD_Result ok = MHD_queue_response(j->connection, res->status, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+// --- the way of a request ---
+
+static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *len)
+{
+    struct spy_http *h = j->listener->http;
+    size_t before = j->body.len;
+    if (spy_buf_append(&j->body, data, *len) < 0)
+        too_large(j);
+    pthread_mutex_lock(&h->lock);
+    h->bodies += j->body.len - before;
+    bool full = h->bodies > h->options.bodies_max;
+    pthread_mutex_unlock(&h->lock);
+    if (full && !j->refused)
+        busy(j);
+    spy_watch_bytes(h->watch, j->connection, *len);
+    if (j->refused) {
+        give_back_body(j);
+        return answer_and_cut(j);
+    }
+    *len = 0;
+    return MHD_YES;
+}
+
+static enum MHD_Result hand_over(struct spy_job *j)
+{
+    struct spy_http *h = j->listener->http;
+    j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
+    j->req.body_len = j->body.len;
+    if (j->route->at_once) {
+        j->route->handle(h->options.arg, &j->req, &j->res);
+        return answer(j);
+    }
+    pthread_mutex_lock(&h->lock);
+    if (h->n_queued >= SPY_HTTP_QUEUE || h->stop) {
+        pthread_mutex_unlock(&h->lock);
+        busy(j);
+        return answer(j);
+    }
+    spy_watch_enter(h->watch, j->connection, SPY_PHASE_WORKING, 0);
+    MHD_suspend_connection(j->connection);
+    if (h->last)
+        h->last->next = j;
+    else
+        h->first = j;
+    h->last = j;
+    h->n_queued++;
+    pthread_cond_signal(&h->wake);
+    pthread_mutex_unlock(&h->lock);
+    return MHD_YES;
+}
+
+enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const char *url,
+                                   const char *method, const char *version, const char *data,
+                                   size_t *len, void **state)
+{
+    struct spy_listener *l = arg;
+    struct spy_job *j = *state;
+    (void)version;
+    if (!j) {
+        *state = j = job_new(l, c, url, method);
+        if (!j)
+            return MHD_NO;
+        spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
+        check_early(j);
+        if (!j->refused)
+            return MHD_YES;
+        if (has_body(j))
+            spy_watch_refused(l->http->watch, c);
+        return answer(j);
+    }
+    if (*len)
+        return take_body(j, data, len);
+    return j->done ? answer(j) : hand_over(j);
+}
+
+void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
+                          enum MHD_RequestTerminationCode why)
+{
+    struct spy_listener *l = arg;
+    (void)why;
+    spy_watch_enter(l->http->watch, c, SPY_PHASE_WAITING, 0);
+    if (*state)
+        job_free(*state);
+    *state = NULL;
+}
+
+void spy_job_run(struct spy_job *j)
+{
+    struct spy_http *h = j->listener->http;
+    j->route->handle(h->options.arg, &j->req, &j->res);
+    give_back_body(j);
+    j->done = true;
+    MHD_resume_connection(j->connection); // from here on the job is libmicrohttpd's thread's again
+}

@@ -1,0 +1,303 @@
+// What is known, as JSON: pods hold containers, containers hold processes. The store tells of
+// series; those of one process that differ only in its problem are one process here.
+#include "collector/query/query.h"
+#include "shared/base/mem.h"
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int64_t spy_query_n_pods;
+
+struct field {
+    const char *name, *label;
+};
+static const struct field pod_fields[] = {
+    {"pod", SPY_LABEL_POD},         {"cluster", SPY_LABEL_CLUSTER},
+    {"pod_uid", SPY_LABEL_POD_UID}, {"namespace", SPY_LABEL_NAMESPACE},
+    {"node", SPY_LABEL_NODE},       {"host", SPY_LABEL_HOST},
+    {"service", SPY_LABEL_SERVICE},
+};
+static const struct field container_fields[] = {
+    {"container", SPY_LABEL_CONTAINER},
+    {"container_id", SPY_LABEL_CONTAINER_ID},
+    {"image", SPY_LABEL_IMAGE},
+};
+static const struct field process_fields[] = {
+    {"command", SPY_LABEL_COMMAND},
+    {"runtime", SPY_LABEL_RUNTIME},
+    {"python_version", SPY_LABEL_RUNTIME_VERSION},
+};
+static const struct field number_fields[] = {
+    {"pid", SPY_LABEL_PID},
+    {"ns_pid", SPY_LABEL_NS_PID},
+    {"parent_pid", SPY_LABEL_PARENT_PID},
+};
+
+struct collect {
+    json_t *pods;  // the answer's array
+    json_t *index; // path of names -> the object, borrowed by all but this
+    bool failed;
+};
+
+static const char *label(const json_t *labels, const char *key)
+{
+    const char *v = json_string_value(json_object_get(labels, key));
+    return v ? v : "";
+}
+
+static void put_fields(json_t *to, const json_t *labels, const struct field *fields, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (*label(labels, fields[i].label))
+            json_object_set_new(to, fields[i].name, json_string(label(labels, fields[i].label)));
+}
+
+static void extend_path(struct spy_buf *path, const json_t *labels, const struct field *fields,
+                        size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        spy_buf_puts(path, label(labels, fields[i].label));
+        spy_buf_putc(path, '\x1f');
+    }
+    spy_buf_putc(path, '\x1e');
+}
+
+// The object at path, or a new one at the end of the array `in`. *ret_new: is it new?
+static json_t *object_at(struct collect *c, const struct spy_buf *path, json_t *in, bool *ret_new)
+{
+    json_t *o = json_object_get(c->index, spy_buf_str(path));
+    *ret_new = !o;
+    if (o)
+        return o;
+    o = json_object();
+    if (path->failed || json_object_set_nocheck(c->index, spy_buf_str(path), o) < 0 ||
+        json_array_append(in, o) < 0)
+        c->failed = true;
+    json_decref(o); // the index and the array hold it, or nobody does
+    return c->failed ? NULL : o;
+}
+
+static json_t *group_at(struct collect *c, const struct spy_buf *path, json_t *in,
+                        const json_t *labels, const struct field *fields, size_t n,
+                        const char *members)
+{
+    bool is_new;
+    json_t *o = object_at(c, path, in, &is_new);
+    if (o && is_new) {
+        put_fields(o, labels, fields, n);
+        json_object_set_new(o, members, json_array());
+    }
+    return json_object_get(o, members);
+}
+
+// --- one process ---
+
+static void put_time(json_t *to, const char *name, uint64_t ns)
+{
+    char text[SPY_TIME_TEXT];
+    spy_time_print(ns, text);
+    json_object_set_new(to, name, json_string(text));
+}
+
+static void add_number(json_t *to, const char *name, uint64_t n)
+{
+    json_int_t before = json_integer_value(json_object_get(to, name));
+    json_object_set_new(to, name,
+                        json_integer(before + (json_int_t)(n < INT64_MAX / 2 ? n : INT64_MAX / 2)));
+}
+
+static void add_quality(json_t *to, const struct spy_quality *q)
+{
+    if (!json_object_get(to, "quality"))
+        json_object_set_new(to, "quality", json_object());
+    json_t *o = json_object_get(to, "quality");
+    add_number(o, "clean", q->clean);
+    add_number(o, "salvaged", q->salvaged);
+    add_number(o, "paused", q->paused);
+    add_number(o, "failed", q->failed);
+    add_number(o, "lost", q->lost);
+    add_number(o, "late", q->late);
+}
+
+static json_t *threads_of(const struct spy_store_process *p)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->n_threads; i++)
+        json_array_append_new(list, json_pack("{s:I, s:s}", "tid", (json_int_t)p->threads[i].tid,
+                                              "name", p->threads[i].name));
+    return list;
+}
+
+// The store tells the latest series first: its facts are the ones that hold.
+static void put_latest(json_t *o, const json_t *labels, const struct spy_store_process *p)
+{
+    for (size_t i = 0; i < SPY_COUNT(number_fields); i++)
+        if (*label(labels, number_fields[i].label))
+            json_object_set_new(
+                o, number_fields[i].name,
+                json_integer(strtoll(label(labels, number_fields[i].label), NULL, 10)));
+    put_fields(o, labels, process_fields, SPY_COUNT(process_fields));
+    const char *problem = label(labels, SPY_LABEL_PROBLEM);
+    json_object_set_new(o, "problem", *problem ? json_string(problem) : json_null());
+    put_time(o, "last_seen", p->last_ns);
+    json_object_set_new(o, "rate_hz",
+                        p->period_ns ? json_real(1e9 / (double)p->period_ns) : json_null());
+    json_object_set_new(o, "threads", threads_of(p));
+}
+
+static void add_process(json_t *o, bool is_new, const json_t *labels,
+                        const struct spy_store_process *p)
+{
+    if (is_new)
+        put_latest(o, labels, p);
+    const char *first = json_string_value(json_object_get(o, "first_seen"));
+    char text[SPY_TIME_TEXT];
+    spy_time_print(p->first_ns, text);
+    if (!first || strcmp(text, first) < 0) // this form sorts as text
+        json_object_set_new(o, "first_seen", json_string(text));
+    add_number(o, "windows", p->windows);
+    add_number(o, "samples", p->samples);
+    add_quality(o, &p->quality);
+}
+
+static void on_process(void *arg, const struct spy_store_process *p)
+{
+    struct collect *c = arg;
+    bool is_new;
+    _cleanup_buf_ struct spy_buf path = SPY_BUF_INIT(1 << 20);
+    json_t *labels = json_loads(p->labels_json, 0, NULL);
+    extend_path(&path, labels, pod_fields, SPY_COUNT(pod_fields));
+    json_t *containers =
+        group_at(c, &path, c->pods, labels, pod_fields, SPY_COUNT(pod_fields), "containers");
+    extend_path(&path, labels, container_fields, SPY_COUNT(container_fields));
+    json_t *processes = group_at(c, &path, containers, labels, container_fields,
+                                 SPY_COUNT(container_fields), "processes");
+    extend_path(&path, labels, number_fields, SPY_COUNT(number_fields));
+    extend_path(&path, labels, process_fields, SPY_COUNT(process_fields));
+    json_t *o = object_at(c, &path, processes, &is_new);
+    if (o)
+        add_process(o, is_new, labels, p);
+    json_decref(labels);
+}
+
+// --- answers ---
+
+static int collect(const struct spy_question *q, struct spy_selector *s, struct spy_answer *a,
+                   struct collect *c, struct spy_err *err)
+{
+    spy_count(&spy_query_n_pods, 1);
+    int r = spy_selector_parse(q->params, q->n_params, false, q->now_ns, s, a->hint, err);
+    if (r < 0)
+        return r;
+    c->pods = json_array();
+    c->index = json_object();
+    r = q->store->ops->processes(q->store, &s->select, on_process, c, err);
+    json_decref(c->index);
+    if (r == 0 && c->failed)
+        r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    if (r == 0 && !json_array_size(c->pods) && s->select.n)
+        r = spy_query_not_found(q->store, s, a->hint, err);
+    if (r < 0)
+        json_decref(c->pods);
+    return r;
+}
+
+static int append(const char *data, size_t len, void *buf)
+{
+    return spy_buf_append(buf, data, len) < 0 ? -1 : 0;
+}
+
+int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
+{
+    struct spy_selector s;
+    struct collect c = {0};
+    char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
+    int r = collect(q, &s, a, &c, err);
+    if (r < 0)
+        return r;
+    spy_time_print(s.select.from_ns, from);
+    spy_time_print(s.select.until_ns, until);
+    json_t *root = json_pack("{s:s, s:s, s:o}", "from", from, "until", until, "pods", c.pods);
+    r = root ? json_dump_callback(root, append, a->body, JSON_COMPACT) : -1;
+    json_decref(root);
+    spy_buf_putc(a->body, '\n');
+    a->media_type = "application/json";
+    if (r < 0 || a->body->failed)
+        return spy_err_set(err, a->body->failed ? SPY_ERR_LIMIT : SPY_ERR_NOMEM, 0,
+                           "the list does not fit");
+    return 0;
+}
+
+// --- the page ---
+
+static void put_html(struct spy_buf *out, const char *text)
+{
+    for (; *text; text++) {
+        const char *as = *text == '&'   ? "&amp;"
+                         : *text == '<' ? "&lt;"
+                         : *text == '>' ? "&gt;"
+                         : *text == '"' ? "&quot;"
+                                        : NULL;
+        if (as)
+            spy_buf_puts(out, as);
+        else
+            spy_buf_putc(out, *text);
+    }
+}
+
+static void put_percent(struct spy_buf *out, const char *text)
+{
+    for (; *text; text++)
+        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~", *text))
+            spy_buf_putc(out, *text);
+        else
+            spy_buf_printf(out, "%%%02X", (unsigned char)*text);
+}
+
+static void put_link(struct spy_buf *out, const char *pod, const char *query, const char *text)
+{
+    spy_buf_puts(out, " <a href=\"/profiles?pod=");
+    put_percent(out, pod);
+    spy_buf_printf(out, "&amp;%s\">%s</a>", query, text);
+}
+
+static void put_pod(struct spy_buf *out, const json_t *pod)
+{
+    const char *name = label(pod, "pod"), *space = label(pod, "namespace");
+    spy_buf_puts(out, "<li>");
+    put_html(out, space);
+    spy_buf_puts(out, *space ? "/" : "");
+    put_html(out, *name ? name : "(no pod)");
+    if (*name) {
+        put_link(out, name, "format=svg", "flamegraph");
+        put_link(out, name, "format=svg&amp;idle=1", "with waiting threads");
+        put_link(out, name, "format=speedscope", "speedscope");
+        put_link(out, name, "format=collapsed", "collapsed");
+    }
+    spy_buf_puts(out, "</li>\n");
+}
+
+int spy_query_index(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
+{
+    struct spy_selector s;
+    struct collect c = {0};
+    int r = collect(q, &s, a, &c, err);
+    if (r < 0)
+        return r;
+    spy_buf_puts(a->body,
+                 "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                 "<title>podspy</title><meta name=\"viewport\" content=\"width=device-width\">"
+                 "<meta name=\"color-scheme\" content=\"light dark\"></head><body>\n"
+                 "<h1>podspy</h1>\n<p>Seen in the last hour, as <a href=\"/pods\">JSON</a>:</p>\n"
+                 "<ul>\n");
+    size_t i;
+    json_t *pod;
+    json_array_foreach(c.pods, i, pod) put_pod(a->body, pod);
+    if (!json_array_size(c.pods))
+        spy_buf_puts(a->body, "<li>Nothing yet. Agents push every 10 seconds.</li>\n");
+    spy_buf_puts(a->body, "</ul>\n</body></html>\n");
+    json_decref(c.pods);
+    a->media_type = "text/html; charset=utf-8";
+    return a->body->failed ? spy_err_set(err, a->body->failed, 0, "the page does not fit") : 0;
+}

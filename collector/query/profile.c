@@ -1,0 +1,161 @@
+#include "collector/query/query.h"
+#include "shared/base/mem.h"
+#include "shared/formats/svg.h"
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t n_profiles;
+const struct spy_metric spy_query_metrics[] = {
+    {"podspy_collector_queries_total", "kind=\"profile\"", "Questions asked.", SPY_COUNTER,
+     &n_profiles},
+    {"podspy_collector_queries_total", "kind=\"pods\"", NULL, SPY_COUNTER, &spy_query_n_pods},
+};
+const size_t spy_query_n_metrics = SPY_COUNT(spy_query_metrics);
+
+static const struct spy_profile_caps answer_caps = {.strings = 4 << 20,
+                                                    .functions = 2 << 20,
+                                                    .frames = 4 << 20,
+                                                    .stacks = 16 << 20,
+                                                    .threads = 1 << 20,
+                                                    .series = 200000,
+                                                    .samples = SPY_STORE_ROWS_MAX,
+                                                    .string_bytes = 256 << 20};
+
+SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
+SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
+
+// --- the policy of a flamegraph: its own script and style by their hashes, and nothing else ---
+
+static pthread_once_t policy_once = PTHREAD_ONCE_INIT;
+static char svg_policy[400];
+
+// The hash of the text that an element holds (CSP Level 3, 6.7.3.2), where the marks of CDATA do
+// not count: they are markup.
+static void hash_of(const char *before, const char *text, const char *after, char *out, size_t size)
+{
+    _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(1 << 20);
+    uint8_t digest[32];
+    gnutls_datum_t raw = {digest, sizeof digest}, base64 = {0};
+    spy_buf_puts(&b, before);
+    spy_buf_puts(&b, text);
+    spy_buf_puts(&b, after);
+    if (!b.failed && gnutls_hash_fast(GNUTLS_DIG_SHA256, b.data, b.len, digest) == 0 &&
+        gnutls_base64_encode2(&raw, &base64) == 0)
+        snprintf(out, size, "'sha256-%.*s'", (int)base64.size, (const char *)base64.data);
+    gnutls_free(base64.data);
+}
+
+static void make_policy(void)
+{
+    char script[80] = "'none'", style[80] = "'none'";
+    hash_of("//\n", spy_svg_script, "//", script, sizeof script);
+    hash_of("\n", spy_svg_style, "", style, sizeof style);
+    snprintf(svg_policy, sizeof svg_policy,
+             "default-src 'none'; script-src %s; style-src %s; base-uri 'none'; "
+             "form-action 'none'; frame-ancestors 'self'",
+             script, style);
+}
+
+// --- formats ---
+
+static int choose_format(const struct spy_question *q, const struct spy_selector *s,
+                         const struct spy_format **ret, char *hint, struct spy_err *err)
+{
+    bool browser = strstr(q->accept, "text/html") || strstr(q->accept, "image/svg+xml");
+    const char *name = s->format ? s->format : browser ? "svg" : "json";
+    *ret = spy_format_find(name);
+    if (*ret)
+        return 0;
+    size_t n, at = (size_t)snprintf(hint, SPY_HINT_MAX, "known are");
+    const struct spy_format *list = spy_format_list(&n);
+    for (size_t i = 0; i < n; i++)
+        at += (size_t)snprintf(hint + at, SPY_HINT_MAX - at, "%s %s", i ? "," : "", list[i].name);
+    return spy_err_set(err, SPY_ERR_INVALID, 0, "unknown format '%.120s'", name);
+}
+
+// --- what was found ---
+
+static bool has_samples(const struct spy_profile *p)
+{
+    return spy_profile_n_samples(p) > 0;
+}
+
+// Selected processes without one sample, where the agent said why.
+static int say_problem(const struct spy_profile *p, const struct spy_selector *s, char *hint,
+                       struct spy_err *err)
+{
+    for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
+        const char *problem = spy_profile_series_label(p, i, SPY_LABEL_PROBLEM);
+        if (!problem)
+            continue;
+        snprintf(hint, SPY_HINT_MAX, "the agent says: %.500s", problem);
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "%s is known, but has no samples", s->text);
+    }
+    return 0;
+}
+
+static int check_filter(const struct spy_profile *p, const struct spy_selector *s,
+                        const struct spy_filter *f, char *hint, struct spy_err *err)
+{
+    uint32_t n = spy_profile_n_samples(p);
+    for (uint32_t i = 0; i < n; i++)
+        if (spy_filter_has(f, spy_profile_sample_at(p, i)))
+            return 0;
+    snprintf(hint, SPY_HINT_MAX,
+             "there are samples, but thread, include and exclude leave none of them: "
+             "format=collapsed without these shows the stacks, threads=1 the threads");
+    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "no samples match %s", s->text);
+}
+
+static int print(const struct spy_profile *p, const struct spy_selector *s,
+                 const struct spy_format *format, struct spy_answer *a, struct spy_err *err)
+{
+    char title[300];
+    struct spy_view view = s->view;
+    _cleanup_(filter_done) struct spy_filter *filter = NULL;
+    int r = spy_filter_new(&s->filter, p, &filter, err);
+    if (r < 0)
+        return r;
+    if (has_samples(p))
+        r = check_filter(p, s, filter, a->hint, err);
+    if (r < 0)
+        return r;
+    snprintf(title, sizeof title, "podspy: %s", s->text);
+    view.title = title;
+    view.filter = filter;
+    a->media_type = format->media_type;
+    if (!strcmp(format->name, "svg")) {
+        pthread_once(&policy_once, make_policy);
+        a->policy = svg_policy;
+    }
+    return format->print(p, &view, a->body, err);
+}
+
+int spy_query_profile(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
+{
+    struct spy_selector s;
+    const struct spy_format *format;
+    spy_count(&n_profiles, 1);
+    int r = spy_selector_parse(q->params, q->n_params, true, q->now_ns, &s, a->hint, err);
+    if (r == 0)
+        r = choose_format(q, &s, &format, a->hint, err);
+    if (r < 0)
+        return r;
+    _cleanup_(profile_done) struct spy_profile *p = spy_profile_new_capped(&answer_caps);
+    if (!p)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    r = q->store->ops->query(q->store, &s.select, p, err);
+    if (r == SPY_ERR_LIMIT)
+        snprintf(a->hint, SPY_HINT_MAX, "select fewer pods or a shorter time");
+    if (r < 0)
+        return r;
+    if (!spy_profile_n_series(p))
+        return spy_query_not_found(q->store, &s, a->hint, err);
+    if (!has_samples(p) && (r = say_problem(p, &s, a->hint, err)) < 0)
+        return r;
+    return print(p, &s, format, a, err);
+}

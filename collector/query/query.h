@@ -1,0 +1,50 @@
+// query.h - questions about what is stored, and their answers as documents.
+//
+// Knows nothing of HTTP: parameters in, a document or an error with a hint out. Codes and what they
+// mean to the asker:
+//
+//     SPY_ERR_INVALID   a parameter is wrong
+//     SPY_ERR_NOTFOUND  nothing matches; the hint says what there is
+//     SPY_ERR_LIMIT     too much matches, or the document is too large
+//     others            the store or the memory failed
+//
+// Threads: all may be called from any thread.
+#pragma once
+#include "collector/query/selector.h"
+#include "collector/store/store.h"
+#include "shared/base/buf.h"
+#include "shared/base/metrics.h"
+
+struct spy_question {
+    struct spy_store *store; // borrowed
+    const struct spy_param *params;
+    size_t n_params;
+    const char *accept; // the Accept header, "" when there is none
+    uint64_t now_ns;
+};
+
+struct spy_answer {
+    const char *media_type;  // static
+    const char *policy;      // Content-Security-Policy; static, or NULL
+    struct spy_buf *body;    // the caller's
+    char hint[SPY_HINT_MAX]; // on failure; may be ""
+};
+
+// One merged profile, printed in the format that was asked for; without format= as svg where Accept
+// names HTML or SVG, as a browser's does, else as json.
+int spy_query_profile(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
+// What is known: pods, containers, processes. JSON.
+int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
+// The pods and their links as a page of plain HTML.
+int spy_query_index(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
+
+// Fills hint with what there is in place of what was selected, and err with what was looked for.
+// Returns SPY_ERR_NOTFOUND, or the store's failure.
+int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, char *hint,
+                        struct spy_err *err);
+
+extern const struct spy_metric spy_query_metrics[];
+extern const size_t spy_query_n_metrics;
+
+// For the files of this room: questions about pods asked so far.
+extern int64_t spy_query_n_pods;

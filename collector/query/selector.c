@@ -1,0 +1,311 @@
+#include "collector/query/selector.h"
+#include "shared/base/clock.h"
+#include "shared/base/mem.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum kind { TERM, FROM, UNTIL, FLAG, NOT_FLAG, PROCESSES, INCLUDE, EXCLUDE, THREAD, NODES, FORMAT };
+enum { NODES_MIN = 10, NODES_MAX = 1000000 };
+
+static const struct parameter {
+    const char *name;
+    enum kind kind;
+    const char *keys[3]; // TERM
+    size_t offset;       // FLAG, NOT_FLAG: of a bool in spy_view
+} parameters[] = {
+    {"cluster", TERM, {SPY_LABEL_CLUSTER}, 0},
+    {"namespace", TERM, {SPY_LABEL_NAMESPACE}, 0},
+    {"pod", TERM, {SPY_LABEL_POD}, 0},
+    {"container", TERM, {SPY_LABEL_CONTAINER, SPY_LABEL_CONTAINER_ID}, 0},
+    {"node", TERM, {SPY_LABEL_NODE, SPY_LABEL_HOST}, 0},
+    {"service", TERM, {SPY_LABEL_SERVICE}, 0},
+    {"pid", TERM, {SPY_LABEL_PID, SPY_LABEL_NS_PID}, 0},
+    {"image", TERM, {SPY_LABEL_IMAGE}, 0},
+    {"thread", THREAD, {0}, 0},
+    {"from", FROM, {0}, 0},
+    {"until", UNTIL, {0}, 0},
+    {"idle", FLAG, {0}, offsetof(struct spy_view, idle)},
+    {"gil", FLAG, {0}, offsetof(struct spy_view, gil)},
+    {"native", NOT_FLAG, {0}, offsetof(struct spy_view, no_native)},
+    {"lines", NOT_FLAG, {0}, offsetof(struct spy_view, no_lines)},
+    {"threads", FLAG, {0}, offsetof(struct spy_view, threads)},
+    {"processes", PROCESSES, {0}, 0},
+    {"include", INCLUDE, {0}, 0},
+    {"exclude", EXCLUDE, {0}, 0},
+    {"max_nodes", NODES, {0}, 0},
+    {"format", FORMAT, {0}, 0},
+};
+
+const char *spy_selector_name(const char *key)
+{
+    for (size_t i = 0; i < SPY_COUNT(parameters); i++)
+        if (parameters[i].kind == TERM && !strcmp(parameters[i].keys[0], key))
+            return parameters[i].name;
+    return NULL;
+}
+
+// --- time ---
+
+static int parse_relative(const char *text, uint64_t now_ns, uint64_t *ret)
+{
+    static const struct {
+        char unit;
+        unsigned seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    char *end;
+    if (!isdigit((unsigned char)text[1]))
+        return SPY_ERR_INVALID;
+    errno = 0;
+    unsigned long long n = strtoull(text + 1, &end, 10);
+    for (size_t i = 0; i < SPY_COUNT(units); i++)
+        if (*end == units[i].unit && !end[1] && !errno && n < 1000000000) {
+            uint64_t back = n * units[i].seconds * SPY_NS_PER_SEC;
+            *ret = back < now_ns ? now_ns - back : 0;
+            return 0;
+        }
+    return SPY_ERR_INVALID;
+}
+
+// What follows the seconds in RFC 3339: a fraction and "Z" or "+hh:mm". A '+' that nobody encoded
+// in an address arrives as a space.
+static int parse_zone(const char *at, double *ret_fraction, long *ret_offset)
+{
+    char *end = (char *)(uintptr_t)at;
+    *ret_fraction = *at == '.' ? strtod(at, &end) : 0;
+    at = end;
+    *ret_offset = 0;
+    if ((*at == 'Z' || *at == 'z') && !at[1])
+        return 0;
+    int sign = *at == '-' ? -1 : 1;
+    unsigned h, m;
+    int used = 0;
+    if ((*at != '+' && *at != '-' && *at != ' ') ||
+        sscanf(at + 1, "%2u:%2u%n", &h, &m, &used) < 2 || used != 5 || at[6] || h > 23 || m > 59)
+        return SPY_ERR_INVALID;
+    *ret_offset = sign * (long)(h * 3600 + m * 60);
+    return 0;
+}
+
+static int parse_rfc3339(const char *text, uint64_t *ret)
+{
+    struct tm tm = {0};
+    double fraction;
+    long offset;
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (!rest || parse_zone(rest, &fraction, &offset) < 0)
+        return SPY_ERR_INVALID;
+    time_t t = timegm(&tm) - offset;
+    if (t < 0 || t > 9000000000)
+        return SPY_ERR_INVALID;
+    *ret = (uint64_t)t * SPY_NS_PER_SEC + (uint64_t)(fraction * 1e9);
+    return 0;
+}
+
+int spy_time_parse(const char *text, uint64_t now_ns, uint64_t *ret_ns)
+{
+    char *end;
+    if (!strcmp(text, "now")) {
+        *ret_ns = now_ns;
+        return 0;
+    }
+    if (*text == '-')
+        return parse_relative(text, now_ns, ret_ns);
+    if (strspn(text, "0123456789.") != strlen(text))
+        return parse_rfc3339(text, ret_ns);
+    double seconds = strtod(text, &end);
+    if (end == text || *end || !(seconds >= 0 && seconds < 9e9))
+        return SPY_ERR_INVALID;
+    *ret_ns = (uint64_t)(seconds * 1e9);
+    return 0;
+}
+
+void spy_time_print(uint64_t ns, char *out)
+{
+    time_t t = (time_t)(ns / SPY_NS_PER_SEC);
+    struct tm tm;
+    gmtime_r(&t, &tm);
+    if (!strftime(out, SPY_TIME_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm))
+        *out = 0;
+}
+
+// --- parameters ---
+
+struct parser {
+    struct spy_selector *to;
+    uint64_t now_ns;
+    bool has_from, has_until;
+    char *hint;
+    struct spy_err *err;
+};
+
+static __attribute__((format(printf, 4, 5))) int wrong(struct parser *p, const char *name,
+                                                       const char *value, const char *hint, ...)
+{
+    va_list ap;
+    va_start(ap, hint);
+    vsnprintf(p->hint, SPY_HINT_MAX, hint, ap);
+    va_end(ap);
+    return spy_err_set(p->err, SPY_ERR_INVALID, 0, "the parameter %s=%.120s is wrong", name, value);
+}
+
+static void note(struct spy_selector *s, const char *name, const char *value)
+{
+    size_t n = strlen(s->text);
+    snprintf(s->text + n, sizeof s->text - n, "%s%s=%s", n ? ", " : "", name, value);
+}
+
+static int take_term(struct parser *p, const struct parameter *row, const char *value)
+{
+    struct spy_select *s = &p->to->select;
+    if (!*value)
+        return wrong(p, row->name, value, "it is empty: leave it out to select all");
+    if (s->n == SPY_SELECT_MAX)
+        return wrong(p, row->name, value, "at most %d values are taken", SPY_SELECT_MAX);
+    struct spy_select_term *t = &s->terms[s->n++];
+    memcpy(t->keys, row->keys, sizeof t->keys);
+    t->value = value;
+    note(p->to, row->name, value);
+    return 0;
+}
+
+static int take_filter(struct parser *p, const struct parameter *row, const char *value,
+                       const char **list, size_t *n)
+{
+    struct spy_err why = {0};
+    regex_t re;
+    if (!*value)
+        return wrong(p, row->name, value, "it is empty: leave it out to select all");
+    if (*n == SPY_FILTER_MAX)
+        return wrong(p, row->name, value, "at most %d of these are taken", SPY_FILTER_MAX);
+    if (row->kind != THREAD) {
+        if (spy_regex_compile(value, &re, &why) < 0)
+            return wrong(p, row->name, value, "%s", why.msg);
+        regfree(&re);
+    }
+    list[(*n)++] = value;
+    note(p->to, row->name, value);
+    return 0;
+}
+
+static int take_flag(struct parser *p, const struct parameter *row, const char *value)
+{
+    if (strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
+        return wrong(p, row->name, value, "it takes 0 or 1");
+    bool on = *value == '1';
+    *(bool *)((char *)&p->to->view + row->offset) = row->kind == FLAG ? on : !on;
+    return 0;
+}
+
+static int take_time(struct parser *p, const struct parameter *row, const char *value, uint64_t *to,
+                     bool *has)
+{
+    if (spy_time_parse(value, p->now_ns, to) < 0)
+        return wrong(p, row->name, value,
+                     "write a time as 2026-11-24T05:30:00Z, as Unix seconds, or as -15m");
+    *has = true;
+    return 0;
+}
+
+static int take_processes(struct parser *p, const struct parameter *row, const char *value)
+{
+    static const char *const names[] = {"auto", "0", "1"}; // in the order of enum spy_processes
+    for (size_t i = 0; i < SPY_COUNT(names); i++)
+        if (!strcmp(value, names[i])) {
+            p->to->view.processes = (enum spy_processes)i;
+            return 0;
+        }
+    return wrong(p, row->name, value, "it takes auto, 0 or 1");
+}
+
+static int take_nodes(struct parser *p, const struct parameter *row, const char *value)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    if (!isdigit((unsigned char)*value) || *end || n < NODES_MIN || n > NODES_MAX)
+        return wrong(p, row->name, value, "it takes a number from %d to %d", NODES_MIN, NODES_MAX);
+    p->to->view.max_nodes = (uint32_t)n;
+    return 0;
+}
+
+static int take(struct parser *p, const struct parameter *row, const char *value)
+{
+    struct spy_selector *s = p->to;
+    struct spy_filter_options *f = &s->filter;
+    switch (row->kind) {
+    case TERM:
+        return take_term(p, row, value);
+    case FROM:
+        return take_time(p, row, value, &s->select.from_ns, &p->has_from);
+    case UNTIL:
+        return take_time(p, row, value, &s->select.until_ns, &p->has_until);
+    case FLAG:
+    case NOT_FLAG:
+        return take_flag(p, row, value);
+    case PROCESSES:
+        return take_processes(p, row, value);
+    case INCLUDE:
+        return take_filter(p, row, value, f->include, &f->n_include);
+    case EXCLUDE:
+        return take_filter(p, row, value, f->exclude, &f->n_exclude);
+    case THREAD:
+        return take_filter(p, row, value, f->threads, &f->n_threads);
+    case NODES:
+        return take_nodes(p, row, value);
+    case FORMAT:
+        s->format = value;
+        return 0;
+    }
+    return 0;
+}
+
+static int unknown(struct parser *p, const char *name, bool has_format)
+{
+    size_t n = (size_t)snprintf(p->hint, SPY_HINT_MAX, "known are");
+    for (size_t i = 0; i < SPY_COUNT(parameters); i++)
+        if (parameters[i].kind != FORMAT || has_format)
+            n += (size_t)snprintf(p->hint + n, SPY_HINT_MAX - n, "%s %s", i ? "," : "",
+                                  parameters[i].name);
+    return spy_err_set(p->err, SPY_ERR_INVALID, 0, "unknown parameter '%.120s'", name);
+}
+
+static int check_times(struct parser *p)
+{
+    struct spy_select *s = &p->to->select;
+    if (!p->has_until)
+        s->until_ns = p->now_ns;
+    if (!p->has_from)
+        s->from_ns = s->until_ns > 3600 * SPY_NS_PER_SEC ? s->until_ns - 3600 * SPY_NS_PER_SEC : 0;
+    if (s->from_ns < s->until_ns)
+        return 0;
+    snprintf(p->hint, SPY_HINT_MAX, "give from a time before until (now, where it is not given)");
+    return spy_err_set(p->err, SPY_ERR_INVALID, 0, "from is not before until");
+}
+
+int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format, uint64_t now_ns,
+                       struct spy_selector *ret, char *hint, struct spy_err *err)
+{
+    struct spy_selector s = {0};
+    struct parser p = {.to = &s, .now_ns = now_ns, .hint = hint, .err = err};
+    for (size_t i = 0; i < n; i++) {
+        const struct parameter *row = NULL;
+        for (size_t k = 0; k < SPY_COUNT(parameters); k++)
+            if (!strcmp(parameters[k].name, params[i].name) &&
+                (has_format || parameters[k].kind != FORMAT))
+                row = &parameters[k];
+        int r = row ? take(&p, row, params[i].value) : unknown(&p, params[i].name, has_format);
+        if (r < 0)
+            return r;
+    }
+    int r = check_times(&p);
+    if (r < 0)
+        return r;
+    if (!*s.text)
+        snprintf(s.text, sizeof s.text, "anything");
+    *ret = s;
+    return 0;
+}

@@ -1,0 +1,37 @@
+// selector.h - the SELECTOR of a query, from its parameters: which series, which time, which
+// samples, how they are shown. docs/http-api.md describes it to users.
+//
+// A parameter is a row of a table; one that is unknown, empty or wrong is an error that names it.
+// Pure functions.
+#pragma once
+#include "collector/store/store.h"
+#include "shared/formats/filter.h"
+#include "shared/formats/format.h"
+
+struct spy_param {
+    const char *name, *value;
+};
+
+struct spy_selector {
+    struct spy_select select; // borrows the parameters' values
+    struct spy_filter_options filter;
+    struct spy_view view;
+    const char *format; // NULL: not given
+    char text[256];     // what was looked for, for people: "pod=demo, thread=7", or "anything"
+};
+
+enum { SPY_HINT_MAX = 1024 };
+
+// has_format: is `format` a parameter here? SPY_ERR_INVALID: err says what is wrong and hint
+// (SPY_HINT_MAX bytes) what would be right.
+int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format, uint64_t now_ns,
+                       struct spy_selector *ret, char *hint, struct spy_err *err);
+
+// RFC 3339, Unix seconds, "now", or "-15m" (s, m, h, d) before now.
+int spy_time_parse(const char *text, uint64_t now_ns, uint64_t *ret_ns);
+// RFC 3339 in UTC, to the second.
+enum { SPY_TIME_TEXT = 32 };
+void spy_time_print(uint64_t ns, char *out);
+
+// The name of the parameter that selects by the label `key`, such as "pod"; NULL: none does.
+const char *spy_selector_name(const char *key);

@@ -1,0 +1,238 @@
+// append.c - group commit: whoever finds nobody writing writes what waits, in one transaction.
+#include "collector/store/sqlite/intern.h"
+#include "collector/store/sqlite/rows.h"
+#include "collector/store/sqlite/schema.h"
+#include "collector/store/sqlite/sqlite.h"
+#include "shared/base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { GROUP_MAX = 256 }; // batches in one commit
+// SQLite holds a value in memory; a window is refused before it is.
+enum { WINDOW_BYTES_MAX = 256 << 20 };
+
+struct spy_batch {
+    struct spy_profile *const *profiles;
+    size_t n, known;
+    int result;
+    struct spy_err err;
+    bool done;
+    struct spy_batch *next;
+};
+
+static uint64_t add_saturated(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static int check_profile(const struct spy_profile *p, struct spy_err *err)
+{
+    static const uint8_t none[16];
+    if (spy_profile_n_series(p) != 1)
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has %u series, not one",
+                           spy_profile_n_series(p));
+    if (!memcmp(spy_profile_series_get(p, 0)->profile_id, none, sizeof none))
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has no profile_id");
+    if (spy_profile_n_samples(p) > SPY_STORE_ROWS_MAX)
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has %u samples, over %d",
+                           spy_profile_n_samples(p), SPY_STORE_ROWS_MAX);
+    return 0;
+}
+
+static int encode_samples(struct spy_sqlite *s, const struct spy_profile *p, struct spy_buf *out,
+                          struct spy_err *err)
+{
+    uint32_t n = spy_profile_n_samples(p);
+    _cleanup_free_ struct spy_row *rows = reallocarray(NULL, (size_t)n + 1, sizeof *rows);
+    if (!rows)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    for (uint32_t i = 0; i < n; i++) {
+        const struct spy_sample *sample = spy_profile_sample_at(p, i);
+        rows[i] =
+            (struct spy_row){.state = sample->state, .count = sample->count, .ns = sample->ns};
+        int r = spy_intern_stack(s->intern, sample->stack, &rows[i].stack, err);
+        if (r == 0)
+            r = spy_intern_thread(s->intern, sample->thread, &rows[i].thread, err);
+        if (r < 0)
+            return r;
+    }
+    spy_rows_encode(rows, n, spy_profile_series_get(p, 0)->period_ns, out);
+    return out->failed ? spy_err_set(err, out->failed, 0, "a window does not fit in memory") : 0;
+}
+
+static int add_window(struct spy_sqlite *s, const struct spy_profile *p, int64_t series,
+                      int64_t *ret, struct spy_err *err)
+{
+    const struct spy_series *w = spy_profile_series_get(p, 0);
+    uint64_t samples = 0;
+    for (uint32_t i = 0; i < spy_profile_n_samples(p); i++)
+        samples = add_saturated(samples, spy_profile_sample_at(p, i)->count);
+    const int64_t values[] = {
+        series,
+        spy_sqlite_time(w->start_ns),
+        spy_sqlite_time(add_saturated(w->start_ns, w->duration_ns)),
+        (int64_t)w->period_ns,
+        (int64_t)w->quality.clean,
+        (int64_t)w->quality.salvaged,
+        (int64_t)w->quality.paused,
+        (int64_t)w->quality.failed,
+        (int64_t)w->quality.lost,
+        (int64_t)w->quality.late,
+        (int64_t)samples,
+        spy_profile_n_samples(p),
+    };
+    sqlite3_bind_blob(s->add_window, 1, w->profile_id, sizeof w->profile_id, SQLITE_STATIC);
+    for (size_t i = 0; i < SPY_COUNT(values); i++)
+        sqlite3_bind_int64(s->add_window, (int)i + 2, values[i]);
+    int r = spy_sqlite_run(s->writer, s->add_window, err);
+    sqlite3_bind_null(s->add_window, 1);
+    if (r == 0)
+        *ret = sqlite3_last_insert_rowid(s->writer);
+    return r;
+}
+
+static int is_known(struct spy_sqlite *s, const uint8_t id[16], struct spy_err *err)
+{
+    _cleanup_reset_ sqlite3_stmt *q = s->find_window;
+    sqlite3_bind_blob(q, 1, id, 16, SQLITE_STATIC);
+    int code = sqlite3_step(q);
+    return code == SQLITE_ROW    ? 1
+           : code == SQLITE_DONE ? 0
+                                 : spy_sqlite_failed(s->writer, err, "looking up a profile_id");
+}
+
+static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, size_t *known,
+                         struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf data = SPY_BUF_INIT(WINDOW_BYTES_MAX);
+    const struct spy_series *w = spy_profile_series_get(p, 0);
+    int64_t end = spy_sqlite_time(add_saturated(w->start_ns, w->duration_ns));
+    int64_t series, window = 0;
+    int r = is_known(s, w->profile_id, err);
+    if (r) {
+        *known += r > 0;
+        return r < 0 ? r : 0;
+    }
+    r = spy_intern_begin(s->intern, p, (uint32_t)((uint64_t)end / SPY_SCHEMA_SLICE_NS), err);
+    if (r == 0)
+        r = spy_intern_series(s->intern, s->max_series, &series, err);
+    if (r == 0)
+        r = encode_samples(s, p, &data, err);
+    if (r == 0)
+        r = add_window(s, p, series, &window, err);
+    if (r < 0 || !data.len)
+        return r;
+    sqlite3_bind_int64(s->add_samples, 1, window);
+    sqlite3_bind_blob64(s->add_samples, 2, data.data, data.len, SQLITE_STATIC);
+    r = spy_sqlite_run(s->writer, s->add_samples, err);
+    sqlite3_bind_null(s->add_samples, 2);
+    return r;
+}
+
+// A batch that fails leaves nothing behind, and the others of its group stand. Only when SQLite
+// gave up the whole transaction (the disk is full) does it take them along: that is returned.
+static int store_batch(struct spy_sqlite *s, struct spy_batch *b)
+{
+    spy_intern_mark(s->intern);
+    int r = spy_sqlite_exec(s->writer, "SAVEPOINT batch", &b->err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < b->n && r == 0; i++)
+        r = store_profile(s, b->profiles[i], &b->known, &b->err);
+    b->result = r;
+    if (r == 0)
+        return spy_sqlite_exec(s->writer, "RELEASE batch", &b->err);
+    if (spy_intern_is_dirty(s->intern))
+        spy_intern_forget(s->intern);
+    if (sqlite3_get_autocommit(s->writer))
+        return r;
+    return spy_sqlite_exec(s->writer, "ROLLBACK TO batch; RELEASE batch", &b->err);
+}
+
+static void fail_all(struct spy_sqlite *s, struct spy_batch *group, int r,
+                     const struct spy_err *err)
+{
+    if (!sqlite3_get_autocommit(s->writer))
+        spy_sqlite_exec(s->writer, "ROLLBACK", NULL);
+    spy_intern_forget(s->intern);
+    for (struct spy_batch *b = group; b; b = b->next) {
+        b->result = r;
+        b->err = *err;
+    }
+}
+
+static void write_group(struct spy_sqlite *s, struct spy_batch *group)
+{
+    struct spy_err err = {0};
+    pthread_mutex_lock(&s->write_lock);
+    int r = spy_sqlite_exec(s->writer, "BEGIN IMMEDIATE", &err);
+    for (struct spy_batch *b = group; b && r == 0; b = b->next) {
+        r = store_batch(s, b);
+        if (r < 0)
+            err = b->err;
+    }
+    if (r == 0)
+        r = spy_sqlite_exec(s->writer, "COMMIT", &err);
+    if (r < 0)
+        fail_all(s, group, r, &err);
+    __atomic_store_n(&s->last_result, r, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&s->write_lock);
+}
+
+// Called with the queue's lock; takes the oldest batches out of it.
+static struct spy_batch *take_group(struct spy_sqlite *s)
+{
+    struct spy_batch *group = s->first, *end = group;
+    for (int i = 1; i < GROUP_MAX && end->next; i++)
+        end = end->next;
+    s->first = end->next;
+    if (!s->first)
+        s->last = &s->first;
+    end->next = NULL;
+    return group;
+}
+
+static void write_until_done(struct spy_sqlite *s, struct spy_batch *mine)
+{
+    s->writing = true;
+    while (!mine->done) {
+        struct spy_batch *group = take_group(s), *next;
+        pthread_mutex_unlock(&s->lock);
+        write_group(s, group);
+        pthread_mutex_lock(&s->lock);
+        for (; group; group = next) {
+            next = group->next; // once it is done its owner takes it away
+            group->done = true;
+        }
+        pthread_cond_broadcast(&s->done);
+    }
+    s->writing = false;
+    pthread_cond_broadcast(&s->done); // one of those that came meanwhile goes on
+}
+
+int spy_sqlite_append(struct spy_store *store, struct spy_profile *const *profiles, size_t n,
+                      size_t *ret_known, struct spy_err *err)
+{
+    struct spy_sqlite *s = (struct spy_sqlite *)store;
+    struct spy_batch b = {.profiles = profiles, .n = n};
+    for (size_t i = 0; i < n; i++) {
+        int r = check_profile(profiles[i], err);
+        if (r < 0)
+            return r;
+    }
+    pthread_mutex_lock(&s->lock);
+    *s->last = &b;
+    s->last = &b.next;
+    while (!b.done && s->writing)
+        pthread_cond_wait(&s->done, &s->lock);
+    if (!b.done)
+        write_until_done(s, &b);
+    pthread_mutex_unlock(&s->lock);
+    if (b.result < 0) {
+        if (err)
+            *err = b.err;
+        return b.result;
+    }
+    *ret_known = b.known;
+    return 0;
+}

@@ -1,0 +1,304 @@
+// query.c - selected windows become a profile: ids of the store -> ids of the answer.
+#include "collector/store/sqlite/idmap.h"
+#include "collector/store/sqlite/rows.h"
+#include "collector/store/sqlite/sqlite.h"
+#include "shared/base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { STRINGS, FUNCTIONS, FRAMES, STACKS, THREADS, SERIES, SAMPLES, N_TABLES };
+static const char *const table_sql[N_TABLES] = {
+    [STRINGS] = "SELECT text FROM strings WHERE id=?",
+    [FUNCTIONS] = "SELECT name, filename, start_line, kind FROM functions WHERE id=?",
+    [FRAMES] = "SELECT function, line FROM frames WHERE id=?",
+    [STACKS] = "SELECT parent, frame FROM stacks WHERE id=?",
+    [THREADS] = "SELECT tid, name FROM threads WHERE id=?",
+    [SERIES] = "SELECT key, value FROM labels WHERE series=?",
+    [SAMPLES] = "SELECT data FROM samples WHERE window=?",
+};
+
+struct answer {
+    sqlite3 *db;
+    struct spy_profile *into;
+    struct spy_err *err;
+    sqlite3_stmt *q[N_TABLES];
+    struct spy_idmap ids[N_TABLES];
+    struct step { // of a descent to the root
+        int64_t id, frame;
+    } * path;
+    size_t path_cap;
+};
+
+static void answer_done(struct answer *a)
+{
+    for (int i = 0; i < N_TABLES; i++) {
+        sqlite3_finalize(a->q[i]);
+        spy_idmap_free(&a->ids[i]);
+    }
+    free(a->path);
+}
+
+static int too_large(struct answer *a, int r)
+{
+    return spy_err_set(a->err, r, 0,
+                       r == SPY_ERR_LIMIT   ? "the answer is too large: narrow the selection"
+                       : r == SPY_ERR_NOMEM ? "out of memory"
+                                            : "the store holds a bad value");
+}
+
+static bool is_mapped(struct answer *a, int table, int64_t id, uint32_t *ret)
+{
+    const struct spy_idmap_entry *e =
+        spy_idmap_find(&a->ids[table], (uint64_t[3]){(uint64_t)id, 0, 0});
+    if (e)
+        *ret = (uint32_t)e->id;
+    return e != NULL;
+}
+
+// r: what adding to the answer returned, ours: where it put the id.
+static int map(struct answer *a, int table, int64_t id, int r, const uint32_t *ours)
+{
+    if (r == 0)
+        r = spy_idmap_add(&a->ids[table], (uint64_t[3]){(uint64_t)id, 0, 0}, *ours, 0);
+    return r < 0 ? too_large(a, r) : 0;
+}
+
+// Binds and steps to the one row there must be.
+static int row_of(struct answer *a, int table, int64_t id)
+{
+    sqlite3_stmt *q = a->q[table];
+    sqlite3_bind_int64(q, 1, id);
+    int code = sqlite3_step(q);
+    if (code == SQLITE_ROW)
+        return 0;
+    return code == SQLITE_DONE ? spy_sqlite_damaged(a->db, a->err, "a row is missing")
+                               : spy_sqlite_failed(a->db, a->err, "reading");
+}
+
+static int text_of(struct answer *a, sqlite3_stmt *q, int column, uint32_t *ret)
+{
+    const char *text = (const char *)sqlite3_column_text(q, column);
+    if (!text)
+        return SPY_ERR_NOMEM;
+    return spy_profile_string(a->into, text, (size_t)sqlite3_column_bytes(q, column), ret);
+}
+
+static int map_string(struct answer *a, int64_t id, uint32_t *ret)
+{
+    if (is_mapped(a, STRINGS, id, ret))
+        return 0;
+    _cleanup_reset_ sqlite3_stmt *q = a->q[STRINGS];
+    int r = row_of(a, STRINGS, id);
+    return r < 0 ? r : map(a, STRINGS, id, text_of(a, q, 0, ret), ret);
+}
+
+static int map_function(struct answer *a, int64_t id, uint32_t *ret)
+{
+    if (is_mapped(a, FUNCTIONS, id, ret))
+        return 0;
+    _cleanup_reset_ sqlite3_stmt *q = a->q[FUNCTIONS];
+    int r = row_of(a, FUNCTIONS, id);
+    if (r < 0)
+        return r;
+    struct spy_function f = {.start_line = (uint32_t)sqlite3_column_int64(q, 2),
+                             .kind = (uint32_t)sqlite3_column_int64(q, 3)};
+    r = map_string(a, sqlite3_column_int64(q, 0), &f.name);
+    if (r == 0)
+        r = map_string(a, sqlite3_column_int64(q, 1), &f.filename);
+    return r < 0 ? r : map(a, FUNCTIONS, id, spy_profile_function(a->into, &f, ret), ret);
+}
+
+static int map_frame(struct answer *a, int64_t id, uint32_t *ret)
+{
+    if (is_mapped(a, FRAMES, id, ret))
+        return 0;
+    _cleanup_reset_ sqlite3_stmt *q = a->q[FRAMES];
+    int r = row_of(a, FRAMES, id);
+    if (r < 0)
+        return r;
+    struct spy_frame f = {.line = (uint32_t)sqlite3_column_int64(q, 1)};
+    r = map_function(a, sqlite3_column_int64(q, 0), &f.function);
+    return r < 0 ? r : map(a, FRAMES, id, spy_profile_frame(a->into, f, ret), ret);
+}
+
+// Reads towards the root until a stack is known. A parent's id is smaller, so this ends whatever
+// the file holds.
+static int descend(struct answer *a, int64_t id, size_t *ret_n, uint32_t *ret_known)
+{
+    size_t n = 0;
+    for (*ret_known = 0; id && !is_mapped(a, STACKS, id, ret_known);) {
+        _cleanup_reset_ sqlite3_stmt *q = a->q[STACKS];
+        int r = row_of(a, STACKS, id);
+        if (r < 0)
+            return r;
+        int64_t parent = sqlite3_column_int64(q, 0);
+        if (parent < 0 || parent >= id)
+            return spy_sqlite_damaged(a->db, a->err, "a stack has no way to the root");
+        r = spy_grow(&a->path, &a->path_cap, n + 1, sizeof *a->path, SIZE_MAX / 64);
+        if (r < 0)
+            return too_large(a, r);
+        a->path[n++] = (struct step){id, sqlite3_column_int64(q, 1)};
+        id = parent;
+    }
+    *ret_n = n;
+    return 0;
+}
+
+static int map_stack(struct answer *a, int64_t id, uint32_t *ret)
+{
+    size_t n = 0;
+    uint32_t at = 0, frame;
+    if (!id || is_mapped(a, STACKS, id, ret)) {
+        *ret = id ? *ret : 0;
+        return 0;
+    }
+    int r = descend(a, id, &n, &at);
+    while (r == 0 && n--) {
+        uint32_t parent = at;
+        r = map_frame(a, a->path[n].frame, &frame);
+        if (r == 0)
+            r = map(a, STACKS, a->path[n].id, spy_profile_stack(a->into, parent, frame, &at), &at);
+    }
+    if (r == 0)
+        *ret = at;
+    return r;
+}
+
+static int map_thread(struct answer *a, int64_t id, uint32_t *ret)
+{
+    if (!id || is_mapped(a, THREADS, id, ret)) {
+        *ret = id ? *ret : 0;
+        return 0;
+    }
+    _cleanup_reset_ sqlite3_stmt *q = a->q[THREADS];
+    uint32_t name;
+    int r = row_of(a, THREADS, id);
+    if (r < 0)
+        return r;
+    uint64_t tid = (uint64_t)sqlite3_column_int64(q, 0);
+    r = map_string(a, sqlite3_column_int64(q, 1), &name);
+    return r < 0 ? r : map(a, THREADS, id, spy_profile_thread(a->into, tid, name, ret), ret);
+}
+
+static int map_series(struct answer *a, int64_t id, uint32_t *ret)
+{
+    struct spy_label labels[SPY_LABELS_MAX];
+    size_t n = 0;
+    int code, r = 0;
+    if (is_mapped(a, SERIES, id, ret))
+        return 0;
+    _cleanup_reset_ sqlite3_stmt *q = a->q[SERIES];
+    sqlite3_bind_int64(q, 1, id);
+    while ((code = sqlite3_step(q)) == SQLITE_ROW && r == 0 && n < SPY_LABELS_MAX) {
+        r = text_of(a, q, 0, &labels[n].key);
+        if (r == 0)
+            r = text_of(a, q, 1, &labels[n].value);
+        n++;
+    }
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        return spy_sqlite_failed(a->db, a->err, "reading");
+    return map(a, SERIES, id, r < 0 ? r : spy_profile_series(a->into, labels, n, ret), ret);
+}
+
+static int add_samples(struct answer *a, int64_t window, uint32_t series, uint64_t period_ns)
+{
+    _cleanup_reset_ sqlite3_stmt *q = a->q[SAMPLES];
+    int r = row_of(a, SAMPLES, window), more = 0;
+    if (r < 0)
+        return r;
+    const uint8_t *data = sqlite3_column_blob(q, 0);
+    struct spy_rows_reader reader = {.at = data, .period_ns = period_ns};
+    reader.end = data ? data + sqlite3_column_bytes(q, 0) : NULL;
+    struct spy_row row;
+    while (r == 0 && (more = spy_rows_next(&reader, &row)) > 0) {
+        uint32_t stack = 0, thread = 0;
+        r = map_stack(a, row.stack, &stack);
+        if (r == 0)
+            r = map_thread(a, row.thread, &thread);
+        if (r < 0)
+            return r;
+        r = spy_profile_add(a->into, series, stack, thread, row.state, row.count, row.ns);
+        if (r < 0)
+            return too_large(a, r);
+    }
+    return more < 0 ? spy_sqlite_damaged(a->db, a->err, "samples cannot be read") : r;
+}
+
+#define WINDOW_COLUMNS                                                                             \
+    "SELECT w.id, w.series, w.rows, w.profile_id, w.start_ns, w.end_ns, w.period_ns, w.clean,"     \
+    " w.salvaged, w.paused, w.failed, w.lost, w.late FROM windows w"
+
+static void read_window(sqlite3_stmt *q, struct spy_series *ret)
+{
+    uint64_t v[13] = {0};
+    for (int i = 4; i < 13; i++)
+        v[i] = (uint64_t)sqlite3_column_int64(q, i);
+    *ret = (struct spy_series){.start_ns = v[4],
+                               .duration_ns = v[5] > v[4] ? v[5] - v[4] : 0,
+                               .period_ns = v[6],
+                               .quality = {v[7], v[8], v[9], v[10], v[11], v[12]}};
+    if (sqlite3_column_bytes(q, 3) == sizeof ret->profile_id)
+        memcpy(ret->profile_id, sqlite3_column_blob(q, 3), sizeof ret->profile_id);
+}
+
+static int add_window(struct answer *a, sqlite3_stmt *q)
+{
+    struct spy_series window;
+    uint32_t series;
+    read_window(q, &window);
+    int r = map_series(a, sqlite3_column_int64(q, 1), &series);
+    if (r < 0)
+        return r;
+    spy_series_unite(spy_profile_series_at(a->into, series), &window);
+    return sqlite3_column_int64(q, 2)
+               ? add_samples(a, sqlite3_column_int64(q, 0), series, window.period_ns)
+               : 0;
+}
+
+static int check_size(sqlite3 *db, const struct spy_select *select, struct spy_err *err)
+{
+    _cleanup_stmt_ sqlite3_stmt *q = NULL;
+    int r = spy_sqlite_select(db, "SELECT count(*) + total(w.rows) FROM windows w", select, "", &q,
+                              err);
+    if (r < 0)
+        return r;
+    if (sqlite3_step(q) != SQLITE_ROW)
+        return spy_sqlite_failed(db, err, "counting");
+    double rows = sqlite3_column_double(q, 0);
+    if (rows > SPY_STORE_ROWS_MAX)
+        return spy_err_set(err, SPY_ERR_LIMIT, 0,
+                           "%.0f samples are selected, and at most %d can be merged: narrow the "
+                           "time or the labels",
+                           rows, SPY_STORE_ROWS_MAX);
+    return 0;
+}
+
+static int answer(struct answer *a, const struct spy_select *select)
+{
+    _cleanup_stmt_ sqlite3_stmt *windows = NULL;
+    int code = SQLITE_DONE, r = check_size(a->db, select, a->err);
+    for (int i = 0; i < N_TABLES && r == 0; i++)
+        r = spy_sqlite_prepare(a->db, table_sql[i], &a->q[i], a->err);
+    // Each series' windows come in the order of their ends, by whichever index they are found.
+    if (r == 0)
+        r = spy_sqlite_select(a->db, WINDOW_COLUMNS, select, "", &windows, a->err);
+    while (r == 0 && (code = sqlite3_step(windows)) == SQLITE_ROW)
+        r = add_window(a, windows);
+    return r == 0 && code != SQLITE_DONE ? spy_sqlite_failed(a->db, a->err, "reading") : r;
+}
+
+int spy_sqlite_query(struct spy_store *store, const struct spy_select *select,
+                     struct spy_profile *into, struct spy_err *err)
+{
+    struct spy_sqlite *s = (struct spy_sqlite *)store;
+    struct spy_err mine = {0};
+    sqlite3 *db = spy_sqlite_take_reader(s, &mine);
+    struct answer a = {.db = db, .into = into, .err = &mine};
+    int r = db ? answer(&a, select) : mine.code;
+    answer_done(&a);
+    if (db)
+        spy_sqlite_give_reader(s, db);
+    if (r < 0 && err)
+        *err = mine;
+    return r;
+}

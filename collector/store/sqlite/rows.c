@@ -1,0 +1,90 @@
+#include "collector/store/sqlite/rows.h"
+#include "shared/base/err.h"
+#include "shared/profile/profile.h"
+#include <stdlib.h>
+
+enum { NS_IS_PRODUCT = 16, COUNT_IS_ONE = 32, KNOWN_BITS = 63, VARINT_MAX = 10 };
+
+static int compare(const void *a, const void *b)
+{
+    const struct spy_row *x = a, *y = b;
+    if (x->stack != y->stack)
+        return x->stack < y->stack ? -1 : 1;
+    if (x->thread != y->thread)
+        return x->thread < y->thread ? -1 : 1;
+    return x->state < y->state ? -1 : x->state > y->state;
+}
+
+static uint8_t *put(uint8_t *at, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        *at++ = (uint8_t)(v | 0x80);
+    *at++ = (uint8_t)v;
+    return at;
+}
+
+static uint64_t zigzag(int64_t v)
+{
+    return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+}
+
+static bool is_product(const struct spy_row *row, uint64_t period_ns)
+{
+    uint64_t product;
+    return !__builtin_mul_overflow(row->count, period_ns, &product) && product == row->ns;
+}
+
+void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct spy_buf *out)
+{
+    qsort(rows, n, sizeof *rows, compare);
+    struct spy_row last = {0};
+    for (size_t i = 0; i < n; i++) {
+        const struct spy_row *row = &rows[i];
+        uint8_t bytes[1 + 4 * VARINT_MAX], *at = bytes + 1;
+        bool product = is_product(row, period_ns);
+        bytes[0] = (uint8_t)((row->state & SPY_STATE_ALL) | (product ? NS_IS_PRODUCT : 0) |
+                             (row->count == 1 ? COUNT_IS_ONE : 0));
+        at = put(at, (uint64_t)(row->stack - last.stack));
+        at = put(at, zigzag(row->thread - last.thread));
+        if (row->count != 1)
+            at = put(at, row->count);
+        if (!product)
+            at = put(at, row->ns);
+        spy_buf_append(out, bytes, (size_t)(at - bytes));
+        last = *row;
+    }
+}
+
+static bool get(struct spy_rows_reader *r, uint64_t *ret)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; r->at < r->end && shift < 64; shift += 7) {
+        uint8_t b = *r->at++;
+        v |= (uint64_t)(b & 0x7f) << shift;
+        if (!(b & 0x80)) {
+            *ret = v;
+            return true;
+        }
+    }
+    return false;
+}
+
+int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret)
+{
+    if (r->at >= r->end)
+        return 0;
+    uint8_t flags = *r->at++;
+    uint64_t stack, thread, count = 1, ns;
+    if (flags > KNOWN_BITS || !get(r, &stack) || !get(r, &thread) ||
+        (!(flags & COUNT_IS_ONE) && !get(r, &count)) || (!(flags & NS_IS_PRODUCT) && !get(r, &ns)))
+        return SPY_ERR_INVALID;
+    if ((flags & NS_IS_PRODUCT) && __builtin_mul_overflow(count, r->period_ns, &ns))
+        return SPY_ERR_INVALID;
+    int64_t step = (int64_t)(thread >> 1) ^ -(int64_t)(thread & 1);
+    struct spy_row row = {.state = flags & SPY_STATE_ALL, .count = count, .ns = ns};
+    if (stack > INT64_MAX || __builtin_add_overflow(r->last.stack, (int64_t)stack, &row.stack) ||
+        __builtin_add_overflow(r->last.thread, step, &row.thread) || row.thread < 0)
+        return SPY_ERR_INVALID;
+    r->last = *ret = row;
+    return 1;
+}

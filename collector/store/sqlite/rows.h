@@ -1,0 +1,32 @@
+// rows.h - the samples of one window as one value. Inside of store/sqlite.
+//
+// Sorted by stack, thread, state; each sample is
+//
+//     byte     bits 0-3 state, bit 4: ns is count * period_ns of the window, bit 5: count is 1
+//     varint   stack id minus that of the sample before
+//     varint   thread id minus that of the sample before, zigzag
+//     varint   count, unless bit 5
+//     varint   ns, unless bit 4
+//
+// varint: 7 bits a byte, least significant first. Reading trusts nothing.
+#pragma once
+#include "shared/base/buf.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct spy_row {
+    int64_t stack, thread; // ids of the store
+    uint32_t state;
+    uint64_t count, ns;
+};
+
+// Sorts rows and appends them to out; out->failed tells. About 4 to 8 bytes a row.
+void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct spy_buf *out);
+
+struct spy_rows_reader {
+    const uint8_t *at, *end;
+    uint64_t period_ns;
+    struct spy_row last;
+};
+// 1 and *ret; 0 at the end; SPY_ERR_INVALID: damaged.
+int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret);

@@ -1,0 +1,110 @@
+// select.c - a selection as SQL. Values are always bound; the text is made of constants and
+// numbers of parameters.
+#include "collector/store/sqlite/sqlite.h"
+#include <string.h>
+
+enum { TERM_PARAMETERS = 4, FIRST_TERM = 3, SQL_MAX = 64 << 10 };
+
+// '*' stands for any text, also none; everything else for itself.
+static bool matches(const char *pattern, const char *text)
+{
+    const char *star = NULL, *retry = NULL;
+    while (*text) {
+        if (*pattern == '*') {
+            star = ++pattern;
+            retry = text;
+        } else if (*pattern == *text) {
+            pattern++;
+            text++;
+        } else if (star) {
+            pattern = star;
+            text = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return !*pattern;
+}
+
+static void glob_function(sqlite3_context *ctx, int n, sqlite3_value **values)
+{
+    (void)n;
+    const char *pattern = (const char *)sqlite3_value_text(values[0]);
+    const char *text = (const char *)sqlite3_value_text(values[1]);
+    sqlite3_result_int(ctx, pattern && text && matches(pattern, text));
+}
+
+int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err)
+{
+    if (sqlite3_create_function_v2(db, "spy_glob", 2,
+                                   SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
+                                   glob_function, NULL, NULL, NULL) != SQLITE_OK)
+        return spy_sqlite_failed(db, err, "opening");
+    return 0;
+}
+
+static bool same_key(const struct spy_select *s, size_t a, size_t b)
+{
+    return !strcmp(s->terms[a].keys[0], s->terms[b].keys[0]);
+}
+
+static bool is_first_of_key(const struct spy_select *s, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (same_key(s, k, i))
+            return false;
+    return true;
+}
+
+static void put_alternatives(struct spy_buf *sql, const struct spy_select *s, size_t first)
+{
+    spy_buf_puts(sql, " AND w.series IN (SELECT series FROM labels WHERE ");
+    for (size_t i = first; i < s->n; i++) {
+        size_t p = FIRST_TERM + TERM_PARAMETERS * i;
+        if (!same_key(s, first, i))
+            continue;
+        spy_buf_printf(sql, "%s(key IN (?%zu, ?%zu, ?%zu) AND ", i > first ? " OR " : "", p, p + 1,
+                       p + 2);
+        spy_buf_printf(sql,
+                       strchr(s->terms[i].value, '*') ? "spy_glob(?%zu, value))" : "value = ?%zu)",
+                       p + 3);
+    }
+    spy_buf_puts(sql, ")");
+}
+
+static void bind(sqlite3_stmt *q, const struct spy_select *s)
+{
+    sqlite3_bind_int64(q, 1, spy_sqlite_time(s->from_ns));
+    sqlite3_bind_int64(q, 2, spy_sqlite_time(s->until_ns));
+    for (size_t i = 0; i < s->n; i++) {
+        int p = (int)(FIRST_TERM + TERM_PARAMETERS * i);
+        for (int k = 0; k < 3 && s->terms[i].keys[k]; k++)
+            sqlite3_bind_text(q, p + k, s->terms[i].keys[k], -1, SQLITE_TRANSIENT);
+        sqlite3_bind_text(q, p + 3, s->terms[i].value, -1, SQLITE_TRANSIENT);
+    }
+}
+
+int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *select,
+                      const char *tail, sqlite3_stmt **ret, struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf sql = SPY_BUF_INIT(SQL_MAX);
+    if (select->n > SPY_SELECT_MAX)
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "more than %d values in a selection",
+                           SPY_SELECT_MAX);
+    spy_buf_puts(&sql, head);
+    // A window of no length counts as the instant it begins at.
+    spy_buf_puts(&sql, " WHERE w.end_ns >= ?1 AND w.start_ns < ?2"
+                       " AND (w.end_ns > ?1 OR w.start_ns = ?1)");
+    for (size_t i = 0; i < select->n; i++)
+        if (is_first_of_key(select, i))
+            put_alternatives(&sql, select, i);
+    spy_buf_puts(&sql, tail);
+    if (sql.failed)
+        return spy_err_set(err, sql.failed, 0, "out of memory");
+    int r = spy_sqlite_prepare(db, spy_buf_str(&sql), ret, err);
+    if (r == 0)
+        bind(*ret, select);
+    return r;
+}

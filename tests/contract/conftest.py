@@ -1,0 +1,7 @@
+"""The modules beside the tests can be imported: targets, pythons."""
+
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]

@@ -1,0 +1,243 @@
+"""The flamegraph as a person has it: a file on its own, opened in Chromium."""
+
+import re
+
+import pytest
+
+etree = pytest.importorskip("lxml.etree", reason="install python3-lxml")
+pytest.importorskip("selenium", reason="install python3-selenium")
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+from browsing import errors_of, requests_of  # noqa: E402
+
+SVG = "{http://www.w3.org/2000/svg}"
+VIEWS = [[], ["idle"], ["idle", "gil"], ["idle", "threads"], ["idle", "processes", "threads"],
+         ["idle", "no-native"], ["no-lines", "no-processes"], ["function-lines", "full"],
+         ["idle", "max=7"], ["empty"], ["seed=3", "idle"], ["seed=4", "idle", "threads"]]
+
+
+@pytest.fixture
+def page(browser, make_profile, serve, tmp_path):
+    """page(*flags) opens the flamegraph and returns its address."""
+
+    def open_it(*flags):
+        (tmp_path / "graph.svg").write_bytes(make_profile("svg", *flags))
+        url = serve() + "/graph.svg"
+        errors_of(browser), requests_of(browser)
+        browser.get(url)
+        return url
+
+    return open_it
+
+
+def frame(driver, name):
+    for f in driver.find_elements(By.CSS_SELECTOR, ".f"):
+        if title(f).startswith(name):
+            return f
+    raise AssertionError(f"no frame {name}")
+
+
+def title(element):
+    return element.find_element(By.TAG_NAME, "title").get_attribute("textContent")
+
+
+def shown(driver):
+    return [title(f).split("\n")[0]
+            for f in driver.find_elements(By.CSS_SELECTOR, ".f:not(.hidden)")]
+
+
+def search(driver, text):
+    box = driver.find_element(By.ID, "search")
+    ActionChains(driver).click(box).key_down(Keys.CONTROL).send_keys("a").key_up(
+        Keys.CONTROL).send_keys(text).perform()
+    return box
+
+
+def click(driver, element):
+    ActionChains(driver).move_to_element(element).click().perform()
+
+
+@pytest.mark.parametrize("flags", VIEWS, ids=" ".join)
+def test_is_well_formed_and_holds_nothing_but_its_own_script(make_profile, flags):
+    root = etree.fromstring(make_profile("svg", *flags), etree.XMLParser(resolve_entities=False))
+    assert root.tag == SVG + "svg"
+    scripts = list(root.iter(SVG + "script"))
+    assert len(scripts) == 1 and not scripts[0].attrib
+    tags = {etree.QName(e).localname for e in root.iter(etree.Element)}
+    assert tags <= {"svg", "title", "style", "text", "foreignObject", "input", "g", "rect", "script"}
+    for element in root.iter(etree.Element):
+        for name, value in element.attrib.items():
+            assert not name.startswith("on") and "href" not in name
+            assert "http" not in value and "javascript" not in value
+
+
+def test_tooltips_tell_counts_and_percentages(make_profile):
+    root = etree.fromstring(make_profile("svg"))
+    titles = [t.text for t in root.iter(SVG + "title")]
+    assert any(re.fullmatch(r"busy_70 \(app/work.py:12\)\n700 samples, 43\.\d\d %, 7\.00 s", t)
+               for t in titles), titles
+    assert any(t.startswith("all\n1605 samples, 100.00 %") for t in titles)
+
+
+def test_names_stand_as_they_are_and_do_nothing(browser, page):
+    page("idle")
+    assert frame(browser, "</script><script>alert(1)</script>")
+    assert frame(browser, "]]> & \"quoted\" 'both' (app/odd;name.py:4)")
+    assert frame(browser, "bell  esc [31m tab  nl  end")
+    assert frame(browser, "\U0001f40d snake_\u6f22\u5b57")
+    assert frame(browser, "\u05e9\u05dc\u05d5\u05dd \ufffdflip")
+    assert not browser.find_elements(By.TAG_NAME, "img")
+    from selenium.webdriver.support import expected_conditions
+    assert not expected_conditions.alert_is_present()(browser)
+
+
+def test_asks_for_nothing_and_complains_of_nothing(browser, page):
+    url = page("idle")
+    frame(browser, "checkout").click()
+    search(browser, "busy")
+    asked = [u for u in requests_of(browser) if not u.endswith("/favicon.ico")]
+    assert asked == [url]
+    assert [e for e in errors_of(browser) if "favicon" not in e["message"]] == []
+
+
+def test_click_zooms_and_reset_brings_all_back(browser, page):
+    page()
+    everything = shown(browser)
+    reset = browser.find_element(By.ID, "reset")
+    assert not reset.is_displayed()
+    width = frame(browser, "busy_30").rect["width"]
+    click(browser, frame(browser, "checkout (app/views.py:42)"))
+    assert [n.split(" ")[0] for n in shown(browser)] == [
+        "all", "process", "<module>", "run", "handle_request", "checkout", "busy_30", "busy_30"]
+    assert frame(browser, "busy_30").rect["width"] > 3 * width
+    assert frame(browser, "all").rect["width"] == frame(browser, "run").rect["width"]
+    click(browser, reset)
+    assert shown(browser) == everything
+    assert not reset.is_displayed()
+
+
+def test_works_with_the_keyboard_alone(browser, page):
+    page()
+    everything = shown(browser)
+
+    def press(*keys):
+        ActionChains(browser).send_keys(*keys).perform()
+
+    def focus():
+        active = browser.switch_to.active_element
+        return title(active).split("\n")[0].split(" ")[0] if active.get_attribute(
+            "data-d") else active.get_attribute("id")
+
+    press(Keys.TAB)
+    if focus() != "search":  # the page itself, which scrolls, may come first
+        press(Keys.TAB)
+    assert focus() == "search"
+    press(Keys.TAB)
+    assert focus() == "all"
+    press(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    assert focus() == "checkout"
+    assert "checkout (app/views.py:41)" in browser.find_element(By.ID, "details").text
+    press(Keys.ARROW_RIGHT, Keys.ENTER)
+    assert "busy_70 (app/work.py:12)" not in shown(browser)
+    press(Keys.ARROW_UP)
+    assert focus() == "handle_request"
+    press(Keys.ESCAPE)
+    assert shown(browser) == everything
+    press("/", "busy")
+    assert focus() == "search"
+    assert browser.find_element(By.ID, "search").get_attribute("value") == "busy"
+    press(Keys.ESCAPE)
+    assert browser.find_element(By.ID, "search").get_attribute("value") == ""
+
+
+def test_search_marks_and_adds_up(browser, page):
+    page()
+    told = browser.find_element(By.ID, "matched")
+    search(browser, "^busy_(30|70)")
+    marked = browser.find_elements(By.CSS_SELECTOR, ".f.m")
+    assert len(marked) == 3
+    assert told.text == "Matched: 62.31 %"  # 1000 of 1605
+    assert marked[0].find_element(By.TAG_NAME, "rect").value_of_css_property("fill") != \
+        frame(browser, "checkout").find_element(By.TAG_NAME, "rect").value_of_css_property("fill")
+    search(browser, "walk")  # recursion counts once
+    assert told.text == "Matched: 7.48 %"
+    box = search(browser, "a[")
+    assert told.text == "not a regular expression"
+    assert box.get_attribute("aria-invalid") == "true"
+    ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+    assert told.text == "" and not browser.find_elements(By.CSS_SELECTOR, ".f.m")
+
+
+def texts_that_show(driver):
+    """(name, text, width of the text, width of the frame) of each frame that bears a text."""
+    for f in driver.find_elements(By.CSS_SELECTOR, ".f:not(.hidden)"):
+        texts = f.find_elements(By.CSS_SELECTOR, "text")
+        if texts and texts[0].text:
+            box = f.find_element(By.TAG_NAME, "rect")
+            yield (title(f).split("\n")[0], texts[0].text, texts[0].rect["width"],
+                   box.rect["width"])
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_names_are_cut_where_their_frame_ends(browser, page, zoom):
+    page("idle", "threads")
+    if zoom:
+        click(browser, frame(browser, "handle_request"))
+    rows = [r for r in texts_that_show(browser) if r[0].isascii()]
+    assert len(rows) > 8
+    assert zoom or any(text.endswith("\u2026") for _, text, _, _ in rows)
+    for name, text, width, room in rows:
+        assert width <= room, (name, text)
+        assert text == name or text.endswith("\u2026")
+
+
+def luminance(css):
+    def linear(c):
+        return c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+    r, g, b = (linear(int(c) / 255) for c in re.findall(r"\d+", css)[:3])
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(a, b):
+    x, y = sorted((luminance(a), luminance(b)))
+    return (y + 0.05) / (x + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_is_legible_in_light_and_dark(browser, page, scheme):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+        "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    try:
+        page("idle")
+        paper = browser.find_element(By.TAG_NAME, "svg").value_of_css_property("background-color")
+        assert (luminance(paper) > 0.5) == (scheme == "light")
+        for text in browser.find_elements(By.CSS_SELECTOR, "svg > text"):
+            assert contrast(text.value_of_css_property("fill"), paper) >= 4.5
+        search(browser, "walk")
+        for f in browser.find_elements(By.CSS_SELECTOR, ".f"):
+            for text in f.find_elements(By.CSS_SELECTOR, "text"):
+                rect = f.find_element(By.TAG_NAME, "rect")
+                assert contrast(text.value_of_css_property("fill"),
+                                rect.value_of_css_property("fill")) >= 4.5, title(f)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_an_empty_one_says_why(browser, page):
+    page("empty")
+    assert "No samples" in browser.find_element(By.ID, "empty").text
+    assert errors_of(browser) == [] or all("favicon" in e["message"] for e in errors_of(browser))
+
+
+def test_what_is_folded_keeps_the_totals(make_profile):
+    whole = etree.fromstring(make_profile("svg", "idle"))
+    few = etree.fromstring(make_profile("svg", "idle", "max=7"))
+
+    def frames(root):
+        return [e for e in root.iter(SVG + "svg") if e.get("data-w")]
+
+    assert frames(few)[0].get("data-w") == frames(whole)[0].get("data-w")
+    assert 7 <= len(frames(few)) < len(frames(whole))
+    assert any("smaller)" in e.find(SVG + "title").text for e in frames(few))

@@ -1,0 +1,126 @@
+"""podspy agent as a whole: from a process that a rule opts in to what the collector gets."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from collector_double import all_of
+import zstandard
+
+WORK = """
+import time
+def busy_in_the_test():
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        sum(range(1000))
+busy_in_the_test()  # MARK
+"""
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A Python service with a command line of its own."""
+    name = f"podspy-push-{os.getpid()}"
+    script = tmp_path / f"{name}.py"
+    script.write_text(WORK)
+    p = subprocess.Popen(["/usr/bin/python3", str(script)])
+    p.name = name
+    yield p
+    p.kill()
+    p.wait()
+
+
+@pytest.fixture
+def config(tmp_path, authority, double, target):
+    """The agent's configuration: the double as collector, the target by its command line."""
+    path, token = tmp_path / "agent.yaml", tmp_path / "token"
+    double.token = "agents-token"
+    token.write_text("agents-token\n")
+    path.write_text(f"""
+collector: {{url: "{double.url}", ca_file: "{authority.path}", token_file: "{token}"}}
+discovery: {{kubernetes: off, docker: off, processes: [{{name: web, cmdline: "{target.name}"}}]}}
+push: {{interval: 1s, spool_dir: "{tmp_path / 'spool'}", spool_mib: 4}}
+""")
+    return path
+
+
+def run(podspy, config, *args):
+    return subprocess.run(
+        [podspy, "agent", "--config", config, *args],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+
+
+def test_an_opted_in_process_is_sampled_and_pushed(podspy, config, double, target, tmp_path):
+    done = run(podspy, config, "--once", "4")
+    assert done.returncode == 0, done.stderr
+    assert double.taken(target.pid) > 100, done.stderr
+    assert {pid for pid, _ in double.samples.values()} == {target.pid}
+    assert set(double.kept.values()) == {1}
+    assert not list((tmp_path / "spool").glob("*.window"))
+    request = zstandard.ZstdDecompressor().decompress(double.requests[-1][3], 64 << 20)
+    strings = [s.decode() for s in all_of(request, 2, 5)]
+    assert "busy_in_the_test" in strings
+    assert any(s.endswith(f"{target.name}.py") for s in strings)
+
+
+def test_sigterm_ends_the_agent_and_its_last_window_is_sent(podspy, config, double, target):
+    agent = subprocess.Popen([podspy, "agent", "--config", config], stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 30
+        while not double.kept and time.monotonic() < end:
+            time.sleep(0.05)
+        windows = len(double.kept)
+        assert windows
+        agent.send_signal(signal.SIGTERM)
+        log = agent.communicate(timeout=15)[1].decode()
+        assert agent.returncode == 0, log
+        assert len(double.kept) > windows, log
+    finally:
+        if agent.poll() is None:
+            agent.kill()
+            agent.wait()
+
+
+def test_an_agent_without_its_collector_keeps_the_windows_and_says_so(
+    podspy, config, double, target, tmp_path
+):
+    double.close()
+    agent = subprocess.Popen([podspy, "agent", "--config", config], stderr=subprocess.PIPE)
+    time.sleep(4)
+    agent.send_signal(signal.SIGINT)
+    log = agent.communicate(timeout=15)[1].decode()
+    assert agent.returncode == 0
+    assert log.count("cannot be reached") == 1, log
+    assert "windows wait in the spool" in log
+    assert list((tmp_path / "spool").glob("*.window"))
+
+
+@pytest.mark.parametrize(
+    "url, word",
+    [("http://collector.example:8443", "clear text"), ("https://c/v1", "path"), ("nonsense", "")],
+)
+def test_a_collector_that_cannot_be_one_is_a_usage_error(podspy, config, url, word):
+    done = run(podspy, config, "--collector", url)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_second_agent_on_the_same_spool_is_told_what_to_do(podspy, config, double):
+    first = subprocess.Popen([podspy, "agent", "--config", config], stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while not double.requests and time.monotonic() < end:
+            time.sleep(0.05)
+        done = run(podspy, config, "--once", "1")
+        assert done.returncode == 1
+        assert "another agent" in done.stderr and "push.spool_dir" in done.stderr
+    finally:
+        first.send_signal(signal.SIGTERM)
+        first.wait(15)

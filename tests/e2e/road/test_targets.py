@@ -1,0 +1,132 @@
+"""What the agent makes of processes of every kind, as GET /pods and the stacks tell it."""
+
+import os
+import pathlib
+import signal
+import time
+
+import parts
+import pytest
+
+DEMO = pathlib.Path(__file__).resolve().parents[3] / "deploy" / "docker" / "demo"
+
+
+def of(collector, pid):
+    return [p for p in collector.processes() if p["pid"] == pid]
+
+
+def problem_of(collector, pid):
+    return next((p["problem"] for p in of(collector, pid) if p["problem"]), None)
+
+
+@pytest.fixture
+def collector(tmp_path, podspy_collector):
+    with parts.Collector(podspy_collector, tmp_path / "collector") as c:
+        yield c
+
+
+def test_a_non_python_process_in_the_rules_is_listed_with_a_reason(tmp_path, podspy, collector):
+    rules = '[{name: shell, cmdline: "^sleep 31415$"}]'
+    with parts.Process(["sleep", "31415"], tmp_path / "log") as sleep, \
+            parts.Agent(podspy, tmp_path / "agent", collector, rules) as agent:
+        why = parts.wait_until(lambda: f"a reason: {collector.processes()} {agent.log[-2000:]}",
+                               lambda: problem_of(collector, sleep.pid))
+        assert "python" in why.lower()
+        assert agent.process.alive()
+
+
+def test_a_zombie_in_the_rules_is_no_harm(tmp_path, podspy, collector):
+    """It has no command line any more: a cgroup or user rule could still match it, so it is opted in
+    while it lives and dies under the agent's eyes, unreaped."""
+    code = "import os, time\npid = os.fork()\nif pid == 0:\n    end = time.time() + 3\n" \
+           "    while time.time() < end: sum(range(1000))\n    os._exit(0)\ntime.sleep(600)\n"
+    rules = '[{name: zombie, exe: "*python3*", cmdline: "zombie_target"}]'
+    with parts.target(code, tmp_path, "zombie_target") as parent, \
+            parts.Agent(podspy, tmp_path / "agent", collector, rules) as agent:
+        child = parts.wait_until("it forks", lambda: parts.children(parent.pid))[0]
+        parts.wait_until("it is a zombie", lambda: parts.thread_states(child) == "Z")
+        parts.wait_until(lambda: f"it is gone for the agent: {agent.log[-2000:]}",
+                         lambda: f'msg="process gone" pid={child}' in agent.log)
+        time.sleep(1.5)  # a whole window with the zombie there
+        assert agent.process.alive()
+        assert f'msg="process gone" pid={parent.pid}' not in agent.log
+
+
+def test_processes_that_exit_at_any_moment_are_no_harm(tmp_path, podspy, collector):
+    """A hundred short lives under a fast sampler: some end in the middle of a read."""
+    code = "import time, sys\nend = time.monotonic() + float(sys.argv[1])\n" \
+           "while time.monotonic() < end: sum(range(500))\n"
+    path = tmp_path / "short_lives.py"
+    path.write_text(code)
+    rules = '[{name: short, exe: "*python3*", cmdline: "short_lives"}]'
+    with parts.Agent(podspy, tmp_path / "agent", collector, rules, rate=1000) as agent:
+        for turn in range(25):
+            alive = [parts.Process([parts.PYTHON, path, f"{0.1 + 0.013 * (turn % 7) + 0.05 * i}"],
+                                   tmp_path / "short.log") for i in range(4)]
+            for process in alive:
+                assert process.popen.wait(20) == 0
+        assert agent.process.alive()
+        agent.stop()
+    assert collector.samples(pod="short") > 0
+
+
+def test_nonsense_in_a_targets_memory_is_counted_and_no_crash(tmp_path, podspy, collector):
+    """Its interpreter state is overwritten with bytes that mean nothing, while it is being read."""
+    source = """
+import ctypes, os, random, threading, time
+# Frames whose code objects are scribbled over, in threads that never run again.
+lock = threading.Lock(); lock.acquire()
+def victim():
+    lock.acquire()
+threads = [threading.Thread(target=victim, daemon=True) for _ in range(4)]
+for t in threads: t.start()
+time.sleep(0.3)
+print("ready", flush=True)
+rng = random.Random(5)
+code = victim.__code__
+size = code.__sizeof__()
+while True:
+    at = id(code) + 16 + rng.randrange(0, size - 24) // 8 * 8
+    old = ctypes.string_at(at, 8)
+    ctypes.memmove(at, rng.randbytes(8), 8)
+    time.sleep(0.003)
+    ctypes.memmove(at, old, 8)
+"""
+    rules = '[{name: nonsense, exe: "*python3*", cmdline: "nonsense_target"}]'
+    with parts.target(source, tmp_path, "nonsense_target") as target, \
+            parts.Agent(podspy, tmp_path / "agent", collector, rules, rate=500) as agent:
+        parts.wait_until(lambda: f"samples: {agent.log[-1500:]}",
+                         lambda: collector.samples(pod="nonsense") > 500, 30)
+        assert agent.process.alive() and target.alive()
+        agent.stop()
+
+
+def test_workers_of_gunicorn_are_found_and_replaced_ones_too(tmp_path, podspy, collector):
+    port = parts.free_port()
+    rules = f'[{{name: shop, exe: "*python3*", cmdline: "gunicorn .*--name road-{port}"}}]'
+    environment = dict(os.environ, DEMO_BIND=f"127.0.0.1:{port}", PYTHONDONTWRITEBYTECODE="1")
+    service = parts.Process(
+        ["/usr/bin/gunicorn", "--chdir", DEMO, "--config", DEMO / "gunicorn.conf.py", "--name",
+         f"road-{port}", "shop:app"], tmp_path / "service.log", env=environment)
+    load = [parts.PYTHON, DEMO / "load.py", "--rate", "50", f"http://127.0.0.1:{port}"]
+    with service, parts.Process(load, tmp_path / "load.log"), \
+            parts.Agent(podspy, tmp_path / "agent", collector, rules) as agent:
+        workers = parts.wait_until("two workers", lambda: len(parts.children(service.pid)) == 2
+                                   and parts.children(service.pid))
+        _seen_working(collector, agent, workers)
+        os.kill(workers[0], signal.SIGKILL)
+        replaced = parts.wait_until("a new worker", lambda: len(
+            new := set(parts.children(service.pid))) == 2 and workers[0] not in new and new)
+        _seen_working(collector, agent, replaced)
+
+
+def _seen_working(collector, agent, workers):
+    """The demo's functions under each of these PIDs, each a child of the same master."""
+    for pid in workers:
+        stacks = parts.wait_until(
+            lambda: f"{pid} at work: {agent.log[-2000:]}",
+            lambda: [s for s in collector.stacks(pid=pid) if "edit_distance (" in s], 40, 0.5)
+        assert all("handle_search (" in s for s in stacks)
+        process = of(collector, pid)[0]
+        assert process["pod"] == "shop"
+        assert process["python_version"].startswith("3.")

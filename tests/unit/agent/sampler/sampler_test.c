@@ -1,0 +1,290 @@
+// The sampler over many processes at once, over those that end or were never Python, and what it
+// allocates once it is warm (nothing).
+#include "agent/sampler/sampler.h"
+#include "shared/base/clock.h"
+#include "shared/base/mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define COUNTS_ALLOCATIONS 1
+// glibc's own names for the functions that these stand in front of.
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+static volatile unsigned long allocations;
+void *malloc(size_t size)
+{
+    allocations++;
+    return __libc_malloc(size);
+}
+void *calloc(size_t n, size_t size)
+{
+    allocations++;
+    return __libc_calloc(n, size);
+}
+void *realloc(void *p, size_t size)
+{
+    allocations++;
+    return __libc_realloc(p, size);
+}
+#endif
+
+struct child {
+    pid_t pid;
+    int in, out; // its stdin and stdout
+};
+
+static struct child start(const char *script, const char *arg)
+{
+    struct child c;
+    int to[2], from[2];
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", SCRIPTS, script);
+    assert_int_equal(pipe2(to, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(from, O_CLOEXEC), 0);
+    c.pid = fork();
+    if (c.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(to[0], 0);
+        dup2(from[1], 1);
+        execl("/usr/bin/python3", "python3", path, arg, (char *)NULL);
+        _exit(1);
+    }
+    close(to[0]);
+    close(from[1]);
+    c.in = to[1];
+    c.out = from[0];
+    return c;
+}
+
+static void read_line(const struct child *c, char *out, size_t size)
+{
+    size_t n = 0;
+    while (n + 1 < size && read(c->out, out + n, 1) == 1 && out[n] != '\n')
+        n++;
+    out[n] = 0;
+    assert_true(n > 0);
+}
+
+static void end(const struct child *c)
+{
+    close(c->in);
+    close(c->out);
+    kill(c->pid, SIGKILL);
+    waitpid(c->pid, NULL, 0);
+}
+
+static void add(struct spy_sampler *s, pid_t pid, uint32_t rate, unsigned pausing)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", (int)pid);
+    const char *const labels[][2] = {{SPY_LABEL_PID, text}};
+    struct spy_sampler_process p = {
+        .pid = pid, .rate = rate, .pausing = pausing, .labels = labels, .n_labels = 1};
+    assert_int_equal(spy_sampler_add(s, &p, NULL), 0);
+}
+
+static void run_for(struct spy_sampler *s, double seconds)
+{
+    spy_sampler_run(s, spy_clock_mono_ns() + (uint64_t)(seconds * 1e9), NULL);
+}
+
+static const struct spy_series *series_of(const struct spy_profile *p, pid_t pid,
+                                          const char **problem)
+{
+    const struct spy_series *found = NULL;
+    for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
+        const char *text = spy_profile_series_label(p, i, SPY_LABEL_PID);
+        const struct spy_series *e = spy_profile_series_get(p, i);
+        if (text && strtol(text, NULL, 10) == pid && e->start_ns) {
+            found = e;
+            if (problem)
+                *problem = spy_profile_series_label(p, i, SPY_LABEL_PROBLEM);
+        }
+    }
+    return found;
+}
+
+enum { MANY = 200 };
+
+static size_t parse_pids(const char *line, pid_t *pids)
+{
+    size_t n = 0;
+    char *at;
+    for (long pid; n < MANY && (pid = strtol(line, &at, 10)) > 0; line = at)
+        pids[n++] = (pid_t)pid;
+    return n;
+}
+
+static void many_processes_and_their_ends(void **state)
+{
+    (void)state;
+    char line[4096];
+    pid_t pids[MANY];
+    struct child c = start("forks.py", "200");
+    read_line(&c, line, sizeof line);
+    assert_int_equal(parse_pids(line, pids), MANY);
+    struct spy_sampler *s = NULL;
+    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
+    for (size_t i = 0; i < MANY; i++)
+        add(s, pids[i], 10, SPY_SAMPLER_MAY_PAUSE);
+    assert_int_equal(spy_sampler_n_processes(s), MANY);
+    for (int i = 0; i < 40 && !spy_sampler_attached(s, pids[MANY - 1]); i++)
+        run_for(s, 0.5);
+    run_for(s, 3);
+    const struct spy_profile *p = spy_sampler_close(s);
+    for (size_t i = 0; i < MANY; i++) {
+        const char *problem = NULL;
+        const struct spy_series *e = series_of(p, pids[i], &problem);
+        assert_non_null(e);
+        assert_true(e->quality.clean + e->quality.paused > 4);
+        assert_null(problem);
+    }
+    spy_sampler_reset(s);
+    for (size_t i = 0; i < MANY; i += 2) // they end while others are read
+        kill(pids[i], SIGKILL);
+    run_for(s, 3);
+    for (size_t i = 0; i < MANY; i++) {
+        assert_int_equal(spy_sampler_ended(s, pids[i]), i % 2 == 0);
+        if (i % 3 == 0)
+            spy_sampler_remove(s, pids[i]);
+    }
+    p = spy_sampler_close(s);
+    assert_true(series_of(p, pids[1], NULL)->quality.clean > 2);
+    spy_sampler_free(s);
+    end(&c);
+}
+
+static pid_t simple(const char *program)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (program)
+            execl(program, program, "600", (char *)NULL);
+        _exit(0);
+    }
+    return pid;
+}
+
+static void what_is_not_python_is_listed_with_a_reason(void **state)
+{
+    (void)state;
+    pid_t sleeper = simple("/bin/sleep"), zombie = simple(NULL), none = 1 << 22;
+    siginfo_t info;
+    waitid(P_PID, (id_t)zombie, &info, WEXITED | WNOWAIT);
+    struct child python = start("steady.py", NULL);
+    char line[64];
+    read_line(&python, line, sizeof line);
+    struct spy_sampler *s = NULL;
+    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
+    add(s, sleeper, 50, SPY_SAMPLER_MAY_PAUSE);
+    add(s, zombie, 50, SPY_SAMPLER_ALWAYS_PAUSE);
+    add(s, none, 50, SPY_SAMPLER_NEVER_PAUSE);
+    add(s, python.pid, 50, SPY_SAMPLER_MAY_PAUSE);
+    run_for(s, 1);
+    assert_non_null(strstr(spy_sampler_problem(s, sleeper), "no Python in process"));
+    assert_non_null(strstr(spy_sampler_problem(s, zombie), "zombie"));
+    assert_non_null(strstr(spy_sampler_problem(s, none), "there is no process"));
+    assert_null(spy_sampler_problem(s, python.pid));
+    assert_true(spy_sampler_ended(s, none) && spy_sampler_ended(s, zombie));
+    assert_true(!spy_sampler_ended(s, sleeper) && spy_sampler_attached(s, python.pid));
+    const struct spy_profile *p = spy_sampler_close(s);
+    const char *problem = NULL;
+    const struct spy_series *e = series_of(p, sleeper, &problem);
+    assert_non_null(e);
+    assert_non_null(strstr(problem, "no Python in process"));
+    assert_true(e->quality.failed > 0 && e->quality.clean == 0);
+    e = series_of(p, python.pid, &problem);
+    assert_true(e->quality.clean + e->quality.paused >= 4 * 20);
+    assert_true(e->period_ns > 15000000 && e->period_ns < 60000000);
+    spy_sampler_free(s);
+    kill(sleeper, SIGKILL);
+    waitpid(sleeper, NULL, 0);
+    waitpid(zombie, NULL, 0);
+    end(&python);
+}
+
+static void a_warm_round_allocates_nothing(void **state)
+{
+    (void)state;
+#ifdef COUNTS_ALLOCATIONS
+    static const unsigned modes[] = {SPY_SAMPLER_NEVER_PAUSE, SPY_SAMPLER_MAY_PAUSE,
+                                     SPY_SAMPLER_ALWAYS_PAUSE};
+    struct child c = start("steady.py", NULL);
+    char line[64];
+    read_line(&c, line, sizeof line);
+    for (size_t i = 0; i < SPY_COUNT(modes); i++) {
+        struct spy_sampler *s = NULL;
+        assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
+        add(s, c.pid, 0, modes[i]);
+        run_for(s, 1);
+        uint64_t samples = spy_sampler_totals(s).samples;
+        unsigned long before = allocations;
+        run_for(s, 1); // four times as long as the list of threads is kept
+        assert_int_equal(allocations - before, 0);
+        assert_true(spy_sampler_totals(s).samples - samples > 1000);
+        spy_sampler_free(s);
+    }
+    end(&c);
+#else
+    skip(); // a sanitizer owns malloc
+#endif
+}
+
+static void the_budget_is_kept(void **state)
+{
+    (void)state;
+    struct child c = start("steady.py", NULL);
+    char line[64];
+    read_line(&c, line, sizeof line);
+    struct spy_sampler *s = NULL;
+    assert_int_equal(
+        spy_sampler_new(&(struct spy_sampler_options){.budget_percent = 0.5}, &s, NULL), 0);
+    add(s, c.pid, 1000, SPY_SAMPLER_ALWAYS_PAUSE);
+    run_for(s, 4);
+    uint64_t cpu = spy_clock_cpu_ns(), samples = spy_sampler_totals(s).samples;
+    run_for(s, 3);
+    double percent = (double)(spy_clock_cpu_ns() - cpu) / 3e9 * 100;
+    assert_true(percent < 1);
+    assert_true(spy_sampler_totals(s).samples > samples);
+    const struct spy_profile *p = spy_sampler_close(s);
+    assert_true(series_of(p, c.pid, NULL)->period_ns > 1500000); // the effective one is told
+    spy_sampler_free(s);
+    end(&c);
+}
+
+static void a_stop_ends_a_run_at_once(void **state)
+{
+    (void)state;
+    struct spy_sampler *s = NULL;
+    volatile int stop = 1;
+    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
+    uint64_t now = spy_clock_mono_ns();
+    spy_sampler_run(s, now + 5 * SPY_NS_PER_SEC, &stop);
+    assert_true(spy_clock_mono_ns() - now < SPY_NS_PER_SEC);
+    spy_sampler_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_processes_and_their_ends),
+        cmocka_unit_test(what_is_not_python_is_listed_with_a_reason),
+        cmocka_unit_test(a_warm_round_allocates_nothing),
+        cmocka_unit_test(the_budget_is_kept),
+        cmocka_unit_test(a_stop_ends_a_run_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

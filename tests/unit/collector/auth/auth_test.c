@@ -1,0 +1,145 @@
+#include "collector/auth/auth.h"
+#include "shared/base/file.h"
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+struct fixture {
+    char dir[64], path[128], header[600];
+    struct spy_auth *auth;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    snprintf(f->dir, sizeof f->dir, "/tmp/podspy-auth-XXXXXX");
+    if (!f || !mkdtemp(f->dir))
+        return -1;
+    snprintf(f->path, sizeof f->path, "%s/ingest.token", f->dir);
+    *state = f;
+    return spy_auth_new(f->dir, SPY_AUTH_BY_TOKEN, SPY_AUTH_BY_TOKEN, &f->auth, NULL);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    spy_auth_free(f->auth);
+    unlink(f->path);
+    snprintf(f->path, sizeof f->path, "%s/read.token", f->dir);
+    unlink(f->path);
+    rmdir(f->dir);
+    free(f);
+    return 0;
+}
+
+static const char *right(struct fixture *f)
+{
+    char token[512];
+    assert_true(spy_file_read_small(AT_FDCWD, f->path, token, sizeof token) > 0);
+    token[strcspn(token, "\n")] = 0;
+    snprintf(f->header, sizeof f->header, "Bearer %s", token);
+    return f->header;
+}
+
+static bool allowed(struct fixture *f, enum spy_auth_role role, const char *header)
+{
+    const char *why = NULL;
+    bool ok = spy_auth_check(f->auth, role, header, NULL, &why);
+    assert_true(ok || (why && *why));
+    return ok;
+}
+
+static void test_tokens_are_long_secret_and_each_its_own(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    assert_int_equal(stat(f->path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(strlen(right(f)), strlen("Bearer ") + 64);
+    assert_true(allowed(f, SPY_AUTH_INGEST, right(f)));
+    assert_false(allowed(f, SPY_AUTH_READ, right(f)));
+}
+
+static void test_what_is_nearly_right_is_wrong(void **state)
+{
+    struct fixture *f = *state;
+    char text[600];
+    static const char *const bad[] = {"", "Bearer", "Bearer ", "Basic x", "Bearer  x"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(allowed(f, SPY_AUTH_INGEST, bad[i]));
+    snprintf(text, sizeof text, "%.*s", (int)strlen(right(f)) - 1, right(f));
+    assert_false(allowed(f, SPY_AUTH_INGEST, text));
+    snprintf(text, sizeof text, "%sx", right(f));
+    assert_false(allowed(f, SPY_AUTH_INGEST, text));
+    snprintf(text, sizeof text, "%s%s", right(f), right(f) + strlen("Bearer "));
+    assert_false(allowed(f, SPY_AUTH_INGEST, text));
+    snprintf(text, sizeof text, "bEARER %s", right(f) + strlen("Bearer "));
+    assert_true(allowed(f, SPY_AUTH_INGEST, text)); // RFC 9110, 11.1: the scheme's case is free
+}
+
+static void test_a_new_file_holds_at_once_and_the_old_token_no_more(void **state)
+{
+    struct fixture *f = *state;
+    char old[600];
+    snprintf(old, sizeof old, "%s", right(f));
+    assert_int_equal(spy_file_write_atomic(f->path, "new-one \r\n", 10, 0600, NULL), 0);
+    assert_true(allowed(f, SPY_AUTH_INGEST, "Bearer new-one"));
+    assert_false(allowed(f, SPY_AUTH_INGEST, old));
+}
+
+static void test_a_file_that_is_gone_or_empty_leaves_the_last_token(void **state)
+{
+    struct fixture *f = *state;
+    char old[600];
+    snprintf(old, sizeof old, "%s", right(f));
+    assert_int_equal(truncate(f->path, 0), 0);
+    assert_true(allowed(f, SPY_AUTH_INGEST, old));
+    unlink(f->path);
+    assert_true(allowed(f, SPY_AUTH_INGEST, old));
+    assert_false(allowed(f, SPY_AUTH_INGEST, "Bearer "));
+}
+
+static void test_an_empty_token_file_at_the_start_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct spy_auth *again = NULL;
+    struct spy_err err = {0};
+    assert_int_equal(truncate(f->path, 0), 0);
+    assert_int_equal(spy_auth_new(f->dir, 1, 1, &again, &err), SPY_ERR_INVALID);
+    assert_null(again);
+    assert_non_null(strstr(err.msg, "ingest.token"));
+}
+
+static void test_without_a_way_nobody_gets_in(void **state)
+{
+    struct fixture *f = *state;
+    struct spy_auth *closed = NULL;
+    const char *why;
+    assert_int_equal(spy_auth_new(f->dir, SPY_AUTH_BY_MTLS, 0, &closed, NULL), 0);
+    assert_false(spy_auth_check(closed, SPY_AUTH_INGEST, right(f), NULL, &why));
+    assert_false(spy_auth_check(closed, SPY_AUTH_READ, right(f), NULL, &why));
+    spy_auth_free(closed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_tokens_are_long_secret_and_each_its_own, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_nearly_right_is_wrong, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_new_file_holds_at_once_and_the_old_token_no_more,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_file_that_is_gone_or_empty_leaves_the_last_token,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_empty_token_file_at_the_start_is_an_error, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_without_a_way_nobody_gets_in, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,359 @@
+// The server over its plain listener, spoken to by hand.
+#include "collector/http/http.h"
+#include "collector/http/linger.h"
+#include "collector/http/server.h"
+#include "shared/base/clock.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { BODY_MAX = 65536, BODIES_MAX = 100000 };
+
+struct fixture {
+    struct spy_http *http;
+    int slow_ms;
+    int handled; // atomically
+};
+
+static void handle_slow(void *arg, const struct spy_http_request *req,
+                        struct spy_http_response *res)
+{
+    struct fixture *f = arg;
+    (void)req;
+    usleep((useconds_t)f->slow_ms * 1000);
+    __atomic_fetch_add(&f->handled, 1, __ATOMIC_RELAXED);
+    spy_buf_puts(&res->body, "{\"slow\":true}");
+}
+
+static void handle_echo(void *arg, const struct spy_http_request *req,
+                        struct spy_http_response *res)
+{
+    (void)arg;
+    for (size_t i = 0; i < req->n_params; i++)
+        spy_buf_printf(&res->body, "%s=%s;", req->params[i].name, req->params[i].value);
+    spy_buf_printf(&res->body, "%zu", req->body_len);
+}
+
+static bool refuse_all(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+{
+    (void)arg;
+    (void)req;
+    spy_http_error(res, 401, "no", "no \"way\"");
+    return false;
+}
+
+static const struct spy_http_route routes[] = {
+    {.method = "GET", .path = "/slow", .handle = handle_slow},
+    {.method = "GET", .path = "/now", .at_once = true, .handle = handle_echo},
+    {.method = "GET", .path = "/echo", .handle = handle_echo},
+    {.method = "POST", .path = "/echo", .takes_body = true, .handle = handle_echo},
+    {.method = "POST",
+     .path = "/refused",
+     .takes_body = true,
+     .allow = refuse_all,
+     .handle = handle_echo},
+    {.method = "POST",
+     .path = "/remote",
+     .takes_body = true,
+     .remote_only = true,
+     .handle = handle_echo},
+    {.method = NULL},
+};
+
+static int set_up(void **state)
+{
+    static struct fixture f;
+    f = (struct fixture){.slow_ms = 50};
+    *state = &f;
+    struct spy_http_options o = {.https = "off",
+                                 .http = "127.0.0.1:0",
+                                 .routes = routes,
+                                 .arg = &f,
+                                 .body_max = BODY_MAX,
+                                 .bodies_max = BODIES_MAX,
+                                 .connections_per_ip = 200};
+    return spy_http_new(&o, &f.http, NULL);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    spy_http_free(f->http);
+    f->http = NULL;
+    return 0;
+}
+
+static int connect_to(unsigned port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+static void say(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+// Reads until `end` is in what came, or the other side ends.
+static const char *hear(int fd, const char *end)
+{
+    static char text[65536];
+    size_t n = 0;
+    text[0] = 0;
+    while (n < sizeof text - 1 && !strstr(text, end)) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, 20000) != 1)
+            fail_msg("no answer, only '%s'", text);
+        ssize_t r = recv(fd, text + n, sizeof text - 1 - n, 0);
+        if (r <= 0)
+            break;
+        n += (size_t)r;
+        text[n] = 0;
+    }
+    return text;
+}
+
+static const char *ask(struct fixture *f, const char *request, const char *end)
+{
+    int fd = connect_to(spy_http_plain_port(f->http));
+    say(fd, request);
+    const char *answer = hear(fd, end);
+    close(fd);
+    return answer;
+}
+
+#define HOST "Host: localhost\r\n\r\n"
+
+static void test_parameters_are_decoded(void **state)
+{
+    const char *a = ask(*state, "GET /echo?a=1%26&b=x+y%2B&c&a=2 HTTP/1.1\r\n" HOST, "a=2;0");
+    assert_non_null(strstr(a, "\r\n\r\na=1&;b=x y+;c=;a=2;0"));
+    assert_non_null(strstr(a, "X-Content-Type-Options: nosniff"));
+}
+
+static void test_requests_outnumber_workers_and_are_all_answered(void **state)
+{
+    struct fixture *f = *state;
+    int fds[3 * SPY_HTTP_WORKERS];
+    for (size_t i = 0; i < 3 * SPY_HTTP_WORKERS; i++) {
+        fds[i] = connect_to(spy_http_plain_port(f->http));
+        say(fds[i], "GET /slow HTTP/1.1\r\n" HOST);
+    }
+    for (size_t i = 0; i < 3 * SPY_HTTP_WORKERS; i++) {
+        assert_non_null(strstr(hear(fds[i], "true}"), "HTTP/1.1 200 OK"));
+        close(fds[i]);
+    }
+    assert_int_equal(f->handled, 3 * SPY_HTTP_WORKERS);
+}
+
+static void test_what_never_blocks_is_answered_while_all_workers_are_busy(void **state)
+{
+    struct fixture *f = *state;
+    int fds[SPY_HTTP_WORKERS + 4];
+    f->slow_ms = 500;
+    for (size_t i = 0; i < SPY_HTTP_WORKERS + 4; i++) {
+        fds[i] = connect_to(spy_http_plain_port(f->http));
+        say(fds[i], "GET /slow HTTP/1.1\r\n" HOST);
+    }
+    usleep(100000);
+    uint64_t began = spy_clock_mono_ns();
+    assert_non_null(strstr(ask(f, "GET /now HTTP/1.1\r\n" HOST, "\r\n\r\n0"), "200 OK"));
+    assert_true(spy_clock_mono_ns() - began < 300 * SPY_NS_PER_MS);
+    assert_int_equal(__atomic_load_n(&f->handled, __ATOMIC_RELAXED), 0);
+    for (size_t i = 0; i < SPY_HTTP_WORKERS + 4; i++) {
+        hear(fds[i], "true}");
+        close(fds[i]);
+    }
+}
+
+static void test_one_connection_serves_many_requests(void **state)
+{
+    struct fixture *f = *state;
+    int fd = connect_to(spy_http_plain_port(f->http));
+    for (int i = 0; i < 20; i++) {
+        say(fd, "POST /echo HTTP/1.1\r\nContent-Length: 3\r\n" HOST "abc");
+        assert_non_null(strstr(hear(fd, "\r\n\r\n3"), "200 OK"));
+    }
+    close(fd);
+}
+
+static void test_bodies_that_are_held_together_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    static char part[60000];
+    memset(part, 'x', sizeof part);
+    int first = connect_to(spy_http_plain_port(f->http));
+    int second = connect_to(spy_http_plain_port(f->http));
+    say(first, "POST /echo HTTP/1.1\r\nContent-Length: 60001\r\n" HOST);
+    assert_int_equal(send(first, part, sizeof part, MSG_NOSIGNAL), sizeof part);
+    usleep(200000);
+    say(second, "POST /echo HTTP/1.1\r\nContent-Length: 60001\r\n" HOST);
+    assert_int_equal(send(second, part, sizeof part, MSG_NOSIGNAL), sizeof part);
+    const char *answer = hear(second, "seconds\"}}");
+    assert_non_null(strstr(answer, "HTTP/1.1 503 "));
+    assert_non_null(strstr(answer, "Retry-After: "));
+    assert_non_null(strstr(answer, "\"unavailable\""));
+    close(second);
+    say(first, "y"); // what was taken is not harmed, and its memory is given back
+    const char *whole = hear(first, "\r\n\r\n60001");
+    if (!strstr(whole, "200 OK"))
+        fail_msg("the first was answered with %s", whole);
+    close(first);
+    usleep(200000);
+    int third = connect_to(spy_http_plain_port(f->http));
+    say(third, "POST /echo HTTP/1.1\r\nContent-Length: 60000\r\n" HOST);
+    assert_int_equal(send(third, part, sizeof part, MSG_NOSIGNAL), sizeof part);
+    assert_non_null(strstr(hear(third, "\r\n\r\n60000"), "200 OK"));
+    close(third);
+}
+
+static void test_what_is_refused_early_says_why(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *request, *status, *code;
+    } rows[] = {
+        {"GET /none HTTP/1.1\r\n" HOST, "404", "not_found"},
+        {"DELETE /echo HTTP/1.1\r\n" HOST, "405", "method_not_allowed"},
+        {"POST /refused HTTP/1.1\r\nContent-Length: 5\r\n" HOST, "401", "no \\\"way\\\""},
+        {"POST /remote HTTP/1.1\r\nContent-Length: 5\r\n" HOST, "403", "forbidden"},
+        {"POST /echo HTTP/1.1\r\nContent-Length: 65537\r\n" HOST, "413", "too_large"},
+        {"POST /echo HTTP/1.1\r\nContent-Length: 99999999999999\r\n" HOST, "413", "too_large"},
+        {"GET /echo HTTP/1.1\r\nContent-Length: 5\r\n" HOST, "400", "takes no body"},
+        {"GET /echo HTTP/1.1\r\nHost: example.org\r\n\r\n", "403", "forbidden"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *answer = ask(f, rows[i].request, "}}");
+        if (!strstr(answer, rows[i].status) || !strstr(answer, rows[i].code))
+            fail_msg("%s was answered with %s", rows[i].request, answer);
+    }
+}
+
+static void *free_it(void *arg)
+{
+    struct fixture *f = arg;
+    spy_http_free(f->http);
+    f->http = NULL;
+    return NULL;
+}
+
+static void test_the_end_waits_for_what_is_under_way(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t t;
+    f->slow_ms = 700;
+    int fd = connect_to(spy_http_plain_port(f->http));
+    say(fd, "GET /slow HTTP/1.1\r\n" HOST);
+    usleep(200000);
+    assert_int_equal(pthread_create(&t, NULL, free_it, f), 0);
+    const char *answer = hear(fd, "true}");
+    assert_non_null(strstr(answer, "200 OK"));
+    assert_non_null(strstr(answer, "Connection: close"));
+    pthread_join(t, NULL);
+    close(fd);
+}
+
+// --- parts ---
+
+static void test_addresses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *host;
+        unsigned port;
+    } rows[] = {{"127.0.0.1:8443", "127.0.0.1", 8443},
+                {"[::1]:0", "::1", 0},
+                {":65535", "", 65535},
+                {"name:1", "name", 1},
+                {"8443", NULL, 0},
+                {"a:", NULL, 0},
+                {"a:b", NULL, 0},
+                {"a:-1", NULL, 0},
+                {"a:+1", NULL, 0},
+                {"a: 1", NULL, 0},
+                {"a:65536", NULL, 0},
+                {"a:1x", NULL, 0},
+                {"", NULL, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char host[64];
+        unsigned port = 0;
+        int r = spy_http_split_address(rows[i].text, host, sizeof host, &port, NULL);
+        assert_int_equal(r, rows[i].host ? 0 : SPY_ERR_INVALID);
+        if (r == 0) {
+            assert_string_equal(host, rows[i].host);
+            assert_int_equal(port, rows[i].port);
+        }
+    }
+}
+
+static void test_hosts_of_loopback(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"",          "localhost", "LocalHost:80", "127.0.0.1:8080",
+                                       "127.9.9.9", "[::1]",     "[::1]:80"};
+    static const char *const bad[] = {"example.org", "localhost.example.org", "10.0.0.1",
+                                      "[::2]:80",    "127.0.0.1.nip.io",      "[",
+                                      "1270.0.0.1"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(spy_http_host_is_loopback(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(spy_http_host_is_loopback(bad[i]));
+}
+
+static void test_a_lingering_socket_takes_what_still_comes(void **state)
+{
+    (void)state;
+    struct spy_linger *l = NULL;
+    static char block[1 << 16];
+    unsigned port = 0;
+    int listener = spy_http_listen("127.0.0.1:0", true, &port, NULL);
+    int client = connect_to(port), server;
+    while ((server = accept(listener, NULL, NULL)) < 0)
+        usleep(1000);
+    assert_int_equal(spy_linger_new(&l, NULL), 0);
+    assert_int_equal(send(server, "answer", 6, 0), 6);
+    spy_linger_add(l, server);
+    close(server); // alone, with bytes unread, this would reset the client
+    for (int i = 0; i < 256; i++)
+        assert_int_equal(send(client, block, sizeof block, MSG_NOSIGNAL), sizeof block);
+    assert_string_equal(hear(client, "answer"), "answer");
+    char c;
+    assert_int_equal(recv(client, &c, 1, 0), 0); // then the end, not an error
+    close(client);
+    close(listener);
+    spy_linger_free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_parameters_are_decoded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_requests_outnumber_workers_and_are_all_answered,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_what_never_blocks_is_answered_while_all_workers_are_busy, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_connection_serves_many_requests, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_bodies_that_are_held_together_are_bounded, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_refused_early_says_why, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_end_waits_for_what_is_under_way, set_up,
+                                        tear_down),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_hosts_of_loopback),
+        cmocka_unit_test(test_a_lingering_socket_takes_what_still_comes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,284 @@
+// A file that is damaged, of another program or of another version is refused with what to do; one
+// that gets damaged later gives errors and never a crash.
+#include "collector/store/sqlite/rows.h"
+#include "kit.h"
+#include "shared/base/mem.h"
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char *db_path(const char *dir)
+{
+    char *path = NULL;
+    assert_true(asprintf(&path, "%s/podspy.db", dir) > 0);
+    return path;
+}
+
+static void write_file(const char *dir, const void *data, size_t len, off_t at)
+{
+    _cleanup_free_ char *path = db_path(dir);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, data, len, at), len);
+}
+
+static void run_sql(const char *dir, const char *sql)
+{
+    _cleanup_free_ char *path = db_path(dir);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void fill(const char *dir, size_t n)
+{
+    struct spy_store *s = kit_open(dir, 100);
+    uint64_t seed = 3;
+    for (uint64_t i = 0; i < n; i++) {
+        struct spy_profile *p = kit_random_window(i, &seed);
+        kit_append(s, &p, 1);
+        spy_profile_free(p);
+    }
+    kit_close(s);
+}
+
+static void assert_refused(const char *dir, const char *says, const char *advises)
+{
+    struct spy_store *s = NULL;
+    struct spy_err err = {0};
+    assert_int_equal(spy_store_sqlite_open(dir, 10, &s, &err), SPY_ERR_INVALID);
+    assert_null(s);
+    if (!strstr(err.msg, says) || !strstr(err.msg, advises) || !strstr(err.msg, dir))
+        fail_msg("the message is: %s", err.msg);
+}
+
+static void a_file_of_noise_is_refused(void **state)
+{
+    (void)state;
+    char *dir = kit_folder(), noise[8192];
+    uint64_t seed = 9;
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (char)kit_random(&seed);
+    write_file(dir, noise, sizeof noise, 0);
+    assert_refused(dir, "damaged", "move");
+    kit_remove(dir);
+}
+
+static void a_damaged_list_of_tables_is_refused(void **state)
+{
+    (void)state;
+    char *dir = kit_folder(), noise[3000];
+    fill(dir, 5);
+    memset(noise, 0xa5, sizeof noise);
+    write_file(dir, noise, sizeof noise, 100); // page 1 behind the header
+    assert_refused(dir, "damaged", "move");
+    kit_remove(dir);
+}
+
+static void a_file_cut_short_is_refused_or_answers_with_an_error(void **state)
+{
+    (void)state;
+    char *dir = kit_folder();
+    fill(dir, 50);
+    _cleanup_free_ char *path = db_path(dir);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, st.st_size / 4096 / 2 * 4096), 0);
+    struct spy_store *s = NULL;
+    struct spy_err err = {0};
+    struct spy_select all = kit_everything();
+    struct spy_profile *p = spy_profile_new();
+    if (spy_store_sqlite_open(dir, 10, &s, &err) == 0) {
+        assert_int_equal(s->ops->query(s, &all, p, &err), SPY_ERR_IO);
+        kit_close(s);
+    }
+    assert_non_null(strstr(err.msg, "damaged"));
+    spy_profile_free(p);
+    kit_remove(dir);
+}
+
+static void other_databases_and_versions_are_refused_and_left_alone(void **state)
+{
+    (void)state;
+    char *dir = kit_folder();
+    run_sql(dir, "CREATE TABLE mine(x); INSERT INTO mine VALUES(1)");
+    assert_refused(dir, "another program", "move");
+    run_sql(dir, "INSERT INTO mine VALUES(2)");
+    kit_remove(dir);
+
+    dir = kit_folder();
+    fill(dir, 3);
+    run_sql(dir, "PRAGMA user_version=2");
+    assert_refused(dir, "version 2", "move");
+    run_sql(dir, "PRAGMA user_version=1");
+    struct spy_store *s = kit_open(dir, 10); // it was not changed
+    assert_int_equal(kit_windows(s, NULL), 3);
+    kit_close(s);
+
+    run_sql(dir, "DROP TABLE stacks");
+    struct spy_err err = {0};
+    assert_true(spy_store_sqlite_open(dir, 10, &s, &err) < 0);
+    assert_non_null(strstr(err.msg, "stacks"));
+    kit_remove(dir);
+}
+
+// Whatever page is overwritten: an error or an answer, and the store can be closed.
+static void damage_anywhere_gives_errors_and_no_crash(void **state)
+{
+    (void)state;
+    uint64_t seed = 11;
+    char noise[512];
+    for (int round = 0; round < 30; round++) {
+        char *dir = kit_folder();
+        fill(dir, 12);
+        _cleanup_free_ char *path = db_path(dir);
+        struct stat st;
+        assert_int_equal(stat(path, &st), 0);
+        for (int i = 0; i < 6; i++) {
+            for (size_t k = 0; k < sizeof noise; k++)
+                noise[k] = (char)kit_random(&seed);
+            uint64_t at = 4096 + kit_random(&seed) % ((uint64_t)st.st_size - 4096 - sizeof noise);
+            write_file(dir, noise, 1 + kit_random(&seed) % sizeof noise, (off_t)at);
+        }
+        struct spy_store *s = NULL;
+        struct spy_err err = {0};
+        struct spy_profile *in = kit_random_window(999, &seed), *out = spy_profile_new();
+        struct spy_select all = kit_everything();
+        size_t known;
+        if (spy_store_sqlite_open(dir, 100, &s, &err) == 0) {
+            s->ops->query(s, &all, out, &err);
+            s->ops->append(s, &in, 1, &known, &err);
+            s->ops->query(s, &all, out, &err);
+            s->ops->expire(s, (T0 + 500) * SEC_NS, 0, 1 << 14, &err);
+            s->ops->check(s, &err);
+            kit_close(s);
+        }
+        spy_profile_free(in);
+        spy_profile_free(out);
+        kit_remove(dir);
+    }
+}
+
+static void rows_that_contradict_each_other_are_damage(void **state)
+{
+    (void)state;
+    static const char *const harm[] = {
+        "DELETE FROM strings WHERE id = (SELECT max(id) FROM strings)",
+        "DELETE FROM stacks WHERE id = 1",
+        "DELETE FROM frames",
+        "DELETE FROM samples",
+        "UPDATE stacks SET parent = id",       // a circle of one
+        "UPDATE stacks SET parent = 9999999",  // one that would be read for ever
+        "UPDATE samples SET data = x'ff0000'", // bits of no meaning
+        "UPDATE samples SET data = x'0080'",   // ends in a number
+        "UPDATE samples SET data = x'10ffffffffffffffffff7f00'",
+    };
+    for (size_t i = 0; i < SPY_COUNT(harm); i++) {
+        char *dir = kit_folder();
+        struct spy_store *s = kit_open(dir, 10);
+        struct spy_profile *p = kit_window(1, T0, 10, 1, (const char *[]){"k", "v"});
+        kit_sample(p, "a;b;c", 1);
+        kit_append(s, &p, 1);
+        kit_close(s);
+        run_sql(dir, harm[i]);
+        s = kit_open(dir, 10);
+        struct spy_profile *out = spy_profile_new();
+        struct spy_select all = kit_everything();
+        struct spy_err err = {0};
+        assert_int_equal(s->ops->query(s, &all, out, &err), SPY_ERR_IO);
+        if (!strstr(err.msg, "damaged"))
+            fail_msg("%s: the message is %s", harm[i], err.msg);
+        spy_profile_free(p);
+        spy_profile_free(out);
+        kit_close(s);
+        kit_remove(dir);
+    }
+}
+
+static void rows_of_noise_end_and_stay_inside(void **state)
+{
+    (void)state;
+    uint64_t seed = 21;
+    for (int round = 0; round < 20000; round++) {
+        size_t len = kit_random(&seed) % 40;
+        uint8_t *data = malloc(len + 1); // exact, so that a sanitizer sees a byte too many
+        assert_non_null(data);
+        for (size_t i = 0; i < len; i++)
+            data[i] = (uint8_t)(kit_random(&seed) & (round % 2 ? 0x3f : 0xff));
+        struct spy_rows_reader reader = {
+            .at = data, .end = data + len, .period_ns = kit_random(&seed)};
+        struct spy_row row;
+        size_t n = 0;
+        while (spy_rows_next(&reader, &row) > 0) {
+            assert_true(row.stack >= 0 && row.thread >= 0 && row.state <= 15);
+            n++;
+        }
+        assert_true(n <= len / 3);
+        free(data);
+    }
+}
+
+static void a_second_collector_is_kept_away(void **state)
+{
+    (void)state;
+    char *dir = kit_folder();
+    struct spy_store *s = kit_open(dir, 10), *second = NULL;
+    struct spy_err err = {0};
+    assert_int_equal(spy_store_sqlite_open(dir, 10, &second, &err), SPY_ERR_DENIED);
+    assert_non_null(strstr(err.msg, "another collector"));
+    kit_close(s);
+    s = kit_open(dir, 10);
+    kit_close(s);
+    kit_remove(dir);
+}
+
+static void a_folder_that_is_not_there_is_an_error(void **state)
+{
+    (void)state;
+    struct spy_store *s = NULL;
+    struct spy_err err = {0};
+    assert_int_equal(spy_store_sqlite_open("/nonexistent/podspy", 10, &s, &err), SPY_ERR_IO);
+    assert_non_null(strstr(err.msg, "/nonexistent/podspy"));
+}
+
+static void the_files_are_for_their_owner_alone(void **state)
+{
+    (void)state;
+    char *dir = kit_folder();
+    struct spy_store *s = kit_open(dir, 10);
+    struct spy_err err;
+    assert_int_equal(s->ops->check(s, &err), 0);
+    static const char *const names[] = {"podspy.db", "podspy.db-wal", "podspy.db-shm",
+                                        "podspy.lock"};
+    for (size_t i = 0; i < SPY_COUNT(names); i++) {
+        char path[4096];
+        struct stat st;
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 077, 0);
+    }
+    kit_close(s);
+    kit_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_of_noise_is_refused),
+        cmocka_unit_test(a_damaged_list_of_tables_is_refused),
+        cmocka_unit_test(a_file_cut_short_is_refused_or_answers_with_an_error),
+        cmocka_unit_test(other_databases_and_versions_are_refused_and_left_alone),
+        cmocka_unit_test(damage_anywhere_gives_errors_and_no_crash),
+        cmocka_unit_test(rows_that_contradict_each_other_are_damage),
+        cmocka_unit_test(rows_of_noise_end_and_stay_inside),
+        cmocka_unit_test(a_second_collector_is_kept_away),
+        cmocka_unit_test(a_folder_that_is_not_there_is_an_error),
+        cmocka_unit_test(the_files_are_for_their_owner_alone),
+    };
+    return cmocka_run_group_tests_name("store: damage", tests, NULL, NULL);
+}

@@ -1,0 +1,170 @@
+#include "shared/formats/filter.h"
+#include "shared/base/clock.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+static uint32_t str(struct spy_profile *p, const char *s)
+{
+    uint32_t id;
+    assert_int_equal(spy_profile_cstr(p, s, &id), 0);
+    return id;
+}
+
+static uint32_t push(struct spy_profile *p, uint32_t parent, const char *name, const char *file)
+{
+    uint32_t f, frame, stack;
+    struct spy_function fn = {.name = str(p, name), .filename = str(p, file)};
+    assert_int_equal(spy_profile_function(p, &fn, &f), 0);
+    assert_int_equal(spy_profile_frame(p, (struct spy_frame){f, 1}, &frame), 0);
+    assert_int_equal(spy_profile_stack(p, parent, frame, &stack), 0);
+    return stack;
+}
+
+// main > web > db, main > batch, and an empty stack; threads 11 "worker-1" and 12 "main".
+struct fixture {
+    struct spy_profile *p;
+    struct spy_sample web, db, batch, none;
+};
+
+static struct fixture make(void)
+{
+    struct fixture f = {.p = spy_profile_new()};
+    uint32_t root = push(f.p, 0, "main", "/app/main.py");
+    f.web.stack = push(f.p, root, "web", "/app/web.py");
+    f.db.stack = push(f.p, f.web.stack, "query", "/lib/db.py");
+    f.batch.stack = push(f.p, root, "batch", "/app/batch.py");
+    assert_int_equal(spy_profile_thread(f.p, 11, str(f.p, "worker-1"), &f.web.thread), 0);
+    assert_int_equal(spy_profile_thread(f.p, 12, str(f.p, "main"), &f.batch.thread), 0);
+    f.db.thread = f.web.thread;
+    return f;
+}
+
+static void check(const struct fixture *f, struct spy_filter_options o, bool web, bool db,
+                  bool batch, bool none)
+{
+    struct spy_filter *filter = NULL;
+    struct spy_err err = {0};
+    assert_int_equal(spy_filter_new(&o, f->p, &filter, &err), 0);
+    assert_int_equal(spy_filter_has(filter, &f->web), web);
+    assert_int_equal(spy_filter_has(filter, &f->db), db);
+    assert_int_equal(spy_filter_has(filter, &f->batch), batch);
+    assert_int_equal(spy_filter_has(filter, &f->none), none);
+    spy_filter_free(filter);
+}
+
+static void test_include_and_exclude_look_at_every_frame_of_a_stack(void **state)
+{
+    (void)state;
+    struct fixture f = make();
+    check(&f, (struct spy_filter_options){0}, true, true, true, true);
+    check(&f, (struct spy_filter_options){.include = {"^web "}, .n_include = 1}, true, true, false,
+          false);
+    check(&f, (struct spy_filter_options){.include = {"db\\.py$"}, .n_include = 1}, false, true,
+          false, false);
+    check(&f, (struct spy_filter_options){.include = {"query", "batch"}, .n_include = 2}, false,
+          true, true, false);
+    check(&f, (struct spy_filter_options){.exclude = {"query"}, .n_exclude = 1}, true, false, true,
+          true);
+    check(&f,
+          (struct spy_filter_options){
+              .include = {"web"}, .n_include = 1, .exclude = {"query"}, .n_exclude = 1},
+          true, false, false, false);
+    spy_profile_free(f.p);
+}
+
+static void test_threads_go_by_number_or_name(void **state)
+{
+    (void)state;
+    struct fixture f = make();
+    check(&f, (struct spy_filter_options){.threads = {"11"}, .n_threads = 1}, true, true, false,
+          false);
+    check(&f, (struct spy_filter_options){.threads = {"main"}, .n_threads = 1}, false, false, true,
+          false);
+    check(&f, (struct spy_filter_options){.threads = {"work*", "12"}, .n_threads = 2}, true, true,
+          true, false);
+    check(&f, (struct spy_filter_options){.threads = {"1"}, .n_threads = 1}, false, false, false,
+          false);
+    spy_profile_free(f.p);
+}
+
+static void test_expensive_and_broken_expressions_are_refused(void **state)
+{
+    (void)state;
+    char text[SPY_REGEX_MAX + 2];
+    memset(text, 'a', sizeof text);
+    text[sizeof text - 1] = 0;
+    const char *const bad[] = {"(",
+                               "[a",
+                               "[[:alpha",
+                               "(a)\\1",
+                               "a{1024}",
+                               "(a{40}){40}",
+                               "a{1,9999999999999999999}",
+                               "a{,2000}",
+                               "a{2,1}",
+                               "((a{9}){9}){9}",
+                               "d++++++++++++++",
+                               "((((((((((a+)+)+)+)+)+)+)+)+)+)+",
+                               "(((((((((([])]b+)+)+)+)+)+)+)+)+)+)+",
+                               text};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        regex_t re;
+        struct spy_err err = {0};
+        assert_int_equal(spy_regex_compile(bad[i], &re, &err), SPY_ERR_INVALID);
+        assert_true(err.msg[0]);
+    }
+    const char *const good[] = {"a{2}b{3}",
+                                "\\{x\\}",
+                                "^a|b$",
+                                "",
+                                "a\\\\b",
+                                "[0-9]{1,16}",
+                                "a+b+c+d+e+f+g+h+i+j+k+l+m+n+o+p+",
+                                "[+*(]{3}",
+                                "[]+)+(+]+",
+                                "[^]+(+]+",
+                                "[[:alpha:]+(+]+",
+                                ")+",
+                                "(get|post)_(user|order)s?_[0-9]{1,8} .*/app/"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        regex_t re;
+        assert_int_equal(spy_regex_compile(good[i], &re, NULL), 0);
+        regfree(&re);
+    }
+}
+
+static void test_globs_match_whole_texts_in_bounded_time(void **state)
+{
+    (void)state;
+    assert_true(spy_glob_matches("", ""));
+    assert_false(spy_glob_matches("", "a"));
+    assert_true(spy_glob_matches("*", ""));
+    assert_true(spy_glob_matches("a*c", "abbbc"));
+    assert_true(spy_glob_matches("a*b*c", "axbxbxc"));
+    assert_false(spy_glob_matches("a*c", "abcd"));
+    assert_false(spy_glob_matches("web", "web-1"));
+    assert_true(spy_glob_matches("web**", "web"));
+    char pattern[200], text[20001];
+    for (size_t i = 0; i < sizeof pattern - 1; i++)
+        pattern[i] = i % 2 ? 'a' : '*';
+    pattern[sizeof pattern - 2] = 'b';
+    pattern[sizeof pattern - 1] = 0;
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    uint64_t began = spy_clock_mono_ns();
+    assert_false(spy_glob_matches(pattern, text));
+    assert_true(spy_clock_mono_ns() - began < 2 * SPY_NS_PER_SEC);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_include_and_exclude_look_at_every_frame_of_a_stack),
+        cmocka_unit_test(test_threads_go_by_number_or_name),
+        cmocka_unit_test(test_expensive_and_broken_expressions_are_refused),
+        cmocka_unit_test(test_globs_match_whole_texts_in_bounded_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

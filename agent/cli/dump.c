@@ -172,7 +172,8 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
             spy_buf_puts(out, ",\n");
         (d->json ? print_json : print_text)(d, py, &s, out);
     }
-    while (pause.n_strays) { // nothing is left stopped
+    // One that sleeps uninterruptibly is let go by the kernel when this program ends.
+    for (int i = 0; i < 1000 && pause.n_strays; i++) {
         spy_pause_reap(&pause);
         usleep(1000);
     }

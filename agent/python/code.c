@@ -259,6 +259,8 @@ static bool still_same(const struct spy_codes *c, const struct spy_code *code)
 // Reads the code object at addr anew. SPY_CODE_NONE in *ret_id when there is none.
 static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *ret_id)
 {
+    if (c->bytes > 2 * (size_t)SPY_CODE_BYTES_MAX) // one stack of huge code objects
+        return SPY_ERR_LIMIT;
     struct spy_code *code = calloc(1, sizeof *code);
     if (!code)
         return SPY_ERR_NOMEM;

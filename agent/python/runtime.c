@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MODULES_MAX = 1024 };
+enum { MODULES_MAX = 1024, SEARCH_NS = 500000000 };
 
 static const char *base_name(const char *path)
 {
@@ -166,8 +166,10 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
         return spy_target_explain_denied(t, err);
     if (!n && maps.n && spy_target_read_u64(t, maps.list[0].start, &probe) == SPY_ERR_DENIED)
         return spy_target_explain_denied(t, err);
+    // A process can map a thousand files whose hash chains are made to be long.
+    uint64_t give_up = spy_clock_mono_ns() + SEARCH_NS;
     for (int likely = 1; likely >= 0; likely--)
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n && (likely || spy_clock_mono_ns() < give_up); i++) {
             struct spy_py_runtime rt = {0};
             if (is_likely(&mods[i]) != (bool)likely ||
                 find_symbol(t, &maps, &mods[i], "_PyRuntime", &rt.addr) < 0)

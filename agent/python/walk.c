@@ -1,12 +1,15 @@
 #include "agent/python/walk.h"
+#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     AGAIN_MAX = SPY_PY_TOP, // places read twice
-    AGAIN_BELOW = 1024,     // of the data stack, around where the newest frame on it was
+    AGAIN_BELOW = 2048,     // of the data stack, around where the newest frame on it was
     AGAIN_ABOVE = 640,
+    AGAIN_MUST = 1024, // so much below the newest frame must have been read twice
+    SLOW_NS = 40000,   // a read that takes this long, and 1 ns a byte, was interrupted
 };
 
 // One batch of spans: the thread state (and with it the current frame), the places where frames
@@ -14,13 +17,16 @@ enum {
 // sound. Where the current frame is the same before and after, it may have been popped and another
 // pushed at its address meanwhile, and until that push the popped one's bytes stay as they were;
 // but once the current frame has been read for the second time it is a live one, so that the bytes
-// read after it are those of the live one.
+// read after it are those of the live one. Frames further out than the second copy reaches cannot
+// have been popped and pushed again within the few microseconds of one read; a read during which
+// this program was preempted is not taken.
 struct batch {
     uint8_t tstate[512], cframe[16], gil[24], frame_again[16], top_again[SPY_PY_AGAIN];
     uint64_t head, cframe_again, code_generation;
     uint32_t collecting;
     struct spy_span again[AGAIN_MAX]; // into top_again
     size_t n_again;
+    uint64_t took_ns; // of the read
     struct spy_span spans[SPY_SPANS_MAX];
     size_t n;
 };
@@ -44,6 +50,7 @@ static int copy_room(struct spy_py_thread *th, struct spy_py_scratch *s)
         th->places[i].at = (uint32_t)total;
         total += th->places[i].len;
     }
+    s->n_copy = total;
     return spy_grow(&s->copy, &s->copy_cap, total, 1, SPY_PY_COPY_MAX);
 }
 
@@ -141,7 +148,9 @@ static int snapshot(const struct spy_target *t, const struct spy_py_layout *l,
         if (cframe && th->cframe)
             span(b, th->cframe, b->cframe, sizeof b->cframe);
         size_t bad = SIZE_MAX;
+        uint64_t before = spy_clock_mono_ns();
         r = read_places(t, l, th, s, b, &bad);
+        b->took_ns = spy_clock_mono_ns() - before;
         if (r != SPY_ERR_TORN)
             return r;
         // A place that is not mapped any more (a chunk was given back), or a moved _PyCFrame.
@@ -285,23 +294,26 @@ static bool same_frame(const struct spy_py_layout *l, const uint8_t *f, const ui
            (newest || instruction(l, f) == instruction(l, g));
 }
 
-// Judges the walked chain by the second copy. The newest frames must be in it, down to the second
-// one on the data stack: NOTFOUND when they are not, so that the next read has them.
+// Judges the walked chain by the second copy. The newest frames must be in it, down to AGAIN_MUST
+// below the newest one on the data stack: NOTFOUND when they are not, so that the next read has
+// them.
 static int compare(const struct spy_py_layout *l, const struct batch *b,
                    const struct spy_py_thread *th, const struct spy_py_scratch *s)
 {
-    size_t n_chunk = 0;
+    const struct spy_py_rec *newest = NULL; // on the data stack
     for (size_t i = 0; i < s->n; i++) {
         const struct spy_py_rec *rec = &s->recs[i];
         const struct spy_py_place *p = &th->places[rec->place];
         const uint8_t *again = second_copy(l, b, rec->addr);
         if (again && !same_frame(l, s->copy + p->at + (rec->addr - p->addr), again, i == 0))
             return SPY_ERR_TORN;
-        if (!again && n_chunk < 2 && i < SPY_PY_TOP)
+        if (!newest && p->is_chunk)
+            newest = rec;
+        bool must = newest ? p->is_chunk && rec->place == newest->place &&
+                                 newest->addr - rec->addr < AGAIN_MUST
+                           : i < SPY_PY_TOP;
+        if (!again && must)
             return SPY_ERR_NOTFOUND;
-        n_chunk += p->is_chunk;
-        if (!again && n_chunk >= 2)
-            break; // older than what is read twice
     }
     return 0;
 }
@@ -401,6 +413,8 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
     r = current_frame(l, b, th, &cur);
     if (r < 0)
         return r;
+    if (checked && b->took_ns > SLOW_NS + s->n_copy)
+        return SPY_ERR_TORN;
     if (checked && !same_current(l, b, cur))
         return SPY_ERR_TORN;
     r = walk_copy(l, th, s, cur, &miss);

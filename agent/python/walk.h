@@ -7,7 +7,7 @@ enum {
     SPY_PY_SLACK = 768,     // read past the newest frame, for calls made since
     SPY_PY_FRAME_MAX = 144, // bytes of a frame without locals, in any version
     SPY_PY_TOP = 8,         // the newest frames, which are read twice
-    SPY_PY_AGAIN = 3072,    // bytes of them
+    SPY_PY_AGAIN = 3584,    // bytes of them
     SPY_PY_PLACES_MAX = 256,
     SPY_PY_COPY_MAX = 8 << 20,
     SPY_PY_MISSES = 12,
@@ -62,7 +62,7 @@ struct spy_py_thread {
 // Room for one sample, shared by the threads of a process.
 struct spy_py_scratch {
     uint8_t *copy;
-    size_t copy_cap;
+    size_t copy_cap, n_copy;
     struct spy_py_rec *recs;
     uint64_t *addrs;
     int32_t *ids;

@@ -3,7 +3,7 @@
 #include <elf.h>
 #include <string.h>
 
-enum { PHDRS_MAX = 128, DYN_MAX = 256, CHAIN_MAX = 1 << 16 };
+enum { PHDRS_MAX = 128, DYN_MAX = 256, CHAIN_MAX = 1024 };
 
 static int read_header(const struct spy_target *t, uint64_t start, Elf64_Ehdr *eh, Elf64_Phdr *ph)
 {

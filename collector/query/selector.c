@@ -1,6 +1,7 @@
 #include "collector/query/selector.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include "shared/base/regex.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -183,7 +184,7 @@ static int take_filter(struct parser *p, const struct parameter *row, const char
     if (*n == SPY_FILTER_MAX)
         return wrong(p, row->name, value, "at most %d of these are taken", SPY_FILTER_MAX);
     if (row->kind != THREAD) {
-        if (spy_regex_compile(value, &re, &why) < 0)
+        if (spy_regex_compile(value, REG_NOSUB, &re, &why) < 0)
             return wrong(p, row->name, value, "%s", why.msg);
         regfree(&re);
     }

@@ -1,8 +1,10 @@
 // regex.h - POSIX extended regular expressions from people and from requests.
 //
-// glibc compiles "((x{999}){999}){999}" until memory ends, descends by recursion into parentheses
-// and matches back-references in exponential time. What is compiled here is bounded: at most 1024
-// bytes, 64 open parentheses, repetitions that multiply to at most 1000, no back-references.
+// glibc compiles "((x{999}){999}){999}", and "x++++++++++++++++++++++++++++++++" too, until memory
+// ends, descends by recursion into parentheses and matches back-references in exponential time.
+// What is compiled here is bounded: at most 1024 bytes, 64 open parentheses, no back-references,
+// at most 3 repetitions inside of each other, and at most 1024 characters and operators once they
+// are multiplied out.
 // Any thread; a compiled expression may be shared by threads that only match.
 #pragma once
 #include "shared/base/err.h"

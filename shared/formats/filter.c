@@ -1,6 +1,6 @@
 #include "shared/formats/filter.h"
 #include "shared/base/mem.h"
-#include <ctype.h>
+#include "shared/base/regex.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,137 +10,6 @@ enum { TEXT_MAX = 8192, TEXT_BETWEEN = 32768 };
 struct spy_filter {
     bool *stacks, *threads; // by id: does it pass? NULL: all do
 };
-
-// --- what an expression costs ---
-//
-// glibc copies x for x+ and x{n}, so nested ones grow by their product, and knows back-references
-// only by trying all ways. So the nodes that will come of an expression are counted first.
-
-struct count {
-    size_t total[SPY_REGEX_MAX + 2]; // nodes of each group that is open
-    size_t depth, last;              // last: of the latest item, which a repetition multiplies
-};
-
-// The end of a bracket expression that begins at `at` (POSIX, 9.3.5), or of the text.
-static const char *after_bracket(const char *at)
-{
-    at += at[1] == '^' ? 2 : 1;
-    at += *at == ']';
-    for (; *at && *at != ']'; at++)
-        if (*at == '[' && at[1] && strchr(".:=", at[1])) {
-            const char end[] = {at[1], ']', 0};
-            const char *found = strstr(at + 2, end);
-            if (!found)
-                return at + strlen(at);
-            at = found + 1;
-        }
-    return *at ? at + 1 : at;
-}
-
-// How often x stands in what x{n,m} becomes; *at goes behind it.
-static size_t repetitions(const char **at)
-{
-    size_t most = 1;
-    while (**at == '{' || **at == ',') {
-        char *end;
-        size_t n = strtoul(*at + 1, &end, 10);
-        most = n > most ? n : most;
-        *at = end;
-    }
-    *at += **at == '}';
-    return most < SPY_REGEX_NODES ? most + 1 : SPY_REGEX_NODES;
-}
-
-static void add_item(struct count *c, size_t nodes)
-{
-    c->last = nodes;
-    c->total[c->depth] += nodes;
-}
-
-static void repeat_item(struct count *c, size_t times)
-{
-    size_t more = (c->last + 1) * times;
-    c->total[c->depth] += more - c->last;
-    c->last = more;
-}
-
-static void open_group(struct count *c)
-{
-    c->total[++c->depth] = 1;
-    c->last = 0;
-}
-
-static void close_group(struct count *c)
-{
-    size_t inside = c->total[c->depth];
-    if (c->depth) // else it is a character like others
-        c->depth--;
-    else
-        inside = 1;
-    add_item(c, inside);
-}
-
-static const char *count_one(struct count *c, const char *at)
-{
-    switch (*at) {
-    case '(':
-        open_group(c);
-        return at + 1;
-    case ')':
-        close_group(c);
-        return at + 1;
-    case '+':
-        repeat_item(c, 2);
-        return at + 1;
-    case '*':
-    case '?':
-        repeat_item(c, 1);
-        return at + 1;
-    case '{':
-        repeat_item(c, repetitions(&at));
-        return at;
-    case '[':
-        add_item(c, 1);
-        return after_bracket(at);
-    case '\\':
-        add_item(c, 1);
-        return at + (at[1] ? 2 : 1);
-    default:
-        add_item(c, 1);
-        return at + 1;
-    }
-}
-
-static const char *too_expensive(const char *text)
-{
-    struct count c = {.depth = 0};
-    if (strlen(text) > SPY_REGEX_MAX)
-        return "it is longer than 512 bytes";
-    for (const char *at = text; *at;) {
-        if (*at == '\\' && isdigit((unsigned char)at[1]))
-            return "it has a back-reference";
-        at = count_one(&c, at);
-        if (c.last > SPY_REGEX_NODES || c.total[c.depth] > SPY_REGEX_NODES)
-            return "its repetitions come to too much";
-    }
-    return NULL;
-}
-
-int spy_regex_compile(const char *text, regex_t *ret, struct spy_err *err)
-{
-    const char *why = too_expensive(text);
-    if (why)
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "'%.80s' is no expression to use here: %s",
-                           text, why);
-    int code = regcomp(ret, text, REG_EXTENDED | REG_NOSUB);
-    if (code) {
-        char reason[120];
-        regerror(code, ret, reason, sizeof reason);
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "'%.80s' is no regular expression: %s", text,
-                           reason);
-    }
-    return 0;
-}
 
 // Goes back to the last '*' only, so the time is bounded by the product of the lengths.
 bool spy_glob_matches(const char *pattern, const char *text)
@@ -183,7 +52,7 @@ static int compile_all(const char *const *texts, size_t n, struct expressions *e
     int r = 0;
     e->matched = 0;
     for (size_t i = 0; i < n && r == 0; i++) {
-        r = spy_regex_compile(texts[i], &e->list[e->n], err);
+        r = spy_regex_compile(texts[i], REG_NOSUB, &e->list[e->n], err);
         e->texts[i] = texts[i];
         e->n += r == 0;
     }

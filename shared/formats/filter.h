@@ -6,17 +6,14 @@
 // POSIX extended and looks at "name filename" of a function, the file name in full. A thread passes
 // when one of the patterns equals its number or, '*' standing for any text, its name.
 //
-// Expressions may come from the network: they are at most SPY_REGEX_MAX bytes, have no
-// back-references, and what their repetitions multiply out to is at most SPY_REGEX_NODES characters
-// and operators.
+// Expressions may come from the network: shared/base/regex.h bounds what they cost.
 //
 // Threads: a filter does not change once made; the profile must not change meanwhile.
 #pragma once
 #include "shared/base/err.h"
 #include "shared/profile/profile.h"
-#include <regex.h>
 
-enum { SPY_REGEX_MAX = 512, SPY_REGEX_NODES = 1024, SPY_FILTER_MAX = 16 };
+enum { SPY_FILTER_MAX = 16 };
 
 struct spy_filter_options {
     const char *include[SPY_FILTER_MAX], *exclude[SPY_FILTER_MAX], *threads[SPY_FILTER_MAX];
@@ -24,13 +21,12 @@ struct spy_filter_options {
 };
 
 struct spy_filter;
-// SPY_ERR_INVALID: an expression that is none, or too expensive, with the reason.
+// SPY_ERR_INVALID: an expression that is none; SPY_ERR_LIMIT: one that is too expensive; err says
+// why.
 int spy_filter_new(const struct spy_filter_options *options, const struct spy_profile *p,
                    struct spy_filter **ret, struct spy_err *err);
 void spy_filter_free(struct spy_filter *f);
 bool spy_filter_has(const struct spy_filter *f, const struct spy_sample *s);
 
-// Checks and compiles one expression; regfree() it.
-int spy_regex_compile(const char *text, regex_t *ret, struct spy_err *err);
 // Does all of text match the pattern, '*' standing for any text?
 bool spy_glob_matches(const char *pattern, const char *text);

@@ -189,6 +189,10 @@ push: {{interval: {interval}, spool_dir: "{self.spool}"}}
     def start(self):
         self.process = Process([self.program, "agent", "--config", self.config],
                                self.folder / "agent.log")
+        started = self.log.count("podspy agent started")
+        wait_until(lambda: "the agent starts: " + self.log, lambda: not self.process.alive() or
+                   self.log.count("podspy agent started") > started)
+        assert self.process.alive(), f"the agent ended: {self.process.popen.poll()} {self.log}"
         return self
 
     def spooled(self):

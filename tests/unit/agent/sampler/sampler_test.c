@@ -243,6 +243,27 @@ static void a_warm_round_allocates_nothing(void **state)
 #endif
 }
 
+// Most reads of an ordinary program hang together without a pause, and the sampler knows that.
+static void an_ordinary_program_is_seldom_paused(void **state)
+{
+    (void)state;
+    struct child c = start("steady.py", NULL);
+    char line[64];
+    read_line(&c, line, sizeof line);
+    struct spy_sampler *s = NULL;
+    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
+    add(s, c.pid, 500, SPY_SAMPLER_MAY_PAUSE);
+    run_for(s, 4);
+    struct spy_sampler_totals t = spy_sampler_totals(s);
+    print_message("%llu samples, %llu paused, %llu failed\n", (unsigned long long)t.samples,
+                  (unsigned long long)t.paused, (unsigned long long)t.failed);
+    assert_true(t.samples > 1000);
+    assert_true(t.paused < t.samples / 20);
+    assert_true(t.failed < t.samples / 100);
+    spy_sampler_free(s);
+    end(&c);
+}
+
 static void the_budget_is_kept(void **state)
 {
     (void)state;
@@ -283,6 +304,7 @@ int main(void)
         cmocka_unit_test(many_processes_and_their_ends),
         cmocka_unit_test(what_is_not_python_is_listed_with_a_reason),
         cmocka_unit_test(a_warm_round_allocates_nothing),
+        cmocka_unit_test(an_ordinary_program_is_seldom_paused),
         cmocka_unit_test(the_budget_is_kept),
         cmocka_unit_test(a_stop_ends_a_run_at_once),
     };

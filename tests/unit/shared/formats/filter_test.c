@@ -2,6 +2,7 @@
 #include "shared/base/clock.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -92,47 +93,41 @@ static void test_threads_go_by_number_or_name(void **state)
 static void test_expensive_and_broken_expressions_are_refused(void **state)
 {
     (void)state;
-    char text[SPY_REGEX_MAX + 2];
-    memset(text, 'a', sizeof text);
-    text[sizeof text - 1] = 0;
-    const char *const bad[] = {"(",
-                               "[a",
-                               "[[:alpha",
-                               "(a)\\1",
-                               "a{1024}",
-                               "(a{40}){40}",
-                               "a{1,9999999999999999999}",
-                               "a{,2000}",
-                               "a{2,1}",
-                               "((a{9}){9}){9}",
-                               "d++++++++++++++",
-                               "((((((((((a+)+)+)+)+)+)+)+)+)+)+",
-                               "(((((((((([])]b+)+)+)+)+)+)+)+)+)+)+",
-                               text};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        regex_t re;
+    struct fixture f = make();
+    static const struct {
+        const char *text;
+        int code;
+    } rows[] = {{"(", SPY_ERR_INVALID}, {"d++++++++++++++++", SPY_ERR_LIMIT}};
+    for (size_t i = 0; i < 2; i++) {
+        struct spy_filter *filter = NULL;
         struct spy_err err = {0};
-        assert_int_equal(spy_regex_compile(bad[i], &re, &err), SPY_ERR_INVALID);
+        struct spy_filter_options o = {.include = {"main", rows[i].text}, .n_include = 2};
+        assert_int_equal(spy_filter_new(&o, f.p, &filter, &err), rows[i].code);
+        assert_null(filter);
         assert_true(err.msg[0]);
     }
-    const char *const good[] = {"a{2}b{3}",
-                                "\\{x\\}",
-                                "^a|b$",
-                                "",
-                                "a\\\\b",
-                                "[0-9]{1,16}",
-                                "a+b+c+d+e+f+g+h+i+j+k+l+m+n+o+p+",
-                                "[+*(]{3}",
-                                "[]+)+(+]+",
-                                "[^]+(+]+",
-                                "[[:alpha:]+(+]+",
-                                ")+",
-                                "(get|post)_(user|order)s?_[0-9]{1,8} .*/app/"};
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        regex_t re;
-        assert_int_equal(spy_regex_compile(good[i], &re, NULL), 0);
-        regfree(&re);
+    spy_profile_free(f.p);
+}
+
+// More text than is matched before the expressions are compiled anew.
+static void test_many_functions_are_matched_alike(void **state)
+{
+    (void)state;
+    struct spy_profile *p = spy_profile_new();
+    struct spy_filter *filter = NULL;
+    struct spy_filter_options o = {.include = {"_7 "}, .n_include = 1};
+    uint32_t stacks[4000];
+    char name[64];
+    for (int i = 0; i < 4000; i++) {
+        snprintf(name, sizeof name, "a_function_of_some_length_%d_%d", i, i % 10);
+        stacks[i] = push(p, 0, name, "/app/many.py");
     }
+    assert_int_equal(spy_filter_new(&o, p, &filter, NULL), 0);
+    for (int i = 0; i < 4000; i++)
+        assert_int_equal(spy_filter_has(filter, &(struct spy_sample){.stack = stacks[i]}),
+                         i % 10 == 7);
+    spy_filter_free(filter);
+    spy_profile_free(p);
 }
 
 static void test_globs_match_whole_texts_in_bounded_time(void **state)
@@ -164,6 +159,7 @@ int main(void)
         cmocka_unit_test(test_include_and_exclude_look_at_every_frame_of_a_stack),
         cmocka_unit_test(test_threads_go_by_number_or_name),
         cmocka_unit_test(test_expensive_and_broken_expressions_are_refused),
+        cmocka_unit_test(test_many_functions_are_matched_alike),
         cmocka_unit_test(test_globs_match_whole_texts_in_bounded_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -413,8 +413,13 @@ static int scratch_room(struct spy_py_scratch *s)
     return s->addrs && s->ids ? 0 : SPY_ERR_NOMEM;
 }
 
-static int64_t unit_of(const struct spy_py_layout *l, const struct spy_py_rec *rec)
+static int64_t unit_of(struct spy_python *p, const struct spy_py_rec *rec, int32_t id)
 {
+    const struct spy_py_layout *l = &p->runtime.layout;
+    if (rec->tlbc) {
+        uint64_t from = spy_codes_bytecode(&p->codes, id, rec->tlbc, p->scratch.tlbc_generation);
+        return from ? (int64_t)(rec->ip - from) / 2 : INT64_MAX;
+    }
     if (l->lasti_bytes)
         return (int64_t)rec->ip < 0 ? -1 : (int64_t)rec->ip * l->lasti_bytes / l->unit_bytes;
     return ((int64_t)(rec->ip - rec->code) - l->co_code) / 2;
@@ -437,7 +442,7 @@ static bool touches(const struct spy_python *p, const struct spy_py_thread *th,
     return begins_chunk(th, inner);
 }
 
-static bool hangs_together(const struct spy_python *p, const struct spy_py_thread *th)
+static bool hangs_together(struct spy_python *p, const struct spy_py_thread *th)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     const struct spy_py_scratch *s = &p->scratch;
@@ -448,7 +453,7 @@ static bool hangs_together(const struct spy_python *p, const struct spy_py_threa
             continue;
         if (s->ids[i] < 0)
             return false;
-        int64_t unit = unit_of(l, rec);
+        int64_t unit = unit_of(p, rec, s->ids[i]);
         const struct spy_code *code = spy_codes_at(&p->codes, s->ids[i]);
         if (unit < -1 || unit >= code->units)
             return false;
@@ -509,7 +514,7 @@ static int take(struct spy_python *p, struct spy_py_thread *th, bool *ret_unchan
         if (s->ids[i] < 0)
             continue;
         const struct spy_code *code = spy_codes_at(&p->codes, s->ids[i]);
-        int64_t unit = unit_of(l, rec);
+        int64_t unit = unit_of(p, rec, s->ids[i]);
         if (rec->owner != l->owner_generator && unit < code->first_traceable)
             continue;
         struct spy_py_frame f = {s->ids[i], spy_code_line(code, unit)};
@@ -692,7 +697,9 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     stack.n = th->n_frames;
     stack.truncated = p->scratch.truncated;
     stack.holds_gil = facts.holds_gil;
-    stack.collecting = facts.collecting && facts.holds_gil;
+    // Whoever collects holds the GIL; without one all others are stopped meanwhile.
+    stack.collecting =
+        facts.collecting && (p->runtime.layout.free_threaded ? state.running : facts.holds_gil);
     th->slices = slices;
     th->stack = stack;
     if (th->shares && !stack.n)

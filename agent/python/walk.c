@@ -23,7 +23,7 @@ enum {
 struct batch {
     uint8_t tstate[512], cframe[16], gil[24], frame_again[16], top_again[SPY_PY_AGAIN];
     uint64_t head, cframe_again, code_generation;
-    uint32_t collecting;
+    uint32_t collecting, tlbc_generation;
     struct spy_span again[AGAIN_MAX]; // into top_again
     size_t n_again;
     uint64_t took_ns; // of the read
@@ -92,7 +92,7 @@ static int read_places(const struct spy_target *t, const struct spy_py_layout *l
                        size_t *ret_bad)
 {
     bool cframe = l->ts_cframe != SPY_PY_ABSENT;
-    enum { RESERVED = AGAIN_MAX + 3 };
+    enum { RESERVED = AGAIN_MAX + 4 };
     size_t first = 0, fixed = b->n, done;
     for (size_t i = 0; i < th->n_places; i++) {
         span(b, th->places[i].addr, s->copy + th->places[i].at, th->places[i].len);
@@ -118,6 +118,9 @@ static int read_places(const struct spy_target *t, const struct spy_py_layout *l
     if (l->interp_code_generation != SPY_PY_ABSENT)
         span(b, th->interp + l->interp_code_generation, &b->code_generation,
              sizeof b->code_generation);
+    if (l->interp_tlbc_generation != SPY_PY_ABSENT)
+        span(b, th->interp + l->interp_tlbc_generation, &b->tlbc_generation,
+             sizeof b->tlbc_generation);
     int r = spy_target_read_spans(t, b->spans, b->n, &done);
     if (r < 0)
         *ret_bad = done >= fixed && done < fixed + n_places ? first + (done - fixed) : SIZE_MAX;
@@ -275,6 +278,14 @@ static uint8_t owner(const struct spy_py_layout *l, const uint8_t *f)
     return l->f_owner == SPY_PY_ABSENT ? 0 : f[l->f_owner];
 }
 
+static int32_t tlbc(const struct spy_py_layout *l, const uint8_t *f)
+{
+    int32_t index = 0;
+    if (l->f_tlbc != SPY_PY_ABSENT)
+        memcpy(&index, f + l->f_tlbc, sizeof index);
+    return index;
+}
+
 // f_lasti is an int, -1 where nothing has run yet.
 static uint64_t instruction(const struct spy_py_layout *l, const uint8_t *f)
 {
@@ -333,6 +344,7 @@ static int push_rec(const struct spy_py_layout *l, struct spy_py_thread *th,
                                           .code = word(f + l->f_code) & ~(uint64_t)l->f_code_tag,
                                           .ip = instruction(l, f),
                                           .place = (uint32_t)(p - th->places),
+                                          .tlbc = tlbc(l, f),
                                           .owner = owner(l, f)};
     return 0;
 }
@@ -443,6 +455,7 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
                 struct spy_py_scratch *s, bool checked, struct spy_py_facts *ret)
 {
     struct batch b;
+    b.tlbc_generation = 0;
     int r = SPY_ERR_NOTFOUND;
     // A deep stack met for the first time needs a turn for each of its chunks and generators.
     for (int i = 0;
@@ -450,6 +463,7 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
         r = walk_once(t, l, th, s, checked, &b);
     if (r < 0)
         return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
+    s->tlbc_generation = b.tlbc_generation;
     *ret = (struct spy_py_facts){
         .next = word(b.tstate + l->ts_next),
         .head = b.head,

@@ -27,6 +27,7 @@ struct spy_py_place {
 struct spy_py_rec {
     uint64_t addr, code, ip;
     uint32_t place;
+    int32_t tlbc; // which copy of the bytecode it runs
     uint8_t owner;
 };
 
@@ -68,6 +69,7 @@ struct spy_py_scratch {
     int32_t *ids;
     size_t n, cap; // of recs
     bool truncated;
+    uint32_t tlbc_generation; // when they were read
 };
 
 // What the walk found besides the frames.

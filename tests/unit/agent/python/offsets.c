@@ -79,9 +79,11 @@ int main(int argc, char **argv)
 #if MINOR >= 14 && defined(Py_GIL_DISABLED)
     PUT(f_tlbc, offsetof(_PyInterpreterFrame, tlbc_index));
     PUT(co_tlbc, offsetof(PyCodeObject, co_tlbc));
+    PUT(interp_tlbc_generation, offsetof(PyInterpreterState, tlbc_indices.tlbc_generation));
 #else
     PUT(f_tlbc, ABSENT);
     PUT(co_tlbc, ABSENT);
+    PUT(interp_tlbc_generation, ABSENT);
 #endif
 #if MINOR <= 12
     PUT(ts_cframe, offsetof(PyThreadState, cframe));

@@ -1,5 +1,6 @@
 """A target whose main thread runs a subinterpreter that holds still; prints what both say of their
 own frames, as two lines of JSON, or "none" where this interpreter cannot make another."""
+import functools
 import json
 import sys
 
@@ -17,7 +18,7 @@ def runner():
             except ImportError:
                 return None
     i = interpreters.create()
-    return lambda text: interpreters.run_string(i, text)
+    return functools.partial(interpreters.run_string, i)
 
 
 SAY = """

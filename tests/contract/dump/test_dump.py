@@ -75,7 +75,7 @@ def test_every_frame_equals_the_targets_own_view(python, flags, podspy, matrix):
             if counts[0]:
                 wrong.append((said["shape"], counts, got["frames"][:5], said["frames"][:5]))
             assert got["thread_id"] == said["ident"]
-            assert got["active"] is False and got["owns_gil"] is False
+            assert (got["active"], got["owns_gil"]) == (False, False), said["shape"]
             assert got["error"] is None and got["truncated"] is False and got["pid"] == t.pid
         assert wrong == []
         deep = next(s for s in t.said.values() if s["shape"] == "recursion")
@@ -146,7 +146,7 @@ def test_order_of_threads(python, podspy):
 @each
 def test_subinterpreter_and_its_caller(python, podspy, matrix):
     with targets.running(python.argv(HERE + "/subinterpreter.py")) as t:
-        if t.said == "none":
+        if t.said == b"none":
             pytest.skip("%s cannot make a subinterpreter" % python.id)
         inside = t.read_line()
         targets.wait_for(lambda: targets.state_of(t.pid) == "S")

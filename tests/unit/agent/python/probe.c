@@ -2,8 +2,10 @@
 //     python_probe layout MAJOR MINOR     prints the row: "field value" lines
 //     python_probe apply MAJOR MINOR      the same after the _PyRuntime bytes on stdin were applied
 //     python_probe lines MAJOR MINOR      compares line tables with what the interpreter says
+//     python_probe tids PID IDENT...      prints the thread that each pthread_self() is of
 #include "agent/python/layout.h"
 #include "agent/python/linetable.h"
+#include "agent/python/tids.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,8 +80,31 @@ static int lines(char **argv)
     return wrong != 0;
 }
 
+static int tids(int argc, char **argv)
+{
+    struct spy_target *t = NULL;
+    struct spy_tid *list = NULL;
+    uint64_t idents[16];
+    pid_t got[16];
+    size_t n = 0, n_tids = 0;
+    uint32_t offset = 0;
+    for (; n < 16 && (int)n + 3 < argc; n++)
+        idents[n] = strtoull(argv[n + 3], NULL, 16);
+    if (spy_target_open((pid_t)strtol(argv[2], NULL, 10), &t, NULL) < 0 ||
+        spy_threads_list(t, &list, &n_tids) < 0)
+        return 1;
+    spy_py_tids(t, list, n_tids, idents, got, n, &offset);
+    for (size_t i = 0; i < n; i++)
+        printf("%d\n", (int)got[i]);
+    free(list);
+    spy_target_free(t);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 3 && !strcmp(argv[1], "tids"))
+        return tids(argc, argv);
     if (argc == 4 && !strcmp(argv[1], "lines"))
         return lines(argv);
     if (argc == 4 && !strcmp(argv[1], "layout"))

@@ -404,6 +404,12 @@ static int read_slices(const struct spy_py_thread *th, uint64_t *ret)
     return 0;
 }
 
+static bool has_run(const struct spy_py_thread *th, uint64_t slices)
+{
+    uint64_t now;
+    return slices && (read_slices(th, &now) < 0 || now != slices);
+}
+
 static int scratch_room(struct spy_py_scratch *s)
 {
     if (s->addrs && s->ids)
@@ -554,8 +560,14 @@ static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checke
 // where C code without any Python below it runs a generator, it may stay so.
 static bool outermost_is_generator(const struct spy_python *p)
 {
+    enum { CO_GENERATOR = 0x20 };
     const struct spy_py_scratch *s = &p->scratch;
-    return s->n && !s->truncated && s->recs[s->n - 1].owner == p->runtime.layout.owner_generator;
+    const struct spy_py_layout *l = &p->runtime.layout;
+    if (!s->n || s->truncated)
+        return false;
+    if (l->heap_frames && l->f_executing == SPY_PY_ABSENT && s->ids[s->n - 1] >= 0)
+        return spy_code_flags(&p->codes, s->ids[s->n - 1]) & CO_GENERATOR;
+    return s->recs[s->n - 1].owner == l->owner_generator;
 }
 
 static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
@@ -585,24 +597,34 @@ static int read_paused(struct spy_python *p, struct spy_py_thread *th,
     return r == 0 && p->runtime.layout.minor > 11 ? SPY_ERR_TORN : r;
 }
 
-static bool wants_pause(const struct spy_python *p, const struct spy_py_thread *th,
-                        const struct spy_py_options *o)
+static bool wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    enum { STILL_TRY = 16 }; // one optimistic read in 16, to learn when it works again
     if (o->pausing == SPY_PY_ALWAYS_PAUSE)
         return true;
-    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN &&
-           p->sample % STILL_TRY;
+    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN;
+}
+
+// How often an optimistic read of the thread fails; one that was only slow says nothing of it.
+static void learn(struct spy_py_thread *th, int r)
+{
+    if (r != SPY_ERR_AGAIN)
+        th->torn_rate += ((r == SPY_ERR_TORN ? 65536 : 0) - th->torn_rate) / 64;
 }
 
 static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool running,
                       const struct spy_py_options *o, struct spy_py_facts *facts,
                       enum spy_py_how *how)
 {
+    // Where reads fail often, those that succeed favour what lasts long, and some may be wrong:
+    // they are not shown, and only made one time in 16 to learn when it works again.
+    enum { STILL_TRY = 16 };
     int r = SPY_ERR_TORN;
     *how = SPY_PY_PAUSED;
-    if (running && wants_pause(p, th, o))
+    if (running && wants_pause(th, o)) {
+        if (o->pausing == SPY_PY_MAY_PAUSE && p->sample % STILL_TRY == 0)
+            learn(th, read_once(p, th, true, facts));
         r = read_paused(p, th, o, facts);
+    }
     if (r == 0 || r == SPY_ERR_GONE)
         return r;
     *how = SPY_PY_CLEAN;
@@ -611,10 +633,11 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
         if (r == 0 && outermost_is_generator(p))
             r = SPY_ERR_TORN;
         if (i == 0 && running)
-            th->torn_rate += ((r == SPY_ERR_TORN ? 65536 : 0) - th->torn_rate) / 64;
-        if (r != SPY_ERR_TORN)
+            learn(th, r);
+        if (r != SPY_ERR_TORN && r != SPY_ERR_AGAIN)
             return r;
     }
+    r = SPY_ERR_TORN;
     if (o->pausing == SPY_PY_NEVER_PAUSE)
         return r;
     *how = SPY_PY_PAUSED;
@@ -683,6 +706,11 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     struct spy_py_stack stack = {.running = state.running,
                                  .waits_gil = waits_for_gil(&p->runtime.layout, th, &state)};
     r = read_stack(p, th, state.running, o, &facts, &stack.how);
+    // It was given a CPU meanwhile: then it was a running one that was read.
+    if (r == 0 && !state.running && !th->above && has_run(th, slices)) {
+        stack.running = true;
+        r = read_stack(p, th, true, o, &facts, &stack.how);
+    }
     if (r == 0)
         r = take(p, th, &stack.unchanged);
     if (r < 0) {

@@ -10,6 +10,7 @@ enum {
     AGAIN_ABOVE = 640,
     AGAIN_MUST = 1024, // so much below the newest frame must have been read twice
     SLOW_NS = 40000,   // a read that takes this long, and 1 ns a byte, was interrupted
+    BOTTOM_SURE = 3,   // so often in a row an unknown outermost frame must be met
 };
 
 // One batch of spans: the thread state (and with it the current frame), the places where frames
@@ -20,9 +21,14 @@ enum {
 // read after it are those of the live one. Frames further out than the second copy reaches cannot
 // have been popped and pushed again within the few microseconds of one read; a read during which
 // this program was preempted is not taken.
+//
+// Frames on a heap (up to 3.10) are a span each, and a program may go round a loop while they are
+// copied. There the current frame is read a third time after the second copy: for a caller to be
+// copied twice as it was after the newest frame had ended, the program would have to go round
+// twice.
 struct batch {
     uint8_t tstate[512], cframe[16], gil[24], frame_again[16], top_again[SPY_PY_AGAIN];
-    uint64_t head, cframe_again, code_generation;
+    uint64_t head, cframe_again, frame_at_last, code_generation;
     uint32_t collecting, tlbc_generation;
     struct spy_span again[AGAIN_MAX]; // into top_again
     size_t n_again;
@@ -92,7 +98,7 @@ static int read_places(const struct spy_target *t, const struct spy_py_layout *l
                        size_t *ret_bad)
 {
     bool cframe = l->ts_cframe != SPY_PY_ABSENT;
-    enum { RESERVED = AGAIN_MAX + 4 };
+    enum { RESERVED = AGAIN_MAX + 5 };
     size_t first = 0, fixed = b->n, done;
     for (size_t i = 0; i < th->n_places; i++) {
         span(b, th->places[i].addr, s->copy + th->places[i].at, th->places[i].len);
@@ -115,6 +121,8 @@ static int read_places(const struct spy_target *t, const struct spy_py_layout *l
         span(b, th->tstate + l->ts_frame, b->frame_again, 8);
     for (size_t i = 0; i < b->n_again; i++)
         b->spans[b->n++] = b->again[i];
+    if (l->heap_frames)
+        span(b, th->tstate + l->ts_frame, &b->frame_at_last, sizeof b->frame_at_last);
     if (l->interp_code_generation != SPY_PY_ABSENT)
         span(b, th->interp + l->interp_code_generation, &b->code_generation,
              sizeof b->code_generation);
@@ -351,7 +359,7 @@ static int push_rec(const struct spy_py_layout *l, struct spy_py_thread *th,
 
 // Walks from cur outwards. *ret_miss is the frame that is not in the copy, with SPY_ERR_NOTFOUND.
 static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
-                     struct spy_py_scratch *s, uint64_t cur, uint64_t *ret_miss)
+                     struct spy_py_scratch *s, uint64_t cur, bool checked, uint64_t *ret_miss)
 {
     size_t hint = 0;
     s->n = 0;
@@ -371,8 +379,10 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
             return SPY_ERR_NOTFOUND;
         }
         const uint8_t *f = s->copy + p->at + (cur - p->addr);
-        // Whoever has called another runs; only the newest may be about to begin or to end.
-        if (s->n && l->f_executing != SPY_PY_ABSENT && f[l->f_executing] != l->executing)
+        // Whoever has called another runs. The newest may just begin or end, but what does not run
+        // may also be a generator that another read later found running again.
+        if ((s->n || checked) && l->f_executing != SPY_PY_ABSENT &&
+            f[l->f_executing] != l->executing)
             return SPY_ERR_TORN;
         int r = push_rec(l, th, s, cur, p, f);
         if (r < 0)
@@ -406,10 +416,46 @@ static int current_frame(const struct spy_py_layout *l, const struct batch *b,
 
 static bool same_current(const struct spy_py_layout *l, const struct batch *b, uint64_t cur)
 {
+    if (l->heap_frames && b->frame_at_last != cur)
+        return false;
     if (l->ts_cframe == SPY_PY_ABSENT)
         return word(b->frame_again) == cur;
     return b->cframe_again == word(b->tstate + l->ts_cframe) &&
            word(b->frame_again + l->ts_frame) == cur;
+}
+
+// Frames on a heap take a span each, so a read of them takes long enough for a program to go round
+// a loop: twice the time that such a read can take is too much.
+static bool is_slow(const struct spy_py_layout *l, struct spy_py_thread *th,
+                    const struct spy_py_scratch *s, const struct batch *b)
+{
+    enum { CALL_NS = 1500, SPAN_NS = 350, BYTES_A_NS = 16, NOMINAL = 1024, LEAST = 128 };
+    if (b->took_ns > SLOW_NS + s->n_copy)
+        return true;
+    if (!l->heap_frames)
+        return false;
+    uint64_t expected = CALL_NS + b->n * SPAN_NS + s->n_copy / BYTES_A_NS;
+    uint32_t pace = (uint32_t)(b->took_ns * NOMINAL / expected) + LEAST;
+    th->pace += th->pace / 256 + 1; // the machine may have become slower
+    if (!th->pace_known || pace < th->pace)
+        th->pace = pace;
+    th->pace_known = true;
+    return pace > 2 * th->pace;
+}
+
+// A frame that has ended has no caller, and in 2.7 nothing else tells that it has ended: a stack
+// that is cut there has another outermost frame than the thread has had, but seldom the same twice.
+static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
+                      const struct spy_py_scratch *s, bool checked)
+{
+    if (!l->heap_frames || l->f_executing != SPY_PY_ABSENT || !s->n || s->truncated)
+        return true;
+    uint64_t bottom = s->recs[s->n - 1].addr;
+    if (bottom != th->bottom)
+        th->bottom_seen = 0;
+    th->bottom = bottom;
+    th->bottom_seen = checked ? th->bottom_seen + (th->bottom_seen < BOTTOM_SURE) : BOTTOM_SURE;
+    return th->bottom_seen == BOTTOM_SURE;
 }
 
 static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
@@ -425,13 +471,15 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
     r = current_frame(l, b, th, &cur);
     if (r < 0)
         return r;
-    if (checked && b->took_ns > SLOW_NS + s->n_copy)
-        return SPY_ERR_TORN;
+    if (checked && is_slow(l, th, s, b))
+        return SPY_ERR_AGAIN;
     if (checked && !same_current(l, b, cur))
         return SPY_ERR_TORN;
-    r = walk_copy(l, th, s, cur, &miss);
+    r = walk_copy(l, th, s, cur, checked, &miss);
     if (r == 0 && checked)
-        return compare(l, b, th, s);
+        r = compare(l, b, th, s);
+    if (r == 0)
+        return is_bottom(l, th, s, checked) ? 0 : SPY_ERR_TORN;
     if (r == SPY_ERR_NOTFOUND) {
         uint64_t chunk = l->heap_frames ? 0 : word(b->tstate + l->ts_chunk);
         int learned = learn_place(t, l, th, chunk, miss);

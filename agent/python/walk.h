@@ -45,6 +45,12 @@ struct spy_py_thread {
     uint64_t slices;
     uint64_t user[4];
 
+    // Up to 3.10: how fast reads can be (1024: as expected), and, in 2.7, the outermost frame and
+    // how often in a row it was met there.
+    uint32_t pace;
+    bool pace_known;
+    unsigned bottom_seen;
+    uint64_t bottom;
     uint64_t cframe;
     uint64_t top[SPY_PY_TOP]; // addresses of the newest frames in the last walk, good or not
     size_t n_top;
@@ -80,7 +86,8 @@ struct spy_py_facts {
 };
 
 // Reads and walks. 0: s->recs[0..n-1] is a chain that was read in one piece, innermost first;
-// `checked` asks for the comparison of before and after. SPY_ERR_TORN, SPY_ERR_GONE, SPY_ERR_NOMEM.
+// `checked` asks for the comparison of before and after. SPY_ERR_TORN, SPY_ERR_GONE, SPY_ERR_NOMEM;
+// SPY_ERR_AGAIN: the read took too long to be believed.
 int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struct spy_py_thread *th,
                 struct spy_py_scratch *s, bool checked, struct spy_py_facts *ret);
 // After a walk that was taken: forgets places that are no longer needed and fits the others.

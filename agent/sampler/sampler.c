@@ -395,21 +395,30 @@ static int intern_code(struct spy_sampler *s, struct spy_code *code, uint32_t *r
     return r;
 }
 
-static int intern_stack(struct spy_sampler *s, struct process *p, const struct spy_py_stack *st,
-                        uint32_t *ret)
+// The stack of the outermost n frames of one that has more.
+static uint32_t outer_part(const struct spy_sampler *s, uint32_t stack, size_t depth, size_t n)
 {
-    uint32_t stack = 0, frame, function;
+    for (; depth > n; depth--)
+        stack = spy_profile_stack_at(s->profile, stack)->parent;
+    return stack;
+}
+
+// `stack` is that of the outermost n_same frames.
+static int intern_stack(struct spy_sampler *s, struct process *p, const struct spy_py_stack *st,
+                        uint32_t stack, size_t n_same, uint32_t *ret)
+{
+    uint32_t frame, function;
     int r = 0;
     if (!st->n) {
         *ret = s->outside;
         return 0;
     }
-    if (st->truncated) {
+    if (st->truncated && !n_same) {
         r = marker(s->profile, "[truncated]", &frame);
         if (r == 0)
             r = spy_profile_stack(s->profile, stack, frame, &stack);
     }
-    for (size_t i = st->n; r == 0 && i-- > 0;) {
+    for (size_t i = st->n - n_same; r == 0 && i-- > 0;) {
         struct spy_code *code = spy_codes_at(spy_python_codes(p->python), st->frames[i].code);
         r = intern_code(s, code, &function);
         if (r == 0)
@@ -428,8 +437,10 @@ static uint32_t state_bits(const struct spy_py_stack *st)
            (st->waits_gil ? SPY_STATE_GIL_WAITS : 0u) | (st->collecting ? SPY_STATE_GC : 0u);
 }
 
-// What is kept with a thread: the epoch, its id in the profile, and the id of its last stack.
-enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_HAS_STACK };
+// What is kept with a thread: the epoch, its id in the profile, the id of its last stack and how
+// many frames that has; none where it has no id.
+enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_FRAMES };
+#define NO_STACK UINT64_MAX
 
 static int thread_id(struct spy_sampler *s, struct spy_py_thread *th)
 {
@@ -444,7 +455,7 @@ static int thread_id(struct spy_sampler *s, struct spy_py_thread *th)
         return r;
     user[USER_EPOCH] = s->epoch;
     user[USER_THREAD] = id;
-    user[USER_HAS_STACK] = 0;
+    user[USER_FRAMES] = NO_STACK;
     return 0;
 }
 
@@ -453,11 +464,14 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
 {
     uint64_t *user = spy_py_thread_user(th);
     int r = thread_id(s, th);
-    if (r == 0 && !(st->unchanged && user[USER_HAS_STACK])) {
-        uint32_t stack;
-        r = intern_stack(s, p, st, &stack);
+    if (r == 0 && !(st->unchanged && user[USER_FRAMES] == st->n)) {
+        uint32_t stack = 0;
+        size_t same = user[USER_FRAMES] == NO_STACK ? 0 : st->n_same;
+        if (same)
+            stack = outer_part(s, (uint32_t)user[USER_STACK], user[USER_FRAMES], same);
+        r = intern_stack(s, p, st, stack, same, &stack);
         user[USER_STACK] = stack;
-        user[USER_HAS_STACK] = r == 0;
+        user[USER_FRAMES] = r == 0 ? st->n : NO_STACK;
     }
     if (r == 0)
         r = spy_profile_add(s->profile, p->series, (uint32_t)user[USER_STACK],

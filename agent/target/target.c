@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 struct spy_target {
@@ -72,6 +73,17 @@ bool spy_target_alive(const struct spy_target *t)
         return poll(&p, 1, 0) == 0;
     }
     return faccessat(t->proc_fd, "stat", F_OK, 0) == 0;
+}
+
+uint64_t spy_target_cpu_ns(const struct spy_target *t)
+{
+    clockid_t clock;
+    struct timespec now;
+    if (clock_getcpuclockid(t->pid, &clock) != 0)
+        return 0;
+    if (clock_gettime(clock, &now) < 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 // EFAULT: not mapped. ESRCH also comes for a zombie, which has no memory any more.

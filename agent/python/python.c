@@ -28,7 +28,8 @@ struct spy_python {
     struct spy_py_scratch scratch;
     bool dirty;
     uint64_t refreshed;  // monotonic
-    uint64_t cpu;        // CPU time of the process as this round began; 0: not known
+    bool asked_cpu;      // in this round
+    uint64_t cpu;        // CPU time of the process, asked before any thread's state; 0: not known
     uint64_t cpu_listed; // when the threads were listed last
     uint64_t sample;     // counts samples: a code object is checked once in each
     uint32_t tid_offset; // see tids.h
@@ -334,15 +335,26 @@ static int replace_threads(struct spy_python *p, size_t n)
     return r;
 }
 
+static uint64_t cpu_now(struct spy_python *p)
+{
+    if (!p->asked_cpu)
+        p->cpu = spy_target_cpu_ns(p->target);
+    p->asked_cpu = true;
+    return p->cpu;
+}
+
 int spy_python_refresh(struct spy_python *p)
 {
     enum { QUIET_TIMES = 8 };
     uint64_t now = spy_clock_mono_ns(), age = now - p->refreshed;
-    p->cpu = spy_target_cpu_ns(p->target);
-    if (!p->dirty && (age < REFRESH_NS || (p->cpu && p->cpu == p->cpu_listed &&
-                                           age < QUIET_TIMES * (uint64_t)REFRESH_NS)))
+    p->asked_cpu = false;
+    p->cpu = 0;
+    if (!p->dirty && age < REFRESH_NS)
         return 0;
-    p->cpu_listed = p->cpu;
+    uint64_t cpu = cpu_now(p);
+    if (!p->dirty && cpu && cpu == p->cpu_listed && age < QUIET_TIMES * (uint64_t)REFRESH_NS)
+        return 0;
+    p->cpu_listed = cpu;
     size_t n = 0;
     int r = list_all(p, &n);
     if (r < 0)
@@ -707,10 +719,11 @@ static bool is_unbound(const struct spy_py_thread *th)
 
 // Nothing of the process has run since it was seen waiting. Where a hypervisor takes the CPU away
 // the clock can miss a moment, so the thread's own count is asked now and then.
-static bool is_quiet(const struct spy_python *p, struct spy_py_thread *th)
+static bool is_quiet(struct spy_python *p, struct spy_py_thread *th)
 {
     enum { QUIET_MAX = 16 };
-    if (!th->cpu || th->cpu != p->cpu || th->n_quiet++ >= QUIET_MAX) {
+    uint64_t cpu = cpu_now(p);
+    if (!cpu || th->cpu != cpu || th->n_quiet++ >= QUIET_MAX) {
         th->n_quiet = 0;
         return false;
     }

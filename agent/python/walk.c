@@ -11,6 +11,7 @@ enum {
     AGAIN_MUST = 1024, // so much below the newest frame must have been read twice
     NEAR = 2048,       // what lies as close together is read in one piece: a span costs more
     SLOW_NS = 40000,   // a read that takes this long, and 1 ns a byte, was interrupted
+    SLOWER_NS = 2000,  // and one that takes so much longer than twice the usual
 };
 
 // One batch of spans: the places where frames are, the thread state (and with it the current
@@ -21,12 +22,15 @@ enum {
 // called from the same instruction of the same caller. Frames further out than the second copy
 // reaches cannot have been popped and pushed again within the few microseconds of one read; a read
 // during which this program was preempted is not taken.
+// Before 3.14 a frame that was popped looks like a live one (later its code field is cleared), so
+// that a program which comes by the same places again within the time of one read could show a
+// popped one twice, and as the current one in between: there the current frame is read first, too.
 struct batch {
     struct spy_span again[AGAIN_MAX]; // into top_again
     size_t n_again;
     uint64_t took_ns; // of the read
     size_t n;
-    uint8_t cframe[16];
+    uint8_t cframe[16], frame_before[16];
     struct spy_span spans[SPY_SPANS_MAX];
     uint8_t facts[SPY_FACTS * SPY_PY_FACTS];
     uint8_t tstate[512], top_again[SPY_PY_AGAIN];
@@ -169,6 +173,11 @@ static void after_places(const struct spy_py_layout *l, const struct spy_py_thre
     }
 }
 
+static bool keeps_popped(const struct spy_py_layout *l)
+{
+    return l->f_code_tag == 0;
+}
+
 // Flushes full batches; a stack with more places than one call takes is then not one instant any
 // more, which the comparison at the end judges.
 static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
@@ -176,25 +185,30 @@ static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
                     size_t *ret_bad)
 {
     enum { RESERVED = AGAIN_MAX + 2 + SPY_FACTS };
-    size_t first = 0, done = 0;
+    size_t first = 0, done = 0, fixed = 0;
     b->n = 0;
+    if (l->ts_cframe == SPY_PY_ABSENT && keeps_popped(l))
+        span(b, th->tstate + l->ts_frame, b->frame_before, 8);
+    else if (keeps_popped(l) && th->cframe)
+        span(b, th->cframe, b->frame_before, sizeof b->frame_before);
+    fixed = b->n;
     for (size_t i = 0; i < th->n_places; i++) {
         span(b, th->places[i].addr, s->copy + th->places[i].at, th->places[i].len);
         if (b->n < SPY_SPANS_MAX - RESERVED)
             continue;
         int r = spy_target_read_spans(t, b->spans, b->n, &done);
         if (r < 0) {
-            *ret_bad = first + done;
+            *ret_bad = done >= fixed ? first + (done - fixed) : SIZE_MAX;
             return r;
         }
         first = i + 1;
-        b->n = 0;
+        fixed = b->n = 0;
     }
     size_t n_places = b->n;
     after_places(l, th, b);
     int r = spy_target_read_spans(t, b->spans, b->n, &done);
     if (r < 0)
-        *ret_bad = done < n_places ? first + done : SIZE_MAX;
+        *ret_bad = done >= fixed && done < n_places ? first + (done - fixed) : SIZE_MAX;
     return r;
 }
 
@@ -550,6 +564,22 @@ static int current_frame(const struct spy_py_layout *l, const struct batch *b,
     return 0;
 }
 
+static bool same_current(const struct spy_py_layout *l, const struct batch *b, uint64_t cur)
+{
+    if (!keeps_popped(l))
+        return true;
+    return word(b->frame_before + (l->ts_cframe == SPY_PY_ABSENT ? 0 : l->ts_frame)) == cur;
+}
+
+// Was this read interrupted, so that its parts lie further apart than those of others?
+static bool took_long(struct spy_py_thread *th, const struct batch *b, size_t n_copy)
+{
+    uint64_t took = b->took_ns, usual = th->usual_ns ? th->usual_ns : took;
+    uint64_t counted = took < 2 * usual ? took : 2 * usual;
+    th->usual_ns = usual - usual / 16 + counted / 16;
+    return took > SLOW_NS + n_copy || took > 2 * usual + SLOWER_NS;
+}
+
 static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
                      struct spy_py_thread *th, struct spy_py_scratch *s, bool checked,
                      struct batch *b, bool *ret_moved)
@@ -564,8 +594,10 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
     if (r < 0)
         return r;
     // Says nothing of the target: read again at once.
-    if (checked && b->took_ns > SLOW_NS + s->n_copy)
+    if (checked && took_long(th, b, s->n_copy))
         return SPY_ERR_NOTFOUND;
+    if (checked && !same_current(l, b, cur))
+        return SPY_ERR_TORN;
     r = walk_copy(l, th, s, cur, &miss);
     if (r == 0 && checked)
         return compare(l, b, th, s, ret_moved);

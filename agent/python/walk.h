@@ -65,6 +65,7 @@ struct spy_py_thread {
     unsigned n_quiet; // samples in a row in which that had not changed
     uint64_t user[4];
 
+    uint64_t usual_ns; // that a read takes, a moving average
     uint64_t cframe;
     uint64_t top[SPY_PY_TOP]; // addresses of the newest frames in the last walk, good or not
     size_t n_top;

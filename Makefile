@@ -21,7 +21,7 @@ setup: ## install the Debian packages that build, test and demo need
 .PHONY: test
 test: setup ## every test that needs no cluster, also under the sanitizers
 	$(MAKE) build/dev.built build/asan.built build/tsan.built
-	$(PYTHON) tests/interpreters.py
+	$(PYTHON) tests/pythons.py
 	$(CTEST) --test-dir build/dev -j $(JOBS)
 	$(CTEST) --test-dir build/asan -j $(JOBS) -L '^(unit|contract)$$'
 	$(CTEST) --test-dir build/tsan -j $(JOBS) -L '^(unit|contract)$$'

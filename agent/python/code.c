@@ -244,6 +244,29 @@ static void spans_of(const struct spy_codes *c, const struct spy_code *code, str
     spans[3] = (struct spy_span){word_at(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
 }
 
+// co_tlbc points to a count and then as many addresses, of which the first is the code object's own
+// bytecode. The array moves when it grows, the copies stay until their generation ends.
+static uint64_t read_bytecode(const struct spy_codes *c, uint64_t code, int32_t index)
+{
+    uint64_t array, size, addr;
+    if (spy_target_read_u64(c->target, code + c->layout->co_tlbc, &array) < 0 || !array ||
+        spy_target_read_u64(c->target, array, &size) < 0 || (uint64_t)index >= size ||
+        spy_target_read_u64(c->target, array + 8 + (uint64_t)index * 8, &addr) < 0)
+        return 0;
+    return addr;
+}
+
+uint64_t spy_codes_bytecode(struct spy_codes *c, int32_t id, int32_t index, uint32_t generation)
+{
+    struct spy_code *code = c->list[id];
+    if (index <= 0)
+        return index ? 0 : code->addr + c->layout->co_code;
+    struct spy_code_copy *copy = &code->copies[(uint32_t)index % SPY_CODE_COPIES];
+    if (!copy->addr || copy->index != index || copy->generation != generation)
+        *copy = (struct spy_code_copy){index, generation, read_bytecode(c, code->addr, index)};
+    return copy->addr;
+}
+
 // Loading takes several reads; the object may have been freed and its memory used again between
 // them. What was compared first is read once more: still the same, so all between belongs together.
 static bool still_same(const struct spy_codes *c, const struct spy_code *code)

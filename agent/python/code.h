@@ -22,6 +22,7 @@ enum {
     SPY_CODE_SETTLED = 64,        // checks that must have found it unchanged
     SPY_CODE_RECHECK_MAX = 64,    // samples between two checks, at most
     SPY_CODE_VERSION = 92, // co_version of 3.12 and 3.13, see spy_py_layout.interp_next_version
+    SPY_CODE_COPIES = 4,
     SPY_CODE_NONE = -1,
 };
 
@@ -41,7 +42,13 @@ struct spy_code {
     uint32_t checks;     // how often it was
     bool restless;       // its address has held another code object before
     bool replaced;       // another one stands at its address now
-    uint32_t user[2];    // the owner's: what this code is in the profile of this epoch (0: not yet)
+    // Free-threaded 3.14+: where the copies of the bytecode are that threads were seen to run.
+    struct spy_code_copy {
+        int32_t index;
+        uint32_t generation;
+        uint64_t addr; // 0: none
+    } copies[SPY_CODE_COPIES];
+    uint32_t user[2]; // the owner's: what this code is in the profile of this epoch (0: not yet)
 };
 
 struct spy_codes {
@@ -88,6 +95,10 @@ bool spy_codes_due(const struct spy_codes *c, int32_t id, struct spy_codes_when 
 // resolve without it are the ids those of what was there.
 int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
                       int32_t *ids, size_t n);
+// The address of the first instruction of that copy of a code object's bytecode which a frame with
+// this tlbc_index runs (_PyCodeArray, Include/cpython/code.h); 0: not known. The generation is that
+// of the copies when the frame was read.
+uint64_t spy_codes_bytecode(struct spy_codes *c, int32_t id, int32_t index, uint32_t generation);
 struct spy_code *spy_codes_at(const struct spy_codes *c, int32_t id);
 // The line of an instruction; 0: not known.
 static inline uint32_t spy_code_line(const struct spy_code *code, int64_t unit)

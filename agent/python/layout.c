@@ -10,7 +10,7 @@
 #define OBJECTS(str_data, str_data_compact, bytes) \
         .str_length = 16, .str_state = 32, .str_kind = 2, .ob_type = 8, .ob_size = 16, \
         .str_ascii_data = str_data, .str_compact_data = str_data_compact, .bytes_data = bytes, \
-        .f_tlbc = ABSENT, .co_tlbc = ABSENT
+        .f_tlbc = ABSENT, .co_tlbc = ABSENT, .interp_tlbc_generation = ABSENT
 // Up to 3.10: frames are objects on the heap.
 #define HEAP_FRAMES \
         .heap_frames = true, .ts_native_id = ABSENT, .ts_chunk = ABSENT, .ts_cframe = ABSENT, \
@@ -210,8 +210,9 @@ static const struct published published[] = {
 };
 // Only meaningful in free-threaded builds.
 static const struct published published_free_threaded[] = {
-    {TO(f_tlbc),  92,     {0, 38, 46}},
-    {TO(co_tlbc), CO_MAX, {0, 49, 57}},
+    {TO(f_tlbc),                 92,     {0, 38, 46}},
+    {TO(co_tlbc),                CO_MAX, {0, 49, 57}},
+    {TO(interp_tlbc_generation), IN_MAX, {0, 21, 21}},
 };
 // Sums of two: the collecting flag of the garbage collector that lies in the interpreter.
 enum { WORD_INTERP_GC, WORD_GC_COLLECTING };

@@ -432,8 +432,14 @@ static int scratch_room(struct spy_py_scratch *s)
     return r ? r : spy_grow(&s->frames, &s->frames_cap, s->n, sizeof *s->frames, SPY_PY_DEPTH_MAX);
 }
 
-static int64_t unit_of(const struct spy_py_layout *l, const struct spy_py_rec *rec)
+static int64_t unit_of(struct spy_python *p, const struct spy_py_rec *rec)
 {
+    const struct spy_py_layout *l = &p->runtime.layout;
+    if (rec->tlbc && rec->id >= 0) {
+        uint64_t from =
+            spy_codes_bytecode(&p->codes, rec->id, rec->tlbc, p->scratch.tlbc_generation);
+        return from ? (int64_t)(rec->ip - from) / 2 : INT64_MAX;
+    }
     if (l->lasti_bytes)
         return (int64_t)rec->ip < 0 ? -1 : (int64_t)rec->ip * l->lasti_bytes / l->unit_bytes;
     return ((int64_t)(rec->ip - rec->code) - l->co_code) / 2;
@@ -457,7 +463,7 @@ static bool touches(const struct spy_python *p, const struct spy_py_thread *th,
 
 // The frames that are shared with the last stack hung together then: among themselves they need no
 // second look.
-static bool hangs_together(const struct spy_python *p, const struct spy_py_thread *th)
+static bool hangs_together(struct spy_python *p, const struct spy_py_thread *th)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     const struct spy_py_scratch *s = &p->scratch;
@@ -470,7 +476,7 @@ static bool hangs_together(const struct spy_python *p, const struct spy_py_threa
             continue;
         if (rec->id < 0)
             return false;
-        int64_t unit = unit_of(l, rec);
+        int64_t unit = unit_of(p, rec);
         const struct spy_code *code = spy_codes_at(&p->codes, rec->id);
         if (unit < -1 || unit >= code->units)
             return false;
@@ -493,6 +499,8 @@ static bool codes_hold(const struct spy_python *p, const struct spy_py_thread *t
                        struct spy_codes_when when)
 {
     const struct spy_py_scratch *s = &p->scratch;
+    if (s->tlbc_generation != th->tlbc_generation)
+        return false;
     if (when.generation && when.generation == th->generation && !p->codes.miscounted &&
         !p->runtime.layout.interp_next_version)
         return true;
@@ -569,7 +577,7 @@ static int take(struct spy_python *p, struct spy_py_thread *th, uint64_t generat
     size_t n = 0, n_before = 0, same = 0, old_frames = th->n_frames;
     for (size_t i = 0; i < s->n; i++) {
         struct spy_py_rec *rec = &s->recs[i];
-        int64_t unit = unit_of(&p->runtime.layout, rec);
+        int64_t unit = unit_of(p, rec);
         rec->shown = is_shown(p, rec, unit);
         if (rec->shown)
             s->frames[n++] = (struct spy_py_frame){
@@ -588,6 +596,7 @@ static int take(struct spy_python *p, struct spy_py_thread *th, uint64_t generat
     ret->unchanged = known && ret->n_same == th->n_frames && th->n_frames == old_frames;
     th->codes_epoch = p->codes.epoch;
     th->generation = generation;
+    th->tlbc_generation = s->tlbc_generation;
     th->has_stack = true;
     return 0;
 }
@@ -765,7 +774,9 @@ static int give(struct spy_python *p, struct spy_py_thread *th, const struct spy
     stack->n = th->n_frames;
     stack->truncated = p->scratch.truncated;
     stack->holds_gil = facts->holds_gil;
-    stack->collecting = facts->collecting && facts->holds_gil;
+    // Whoever collects holds the GIL; without one all others are stopped meanwhile.
+    stack->collecting =
+        facts->collecting && (p->runtime.layout.free_threaded ? stack->running : facts->holds_gil);
     th->slices = slices;
     th->cpu = p->cpu;
     th->stack = *stack;

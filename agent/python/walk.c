@@ -32,7 +32,7 @@ struct batch {
     size_t n;
     uint8_t cframe[16], frame_before[16];
     struct spy_span spans[SPY_SPANS_MAX];
-    uint8_t facts[SPY_FACTS * SPY_PY_FACTS];
+    uint8_t facts[SPY_FACTS * SPY_PY_FACTS + 8];
     uint8_t tstate[512], top_again[SPY_PY_AGAIN];
 };
 
@@ -68,11 +68,14 @@ void spy_py_facts_plan(const struct spy_py_layout *l, struct spy_py_thread *th)
                           : l->interp_code_generation == SPY_PY_ABSENT
                               ? 0
                               : th->interp + l->interp_code_generation;
+    uint64_t tlbc =
+        l->interp_tlbc_generation == SPY_PY_ABSENT ? 0 : th->interp + l->interp_tlbc_generation;
     const struct spy_span want[SPY_FACTS] = {
         [SPY_FACT_HEAD] = {.addr = th->interp + l->interp_threads_head, .len = 8},
         [SPY_FACT_GIL] = {.addr = th->gil, .len = l->runtime_is_head ? 8 : 24},
         [SPY_FACT_COLLECTING] = {.addr = th->collecting, .len = 4},
         [SPY_FACT_GENERATION] = {.addr = generation, .len = 8},
+        [SPY_FACT_TLBC] = {.addr = tlbc, .len = 4},
     };
     bool done[SPY_FACTS] = {false};
     size_t bytes = 0;
@@ -355,6 +358,14 @@ static uint8_t owner(const struct spy_py_layout *l, const uint8_t *f)
     return l->f_owner == SPY_PY_ABSENT ? 0 : f[l->f_owner];
 }
 
+static int32_t tlbc(const struct spy_py_layout *l, const uint8_t *f)
+{
+    int32_t index = 0;
+    if (l->f_tlbc != SPY_PY_ABSENT)
+        memcpy(&index, f + l->f_tlbc, sizeof index);
+    return index;
+}
+
 // f_lasti is an int, -1 where nothing has run yet.
 static uint64_t instruction(const struct spy_py_layout *l, const uint8_t *f)
 {
@@ -442,7 +453,7 @@ int spy_py_flatten(const struct spy_py_thread *th, struct spy_py_scratch *s)
 static bool same_rec(const struct spy_py_rec *a, const struct spy_py_rec *b)
 {
     return a->addr == b->addr && a->code == b->code && a->ip == b->ip && a->place == b->place &&
-           a->owner == b->owner;
+           a->tlbc == b->tlbc && a->owner == b->owner;
 }
 
 // Which of the last stack's frames is at addr? Most often the next one.
@@ -489,6 +500,7 @@ static struct spy_py_rec rec_of(const struct spy_py_layout *l, uint64_t addr, si
                                .ip = instruction(l, f),
                                .place = (uint32_t)place,
                                .id = SPY_CODE_NONE,
+                               .tlbc = tlbc(l, f),
                                .owner = owner(l, f)};
 }
 
@@ -644,6 +656,7 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
         r = walk_once(t, l, th, s, checked, &b, &moved);
     if (r < 0)
         return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
+    s->tlbc_generation = (uint32_t)fact(&b, th, SPY_FACT_TLBC);
     const uint8_t *gil = b.facts + th->facts.at[SPY_FACT_GIL];
     *ret = (struct spy_py_facts){
         .next = word(b.tstate + l->ts_next),

@@ -29,7 +29,8 @@ struct spy_py_place {
 struct spy_py_rec {
     uint64_t addr, code, ip;
     uint32_t place;
-    int32_t id; // of the code object; SPY_CODE_NONE: not looked up, or none
+    int32_t id;   // of the code object; SPY_CODE_NONE: not looked up, or none
+    int32_t tlbc; // which copy of the bytecode it runs
     uint8_t owner;
     bool shown; // is one of the frames that were given
 };
@@ -40,6 +41,7 @@ enum spy_py_fact {
     SPY_FACT_GIL,
     SPY_FACT_COLLECTING,
     SPY_FACT_GENERATION,
+    SPY_FACT_TLBC,
     SPY_FACTS
 };
 struct spy_py_facts_plan {
@@ -73,6 +75,7 @@ struct spy_py_thread {
     size_t n_places, places_cap;
     // The last stack that was given, and the count of code objects at which all were checked.
     uint64_t generation;
+    uint32_t tlbc_generation;
     struct spy_py_rec *last;
     struct spy_py_frame *frames;
     size_t n_last, last_cap, n_frames, frames_cap;
@@ -95,6 +98,7 @@ struct spy_py_scratch {
     size_t addrs_cap, ids_cap, frames_cap;
     size_t from;
     bool truncated;
+    uint32_t tlbc_generation; // when they were read
 };
 
 static inline size_t spy_py_depth(const struct spy_py_thread *th, const struct spy_py_scratch *s)

@@ -30,7 +30,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-import interpreters  # noqa: E402
+import pythons  # noqa: E402
 
 # folder: where peers write; a target inside the sid root sees it as /mnt.
 Target = collections.namedtuple("Target", "pid depth folder in_root")
@@ -223,9 +223,9 @@ def measure_podspy(build, target, options):
 
 def targets(root, options):
     """[(name, python, inside the sid root?)] to measure on."""
-    newest = {version[:2]: (version, path) for version, path in interpreters.supported()}
+    newest = {p.minor: p for p in pythons.here() if not p.free_threaded}
     chosen = sorted({min(newest), max(newest)} if newest else set())
-    found = [(".".join(map(str, newest[v][0])), newest[v][1], False) for v in chosen]
+    found = [(newest[v].version, newest[v].path, False) for v in chosen]
     if root:
         found.append(("3.15 (sid)", "python3.15", True))
     if options.only:

@@ -21,7 +21,6 @@ enum {
     SPY_CODE_PEEK = 96,           // bytes compared of its name, file name and line table
     SPY_CODE_SETTLED = 64,        // checks that must have found it unchanged
     SPY_CODE_RECHECK_MAX = 64,    // samples between two checks, at most
-    SPY_CODE_VERSION = 92, // co_version of 3.12 and 3.13, see spy_py_layout.interp_next_version
     SPY_CODE_COPIES = 4,
     SPY_CODE_NONE = -1,
 };

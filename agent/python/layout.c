@@ -309,6 +309,9 @@ int spy_py_layout_apply(struct spy_py_layout *layout, const uint8_t *bytes, size
         l.str_kind = l.minor >= 14 ? 8 : l.str_kind;
         l.interp_gil = SPY_PY_ABSENT;
     }
+    // Not published: where the interpreter's own structure has grown, it lies elsewhere.
+    if (l.free_threaded || l.interp_threads_head != layout->interp_threads_head)
+        l.interp_next_version = 0;
     uint64_t gc = word(bytes, collecting[version][WORD_INTERP_GC]) +
                   word(bytes, collecting[version][WORD_GC_COLLECTING]);
     if (gc > IN_MAX)

@@ -11,6 +11,7 @@ enum {
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter needs some tens of milliseconds to start
     BUDGET_EVERY_NS = 1000000000,
+    EARLY = 5, // a fifth of its period sooner than planned
 };
 #define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
 
@@ -569,21 +570,28 @@ static void keep_budget(struct spy_sampler *s, uint64_t now)
     s->budget_cpu = cpu;
 }
 
+// May it be sampled along with others at this time?
+static bool is_near(const struct spy_sampler *s, const struct process *p, uint64_t now)
+{
+    return p->due <= now || (p->python && p->due - now <= period_of(s, p) / EARLY);
+}
+
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
 {
-    for (;;) {
+    for (bool woke = false;;) {
         uint64_t now = spy_clock_mono_ns();
         struct process *p = s->n && !s->list[0]->ended ? s->list[0] : NULL;
         uint64_t until = p && p->due < deadline_ns ? p->due : deadline_ns;
         if (stop && *stop)
             return;
-        if (until > now) {
+        if (until > now && !(woke && p && is_near(s, p, now))) {
             spy_clock_sleep_until(until);
+            woke = true;
             continue;
         }
         if (now >= deadline_ns)
             return;
-        s->totals.behind_ns = now - p->due;
+        s->totals.behind_ns = now > p->due ? now - p->due : 0;
         round_of(s, p);
         spy_pause_reap(&s->pause);
         plan_next(s, p, spy_clock_mono_ns());

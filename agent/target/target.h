@@ -29,6 +29,10 @@ int spy_target_pidfd(
     const struct spy_target *t); // borrowed; readable once it exited; -1: old kernel
 bool spy_target_alive(const struct spy_target *t);
 
+// CPU time that all threads of the process have used, in nanoseconds; 0: not known. Equal to what
+// it was: nothing of it has run in between.
+uint64_t spy_target_cpu_ns(const struct spy_target *t);
+
 // A piece of remote memory and where it goes here.
 struct spy_span {
     uint64_t addr;

@@ -102,9 +102,8 @@ int main(int argc, char **argv)
     }
     pid_t pid = (pid_t)strtol(argv[1], NULL, 10);
     double seconds = strtod(argv[2], NULL);
-    struct spy_sampler_process process = {.pid = pid,
-                                          .rate = (uint32_t)strtoul(argv[3], NULL, 10),
-                                          .pausing = SPY_SAMPLER_NEVER_PAUSE};
+    struct spy_sampler_process process = {
+        .pid = pid, .rate = (uint32_t)strtoul(argv[3], NULL, 10), .pausing = SPY_SAMPLER_MAY_PAUSE};
     struct spy_err err = {0};
     _cleanup_(sampler_done) struct spy_sampler *s = NULL;
     if (spy_sampler_new(&(struct spy_sampler_options){0}, &s, &err) < 0)
@@ -120,9 +119,10 @@ int main(int argc, char **argv)
     struct spy_sampler_totals after = spy_sampler_totals(s);
     uint64_t samples = after.samples - before.samples;
     uint32_t depth = usual_depth(spy_sampler_close(s));
-    printf("{\"samples\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"depth\": %u, "
+    printf("{\"samples\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"paused\": %" PRIu64
+           ", \"depth\": %u, "
            "\"us_per_sample\": %.3f, \"floor_us\": %.3f}\n",
-           samples, after.failed - before.failed, depth,
+           samples, after.failed - before.failed, after.paused - before.paused, depth,
            samples ? (double)cpu / 1e3 / (double)samples : 0.0, floor_ns(pid) / 1e3);
     return 0;
 }

@@ -61,6 +61,11 @@ static uint32_t half_at(const uint8_t *bytes, size_t at)
     return v;
 }
 
+uint32_t spy_code_flags(const struct spy_codes *c, int32_t id)
+{
+    return half_at(c->list[id]->head, c->layout->co_flags);
+}
+
 // The reference count changes all the time, and caches and instrumentation pointers may: only what
 // makes a code object the one it is takes part in the comparison.
 static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)

@@ -99,6 +99,8 @@ int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uin
 // of the copies when the frame was read.
 uint64_t spy_codes_bytecode(struct spy_codes *c, int32_t id, int32_t index, uint32_t generation);
 struct spy_code *spy_codes_at(const struct spy_codes *c, int32_t id);
+// co_flags (Include/code.h) of a code object.
+uint32_t spy_code_flags(const struct spy_codes *c, int32_t id);
 // The line of an instruction; 0: not known.
 static inline uint32_t spy_code_line(const struct spy_code *code, int64_t unit)
 {

@@ -424,6 +424,12 @@ static int read_slices(const struct spy_py_thread *th, uint64_t *ret)
     return 0;
 }
 
+static bool has_run(const struct spy_py_thread *th, uint64_t slices)
+{
+    uint64_t now;
+    return slices && (read_slices(th, &now) < 0 || now != slices);
+}
+
 static int scratch_room(struct spy_py_scratch *s)
 {
     int r = spy_grow(&s->addrs, &s->addrs_cap, s->n, sizeof *s->addrs, SPY_PY_DEPTH_MAX);
@@ -627,10 +633,16 @@ static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checke
 // where C code without any Python below it runs a generator, it may stay so.
 static bool outermost_is_generator(const struct spy_python *p, const struct spy_py_thread *th)
 {
+    enum { CO_GENERATOR = 0x20 };
     const struct spy_py_scratch *s = &p->scratch;
+    const struct spy_py_layout *l = &p->runtime.layout;
     size_t n = spy_py_depth(th, s);
-    return n && !s->truncated &&
-           spy_py_rec_at(th, s, n - 1)->owner == p->runtime.layout.owner_generator;
+    if (!n || s->truncated)
+        return false;
+    const struct spy_py_rec *rec = spy_py_rec_at(th, s, n - 1);
+    if (l->heap_frames && l->f_executing == SPY_PY_ABSENT && rec->id >= 0)
+        return spy_code_flags(&p->codes, rec->id) & CO_GENERATOR;
+    return rec->owner == l->owner_generator;
 }
 
 static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
@@ -660,14 +672,11 @@ static int read_paused(struct spy_python *p, struct spy_py_thread *th,
     return r == 0 && p->runtime.layout.minor > 11 ? SPY_ERR_TORN : r;
 }
 
-static bool wants_pause(const struct spy_python *p, const struct spy_py_thread *th,
-                        const struct spy_py_options *o)
+static bool wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    enum { STILL_TRY = 16 }; // one optimistic read in 16, to learn when it works again
     if (o->pausing == SPY_PY_ALWAYS_PAUSE)
         return true;
-    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN &&
-           p->sample % STILL_TRY;
+    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN;
 }
 
 static int read_clean(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
@@ -685,10 +694,16 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
                       const struct spy_py_options *o, struct spy_py_facts *facts,
                       enum spy_py_how *how)
 {
+    // Where reads fail often, those that succeed favour what lasts long, and some may be wrong:
+    // they are not shown, and only made one time in 16 to learn when it works again.
+    enum { STILL_TRY = 16 };
     int r = SPY_ERR_TORN;
     *how = SPY_PY_PAUSED;
-    if (running && wants_pause(p, th, o))
+    if (running && wants_pause(th, o)) {
+        if (o->pausing == SPY_PY_MAY_PAUSE && p->sample % STILL_TRY == 0)
+            note_torn(th, read_clean(p, th, facts) == SPY_ERR_TORN);
         r = read_paused(p, th, o, facts);
+    }
     if (r == 0 || r == SPY_ERR_GONE)
         return r;
     *how = SPY_PY_CLEAN;
@@ -699,6 +714,7 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
         if (r != SPY_ERR_TORN)
             return r;
     }
+    r = SPY_ERR_TORN;
     if (o->pausing == SPY_PY_NEVER_PAUSE)
         return r;
     *how = SPY_PY_PAUSED;
@@ -793,7 +809,7 @@ static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
 {
     struct spy_py_facts facts;
     struct spy_thread_state state;
-    if (!th->has_stack || !th->stack.running || th->above || wants_pause(p, th, o))
+    if (!th->has_stack || !th->stack.running || th->above || wants_pause(th, o))
         return SPY_ERR_AGAIN;
     int r = read_clean(p, th, &facts);
     *ret_torn = r == SPY_ERR_TORN;
@@ -850,6 +866,11 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     struct spy_py_stack stack = {.running = state.running,
                                  .waits_gil = waits_for_gil(&p->runtime.layout, th, &state)};
     r = read_stack(p, th, state.running, state.running && !torn, o, &facts, &stack.how);
+    // It was given a CPU meanwhile: then it was a running one that was read.
+    if (r == 0 && !state.running && !th->above && has_run(th, slices)) {
+        stack.running = true;
+        r = read_stack(p, th, true, true, o, &facts, &stack.how);
+    }
     if (r < 0) {
         p->dirty = p->dirty || r == SPY_ERR_GONE;
         th->has_stack = false;

@@ -12,6 +12,7 @@ enum {
     NEAR = 2048,       // what lies as close together is read in one piece: a span costs more
     SLOW_NS = 40000,   // a read that takes this long, and 1 ns a byte, was interrupted
     SLOWER_NS = 2000,  // and one that takes so much longer than twice the usual
+    BOTTOM_SURE = 3,   // so often in a row an unknown outermost frame must be met
 };
 
 // One batch of spans: the places where frames are, the thread state (and with it the current
@@ -25,12 +26,15 @@ enum {
 // Before 3.14 a frame that was popped looks like a live one (later its code field is cleared), so
 // that a program which comes by the same places again within the time of one read could show a
 // popped one twice, and as the current one in between: there the current frame is read first, too.
+// Up to 3.10 frames lie on a heap and are a span each, which takes long enough to go round a loop:
+// there the current frame is read last, too. For a caller to be copied twice as it was after the
+// newest frame had ended, the program would have to go round twice.
 struct batch {
     struct spy_span again[AGAIN_MAX]; // into top_again
     size_t n_again;
     uint64_t took_ns; // of the read
     size_t n;
-    uint8_t cframe[16], frame_before[16];
+    uint8_t cframe[16], frame_before[16], frame_last[8];
     struct spy_span spans[SPY_SPANS_MAX];
     uint8_t facts[SPY_FACTS * SPY_PY_FACTS + 8];
     uint8_t tstate[512], top_again[SPY_PY_AGAIN];
@@ -169,6 +173,8 @@ static void after_places(const struct spy_py_layout *l, const struct spy_py_thre
         span(b, th->cframe, b->cframe, sizeof b->cframe);
     for (size_t i = 0; i < b->n_again; i++)
         b->spans[b->n++] = b->again[i];
+    if (l->heap_frames)
+        span(b, th->tstate + l->ts_frame, b->frame_last, sizeof b->frame_last);
     size_t used = 0;
     for (size_t i = 0; i < th->facts.n; i++) {
         span(b, th->facts.spans[i].addr, b->facts + used, th->facts.spans[i].len);
@@ -187,7 +193,7 @@ static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
                     struct spy_py_thread *th, const struct spy_py_scratch *s, struct batch *b,
                     size_t *ret_bad)
 {
-    enum { RESERVED = AGAIN_MAX + 2 + SPY_FACTS };
+    enum { RESERVED = AGAIN_MAX + 3 + SPY_FACTS };
     size_t first = 0, done = 0, fixed = 0;
     b->n = 0;
     if (l->ts_cframe == SPY_PY_ABSENT && keeps_popped(l))
@@ -613,6 +619,8 @@ static bool same_current(const struct spy_py_layout *l, const struct batch *b, u
 {
     if (!keeps_popped(l))
         return true;
+    if (l->heap_frames && word(b->frame_last) != cur)
+        return false;
     return word(b->frame_before + (l->ts_cframe == SPY_PY_ABSENT ? 0 : l->ts_frame)) == cur;
 }
 
@@ -623,6 +631,22 @@ static bool took_long(struct spy_py_thread *th, const struct batch *b, size_t n_
     uint64_t counted = took < 2 * usual ? took : 2 * usual;
     th->usual_ns = usual - usual / 16 + counted / 16;
     return took > SLOW_NS + n_copy || took > 2 * usual + SLOWER_NS;
+}
+
+// A frame that has ended has no caller, and in 2.7 nothing else tells that it has ended: a stack
+// that is cut there has another outermost frame than the thread has had, but seldom the same twice.
+static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
+                      const struct spy_py_scratch *s, bool checked)
+{
+    size_t n = spy_py_depth(th, s);
+    if (!l->heap_frames || l->f_executing != SPY_PY_ABSENT || !n || s->truncated)
+        return true;
+    uint64_t bottom = spy_py_rec_at(th, s, n - 1)->addr;
+    if (bottom != th->bottom)
+        th->bottom_seen = 0;
+    th->bottom = bottom;
+    th->bottom_seen = checked ? th->bottom_seen + (th->bottom_seen < BOTTOM_SURE) : BOTTOM_SURE;
+    return th->bottom_seen == BOTTOM_SURE;
 }
 
 static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
@@ -645,7 +669,9 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
         return SPY_ERR_TORN;
     r = walk_copy(l, th, s, cur, &miss);
     if (r == 0 && checked)
-        return compare(l, b, th, s, ret_moved);
+        r = compare(l, b, th, s, ret_moved);
+    if (r == 0)
+        return is_bottom(l, th, s, checked) ? 0 : SPY_ERR_TORN;
     if (r == SPY_ERR_NOTFOUND) {
         uint64_t chunk = l->heap_frames ? 0 : word(b->tstate + l->ts_chunk);
         int learned = learn_place(t, l, th, chunk, miss);

@@ -130,6 +130,7 @@ def drive():
         co.send(None)  # calls: steps
     except StopIteration:
         pass
+    co.close()  # calls: steps
 
 
 def work():
@@ -152,6 +153,7 @@ def one_round():
     t = threading.Thread(target=short)  # calls: *
     t.start()  # calls: *
     t.join()  # calls: *
+    del t  # calls: *
 
 
 def main():

@@ -645,24 +645,11 @@ static bool outermost_is_generator(const struct spy_python *p, const struct spy_
     return rec->owner == l->owner_generator;
 }
 
-// Waiting for a thread that does not stop delays all other targets: ever fewer samples try it
-// again.
-static void note_pause(struct spy_py_thread *th, bool in_time)
-{
-    enum { FIRST_WAIT = 8, LAST_WAIT = 512 };
-    unsigned next = th->pause_wait ? th->pause_wait * 2 : FIRST_WAIT;
-    th->pause_wait = in_time ? 0 : next < LAST_WAIT ? next : LAST_WAIT;
-    th->pause_left = th->pause_wait;
-}
-
 static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
                      struct spy_py_facts *facts)
 {
     int signal = 0;
-    if (th->pause_left && th->pause_left--)
-        return SPY_ERR_AGAIN;
     int r = spy_pause_begin(o->pause, th->tid, &signal);
-    note_pause(th, r != SPY_ERR_AGAIN);
     if (r < 0)
         return r;
     r = read_once(p, th, false, facts);

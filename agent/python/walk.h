@@ -67,8 +67,6 @@ struct spy_py_thread {
     unsigned n_quiet; // samples in a row in which that had not changed
     uint64_t user[4];
 
-    // It did not stop in time: so many samples do not pause it, and so many are left of them.
-    unsigned pause_wait, pause_left;
     uint64_t usual_ns; // that a read takes, a moving average
     uint64_t bottom;   // in 2.7, the outermost frame, and how often in a row it was met there
     unsigned bottom_seen;

@@ -739,7 +739,7 @@ static bool is_unbound(const struct spy_py_thread *th)
 // the clock can miss a moment, so the thread's own count is asked now and then.
 static bool is_quiet(struct spy_python *p, struct spy_py_thread *th)
 {
-    enum { QUIET_MAX = 16 };
+    enum { QUIET_MAX = 64 };
     uint64_t cpu = cpu_now(p);
     if (!cpu || th->cpu != cpu || th->n_quiet++ >= QUIET_MAX) {
         th->n_quiet = 0;

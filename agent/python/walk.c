@@ -523,6 +523,32 @@ static void begin_walk(struct spy_py_thread *th, struct spy_py_scratch *s)
         th->places[i].used = 0;
 }
 
+// Goes on from cur for as long as all is as it was, which most of a deep stack is. Returns the
+// frame after that; what a step of the walk must look at it leaves to the walk.
+static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *th,
+                          const struct spy_py_scratch *s, struct follow *w, size_t place,
+                          uint64_t cur, size_t *n)
+{
+    struct spy_py_place *p = &th->places[place];
+    uint64_t tag = l->f_code_tag;
+    bool flag = l->f_executing != SPY_PY_ABSENT;
+    for (; w->next < th->n_last && *n < SPY_PY_DEPTH_MAX; w->next++, ++*n) {
+        const struct spy_py_rec *r = &th->last[w->next];
+        uint64_t at = cur - p->addr;
+        if (r->addr != cur || r->place != place || cur < p->addr || at + l->f_size > p->len)
+            break;
+        const uint8_t *f = s->copy + p->at + at;
+        uint64_t previous = word(f + l->f_previous);
+        if ((word(f + l->f_code) & ~tag) != r->code || instruction(l, f) != r->ip ||
+            owner(l, f) != r->owner || tlbc(l, f) != r->tlbc || previous == cur || (previous & 7) ||
+            (flag && f[l->f_executing] != l->executing))
+            break;
+        p->used = at + l->f_size > p->used ? (uint32_t)at + l->f_size : p->used;
+        cur = previous;
+    }
+    return cur;
+}
+
 // Walks from cur outwards. *ret_miss is the frame that is not in the copy, with SPY_ERR_NOTFOUND.
 static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
                      struct spy_py_scratch *s, uint64_t cur, uint64_t *ret_miss)
@@ -532,6 +558,10 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
     uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : th->tstate + l->ts_base;
     begin_walk(th, s);
     for (; cur && cur != base; n++) {
+        if (n >= SPY_PY_TOP && w.next > w.from)
+            cur = skip_same(l, th, s, &w, hint, cur, &n);
+        if (!cur || cur == base)
+            break;
         if (n == SPY_PY_DEPTH_MAX) {
             s->truncated = true;
             break;

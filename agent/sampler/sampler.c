@@ -594,7 +594,7 @@ void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile
         s->totals.behind_ns = now > p->due ? now - p->due : 0;
         round_of(s, p);
         spy_pause_reap(&s->pause);
-        plan_next(s, p, spy_clock_mono_ns());
+        plan_next(s, p, now);
         settle(s, 0);
         keep_budget(s, now);
     }

@@ -1,5 +1,5 @@
-// A program that is not Python but runs one, or several: loads each library that it is given and lets
-// it run the code, each in a thread of its own.
+// A program that is not Python but runs one, or several: loads each library that it is given and
+// lets it run the code, each in a thread of its own.
 //     host CODE LIBRARY...
 #include <dlfcn.h>
 #include <pthread.h>

@@ -17,6 +17,7 @@ declare -A GROUPS_OF=(
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
         fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev
         curl strace procps iproute2 util-linux gunicorn runc=runc debootstrap
+        libpython3-dev uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc
         docker.io=dockerd docker-compose=docker-compose"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"

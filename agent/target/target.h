@@ -32,6 +32,10 @@ bool spy_target_alive(const struct spy_target *t);
 // SPY_ERR_TORN (the kernel's text makes no sense).
 int spy_target_start_time(const struct spy_target *t, uint64_t *ret);
 
+// CPU time that all threads of the process have used, in nanoseconds; 0: not known. Equal to what
+// it was: nothing of it has run in between.
+uint64_t spy_target_cpu_ns(const struct spy_target *t);
+
 // A piece of remote memory and where it goes here.
 struct spy_span {
     uint64_t addr;

@@ -595,6 +595,10 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
                       enum spy_py_how *how)
 {
     int r = SPY_ERR_TORN;
+    if (!spy_target_is_live(p->target)) { // a core: nothing changes, and nothing is paused
+        *how = SPY_PY_CLEAN;
+        return read_once(p, th, false, facts);
+    }
     *how = SPY_PY_PAUSED;
     if (running && wants_pause(p, th, o))
         r = read_paused(p, th, o, facts);

@@ -114,7 +114,7 @@ static int find_interp(const struct spy_target *t, const struct spy_maps *maps,
     enum { POLLS = 200, POLL_NS = 250000 };
     if (find_symbol(t, maps, mod, "interp_head", &rt->addr) == 0)
         return 0;
-    for (int i = 0; i < POLLS; i++) {
+    for (int i = 0; i < (spy_target_is_live(t) ? POLLS : 1); i++) {
         uint64_t tstate;
         int r = spy_target_read_u64(t, rt->current, &tstate);
         if (r == 0 && tstate)
@@ -123,6 +123,10 @@ static int find_interp(const struct spy_target *t, const struct spy_maps *maps,
             return spy_err_set(err, r, 0, "cannot read _PyThreadState_Current of %s", rt->module);
         if (rt->interp)
             return 0;
+        if (!spy_target_is_live(t))
+            return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                               "no thread had the GIL, and %s has no symbol interp_head",
+                               rt->module);
         spy_clock_sleep_until(spy_clock_mono_ns() + POLL_NS);
     }
     return spy_err_set(err, SPY_ERR_AGAIN, 0, "no thread of the Python in process %d took the GIL",

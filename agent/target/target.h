@@ -1,4 +1,5 @@
-// target.h - one foreign process, as bytes that can be read.
+// target.h - one foreign process, as bytes that can be read: a live one, or what is left of one in
+// a core file (core.h). Of the latter nothing changes, no thread runs, and nothing can be paused.
 //
 // Reads only: nothing is written, nothing stays behind. All that comes back is hostile. A process
 // that ends while it is looked at is SPY_ERR_GONE, an address that is not mapped SPY_ERR_TORN, a
@@ -28,6 +29,7 @@ int spy_target_proc_fd(const struct spy_target *t); // of /proc/PID, borrowed
 int spy_target_pidfd(
     const struct spy_target *t); // borrowed; readable once it exited; -1: old kernel
 bool spy_target_alive(const struct spy_target *t);
+bool spy_target_is_live(const struct spy_target *t); // false: a core file; both descriptors are -1
 
 // A piece of remote memory and where it goes here.
 struct spy_span {

@@ -236,15 +236,16 @@ static int attach_core(const struct dump *d, struct spy_target *t, struct spy_py
     if (r == 0)
         return 0;
     const char *missing = spy_core_missing(t);
-    if (missing[0])
-        return spy_err_set(err, r, 0,
-                           "%s cannot be read without the file %s that was mapped then: it is not "
-                           "here, or another version of it",
-                           d->core, missing);
     if (d->about.cut_bytes)
         return spy_err_set(err, r, 0,
                            "%s is cut off: %llu bytes are missing, and Python among them", d->core,
                            (unsigned long long)d->about.cut_bytes);
+    if (missing[0])
+        return spy_err_set(
+            err, r, 0,
+            "the Python in %s cannot be found or read: the file %s that was mapped is "
+            "not here, or another version of it is",
+            d->core, missing);
     return spy_err_context(err, r, "%s", d->core);
 }
 

@@ -174,6 +174,20 @@ static int open_same(const struct spy_still *s, const char *path, uint64_t file)
     return SPY_STILL_NO_FILE;
 }
 
+// Only what was a program or a library, or is called after Python.
+static void note_missing(struct spy_still *s, const struct spy_mapping *mapping, const char *path)
+{
+    bool python = strstr(path, "python") != NULL;
+    bool had = s->missing != 0;
+    uint8_t magic[SELFMAG] = "";
+    const struct spy_mapping *first = first_page(s, mapping->inode);
+    if (first)
+        read_pieces(s, first->start, magic, sizeof magic);
+    if ((python && !(had && strstr(s->maps.paths + s->missing, "python"))) ||
+        (!had && !memcmp(magic, ELFMAG, SELFMAG)))
+        s->missing = mapping->path;
+}
+
 int spy_still_file(struct spy_still *s, const struct spy_mapping *mapping)
 {
     if (!mapping->inode || mapping->inode > s->n_files)

@@ -200,8 +200,7 @@ int spy_still_file(struct spy_still *s, const struct spy_mapping *mapping)
     }
     if (*file >= 0)
         return *file;
-    if (!s->missing || (strstr(path, "python") && !strstr(s->maps.paths + s->missing, "python")))
-        s->missing = mapping->path;
+    note_missing(s, mapping, path);
     return -1;
 }
 

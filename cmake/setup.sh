@@ -9,14 +9,14 @@ set -euo pipefail
 # PACKAGE=COMMAND: where the command is there already, from elsewhere, the package is not asked for.
 declare -A GROUPS_OF=(
     [build]="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev file protobuf-c-compiler
-        libcurl4-gnutls-dev libyaml-dev libjansson-dev libelf-dev libzstd-dev zlib1g-dev
+        libcurl4-gnutls-dev libyaml-dev libjansson-dev libzstd-dev zlib1g-dev
         libxxhash-dev uthash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev"
     [test]="libcmocka-dev clang-format shellcheck mandoc zsh fish git
         python3 python3-pytest python3-requests python3-hypothesis python3-pyflakes
         python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
         curl strace procps iproute2 util-linux gunicorn runc=runc debootstrap
-        docker.io=dockerd docker-compose=docker-compose"
+        docker.io=dockerd docker-compose=docker-compose gdb"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"
     [fuzz]="clang libclang-rt-14-dev"

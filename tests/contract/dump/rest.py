@@ -2,7 +2,6 @@
 """A target for any version of Python since 2.7 whose threads hold still; prints what
 sys._current_frames() says of them, by ident, as JSON."""
 import json
-import os
 import sys
 import threading
 import time

@@ -1,4 +1,5 @@
 #include "agent/python/runtime.h"
+#include "agent/python/scan.h"
 #include "agent/python/version.h"
 #include "agent/target/symbols.h"
 #include "shared/base/clock.h"
@@ -151,8 +152,22 @@ static int find_old(const struct spy_target *t, const struct spy_maps *maps,
             *ret = rt;
         return r;
     }
-    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
-                       (int)spy_target_pid(t));
+    return SPY_ERR_NOTFOUND;
+}
+
+static int find_unnamed(const struct spy_target *t, const struct spy_maps *maps,
+                        const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
+                        struct spy_err *err)
+{
+    struct spy_py_runtime rt;
+    int r = spy_py_scan(t, maps, mods, n, spy_clock_mono_ns() + SEARCH_NS, &rt, err);
+    // 3.13 and later: what was found is _PyRuntime with its offsets.
+    const struct spy_module mod = {.path = rt.module};
+    if (r == 0 && !rt.layout.major)
+        r = read_version(t, maps, &mod, &rt, err);
+    if (r == 0)
+        *ret = rt;
+    return r;
 }
 
 int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, struct spy_err *err)
@@ -184,5 +199,10 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
                 *ret = rt;
             return r;
         }
-    return find_old(t, &maps, mods, n, ret, err);
+    r = find_old(t, &maps, mods, n, ret, err);
+    if (r == SPY_ERR_NOTFOUND)
+        r = find_unnamed(t, &maps, mods, n, ret, err);
+    if (r == SPY_ERR_NOTFOUND)
+        return spy_err_set(err, r, 0, "there is no Python in process %d", (int)spy_target_pid(t));
+    return r;
 }

@@ -57,7 +57,8 @@ static int version_by_text(const struct spy_target *t, const struct spy_maps *ma
 {
     char text[24], level[3] = "f";
     unsigned major, minor, micro, serial = 0;
-    if (!spy_py_version_text(t, maps, mod, text, sizeof text) ||
+    if ((!spy_py_version_text(t, maps, mod, text, sizeof text) &&
+         !spy_py_scan_version(t, maps, mod, text, sizeof text)) ||
         sscanf(text, "%1u.%2u.%2u%2[abrc]%2u", &major, &minor, &micro, level, &serial) < 3)
         return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                            "the Python in %s does not tell its version (this build knows %s)",

@@ -225,6 +225,18 @@ static int look_for_interp(struct scan *s, uint64_t addr, size_t n)
     return SPY_ERR_NOTFOUND;
 }
 
+bool spy_py_scan_version(const struct spy_target *t, const struct spy_maps *maps,
+                         const struct spy_module *mod, char *out, size_t size)
+{
+    _cleanup_free_ uint8_t *block = malloc(BLOCK + OVERLAP);
+    struct spy_py_runtime rt = {0};
+    struct scan s = {.t = t, .maps = maps, .give_up = UINT64_MAX, .block = block, .rt = &rt};
+    if (!block || each_block(&s, mod, look_for_text) == SPY_ERR_NOTFOUND)
+        return false;
+    snprintf(out, size, "%s", rt.version);
+    return true;
+}
+
 static int scan_module(struct scan *s, const struct spy_module *mod)
 {
     int r = each_block(s, mod, look_for_cookie);

@@ -18,3 +18,7 @@ enum { SPY_PY_SCAN_BYTES_MAX = 64 << 20, SPY_PY_SCAN_CANDIDATES_MAX = 16384 };
 int spy_py_scan(const struct spy_target *t, const struct spy_maps *maps,
                 const struct spy_module *mods, size_t n, uint64_t give_up,
                 struct spy_py_runtime *ret, struct spy_err *err);
+// Only the version, from that text: "3.9.2", for a module that names its symbols but is not called
+// after its version. False: there is none.
+bool spy_py_scan_version(const struct spy_target *t, const struct spy_maps *maps,
+                         const struct spy_module *mod, char *out, size_t size);

@@ -23,18 +23,23 @@ static void note(void *context, uint64_t addr, const void *bytes, size_t len)
         spans[n_spans++] = s;
 }
 
-// Of what was searched only the text that was found.
-static void note_version(const struct spy_target *t, const char *version)
+// Of what was searched only the text that was found; where no symbol told of the interpreter, all
+// of the text and the two words that did.
+static void note_searched(const struct spy_target *t, const struct spy_py_runtime *rt)
 {
+    enum { WHOLE_TEXT = 160 };
     for (size_t i = 0; i < n_searched; i++) {
         _cleanup_free_ char *bytes = malloc(searched[i].len);
         if (!bytes || spy_target_read(t, searched[i].addr, bytes, searched[i].len) < 0)
             continue;
-        size_t len = strlen(version) + 1;
-        char *at = memmem(bytes + 1, searched[i].len - 1, version, len);
+        size_t len = strlen(rt->version) + !rt->scanned;
+        char *at = memmem(bytes + 1, searched[i].len - 1, rt->version, len);
         if (at)
-            note(NULL, searched[i].addr + (uint64_t)(at - bytes) - 1, NULL, len + 1);
+            note(NULL, searched[i].addr + (uint64_t)(at - bytes) - 1, NULL,
+                 rt->scanned ? WHOLE_TEXT : len + 1);
     }
+    if (rt->scanned)
+        note(NULL, rt->addr + rt->layout.runtime_interp_head, NULL, 16);
 }
 
 static int by_addr(const void *a, const void *b)
@@ -69,7 +74,7 @@ static void put(struct spy_buf *b, uint64_t v, size_t n)
 
 // Cuts a mapping down to the pages that were read, so that an input is quick to go through. The
 // first page of a file stays: there its ELF header is. False: nothing of it was read.
-static bool trim(struct spy_mapping *m)
+static bool trim(struct spy_mapping *m, bool scanned)
 {
     enum { PAGE = 4096 };
     uint64_t from = m->end, to = m->start;
@@ -82,6 +87,8 @@ static bool trim(struct spy_mapping *m)
     }
     if (to <= from)
         return false;
+    if (scanned && m->writable) // data and what follows it must touch
+        return true;
     m->end = to < m->end ? to : m->end;
     if (m->offset) {
         m->offset += from - m->start;
@@ -90,7 +97,7 @@ static bool trim(struct spy_mapping *m)
     return true;
 }
 
-static void put_maps(const struct spy_maps *maps, struct spy_buf *b)
+static void put_maps(const struct spy_maps *maps, bool scanned, struct spy_buf *b)
 {
     uint16_t n = 0;
     size_t at = b->len;
@@ -98,7 +105,7 @@ static void put_maps(const struct spy_maps *maps, struct spy_buf *b)
     for (size_t i = 0; i < maps->n && n < IMAGE_MAPS_MAX; i++) {
         struct spy_mapping e = maps->list[i], *m = &e;
         const char *path = spy_maps_path(maps, m);
-        if (!trim(m))
+        if (!trim(m, scanned))
             continue;
         // Where it lay is nobody's business.
         const char *slash = strrchr(path, '/');
@@ -114,13 +121,13 @@ static void put_maps(const struct spy_maps *maps, struct spy_buf *b)
     memcpy(b->data + at, &n, sizeof n);
 }
 
-static int write_image(const struct spy_target *t, const char *path)
+static int write_image(const struct spy_target *t, bool scanned, const char *path)
 {
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(1 << 20);
     const struct spy_still *s = spy_target_still(t);
     join();
     put(&b, (uint64_t)s->pid, 4);
-    put_maps(&s->maps, &b);
+    put_maps(&s->maps, scanned, &b);
     put(&b, s->n_tids, 2);
     for (size_t i = 0; i < s->n_tids; i++)
         put(&b, (uint64_t)s->tids[i].tid, 4);
@@ -162,8 +169,9 @@ int main(int argc, char **argv)
         if (spy_python_sample(py, spy_python_thread(py, i), &o, &st) == 0)
             printf("thread %zu: %zu frames\n", i, st.n);
     spy_target_still(t)->touched = NULL;
-    note_version(t, spy_python_runtime(py)->version);
-    r = write_image(t, argv[2]);
+    const struct spy_py_runtime *rt = spy_python_runtime(py);
+    note_searched(t, rt);
+    r = write_image(t, rt->scanned, argv[2]);
     spy_python_free(py);
     spy_target_free(t);
     return r < 0;

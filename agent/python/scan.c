@@ -1,4 +1,5 @@
 #include "agent/python/scan.h"
+#include "agent/python/code.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <ctype.h>
@@ -134,11 +135,9 @@ static uint64_t word_at(const uint8_t *bytes)
 static bool is_code(const struct scan *s, uint64_t addr)
 {
     const struct spy_py_layout *l = &s->rt->layout;
-    uint64_t type, name;
-    char text[5];
+    uint64_t type;
     return spy_target_read_u64(s->t, addr + l->ob_type, &type) == 0 &&
-           spy_target_read_u64(s->t, type + l->ob_size + 8u, &name) == 0 && // tp_name
-           spy_target_read(s->t, name, text, sizeof text) == 0 && !memcmp(text, "code", 5);
+           spy_code_is_type(s->t, l, type);
 }
 
 // Does one of the thread's newest frames run a code object?

@@ -247,27 +247,50 @@ def test_counts_that_lie(podspy, tmp_path, good):
     refused(podspy, tmp_path, bytes(data), "no segments")
 
 
-def test_a_file_that_is_not_here_is_named(podspy, tmp_path, good):
-    names = set(re.findall(rb"/[^\0]*/(?:lib)?python3[^\0/]*(?=\0)", good))
-    data = good
-    for name in names:
-        data = data.replace(name + b"\0", b"/nowhere" + name[8:] + b"\0")
-    refused(podspy, tmp_path, data, "the file /nowhere.*python3.* is not here")
+def without_files(data):
+    """The core as if the files of Python that were mapped were not here."""
+    for name in set(re.findall(rb"/[^\0]*/(?:lib)?python[23][^\0/]*(?=\0)", data)):
+        data = data.replace(name + b"\0", b"/nowhere"[:len(name)] + name[8:] + b"\0")
+    return data
 
 
-def test_another_file_than_was_mapped_is_not_read(podspy, tmp_path, good):
-    """A core that names a file which is not what it holds the first page of."""
-    names = set(re.findall(rb"/[^\0]*/(?:lib)?python3[^\0/]*(?=\0)", good))
-    data = good
-    other = tmp_path / "o"
-    shutil.copy("/bin/true", other)
-    for name in names:
-        path = bytes(other).ljust(len(name), b"/") if len(bytes(other)) > len(name) else b"/" * (len(name) - len(bytes(other))) + bytes(other)
-        data = data.replace(name + b"\0", path[:len(name)] + b"\0")
-    path = tmp_path / "core"
-    path.write_bytes(data)
-    code, out, err = attempt(podspy, path)
-    assert (code, out) == (1, "") and err
+@needs_kernel
+@each
+def test_without_the_files_that_were_mapped(python, podspy, tmp_path):
+    """As for a process of a container: the symbols are not to be had, but the data is in the core."""
+    with targets.running([python.path, HERE + "/rest.py"], cwd=tmp_path, preexec_fn=unlimited) as t:
+        live = dump(podspy, "-p", str(t.pid))
+        core = abort(t, tmp_path)
+    core.write_bytes(without_files(core.read_bytes()))
+    same(dump(podspy, "--core", core), t.said, live)
+
+
+def test_another_file_than_was_mapped_is_not_read(podspy, tmp_path):
+    """Whose first page is not the one in the core."""
+    if not shutil.which("gcore"):
+        pytest.skip("gcore (Debian: gdb) is not here")
+    python = tmp_path / "python3"
+    shutil.copy(os.path.realpath("/usr/bin/python3"), python)
+    with targets.running([python, "-c", "import time; print(1, flush=True); time.sleep(600)"]) as t:
+        core = gcore(t.pid, tmp_path)
+        python.unlink()
+        python.write_bytes(pathlib.Path("/bin/true").read_bytes().ljust(16 << 20, b"\0"))
+    if shutil.which("strace"):
+        opened = targets.run(["strace", "-f", "-e", "trace=openat,pread64", podspy, "dump", "--core", core])
+        fd = re.search(rb'/proc/self/fd/\d+", [^)]*\) = (\d+)', opened.stderr)
+        assert fd and len(re.findall(rb"pread64\(%s, " % fd[1], opened.stderr)) == 1
+    code, out, err = attempt(podspy, core)
+    assert (code == 0 and '"MainThread"\n    <module>' in out) or "the file %s that was mapped" % python in err
+
+
+@needs_kernel
+def test_what_is_missing_is_named(podspy, tmp_path):
+    """Neither the files nor the data: a core that holds nothing but stacks."""
+    with targets.running([VERSIONS[-1].path, "-c", "import time; print(1, flush=True); time.sleep(600)"], cwd=tmp_path,
+                         preexec_fn=unlimited) as t:
+        pathlib.Path("/proc/%d/coredump_filter" % t.pid).write_text("0x10")
+        data = abort(t, tmp_path).read_bytes()
+    refused(podspy, tmp_path, without_files(data), "the file /nowhere[^ ]*python[^ ]* that was mapped is not here")
 
 
 @pytest.mark.parametrize("flags, message", [

@@ -12,6 +12,7 @@ import re
 import struct
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 
@@ -58,6 +59,19 @@ def in_roots():
         for path in sorted(root.glob("usr/bin/python3.*")):
             if re.fullmatch(r"python3\.\d+", path.name) and os.geteuid() == 0:
                 yield InRoot(root, path)
+
+
+class Embedded:
+    """/usr/bin/python3's own library in a program that exports nothing, where the headers are installed."""
+    minor = sys.version_info[:2]
+    id = "embedded"
+
+    def __init__(self, tmp):
+        self.path = tmp / "service"
+        (tmp / "e.c").write_text("#include <Python.h>\nint main(int n, char **v) { return Py_BytesMain(n, v); }\n")
+        library = pathlib.Path(sysconfig.get_config_var("LIBPL")) / sysconfig.get_config_var("LIBRARY")
+        subprocess.run(["gcc", "-no-pie", "-s", "-I" + sysconfig.get_path("include"), "-o", self.path, tmp / "e.c",
+                        library, "-lexpat", "-lz", "-lm", "-ldl"], check=True)
 
 
 def start(python, tmp):
@@ -172,6 +186,8 @@ def main():
                 if python.minor in CORES:
                     (corpus / "core" / name).write_bytes(core_of(out.read_bytes()))
                 print(python.id, out.stat().st_size)
+        if not (corpus / "walk" / "unnamed").exists():
+            snapshot(Embedded(tmp), build, corpus / "walk" / "unnamed", tmp)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -19,7 +20,8 @@ import targets
 
 HERE = os.path.dirname(__file__)
 PATTERN = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
-VERSIONS = [p for p in pythons.found() if p.minor == (2, 7) or p.minor >= (3, 6)]
+VERSIONS = [p for p in pythons.found()
+            if (p.minor == (2, 7) or p.minor >= (3, 6)) and not getattr(p, "root", None)]
 each = pytest.mark.parametrize("python", VERSIONS, ids=lambda p: p.id)
 needs_gcore = pytest.mark.skipif(not shutil.which("gcore"), reason="gcore (Debian: gdb) is not here")
 needs_kernel = pytest.mark.skipif(not re.fullmatch(r"[\w.-]+", PATTERN), reason="core_pattern is not a file name")
@@ -263,6 +265,32 @@ def test_without_the_files_that_were_mapped(python, podspy, tmp_path):
         core = abort(t, tmp_path)
     core.write_bytes(without_files(core.read_bytes()))
     same(dump(podspy, "--core", core), t.said, live)
+
+
+def roots():
+    """Debian roots that tests/interpreters.sh made: containers, but for the namespaces."""
+    cache = os.environ.get("PODSPY_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache", "podspy")
+    return [(root, p.name) for root in sorted(pathlib.Path(cache, "roots").glob("*/")) if (root / ".podspy-ready").exists()
+            for p in sorted(root.glob("usr/bin/python3.*")) if re.fullmatch(r"python3\.\d+", p.name)]
+
+
+@needs_kernel
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+@pytest.mark.parametrize("root, name", roots(), ids=lambda v: getattr(v, "name", v))
+def test_of_a_process_with_a_root_of_its_own(root, name, podspy):
+    """Its files are not here, or here are others of those names."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="podspy-test-", dir=root / "tmp"))
+    try:
+        shutil.copy(HERE + "/rest.py", folder)
+        inside = "/tmp/" + folder.name
+        with targets.running(["chroot", root, "sh", "-c", "cd %s && exec %s rest.py" % (inside, name)],
+                             preexec_fn=unlimited) as t:
+            live = dump(podspy, "-p", str(t.pid))
+            core = abort(t, folder)
+        same(dump(podspy, "--core", core), t.said, live)
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_another_file_than_was_mapped_is_not_read(podspy, tmp_path):

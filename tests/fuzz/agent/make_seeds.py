@@ -179,7 +179,7 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         tmp = pathlib.Path(tmp)
         modules(corpus / "elf", tmp)
-        for python in [*pythons.found(), *in_roots()]:
+        for python in [*(p for p in pythons.found() if not getattr(p, "root", None)), *in_roots()]:
             name = "%d.%d" % python.minor
             out = corpus / "walk" / name
             if not out.exists() and snapshot(python, build, out, tmp):

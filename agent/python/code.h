@@ -61,6 +61,10 @@ struct spy_codes {
 void spy_codes_init(struct spy_codes *c, const struct spy_target *t, const struct spy_py_layout *l);
 void spy_codes_done(struct spy_codes *c);
 
+// Does this type call itself "code"? The text is a constant of the program: a core file without the
+// program's file lacks it, and there the type is believed, for all else still has to fit.
+bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l, uint64_t type);
+
 // When the addresses that are asked for were read: a number that rises with each read, and, where
 // the interpreter counts how often it freed a code object (3.14+), that count as it stood after
 // they were read; 0: it does not.
@@ -78,9 +82,6 @@ struct spy_codes_when {
 int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
                       int32_t *ids, size_t n);
 struct spy_code *spy_codes_at(const struct spy_codes *c, int32_t id);
-// Does this type call itself "code"? The text is a constant of the program: a core file without the
-// program's file lacks it, and there the type is believed, for all else still has to fit.
-bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l, uint64_t type);
 // The line of an instruction; 0: not known.
 static inline uint32_t spy_code_line(const struct spy_code *code, int64_t unit)
 {

@@ -260,8 +260,10 @@ static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
     if (r < 0)
         return r;
     r = spy_python_refresh(*py);
-    if (r < 0 && d->core)
-        return spy_err_set(err, r, 0, "%s does not hold the memory of its interpreter", d->core);
+    if (d->core && (r < 0 || !spy_python_n_threads(*py)))
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                           "%s does not hold the memory of its interpreter%s", d->core,
+                           d->about.cut_bytes ? ": it is cut off" : "");
     if (r < 0)
         return spy_err_set(err, r, 0, "process %d has ended", (int)d->pid);
     if (d->about.cut_bytes)

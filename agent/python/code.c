@@ -166,18 +166,25 @@ static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table
     return r;
 }
 
+bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l, uint64_t type)
+{
+    uint64_t name;
+    char text[5];
+    if (spy_target_read_u64(t, type + l->ob_size + 8u, &name) < 0) // PyTypeObject.tp_name
+        return false;
+    if (spy_target_read(t, name, text, sizeof text) == 0)
+        return !memcmp(text, "code", 5);
+    return !spy_target_is_live(t) && name >= 4096;
+}
+
 // Is this the header of a code object? The type is the type of a code object once one has been seen
 // whose type calls itself "code".
 static bool is_code(struct spy_codes *c, const uint8_t *head)
 {
-    uint64_t type = word_at(head, c->layout->ob_type), name;
-    char text[5];
+    uint64_t type = word_at(head, c->layout->ob_type);
     if (c->type)
         return type == c->type;
-    if (spy_target_read_u64(c->target, type + c->layout->ob_size + 8u, &name) <
-            0 || // PyTypeObject.tp_name
-        spy_target_read(c->target, name, text, sizeof text) < 0 ||
-        memcmp(text, "code", 5))
+    if (!spy_code_is_type(c->target, c->layout, type))
         return false;
     c->type = type;
     return true;

@@ -71,6 +71,10 @@ struct spy_codes {
 void spy_codes_init(struct spy_codes *c, const struct spy_target *t, const struct spy_py_layout *l);
 void spy_codes_done(struct spy_codes *c);
 
+// Does this type call itself "code"? The text is a constant of the program: a core file without the
+// program's file lacks it, and there the type is believed, for all else still has to fit.
+bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l, uint64_t type);
+
 // When the addresses that are asked for were read: a number that rises with each read, and, where
 // the interpreter counts how often it freed a code object (3.14+) or made one (3.12, 3.13), a
 // number that differs when that count, as it stood after they were read, differs; 0: it does not.

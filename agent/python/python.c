@@ -35,6 +35,21 @@ struct spy_python {
     uint32_t tid_offset; // see tids.h
 };
 
+// Of an interpreter that no symbol names: has it a thread whose whole stack can be walked?
+static bool has_stack(struct spy_python *p)
+{
+    enum { TRIES = 20, TRY_NS = 1000000 };
+    struct spy_py_options o = {.pausing = SPY_PY_NEVER_PAUSE};
+    struct spy_py_stack st;
+    for (int k = 0; k < TRIES && spy_python_refresh(p) == 0; k++) {
+        for (size_t i = 0; i < p->n_threads; i++)
+            if (spy_python_sample(p, p->threads[i], &o, &st) == 0 && st.n)
+                return true;
+        spy_clock_sleep_until(spy_clock_mono_ns() + TRY_NS);
+    }
+    return false;
+}
+
 int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_err *err)
 {
     struct spy_py_runtime rt;
@@ -48,6 +63,11 @@ int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_
     p->runtime = rt;
     p->dirty = true;
     spy_codes_init(&p->codes, t, &p->runtime.layout);
+    if (rt.scanned && !has_stack(p)) {
+        spy_python_free(p);
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
+                           (int)spy_target_pid(t));
+    }
     *ret = p;
     return 0;
 }
@@ -691,6 +711,10 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
     // they are not shown, and only made one time in 16 to learn when it works again.
     enum { STILL_TRY = 16 };
     int r = SPY_ERR_TORN;
+    if (!spy_target_is_live(p->target)) { // a core: nothing changes, and nothing is paused
+        *how = SPY_PY_CLEAN;
+        return read_once(p, th, false, facts);
+    }
     *how = SPY_PY_PAUSED;
     if (running && wants_pause(th, o)) {
         if (o->pausing == SPY_PY_MAY_PAUSE && p->sample % STILL_TRY == 0)

@@ -1,4 +1,5 @@
 #include "agent/python/runtime.h"
+#include "agent/python/scan.h"
 #include "agent/python/version.h"
 #include "agent/target/symbols.h"
 #include "shared/base/clock.h"
@@ -56,7 +57,8 @@ static int version_by_text(const struct spy_target *t, const struct spy_maps *ma
 {
     char text[24], level[3] = "f";
     unsigned major, minor, micro, serial = 0;
-    if (!spy_py_version_text(t, maps, mod, text, sizeof text) ||
+    if ((!spy_py_version_text(t, maps, mod, text, sizeof text) &&
+         !spy_py_scan_version(t, maps, mod, text, sizeof text)) ||
         sscanf(text, "%1u.%2u.%2u%2[abrc]%2u", &major, &minor, &micro, level, &serial) < 3)
         return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                            "the Python in %s does not tell its version (this build knows %s)",
@@ -110,7 +112,7 @@ static int find_interp(const struct spy_target *t, const struct spy_maps *maps,
     enum { POLLS = 200, POLL_NS = 250000 };
     if (find_symbol(t, maps, mod, "interp_head", &rt->addr) == 0)
         return 0;
-    for (int i = 0; i < POLLS; i++) {
+    for (int i = 0; i < (spy_target_is_live(t) ? POLLS : 1); i++) {
         uint64_t tstate;
         int r = spy_target_read_u64(t, rt->current, &tstate);
         if (r == 0 && tstate)
@@ -119,6 +121,10 @@ static int find_interp(const struct spy_target *t, const struct spy_maps *maps,
             return spy_err_set(err, r, 0, "cannot read _PyThreadState_Current of %s", rt->module);
         if (rt->interp)
             return 0;
+        if (!spy_target_is_live(t))
+            return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                               "no thread had the GIL, and %s has no symbol interp_head",
+                               rt->module);
         spy_clock_sleep_until(spy_clock_mono_ns() + POLL_NS);
     }
     return spy_err_set(err, SPY_ERR_AGAIN, 0, "no thread of the Python in process %d took the GIL",
@@ -143,8 +149,22 @@ static int find_old(const struct spy_target *t, const struct spy_maps *maps,
             *ret = rt;
         return r;
     }
-    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
-                       (int)spy_target_pid(t));
+    return SPY_ERR_NOTFOUND;
+}
+
+static int find_unnamed(const struct spy_target *t, const struct spy_maps *maps,
+                        const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
+                        struct spy_err *err)
+{
+    struct spy_py_runtime rt;
+    int r = spy_py_scan(t, maps, mods, n, spy_clock_mono_ns() + SEARCH_NS, &rt, err);
+    // 3.13 and later: what was found is _PyRuntime with its offsets.
+    const struct spy_module mod = {.path = rt.module};
+    if (r == 0 && !rt.layout.major)
+        r = read_version(t, maps, &mod, &rt, err);
+    if (r == 0)
+        *ret = rt;
+    return r;
 }
 
 int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, struct spy_err *err)
@@ -176,5 +196,10 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
                 *ret = rt;
             return r;
         }
-    return find_old(t, &maps, mods, n, ret, err);
+    r = find_old(t, &maps, mods, n, ret, err);
+    if (r == SPY_ERR_NOTFOUND)
+        r = find_unnamed(t, &maps, mods, n, ret, err);
+    if (r == SPY_ERR_NOTFOUND)
+        return spy_err_set(err, r, 0, "there is no Python in process %d", (int)spy_target_pid(t));
+    return r;
 }

@@ -10,6 +10,7 @@ struct spy_py_runtime {
     uint32_t version_hex; // PY_VERSION_HEX: 0x030b02f0 is 3.11.2 final
     char version[24];     // "3.11.2", "3.13.0rc1"
     char module[256];     // the file that holds it
+    bool scanned;         // no symbol said so: to be believed once a whole stack was walked
     struct spy_py_layout layout;
 };
 

@@ -2,6 +2,7 @@
 #include "shared/base/buf.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -13,7 +14,7 @@
 
 #define ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount/"
 
-enum { TOKEN_MAX = 16 << 10, CA_MAX = 1 << 20, CONNECT_MS = 5000, DEAD_SECONDS = 20 };
+enum { TOKEN_MAX = 16 << 10, CONNECT_MS = 5000, DEAD_SECONDS = 20 };
 
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
@@ -118,17 +119,15 @@ static int add_token(const struct spy_access *a, struct curl_slist **list, struc
     return add_header(list, spy_buf_str(&header));
 }
 
-// Read here and not by curl, which keeps what a file once held.
+// What a file once held is not kept: it is replaced while we run.
 static int add_ca(const struct spy_access *a, CURL *c, struct spy_err *err)
 {
-    _cleanup_buf_ struct spy_buf ca = SPY_BUF_INIT(CA_MAX);
     if (!*a->ca_file)
         return 0;
-    int r = spy_file_read(AT_FDCWD, a->ca_file, &ca, err);
-    if (r < 0)
-        return spy_err_context(err, r, "the CA of Kubernetes");
-    struct curl_blob blob = {.data = ca.data, .len = ca.len, .flags = CURL_BLOB_COPY};
-    return curl_easy_setopt(c, CURLOPT_CAINFO_BLOB, &blob) == CURLE_OK ? 0 : SPY_ERR_NOMEM;
+    if (access(a->ca_file, R_OK) < 0)
+        return spy_err_set(err, SPY_ERR_IO, errno, "the CA of Kubernetes: %.150s", a->ca_file);
+    curl_easy_setopt(c, CURLOPT_CA_CACHE_TIMEOUT, 0L); // not every TLS library has such a cache
+    return curl_easy_setopt(c, CURLOPT_CAINFO, a->ca_file) == CURLE_OK ? 0 : SPY_ERR_NOMEM;
 }
 
 // An API server whose machine died sends no end of the connection.

@@ -115,12 +115,12 @@ static const struct spy_key push_keys[] = {
 };
 
 static const struct spy_key keys[] = {
-    {.name = "cluster", .type = SPY_KEY_STRING, AT(cluster)},
     {.name = "collector", .type = SPY_KEY_MAP, .fields = collector_keys},
     {.name = "sampling", .type = SPY_KEY_MAP, .fields = sampling_keys},
     {.name = "budget", .type = SPY_KEY_MAP, .fields = budget_keys},
     {.name = "discovery", .type = SPY_KEY_MAP, .fields = discovery_keys},
     {.name = "push", .type = SPY_KEY_MAP, .fields = push_keys},
+    {.name = "cluster", .type = SPY_KEY_STRING, AT(cluster)},
     {0},
 };
 

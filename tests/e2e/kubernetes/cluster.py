@@ -92,3 +92,49 @@ class Way:
     def cut(self):
         self.closed.set()
         self.thread.join()
+
+
+# --- what the tests of discovery put into it: an image with one static program, a namespace, accounts
+
+IMAGE = "podspy-test/family:1"
+NS = "podspy-discover"
+
+
+def account(name, rules):
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NS}},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+         "metadata": {"name": f"{NS}-{name}"}, "rules": rules},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+         "metadata": {"name": f"{NS}-{name}"},
+         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": f"{NS}-{name}"},
+         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NS}]},
+    ]
+
+
+PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
+EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}
+
+
+def spec(*containers, **more):
+    return {"terminationGracePeriodSeconds": 1,
+            "containers": [{"name": name, "image": IMAGE, "imagePullPolicy": "Never", **extra}
+                           for name, extra in containers], **more}
+
+
+def pod(name, annotations=None, pod_spec=None):
+    return {"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": NS, "annotations": annotations or {}},
+            "spec": pod_spec or spec(("web", {}))}
+
+
+def token_of(name, seconds=3600):
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+               "spec": {"expirationSeconds": seconds}}
+    made = kubectl("create", "--raw", f"/api/v1/namespaces/{NS}/serviceaccounts/{name}/token", "-f", "-",
+                   stdin=json.dumps(request))
+    return json.loads(made)["status"]["token"]
+
+
+def wait_running(name):
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", NS, "--timeout=60s")

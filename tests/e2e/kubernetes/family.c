@@ -22,7 +22,7 @@ int main(int argc, char **argv)
         }
     }
     if (argc > 1) {
-        sleep((unsigned)atoi(argv[1]));
+        sleep((unsigned)strtoul(argv[1], NULL, 10));
         return 3;
     }
     for (;;)

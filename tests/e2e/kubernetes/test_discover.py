@@ -12,62 +12,7 @@ import threading
 import time
 
 import pytest
-from cluster import Way, apply, kubectl, load_image, server
-
-IMAGE = "podspy-test/family:1"
-NS = "podspy-discover"
-
-
-def account(name, rules):
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NS}},
-        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-         "metadata": {"name": f"{NS}-{name}"}, "rules": rules},
-        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-         "metadata": {"name": f"{NS}-{name}"},
-         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": f"{NS}-{name}"},
-         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NS}]},
-    ]
-
-
-PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
-EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}
-
-
-def spec(*containers, **more):
-    return {"terminationGracePeriodSeconds": 1,
-            "containers": [{"name": name, "image": IMAGE, "imagePullPolicy": "Never", **extra}
-                           for name, extra in containers], **more}
-
-
-def pod(name, annotations=None, pod_spec=None):
-    return {"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": NS, "annotations": annotations or {}},
-            "spec": pod_spec or spec(("web", {}))}
-
-
-def token_of(name, seconds=3600):
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-               "spec": {"expirationSeconds": seconds}}
-    made = kubectl("create", "--raw", f"/api/v1/namespaces/{NS}/serviceaccounts/{name}/token", "-f", "-",
-                   stdin=json.dumps(request))
-    return json.loads(made)["status"]["token"]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory, program):
-    if not os.environ.get("KUBECONFIG"):
-        pytest.skip("KUBECONFIG is not set")
-    if kubectl("get", "namespace", NS, "--ignore-not-found"):
-        kubectl("delete", "namespace", NS, "--wait=true")
-    load_image(tmp_path_factory.mktemp("image"), program("family"), IMAGE)
-    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS}},
-          *account("agent", [PODS]), *account("writer", [PODS, EVENTS]), *account("nobody", []))
-    yield
-    kubectl("delete", "namespace", NS, "--wait=false")
-    for name in ("agent", "writer", "nobody"):
-        kubectl("delete", "clusterrole,clusterrolebinding", f"{NS}-{name}")
-
+from cluster import IMAGE, NS, Way, apply, kubectl, pod, server, spec, token_of, wait_running
 
 class Watcher:
     """discover_pods on this host, reading the API by a way of its own."""
@@ -129,7 +74,7 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(cluster, program, tmp_path):
+def watcher(discover_namespace, program, tmp_path):
     made = []
 
     def make(*args, **kwargs):
@@ -141,10 +86,6 @@ def watcher(cluster, program, tmp_path):
     yield make
     for w in made:
         w.close()
-
-
-def wait_running(name):
-    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", NS, "--timeout=60s")
 
 
 def annotate(name, *what):

@@ -1,11 +1,12 @@
 // podspy agent: find, sample, push, for ever.
 #include "agent/cli/cli.h"
+#include "agent/cli/labels.h"
+#include "agent/cli/problems.h"
 #include "agent/discover/discover.h"
 #include "agent/sampler/sampler.h"
 #include "agent/upload/upload.h"
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
-#include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include <argp.h>
 #include <stdlib.h>
@@ -16,7 +17,6 @@ enum { KEY_CONFIG = 300, KEY_COLLECTOR, KEY_ONCE, KEY_LOG_LEVEL, KEY_LOG_FORMAT 
 
 #define POLL_NS      (100 * SPY_NS_PER_MS) // see discover.h: children within 250 ms
 #define LOG_EVERY_NS (60 * SPY_NS_PER_SEC)
-#define PROBLEMS_NS  (60 * SPY_NS_PER_SEC)
 
 struct options {
     const char *config, *collector;
@@ -33,10 +33,8 @@ struct agent {
     struct spy_upload *upload;
     char host[256];
     uint64_t discover_failed, upload_failed, window_logged;
-    struct spy_profile *window; // the one that is closed; the sampler's
-    uint64_t window_start;      // Unix time
-    uint64_t problems_hash;     // of what was told last, and when
-    uint64_t problems_told;
+    uint64_t window_start; // Unix time
+    struct spy_problems problems;
 };
 
 const struct argp_option spy_cli_agent_options[] = {
@@ -82,49 +80,36 @@ static int parse_option(int key, char *arg, struct argp_state *state)
 
 // --- from what is discovered to what is sampled ---
 
-struct label_list {
-    const char *pairs[24][2];
-    size_t n;
-    char pid[16], ns_pid[16], ppid[16];
-};
-
-static void label(struct label_list *l, const char *key, const char *value)
+static void label_node(const struct agent *a, struct spy_cli_labels *l)
 {
-    if (value && *value) {
-        l->pairs[l->n][0] = key;
-        l->pairs[l->n++][1] = value;
-    }
+    spy_cli_label(l, SPY_LABEL_CLUSTER, a->config.cluster);
+    spy_cli_label(l, SPY_LABEL_HOST, a->host);
+    spy_cli_label(l, SPY_LABEL_NODE, a->host);
 }
 
-static void label_node(const struct agent *a, struct label_list *l)
-{
-    label(l, SPY_LABEL_CLUSTER, a->config.cluster);
-    label(l, SPY_LABEL_HOST, a->host);
-    label(l, SPY_LABEL_NODE, a->host);
-}
-
-static void label_process(const struct agent *a, const struct spy_process *p, struct label_list *l)
+static void label_process(const struct agent *a, const struct spy_process *p,
+                          struct spy_cli_labels *l)
 {
     snprintf(l->pid, sizeof l->pid, "%d", (int)p->pid);
     snprintf(l->ppid, sizeof l->ppid, "%d", (int)p->ppid);
     snprintf(l->ns_pid, sizeof l->ns_pid, "%d", (int)(p->ns_pid ? p->ns_pid : p->pid));
-    label(l, SPY_LABEL_PID, l->pid);
-    label(l, SPY_LABEL_NS_PID, l->ns_pid);
-    label(l, SPY_LABEL_PARENT_PID, l->ppid);
-    label(l, SPY_LABEL_COMMAND, p->cmdline && *p->cmdline ? p->cmdline : p->command);
-    label(l, SPY_LABEL_POD, p->pod);
-    label(l, SPY_LABEL_POD_UID, p->pod_uid);
-    label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
-    label(l, SPY_LABEL_CONTAINER, p->container_name);
-    label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
-    label(l, SPY_LABEL_IMAGE, p->image);
-    label(l, SPY_LABEL_SERVICE, p->service);
+    spy_cli_label(l, SPY_LABEL_PID, l->pid);
+    spy_cli_label(l, SPY_LABEL_NS_PID, l->ns_pid);
+    spy_cli_label(l, SPY_LABEL_PARENT_PID, l->ppid);
+    spy_cli_label(l, SPY_LABEL_COMMAND, p->cmdline && *p->cmdline ? p->cmdline : p->command);
+    spy_cli_label(l, SPY_LABEL_POD, p->pod);
+    spy_cli_label(l, SPY_LABEL_POD_UID, p->pod_uid);
+    spy_cli_label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
+    spy_cli_label(l, SPY_LABEL_CONTAINER, p->container_name);
+    spy_cli_label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
+    spy_cli_label(l, SPY_LABEL_IMAGE, p->image);
+    spy_cli_label(l, SPY_LABEL_SERVICE, p->service);
     label_node(a, l);
 }
 
 static void start_process(struct agent *a, const struct spy_process *p)
 {
-    struct label_list l = {.n = 0};
+    struct spy_cli_labels l = {.n = 0};
     static const int pausing[] = {[SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
                                   [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
                                   [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
@@ -162,68 +147,6 @@ static void look_around(struct agent *a)
         spy_log(SPY_LOG_ERROR, "cannot look for processes", SPY_S("error", err.msg));
 }
 
-// --- what keeps pods empty ---
-
-// Why a pod, a container or all of the node has no data travels as a series without samples, once a
-// minute and when it changes, so that the collector can answer for pods that nobody samples.
-static uint32_t problem_series(struct spy_profile *p, const struct label_list *l)
-{
-    struct spy_label labels[SPY_COUNT(l->pairs)];
-    uint32_t series;
-    for (size_t i = 0; i < l->n; i++)
-        if (spy_profile_cstr(p, l->pairs[i][0], &labels[i].key) < 0 ||
-            spy_profile_cstr(p, l->pairs[i][1], &labels[i].value) < 0)
-            return UINT32_MAX;
-    return spy_profile_series(p, labels, l->n, &series) < 0 ? UINT32_MAX : series;
-}
-
-static void tell_problem(void *arg, const struct spy_problem *problem)
-{
-    struct agent *a = arg;
-    struct spy_profile *p = a->window;
-    struct label_list l = {.n = 0};
-    uint64_t now = spy_clock_real_ns();
-    if (problem->pid) {
-        snprintf(l.pid, sizeof l.pid, "%d", (int)problem->pid);
-        label(&l, SPY_LABEL_PID, l.pid);
-    }
-    label(&l, SPY_LABEL_POD, problem->pod);
-    label(&l, SPY_LABEL_POD_UID, problem->pod_uid);
-    label(&l, SPY_LABEL_NAMESPACE, problem->namespace_name);
-    label(&l, SPY_LABEL_CONTAINER, problem->container);
-    label(&l, SPY_LABEL_CONTAINER_ID, problem->container_id);
-    label(&l, SPY_LABEL_IMAGE, problem->image);
-    label(&l, SPY_LABEL_SERVICE, problem->service);
-    label(&l, SPY_LABEL_PROBLEM, problem->text);
-    label_node(a, &l);
-    uint32_t series = problem_series(p, &l);
-    if (series == UINT32_MAX)
-        return;
-    struct spy_series *s = spy_profile_series_at(p, series);
-    s->start_ns = a->window_start < now ? a->window_start : now;
-    s->duration_ns = now - s->start_ns;
-    s->quality.failed = 1;
-}
-
-static void hash_problem(void *arg, const struct spy_problem *p)
-{
-    uint64_t *hash = arg;
-    const char *all[] = {p->namespace_name, p->pod, p->container, p->text};
-    for (size_t i = 0; i < SPY_COUNT(all); i++)
-        *hash = spy_hash_mix(*hash, spy_hash_bytes(all[i], strlen(all[i])));
-}
-
-static void tell_problems(struct agent *a)
-{
-    uint64_t hash = 0, now = spy_clock_mono_ns();
-    spy_discover_explain(a->discover, hash_problem, &hash);
-    if (hash == a->problems_hash && now - a->problems_told < PROBLEMS_NS)
-        return;
-    a->problems_hash = hash;
-    a->problems_told = now;
-    spy_discover_explain(a->discover, tell_problem, a);
-}
-
 // --- windows ---
 
 static void log_totals(const struct agent *a, const char *what)
@@ -239,8 +162,9 @@ static void end_window(struct agent *a)
 {
     struct spy_err err = {0};
     struct spy_profile *p = spy_sampler_close(a->sampler);
-    a->window = p;
-    tell_problems(a);
+    struct spy_cli_labels node = {.n = 0};
+    label_node(a, &node);
+    spy_problems_tell(&a->problems, a->discover, p, a->window_start, &node);
     a->window_start = spy_clock_real_ns();
     if (spy_upload_window(a->upload, p, &err) < 0 && spy_log_due(&a->upload_failed, LOG_EVERY_NS))
         spy_log(SPY_LOG_ERROR, "a window was lost: it could not be spooled",

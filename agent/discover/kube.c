@@ -15,6 +15,7 @@ enum {
     REFUSAL_MAX = 8 << 10,
     LIST_SECONDS = 60,
     WATCH_SECONDS = 240, // and up to 60 more, so that the nodes do not all come at once
+    QUIET_SECONDS = 130, // a bookmark comes every minute
     PAGE = 500,
     PAGES = 64,
     BACKOFF_MIN_MS = 500,
@@ -59,7 +60,8 @@ struct answer {
     struct spy_buf refusal; // the body when the status is not 200
     struct spy_split *list; // of a list
     struct spy_buf line;    // of a watch
-    bool over, gone, heard;
+    bool over, gone;
+    bool begun, heard; // of a watch: it was granted; a line came
     CURLcode code;
     char why[CURL_ERROR_SIZE];
     struct spy_err err; // what was wrong in the body; code 0: nothing
@@ -154,6 +156,8 @@ static int ask(struct spy_kube *k, struct answer *a, const char *path, long seco
     if (r < 0)
         return r;
     curl_easy_setopt(a->easy, CURLOPT_TIMEOUT, seconds);
+    curl_easy_setopt(a->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(a->easy, CURLOPT_LOW_SPEED_TIME, (long)QUIET_SECONDS);
     curl_easy_setopt(a->easy, CURLOPT_ERRORBUFFER, a->why);
     curl_easy_setopt(a->easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(a->easy, CURLOPT_WRITEDATA, a);
@@ -389,8 +393,10 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
     struct answer *a = arg;
     long status = 0;
     curl_easy_getinfo(a->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (!a->list && status == 200 && size * n >= 2 && data[0] == '\r')
+    if (!a->list && status == 200 && size * n >= 2 && data[0] == '\r') {
+        a->begun = true;
         publish_state(a->k, 0, NULL);
+    }
     return size * n;
 }
 
@@ -408,7 +414,9 @@ static int watch(struct spy_kube *k, struct spy_err *err)
     curl_free(node);
     uint64_t began = spy_clock_mono_ns();
     int r = node ? ask(k, &a, spy_buf_str(&path), seconds + 30, err) : SPY_ERR_NOMEM;
-    if (a.heard || spy_clock_mono_ns() - began >= SHORT_NS)
+    if (a.begun && a.code == CURLE_OPERATION_TIMEDOUT)
+        r = 0; // silence: the next watch tells whether there is anybody
+    if (a.heard || (a.begun && spy_clock_mono_ns() - began >= SHORT_NS))
         k->failures = 0;
     else if (r == 0)
         r = spy_err_set(err, SPY_ERR_IO, 0, "Kubernetes ends a watch as soon as it is begun");

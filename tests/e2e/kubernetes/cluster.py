@@ -29,11 +29,21 @@ def devcluster():
     return str(path) if os.access(path, os.X_OK) else shutil.which("devcluster")
 
 
+def libraries(program):
+    """The shared libraries of a program, and its loader."""
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    return [word for line in said.splitlines() for word in line.split() if word.startswith("/")]
+
+
 def load_image(tmp, program, name):
-    """An image NAME:TAG that holds one static program."""
+    """An image NAME:TAG that holds one program and what it is linked with."""
     root = tmp / "root"
     root.mkdir()
     shutil.copy(program, root / "program")
+    for library in libraries(program):
+        path = root / library.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(os.path.realpath(library), path)
     subprocess.run([devcluster(), "image", root, name, tmp / "image.tar", '["/program"]'], check=True)
     subprocess.run([devcluster(), "load", tmp / "image.tar"], check=True, stdout=subprocess.DEVNULL)
 
@@ -59,7 +69,6 @@ class Way:
         self.address = self.listener.getsockname()
         self.pairs = []
         self.closed = threading.Event()
-        self.stalled = False
         self.thread = threading.Thread(target=self._run, args=(self.listener, self.closed), daemon=True)
         self.thread.start()
 
@@ -73,7 +82,7 @@ class Way:
                     other[a], other[b] = b, a
                     self.connections += 1
                     continue
-                if s not in other or self.stalled:
+                if s not in other:
                     continue
                 try:
                     data = s.recv(65536)

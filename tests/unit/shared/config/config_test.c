@@ -95,7 +95,10 @@ static void the_published_block_is_taken_and_is_the_defaults(void **state)
     if (agent("collector: {url: https://x, ca_file: , token_file: , cert_file: , key_file: }\n"
               "sampling:  {rate: 100, blocking: auto, native: false}\n"
               "budget:    {cpu_percent: 2, memory_mib: 64}\n"
+              "cluster:   blue\n"
               "discovery: {kubernetes: auto, docker: auto, annotation_prefix: podspy.dev,\n"
+              "            kubernetes_url: 'https://k', kubernetes_token_file: /t,"
+              " kubernetes_ca_file: /c,\n"
               "            processes: [{name: web, cmdline: RE, exe: GLOB, cgroup: GLOB,"
               " user: NAME, rate: 100, native: false}]}\n"
               "push:      {interval: 10s, spool_dir: , spool_mib: 256}\n",
@@ -111,7 +114,11 @@ static void the_published_block_is_taken_and_is_the_defaults(void **state)
     assert_string_equal(r->cgroup, "GLOB");
     assert_string_equal(r->user, "NAME");
     assert_int_equal(r->rate, 100);
-    assert_int_equal(r->line, 5);
+    assert_int_equal(r->line, 7);
+    assert_string_equal(a.cluster, "blue");
+    assert_string_equal(a.discovery.kubernetes_url, "https://k");
+    assert_string_equal(a.discovery.kubernetes_token_file, "/t");
+    assert_string_equal(a.discovery.kubernetes_ca_file, "/c");
     spy_agent_config_free(&a);
     if (collector("listen: {https: \"0.0.0.0:8443\", http: \"127.0.0.1:8080\"}\n"
                   "tls:    {cert_file: , key_file: , client_ca_file: }\n"
@@ -189,6 +196,7 @@ static void each_mistake_names_its_line(void **state)
         {"push: {interval: -5s}", "interval is a time like"},
         {"push: {interval: nans}", "interval is a time like"},
         {"push: {interval: s}", "interval is a time like"},
+        {"discovery: {kubernetes_url: 'api:6443'}", "kubernetes_url begins with https://"},
         {"discovery: {docker: maybe}", "docker is one of auto, on, off"},
         {"discovery: {processes: 3}", "processes is a list"},
         {"discovery:\n  processes:\n  - web\n", ":3: an entry of processes is a mapping"},

@@ -148,6 +148,17 @@ static bool has_body(struct spy_job *j)
            *header(j->connection, MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
+// The second time, a worker asks, and a verdict must come.
+static void ask_allow(struct spy_job *j)
+{
+    if (!j->route->allow)
+        return;
+    enum spy_http_verdict v =
+        j->route->allow(j->listener->http->options.arg, &j->req, &j->res);
+    j->deciding = v == SPY_HTTP_LATER && !j->req.may_wait;
+    j->refused = v == SPY_HTTP_REFUSED || (v == SPY_HTTP_LATER && j->req.may_wait);
+}
+
 // What can be refused before a byte of the body is read.
 static void check_early(struct spy_job *j)
 {
@@ -158,8 +169,8 @@ static void check_early(struct spy_job *j)
                "use the TLS listener from elsewhere");
     if (!j->refused)
         find_route(j);
-    if (!j->refused && j->route->allow && !j->route->allow(o->arg, &j->req, &j->res))
-        j->refused = true;
+    if (!j->refused)
+        ask_allow(j);
     if (j->refused)
         return;
     const char *length = header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -321,6 +332,16 @@ static enum MHD_Result hand_over(struct spy_job *j)
     return MHD_YES;
 }
 
+// Its headers are judged: on to the body, or to the refusal.
+static enum MHD_Result go_on(struct spy_job *j)
+{
+    if (!j->refused)
+        return MHD_YES;
+    if (has_body(j))
+        spy_watch_refused(j->listener->http->watch, j->connection);
+    return answer(j);
+}
+
 enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const char *url,
                                    const char *method, const char *version, const char *data,
                                    size_t *len, void **state)
@@ -334,11 +355,12 @@ enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const ch
             return MHD_NO;
         spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
         check_early(j);
-        if (!j->refused)
-            return MHD_YES;
-        if (has_body(j))
-            spy_watch_refused(l->http->watch, c);
-        return answer(j);
+        return j->deciding && !j->refused ? hand_over(j) : go_on(j);
+    }
+    if (j->decided) {
+        j->decided = false;
+        spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
+        return go_on(j);
     }
     if (*len)
         return take_body(j, data, len);
@@ -359,6 +381,14 @@ void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
 void spy_job_run(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
+    j->req.may_wait = true;
+    if (j->deciding) {
+        ask_allow(j);
+        j->deciding = false;
+        j->decided = true;
+        MHD_resume_connection(j->connection); // calls spy_job_on_request once more
+        return;
+    }
     j->route->handle(h->options.arg, &j->req, &j->res);
     give_back_body(j);
     j->done = true;

@@ -110,8 +110,7 @@ int spy_auth_new(const struct spy_auth_options *options, struct spy_auth **ret, 
     int r = 0;
     for (int i = 0; i < 2 && r == 0; i++) {
         a->ways[i] = options->ways[i];
-        if (a->ways[i] & SPY_AUTH_BY_TOKEN)
-            r = open_token(options->dir, names[i], &a->tokens[i], err);
+        r = open_token(options->dir, names[i], &a->tokens[i], err);
     }
     if (r == 0 && (a->ways[0] | a->ways[1]) & SPY_AUTH_BY_KUBERNETES)
         r = spy_review_new(options, &a->review, err);

@@ -36,8 +36,7 @@ struct spy_auth_options {
 };
 
 struct spy_auth;
-// Makes ingest.token and read.token in dir (mode 0600) where they do not exist yet and tokens are
-// a way of that role.
+// Makes ingest.token and read.token in dir (mode 0600) where they do not exist yet.
 int spy_auth_new(const struct spy_auth_options *options, struct spy_auth **ret,
                  struct spy_err *err);
 void spy_auth_free(struct spy_auth *a);

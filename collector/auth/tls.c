@@ -212,10 +212,8 @@ static void keep_ca(struct spy_tls *t, char *ca)
 
 static int from_secret(struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
 {
-    struct spy_secret s = {.kube = t->o.kube,
-                           .secret = t->o.secret,
-                           .config_map = t->o.config_map,
-                           .names = t->names};
+    struct spy_secret s = {
+        .kube = t->o.kube, .secret = t->o.secret, .config_map = t->o.config_map, .names = t->names};
     char *ca = NULL;
     int r = spy_secret_load(&s, ret, &ca, err);
     if (r < 0)

@@ -98,10 +98,9 @@ struct spy_http_options {
 };
 
 struct spy_http;
-// client_ca_pem and routes are borrowed until spy_http_free; addresses only for the call. One server
-// of a program can have a TLS listener.
-// SPY_ERR_INVALID: an address that is none, or a plain one that is not loopback; SPY_ERR_IO: it
-// cannot be listened on.
+// client_ca_pem and routes are borrowed until spy_http_free; addresses only for the call. One
+// server of a program can have a TLS listener. SPY_ERR_INVALID: an address that is none, or a plain
+// one that is not loopback; SPY_ERR_IO: it cannot be listened on.
 int spy_http_new(const struct spy_http_options *options, struct spy_http **ret,
                  struct spy_err *err);
 // The ports that are listened on; 0: none.

@@ -153,8 +153,7 @@ static void ask_allow(struct spy_job *j)
 {
     if (!j->route->allow)
         return;
-    enum spy_http_verdict v =
-        j->route->allow(j->listener->http->options.arg, &j->req, &j->res);
+    enum spy_http_verdict v = j->route->allow(j->listener->http->options.arg, &j->req, &j->res);
     j->deciding = v == SPY_HTTP_LATER && !j->req.may_wait;
     j->refused = v == SPY_HTTP_REFUSED || (v == SPY_HTTP_LATER && j->req.may_wait);
 }
@@ -304,20 +303,15 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     return MHD_YES;
 }
 
-static enum MHD_Result hand_over(struct spy_job *j)
+// Gives the job to a worker. False: it is refused, since too many wait.
+static bool enqueue(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
-    j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
-    j->req.body_len = j->body.len;
-    if (j->route->at_once) {
-        j->route->handle(h->options.arg, &j->req, &j->res);
-        return answer(j);
-    }
     pthread_mutex_lock(&h->lock);
     if (h->n_queued >= SPY_HTTP_QUEUE || h->stop) {
         pthread_mutex_unlock(&h->lock);
         busy(j);
-        return answer(j);
+        return false;
     }
     spy_watch_enter(h->watch, j->connection, SPY_PHASE_WORKING, 0);
     MHD_suspend_connection(j->connection);
@@ -329,7 +323,18 @@ static enum MHD_Result hand_over(struct spy_job *j)
     h->n_queued++;
     pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
-    return MHD_YES;
+    return true;
+}
+
+static enum MHD_Result hand_over(struct spy_job *j)
+{
+    j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
+    j->req.body_len = j->body.len;
+    if (j->route->at_once)
+        j->route->handle(j->listener->http->options.arg, &j->req, &j->res);
+    else if (enqueue(j))
+        return MHD_YES;
+    return answer(j);
 }
 
 // Its headers are judged: on to the body, or to the refusal.
@@ -355,7 +360,9 @@ enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const ch
             return MHD_NO;
         spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
         check_early(j);
-        return j->deciding && !j->refused ? hand_over(j) : go_on(j);
+        if (j->deciding && !j->refused && enqueue(j))
+            return MHD_YES;
+        return go_on(j);
     }
     if (j->decided) {
         j->decided = false;

@@ -51,9 +51,9 @@ static int find_url(const char *given, char **ret, struct spy_err *err)
 
 static int find_namespace(struct spy_kube *k, const char *given, struct spy_err *err)
 {
-    ssize_t n = given ? snprintf(k->name_space, NAMESPACE_MAX, "%s", given)
-                      : spy_file_read_small(AT_FDCWD, ACCOUNT "/namespace", k->name_space,
-                                            NAMESPACE_MAX);
+    ssize_t n =
+        given ? snprintf(k->name_space, NAMESPACE_MAX, "%s", given)
+              : spy_file_read_small(AT_FDCWD, ACCOUNT "/namespace", k->name_space, NAMESPACE_MAX);
     while (n > 0 && n < NAMESPACE_MAX && isspace((unsigned char)k->name_space[n - 1]))
         k->name_space[--n] = 0;
     bool ok = n > 0 && n < NAMESPACE_MAX;
@@ -124,10 +124,10 @@ static CURL *take(struct spy_kube *k)
     CURL *c = NULL;
     bool there = stat(k->ca_file, &st) == 0;
     pthread_mutex_lock(&k->lock);
-    if (there && (st.st_ino != k->ca_seen.st_ino || st.st_dev != k->ca_seen.st_dev ||
-                  st.st_size != k->ca_seen.st_size ||
-                  st.st_mtim.tv_sec != k->ca_seen.st_mtim.tv_sec ||
-                  st.st_mtim.tv_nsec != k->ca_seen.st_mtim.tv_nsec)) {
+    if (there &&
+        (st.st_ino != k->ca_seen.st_ino || st.st_dev != k->ca_seen.st_dev ||
+         st.st_size != k->ca_seen.st_size || st.st_mtim.tv_sec != k->ca_seen.st_mtim.tv_sec ||
+         st.st_mtim.tv_nsec != k->ca_seen.st_mtim.tv_nsec)) {
         drop_kept(k);
         k->ca_seen = st;
     }

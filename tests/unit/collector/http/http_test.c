@@ -42,12 +42,13 @@ static void handle_echo(void *arg, const struct spy_http_request *req,
     spy_buf_printf(&res->body, "%zu", req->body_len);
 }
 
-static bool refuse_all(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+static enum spy_http_verdict refuse_all(void *arg, const struct spy_http_request *req,
+                                        struct spy_http_response *res)
 {
     (void)arg;
     (void)req;
     spy_http_error(res, 401, "no", "no \"way\"");
-    return false;
+    return SPY_HTTP_REFUSED;
 }
 
 static const struct spy_http_route routes[] = {

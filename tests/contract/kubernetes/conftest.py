@@ -22,7 +22,7 @@ def new_collector(podspy_collector, tmp_path, api):
     """new_collector(**options of auth.kubernetes): a collector that asks the API double."""
     numbers, running = itertools.count(), []
 
-    def start(wait=True, **more):
+    def start(**more):
         data = tmp_path / f"data{next(numbers)}"
         c = Collector(podspy_collector, data, config=api.config(**more))
         running.append(c)

@@ -7,14 +7,18 @@
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
 #include <argp.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { KEY_CONFIG = 300, KEY_COLLECTOR, KEY_ONCE, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
 
 #define POLL_NS      (100 * SPY_NS_PER_MS) // see discover.h: children within 250 ms
 #define LOG_EVERY_NS (60 * SPY_NS_PER_SEC)
+#define BEAT_NS      (5 * SPY_NS_PER_SEC)
 
 struct options {
     const char *config, *collector;
@@ -30,7 +34,7 @@ struct agent {
     struct spy_sampler *sampler;
     struct spy_upload *upload;
     char host[256];
-    uint64_t discover_failed, upload_failed, window_logged;
+    uint64_t discover_failed, upload_failed, window_logged, beaten;
 };
 
 const struct argp_option spy_cli_agent_options[] = {
@@ -172,6 +176,18 @@ static void end_window(struct agent *a)
         log_totals(a, "sampling");
 }
 
+// SPOOL/alive has the time of the last round, for a probe that asks whether there still are any.
+static void beat(struct agent *a)
+{
+    char path[PATH_MAX];
+    if (!spy_log_due(&a->beaten, BEAT_NS) ||
+        snprintf(path, sizeof path, "%s/alive", a->config.push.spool_dir) >= PATH_MAX)
+        return;
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0 && futimens(fd, NULL) < 0)
+        spy_log(SPY_LOG_DEBUG, "no sign of life can be left", SPY_S("path", path));
+}
+
 static void run(struct agent *a, double once)
 {
     uint64_t now = spy_clock_mono_ns();
@@ -179,6 +195,7 @@ static void run(struct agent *a, double once)
     uint64_t window_end = now + a->config.push.interval_ns;
     while (!spy_cli_stop && now < end) {
         look_around(a);
+        beat(a);
         uint64_t until = spy_clock_mono_ns() + POLL_NS;
         until = until < window_end ? until : window_end;
         spy_sampler_run(a->sampler, until < end ? until : end, &spy_cli_stop);

@@ -10,7 +10,7 @@
 //
 // Threads: spy_auth_check may be called from any thread.
 #pragma once
-#include "collector/kube/kube.h"
+#include "collector/kube/kubeapi.h"
 #include "shared/base/err.h"
 #include "shared/base/metrics.h"
 #include <stdbool.h>
@@ -26,13 +26,13 @@ enum spy_auth_answer {
 };
 
 struct spy_auth_options {
-    const char *dir;        // the data folder
-    unsigned ways[2];       // SPY_AUTH_BY_ bits for each role
-    struct spy_kube *kube;  // borrowed; with SPY_AUTH_BY_KUBERNETES
-    const char *audience;   // that the agents' tokens are for, borrowed as the rest
-    const char *agent;      // the account that may send: system:serviceaccount:NAMESPACE:NAME
-    const char *service;    // who may `get` this service of name_space may read
-    const char *name_space; //
+    const char *dir;          // the data folder
+    unsigned ways[2];         // SPY_AUTH_BY_ bits for each role
+    struct spy_kubeapi *kube; // borrowed; with SPY_AUTH_BY_KUBERNETES
+    const char *audience;     // that the agents' tokens are for, borrowed as the rest
+    const char *agent;        // the account that may send: system:serviceaccount:NAMESPACE:NAME
+    const char *service;      // who may `get` this service of name_space may read
+    const char *name_space;   //
 };
 
 struct spy_auth;

@@ -57,7 +57,7 @@ void spy_review_free(struct spy_review *v)
 static bool is_token(const char *token)
 {
     size_t len = 0;
-    while (isgraph((unsigned char)token[len]) && len < SPY_KUBE_TOKEN_MAX)
+    while (isgraph((unsigned char)token[len]) && len < SPY_KUBEAPI_TOKEN_MAX)
         len++;
     return len && !token[len];
 }
@@ -112,7 +112,7 @@ static int ask_who(struct spy_review *v, const char *token, const char *audience
                    struct spy_err *err)
 {
     json_t *question = review_of(token, audience), *answer = NULL;
-    int r = question ? spy_kube_call(v->o.kube, "POST", REVIEWS, question, &answer, err)
+    int r = question ? spy_kubeapi_call(v->o.kube, "POST", REVIEWS, question, &answer, err)
                      : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     json_decref(question);
     if (r < 0)
@@ -136,7 +136,7 @@ static int ask_may_get(struct spy_review *v, json_t *user, bool *ret_may, struct
         json_incref(json_object_get(user, "groups")), "extra",
         json_incref(json_object_get(user, "extra")), "resourceAttributes", "verb", "get",
         "resource", "services", "name", v->o.service, "namespace", v->o.name_space);
-    int r = question ? spy_kube_call(v->o.kube, "POST", MAY_DO, question, &answer, err)
+    int r = question ? spy_kubeapi_call(v->o.kube, "POST", MAY_DO, question, &answer, err)
                      : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     json_decref(question);
     if (r == 0)

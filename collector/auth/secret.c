@@ -54,7 +54,7 @@ static int settle_once(const struct spy_secret *s, const char *path, settle_fn s
 {
     json_t *root = NULL;
     bool changed = false;
-    int r = spy_kube_call(s->kube, "GET", path, NULL, &root, err);
+    int r = spy_kubeapi_call(s->kube, "GET", path, NULL, &root, err);
     if (r < 0)
         return r;
     json_t *data = json_object_get(root, "data");
@@ -66,7 +66,7 @@ static int settle_once(const struct spy_secret *s, const char *path, settle_fn s
     if (r == 0)
         r = settle(data, arg, &changed, err);
     if (r == 0 && changed)
-        r = spy_kube_call(s->kube, "PUT", path, root, NULL, err); // with its resourceVersion
+        r = spy_kubeapi_call(s->kube, "PUT", path, root, NULL, err); // with its resourceVersion
     json_decref(root);
     return r;
 }

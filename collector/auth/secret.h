@@ -8,17 +8,17 @@
 // read, and the one that comes second (409) reads again and takes what the first one made.
 #pragma once
 #include "collector/auth/cert.h"
-#include "collector/kube/kube.h"
+#include "collector/kube/kubeapi.h"
 
 struct spy_secret {
-    struct spy_kube *kube;
+    struct spy_kubeapi *kube;
     const char *secret, *config_map; // names, of the namespace of `names`
     struct spy_cert_names names;
 };
 
 // Reads the Secret, makes what is missing or will not do for long, writes it. ret_ca: the
 // authority's certificate, PEM, owned.
-// SPY_ERR_INVALID: what is in it is damaged, which is never overwritten; otherwise as kube.h.
+// SPY_ERR_INVALID: what is in it is damaged, which is never overwritten; otherwise as kubeapi.h.
 int spy_secret_load(const struct spy_secret *s, struct spy_pems *ret_server, char **ret_ca,
                     struct spy_err *err);
 // Writes the ConfigMap where it says anything else.

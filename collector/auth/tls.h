@@ -8,7 +8,7 @@
 //
 // Threads: spy_tls_current from any; the others one at a time.
 #pragma once
-#include "collector/kube/kube.h"
+#include "collector/kube/kubeapi.h"
 #include "shared/base/err.h"
 #include <gnutls/abstract.h>
 
@@ -16,7 +16,7 @@ struct spy_tls_options {
     const char *dir;                  // the data folder
     const char *cert_file, *key_file; // NULL: the own authority
     const char *client_ca_file;       // NULL: none
-    struct spy_kube *kube;            // borrowed; used with secret
+    struct spy_kubeapi *kube;         // borrowed; used with secret
     const char *secret;               // NULL: in the data folder
     const char *config_map;           // NULL: not published
     const char *service, *name_space; // NULL: podspy-collector in podspy
@@ -24,7 +24,7 @@ struct spy_tls_options {
 
 struct spy_tls;
 // The options are borrowed for the life of it. SPY_ERR_INVALID: a given file is no PEM, or what is
-// kept is damaged; otherwise what kube.h says. An API server that is away is asked for
+// kept is damaged; otherwise what kubeapi.h says. An API server that is away is asked for
 // SPY_TLS_PATIENCE_SECS.
 enum { SPY_TLS_PATIENCE_SECS = 20, SPY_TLS_REFRESH_SECS = 60 };
 int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, struct spy_err *err);

@@ -91,21 +91,35 @@ static void say_how(const struct spy_collector *c)
 static int start_kube(struct spy_collector *c, struct spy_err *err)
 {
     const struct spy_collector_config *f = &c->config;
-    struct spy_kube_options o = {.url = f->auth.kubernetes.url,
-                                 .ca_file = f->auth.kubernetes.ca_file,
-                                 .token_file = f->auth.kubernetes.token_file,
-                                 .name_space = f->auth.kubernetes.name_space};
+    struct spy_kubeapi_options o = {.url = f->auth.kubernetes.url,
+                                    .ca_file = f->auth.kubernetes.ca_file,
+                                    .token_file = f->auth.kubernetes.token_file,
+                                    .name_space = f->auth.kubernetes.name_space};
     if (!f->tls.secret && !((f->auth.ingest | f->auth.read) & SPY_AUTH_KUBERNETES))
         return 0;
-    int r = spy_kube_new(&o, &c->kube, err);
+    int r = spy_kubeapi_new(&o, &c->kube, err);
     return r < 0 ? spy_err_context(err, r, "kubernetes in auth, or tls.secret") : 0;
+}
+
+static int name_agent(struct spy_collector *c, struct spy_err *err)
+{
+    char **agent = &c->config.auth.kubernetes.agent;
+    if (!c->kube || *agent)
+        return 0;
+    if (asprintf(agent, "system:serviceaccount:%s:podspy-agent", spy_kubeapi_namespace(c->kube)) >=
+        0)
+        return 0;
+    *agent = NULL;
+    return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
 }
 
 static int start_trust(struct spy_collector *c, struct spy_err *err)
 {
     const struct spy_collector_config *f = &c->config;
     int r = start_kube(c, err);
-    const char *name_space = c->kube ? spy_kube_namespace(c->kube) : NULL;
+    if (r == 0)
+        r = name_agent(c, err);
+    const char *name_space = c->kube ? spy_kubeapi_namespace(c->kube) : NULL;
     struct spy_tls_options tls = {.dir = f->store.dir,
                                   .cert_file = f->tls.cert_file,
                                   .key_file = f->tls.key_file,
@@ -178,7 +192,7 @@ void spy_collector_stop(struct spy_collector *c)
         c->store->ops->close(c->store);
     spy_auth_free(c->auth);
     spy_tls_free(c->tls);
-    spy_kube_free(c->kube);
+    spy_kubeapi_free(c->kube);
     if (c->lock_fd >= 0)
         close(c->lock_fd);
     spy_collector_config_free(&c->config);

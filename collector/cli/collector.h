@@ -21,8 +21,8 @@ struct spy_every;
 
 struct spy_collector {
     struct spy_collector_config config;
-    int lock_fd;           // of the data folder
-    struct spy_kube *kube; // NULL: not needed
+    int lock_fd;              // of the data folder
+    struct spy_kubeapi *kube; // NULL: not needed
     struct spy_tls *tls;
     struct spy_every *renewal; // of the certificate
     struct spy_auth *auth;

@@ -1,18 +1,18 @@
 #include "collector/kube/jwt.h"
-#include "collector/kube/kube.h"
+#include "collector/kube/kubeapi.h"
 #include "shared/base/mem.h"
 #include <gnutls/gnutls.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAYLOAD_MAX = SPY_KUBE_TOKEN_MAX };
+enum { PAYLOAD_MAX = SPY_KUBEAPI_TOKEN_MAX };
 
 // The middle of three parts, from base64url (RFC 4648, 5) to base64 with its padding.
 static char *payload_of(const char *token, size_t *ret_len)
 {
     const char *first = strchr(token, '.');
     const char *second = first ? strchr(first + 1, '.') : NULL;
-    if (!second || strchr(second + 1, '.') || strlen(token) >= SPY_KUBE_TOKEN_MAX)
+    if (!second || strchr(second + 1, '.') || strlen(token) >= SPY_KUBEAPI_TOKEN_MAX)
         return NULL;
     size_t len = (size_t)(second - first - 1);
     char *text = malloc(len + 4);

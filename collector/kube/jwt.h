@@ -10,5 +10,5 @@ struct spy_jwt {
     int64_t expires;     // Unix seconds; 0: it does not say
 };
 
-// False: not a JWT (RFC 7519) by its form. At most SPY_KUBE_TOKEN_MAX bytes are looked at.
+// False: not a JWT (RFC 7519) by its form. At most SPY_KUBEAPI_TOKEN_MAX bytes are looked at.
 bool spy_jwt_read(const char *token, const char *audience, struct spy_jwt *ret);

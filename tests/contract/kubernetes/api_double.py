@@ -76,7 +76,7 @@ class Api:
 
     def config(self, **more):
         kubernetes = {"url": self.url, "ca_file": str(self.ca), "namespace": NAMESPACE,
-                      "token_file": str(self.token_file), "agent": AGENT, **more}
+                      "token_file": str(self.token_file), **more}
         return json.dumps({"tls": {"secret": "tls", "config_map": "ca"},
                            "auth": {"ingest": ["kubernetes"], "read": ["token", "kubernetes"],
                                     "kubernetes": kubernetes}})  # JSON is YAML

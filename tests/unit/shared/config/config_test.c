@@ -152,7 +152,7 @@ static void kubernetes_has_its_defaults_and_its_rules(void **state)
                      0);
     assert_int_equal(c.auth.ingest, SPY_AUTH_TOKEN | SPY_AUTH_KUBERNETES);
     assert_string_equal(c.auth.kubernetes.audience, "podspy-collector");
-    assert_string_equal(c.auth.kubernetes.agent, "system:serviceaccount:podspy:podspy-agent");
+    assert_null(c.auth.kubernetes.agent);
     assert_string_equal(c.auth.kubernetes.service, "podspy-collector");
     assert_null(c.auth.kubernetes.url);
     assert_string_equal(c.tls.secret, "s");

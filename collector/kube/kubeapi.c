@@ -1,4 +1,4 @@
-#include "collector/kube/kube.h"
+#include "collector/kube/kubeapi.h"
 #include "shared/base/buf.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
@@ -15,7 +15,7 @@
 enum { KEPT = 8, NAMESPACE_MAX = 64 }; // connections kept; RFC 1123 label
 #define ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
 
-struct spy_kube {
+struct spy_kubeapi {
     char *url, *ca_file, *token_file;
     char name_space[NAMESPACE_MAX];
     long timeout_ms;
@@ -49,7 +49,7 @@ static int find_url(const char *given, char **ret, struct spy_err *err)
     return 0;
 }
 
-static int find_namespace(struct spy_kube *k, const char *given, struct spy_err *err)
+static int find_namespace(struct spy_kubeapi *k, const char *given, struct spy_err *err)
 {
     ssize_t n =
         given ? snprintf(k->name_space, NAMESPACE_MAX, "%s", given)
@@ -70,15 +70,16 @@ static void start_curl(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-int spy_kube_new(const struct spy_kube_options *o, struct spy_kube **ret, struct spy_err *err)
+int spy_kubeapi_new(const struct spy_kubeapi_options *o, struct spy_kubeapi **ret,
+                    struct spy_err *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, start_curl);
-    struct spy_kube *k = calloc(1, sizeof *k);
+    struct spy_kubeapi *k = calloc(1, sizeof *k);
     if (!k)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     pthread_mutex_init(&k->lock, NULL);
-    k->timeout_ms = o->timeout_ms ? (long)o->timeout_ms : SPY_KUBE_TIMEOUT_MS;
+    k->timeout_ms = o->timeout_ms ? (long)o->timeout_ms : SPY_KUBEAPI_TIMEOUT_MS;
     k->ca_file = strdup(o->ca_file ? o->ca_file : ACCOUNT "/ca.crt");
     k->token_file = strdup(o->token_file ? o->token_file : ACCOUNT "/token");
     int r = k->ca_file && k->token_file ? find_url(o->url, &k->url, err)
@@ -86,19 +87,19 @@ int spy_kube_new(const struct spy_kube_options *o, struct spy_kube **ret, struct
     if (r == 0)
         r = find_namespace(k, o->name_space, err);
     if (r < 0)
-        spy_kube_free(k);
+        spy_kubeapi_free(k);
     else
         *ret = k;
     return r;
 }
 
-static void drop_kept(struct spy_kube *k)
+static void drop_kept(struct spy_kubeapi *k)
 {
     while (k->n_kept)
         curl_easy_cleanup(k->kept[--k->n_kept]);
 }
 
-void spy_kube_free(struct spy_kube *k)
+void spy_kubeapi_free(struct spy_kubeapi *k)
 {
     if (!k)
         return;
@@ -110,7 +111,7 @@ void spy_kube_free(struct spy_kube *k)
     free(k);
 }
 
-const char *spy_kube_namespace(const struct spy_kube *k)
+const char *spy_kubeapi_namespace(const struct spy_kubeapi *k)
 {
     return k->name_space;
 }
@@ -118,7 +119,7 @@ const char *spy_kube_namespace(const struct spy_kube *k)
 // --- connections ---
 
 // One that trusts the CA as it is now. libcurl reads the file for each new connection only.
-static CURL *take(struct spy_kube *k)
+static CURL *take(struct spy_kubeapi *k)
 {
     struct stat st = {0};
     CURL *c = NULL;
@@ -137,7 +138,7 @@ static CURL *take(struct spy_kube *k)
     return c ? c : curl_easy_init();
 }
 
-static void give_back(struct spy_kube *k, CURL *c)
+static void give_back(struct spy_kubeapi *k, CURL *c)
 {
     curl_easy_reset(c); // keeps the connection
     pthread_mutex_lock(&k->lock);
@@ -186,11 +187,11 @@ static bool add_header(struct call *c, const char *text)
     return more;
 }
 
-static int add_token(const struct spy_kube *k, struct call *c, struct spy_err *err)
+static int add_token(const struct spy_kubeapi *k, struct call *c, struct spy_err *err)
 {
-    char text[SPY_KUBE_TOKEN_MAX + 32] = "Authorization: Bearer ";
+    char text[SPY_KUBEAPI_TOKEN_MAX + 32] = "Authorization: Bearer ";
     char *token = text + strlen(text);
-    ssize_t n = spy_file_read_small(AT_FDCWD, k->token_file, token, SPY_KUBE_TOKEN_MAX);
+    ssize_t n = spy_file_read_small(AT_FDCWD, k->token_file, token, SPY_KUBEAPI_TOKEN_MAX);
     while (n > 0 && isspace((unsigned char)token[n - 1]))
         token[--n] = 0;
     bool ok = n > 0;
@@ -204,8 +205,8 @@ static int add_token(const struct spy_kube *k, struct call *c, struct spy_err *e
                             k->token_file);
 }
 
-static int prepare(const struct spy_kube *k, struct call *c, const char *path, const json_t *body,
-                   struct spy_err *err)
+static int prepare(const struct spy_kubeapi *k, struct call *c, const char *path,
+                   const json_t *body, struct spy_err *err)
 {
     if (asprintf(&c->url, "%s%s", k->url, path) < 0) {
         c->url = NULL;
@@ -219,7 +220,7 @@ static int prepare(const struct spy_kube *k, struct call *c, const char *path, c
 }
 
 // Every option is one that must hold: a libcurl that cannot do one of them is not used.
-static bool set_up(const struct spy_kube *k, CURL *h, struct call *c)
+static bool set_up(const struct spy_kubeapi *k, CURL *h, struct call *c)
 {
     CURLcode r[] = {
         curl_easy_setopt(h, CURLOPT_URL, c->url),
@@ -278,7 +279,7 @@ static int refused(int code, const char *method, const char *path, long status, 
     return spy_err_set(err, code, 0, "%s %s: %ld %s", method, path, status, message ? message : "");
 }
 
-static int perform(struct spy_kube *k, struct call *c, const char *path, json_t **ret,
+static int perform(struct spy_kubeapi *k, struct call *c, const char *path, json_t **ret,
                    struct spy_err *err)
 {
     CURL *h = take(k);
@@ -308,11 +309,11 @@ static int perform(struct spy_kube *k, struct call *c, const char *path, json_t 
     return r;
 }
 
-int spy_kube_call(struct spy_kube *k, const char *method, const char *path, const json_t *body,
-                  json_t **ret, struct spy_err *err)
+int spy_kubeapi_call(struct spy_kubeapi *k, const char *method, const char *path,
+                     const json_t *body, json_t **ret, struct spy_err *err)
 {
     _cleanup_(call_done) struct call c = {.method = method,
-                                          .answer = SPY_BUF_INIT(SPY_KUBE_ANSWER_MAX)};
+                                          .answer = SPY_BUF_INIT(SPY_KUBEAPI_ANSWER_MAX)};
     int r = prepare(k, &c, path, body, err);
     return r < 0 ? r : perform(k, &c, path, ret, err);
 }

@@ -18,7 +18,6 @@ enum { KEY_CONFIG = 300, KEY_COLLECTOR, KEY_ONCE, KEY_LOG_LEVEL, KEY_LOG_FORMAT 
 
 #define POLL_NS      (100 * SPY_NS_PER_MS) // see discover.h: children within 250 ms
 #define LOG_EVERY_NS (60 * SPY_NS_PER_SEC)
-#define BEAT_NS      (5 * SPY_NS_PER_SEC)
 
 struct options {
     const char *config, *collector;
@@ -34,7 +33,7 @@ struct agent {
     struct spy_sampler *sampler;
     struct spy_upload *upload;
     char host[256];
-    uint64_t discover_failed, upload_failed, window_logged, beaten;
+    uint64_t discover_failed, upload_failed, window_logged;
 };
 
 const struct argp_option spy_cli_agent_options[] = {
@@ -179,8 +178,9 @@ static void end_window(struct agent *a)
 // SPOOL/alive has the time of the last round, for a probe that asks whether there still are any.
 static void beat(struct agent *a)
 {
+    static uint64_t last;
     char path[PATH_MAX];
-    if (!spy_log_due(&a->beaten, BEAT_NS) ||
+    if (!spy_log_due(&last, 5 * SPY_NS_PER_SEC) ||
         snprintf(path, sizeof path, "%s/alive", a->config.push.spool_dir) >= PATH_MAX)
         return;
     _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

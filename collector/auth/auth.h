@@ -30,9 +30,10 @@ struct spy_auth_options {
     unsigned ways[2];         // SPY_AUTH_BY_ bits for each role
     struct spy_kubeapi *kube; // borrowed; with SPY_AUTH_BY_KUBERNETES
     const char *audience;     // that the agents' tokens are for, borrowed as the rest
-    const char *agent;        // the account that may send: system:serviceaccount:NAMESPACE:NAME
-    const char *service;      // who may `get` this service of name_space may read
-    const char *name_space;   //
+    // The accounts that may send, each system:serviceaccount:NAMESPACE:NAME, commas between them.
+    const char *agent;
+    const char *service;    // who may `get` this service of name_space may read
+    const char *name_space; //
 };
 
 struct spy_auth;

@@ -145,6 +145,18 @@ static int ask_may_get(struct spy_review *v, json_t *user, bool *ret_may, struct
     return r;
 }
 
+// Is name one of the names, which have commas (and spaces) between them?
+static bool is_among(const char *names, const char *name)
+{
+    size_t len = strlen(name);
+    for (const char *p = names; *p; p += strcspn(p, ", ")) {
+        p += strspn(p, ", ");
+        if (!strncmp(p, name, len) && strcspn(p, ", ") == len)
+            return true;
+    }
+    return false;
+}
+
 static int ask(struct spy_review *v, enum spy_auth_role role, const char *token,
                const char *audience, struct spy_verdict *ret, struct spy_err *err)
 {
@@ -161,12 +173,12 @@ static int ask(struct spy_review *v, enum spy_auth_role role, const char *token,
         return 0;
     }
     if (role == SPY_AUTH_INGEST)
-        may = !strcmp(name, v->o.agent);
+        may = is_among(v->o.agent, name);
     else
         r = ask_may_get(v, user, &may, err);
     ret->answer = may ? SPY_AUTH_YES : SPY_AUTH_FORBIDDEN;
     ret->why = role == SPY_AUTH_INGEST
-                   ? "the token is not the agent's account's (auth.kubernetes.agent)"
+                   ? "the token is not that of an agent's account (auth.kubernetes.agent)"
                    : "the token's account may not get the collector's service";
     json_decref(user);
     return r;

@@ -24,7 +24,8 @@ struct spy_collector_config {
         unsigned read;   // token
         struct {
             char *audience; // podspy-collector: what tokens of agents are for
-            char *agent;    // whose they must be; NULL: podspy-agent of the pod's namespace
+            char *agent;    // whose they must be, commas between several; NULL: podspy-agent of the
+                            // pod's namespace
             char *service;  // podspy-collector: who may get it may read
             char *url, *ca_file, *token_file, *name_space; // NULL: as inside of a pod
         } kubernetes;

@@ -71,6 +71,14 @@ def test_another_account_with_the_right_audience_is_403(api, collector):
     assert stored(collector) == []
 
 
+def test_several_accounts_can_be_agents(api, new_collector):
+    shop, mail = (f"system:serviceaccount:{n}:web" for n in ("shop", "mail"))
+    c = new_collector(agent=f"{shop}, {mail}")
+    for name, status in ((shop, 200), (mail, 200), (AGENT, 403), (f"{shop}, {mail}", 403),
+                         (shop[:-1], 403), ("web", 403)):
+        assert push(c, agent_token(api, name)).status_code == status, name
+
+
 def test_a_server_that_does_not_check_audiences_is_not_believed(api, collector):
     api.knows_audiences = False
     assert push(collector, agent_token(api)).status_code == 401

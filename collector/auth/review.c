@@ -237,17 +237,18 @@ enum spy_auth_answer spy_review_check(struct spy_review *v, enum spy_auth_role r
     struct spy_jwt jwt = {0};
     struct spy_verdict verdict = {0};
     struct spy_err err = {0};
-    bool is_jwt = spy_jwt_read(token, v->o.audience, &jwt);
     uint64_t now = spy_clock_mono_ns();
-    *ret_why = fault_of(role, token, is_jwt, &jwt);
-    if (*ret_why)
-        return SPY_AUTH_UNKNOWN;
     *ret_why = WHY_AWAY;
     if (!hash_of(role, token, verdict.hash))
         return SPY_AUTH_AWAY;
     if (spy_verdicts_find(v->verdicts, now, &verdict)) {
         *ret_why = verdict.why;
         return verdict.answer;
+    }
+    const char *fault = fault_of(role, token, spy_jwt_read(token, v->o.audience, &jwt), &jwt);
+    if (fault) {
+        *ret_why = fault;
+        return SPY_AUTH_UNKNOWN;
     }
     if (!may_wait)
         return is_resting(v, now) ? SPY_AUTH_AWAY : SPY_AUTH_LATER;

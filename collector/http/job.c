@@ -315,6 +315,7 @@ static bool enqueue(struct spy_job *j)
     }
     spy_watch_enter(h->watch, j->connection, SPY_PHASE_WORKING, 0);
     MHD_suspend_connection(j->connection);
+    j->next = NULL; // it may have been in the queue before, for its verdict
     if (h->last)
         h->last->next = j;
     else

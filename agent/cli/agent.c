@@ -9,8 +9,11 @@
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
 #include <argp.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { KEY_CONFIG = 300, KEY_COLLECTOR, KEY_ONCE, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
@@ -174,6 +177,19 @@ static void end_window(struct agent *a)
         log_totals(a, "sampling");
 }
 
+// SPOOL/alive has the time of the last round, for a probe that asks whether there still are any.
+static void beat(struct agent *a)
+{
+    static uint64_t last;
+    char path[PATH_MAX];
+    if (!spy_log_due(&last, 5 * SPY_NS_PER_SEC) ||
+        snprintf(path, sizeof path, "%s/alive", a->config.push.spool_dir) >= PATH_MAX)
+        return;
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0 && futimens(fd, NULL) < 0)
+        spy_log(SPY_LOG_DEBUG, "no sign of life can be left", SPY_S("path", path));
+}
+
 static void run(struct agent *a, double once)
 {
     uint64_t now = spy_clock_mono_ns();
@@ -182,6 +198,7 @@ static void run(struct agent *a, double once)
     a->window_start = spy_clock_real_ns();
     while (!spy_cli_stop && now < end) {
         look_around(a);
+        beat(a);
         uint64_t until = spy_clock_mono_ns() + POLL_NS;
         until = until < window_end ? until : window_end;
         spy_sampler_run(a->sampler, until < end ? until : end, &spy_cli_stop);

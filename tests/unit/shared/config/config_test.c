@@ -148,14 +148,35 @@ static void every_way_to_authenticate_has_its_name(void **state)
     assert_non_null(strstr(e.msg, "client_ca_file"));
 }
 
+static void kubernetes_has_its_defaults_and_its_rules(void **state)
+{
+    (void)state;
+    struct spy_collector_config c;
+    struct spy_err e = {0};
+    assert_int_equal(collector("auth: {ingest: [token, kubernetes]}\n"
+                               "tls: {secret: s, config_map: m}\n",
+                               &c, &e),
+                     0);
+    assert_int_equal(c.auth.ingest, SPY_AUTH_TOKEN | SPY_AUTH_KUBERNETES);
+    assert_string_equal(c.auth.kubernetes.audience, "podspy-collector");
+    assert_null(c.auth.kubernetes.agent);
+    assert_string_equal(c.auth.kubernetes.service, "podspy-collector");
+    assert_null(c.auth.kubernetes.url);
+    assert_string_equal(c.tls.secret, "s");
+    assert_string_equal(c.tls.config_map, "m");
+    spy_collector_config_free(&c);
+    assert_int_equal(collector("tls: {config_map: m}", &c, &e), SPY_ERR_INVALID);
+    assert_non_null(strstr(e.msg, "tls.secret"));
+    assert_int_equal(collector("tls: {secret: s, cert_file: c, key_file: k}", &c, &e),
+                     SPY_ERR_INVALID);
+}
+
 // Known keys whose work is still to come are told from unknown ones.
 static void what_this_version_cannot_do_is_said(void **state)
 {
     (void)state;
     struct spy_collector_config c;
     struct spy_err e = {0};
-    assert_int_equal(collector("auth: {ingest: [token, mtls, kubernetes]}", &c, &e),
-                     SPY_ERR_UNSUPPORTED);
     assert_int_equal(collector("store: {kind: clickhouse, url: u, database: d, user: n, "
                                "password_file: p}",
                                &c, &e),
@@ -405,7 +426,7 @@ static void files_are_read_and_named(void **state)
 #define T(f) cmocka_unit_test(f)
 RUN(T(nothing_gives_the_defaults), T(the_published_block_is_taken_and_is_the_defaults),
     T(every_way_to_authenticate_has_its_name), T(what_this_version_cannot_do_is_said),
-    T(each_mistake_names_its_line), T(each_mistake_of_the_collector_names_its_line),
-    T(values_are_read), T(http_can_be_turned_off), T(aliases_are_copies),
-    T(aliases_that_refer_to_themselves_end), T(laughs_stay_small),
+    T(kubernetes_has_its_defaults_and_its_rules), T(each_mistake_names_its_line),
+    T(each_mistake_of_the_collector_names_its_line), T(values_are_read), T(http_can_be_turned_off),
+    T(aliases_are_copies), T(aliases_that_refer_to_themselves_end), T(laughs_stay_small),
     T(deep_nesting_is_refused_in_time), T(long_values_are_refused), T(files_are_read_and_named))

@@ -107,6 +107,8 @@ class Way:
 
 IMAGE = "podspy-test/family:1"
 NS = "podspy-discover"
+# Not podspy.dev: an agent that is installed in the cluster leaves these pods alone.
+PREFIX = "discover.test"
 
 
 def account(name, rules):

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from cluster import IMAGE, NS, Way, apply, kubectl, pod, server, spec, token_of, wait_running
+from cluster import IMAGE, NS, PREFIX, Way, apply, kubectl, pod, server, spec, token_of, wait_running
 
 class Watcher:
     """discover_pods on this host, reading the API by a way of its own."""
@@ -26,7 +26,7 @@ class Watcher:
         ca.write_bytes(base64.b64decode(config["certificate-authority-data"]))
         yaml = tmp / "agent.yaml"
         yaml.write_text(json.dumps({"discovery": {
-            "kubernetes": "on", "docker": "off",
+            "kubernetes": "on", "docker": "off", "annotation_prefix": PREFIX,
             "kubernetes_url": f"https://127.0.0.1:{self.way.address[1]}",
             "kubernetes_token_file": str(self.token_file), "kubernetes_ca_file": str(ca)}}))
         node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
@@ -100,7 +100,7 @@ def test_an_annotation_counts_within_two_seconds_both_ways(watcher):
            lambda: any("not annotated" in p for p in w.problems_of("plain")))
     assert not w.inside("plain")
 
-    annotate("plain", "podspy.dev/profile=true")
+    annotate("plain", "discover.test/profile=true")
     # the parent and its two children, and not the pod's sandbox
     assert w.wait("annotated: in", 10, lambda: len(w.inside("plain")) == 3) < 2
     one = next(iter(w.inside("plain").values()))
@@ -108,24 +108,24 @@ def test_an_annotation_counts_within_two_seconds_both_ways(watcher):
     assert one["uid"] == kubectl("get", "pod", "plain", "-n", NS, "-o", "jsonpath={.metadata.uid}")
     assert {e["command"] for e in w.inside("plain").values()} == {"program"}
 
-    annotate("plain", "podspy.dev/rate=50")
+    annotate("plain", "discover.test/rate=50")
     assert w.wait("rate changed", 10, lambda: {e["rate"] for e in w.inside("plain").values()} == {50}) < 2
     assert len(w.inside("plain")) == 3
 
-    annotate("plain", "podspy.dev/profile-")
+    annotate("plain", "discover.test/profile-")
     assert w.wait("annotation removed: out", 10, lambda: not w.inside("plain")) < 2
     assert all(e["lives"] for e in w.events if e["event"] == "removed")
 
-    annotate("plain", "podspy.dev/profile=true")
+    annotate("plain", "discover.test/profile=true")
     assert w.wait("annotated again: in", 10, lambda: len(w.inside("plain")) == 3) < 2
-    annotate("plain", "podspy.dev/profile=false")
+    annotate("plain", "discover.test/profile=false")
     assert w.wait("said no: out", 10, lambda: not w.inside("plain")) < 2
     kubectl("delete", "pod", "plain", "-n", NS, "--wait=false")
 
 
 def test_a_container_that_restarts_and_a_pod_that_goes_are_followed(watcher):
     w = watcher()
-    apply(pod("again", {"podspy.dev/profile": "true"}))
+    apply(pod("again", {"discover.test/profile": "true"}))
     w.wait("pod created: in", 30, lambda: len(w.inside("again")) == 3)
     first = w.inside("again")
     assert len({e["container_id"] for e in first.values()}) == 1
@@ -141,11 +141,11 @@ def test_only_the_chosen_containers_and_the_init_container_are_in(watcher):
     w = watcher()
     init = [{"name": "prepare", "image": IMAGE, "imagePullPolicy": "Never", "args": ["6"],
              "command": ["/program"]}]
-    apply(pod("some", {"podspy.dev/profile": "true", "podspy.dev/containers": "web,absent"},
+    apply(pod("some", {"discover.test/profile": "true", "discover.test/containers": "web,absent"},
               spec(("web", {}), ("side", {}))),
-          pod("prepared", {"podspy.dev/profile": "true"},
+          pod("prepared", {"discover.test/profile": "true"},
               spec(("web", {}), initContainers=init, restartPolicy="Never")),
-          pod("hostpid", {"podspy.dev/profile": "true"}, spec(("web", {}), hostPID=True)))
+          pod("hostpid", {"discover.test/profile": "true"}, spec(("web", {}), hostPID=True)))
     w.wait("the chosen container is in", 40, lambda: len(w.inside("some")) == 3)
     w.wait("the pod with hostPID is in", 40, lambda: len(w.inside("hostpid")) == 3)
     w.wait("the init container is in", 40, lambda: any(
@@ -159,7 +159,7 @@ def test_only_the_chosen_containers_and_the_init_container_are_in(watcher):
 
 
 def owned(kind, api, name, more):
-    template = {"metadata": {"labels": {"app": name}, "annotations": {"podspy.dev/profile": "true"}},
+    template = {"metadata": {"labels": {"app": name}, "annotations": {"discover.test/profile": "true"}},
                 "spec": spec(("web", {}), **more.pop("pod", {}))}
     selector = {} if kind == "Job" else {"selector": {"matchLabels": {"app": name}}}
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": NS},
@@ -182,7 +182,8 @@ def test_the_service_is_what_owns_the_pod(watcher):
         now = {}
         for name in {e["pod"] for e in w.events}:
             for e in w.inside(name).values():
-                now[e["service"]] = now.get(e["service"], 0) + 1
+                if e["service"] in want:
+                    now[e["service"]] = now.get(e["service"], 0) + 1
         return now
 
     w.wait("Deployment, Job, CronJob, StatefulSet and DaemonSet are in", 100, lambda: counts() == want)
@@ -193,11 +194,11 @@ def test_the_service_is_what_owns_the_pod(watcher):
 
 def test_what_is_known_goes_on_while_the_api_is_away(watcher):
     w = watcher()
-    apply(pod("steady", {"podspy.dev/profile": "true"}))
+    apply(pod("steady", {"discover.test/profile": "true"}))
     w.wait("in", 30, lambda: len(w.inside("steady")) == 3)
     w.way.cut()
     w.wait("told that the API is away", 20, lambda: any("127.0.0.1" in p["problem"] for p in w.problems))
-    annotate("steady", "podspy.dev/rate=7")  # by kubectl's own way
+    annotate("steady", "discover.test/rate=7")  # by kubectl's own way
     time.sleep(12)
     assert len(w.inside("steady")) == 3
     assert not [e for e in w.events if e["event"] == "removed" and e["pod"] == "steady"]
@@ -205,7 +206,7 @@ def test_what_is_known_goes_on_while_the_api_is_away(watcher):
     w.wait("API back: what changed meanwhile is known", 20,
            lambda: {e["rate"] for e in w.inside("steady").values()} == {7})
     w.wait("told no more", 10, lambda: not any("127.0.0.1" in p["problem"] for p in w.problems))
-    annotate("steady", "podspy.dev/profile-")
+    annotate("steady", "discover.test/profile-")
     assert w.wait("annotation removed: out", 10, lambda: not w.inside("steady")) < 2
     kubectl("delete", "pod", "steady", "-n", NS, "--wait=false")
 
@@ -216,7 +217,7 @@ def test_a_wrong_value_is_told_and_becomes_one_event_where_that_is_allowed(watch
                         "--field-selector", "reason=WrongAnnotation,involvedObject.name=wrong")
         return json.loads(found)["items"]
 
-    apply(pod("wrong", {"podspy.dev/profile": "true", "podspy.dev/rate": "fast"}))
+    apply(pod("wrong", {"discover.test/profile": "true", "discover.test/rate": "fast"}))
     wait_running("wrong")
     w = watcher()  # may not write events
     w.wait("told in the problems", 20, lambda: any("rate" in p and "1 to 1000" in p for p in w.problems_of("wrong")))
@@ -235,7 +236,7 @@ def test_a_wrong_value_is_told_and_becomes_one_event_where_that_is_allowed(watch
 
 
 def test_a_token_that_is_refused_is_told_and_a_new_one_taken(watcher):
-    apply(pod("waiting", {"podspy.dev/profile": "true"}))
+    apply(pod("waiting", {"discover.test/profile": "true"}))
     wait_running("waiting")
     w = watcher("nobody")
     w.wait("403 is told", 20, lambda: any("403" in p["problem"] and "watch" in p["problem"] for p in w.problems))
@@ -255,7 +256,7 @@ def test_a_static_pod_is_found_by_its_mirror(watcher):
     w = watcher()
     path = os.path.join(folder, "podspy-static.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        json.dump(pod("static", {"podspy.dev/profile": "true"}), f)
+        json.dump(pod("static", {"discover.test/profile": "true"}), f)
     try:
         node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
         w.wait("the static pod is in", 60, lambda: len(w.inside(f"static-{node}")) == 3)

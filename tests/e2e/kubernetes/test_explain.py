@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from cluster import NS, apply, kubectl, pod, server, spec, token_of, wait_running
+from cluster import NS, PREFIX, apply, kubectl, pod, server, spec, token_of, wait_running
 
 import parts
 
@@ -26,7 +26,8 @@ def agent(collector, podspy, tmp_path):
         "cluster": "test",
         "collector": {"url": collector.url, "ca_file": str(collector.ca),
                       "token_file": str(collector.data / "ingest.token")},
-        "discovery": {"kubernetes": "on", "docker": "off", "kubernetes_url": f"https://{host}:{port}",
+        "discovery": {"kubernetes": "on", "docker": "off", "annotation_prefix": PREFIX,
+                      "kubernetes_url": f"https://{host}:{port}",
                       "kubernetes_token_file": str(tmp_path / "token"),
                       "kubernetes_ca_file": str(tmp_path / "ca.crt")},
         "push": {"interval": "1s", "spool_dir": str(tmp_path / "spool")}}))
@@ -37,10 +38,10 @@ def agent(collector, podspy, tmp_path):
 
 
 def test_the_collector_answers_why_a_pod_is_empty(agent, collector):
-    yes = {"podspy.dev/profile": "true"}
+    yes = {"discover.test/profile": "true"}
     names = ("e-plain", "e-wrong", "e-static", "e-absent")
     absent = spec(("web", {"image": "podspy-test/nothing:1"}))
-    apply(pod("e-plain"), pod("e-wrong", {**yes, "podspy.dev/rate": "fast"}),
+    apply(pod("e-plain"), pod("e-wrong", {**yes, "discover.test/rate": "fast"}),
           pod("e-static", yes), pod("e-absent", yes, absent))
     wait_running("e-static")
 
@@ -49,7 +50,7 @@ def test_the_collector_answers_why_a_pod_is_empty(agent, collector):
         return [p for p in found if words in (p["problem"] or "")]
 
     for name, words in (("e-plain", "not annotated: kubectl annotate pod -n"),
-                        ("e-wrong", "podspy.dev/rate is 'fast': give a number from 1 to 1000"),
+                        ("e-wrong", "discover.test/rate is 'fast': give a number from 1 to 1000"),
                         ("e-static", "ython"),  # it runs, and what runs is none
                         ("e-absent", "container web does not run: ErrImageNeverPull")):
         parts.wait_until(lambda: (name, words, collector.processes(namespace=NS), agent.log[-2000:]),

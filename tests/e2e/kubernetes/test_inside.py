@@ -4,7 +4,7 @@ others are read as a container sees them."""
 import json
 import time
 
-from cluster import NS, apply, kubectl, load_image, pod, wait_running
+from cluster import NS, PREFIX, apply, kubectl, load_image, pod, wait_running
 
 IMAGE = "podspy-test/discover:1"
 
@@ -37,8 +37,8 @@ def wait_for(name, condition, seconds=30):
 def test_an_agent_in_a_pod_finds_the_pods_of_its_node(discover_namespace, program, tmp_path):
     load_image(tmp_path, program("discover_pods"), IMAGE)
     apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "discover", "namespace": NS},
-           "data": {"agent.yaml": "discovery: {kubernetes: auto}\n"}},
-          pod("target", {"podspy.dev/profile": "true"}),
+           "data": {"agent.yaml": f"discovery: {{kubernetes: auto, annotation_prefix: {PREFIX}}}\n"}},
+          pod("target", {"discover.test/profile": "true"}),
           pod("sees", pod_spec=agent_pod(hostPID=True)), pod("blind", pod_spec=agent_pod()))
     wait_running("target")
     wait_running("sees")

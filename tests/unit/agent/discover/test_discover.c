@@ -462,7 +462,7 @@ static int reuse(void)
     const char *const python[] = {"python3", "-c", server, mark, NULL};
     struct child c = spawn_as(500, python);
     CHECK(c.pid == 500 && read_pid(&c) == 500);
-    const struct told *t = poll_until(&r, 500, SPY_DISCOVER_ADDED, 2000);
+    const struct told *t = poll_until(&r, 500, SPY_DISCOVER_ADDED, 20000);
     CHECK(t);
     uint64_t start = t->p.start_time;
     end(&c);
@@ -493,7 +493,7 @@ static int reuse(void)
     n_told = 0;
     c = spawn_as(500, python);
     CHECK(c.pid == 500 && read_pid(&c) == 500);
-    CHECK(poll_until(&r, 500, SPY_DISCOVER_ADDED, 2000));
+    CHECK(poll_until(&r, 500, SPY_DISCOVER_ADDED, 20000));
     end(&c);
     room_close(&r);
     return 0;

@@ -129,7 +129,7 @@ static int set_pair(json_t *data, const char *crt_key, const char *key_key,
 static int settle_ca(json_t *data, struct spy_pair *ca, bool *changed, struct spy_err *err)
 {
     _cleanup_(spy_pems_done) struct spy_pems pems = {0};
-    bool read = get_text(data, "ca.crt", &pems.crt) & get_text(data, "ca.key", &pems.key);
+    bool read = get_text(data, "ca.crt", &pems.crt) && get_text(data, "ca.key", &pems.key);
     bool none = read && !pems.crt && !pems.key;
     if (!none && (!read || !pems.crt || !pems.key || spy_pair_import(pems.crt, pems.key, ca) < 0))
         return spy_err_set(err, SPY_ERR_INVALID, 0,

@@ -82,7 +82,7 @@ class Lasting:
 
         def fresh():
             pids = {pid for name in names for pid in install.processes_of(install.uid(name))}
-            now = {p["pid"]: p["samples"] for p in self.forward.processes(namespace=SHOP)}
+            now = {p.get("pid"): p["samples"] for p in self.forward.processes(namespace=SHOP)}
             for pid in pids & set(now):
                 before.setdefault(pid, now[pid])
             # A pool's and a worker's processes, and the one above them.
@@ -183,7 +183,7 @@ def api_server():
 def test_an_api_server_that_is_away_for_half_a_minute(lasting):
     pid, start_again = api_server()
     names = install.names(SHOP, "app=shop")
-    before = {p["pid"]: p["windows"] for p in lasting.forward.processes(namespace=SHOP)}
+    before = {p.get("pid"): p["windows"] for p in lasting.forward.processes(namespace=SHOP)}
     began = time.time()
     os.kill(pid, signal.SIGTERM)
     try:
@@ -195,7 +195,7 @@ def test_an_api_server_that_is_away_for_half_a_minute(lasting):
     say(f"the API server was away for {time.time() - away:.0f} s")
     say(f"all have new samples {lasting.all_sampled(names, 90):.1f} s later")
     elapsed = time.time() - began
-    after = {p["pid"]: p["windows"] for p in lasting.forward.processes(namespace=SHOP)}
+    after = {p.get("pid"): p["windows"] for p in lasting.forward.processes(namespace=SHOP)}
     pids = {p for name in names for p in install.processes_of(install.uid(name))}
     fewest = min(after[p] - before[p] for p in pids)
     say(f"of {elapsed:.0f} windows of a second each process has at least {fewest}")

@@ -1,5 +1,6 @@
 // podspy agent: find, sample, push, for ever.
 #include "agent/cli/cli.h"
+#include "agent/cli/metrics.h"
 #include "agent/cli/labels.h"
 #include "agent/cli/problems.h"
 #include "agent/discover/discover.h"
@@ -35,7 +36,7 @@ struct agent {
     struct spy_sampler *sampler;
     struct spy_upload *upload;
     char host[256];
-    uint64_t discover_failed, upload_failed, window_logged;
+    uint64_t discover_failed, upload_failed, window_logged, native_logged, metrics_failed;
     uint64_t window_start; // Unix time
     struct spy_problems problems;
 };
@@ -113,11 +114,16 @@ static void label_process(const struct agent *a, const struct spy_process *p,
 static void start_process(struct agent *a, const struct spy_process *p)
 {
     struct spy_cli_labels l = {.n = 0};
-    static const int pausing[] = {[SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
-                                  [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
-                                  [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
+    static const enum spy_sampler_pausing pausing[] = {
+        [SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
+        [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
+        [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
+    if (p->native && spy_log_due(&a->native_logged, LOG_EVERY_NS))
+        spy_log(SPY_LOG_WARN, "native frames are asked for, but this version reads Python's only",
+                SPY_I("pid", p->pid), SPY_S("reason", p->reason));
     label_process(a, p, &l);
     struct spy_sampler_process sp = {.pid = p->pid,
+                                     .start_time = p->start_time,
                                      .rate = p->rate,
                                      .pausing = pausing[p->blocking],
                                      .labels = (const char *const(*)[2])l.pairs,
@@ -173,6 +179,9 @@ static void end_window(struct agent *a)
         spy_log(SPY_LOG_ERROR, "a window was lost: it could not be spooled",
                 SPY_S("error", err.msg));
     spy_sampler_reset(a->sampler);
+    if (spy_cli_write_metrics(a->config.push.spool_dir, a->sampler, &err) < 0 &&
+        spy_log_due(&a->metrics_failed, LOG_EVERY_NS))
+        spy_log(SPY_LOG_WARN, "the metrics could not be written", SPY_S("error", err.msg));
     if (spy_log_due(&a->window_logged, LOG_EVERY_NS))
         log_totals(a, "sampling");
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PEM_MAX = 1 << 20, CHAIN_MAX = 8 };
 
@@ -161,9 +162,12 @@ static int folder_ca(const char *crt_path, const char *key_path, struct spy_pair
                      struct spy_err *err)
 {
     int r = load_pair(crt_path, key_path, ca);
-    if (r == SPY_ERR_INVALID)
-        return spy_err_set(err, r, 0,
-                           "%s or ca.key is damaged: restore both, or remove both to make new ones",
+    // Agents trust a ca.pem that is there: only they who run the collector may replace it. A key
+    // alone is of a first start that was cut short.
+    if (r < 0 && access(crt_path, F_OK) == 0)
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "%s or ca.key is damaged or missing: restore both, or remove both to "
+                           "make new ones",
                            crt_path);
     if (r == 0 && spy_cert_ca_serves(ca))
         return 0;

@@ -191,7 +191,10 @@ TEXT
 }
 
 stay() {
-    [ -t 0 ] && [ -t 1 ] || return 0
+    if ! [ -t 0 ] || ! [ -t 1 ]; then
+        say "ended; started on a terminal it stays, and what is above answers"
+        return
+    fi
     say "running until Ctrl-C"
     trap 'echo; exit 0' INT
     wait -n "$COLLECTOR" "$AGENT" "$SERVICE" || true

@@ -152,6 +152,20 @@ static void test_a_damaged_ca_is_an_error_and_never_replaced(void **state)
     assert_int_equal(load(&t, &err), SPY_ERR_INVALID);
     assert_non_null(strstr(err.msg, "ca.pem"));
     assert_null(t);
+    overwrite("ca.key", ""); // a full disk leaves such
+    assert_int_equal(load(&t, &err), SPY_ERR_INVALID);
+    assert_int_equal(unlink(path("ca.key")), 0);
+    assert_int_equal(load(&t, &err), SPY_ERR_INVALID);
+}
+
+static void test_a_first_start_that_was_cut_short_is_begun_anew(void **state)
+{
+    (void)state;
+    struct spy_tls *t = NULL;
+    overwrite("ca.key", "-----BEGIN ");
+    assert_int_equal(load(&t, NULL), 0);
+    assert_non_null(t);
+    spy_tls_free(t);
 }
 
 static void test_given_files_are_taken_and_must_be_pem(void **state)
@@ -220,6 +234,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_a_damaged_server_certificate_is_made_anew_under_the_same_ca, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_damaged_ca_is_an_error_and_never_replaced, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_first_start_that_was_cut_short_is_begun_anew, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_given_files_are_taken_and_must_be_pem, set_up,
                                         tear_down),

@@ -25,10 +25,11 @@ const struct spy_command *spy_cli_commands(size_t *ret_n);
 int spy_cli_record(int argc, char **argv, struct spy_err *err);
 int spy_cli_dump(int argc, char **argv, struct spy_err *err);
 int spy_cli_agent(int argc, char **argv, struct spy_err *err);
+int spy_cli_doctor(int argc, char **argv, struct spy_err *err);
 int spy_cli_completions(int argc, char **argv, struct spy_err *err);
 
 extern const struct argp_option spy_cli_record_options[], spy_cli_dump_options[],
-    spy_cli_agent_options[];
+    spy_cli_agent_options[], spy_cli_doctor_options[];
 
 // Set by SIGINT and SIGTERM once spy_cli_catch_signals was called: finish and write the output.
 extern volatile int spy_cli_stop;

@@ -12,6 +12,8 @@ static const struct spy_command commands[] = {
      spy_cli_dump_options, NULL},
     {"agent", "find the opted-in processes of this node and push their profiles to a collector",
      spy_cli_agent, spy_cli_agent_options, NULL},
+    {"doctor", "tell why a process, or all of a node, can or cannot be profiled", spy_cli_doctor,
+     spy_cli_doctor_options, NULL},
     {"completions", "print a script that completes commands and options in bash, zsh or fish",
      spy_cli_completions, NULL, "bash zsh fish"},
 };

@@ -14,14 +14,8 @@ import uuid
 
 import pytest
 
-WORLD_READABLE = {"", "stat", "status", "cmdline", "comm", "cgroup"}
-# Whatever takes a path or a process.
-TRACED = ("open,openat,openat2,readlink,readlinkat,stat,lstat,newfstatat,statx,access,faccessat,"
-          "faccessat2,getxattr,lgetxattr,chdir,fchdir,process_vm_readv,process_vm_writev,ptrace,"
-          "kcmp,pidfd_open,pidfd_getfd,process_madvise,perf_event_open,setns,tkill,tgkill,kill,execve")
-BY_PID = re.compile(r"\b(process_vm_readv|process_vm_writev|ptrace|kcmp|pidfd_open|perf_event_open|"
-                    r"tkill|tgkill|kill)\((?:PTRACE_\w+, )?(\d+)")
-PATH = re.compile(r'(?:(\d+|AT_FDCWD)(?:<([^>]*)>)?, )?"([^"]*)"')
+from looks import TRACED, WORLD_READABLE, looks
+
 WORK = """
 import os, sys, threading, time
 sys.stdout.write("up\\n"); sys.stdout.flush()
@@ -69,28 +63,6 @@ def _children(pid):
     return [int(x) for x in out.stdout.split()]
 
 
-def _paths(line):
-    """Every path that a line of strace names; relative ones are joined to their folder."""
-    for _, folder, name in PATH.findall(line):
-        if name.startswith("/"):
-            yield name
-        elif folder:
-            yield f"{folder}/{name}" if name else folder
-        # else: relative to the working folder
-
-
-def _looks(trace):
-    """(pid, what) of each look at a process: what is the rest of the path, or a system call."""
-    for line in trace.splitlines():
-        call = BY_PID.search(line)
-        if call:
-            yield int(call[2]), call[1]
-        for path in _paths(line):
-            m = re.match(r"/proc/(\d+)(?:/(.*))?$", path)
-            if m:
-                yield int(m[1]), (m[2] or "").strip("/")
-
-
 @pytest.fixture
 def watched(program, tmp_path):
     """watched(rule) runs discovery and sampling under strace; gives its output and the trace."""
@@ -124,7 +96,7 @@ def test_only_world_readable_files_of_processes_that_are_not_opted_in(processes,
     added = {int(x) for x in re.findall(r"^added (\d+)$", out, re.M)}
     assert added == {opted_in, child}
     seen = {}
-    for pid, what in _looks(trace):
+    for pid, what in looks(trace):
         seen.setdefault(pid, set()).add(what)
 
     # The trace would have shown more: of those that are opted in, memory was read.
@@ -147,8 +119,8 @@ def test_with_no_rule_that_matches_no_memory_is_read_at_all(processes, watched):
                          "cgroup: '*'}", seconds=2)
     assert "added" not in out and "samples 0" in out
     assert "process_vm_readv" not in trace
-    looks = list(_looks(trace))
+    seen = list(looks(trace))
     for pid in pids:
-        whats = {w for p, w in looks if p == pid}
+        whats = {w for p, w in seen if p == pid}
         assert "status" in whats or "cmdline" in whats
         assert whats <= WORLD_READABLE

@@ -52,6 +52,8 @@ struct spy_py_facts_plan {
 
 struct spy_py_thread {
     uint64_t tstate, interp, next, ident;
+    uint64_t native;     // the id that Python keeps; 0: it keeps none
+    bool ended;          // found out since it was listed
     uint64_t gil;        // of its interpreter; 0: not known
     uint64_t collecting; // where its garbage collector says that it works; 0: not known
     struct spy_py_facts_plan facts;

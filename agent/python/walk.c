@@ -733,6 +733,7 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
         .holds_gil = th->facts.at[SPY_FACT_GIL] != SPY_PY_ABSENT && holds_gil(l, th, gil),
         .collecting = (uint32_t)fact(&b, th, SPY_FACT_COLLECTING) == 1,
         .moved = moved,
+        .next_version = l->interp_next_version ? (uint32_t)fact(&b, th, SPY_FACT_GENERATION) : 0,
         .code_generation = code_generation(l, th, fact(&b, th, SPY_FACT_GENERATION)),
     };
     return 0;

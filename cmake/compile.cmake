@@ -24,6 +24,7 @@ if(PODSPY_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 add_compile_options($<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2> -fstack-protector-strong)
+add_link_options(-Wl,-z,relro -Wl,-z,now) # nothing that a jump goes through stays writable
 include_directories(${CMAKE_SOURCE_DIR})
 
 # spy_library(NAME SOURCES... [LIBS ...]): one room is one static library, named after its folder.

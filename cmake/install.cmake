@@ -17,7 +17,12 @@ function(spy_install_completion component program bash zsh fish)
   set(data ${CMAKE_INSTALL_DATAROOTDIR})
   install(FILES ${bash} DESTINATION ${data}/bash-completion/completions RENAME ${program}
           COMPONENT ${component})
-  install(FILES ${zsh} DESTINATION ${data}/zsh/vendor-completions RENAME _${program}
+  # Debian's zsh looks into vendor-completions below /usr and into site-functions below /usr/local.
+  set(zsh_folder site-functions)
+  if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+    set(zsh_folder vendor-completions)
+  endif()
+  install(FILES ${zsh} DESTINATION ${data}/zsh/${zsh_folder} RENAME _${program}
           COMPONENT ${component})
   install(FILES ${fish} DESTINATION ${data}/fish/vendor_completions.d RENAME ${program}.fish
           COMPONENT ${component})

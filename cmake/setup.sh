@@ -15,12 +15,13 @@ declare -A GROUPS_OF=(
         python3 python3-pytest python3-requests python3-hypothesis python3-pyflakes
         python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
+        fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev
         curl strace procps iproute2 util-linux gunicorn runc=runc debootstrap
         libpython3-dev uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc
         docker.io=dockerd docker-compose=docker-compose"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"
-    [fuzz]="clang libclang-rt-14-dev"
+    [fuzz]="clang libclang-rt-14-dev libxml2-dev"
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

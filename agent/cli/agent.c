@@ -1,5 +1,8 @@
 // podspy agent: find, sample, push, for ever.
 #include "agent/cli/cli.h"
+#include "agent/cli/metrics.h"
+#include "agent/cli/labels.h"
+#include "agent/cli/problems.h"
 #include "agent/discover/discover.h"
 #include "agent/sampler/sampler.h"
 #include "agent/upload/upload.h"
@@ -7,8 +10,11 @@
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
 #include <argp.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { KEY_CONFIG = 300, KEY_COLLECTOR, KEY_ONCE, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
@@ -30,7 +36,9 @@ struct agent {
     struct spy_sampler *sampler;
     struct spy_upload *upload;
     char host[256];
-    uint64_t discover_failed, upload_failed, window_logged;
+    uint64_t discover_failed, upload_failed, window_logged, native_logged, metrics_failed;
+    uint64_t window_start; // Unix time
+    struct spy_problems problems;
 };
 
 const struct argp_option spy_cli_agent_options[] = {
@@ -76,48 +84,46 @@ static int parse_option(int key, char *arg, struct argp_state *state)
 
 // --- from what is discovered to what is sampled ---
 
-struct label_list {
-    const char *pairs[24][2];
-    size_t n;
-    char pid[16], ns_pid[16], ppid[16];
-};
-
-static void label(struct label_list *l, const char *key, const char *value)
+static void label_node(const struct agent *a, struct spy_cli_labels *l)
 {
-    if (value && *value) {
-        l->pairs[l->n][0] = key;
-        l->pairs[l->n++][1] = value;
-    }
+    spy_cli_label(l, SPY_LABEL_CLUSTER, a->config.cluster);
+    spy_cli_label(l, SPY_LABEL_HOST, a->host);
+    spy_cli_label(l, SPY_LABEL_NODE, a->host);
 }
 
-static void label_process(const struct agent *a, const struct spy_process *p, struct label_list *l)
+static void label_process(const struct agent *a, const struct spy_process *p,
+                          struct spy_cli_labels *l)
 {
     snprintf(l->pid, sizeof l->pid, "%d", (int)p->pid);
     snprintf(l->ppid, sizeof l->ppid, "%d", (int)p->ppid);
     snprintf(l->ns_pid, sizeof l->ns_pid, "%d", (int)(p->ns_pid ? p->ns_pid : p->pid));
-    label(l, SPY_LABEL_PID, l->pid);
-    label(l, SPY_LABEL_NS_PID, l->ns_pid);
-    label(l, SPY_LABEL_PARENT_PID, l->ppid);
-    label(l, SPY_LABEL_COMMAND, p->cmdline && *p->cmdline ? p->cmdline : p->command);
-    label(l, SPY_LABEL_POD, p->pod);
-    label(l, SPY_LABEL_POD_UID, p->pod_uid);
-    label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
-    label(l, SPY_LABEL_CONTAINER, p->container_name);
-    label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
-    label(l, SPY_LABEL_IMAGE, p->image);
-    label(l, SPY_LABEL_SERVICE, p->service);
-    label(l, SPY_LABEL_HOST, a->host);
-    label(l, SPY_LABEL_NODE, a->host);
+    spy_cli_label(l, SPY_LABEL_PID, l->pid);
+    spy_cli_label(l, SPY_LABEL_NS_PID, l->ns_pid);
+    spy_cli_label(l, SPY_LABEL_PARENT_PID, l->ppid);
+    spy_cli_label(l, SPY_LABEL_COMMAND, p->cmdline && *p->cmdline ? p->cmdline : p->command);
+    spy_cli_label(l, SPY_LABEL_POD, p->pod);
+    spy_cli_label(l, SPY_LABEL_POD_UID, p->pod_uid);
+    spy_cli_label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
+    spy_cli_label(l, SPY_LABEL_CONTAINER, p->container_name);
+    spy_cli_label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
+    spy_cli_label(l, SPY_LABEL_IMAGE, p->image);
+    spy_cli_label(l, SPY_LABEL_SERVICE, p->service);
+    label_node(a, l);
 }
 
 static void start_process(struct agent *a, const struct spy_process *p)
 {
-    struct label_list l = {.n = 0};
-    static const int pausing[] = {[SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
-                                  [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
-                                  [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
+    struct spy_cli_labels l = {.n = 0};
+    static const enum spy_sampler_pausing pausing[] = {
+        [SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
+        [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
+        [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
+    if (p->native && spy_log_due(&a->native_logged, LOG_EVERY_NS))
+        spy_log(SPY_LOG_WARN, "native frames are asked for, but this version reads Python's only",
+                SPY_I("pid", p->pid), SPY_S("reason", p->reason));
     label_process(a, p, &l);
     struct spy_sampler_process sp = {.pid = p->pid,
+                                     .start_time = p->start_time,
                                      .rate = p->rate,
                                      .pausing = pausing[p->blocking],
                                      .labels = (const char *const(*)[2])l.pairs,
@@ -133,7 +139,8 @@ static void on_process(void *arg, enum spy_discover_event event, const struct sp
                                         [SPY_DISCOVER_EXEC] = "process called exec",
                                         [SPY_DISCOVER_REMOVED] = "process gone"};
     struct agent *a = arg;
-    spy_log(SPY_LOG_INFO, names[event], SPY_I("pid", p->pid), SPY_S("pod", p->pod),
+    const char *what = p->lives ? "process opted out" : names[event];
+    spy_log(SPY_LOG_INFO, what, SPY_I("pid", p->pid), SPY_S("pod", p->pod),
             SPY_S("reason", p->reason), SPY_S("command", p->command));
     if (event == SPY_DISCOVER_REMOVED)
         spy_sampler_remove(a->sampler, p->pid);
@@ -164,12 +171,32 @@ static void end_window(struct agent *a)
 {
     struct spy_err err = {0};
     struct spy_profile *p = spy_sampler_close(a->sampler);
+    struct spy_cli_labels node = {.n = 0};
+    label_node(a, &node);
+    spy_problems_tell(&a->problems, a->discover, p, a->window_start, &node);
+    a->window_start = spy_clock_real_ns();
     if (spy_upload_window(a->upload, p, &err) < 0 && spy_log_due(&a->upload_failed, LOG_EVERY_NS))
         spy_log(SPY_LOG_ERROR, "a window was lost: it could not be spooled",
                 SPY_S("error", err.msg));
     spy_sampler_reset(a->sampler);
+    if (spy_cli_write_metrics(a->config.push.spool_dir, a->sampler, &err) < 0 &&
+        spy_log_due(&a->metrics_failed, LOG_EVERY_NS))
+        spy_log(SPY_LOG_WARN, "the metrics could not be written", SPY_S("error", err.msg));
     if (spy_log_due(&a->window_logged, LOG_EVERY_NS))
         log_totals(a, "sampling");
+}
+
+// SPOOL/alive has the time of the last round, for a probe that asks whether there still are any.
+static void beat(struct agent *a)
+{
+    static uint64_t last;
+    char path[PATH_MAX];
+    if (!spy_log_due(&last, 5 * SPY_NS_PER_SEC) ||
+        snprintf(path, sizeof path, "%s/alive", a->config.push.spool_dir) >= PATH_MAX)
+        return;
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0 && futimens(fd, NULL) < 0)
+        spy_log(SPY_LOG_DEBUG, "no sign of life can be left", SPY_S("path", path));
 }
 
 static void run(struct agent *a, double once)
@@ -177,8 +204,10 @@ static void run(struct agent *a, double once)
     uint64_t now = spy_clock_mono_ns();
     uint64_t end = once > 0 ? now + (uint64_t)(once * (double)SPY_NS_PER_SEC) : UINT64_MAX;
     uint64_t window_end = now + a->config.push.interval_ns;
+    a->window_start = spy_clock_real_ns();
     while (!spy_cli_stop && now < end) {
         look_around(a);
+        beat(a);
         uint64_t until = spy_clock_mono_ns() + POLL_NS;
         until = until < window_end ? until : window_end;
         spy_sampler_run(a->sampler, until < end ? until : end, &spy_cli_stop);

@@ -10,7 +10,9 @@
 
 #define VALUES_MAX 256
 
-static const struct argp_option help_option = {"help", '?', 0, 0, "print a help text", 0};
+// What argp adds to every command.
+static const char *const argp_adds[][2] = {{"help", "print a help text"},
+                                           {"version", "print the version"}};
 
 // --- what an option takes ---
 
@@ -69,7 +71,7 @@ typedef void print_option(FILE *to, const struct spy_command *c, const struct ch
 
 static void each_option(FILE *to, const struct spy_command *c, print_option *print)
 {
-    const struct argp_option *real = &help_option;
+    const struct argp_option *real = c->options;
     for (const struct argp_option *a = c->options; a && (a->name || a->key || a->doc); a++) {
         real =
             a->flags & OPTION_ALIAS ? real : a; // an alias has the argument of what it stands for
@@ -83,7 +85,8 @@ static void each_option(FILE *to, const struct spy_command *c, print_option *pri
         find_values(&o);
         print(to, c, &o);
     }
-    print(to, c, &(struct choice){.name = help_option.name, .doc = help_option.doc});
+    for (size_t i = 0; i < SPY_COUNT(argp_adds); i++)
+        print(to, c, &(struct choice){.name = argp_adds[i][0], .doc = argp_adds[i][1]});
 }
 
 // Prints text with a backslash before each of special; quote becomes what ends and takes up

@@ -16,7 +16,7 @@ enum { OUTPUT_MAX = 256 << 20 };
 struct dump {
     pid_t pid;
     bool json, full_filenames;
-    int pausing;
+    enum spy_py_pausing pausing;
     struct spy_err *err;
 };
 

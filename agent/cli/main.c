@@ -3,6 +3,8 @@
 #include <string.h>
 #include <argp.h>
 
+const char *argp_program_version = "podspy " PODSPY_VERSION; // --version of every command
+
 static const struct spy_command commands[] = {
     {"record", "sample a program and write a flamegraph, a speedscope profile or raw stacks",
      spy_cli_record, spy_cli_record_options, "PROGRAM"},
@@ -73,7 +75,7 @@ int main(int argc, char **argv)
         return SPY_EXIT_OK;
     }
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
-        printf("podspy %s\n", PODSPY_VERSION);
+        printf("%s\n", argp_program_version);
         return SPY_EXIT_OK;
     }
     size_t n;

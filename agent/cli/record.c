@@ -9,11 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <libgen.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,7 +31,7 @@ struct record {
     double seconds; // 0: until it ends or a signal comes
     double rate;
     bool threads, idle, gil, function, no_lines, full_filenames, hide_progress;
-    int pausing;
+    enum spy_sampler_pausing pausing;
     struct spy_err *err;
 };
 
@@ -132,28 +135,51 @@ static int become_caller(void)
     return r < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -1 : 0;
 }
 
-_Noreturn static void be_program(char **program)
+// What the child tells its parent when it could not become the program.
+struct exec_failure {
+    int sys;
+    bool caller; // it failed at becoming the user who called sudo
+};
+
+_Noreturn static void be_program(char **program, int tell)
 {
+    struct exec_failure f = {0};
     signal(SIGPIPE, SIG_DFL); // an ignored signal would stay so through exec
-    if (become_caller() < 0) {
-        fprintf(stderr, "Error: cannot become the user who called sudo: %s\n", strerror(errno));
-        _exit(126);
+    f.caller = become_caller() < 0;
+    if (!f.caller) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM); // also where podspy is killed it does not outlive it
+        execvp(program[0], program);
     }
-    prctl(PR_SET_PDEATHSIG, SIGTERM); // also where podspy is killed it does not outlive it
-    execvp(program[0], program);
-    fprintf(stderr, "Error: cannot run %s: %s\n", program[0], strerror(errno));
-    _exit(127);
+    f.sys = errno;
+    _exit(write(tell, &f, sizeof f) == sizeof f ? 127 : 126);
 }
 
 static int start_program(const struct record *rec, pid_t *ret, struct spy_err *err)
 {
-    pid_t pid = fork();
-    if (pid < 0)
+    struct exec_failure f;
+    int ends[2]; // the writing one closes as the program begins
+    if (pipe2(ends, O_CLOEXEC) < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot start %s", rec->program[0]);
+    _cleanup_close_ int from = ends[0];
+    pid_t pid = fork();
     if (pid == 0)
-        be_program(rec->program);
-    *ret = pid;
-    return 0;
+        be_program(rec->program, ends[1]);
+    int sys = errno;
+    close(ends[1]);
+    if (pid < 0)
+        return spy_err_set(err, SPY_ERR_IO, sys, "cannot start %s", rec->program[0]);
+    ssize_t n;
+    while ((n = read(from, &f, sizeof f)) < 0 && errno == EINTR)
+        ;
+    if (n != sizeof f) {
+        *ret = pid;
+        return 0;
+    }
+    waitpid(pid, NULL, 0);
+    return spy_err_set(err, SPY_ERR_NOTFOUND, f.sys,
+                       f.caller ? "cannot become the user who called sudo to run %s"
+                                : "cannot run %s",
+                       rec->program[0]);
 }
 
 // A child that has ended stays a zombie until it is waited for; its status is the reason to stop.
@@ -251,18 +277,24 @@ static void default_name(const struct record *rec, const struct spy_format *f, c
     snprintf(out, size, "%s-%s.%s", who, when, f->extension);
 }
 
-// A second Ctrl-C does not cut the output short.
-static int write_all(int fd, const uint8_t *data, size_t len)
+// Before the first sample: a wrong name shall not cost what was sampled.
+static int check_output(const struct record *rec, struct spy_err *err)
 {
-    while (len) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        data += n;
-        len -= (size_t)n;
+    char folder[PATH_MAX];
+    struct stat st;
+    const char *path = rec->output ? rec->output : ".";
+    if (!strcmp(path, "-"))
+        return 0;
+    if (rec->output && stat(path, &st) == 0) {
+        if (S_ISDIR(st.st_mode))
+            return spy_err_set(err, SPY_ERR_IO, EISDIR, "cannot write %s", path);
+    } else if (rec->output) {
+        snprintf(folder, sizeof folder, "%s", path);
+        path = dirname(folder);
     }
+    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
+        return spy_err_set(err, SPY_ERR_IO, errno, "cannot write %s; give another --output",
+                           rec->output ? rec->output : "into this folder");
     return 0;
 }
 
@@ -273,7 +305,7 @@ static int write_output(const char *path, const struct spy_buf *b, struct spy_er
         fd = dup(STDOUT_FILENO);
     else
         fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0 || write_all(fd, b->data, b->len) < 0)
+    if (fd < 0 || spy_file_write_all(fd, b->data, b->len) < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot write %s", path);
     return 0;
 }
@@ -332,6 +364,8 @@ static int record(const struct record *rec, pid_t pid, const struct spy_format *
         r = spy_sampler_add(s, &process, err);
     if (r == 0)
         r = wait_for_python(rec, s, pid, err);
+    if (r == 0)
+        r = check_output(rec, err);
     if (r < 0)
         return r;
     if (!rec->hide_progress && rec->seconds > 0)
@@ -366,7 +400,9 @@ int spy_cli_record(int argc, char **argv, struct spy_err *err)
     if (!rec.program)
         return record(&rec, rec.pid, f, err);
     pid_t child = 0;
-    int r = start_program(&rec, &child, err);
+    int r = check_output(&rec, err); // before it is started for nothing
+    if (r == 0)
+        r = start_program(&rec, &child, err);
     if (r < 0)
         return r;
     r = record(&rec, child, f, err);

@@ -3,12 +3,8 @@
 // between are looked at, which finds children at once. All of /proc is listed once a second, for
 // what that misses. An opted-in process is looked at in every poll; the others in turn, a bounded
 // number a poll, since they may call exec and match a rule then.
-#include "agent/discover/discover.h"
-#include "agent/discover/docker.h"
-#include "agent/discover/judge.h"
+#include "agent/discover/inside.h"
 #include "shared/base/clock.h"
-#include "shared/base/log.h"
-#include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include <dirent.h>
 #include <errno.h>
@@ -24,40 +20,12 @@
 #define YOUNG_NS     (5 * SPY_NS_PER_SEC)   // age until which a process is likely to call exec
 #define CHECK_YOUNG  (800 * SPY_NS_PER_MS)  // between two looks at a young process
 #define CHECK_OLD    (1800 * SPY_NS_PER_MS) // and at an old one
-#define LOG_NS       (60 * SPY_NS_PER_SEC)
 
 enum {
     NEW_MAX = 1024, // numbers looked at one by one; with more, listing is cheaper
     CHECKS = 50,    // of processes that are not opted in, a poll
     FD_MAX = 512,   // descriptors below this may be kept: the sampler needs some too
     ROUNDS = 64,    // of looking for children of what was opted in just now
-};
-
-struct spy_discover {
-    const struct spy_agent_config *config;
-    int proc, loadavg; // open; loadavg may be -1
-    pid_t self;        // our number there, never opted in
-    struct spy_rules *rules;
-    struct spy_docker *docker;
-    struct spy_docker_answer answer; // the last one
-    struct spy_containers list;      // of the last one that was good
-    uint64_t docker_logged;
-
-    bool use_last;           // /proc/loadavg counts the same processes as proc
-    pid_t last, before_last; // the kernel's last number at the last two polls
-    uint64_t listed_ns;
-    uint32_t listing;
-    size_t turn; // where the look at the others goes on
-
-    struct spy_table table;
-    struct spy_member *removed; // freed at the next poll
-    bool adopt;                 // something was opted in: look for its children
-    bool table_full, members_full;
-    spy_discover_fn fn; // of the poll that runs
-    void *arg;
-    uint64_t now;
-    struct spy_facts facts;   // scratch
-    struct spy_member member; // scratch
 };
 
 // --- what is opted in ---
@@ -71,7 +39,7 @@ static void fill_process(struct spy_member *m)
     m->p.image = m->image_name;
     m->p.pod = m->pod;
     m->p.pod_uid = m->pod_uid;
-    m->p.namespace_name = "";
+    m->p.namespace_name = m->namespace_name;
     m->p.service = m->service;
     m->p.reason = m->reason;
 }
@@ -125,16 +93,11 @@ static struct spy_entry *parent_in(const struct spy_discover *d, const struct sp
     return e && e->in && e->start_time <= s->start_time ? e : NULL;
 }
 
-static uint64_t hash_id(const char *container_id)
-{
-    return *container_id ? spy_hash_bytes(container_id, strlen(container_id)) : 0;
-}
-
 static void remember(struct spy_discover *d, struct spy_entry *e, struct spy_facts *f)
 {
     const struct spy_proc_args *args = spy_facts_args(f);
     const struct spy_cgroup *cg = spy_facts_container(f);
-    uint64_t container = cg ? hash_id(cg->container_id) : 0;
+    uint64_t container = cg ? spy_discover_hash(cg->container_id) : 0;
     if (container != e->container_hash) {
         // Docker is asked about a container, not about each process that is started in it.
         const struct spy_entry *parent = spy_table_find(&d->table, f->stat.ppid);
@@ -155,14 +118,38 @@ static void renew(struct spy_discover *d, struct spy_entry *e, const struct spy_
     e->wait = false;
 }
 
-static void judge_open(struct spy_discover *d, struct spy_entry *e)
+static bool same_settings(const struct spy_member *a, const struct spy_member *b)
+{
+    return a->p.rate == b->p.rate && a->p.native == b->p.native && a->p.blocking == b->p.blocking &&
+           a->consent == b->consent && strcmp(a->service, b->service) == 0 &&
+           strcmp(a->pod, b->pod) == 0 && strcmp(a->container_name, b->container_name) == 0 &&
+           strcmp(a->container_id, b->container_id) == 0;
+}
+
+// One that is in: its pod may say something else now. What is in without a pod's word stays, also
+// when its parent, by which it came in, is no more.
+static void settle(struct spy_discover *d, struct spy_entry *e, enum spy_verdict v)
+{
+    bool stays = v == SPY_VERDICT_IN && same_settings(e->in, &d->member);
+    stays |= v == SPY_VERDICT_OUT && !e->in->consent;
+    if (v == SPY_VERDICT_WAIT || v == SPY_VERDICT_GONE || stays)
+        return; // what ended is noticed elsewhere
+    uint32_t generation = e->in->p.generation;
+    e->in->p.lives = true;
+    opt_out(d, e);
+    d->member.p.generation = generation + 1;
+    if (v == SPY_VERDICT_IN)
+        opt_in(d, e);
+}
+
+static void judge_open(struct spy_discover *d, struct spy_entry *e, bool again)
 {
     struct spy_facts *f = &d->facts;
     if (f->stat.start_time != e->start_time)
         renew(d, e, &f->stat);
     e->ppid = f->stat.ppid;
     e->kernel = f->stat.kernel;
-    if (e->in || e->kernel || spy_proc_dead(&f->stat) || e->pid == d->self) {
+    if ((e->in && !again) || e->kernel || spy_proc_dead(&f->stat) || e->pid == d->self) {
         e->checked_ns = d->now;
         return;
     }
@@ -170,22 +157,35 @@ static void judge_open(struct spy_discover *d, struct spy_entry *e)
                           .rules = d->rules,
                           .docker = d->docker && (!d->answer.asked_ns || d->answer.reached),
                           .docker_ns = d->answer.asked_ns,
-                          .list = &d->list};
+                          .list = &d->list,
+                          .kube = d->kube ? &d->view : NULL,
+                          .now = d->now};
     remember(d, e, f);
     enum spy_verdict v = spy_judge(&j, f, e, parent_in(d, &f->stat), &d->member);
     e->wait = v == SPY_VERDICT_WAIT;
-    if (e->wait)
+    if (e->wait && d->docker)
         spy_docker_ask(d->docker);
-    if (v == SPY_VERDICT_IN)
+    if (e->in)
+        settle(d, e, v);
+    else if (v == SPY_VERDICT_IN)
         opt_in(d, e);
 }
 
-// Reads what is needed of a process and opts it in or not. It may be gone meanwhile.
-static void judge(struct spy_discover *d, struct spy_entry *e)
+static void judge_pid(struct spy_discover *d, struct spy_entry *e, bool again)
 {
     if (spy_facts_open(&d->facts, d->proc, e->pid) == 0)
-        judge_open(d, e);
+        judge_open(d, e, again);
     spy_facts_close(&d->facts);
+}
+
+static void judge(struct spy_discover *d, struct spy_entry *e)
+{
+    judge_pid(d, e, false);
+}
+
+void spy_discover_judge(struct spy_discover *d, struct spy_entry *e)
+{
+    judge_pid(d, e, true);
 }
 
 // --- new processes ---
@@ -261,12 +261,12 @@ static void look_at_new(struct spy_discover *d, pid_t pid)
     if (spy_facts_open(f, d->proc, pid) == 0) {
         bool reused = e && e->start_time != f->stat.start_time;
         if (reused)
-            judge_open(d, e);
+            judge_open(d, e, false);
         else if (!e && parent_in(d, &f->stat) && leads_its_group(f) &&
                  (e = spy_table_add(&d->table, pid))) {
             e->first_ns = d->now;
             e->listed = d->listing;
-            judge_open(d, e);
+            judge_open(d, e, false);
         }
     }
     spy_facts_close(f);
@@ -400,60 +400,6 @@ static void adopt_children(struct spy_discover *d)
     }
 }
 
-// --- Docker ---
-
-static void log_labels(const struct spy_containers *old, const struct spy_containers *list)
-{
-    for (size_t i = 0; i < list->n; i++) {
-        const struct spy_container *c = &list->all[i], *o = spy_containers_find(old, c->id);
-        if (o && memcmp(&o->labels, &c->labels, sizeof c->labels) == 0)
-            continue;
-        for (unsigned k = 0; k < c->labels.n_problems; k++)
-            spy_log(SPY_LOG_WARN, "wrong label of a container", SPY_S("pod", c->name),
-                    SPY_S("problem", c->labels.problems[k]));
-    }
-}
-
-static bool docker_failing(const struct spy_discover *d)
-{
-    return d->docker && d->answer.asked_ns && !d->answer.reached &&
-           !(d->answer.absent && d->config->discovery.docker == SPY_SWITCH_AUTO);
-}
-
-// Judges the processes of opted-in containers again that Docker had not told of before.
-static void judge_containers(struct spy_discover *d, const struct spy_containers *old)
-{
-    for (size_t i = 0; i < d->list.n; i++) {
-        const struct spy_container *c = &d->list.all[i];
-        if (c->labels.consent != SPY_CONSENT_YES || spy_containers_find(old, c->id))
-            continue;
-        uint64_t hash = hash_id(c->id);
-        for (size_t k = 0; k < d->table.n; k++)
-            if (d->table.all[k]->container_hash == hash && !d->table.all[k]->in)
-                judge(d, d->table.all[k]);
-    }
-}
-
-static void take_docker(struct spy_discover *d)
-{
-    struct spy_docker_answer a;
-    if (!d->docker || !spy_docker_take(d->docker, &a))
-        return;
-    d->answer = a;
-    if (a.reached) {
-        struct spy_containers old = d->list;
-        d->list = a.list;
-        log_labels(&old, &d->list);
-        judge_containers(d, &old);
-        spy_containers_free(&old);
-    } else if (docker_failing(d) && spy_log_due(&d->docker_logged, LOG_NS)) {
-        spy_log(SPY_LOG_WARN, "labels of containers cannot be read", SPY_S("error", a.err.msg));
-    }
-    for (size_t i = 0; i < d->table.n; i++)
-        if (d->table.all[i]->wait)
-            judge(d, d->table.all[i]);
-}
-
 // --- start, poll, end ---
 
 // /proc/loadavg counts for the reader's own PID namespace: it is of use when that is the one whose
@@ -473,13 +419,19 @@ static void know_ourselves(struct spy_discover *d)
     spy_facts_close(f);
 }
 
+// Where it is asked only if it is there, a missing NODE_NAME is told and not fatal.
+static int start_kube(struct spy_discover *d, struct spy_err *err)
+{
+    struct spy_access access;
+    int r = spy_access_find(d->config, &access, &d->no_kube);
+    if (r < 0 && err)
+        *err = d->no_kube;
+    return r > 0 ? spy_kube_new(&access, &d->kube, err) : r;
+}
+
 static int start(struct spy_discover *d, const char *proc_root, struct spy_err *err)
 {
     const struct spy_agent_config *c = d->config;
-    if (c->discovery.kubernetes == SPY_SWITCH_ON)
-        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                           "discovery.kubernetes is on, but this build cannot ask Kubernetes yet: "
-                           "set it to auto or off and opt in by rules or Docker labels");
     d->proc = open(proc_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->proc < 0)
         return spy_err_set(err, spy_code_of_errno(errno), errno, "cannot open %.150s", proc_root);
@@ -489,7 +441,7 @@ static int start(struct spy_discover *d, const char *proc_root, struct spy_err *
     if (r == 0 && c->discovery.docker != SPY_SWITCH_OFF)
         r = spy_docker_new(c->discovery.docker_socket, c->discovery.annotation_prefix, &d->docker,
                            err);
-    return r;
+    return r == 0 ? start_kube(d, err) : r;
 }
 
 int spy_discover_new(const struct spy_agent_config *config, const char *proc_root,
@@ -514,6 +466,8 @@ void spy_discover_free(struct spy_discover *d)
         return;
     spy_docker_free(d->docker);
     spy_containers_free(&d->list);
+    spy_kube_free(d->kube);
+    spy_pods_free(&d->view.pods);
     spy_rules_free(d->rules);
     spy_table_free(&d->table);
     free_removed(d);
@@ -522,10 +476,10 @@ void spy_discover_free(struct spy_discover *d)
     free(d);
 }
 
-// Without rules, and with no Docker there, nobody can opt in.
+// Without rules, and with neither Kubernetes nor a Docker there, nobody can opt in.
 static bool nobody_can(const struct spy_discover *d)
 {
-    return !d->config->discovery.n_processes && !d->table.n_in &&
+    return !d->config->discovery.n_processes && !d->table.n_in && !d->kube &&
            (!d->docker || (d->answer.asked_ns && !d->answer.reached && !d->list.n));
 }
 
@@ -535,7 +489,8 @@ int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, str
     d->arg = arg;
     d->now = spy_clock_mono_ns();
     free_removed(d);
-    take_docker(d);
+    spy_discover_take_docker(d);
+    spy_discover_take_kube(d);
     if (nobody_can(d))
         return 0;
     check_members(d);
@@ -545,50 +500,4 @@ int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, str
     check_others(d);
     adopt_children(d);
     return r;
-}
-
-// --- problems ---
-
-static void put_problem(struct spy_buf *out, bool *first, const char *pod, pid_t pid,
-                        const char *text)
-{
-    spy_buf_puts(out, *first ? "{\"pod\":\"" : ",{\"pod\":\"");
-    spy_buf_json(out, pod, strlen(pod));
-    spy_buf_printf(out, "\",\"pid\":%d,\"problem\":\"", (int)pid);
-    spy_buf_json(out, text, strlen(text));
-    spy_buf_puts(out, "\"}");
-    *first = false;
-}
-
-static pid_t first_pid_of(const struct spy_discover *d, const struct spy_container *c)
-{
-    uint64_t hash = hash_id(c->id);
-    for (size_t i = 0; i < d->table.n; i++)
-        if (d->table.all[i]->container_hash == hash)
-            return d->table.all[i]->pid;
-    return 0;
-}
-
-int spy_discover_problems(const struct spy_discover *d, struct spy_buf *out)
-{
-    bool first = true;
-    char text[96];
-    for (size_t i = 0; i < d->list.n; i++) {
-        const struct spy_container *c = &d->list.all[i];
-        for (unsigned k = 0; k < c->labels.n_problems; k++)
-            put_problem(out, &first, c->name, first_pid_of(d, c), c->labels.problems[k]);
-    }
-    if (docker_failing(d))
-        put_problem(out, &first, "", 0, d->answer.err.msg);
-    if (d->table_full) {
-        snprintf(text, sizeof text, "more than %d processes: the rest is not looked at",
-                 SPY_TABLE_MAX);
-        put_problem(out, &first, "", 0, text);
-    }
-    if (d->members_full) {
-        snprintf(text, sizeof text, "more than %d processes opted in: the rest is left out",
-                 SPY_MEMBERS_MAX);
-        put_problem(out, &first, "", 0, text);
-    }
-    return out->failed;
 }

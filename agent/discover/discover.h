@@ -1,10 +1,13 @@
 // discover.h - which processes on this node are opted in.
 //
-// A process is opted in by a rule of the configuration, by the label podspy.dev/profile: "true" of
-// its Docker container, or because an ancestor is. Until then only world-readable metadata of it is
-// looked at: /proc/PID/{stat,cmdline,cgroup,status}. Never its maps, environ, exe link, root or
-// memory: a rule's `exe` glob is matched against argv[0]. A container whose label says anything but
-// "true" is left alone, whatever a rule says. Once in, a process stays in until it ends.
+// A process is opted in by the annotation podspy.dev/profile: "true" of its Kubernetes pod, by that
+// label of its Docker container, by a rule of the configuration, or because an ancestor is. Until
+// then only world-readable metadata of it is looked at: /proc/PID/{stat,cmdline,cgroup,status}.
+// Never its maps, environ, exe link, root or memory: a rule's `exe` glob is matched against
+// argv[0]. A container or pod that says anything but "true" is left alone, whatever a rule says.
+// Once in, a process stays in until it ends, or until the annotation of its pod is taken away: that
+// is a REMOVED of a process that lives on. An annotation that changes its settings is a REMOVED and
+// an ADDED.
 //
 // One spy_discover belongs to one thread. spy_discover_poll is called at least every 100 ms by the
 // agent's loop; it is cheap when nothing changed, finds children of opted-in processes within 250
@@ -12,9 +15,9 @@
 // and exit, and tells PID reuse by the start time of /proc/PID/stat. A zombie has exited.
 //
 // Bounds: 65536 processes watched, 4096 opted in, 50 of the others looked at again in a poll, so
-// that with N processes an exec that makes one match is noticed within 2 s or N / 500 s. Docker is
-// asked by a thread of its own: a daemon that hangs holds nothing up but the verdict on its new
-// containers.
+// that with N processes an exec that makes one match is noticed within 2 s or N / 500 s; 1024 pods.
+// Docker and Kubernetes are asked by threads of their own: one that hangs holds nothing up but the
+// verdict on its new containers.
 #pragma once
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
@@ -36,11 +39,12 @@ struct spy_process {
     uint32_t generation; // rises when it calls exec
     uint32_t rate;       // samples a second
     bool native;
+    bool lives; // REMOVED, but not ended: its pod's annotation was taken away or changed
     enum spy_blocking blocking;
     const char *command; // comm
     const char *cmdline; // arguments joined by spaces, at most 1 KiB
     const char *container_id, *container_name, *image, *pod, *namespace_name, *pod_uid, *service;
-    const char *reason; // why it is in: "rule web", "docker label", "child of 123"
+    const char *reason; // why it is in: "pod annotation", "rule web", "child of 123"
 };
 
 enum spy_discover_event { SPY_DISCOVER_ADDED, SPY_DISCOVER_EXEC, SPY_DISCOVER_REMOVED };
@@ -49,7 +53,7 @@ typedef void (*spy_discover_fn)(void *arg, enum spy_discover_event event,
 
 // config is borrowed for the whole life. proc_root is "/proc", or another mount of procfs for tests
 // and for containers that mount the host's elsewhere. SPY_ERR_INVALID for a rule whose user is not
-// known here, SPY_ERR_UNSUPPORTED for discovery.kubernetes: on.
+// known here, SPY_ERR_USAGE when discovery.kubernetes is on and it is not said where the API is.
 int spy_discover_new(const struct spy_agent_config *config, const char *proc_root,
                      struct spy_discover **ret, struct spy_err *err);
 void spy_discover_free(struct spy_discover *d);
@@ -57,7 +61,19 @@ void spy_discover_free(struct spy_discover *d);
 // goes away mid-read is not an error. Does nothing while there is neither a rule nor a Docker.
 int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, struct spy_err *err);
 
-// Wrong values of annotations and labels, and processes that were left out for a reason, as
-// {"problems":[{"pod":..,"pid":..,"problem":..}]} entries appended as JSON objects separated by
-// commas. pod is "" and pid 0 where none is meant. 0, or the failure of out.
+// Something that keeps a pod, a container or the whole node from being profiled. Strings are ""
+// when not known and hold until the next poll; pid is 0 where none is meant.
+struct spy_problem {
+    const char *pod, *namespace_name, *pod_uid, *container, *container_id, *image, *service;
+    pid_t pid;
+    const char *text; // for people: what is wrong and what to do
+};
+typedef void (*spy_problem_fn)(void *arg, const struct spy_problem *problem);
+
+// Tells, one by one: wrong values of annotations and labels; of a Kubernetes pod in one text why it
+// has no data (not annotated, no container runs, none is seen); sources that do not answer; bounds
+// that were reached.
+void spy_discover_explain(const struct spy_discover *d, spy_problem_fn fn, void *arg);
+// The same as JSON objects separated by commas: {"pod":..,"namespace":..,"container":..,"pid":..,
+// "problem":..}. 0, or the failure of out.
 int spy_discover_problems(const struct spy_discover *d, struct spy_buf *out);

@@ -67,7 +67,7 @@ static const char *set_blocking(struct spy_labels *l, const char *value)
 
 static const char *set_service(struct spy_labels *l, const char *value)
 {
-    char clean[sizeof l->service];
+    char clean[sizeof l->service] = "";
     spy_proc_clean(clean, sizeof clean, value, strlen(value));
     if (!*value || strcmp(clean, value) != 0)
         return "1 to 255 bytes of printable text";
@@ -75,10 +75,39 @@ static const char *set_service(struct spy_labels *l, const char *value)
     return NULL;
 }
 
+// Names joined by commas, with or without spaces. What a pod's containers can be called is a DNS
+// label. It chooses among the containers of a pod; on a Docker container it chooses nothing.
 static const char *set_containers(struct spy_labels *l, const char *value)
 {
-    (void)l, (void)value; // chooses among a pod's containers; a label is on one already
+    static const char right[] = "names of containers, separated by commas";
+    char clean[sizeof l->containers] = "";
+    size_t n = 0, name = 0;
+    for (const char *p = value;; p++) {
+        bool letter = (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '-';
+        if (n + 1 >= sizeof clean || (!letter && *p && *p != ',' && *p != ' '))
+            return right;
+        if (letter)
+            clean[n++] = *p, name++;
+        else if (*p != ' ' && !name)
+            return right;
+        else if (*p == ',')
+            clean[n++] = ',', name = 0;
+        if (!*p)
+            break;
+    }
+    memcpy(l->containers, clean, sizeof clean);
     return NULL;
+}
+
+bool spy_labels_choose(const struct spy_labels *l, const char *container)
+{
+    size_t n = strlen(container), len;
+    for (const char *p = l->containers; *p; p += len + (p[len] == ',')) {
+        len = strcspn(p, ",");
+        if (len == n && memcmp(p, container, n) == 0)
+            return true;
+    }
+    return !*l->containers;
 }
 
 static const struct {

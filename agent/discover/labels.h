@@ -7,6 +7,7 @@
 #include "shared/base/err.h"
 #include "shared/base/mem.h"
 #include "shared/config/agent_config.h"
+#include <stdbool.h>
 
 enum { SPY_CONTAINERS_MAX = 4096, SPY_LABEL_PROBLEMS = 4 };
 
@@ -18,10 +19,11 @@ enum spy_consent {
 
 struct spy_labels {
     enum spy_consent consent;
-    uint32_t rate;     // 0: not given
-    int native;        // -1: not given
-    int blocking;      // enum spy_blocking, or -1
-    char service[256]; // "": not given
+    uint32_t rate;        // 0: not given
+    int native;           // -1: not given
+    int blocking;         // enum spy_blocking, or -1
+    char service[256];    // "": not given
+    char containers[512]; // names joined by commas; "": all of the pod's
     unsigned n_problems;
     char problems[SPY_LABEL_PROBLEMS][192];
 };
@@ -44,6 +46,9 @@ void spy_labels_init(struct spy_labels *l);
 // Takes one label. Keys that do not begin with "PREFIX/" are passed over; a wrong value or an
 // unknown key adds a problem and leaves the default.
 void spy_labels_set(struct spy_labels *l, const char *prefix, const char *key, const char *value);
+
+// Does the annotation `containers` choose the container of this name?
+bool spy_labels_choose(const struct spy_labels *l, const char *container);
 
 // Parses the answer's body. SPY_ERR_INVALID when it is no such list; entries without a usable id
 // are passed over, and those past SPY_CONTAINERS_MAX.

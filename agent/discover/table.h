@@ -11,12 +11,13 @@ enum { SPY_TABLE_MAX = 65536, SPY_MEMBERS_MAX = 4096 };
 // An opted-in process with the memory behind the strings of its spy_process.
 struct spy_member {
     struct spy_process p;
-    bool by_label;
-    int stat;       // its open stat file, which fails once this very process is gone; or -1
-    uint64_t image; // see spy_proc_stat
+    bool by_label;    // by what its container's or pod's owner wrote, or its parent's
+    uint64_t consent; // hash of the uid of the pod that opted it in, itself or its parent; or 0
+    int stat;         // its open stat file, which fails once this very process is gone; or -1
+    uint64_t image;   // see spy_proc_stat
     struct spy_member *next; // of those that are to be freed
     char command[SPY_PROC_COMM], cmdline[1025];
-    char container_id[65], pod_uid[37];
+    char container_id[65], pod_uid[64], namespace_name[64];
     char container_name[256], image_name[256], pod[256], service[256], reason[96];
 };
 

@@ -50,8 +50,10 @@ struct spy_py_stack {
 
 struct spy_py_thread; // opaque: what is kept of a thread between samples
 
+enum spy_py_pausing { SPY_PY_NEVER_PAUSE, SPY_PY_MAY_PAUSE, SPY_PY_ALWAYS_PAUSE };
+
 struct spy_py_options {
-    enum { SPY_PY_NEVER_PAUSE, SPY_PY_MAY_PAUSE, SPY_PY_ALWAYS_PAUSE } pausing;
+    enum spy_py_pausing pausing;
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
 };
 

@@ -17,8 +17,9 @@ enum {
 
 struct process {
     pid_t pid;
+    uint64_t start_time;
     uint32_t rate;
-    int pausing;
+    enum spy_sampler_pausing pausing;
     char *labels[LABELS_MAX][2];
     size_t n_labels;
     struct spy_target *target;
@@ -27,8 +28,9 @@ struct process {
     bool ended;
     uint64_t due, retry_ns;
     // Of the window.
-    uint32_t series, epoch; // epoch of the profile that series is valid in; 0: none
-    uint64_t window_start, rounds;
+    uint32_t series, epoch;             // epoch of the profile that series is valid in; 0: none
+    uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
+    uint64_t rounds;
     struct spy_quality quality;
 };
 
@@ -208,8 +210,9 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     if (!p)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     p->pid = process->pid;
+    p->start_time = process->start_time;
     p->rate = process->rate;
-    p->pausing = (int)process->pausing;
+    p->pausing = process->pausing;
     p->due = spy_clock_mono_ns();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
@@ -288,31 +291,42 @@ static int series_of(struct spy_sampler *s, struct process *p)
 
 static void begin_window(struct process *p)
 {
-    if (!p->window_start)
-        p->window_start = spy_clock_real_ns();
+    if (p->window_start)
+        return;
+    p->window_start = spy_clock_real_ns();
+    p->window_mono = spy_clock_mono_ns();
 }
 
-// Moves what the process counted into its series. A series may get several parts in one window
-// (exec, an end and a new process with the same labels): they are joined as windows are.
+// Joins one part of a window with what its series has, as windows are joined. The duration is by
+// the clock that nobody sets: weights come from it.
+static void add_part(struct spy_series *e, const struct process *p)
+{
+    uint64_t duration = spy_clock_mono_ns() - p->window_mono;
+    uint64_t period = p->rounds ? duration / p->rounds : 0;
+    if (!e->start_ns)
+        e->start_ns = p->window_start;
+    if (!e->period_ns)
+        e->period_ns = period;
+    else if (period)
+        e->period_ns = (uint64_t)(((double)e->period_ns * (double)e->duration_ns +
+                                   (double)period * (double)duration) /
+                                  (double)(e->duration_ns + duration));
+    uint64_t end = p->window_start + duration;
+    if (end > e->start_ns + e->duration_ns)
+        e->duration_ns = end - e->start_ns;
+    e->quality.clean += p->quality.clean;
+    e->quality.salvaged += p->quality.salvaged;
+    e->quality.paused += p->quality.paused;
+    e->quality.failed += p->quality.failed;
+    e->quality.late += p->quality.late;
+}
+
+// Moves what the process counted into its series, which may get several parts in one window (exec,
+// an end and a new process with the same labels).
 static void flush_quality(struct spy_sampler *s, struct process *p)
 {
-    if (p->window_start && series_of(s, p) == 0) {
-        struct spy_series *e = spy_profile_series_at(s->profile, p->series);
-        uint64_t duration = spy_clock_real_ns() - p->window_start;
-        uint64_t period = p->rounds ? duration / p->rounds : 0;
-        if (!e->start_ns) {
-            e->start_ns = p->window_start;
-            e->period_ns = period;
-        } else if (period) {
-            e->period_ns = (e->period_ns + period) / 2;
-        }
-        e->duration_ns = p->window_start + duration - e->start_ns;
-        e->quality.clean += p->quality.clean;
-        e->quality.salvaged += p->quality.salvaged;
-        e->quality.paused += p->quality.paused;
-        e->quality.failed += p->quality.failed;
-        e->quality.late += p->quality.late;
-    }
+    if (p->window_start && series_of(s, p) == 0)
+        add_part(spy_profile_series_at(s->profile, p->series), p);
     p->window_start = p->rounds = 0;
     p->quality = (struct spy_quality){0};
 }
@@ -339,10 +353,26 @@ struct spy_sampler_totals spy_sampler_totals(const struct spy_sampler *s)
 
 // --- one round ---
 
+// A number may have been given to another process since it was judged.
+static int check_identity(struct process *p, struct spy_err *err)
+{
+    uint64_t start_time;
+    if (!p->start_time)
+        return 0;
+    int r = spy_target_start_time(p->target, &start_time);
+    if (r == 0 && start_time == p->start_time)
+        return 0;
+    p->ended = true;
+    return spy_err_set(err, SPY_ERR_GONE, 0, "process %d has ended%s", (int)p->pid,
+                       r == 0 ? ", and its number is another's" : "");
+}
+
 static int attach(struct spy_sampler *s, struct process *p)
 {
     struct spy_err err = {0};
     int r = spy_target_open(p->pid, &p->target, &err);
+    if (r == 0)
+        r = check_identity(p, &err);
     if (r == 0)
         r = spy_python_attach(p->target, &p->python, &err);
     if (r == 0)
@@ -359,8 +389,8 @@ static int attach(struct spy_sampler *s, struct process *p)
         p->retry_ns = 0;
         return 0;
     }
-    p->ended = p->target && !spy_target_alive(p->target);
-    p->ended = p->ended || (!p->target && r == SPY_ERR_GONE);
+    p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
+               (!p->target && r == SPY_ERR_GONE);
     detach(p);
     begin_window(p);
     p->quality.failed++;
@@ -482,9 +512,9 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
 
 static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_py_thread *th)
 {
-    static const int modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
-                                [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
-                                [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
+    static const enum spy_py_pausing modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
+                                                [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
+                                                [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
     struct spy_py_options o = {.pausing = modes[p->pausing], .pause = &s->pause};
     struct spy_py_stack st;
     int r = spy_python_sample(p->python, th, &o, &st);

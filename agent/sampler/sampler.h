@@ -32,10 +32,19 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
                     struct spy_err *err);
 void spy_sampler_free(struct spy_sampler *s);
 
+enum spy_sampler_pausing {
+    SPY_SAMPLER_NEVER_PAUSE,
+    SPY_SAMPLER_MAY_PAUSE,
+    SPY_SAMPLER_ALWAYS_PAUSE,
+};
+
 struct spy_sampler_process {
     pid_t pid;
+    // In clock ticks since boot (/proc/PID/stat, proc(5)). A process that has the number but began
+    // at another time is not the one that is meant and is not read. 0: whoever has the number.
+    uint64_t start_time;
     uint32_t rate; // samples a second, 1 to 1000; 0: as fast as it goes
-    enum { SPY_SAMPLER_NEVER_PAUSE, SPY_SAMPLER_MAY_PAUSE, SPY_SAMPLER_ALWAYS_PAUSE } pausing;
+    enum spy_sampler_pausing pausing;
     // Labels of its series: pairs of key and value, copied; without process.runtime.*, which the
     // sampler adds once it is attached.
     const char *const (*labels)[2];

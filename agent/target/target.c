@@ -66,6 +66,23 @@ int spy_target_pidfd(const struct spy_target *t)
     return t->pidfd;
 }
 
+// Field 22 of stat; the name, field 2, stands in parentheses and may hold any character.
+int spy_target_start_time(const struct spy_target *t, uint64_t *ret)
+{
+    enum { AFTER_NAME = 20 };
+    char text[1024];
+    ssize_t n = spy_file_read_small(t->proc_fd, "stat", text, sizeof text);
+    if (n < 0)
+        return SPY_ERR_GONE;
+    char *at = strrchr(text, ')');
+    for (int i = 0; at && i < AFTER_NAME; i++)
+        at = strchr(at + 1, ' ');
+    if (!at)
+        return SPY_ERR_TORN;
+    *ret = strtoull(at + 1, NULL, 10);
+    return 0;
+}
+
 bool spy_target_alive(const struct spy_target *t)
 {
     if (t->pidfd >= 0) {

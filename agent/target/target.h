@@ -28,6 +28,9 @@ int spy_target_proc_fd(const struct spy_target *t); // of /proc/PID, borrowed
 int spy_target_pidfd(
     const struct spy_target *t); // borrowed; readable once it exited; -1: old kernel
 bool spy_target_alive(const struct spy_target *t);
+// When it began, in clock ticks since boot: with the number, its identity. SPY_ERR_GONE,
+// SPY_ERR_TORN (the kernel's text makes no sense).
+int spy_target_start_time(const struct spy_target *t, uint64_t *ret);
 
 // CPU time that all threads of the process have used, in nanoseconds; 0: not known. Equal to what
 // it was: nothing of it has run in between.

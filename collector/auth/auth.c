@@ -1,4 +1,5 @@
 #include "collector/auth/auth.h"
+#include "collector/auth/review.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
@@ -23,6 +24,11 @@ const struct spy_metric spy_auth_metrics[] = {
     {"podspy_collector_denied_total", "role=\"ingest\"", "Requests without a right credential.",
      SPY_COUNTER, &n_denied_ingest},
     {"podspy_collector_denied_total", "role=\"read\"", NULL, SPY_COUNTER, &n_denied_read},
+    {"podspy_collector_token_reviews_total", "result=\"yes\"",
+     "Questions to Kubernetes about tokens.", SPY_COUNTER, &spy_review_n_yes},
+    {"podspy_collector_token_reviews_total", "result=\"no\"", NULL, SPY_COUNTER, &spy_review_n_no},
+    {"podspy_collector_token_reviews_total", "result=\"failed\"", NULL, SPY_COUNTER,
+     &spy_review_n_failed},
 };
 const size_t spy_auth_n_metrics = SPY_COUNT(spy_auth_metrics);
 
@@ -35,6 +41,7 @@ struct token {
 struct spy_auth {
     unsigned ways[2];
     struct token tokens[2];
+    struct spy_review *review; // NULL: Kubernetes is not asked
     pthread_mutex_t lock;
 };
 
@@ -75,30 +82,38 @@ static void refresh(struct token *t)
     t->seen = st;
 }
 
-int spy_auth_new(const char *dir, unsigned ingest_ways, unsigned read_ways, struct spy_auth **ret,
-                 struct spy_err *err)
+static int open_token(const char *dir, const char *name, struct token *t, struct spy_err *err)
+{
+    struct stat st;
+    if (snprintf(t->path, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "the data folder's path is too long");
+    if (stat(t->path, &st) < 0 && errno == ENOENT) {
+        int r = make_token(t->path, err);
+        if (r < 0)
+            return r;
+    }
+    refresh(t);
+    return t->text[0] ? 0
+                      : spy_err_set(err, SPY_ERR_INVALID, 0,
+                                    "%s cannot be read or holds no token: remove it to make a "
+                                    "new one",
+                                    t->path);
+}
+
+int spy_auth_new(const struct spy_auth_options *options, struct spy_auth **ret, struct spy_err *err)
 {
     static const char *const names[] = {"ingest.token", "read.token"};
     struct spy_auth *a = calloc(1, sizeof *a);
     if (!a)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    a->ways[SPY_AUTH_INGEST] = ingest_ways;
-    a->ways[SPY_AUTH_READ] = read_ways;
     pthread_mutex_init(&a->lock, NULL);
     int r = 0;
     for (int i = 0; i < 2 && r == 0; i++) {
-        struct stat st;
-        if (snprintf(a->tokens[i].path, PATH_MAX, "%s/%s", dir, names[i]) >= PATH_MAX)
-            r = spy_err_set(err, SPY_ERR_INVALID, 0, "the data folder's path is too long");
-        else if (stat(a->tokens[i].path, &st) < 0 && errno == ENOENT)
-            r = make_token(a->tokens[i].path, err);
-        if (r == 0)
-            refresh(&a->tokens[i]);
-        if (r == 0 && !a->tokens[i].text[0])
-            r = spy_err_set(err, SPY_ERR_INVALID, 0,
-                            "%s cannot be read or holds no token: remove it to make a new one",
-                            a->tokens[i].path);
+        a->ways[i] = options->ways[i];
+        r = open_token(options->dir, names[i], &a->tokens[i], err);
     }
+    if (r == 0 && (a->ways[0] | a->ways[1]) & SPY_AUTH_BY_KUBERNETES)
+        r = spy_review_new(options, &a->review, err);
     if (r < 0)
         spy_auth_free(a);
     else
@@ -110,6 +125,7 @@ void spy_auth_free(struct spy_auth *a)
 {
     if (!a)
         return;
+    spy_review_free(a->review);
     pthread_mutex_destroy(&a->lock);
     explicit_bzero(a, sizeof *a);
     free(a);
@@ -124,24 +140,34 @@ static bool same(const char *a, const char *b)
            gnutls_memcmp(x, y, sizeof x) == 0;
 }
 
-static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const char *authorization,
-                           const char **ret_why)
+static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const char *token)
+{
+    pthread_mutex_lock(&a->lock);
+    refresh(&a->tokens[role]);
+    bool ok = same(token, a->tokens[role].text);
+    pthread_mutex_unlock(&a->lock);
+    return ok;
+}
+
+// The cheapest way first: a file is looked at before another machine is asked.
+static enum spy_auth_answer judge_bearer(struct spy_auth *a, enum spy_auth_role role,
+                                         const char *authorization, bool may_wait,
+                                         const char **ret_why)
 {
     if (!*authorization) {
         *ret_why = "no Authorization header was sent";
-        return false;
+        return SPY_AUTH_UNKNOWN;
     }
     if (strncasecmp(authorization, "Bearer ", 7) != 0) {
         *ret_why = "the Authorization header is not 'Bearer TOKEN'";
-        return false;
+        return SPY_AUTH_UNKNOWN;
     }
-    pthread_mutex_lock(&a->lock);
-    refresh(&a->tokens[role]);
-    bool ok = same(authorization + 7, a->tokens[role].text);
-    pthread_mutex_unlock(&a->lock);
-    if (!ok)
-        *ret_why = "the token is not the right one";
-    return ok;
+    if (a->ways[role] & SPY_AUTH_BY_TOKEN && token_is_right(a, role, authorization + 7))
+        return SPY_AUTH_YES;
+    if (a->ways[role] & SPY_AUTH_BY_KUBERNETES)
+        return spy_review_check(a->review, role, authorization + 7, may_wait, ret_why);
+    *ret_why = "the token is not the right one";
+    return SPY_AUTH_UNKNOWN;
 }
 
 // libmicrohttpd only asks for a certificate: here it is held against client_ca_file, its dates and
@@ -157,14 +183,17 @@ static bool certificate_is_good(void *session)
            gnutls_certificate_verify_peers(session, &data, 1, &status) == 0 && status == 0;
 }
 
-bool spy_auth_check(struct spy_auth *a, enum spy_auth_role role, const char *authorization,
-                    void *tls_session, const char **ret_why)
+enum spy_auth_answer spy_auth_check(struct spy_auth *a, enum spy_auth_role role,
+                                    const struct spy_credential *credential, bool may_wait,
+                                    const char **ret_why)
 {
-    bool ok = a->ways[role] & SPY_AUTH_BY_MTLS && certificate_is_good(tls_session);
+    enum spy_auth_answer answer = SPY_AUTH_UNKNOWN;
     *ret_why = "a client certificate that client_ca_file vouches for is required";
-    if (!ok && a->ways[role] & SPY_AUTH_BY_TOKEN)
-        ok = token_is_right(a, role, authorization, ret_why);
-    if (!ok)
+    if (a->ways[role] & SPY_AUTH_BY_MTLS && certificate_is_good(credential->tls_session))
+        answer = SPY_AUTH_YES;
+    else if (a->ways[role] & (SPY_AUTH_BY_TOKEN | SPY_AUTH_BY_KUBERNETES))
+        answer = judge_bearer(a, role, credential->authorization, may_wait, ret_why);
+    if (answer == SPY_AUTH_UNKNOWN || answer == SPY_AUTH_FORBIDDEN)
         spy_count(role == SPY_AUTH_INGEST ? &n_denied_ingest : &n_denied_read, 1);
-    return ok;
+    return answer;
 }

@@ -1,25 +1,38 @@
 #include "collector/auth/tls.h"
+#include "collector/auth/cert.h"
+#include "collector/auth/secret.h"
+#include "shared/base/clock.h"
 #include "shared/base/file.h"
+#include "shared/base/log.h"
 #include "shared/base/mem.h"
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { PEM_MAX = 1 << 20, CA_DAYS = 3650, SERVER_DAYS = 365, RENEW_DAYS = 60, DAY = 86400 };
+enum { PEM_MAX = 1 << 20, CHAIN_MAX = 8 };
 
-static int tls_failed(struct spy_err *err, const char *what, int code)
-{
-    return spy_err_set(err, SPY_ERR_IO, 0, "%s: %s", what, gnutls_strerror(code));
-}
+// One certificate as GnuTLS wants it. A handshake may use it after the next one has come, so it
+// stays until the end; there are few.
+struct shown {
+    gnutls_pcert_st chain[CHAIN_MAX];
+    unsigned n;
+    gnutls_privkey_t key;
+    struct spy_pems pems;
+    struct shown *older;
+};
+
+struct spy_tls {
+    struct spy_tls_options o;
+    struct spy_cert_names names;
+    struct shown *current; // written atomically
+    char *client_ca;
+    char *ca; // last written to the data folder, with a Secret
+};
 
 static int read_pem(const char *path, char **ret, struct spy_err *err)
 {
@@ -34,219 +47,229 @@ static int read_pem(const char *path, char **ret, struct spy_err *err)
     return r;
 }
 
-// --- a certificate with its key ---
+// --- what is shown ---
 
-struct pair {
-    gnutls_x509_crt_t crt;
-    gnutls_x509_privkey_t key;
-};
-
-static void pair_done(struct pair *p)
+static void shown_free(struct shown *s)
 {
-    if (p->crt)
-        gnutls_x509_crt_deinit(p->crt);
-    if (p->key)
-        gnutls_x509_privkey_deinit(p->key);
+    for (unsigned i = 0; i < s->n; i++)
+        gnutls_pcert_deinit(&s->chain[i]);
+    if (s->key)
+        gnutls_privkey_deinit(s->key);
+    spy_pems_done(&s->pems);
+    free(s);
 }
 
-static int pair_init(struct pair *p)
+static bool is_pair(const struct shown *s)
 {
-    int r = gnutls_x509_crt_init(&p->crt);
-    return r < 0 ? r : gnutls_x509_privkey_init(&p->key);
+    uint8_t a[64], b[64];
+    size_t a_len = sizeof a, b_len = sizeof b;
+    gnutls_pubkey_t public = NULL;
+    bool ok =
+        gnutls_pubkey_init(&public) == 0 &&
+        gnutls_pubkey_import_privkey(public, s->key, 0, 0) == 0 &&
+        gnutls_pubkey_get_key_id(public, GNUTLS_KEYID_USE_SHA256, a, &a_len) == 0 &&
+        gnutls_pubkey_get_key_id(s->chain[0].pubkey, GNUTLS_KEYID_USE_SHA256, b, &b_len) == 0 &&
+        a_len == b_len && memcmp(a, b, a_len) == 0;
+    if (public)
+        gnutls_pubkey_deinit(public);
+    return ok;
 }
 
-static int import_pair(const char *crt_pem, const char *key_pem, struct pair *p)
+static bool import(struct shown *s)
 {
-    gnutls_datum_t c = {(unsigned char *)(uintptr_t)crt_pem, (unsigned)strlen(crt_pem)};
-    gnutls_datum_t k = {(unsigned char *)(uintptr_t)key_pem, (unsigned)strlen(key_pem)};
-    int r = gnutls_x509_crt_import(p->crt, &c, GNUTLS_X509_FMT_PEM);
-    return r < 0 ? r : gnutls_x509_privkey_import(p->key, &k, GNUTLS_X509_FMT_PEM);
+    gnutls_datum_t c = {(unsigned char *)s->pems.crt, (unsigned)strlen(s->pems.crt)};
+    gnutls_datum_t k = {(unsigned char *)s->pems.key, (unsigned)strlen(s->pems.key)};
+    unsigned n = CHAIN_MAX;
+    if (gnutls_pcert_list_import_x509_raw(s->chain, &n, &c, GNUTLS_X509_FMT_PEM, 0) < 0)
+        return false;
+    s->n = n;
+    return n && gnutls_privkey_init(&s->key) == 0 &&
+           gnutls_privkey_import_x509_raw(s->key, &k, GNUTLS_X509_FMT_PEM, NULL, 0) == 0 &&
+           is_pair(s);
 }
 
-static int fill_common(struct pair *p, const char *name, int days)
+// Takes pems over, also on failure.
+static int show(struct spy_tls *t, struct spy_pems *pems, struct spy_err *err)
 {
-    uint8_t serial[16];
-    time_t now = time(NULL);
-    int r = gnutls_x509_privkey_generate(p->key, GNUTLS_PK_ECDSA,
-                                         GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
-    if (r >= 0)
-        r = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof serial);
-    serial[0] &= 0x7f; // a positive number
-    if (r >= 0)
-        r = gnutls_x509_crt_set_serial(p->crt, serial, sizeof serial);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_version(p->crt, 3);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_key(p->crt, p->key);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_activation_time(p->crt, now - DAY);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_expiration_time(p->crt, now + (time_t)days * DAY);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_dn_by_oid(p->crt, GNUTLS_OID_X520_COMMON_NAME, 0, name,
-                                          (unsigned)strlen(name));
-    return r;
+    struct shown *s = calloc(1, sizeof *s);
+    if (!s) {
+        spy_pems_done(pems);
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    }
+    s->pems = *pems;
+    *pems = (struct spy_pems){0};
+    s->older = t->current;
+    if (s->older && !strcmp(s->pems.crt, s->older->pems.crt) &&
+        !strcmp(s->pems.key, s->older->pems.key)) {
+        shown_free(s); // the same again
+        return 0;
+    }
+    if (!import(s)) {
+        shown_free(s);
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "the certificate cannot be used; are certificate and key a pair?");
+    }
+    if (s->older)
+        spy_log(SPY_LOG_INFO, "new connections get a new certificate");
+    __atomic_store_n(&t->current, s, __ATOMIC_RELEASE);
+    return 0;
 }
 
-// RFC 5280 asks for key identifiers (4.2.1.1, 4.2.1.2), and strict clients, such as Python's ssl
-// from 3.13 on, refuse a chain without.
-static int add_key_ids(struct pair *p, const struct pair *issuer)
+void spy_tls_current(void *arg, gnutls_pcert_st **ret_chain, unsigned *ret_n,
+                     gnutls_privkey_t *ret_key)
 {
-    uint8_t own[64], above[64];
-    size_t own_len = sizeof own, above_len = sizeof above;
-    int r = gnutls_x509_crt_get_key_id(p->crt, 0, own, &own_len);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_subject_key_id(p->crt, own, own_len);
-    if (r >= 0)
-        r = gnutls_x509_crt_get_key_id(issuer->crt, 0, above, &above_len);
-    return r < 0 ? r : gnutls_x509_crt_set_authority_key_id(p->crt, above, above_len);
+    struct spy_tls *t = arg;
+    struct shown *s = __atomic_load_n(&t->current, __ATOMIC_ACQUIRE);
+    *ret_chain = s->chain;
+    *ret_n = s->n;
+    *ret_key = s->key;
 }
 
-static int make_ca(struct pair *ca)
+// --- given files ---
+
+static int from_files(const struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
 {
-    int r = fill_common(ca, "podspy collector CA", CA_DAYS);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_basic_constraints(ca->crt, 1, 0);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_key_usage(ca->crt, GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN);
-    if (r >= 0)
-        r = add_key_ids(ca, ca);
-    return r < 0 ? r : gnutls_x509_crt_sign2(ca->crt, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0);
+    int r = read_pem(t->o.cert_file, &ret->crt, err);
+    return r < 0 ? r : read_pem(t->o.key_file, &ret->key, err);
 }
 
-static int add_names(gnutls_x509_crt_t crt)
+// --- the data folder ---
+
+static bool path_in(const char *dir, const char *name, char *path)
 {
-    char host[HOST_NAME_MAX + 1] = "";
-    static const char *const names[] = {"localhost",
-                                        "podspy-collector",
-                                        "podspy-collector.podspy",
-                                        "podspy-collector.podspy.svc",
-                                        "podspy-collector.podspy.svc.cluster.local",
-                                        "collector"};
-    const uint8_t v4[4] = {127, 0, 0, 1}, v6[16] = {[15] = 1};
-    int r = 0;
-    for (size_t i = 0; i < SPY_COUNT(names) && r >= 0; i++)
-        r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, names[i],
-                                                 (unsigned)strlen(names[i]), GNUTLS_FSAN_APPEND);
-    if (r >= 0 && gethostname(host, sizeof host - 1) == 0 && *host)
-        r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, host,
-                                                 (unsigned)strlen(host), GNUTLS_FSAN_APPEND);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, v4, sizeof v4,
-                                                 GNUTLS_FSAN_APPEND);
-    return r < 0 ? r
-                 : gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, v6, sizeof v6,
-                                                        GNUTLS_FSAN_APPEND);
+    return snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX;
 }
 
-static int make_server(const struct pair *ca, struct pair *server)
-{
-    int r = fill_common(server, "podspy collector", SERVER_DAYS);
-    if (r >= 0)
-        r = add_names(server->crt);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_basic_constraints(server->crt, 0, -1);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_key_usage(server->crt, GNUTLS_KEY_DIGITAL_SIGNATURE);
-    if (r >= 0)
-        r = gnutls_x509_crt_set_key_purpose_oid(server->crt, GNUTLS_KP_TLS_WWW_SERVER, 0);
-    if (r >= 0)
-        r = add_key_ids(server, ca);
-    return r < 0 ? r : gnutls_x509_crt_sign2(server->crt, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0);
-}
-
-// --- files of the data folder ---
-
-static int write_pair(const struct pair *p, const char *crt_path, const char *key_path,
+static int write_pair(const struct spy_pair *p, const char *crt_path, const char *key_path,
                       struct spy_err *err)
 {
-    gnutls_datum_t crt = {0}, key = {0};
-    int code = gnutls_x509_crt_export2(p->crt, GNUTLS_X509_FMT_PEM, &crt);
-    if (code >= 0)
-        code = gnutls_x509_privkey_export2_pkcs8(p->key, GNUTLS_X509_FMT_PEM, NULL,
-                                                 GNUTLS_PKCS_PLAIN, &key);
-    int r = code < 0 ? tls_failed(err, "cannot write a certificate", code) : 0;
+    _cleanup_(spy_pems_done) struct spy_pems pems = {0};
+    int r = spy_pair_export(p, &pems, err);
     if (r == 0)
-        r = spy_file_write_atomic(key_path, key.data, key.size, 0600, err);
+        r = spy_file_write_atomic(key_path, pems.key, strlen(pems.key), 0600, err);
+    return r < 0 ? r : spy_file_write_atomic(crt_path, pems.crt, strlen(pems.crt), 0600, err);
+}
+
+static int load_pair(const char *crt_path, const char *key_path, struct spy_pair *p)
+{
+    _cleanup_(spy_pems_done) struct spy_pems pems = {0};
+    if (read_pem(crt_path, &pems.crt, NULL) < 0 || read_pem(key_path, &pems.key, NULL) < 0)
+        return SPY_ERR_NOTFOUND;
+    return spy_pair_import(pems.crt, pems.key, p);
+}
+
+static int folder_ca(const char *crt_path, const char *key_path, struct spy_pair *ca,
+                     struct spy_err *err)
+{
+    int r = load_pair(crt_path, key_path, ca);
+    // Agents trust a ca.pem that is there: only they who run the collector may replace it. A key
+    // alone is of a first start that was cut short.
+    if (r < 0 && access(crt_path, F_OK) == 0)
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "%s or ca.key is damaged or missing: restore both, or remove both to "
+                           "make new ones",
+                           crt_path);
+    if (r == 0 && spy_cert_ca_serves(ca))
+        return 0;
+    spy_pair_done(ca);
+    r = spy_pair_init(ca, err);
     if (r == 0)
-        r = spy_file_write_atomic(crt_path, crt.data, crt.size, 0600, err);
-    gnutls_free(crt.data);
-    gnutls_free(key.data);
+        r = spy_cert_make_ca(ca, err);
+    return r < 0 ? r : write_pair(ca, crt_path, key_path, err);
+}
+
+static int from_folder(const struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
+{
+    const char *dir = t->o.dir;
+    char ca_crt[PATH_MAX], ca_key[PATH_MAX], crt[PATH_MAX], key[PATH_MAX];
+    _cleanup_(spy_pair_done) struct spy_pair ca = {0}, server = {0}, fresh = {0};
+    if (!path_in(dir, "ca.pem", ca_crt) || !path_in(dir, "ca.key", ca_key) ||
+        !path_in(dir, "server.pem", crt) || !path_in(dir, "server.key", key))
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "the data folder's path is too long");
+    if (spy_pair_init(&ca, err) < 0 || spy_pair_init(&server, err) < 0 ||
+        spy_pair_init(&fresh, err) < 0)
+        return SPY_ERR_NOMEM;
+    int r = folder_ca(ca_crt, ca_key, &ca, err);
+    if (r == 0 &&
+        (load_pair(crt, key, &server) < 0 || !spy_cert_server_serves(&server, &ca, &t->names))) {
+        r = spy_cert_make_server(&ca, &t->names, &fresh, err);
+        if (r == 0)
+            r = write_pair(&fresh, crt, key, err);
+    }
+    if (r == 0)
+        r = read_pem(crt, &ret->crt, err);
+    return r < 0 ? r : read_pem(key, &ret->key, err);
+}
+
+// --- the Secret ---
+
+// For people who look into the pod; agents read the ConfigMap.
+static void keep_ca(struct spy_tls *t, char *ca)
+{
+    char path[PATH_MAX];
+    bool known = t->ca && !strcmp(t->ca, ca);
+    if (!known && path_in(t->o.dir, "ca.pem", path))
+        spy_file_write_atomic(path, ca, strlen(ca), 0600, NULL);
+    free(t->ca);
+    t->ca = ca;
+}
+
+static int from_secret(struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
+{
+    struct spy_secret s = {
+        .kube = t->o.kube, .secret = t->o.secret, .config_map = t->o.config_map, .names = t->names};
+    char *ca = NULL;
+    int r = spy_secret_load(&s, ret, &ca, err);
+    if (r < 0)
+        return r;
+    keep_ca(t, ca);
+    struct spy_err why = {0};
+    if (t->o.config_map && spy_secret_publish(&s, t->ca, &why) < 0)
+        spy_log(SPY_LOG_ERROR, "the authority's certificate cannot be published to the agents",
+                SPY_S("why", why.msg));
+    return 0;
+}
+
+// --- from the start to the end ---
+
+int spy_tls_refresh(struct spy_tls *t, struct spy_err *err)
+{
+    struct spy_pems pems = {0};
+    int r = t->o.cert_file ? from_files(t, &pems, err)
+            : t->o.secret  ? from_secret(t, &pems, err)
+                           : from_folder(t, &pems, err);
+    if (r < 0)
+        spy_pems_done(&pems);
+    return r < 0 ? r : show(t, &pems, err);
+}
+
+static int first_load(struct spy_tls *t, struct spy_err *err)
+{
+    uint64_t until = spy_clock_mono_ns() + SPY_TLS_PATIENCE_SECS * SPY_NS_PER_SEC;
+    int r = spy_tls_refresh(t, err);
+    while (t->o.secret && r == SPY_ERR_AGAIN && spy_clock_mono_ns() < until) {
+        spy_clock_sleep_until(spy_clock_mono_ns() + SPY_NS_PER_SEC);
+        r = spy_tls_refresh(t, err);
+    }
     return r;
 }
 
-static int load_pair(const char *crt_path, const char *key_path, struct pair *p)
+int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, struct spy_err *err)
 {
-    _cleanup_free_ char *crt = NULL, *key = NULL;
-    if (read_pem(crt_path, &crt, NULL) < 0 || read_pem(key_path, &key, NULL) < 0)
-        return SPY_ERR_NOTFOUND;
-    return import_pair(crt, key, p) < 0 ? SPY_ERR_INVALID : 0;
-}
-
-// A container started anew on the same data folder may have another name.
-static bool bears_our_name(const struct pair *server)
-{
-    char host[HOST_NAME_MAX + 1] = "";
-    return gethostname(host, sizeof host - 1) < 0 || !*host ||
-           gnutls_x509_crt_check_hostname(server->crt, host);
-}
-
-static bool serves_long_enough(const struct pair *server, const struct pair *ca)
-{
-    unsigned status = 1;
-    return bears_our_name(server) &&
-           gnutls_x509_crt_get_expiration_time(server->crt) >
-               time(NULL) + (time_t)RENEW_DAYS * DAY &&
-           gnutls_x509_crt_verify(server->crt, &ca->crt, 1, 0, &status) == 0 && status == 0;
-}
-
-static int own_authority(const char *dir, char *crt, char *key, struct spy_err *err)
-{
-    char ca_crt[PATH_MAX], ca_key[PATH_MAX];
-    _cleanup_(pair_done) struct pair ca = {0}, server = {0}, fresh = {0};
-    if (snprintf(ca_crt, PATH_MAX, "%s/ca.pem", dir) >= PATH_MAX ||
-        snprintf(ca_key, PATH_MAX, "%s/ca.key", dir) >= PATH_MAX ||
-        snprintf(crt, PATH_MAX, "%s/server.pem", dir) >= PATH_MAX ||
-        snprintf(key, PATH_MAX, "%s/server.key", dir) >= PATH_MAX)
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "the data folder's path is too long");
-    if (pair_init(&ca) < 0 || pair_init(&server) < 0 || pair_init(&fresh) < 0)
+    struct spy_tls *t = calloc(1, sizeof *t);
+    if (!t)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    int r = load_pair(ca_crt, ca_key, &ca);
-    if (r == SPY_ERR_INVALID)
-        return spy_err_set(err, r, 0,
-                           "%s or ca.key is damaged: restore both, or remove both to make new ones",
-                           ca_crt);
-    if (r < 0) {
-        int code = make_ca(&ca);
-        r = code < 0 ? tls_failed(err, "cannot make a CA", code)
-                     : write_pair(&ca, ca_crt, ca_key, err);
-    }
-    if (r < 0 || (load_pair(crt, key, &server) == 0 && serves_long_enough(&server, &ca)))
-        return r;
-    int code = make_server(&ca, &fresh);
-    return code < 0 ? tls_failed(err, "cannot make a certificate", code)
-                    : write_pair(&fresh, crt, key, err);
-}
-
-int spy_tls_load(const char *dir, const char *cert_file, const char *key_file,
-                 const char *client_ca_file, struct spy_tls *ret, struct spy_err *err)
-{
-    char crt[PATH_MAX], key[PATH_MAX];
-    struct spy_tls t = {0};
-    int r = 0;
-    if (!cert_file) {
-        r = own_authority(dir, crt, key, err);
-        cert_file = crt;
-        key_file = key;
-    }
-    if (r == 0)
-        r = read_pem(cert_file, &t.cert_pem, err);
-    if (r == 0)
-        r = read_pem(key_file, &t.key_pem, err);
-    if (r == 0 && client_ca_file)
-        r = read_pem(client_ca_file, &t.client_ca_pem, err);
+    t->o = *options;
+    t->names = (struct spy_cert_names){
+        .service = options->service ? options->service : "podspy-collector",
+        .name_space = options->name_space ? options->name_space : "podspy",
+        .host = !options->secret, // replicas have a certificate together
+    };
+    int r = first_load(t, err);
+    if (r == 0 && options->client_ca_file)
+        r = read_pem(options->client_ca_file, &t->client_ca, err);
     if (r < 0)
-        spy_tls_free(&t);
+        spy_tls_free(t);
     else
         *ret = t;
     return r;
@@ -254,10 +277,19 @@ int spy_tls_load(const char *dir, const char *cert_file, const char *key_file,
 
 void spy_tls_free(struct spy_tls *t)
 {
-    free(t->cert_pem);
-    if (t->key_pem)
-        explicit_bzero(t->key_pem, strlen(t->key_pem));
-    free(t->key_pem);
-    free(t->client_ca_pem);
-    *t = (struct spy_tls){0};
+    if (!t)
+        return;
+    while (t->current) {
+        struct shown *s = t->current;
+        t->current = s->older;
+        shown_free(s);
+    }
+    free(t->client_ca);
+    free(t->ca);
+    free(t);
+}
+
+const char *spy_tls_client_ca(const struct spy_tls *t)
+{
+    return t->client_ca;
 }

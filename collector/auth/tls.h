@@ -1,18 +1,39 @@
-// tls.h - the collector's own certificate authority, for where nobody gives it a certificate.
+// tls.h - the certificate that the collector shows, from where it is kept, and renewed there.
 //
-// In the data folder, mode 0600: ca.pem and ca.key (ECDSA P-256, ten years), server.pem and
-// server.key (one year, made anew at a start with less than 60 days left, or when the CA or the
-// host's name is another). The names in the certificate: localhost, 127.0.0.1, ::1, the host's
-// name, collector, podspy-collector and its usual names as a Kubernetes service.
+//     given files       read again when they change
+//     the data folder   mode 0600: ca.pem and ca.key, server.pem and server.key, made on first
+//                       start (cert.h tells of their lives and names)
+//     a Secret          the same, for all replicas alike (secret.h); the authority's certificate
+//                       also in a ConfigMap and, for people, as ca.pem in the data folder
+//
+// Threads: spy_tls_current from any; the others one at a time.
 #pragma once
+#include "collector/kube/kubeapi.h"
 #include "shared/base/err.h"
+#include <gnutls/abstract.h>
 
-struct spy_tls {
-    char *cert_pem, *key_pem; // the server's; owned
-    char *client_ca_pem;      // NULL: none
+struct spy_tls_options {
+    const char *dir;                  // the data folder
+    const char *cert_file, *key_file; // NULL: the own authority
+    const char *client_ca_file;       // NULL: none
+    struct spy_kubeapi *kube;         // borrowed; used with secret
+    const char *secret;               // NULL: in the data folder
+    const char *config_map;           // NULL: not published
+    const char *service, *name_space; // NULL: podspy-collector in podspy
 };
 
-// cert_file and key_file NULL: the own authority. SPY_ERR_INVALID: a given file is no PEM.
-int spy_tls_load(const char *dir, const char *cert_file, const char *key_file,
-                 const char *client_ca_file, struct spy_tls *ret, struct spy_err *err);
+struct spy_tls;
+// The options are borrowed for the life of it. SPY_ERR_INVALID: a given file is no PEM, or what is
+// kept is damaged; otherwise what kubeapi.h says. An API server that is away is asked for
+// SPY_TLS_PATIENCE_SECS.
+enum { SPY_TLS_PATIENCE_SECS = 20, SPY_TLS_REFRESH_SECS = 60 };
+int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, struct spy_err *err);
+// Looks at what is kept, renews what ends soon, publishes. To be called every SPY_TLS_REFRESH_SECS;
+// new connections then get the new certificate. On failure the old one goes on.
+int spy_tls_refresh(struct spy_tls *t, struct spy_err *err);
 void spy_tls_free(struct spy_tls *t);
+
+// What to show to a new connection; valid until spy_tls_free. arg: the struct spy_tls.
+void spy_tls_current(void *arg, gnutls_pcert_st **ret_chain, unsigned *ret_n,
+                     gnutls_privkey_t *ret_key);
+const char *spy_tls_client_ca(const struct spy_tls *t); // PEM or NULL

@@ -1,4 +1,5 @@
 #include "collector/cli/collector.h"
+#include "shared/base/clock.h"
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
 #include <limits.h>
@@ -6,12 +7,36 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BODIES_HELD = 16 }; // bodies of the largest size that are held at once
+enum {
+    BODIES_HELD = 16, // bodies of the largest size that are held at once
+    EXPIRE_SECS = 60,
+};
 
 static unsigned ways_of(unsigned flags)
 {
     return (flags & SPY_AUTH_TOKEN ? SPY_AUTH_BY_TOKEN : 0u) |
-           (flags & SPY_AUTH_MTLS ? SPY_AUTH_BY_MTLS : 0u);
+           (flags & SPY_AUTH_MTLS ? SPY_AUTH_BY_MTLS : 0u) |
+           (flags & SPY_AUTH_KUBERNETES ? SPY_AUTH_BY_KUBERNETES : 0u);
+}
+
+static void expire(void *arg)
+{
+    struct spy_collector *c = arg;
+    struct spy_err err = {0};
+    uint64_t max = (uint64_t)c->config.retention.max_gib << 30;
+    if (c->store->ops->expire(c->store, spy_clock_real_ns(), c->config.retention.raw_ns, max,
+                              &err) < 0)
+        spy_log(SPY_LOG_ERROR, "cannot drop old data", SPY_S("why", err.msg));
+}
+
+static void renew(void *arg)
+{
+    static uint64_t last;
+    struct spy_collector *c = arg;
+    struct spy_err err = {0};
+    if (spy_tls_refresh(c->tls, &err) < 0 && spy_log_due(&last, 600 * SPY_NS_PER_SEC))
+        spy_log(SPY_LOG_WARN, "the certificate cannot be looked after; the one there is goes on",
+                SPY_S("why", err.msg));
 }
 
 static int start_http(struct spy_collector *c, struct spy_err *err)
@@ -19,9 +44,9 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
     const struct spy_collector_config *f = &c->config;
     struct spy_http_options o = {.https = f->listen.https,
                                  .http = f->listen.http,
-                                 .cert_pem = c->tls.cert_pem,
-                                 .key_pem = c->tls.key_pem,
-                                 .client_ca_pem = c->tls.client_ca_pem,
+                                 .certificate = spy_tls_current,
+                                 .certificate_arg = c->tls,
+                                 .client_ca_pem = spy_tls_client_ca(c->tls),
                                  .routes = spy_collector_routes,
                                  .arg = c,
                                  .body_max = (size_t)f->limits.body_mib << 20,
@@ -43,7 +68,13 @@ static void say_how(const struct spy_collector *c)
     snprintf(read, sizeof read, "%s/read.token", dir);
     spy_log(SPY_LOG_INFO, "listening", SPY_S("version", PODSPY_VERSION), SPY_I("https", https),
             SPY_I("http", http), SPY_S("data", dir));
-    spy_log(SPY_LOG_INFO, "agents need these", SPY_S("ca_file", ca), SPY_S("token_file", ingest));
+    if (c->config.auth.ingest & SPY_AUTH_TOKEN)
+        spy_log(SPY_LOG_INFO, "agents need these", SPY_S("ca_file", ca),
+                SPY_S("token_file", ingest));
+    if (c->config.auth.ingest & SPY_AUTH_KUBERNETES)
+        spy_log(SPY_LOG_INFO, "agents are known by their account",
+                SPY_S("agent", c->config.auth.kubernetes.agent),
+                SPY_S("audience", c->config.auth.kubernetes.audience));
     if (https && own && c->config.auth.read & SPY_AUTH_TOKEN)
         snprintf(curl, sizeof curl,
                  "curl --cacert %s -H 'Authorization: Bearer '$(cat %s) "
@@ -54,7 +85,62 @@ static void say_how(const struct spy_collector *c)
                  http);
     else
         return;
-    spy_log(SPY_LOG_INFO, "ask with this", SPY_S("read_token", read), SPY_S("curl", curl));
+    spy_log(SPY_LOG_INFO, "ask with this", SPY_S("curl", curl));
+}
+
+static int start_kube(struct spy_collector *c, struct spy_err *err)
+{
+    const struct spy_collector_config *f = &c->config;
+    struct spy_kubeapi_options o = {.url = f->auth.kubernetes.url,
+                                    .ca_file = f->auth.kubernetes.ca_file,
+                                    .token_file = f->auth.kubernetes.token_file,
+                                    .name_space = f->auth.kubernetes.name_space};
+    if (!f->tls.secret && !((f->auth.ingest | f->auth.read) & SPY_AUTH_KUBERNETES))
+        return 0;
+    int r = spy_kubeapi_new(&o, &c->kube, err);
+    return r < 0 ? spy_err_context(err, r, "kubernetes in auth, or tls.secret") : 0;
+}
+
+static int name_agent(struct spy_collector *c, struct spy_err *err)
+{
+    char **agent = &c->config.auth.kubernetes.agent;
+    if (!c->kube || *agent)
+        return 0;
+    if (asprintf(agent, "system:serviceaccount:%s:podspy-agent", spy_kubeapi_namespace(c->kube)) >=
+        0)
+        return 0;
+    *agent = NULL;
+    return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+}
+
+static int start_trust(struct spy_collector *c, struct spy_err *err)
+{
+    const struct spy_collector_config *f = &c->config;
+    int r = start_kube(c, err);
+    if (r == 0)
+        r = name_agent(c, err);
+    const char *name_space = c->kube ? spy_kubeapi_namespace(c->kube) : NULL;
+    struct spy_tls_options tls = {.dir = f->store.dir,
+                                  .cert_file = f->tls.cert_file,
+                                  .key_file = f->tls.key_file,
+                                  .client_ca_file = f->tls.client_ca_file,
+                                  .kube = c->kube,
+                                  .secret = f->tls.secret,
+                                  .config_map = f->tls.config_map,
+                                  .service = f->auth.kubernetes.service,
+                                  .name_space = name_space};
+    struct spy_auth_options auth = {.dir = f->store.dir,
+                                    .ways = {ways_of(f->auth.ingest), ways_of(f->auth.read)},
+                                    .kube = c->kube,
+                                    .audience = f->auth.kubernetes.audience,
+                                    .agent = f->auth.kubernetes.agent,
+                                    .service = f->auth.kubernetes.service,
+                                    .name_space = name_space};
+    if (r == 0)
+        r = spy_tls_new(&tls, &c->tls, err);
+    if (r == 0)
+        r = spy_auth_new(&auth, &c->auth, err);
+    return r < 0 ? r : spy_every_new(SPY_TLS_REFRESH_SECS, renew, c, &c->renewal, err);
 }
 
 static int start_parts(struct spy_collector *c, struct spy_err *err)
@@ -63,10 +149,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
     const char *dir = f->store.dir;
     int r = spy_data_open(dir, &c->lock_fd, err);
     if (r == 0)
-        r = spy_tls_load(dir, f->tls.cert_file, f->tls.key_file, f->tls.client_ca_file, &c->tls,
-                         err);
-    if (r == 0)
-        r = spy_auth_new(dir, ways_of(f->auth.ingest), ways_of(f->auth.read), &c->auth, err);
+        r = start_trust(c, err);
     if (r == 0)
         r = spy_store_sqlite_open(dir, f->limits.series, &c->store, err);
     if (r == 0)
@@ -76,8 +159,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
                                          .agents_max = f->limits.agents},
             &c->ingest, err);
     if (r == 0)
-        r = spy_retention_new(c->store, f->retention.raw_ns, (uint64_t)f->retention.max_gib << 30,
-                              &c->retention, err);
+        r = spy_every_new(EXPIRE_SECS, expire, c, &c->retention, err);
     if (r == 0)
         r = start_http(c, err);
     if (r == 0)
@@ -103,12 +185,14 @@ void spy_collector_stop(struct spy_collector *c)
     if (c->http)
         spy_data_remove_ports(c->config.store.dir);
     spy_http_free(c->http); // first: everything else is used by its requests
-    spy_retention_free(c->retention);
+    spy_every_free(c->renewal);
+    spy_every_free(c->retention);
     spy_ingest_free(c->ingest);
     if (c->store)
         c->store->ops->close(c->store);
     spy_auth_free(c->auth);
-    spy_tls_free(&c->tls);
+    spy_tls_free(c->tls);
+    spy_kubeapi_free(c->kube);
     if (c->lock_fd >= 0)
         close(c->lock_fd);
     spy_collector_config_free(&c->config);

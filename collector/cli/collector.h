@@ -5,7 +5,7 @@
 //     collector.c  starts the parts in order and ends them in reverse
 //     data.c       the data folder: its mode, its lock, ports.json
 //     routes.c     which request goes to which room, and which code its failure becomes
-//     retention.c  drops old data once a minute
+//     every.c      a thread that does something once a minute
 #pragma once
 #include "collector/auth/auth.h"
 #include "collector/auth/tls.h"
@@ -17,16 +17,18 @@
 
 enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
 
-struct spy_retention;
+struct spy_every;
 
 struct spy_collector {
     struct spy_collector_config config;
-    int lock_fd; // of the data folder
-    struct spy_tls tls;
+    int lock_fd;              // of the data folder
+    struct spy_kubeapi *kube; // NULL: not needed
+    struct spy_tls *tls;
+    struct spy_every *renewal; // of the certificate
     struct spy_auth *auth;
     struct spy_store *store;
     struct spy_ingest *ingest;
-    struct spy_retention *retention;
+    struct spy_every *retention; // drops old data
     struct spy_http *http;
     bool ending; // read and written atomically; /readyz says no from then on
 };
@@ -45,6 +47,7 @@ int spy_data_open(const char *dir, int *ret_lock, struct spy_err *err);
 int spy_data_write_ports(const char *dir, unsigned https, unsigned http, struct spy_err *err);
 void spy_data_remove_ports(const char *dir);
 
-int spy_retention_new(struct spy_store *store, uint64_t raw_ns, uint64_t max_bytes,
-                      struct spy_retention **ret, struct spy_err *err);
-void spy_retention_free(struct spy_retention *r);
+// Calls what(arg) on a thread of its own, now and then every `secs` seconds after it returned.
+int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_every **ret,
+                  struct spy_err *err);
+void spy_every_free(struct spy_every *e); // waits for a call under way

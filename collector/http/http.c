@@ -54,6 +54,21 @@ static struct MHD_OptionItem item(enum MHD_OPTION option, const char *text)
     return (struct MHD_OptionItem){option, 0, (void *)(uintptr_t)text};
 }
 
+// libmicrohttpd hands no argument of ours to this callback, so the server is found here.
+static struct spy_http *tls_server; // read and written atomically
+
+static int on_certificate(gnutls_session_t session, const gnutls_datum_t *authorities, int n,
+                          const gnutls_pk_algorithm_t *algorithms, int n_algorithms,
+                          gnutls_pcert_st **ret_chain, unsigned *ret_n, gnutls_privkey_t *ret_key)
+{
+    const struct spy_http *h = __atomic_load_n(&tls_server, __ATOMIC_ACQUIRE);
+    (void)session, (void)authorities, (void)n, (void)algorithms, (void)n_algorithms;
+    if (!h)
+        return -1;
+    h->options.certificate(h->options.certificate_arg, ret_chain, ret_n, ret_key);
+    return 0;
+}
+
 static int start_listener(struct spy_listener *l, const char *address, struct spy_err *err)
 {
     const struct spy_http_options *o = &l->http->options;
@@ -65,8 +80,9 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
     if (fd < 0)
         return fd;
     if (!l->local) {
-        items[n++] = item(MHD_OPTION_HTTPS_MEM_CERT, o->cert_pem);
-        items[n++] = item(MHD_OPTION_HTTPS_MEM_KEY, o->key_pem);
+        __atomic_store_n(&tls_server, l->http, __ATOMIC_RELEASE);
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
+                                             (void *)(uintptr_t)on_certificate};
         items[n++] = item(MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITY);
         if (o->client_ca_pem) // only asks for a certificate; collector/auth looks at it
             items[n++] = item(MHD_OPTION_HTTPS_MEM_TRUST, o->client_ca_pem);
@@ -84,9 +100,8 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
         items, MHD_OPTION_END);
     if (!l->daemon) {
         close(fd);
-        return spy_err_set(err, SPY_ERR_IO, 0, "cannot serve on %s: %s", address,
-                           l->local ? "libmicrohttpd refused"
-                                    : "libmicrohttpd refused; are certificate and key a pair?");
+        return spy_err_set(err, SPY_ERR_IO, 0, "cannot serve on %s: libmicrohttpd refused",
+                           address);
     }
     return 0;
 }
@@ -168,6 +183,9 @@ void spy_http_free(struct spy_http *h)
     finish_jobs(h);
     if (h->tls.daemon)
         MHD_stop_daemon(h->tls.daemon);
+    struct spy_http *self = h;
+    __atomic_compare_exchange_n(&tls_server, &self, NULL, false, __ATOMIC_ACQ_REL,
+                                __ATOMIC_RELAXED);
     if (h->plain.daemon)
         MHD_stop_daemon(h->plain.daemon);
     for (int i = 0; i < 2; i++)

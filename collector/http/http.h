@@ -16,6 +16,7 @@
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
 #include "shared/base/metrics.h"
+#include <gnutls/abstract.h>
 #include <stdbool.h>
 
 enum {
@@ -44,6 +45,7 @@ struct spy_http_request {
     const uint8_t *body;
     size_t body_len;
     bool local;        // came by the plain listener
+    bool may_wait;     // the function that is called may block: a worker calls it
     void *tls_session; // gnutls_session_t, NULL on the plain listener
 };
 
@@ -63,31 +65,42 @@ void spy_http_error(struct spy_http_response *res, unsigned status, const char *
 typedef void (*spy_http_handler)(void *arg, const struct spy_http_request *req,
                                  struct spy_http_response *res);
 
+enum spy_http_verdict {
+    SPY_HTTP_REFUSED, // with *res filled
+    SPY_HTTP_ALLOWED,
+    SPY_HTTP_LATER, // it cannot be said without waiting: ask again when req->may_wait
+};
+
 struct spy_http_route {
     const char *method, *path;
     bool takes_body;
     bool remote_only; // not on the plain listener, which is for queries
     bool at_once;     // handle never blocks: no worker is waited for, however many are busy
-    // May the request be served? Called before the body is read: false with *res filled refuses it.
-    // NULL: yes.
-    bool (*allow)(void *arg, const struct spy_http_request *req, struct spy_http_response *res);
+    // May the request be served? Called before the body is read, first by a thread that moves
+    // everybody's bytes, where it must not wait, and after SPY_HTTP_LATER by a worker. NULL: yes.
+    enum spy_http_verdict (*allow)(void *arg, const struct spy_http_request *req,
+                                   struct spy_http_response *res);
     spy_http_handler handle;
 };
 
 struct spy_http_options {
     const char *https, *http; // ADDR:PORT; "" or "off": no such listener. Port 0: any free one
-    const char *cert_pem, *key_pem, *client_ca_pem; // client_ca_pem NULL: no client certificates
-    const struct spy_http_route *routes;            // ends with a route without method; borrowed
-    void *arg;                                      // for allow and handle
-    size_t body_max;                                // of one request
-    size_t bodies_max;                              // of all that are held at once
+    // Gives the certificate for a new connection, any thread; it must live until spy_http_free.
+    void (*certificate)(void *certificate_arg, gnutls_pcert_st **ret_chain, unsigned *ret_n,
+                        gnutls_privkey_t *ret_key);
+    void *certificate_arg;
+    const char *client_ca_pem;           // NULL: clients are not asked for certificates
+    const struct spy_http_route *routes; // ends with a route without method; borrowed
+    void *arg;                           // for allow and handle
+    size_t body_max;                     // of one request
+    size_t bodies_max;                   // of all that are held at once
     unsigned connections_per_ip;
 };
 
 struct spy_http;
-// The certificate texts and routes are borrowed until spy_http_free; addresses only for the call.
-// SPY_ERR_INVALID: an address that is none, or a plain one that is not loopback; SPY_ERR_IO: it
-// cannot be listened on.
+// client_ca_pem and routes are borrowed until spy_http_free; addresses only for the call. One
+// server of a program can have a TLS listener. SPY_ERR_INVALID: an address that is none, or a plain
+// one that is not loopback; SPY_ERR_IO: it cannot be listened on.
 int spy_http_new(const struct spy_http_options *options, struct spy_http **ret,
                  struct spy_err *err);
 // The ports that are listened on; 0: none.

@@ -148,6 +148,16 @@ static bool has_body(struct spy_job *j)
            *header(j->connection, MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
+// The second time, a worker asks, and a verdict must come.
+static void ask_allow(struct spy_job *j)
+{
+    if (!j->route->allow)
+        return;
+    enum spy_http_verdict v = j->route->allow(j->listener->http->options.arg, &j->req, &j->res);
+    j->deciding = v == SPY_HTTP_LATER && !j->req.may_wait;
+    j->refused = v == SPY_HTTP_REFUSED || (v == SPY_HTTP_LATER && j->req.may_wait);
+}
+
 // What can be refused before a byte of the body is read.
 static void check_early(struct spy_job *j)
 {
@@ -158,8 +168,8 @@ static void check_early(struct spy_job *j)
                "use the TLS listener from elsewhere");
     if (!j->refused)
         find_route(j);
-    if (!j->refused && j->route->allow && !j->route->allow(o->arg, &j->req, &j->res))
-        j->refused = true;
+    if (!j->refused)
+        ask_allow(j);
     if (j->refused)
         return;
     const char *length = header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -293,23 +303,19 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     return MHD_YES;
 }
 
-static enum MHD_Result hand_over(struct spy_job *j)
+// Gives the job to a worker. False: it is refused, since too many wait.
+static bool enqueue(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
-    j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
-    j->req.body_len = j->body.len;
-    if (j->route->at_once) {
-        j->route->handle(h->options.arg, &j->req, &j->res);
-        return answer(j);
-    }
     pthread_mutex_lock(&h->lock);
     if (h->n_queued >= SPY_HTTP_QUEUE || h->stop) {
         pthread_mutex_unlock(&h->lock);
         busy(j);
-        return answer(j);
+        return false;
     }
     spy_watch_enter(h->watch, j->connection, SPY_PHASE_WORKING, 0);
     MHD_suspend_connection(j->connection);
+    j->next = NULL; // it may have been in the queue before, for its verdict
     if (h->last)
         h->last->next = j;
     else
@@ -318,7 +324,28 @@ static enum MHD_Result hand_over(struct spy_job *j)
     h->n_queued++;
     pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
-    return MHD_YES;
+    return true;
+}
+
+static enum MHD_Result hand_over(struct spy_job *j)
+{
+    j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
+    j->req.body_len = j->body.len;
+    if (j->route->at_once)
+        j->route->handle(j->listener->http->options.arg, &j->req, &j->res);
+    else if (enqueue(j))
+        return MHD_YES;
+    return answer(j);
+}
+
+// Its headers are judged: on to the body, or to the refusal.
+static enum MHD_Result go_on(struct spy_job *j)
+{
+    if (!j->refused)
+        return MHD_YES;
+    if (has_body(j))
+        spy_watch_refused(j->listener->http->watch, j->connection);
+    return answer(j);
 }
 
 enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const char *url,
@@ -334,11 +361,14 @@ enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const ch
             return MHD_NO;
         spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
         check_early(j);
-        if (!j->refused)
+        if (j->deciding && !j->refused && enqueue(j))
             return MHD_YES;
-        if (has_body(j))
-            spy_watch_refused(l->http->watch, c);
-        return answer(j);
+        return go_on(j);
+    }
+    if (j->decided) {
+        j->decided = false;
+        spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
+        return go_on(j);
     }
     if (*len)
         return take_body(j, data, len);
@@ -359,6 +389,14 @@ void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
 void spy_job_run(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
+    j->req.may_wait = true;
+    if (j->deciding) {
+        ask_allow(j);
+        j->deciding = false;
+        j->decided = true;
+        MHD_resume_connection(j->connection); // calls spy_job_on_request once more
+        return;
+    }
     j->route->handle(h->options.arg, &j->req, &j->res);
     give_back_body(j);
     j->done = true;

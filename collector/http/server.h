@@ -25,6 +25,7 @@ struct spy_job {
     struct spy_buf body;
     size_t answer_len; // counted in spy_http.answers
     bool refused, done;
+    bool deciding, decided; // a worker asks allow; it has, and libmicrohttpd is to be told
     struct spy_job *next;
 };
 

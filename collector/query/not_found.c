@@ -48,11 +48,11 @@ static void name_values(const struct listing *l, const char *what, char *hint)
         snprintf(hint + at, SPY_HINT_MAX - at, " and %zu more", all - n);
 }
 
-static int look_at_all_time(struct spy_store *store, uint64_t until_ns, struct listing *l,
-                            char *hint, struct spy_err *err)
+static int look_at_all_time(struct spy_store *store, struct listing *l, char *hint,
+                            struct spy_err *err)
 {
     char when[SPY_TIME_TEXT];
-    struct spy_select all = {.until_ns = until_ns + 86400 * SPY_NS_PER_SEC};
+    struct spy_select all = {.until_ns = UINT64_MAX};
     int r = store->ops->processes(store, &all, see, l, err);
     if (r < 0)
         return r;
@@ -84,7 +84,7 @@ int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, c
         snprintf(hint, SPY_HINT_MAX, "in that time nothing has a %s: GET /pods tells what there is",
                  spy_selector_name(keys[0]));
     else if (r == 0)
-        r = look_at_all_time(store, s->select.until_ns, &l, hint, err);
+        r = look_at_all_time(store, &l, hint, err);
     json_decref(l.values);
     if (r < 0)
         return r;

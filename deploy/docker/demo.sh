@@ -11,7 +11,8 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 BIN=$(cd "${PODSPY_BUILD:-$ROOT/build}" 2>/dev/null && pwd || echo "$ROOT/build")/bin
-OUT=$ROOT/build/demo
+OUT=${PODSPY_DEMO_DIR:-$ROOT/build/demo} # made anew each time
+SHOWN=${OUT#"$ROOT"/}                      # for messages
 STORE=$OUT/collector
 PYTHON=/usr/bin/python3
 WAIT_SECONDS=45   # for the collector to be ready, and for both workers to be seen
@@ -32,8 +33,12 @@ finish() {
     exit "$status"
 }
 
+# unshare itself ignores SIGTERM while the service it started lives: so its child is told too.
 end_process() {
-    kill -TERM "$1" 2>/dev/null || return 0
+    local children=
+    [ ! -r "/proc/$1/task/$1/children" ] || children=$(<"/proc/$1/task/$1/children")
+    # shellcheck disable=SC2086 # words are PIDs
+    kill -TERM "$1" $children 2>/dev/null || return 0
     for _ in {1..50}; do
         kill -0 "$1" 2>/dev/null || break
         sleep 0.1
@@ -44,11 +49,11 @@ end_process() {
 
 # start NAME COMMAND...: in the background, its output in NAME.log, to be ended at the end. In a
 # session of its own, so that a Ctrl-C reaches this script alone and the parts end in their order; and
-# told by the kernel should this script be killed.
+# ended by the kernel should this script be killed.
 start() {
     local name=$1
     shift
-    setsid setpriv --pdeathsig TERM "$@" >"$OUT/$name.log" 2>&1 &
+    setsid setpriv --pdeathsig KILL "$@" >"$OUT/$name.log" 2>&1 &
     STARTED+=($!)
 }
 
@@ -91,7 +96,7 @@ YAML
         sleep 0.2
     done
     tail -5 "$OUT/collector.log" >&2
-    die "the collector did not get ready: see above, all of it in build/demo/collector.log"
+    die "the collector did not get ready: see above, all of it in $SHOWN/collector.log"
 }
 
 # Namespaces of its own, by their flags. Where / is no mount point (a plain chroot) unshare cannot make
@@ -119,7 +124,7 @@ start_service() {
         sleep 0.2
     done
     tail -5 "$OUT/service.log" >&2
-    die "the gunicorn service did not answer: see above, all of it in build/demo/service.log"
+    die "the gunicorn service did not answer: see above, all of it in $SHOWN/service.log"
 }
 
 start_agent() {
@@ -158,7 +163,7 @@ wait_for_samples() {
         sleep 1
     done
     tail -5 "$OUT/agent.log" >&2
-    die "no samples of both workers came in $WAIT_SECONDS s: see above, and build/demo/*.log"
+    die "no samples of both workers came in $WAIT_SECONDS s: see above, and $SHOWN/*.log"
 }
 
 fetch() {
@@ -170,8 +175,8 @@ fetch() {
 tell() {
     cat <<TEXT
 
-demo: build/demo/flamegraph.svg            open it in a browser
-demo: build/demo/profile.speedscope.json   open it on the page of speedscope
+demo: $SHOWN/flamegraph.svg            open it in a browser
+demo: $SHOWN/profile.speedscope.json   open it on the page of speedscope
 
 The page:  http://127.0.0.1:$HTTP_PORT/
 
@@ -186,11 +191,14 @@ TEXT
 }
 
 stay() {
-    [ -t 0 ] && [ -t 1 ] || return 0
+    if ! [ -t 0 ] || ! [ -t 1 ]; then
+        say "ended; started on a terminal it stays, and what is above answers"
+        return
+    fi
     say "running until Ctrl-C"
     trap 'echo; exit 0' INT
     wait -n "$COLLECTOR" "$AGENT" "$SERVICE" || true
-    die "a part ended by itself: see build/demo/*.log"
+    die "a part ended by itself: see $SHOWN/*.log"
 }
 
 check

@@ -68,7 +68,7 @@ ssize_t spy_file_read_small(int dirfd, const char *path, char *out, size_t size)
     return (ssize_t)len;
 }
 
-static int write_all(int fd, const void *data, size_t len)
+int spy_file_write_all(int fd, const void *data, size_t len)
 {
     const char *p = data;
     while (len) {
@@ -107,7 +107,7 @@ int spy_file_write_atomic(const char *path, const void *data, size_t len, mode_t
     _cleanup_close_ int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
         return fail(err, "write", path);
-    if (fchmod(fd, mode) < 0 || write_all(fd, data, len) < 0 || fsync(fd) < 0 ||
+    if (fchmod(fd, mode) < 0 || spy_file_write_all(fd, data, len) < 0 || fsync(fd) < 0 ||
         rename(tmp, path) < 0) {
         int r = fail(err, "write", path);
         unlink(tmp);

@@ -18,5 +18,8 @@ ssize_t spy_file_read_small(int dirfd, const char *path, char *out, size_t size)
 int spy_file_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
                           struct spy_err *err);
 
+// Writes all of data; a signal does not cut it short. 0, or -1 with errno.
+int spy_file_write_all(int fd, const void *data, size_t len);
+
 // mkdir -p with mode for the folders it makes.
 int spy_file_mkdirs(const char *path, mode_t mode, struct spy_err *err);

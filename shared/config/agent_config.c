@@ -68,6 +68,9 @@ static const struct spy_key discovery_keys[] = {
      AT(discovery.kubernetes),
      .fallback = "auto",
      .names = switch_names},
+    {.name = "kubernetes_url", .type = SPY_KEY_STRING, AT(discovery.kubernetes_url)},
+    {.name = "kubernetes_token_file", .type = SPY_KEY_STRING, AT(discovery.kubernetes_token_file)},
+    {.name = "kubernetes_ca_file", .type = SPY_KEY_STRING, AT(discovery.kubernetes_ca_file)},
     {.name = "docker",
      .type = SPY_KEY_ENUM,
      AT(discovery.docker),
@@ -117,6 +120,7 @@ static const struct spy_key keys[] = {
     {.name = "budget", .type = SPY_KEY_MAP, .fields = budget_keys},
     {.name = "discovery", .type = SPY_KEY_MAP, .fields = discovery_keys},
     {.name = "push", .type = SPY_KEY_MAP, .fields = push_keys},
+    {.name = "cluster", .type = SPY_KEY_STRING, AT(cluster)},
     {0},
 };
 
@@ -149,6 +153,11 @@ static int check(const char *name, struct spy_agent_config *c, struct spy_err *e
     if (url && strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
         r = spy_err_set(err, SPY_ERR_INVALID, 0,
                         "%s: collector.url begins with https://, not '%.80s'", name, url);
+    url = c->discovery.kubernetes_url;
+    if (r == 0 && url && strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
+        r = spy_err_set(err, SPY_ERR_INVALID, 0,
+                        "%s: discovery.kubernetes_url begins with https://, not '%.80s'", name,
+                        url);
     if (r == 0 && !c->collector.cert_file != !c->collector.key_file)
         r = spy_err_set(err, SPY_ERR_INVALID, 0,
                         "%s: collector.cert_file and collector.key_file go together", name);

@@ -25,6 +25,7 @@ struct spy_rule {
 };
 
 struct spy_agent_config {
+    char *cluster; // the label k8s.cluster.name; NULL: none
     struct {
         char *url;        // https://...; NULL: not given
         char *ca_file;    // NULL: the system's
@@ -42,6 +43,9 @@ struct spy_agent_config {
     } budget;
     struct {
         enum spy_switch kubernetes, docker; // auto
+        char *kubernetes_url;               // https://...; NULL: in a pod, from the environment
+        char *kubernetes_token_file;        // NULL: in a pod, the service account's
+        char *kubernetes_ca_file;           // NULL: in a pod, the service account's
         char *docker_socket;                // /var/run/docker.sock
         char *annotation_prefix;            // podspy.dev
         struct spy_rule *processes;

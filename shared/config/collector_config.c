@@ -16,6 +16,24 @@ static const struct spy_key tls_keys[] = {
     {.name = "cert_file", .type = SPY_KEY_STRING, AT(tls.cert_file)},
     {.name = "key_file", .type = SPY_KEY_STRING, AT(tls.key_file)},
     {.name = "client_ca_file", .type = SPY_KEY_STRING, AT(tls.client_ca_file)},
+    {.name = "secret", .type = SPY_KEY_STRING, AT(tls.secret)},
+    {.name = "config_map", .type = SPY_KEY_STRING, AT(tls.config_map)},
+    {0},
+};
+static const struct spy_key kubernetes_keys[] = {
+    {.name = "audience",
+     .type = SPY_KEY_STRING,
+     AT(auth.kubernetes.audience),
+     .fallback = "podspy-collector"},
+    {.name = "agent", .type = SPY_KEY_STRING, AT(auth.kubernetes.agent)},
+    {.name = "service",
+     .type = SPY_KEY_STRING,
+     AT(auth.kubernetes.service),
+     .fallback = "podspy-collector"},
+    {.name = "url", .type = SPY_KEY_STRING, AT(auth.kubernetes.url)},
+    {.name = "ca_file", .type = SPY_KEY_STRING, AT(auth.kubernetes.ca_file)},
+    {.name = "token_file", .type = SPY_KEY_STRING, AT(auth.kubernetes.token_file)},
+    {.name = "namespace", .type = SPY_KEY_STRING, AT(auth.kubernetes.name_space)},
     {0},
 };
 static const struct spy_key auth_keys[] = {
@@ -29,6 +47,7 @@ static const struct spy_key auth_keys[] = {
      AT(auth.read),
      .fallback = "token",
      .names = auth_names},
+    {.name = "kubernetes", .type = SPY_KEY_MAP, .fields = kubernetes_keys},
     {0},
 };
 static const struct spy_key store_keys[] = {
@@ -115,11 +134,13 @@ static int check(const char *name, struct spy_collector_config *c, struct spy_er
     if (!c->tls.cert_file != !c->tls.key_file)
         r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: tls.cert_file and tls.key_file go together",
                         name);
-    else if ((c->auth.ingest | c->auth.read) & SPY_AUTH_KUBERNETES)
-        r = spy_err_set(
-            err, SPY_ERR_UNSUPPORTED, 0,
-            "%s: this version cannot ask Kubernetes about tokens yet: use token or mtls in auth",
-            name);
+    else if (c->tls.cert_file && c->tls.secret)
+        r = spy_err_set(err, SPY_ERR_INVALID, 0,
+                        "%s: tls.secret is for certificates that the collector makes: leave out "
+                        "tls.cert_file or it",
+                        name);
+    else if (c->tls.config_map && !c->tls.secret)
+        r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: tls.config_map needs tls.secret", name);
     else if (c->store.kind != SPY_STORE_SQLITE)
         r = spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                         "%s: this version stores in sqlite only: set store.kind to sqlite", name);

@@ -16,10 +16,19 @@ struct spy_collector_config {
     } listen;
     struct {
         char *cert_file, *key_file, *client_ca_file; // NULL: made on first start in the data folder
+        char *secret;     // a Secret of the pod's namespace to keep them in instead; NULL: none
+        char *config_map; // a ConfigMap to publish the authority's certificate in; NULL: none
     } tls;
     struct {
         unsigned ingest; // SPY_AUTH_ bits; token
         unsigned read;   // token
+        struct {
+            char *audience; // podspy-collector: what tokens of agents are for
+            char *agent;    // whose they must be, commas between several; NULL: podspy-agent of the
+                            // pod's namespace
+            char *service;  // podspy-collector: who may get it may read
+            char *url, *ca_file, *token_file, *name_space; // NULL: as inside of a pod
+        } kubernetes;
     } auth;
     struct {
         enum spy_store_kind kind; // sqlite

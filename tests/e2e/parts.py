@@ -187,9 +187,9 @@ push: {{interval: {interval}, spool_dir: "{self.spool}"}}
         self.process = None
 
     def start(self):
+        started = self.log.count("podspy agent started")
         self.process = Process([self.program, "agent", "--config", self.config],
                                self.folder / "agent.log")
-        started = self.log.count("podspy agent started")
         wait_until(lambda: "the agent starts: " + self.log, lambda: not self.process.alive() or
                    self.log.count("podspy agent started") > started)
         assert self.process.alive(), f"the agent ended: {self.process.popen.poll()} {self.log}"
@@ -204,7 +204,8 @@ push: {{interval: {interval}, spool_dir: "{self.spool}"}}
 
     @property
     def log(self):
-        return self.process.log
+        path = self.folder / "agent.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def __enter__(self):
         return self.start()

@@ -1,6 +1,6 @@
 """A few customers for the demo shop: requests at a bounded rate, until told to stop.
 
-load.py URL... [--rate N] [--seconds S]     N requests a second in all (at most 200)
+load.py URL... [--rate N] [--seconds S]     about N requests a second in all (at most 200)
 """
 
 import argparse
@@ -9,10 +9,12 @@ import json
 import random
 import signal
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 
+CUSTOMERS = 4
 QUERIES = ("hamer", "wrensh", "coton riben", "steal ladder", "stapeler", "fethers")
 
 
@@ -46,6 +48,23 @@ def send(url, path, body):
         return False
 
 
+class Customer(threading.Thread):
+    """Asks one thing after another, at random moments, so that some come while others are served."""
+
+    def __init__(self, number, urls, pause, end):
+        super().__init__(daemon=True)
+        self.rng, self.urls, self.pause, self.end = random.Random(number), urls, pause, end
+        self.sent = self.answered = 0
+
+    def run(self):
+        for kind, url in zip(itertools.cycle(KINDS), itertools.cycle(self.urls)):
+            time.sleep(min(self.rng.expovariate(1 / self.pause), 5 * self.pause))
+            if time.monotonic() >= self.end:
+                return
+            self.sent += 1
+            self.answered += send(url, *kind(self.rng))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("urls", nargs="+", metavar="URL")
@@ -53,17 +72,15 @@ def main():
     parser.add_argument("--seconds", type=float, default=0, help="0: until it is told to stop")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    pause = 1 / min(max(args.rate, 0.1), 200)
     end = time.monotonic() + args.seconds if args.seconds else float("inf")
-    rng = random.Random(3)
-    answered = sent = 0
-    for kind, url in zip(itertools.cycle(KINDS), itertools.cycle(args.urls)):
-        began = time.monotonic()
-        if began >= end:
-            break
-        sent += 1
-        answered += send(url.rstrip("/"), *kind(rng))
-        time.sleep(max(0.0, pause - (time.monotonic() - began)))
+    pause = CUSTOMERS / min(max(args.rate, 0.1), 200)
+    urls = [url.rstrip("/") for url in args.urls]
+    customers = [Customer(n, urls, pause, end) for n in range(CUSTOMERS)]
+    for customer in customers:
+        customer.start()
+    for customer in customers:
+        customer.join()
+    answered, sent = sum(c.answered for c in customers), sum(c.sent for c in customers)
     print(f"{answered} of {sent} requests were answered", flush=True)
 
 

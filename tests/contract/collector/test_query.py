@@ -102,6 +102,9 @@ def test_nothing_found_is_404_that_says_what_was_asked_and_what_there_is(filled)
     assert "namespace: shop" in r.json()["error"]["hint"]
     r = filled.get("/profiles?pod=demo&from=-2d&until=-1d")
     assert "the latest data is of 20" in r.json()["error"]["hint"]
+    r = filled.get("/profiles?pod=demo&from=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z")
+    assert r.status_code == 404
+    assert "the latest data is of 20" in r.json()["error"]["hint"], "also where all is later"
     assert filled.get("/pods?pod=other").status_code == 404
 
 

@@ -259,7 +259,9 @@ def test_bad_flags(flags, words, podspy):
 def test_help_and_commands(podspy):
     assert targets.run([podspy, "dump", "--help"]).returncode == 0
     assert targets.run([podspy]).returncode == 2
-    assert targets.run([podspy, "--version"]).stdout.startswith(b"podspy ")
+    version = targets.run([podspy, "--version"]).stdout
+    assert version.startswith(b"podspy ")
+    assert targets.run([podspy, "agent", "--version"]).stdout == version
     assert b"not a command" in targets.run([podspy, "nonsense"]).stderr
 
 

@@ -76,7 +76,8 @@ def test_a_package_holds_its_files_and_no_others(package):
 def test_the_packaged_program_runs(package):
     name, _, root, _ = package
     assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", run(root / "usr/bin" / name, "--version"))
-    assert "RUNPATH" not in run("readelf", "-d", root / "usr/bin" / name)
+    dynamic = run("readelf", "-d", root / "usr/bin" / name)
+    assert "RUNPATH" not in dynamic and "NOW" in dynamic and "PIE" in dynamic
 
 
 def test_a_package_asks_for_the_libraries_it_uses(package):

@@ -40,7 +40,11 @@ def totals(stderr):
 SHARES = [(p, []) for p in SUPPORTED] + [(SUPPORTED[0], ["--nonblocking"]), (SUPPORTED[-1], ["--blocking"])]
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("python,flags", SHARES, ids=lambda x: x.id if hasattr(x, "id") else "".join(x) or "default")
+=======
+@pytest.mark.parametrize("python,flags", SHARES, ids=lambda x: x.id if isinstance(x, pythons.Python) else "".join(x) or "default")
+>>>>>>> matrix
 def test_known_shares(python, flags, podspy):
     """Two points, with samples enough that chance stays well inside of them (sigma is 0.5)."""
     want, give_up = 8000, time.monotonic() + 60
@@ -118,7 +122,17 @@ def test_default_name(podspy, tmp_path):
 
 def test_program_that_cannot_start(podspy):
     r = targets.run([podspy, "record", "--", "/no/such/program"])
-    assert r.returncode == 1 and b"cannot run /no/such/program: No such file" in r.stderr
+    assert r.returncode == 1
+    assert r.stderr == b"Error: cannot run /no/such/program: No such file or directory\n"
+
+
+@pytest.mark.parametrize("name", ["missing/o.svg", "."])
+def test_an_output_that_cannot_be_written_is_told_before_sampling(name, podspy, tmp_path):
+    argv = [podspy, "record", "-d", "60", "-o", f"{tmp_path}/{name}", "--", SUPPORTED[0].path, HERE + "/counts.py"]
+    began = time.monotonic()
+    r = targets.run(argv)
+    assert r.returncode == 1 and re.fullmatch(rb"Error: cannot write .*\n", r.stderr), r.stderr
+    assert time.monotonic() - began < 10
 
 
 def test_program_that_is_no_python(podspy):

@@ -75,6 +75,7 @@ def test_sigterm_ends_the_agent_and_its_last_window_is_sent(podspy, config, doub
         end = time.monotonic() + 30
         while not double.kept and time.monotonic() < end:
             time.sleep(0.05)
+        time.sleep(0.5)  # into the next window, so that there is something left to send
         windows = len(double.kept)
         assert windows
         agent.send_signal(signal.SIGTERM)
@@ -112,6 +113,14 @@ def test_a_collector_that_cannot_be_one_is_a_usage_error(podspy, config, url, wo
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
 
 
+def test_native_frames_that_are_asked_for_are_not_left_out_silently(podspy, config, target):
+    assert "native" not in run(podspy, config, "--once", "1").stderr
+    config.write_text(config.read_text() + "sampling: {native: true}\n")
+    done = run(podspy, config, "--once", "1")
+    assert done.returncode == 0
+    assert done.stderr.count("native frames are asked for") == 1, done.stderr
+
+
 def test_a_second_agent_on_the_same_spool_is_told_what_to_do(podspy, config, double):
     first = subprocess.Popen([podspy, "agent", "--config", config], stderr=subprocess.DEVNULL)
     try:
@@ -124,3 +133,16 @@ def test_a_second_agent_on_the_same_spool_is_told_what_to_do(podspy, config, dou
     finally:
         first.send_signal(signal.SIGTERM)
         first.wait(15)
+
+
+def test_the_metrics_file_is_prometheus_text_and_counts(podspy, config, double, target, tmp_path):
+    assert run(podspy, config, "--once", "4").returncode == 0
+    text = (tmp_path / "spool" / "metrics.prom").read_text()
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr + checked.stdout
+    value = {name: int(n) for name, n in
+             (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))}
+    assert value["podspy_agent_processes"] == 1
+    assert value['podspy_agent_samples_total{result="clean"}'] > 50
+    # The file is of the last window's end, when all but that window may have been sent.
+    assert 1 <= value['podspy_agent_upload_windows_total{result="sent"}'] <= len(double.requests)

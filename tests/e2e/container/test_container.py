@@ -88,8 +88,9 @@ def test_stacks_of_a_container_bear_its_id_and_both_pids(tmp_path, podspy, podsp
         answer = collector.profile(container=service.id, processes=1, format="svg")
         assert answer.ok
         assert all(f"process {pid}" in answer.text for pid in workers)
-        stacks = collector.stacks(container=service.id)
         for function in ("edit_distance", "sign_receipt", "handle_checkout"):
-            assert any(f"{function} (" in s for s in stacks), function
+            parts.wait_until(f"{function} at work", lambda: any(
+                f"{function} (" in s for s in collector.stacks(container=service.id)))
+        stacks = collector.stacks(container=service.id)
         # The rule asked for gunicorn: the customers in the same cgroup were left alone.
         assert not any("load.py" in s for s in stacks)

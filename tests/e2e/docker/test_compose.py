@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import shutil
+import socket
 import tempfile
 
 import engine as docker_engine
@@ -102,6 +103,11 @@ def collapsed(stack, **selector):
     return answer.text if answer.ok else ""
 
 
+def test_the_compose_file_names_the_version_of_this_tree():
+    text = (DEPLOY / "docker-compose.yml").read_text()
+    assert set(re.findall(r"\$\{PODSPY_VERSION:-([^}]*)\}", text)) == {VERSION}
+
+
 def test_the_images_are_small_and_say_what_they_are(engine, images):
     """Base and what it needs, in MB: debian:bookworm-slim by debootstrap is 85, Python 45."""
     sizes = dict(re.findall(r"podspy/(\w+):\S+\s+([\d.]+) MB", images))
@@ -125,6 +131,7 @@ def test_the_opted_in_service_is_in_pods_and_the_other_is_not(stack, workers):
         assert listed[pid]["container_id"] == demo["Id"]
         assert listed[pid]["image"] == f"podspy/demo:{VERSION}"
         assert listed[pid]["ns_pid"] != pid
+        assert listed[pid]["node"] == socket.gethostname()
         assert not listed[pid]["problem"]
     # It was there all the time, as busy as the first.
     other = stack.container("other")
@@ -133,10 +140,12 @@ def test_the_opted_in_service_is_in_pods_and_the_other_is_not(stack, workers):
 
 
 def test_both_workers_functions_are_in_the_flamegraph(stack, workers):
+    functions = ("edit_distance", "sign_receipt", "handle_checkout")
+    parts.wait_until(f"{functions} at work", lambda: all(
+        f"{name} (" in collapsed(stack, pod="demo") for name in functions), 30, 1)
     svg = stack.get("/profiles", pod="demo", format="svg").text
     assert all(f"process {pid} of demo" in svg for pid in workers)
-    for function in ("edit_distance", "sign_receipt", "handle_report"):
-        assert function in svg
+    assert all(name in svg for name in functions)
     assert stack.get("/profiles", pod="other", format="svg").status_code == 404
 
 

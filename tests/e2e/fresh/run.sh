@@ -68,6 +68,7 @@ inside() { # ROOT COMMAND...
         status=0
         env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
             LANG=C.UTF-8 TERM="${TERM:-dumb}" ${CI:+CI="$CI"} \
+            NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt \
             bash -c "cd ~/podspy && $command" </dev/null || status=$?
         say "'$command' ended with $status after $((SECONDS - began)) s"
         [ "$status" = 0 ] || exit "$status"
@@ -103,6 +104,11 @@ trap 'exit 143' TERM HUP
 began=$SECONDS
 mkdir "$WORK/root"
 tar -C "$WORK/root" -xf "$("$ROOT/deploy/docker/debian-root.sh" "bookworm-fresh" "${PACKAGES[@]}")"
+# Where this machine reaches its registries through authorities of its own, the root must know them too.
+if compgen -G "/usr/local/share/ca-certificates/*.crt" >/dev/null; then
+    cp /usr/local/share/ca-certificates/*.crt "$WORK/root/usr/local/share/ca-certificates/"
+    chroot "$WORK/root" update-ca-certificates >/dev/null 2>&1
+fi
 git clone -q --no-hardlinks "$ROOT" "$WORK/root/root/podspy"
 say "a root with ${PACKAGES[*]} and a clone of $(git -C "$ROOT" log -1 --format='%h %s') after $((SECONDS - began)) s"
 unshare --mount --pid --ipc --uts --fork --kill-child --propagation private \

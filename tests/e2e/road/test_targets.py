@@ -35,21 +35,64 @@ def test_a_non_python_process_in_the_rules_is_listed_with_a_reason(tmp_path, pod
         assert agent.process.alive()
 
 
-def test_a_zombie_in_the_rules_is_no_harm(tmp_path, podspy, collector):
-    """It has no command line any more: a cgroup or user rule could still match it, so it is opted in
-    while it lives and dies under the agent's eyes, unreaped."""
-    code = "import os, time\npid = os.fork()\nif pid == 0:\n    end = time.time() + 3\n" \
-           "    while time.time() < end: sum(range(1000))\n    os._exit(0)\ntime.sleep(600)\n"
-    rules = '[{name: zombie, exe: "*python3*", cmdline: "zombie_target"}]'
-    with parts.target(code, tmp_path, "zombie_target") as parent, \
-            parts.Agent(podspy, tmp_path / "agent", collector, rules) as agent:
+@pytest.fixture
+def cgroup():
+    """A cgroup of the test's own: the one thing of a zombie that a rule can still match."""
+    parents = ("unified", "pids", "systemd", ".")
+    parent = next(p for p in (pathlib.Path("/sys/fs/cgroup") / name for name in parents)
+                  if (p / "cgroup.procs").exists())
+    path = parent / f"podspy-zombies-{os.getpid()}"
+    try:
+        path.mkdir()
+    except OSError as why:
+        pytest.skip(f"no cgroup can be made here: {why}")
+    yield path
+    parts.wait_until("its processes are gone", lambda: not (path / "cgroup.procs").read_text())
+    parts.wait_until("the cgroup can be removed", lambda: _removed(path))
+
+
+def _removed(path):
+    try:
+        path.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+FORKS = """
+import os, sys, time
+open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+pid = os.fork()
+if pid == 0:
+    end = time.time() + float(sys.argv[2])
+    while time.time() < end:
+        sum(range(1000))
+    os._exit(0)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("lives", [0.0, 3.0], ids=["found as a zombie", "dies while sampled"])
+def test_a_zombie_in_the_rules_is_no_harm(tmp_path, podspy, collector, cgroup, lives):
+    """A child that its parent does not wait for, in a cgroup that a rule matches."""
+    rules = f'[{{name: zombie, cgroup: "*{cgroup.name}*"}}]'
+    with parts.target(FORKS, tmp_path, "zombie_target", args=[cgroup, str(lives)]) as parent:
         child = parts.wait_until("it forks", lambda: parts.children(parent.pid))[0]
-        parts.wait_until("it is a zombie", lambda: parts.thread_states(child) == "Z")
-        parts.wait_until(lambda: f"it is gone for the agent: {agent.log[-2000:]}",
-                         lambda: f'msg="process gone" pid={child}' in agent.log)
-        time.sleep(1.5)  # a whole window with the zombie there
-        assert agent.process.alive()
-        assert f'msg="process gone" pid={parent.pid}' not in agent.log
+        if not lives:
+            parts.wait_until("it is a zombie", lambda: parts.thread_states(child) == "Z")
+        with parts.Agent(podspy, tmp_path / "agent", collector, rules) as agent:
+            parts.wait_until("it is a zombie", lambda: parts.thread_states(child) == "Z")
+            parts.wait_until(lambda: f"the parent is sampled: {agent.log}",
+                             lambda: of(collector, parent.pid))
+            time.sleep(2.5)  # whole windows with the zombie there
+            assert agent.process.alive()
+            assert f'msg="process gone" pid={parent.pid}' not in agent.log
+            agent.stop()
+            if lives:  # what it did stays; that it ended is noticed though nobody waits for it
+                assert f'msg="process gone" pid={child}' in agent.log
+                assert of(collector, child)[0]["samples"] > 0
+            else:
+                assert not of(collector, child)
 
 
 def test_processes_that_exit_at_any_moment_are_no_harm(tmp_path, podspy, collector):

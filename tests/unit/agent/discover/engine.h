@@ -113,7 +113,7 @@ static inline void engine_set(struct engine *e, enum engine_mode mode, const cha
     pthread_mutex_lock(&e->lock);
     snprintf(e->body, sizeof e->body, "%s", body);
     pthread_mutex_unlock(&e->lock);
-    __atomic_store_n(&e->mode, mode, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&e->mode, (int)mode, __ATOMIC_SEQ_CST);
 }
 
 static inline bool engine_start(struct engine *e)

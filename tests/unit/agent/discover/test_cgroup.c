@@ -52,6 +52,15 @@ static const struct {
     {"0::/system.slice/containerd.service/kubepods-besteffort-pod" UID_SLICE
      ".slice:cri-containerd:" ID1 "\n",
      ID1, UID, SPY_RUNTIME_CONTAINERD},
+    // the same node, cgroup v1 and v2 at once, read in a cgroup namespace of one's own
+    {"9:name=systemd:/kubepods/besteffort/pod" UID "/" ID1 "\n4:memory:/../../kubepods/besteffort/"
+     "pod" UID "/" ID1 "\n0::/kubepods/besteffort/pod" UID "/" ID1 "\n",
+     ID1, UID, SPY_RUNTIME_UNKNOWN},
+    {"4:memory:/../../kubepods/besteffort/pod" UID "/" ID1 "\n0::/\n", ID1, UID,
+     SPY_RUNTIME_UNKNOWN},
+    {"0::/../" ID1 "\n", ID1, "", SPY_RUNTIME_UNKNOWN}, // another container of the reader's pod
+    {"0::/../../kubepods-burstable-pod" UID_SLICE ".slice/cri-containerd-" ID1 ".scope\n", ID1, UID,
+     SPY_RUNTIME_CONTAINERD},
     // CRI-O, both drivers; its monitor is not the container
     {"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" UID_SLICE
      ".slice/crio-" ID1 ".scope\n",

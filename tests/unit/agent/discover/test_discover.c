@@ -4,6 +4,7 @@
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include "tests/unit/agent/discover/engine.h"
+#include "tests/unit/agent/discover/fakeproc.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -461,7 +462,7 @@ static int reuse(void)
     const char *const python[] = {"python3", "-c", server, mark, NULL};
     struct child c = spawn_as(500, python);
     CHECK(c.pid == 500 && read_pid(&c) == 500);
-    const struct told *t = poll_until(&r, 500, SPY_DISCOVER_ADDED, 2000);
+    const struct told *t = poll_until(&r, 500, SPY_DISCOVER_ADDED, 20000);
     CHECK(t);
     uint64_t start = t->p.start_time;
     end(&c);
@@ -492,7 +493,7 @@ static int reuse(void)
     n_told = 0;
     c = spawn_as(500, python);
     CHECK(c.pid == 500 && read_pid(&c) == 500);
-    CHECK(poll_until(&r, 500, SPY_DISCOVER_ADDED, 2000));
+    CHECK(poll_until(&r, 500, SPY_DISCOVER_ADDED, 20000));
     end(&c);
     room_close(&r);
     return 0;
@@ -545,62 +546,6 @@ static void a_proc_of_another_namespace_works_too(void **state)
 }
 
 // --- a made-up /proc ---
-
-static char fake[64];
-
-static void fake_file(pid_t pid, const char *name, const char *text, size_t len)
-{
-    char path[160];
-    snprintf(path, sizeof path, "%s/%d", fake, (int)pid);
-    mkdir(path, 0755);
-    snprintf(path, sizeof path, "%s/%d/%s", fake, (int)pid, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, len, f), len);
-    fclose(f);
-}
-
-static void fake_process(pid_t pid, pid_t ppid, uint64_t start, const char *args,
-                         const char *cgroup)
-{
-    char text[512];
-    int n = snprintf(text, sizeof text,
-                     "%d (python3) S %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %llu 0 0 0 1 2 3\n",
-                     (int)pid, (int)ppid, (unsigned long long)start);
-    fake_file(pid, "stat", text, (size_t)n);
-    n = snprintf(text, sizeof text, "Tgid:\t%d\nUid:\t0\t0\t0\t0\nNSpid:\t%d\t7\n", (int)pid,
-                 (int)pid);
-    fake_file(pid, "status", text, (size_t)n);
-    fake_file(pid, "cmdline", args, strlen(args));
-    fake_file(pid, "cgroup", cgroup, strlen(cgroup));
-}
-
-static int fake_open(void **state)
-{
-    (void)state;
-    snprintf(fake, sizeof fake, "/tmp/podspy-proc.XXXXXX");
-    return mkdtemp(fake) ? 0 : -1;
-}
-
-static void fake_end(pid_t pid)
-{
-    static const char *const names[] = {"stat", "status", "cmdline", "cgroup"};
-    char path[160];
-    for (size_t i = 0; i < SPY_COUNT(names); i++) {
-        snprintf(path, sizeof path, "%s/%d/%s", fake, (int)pid, names[i]);
-        unlink(path);
-    }
-    snprintf(path, sizeof path, "%s/%d", fake, (int)pid);
-    rmdir(path);
-}
-
-static int fake_close(void **state)
-{
-    (void)state;
-    for (pid_t pid = 1; pid < 100; pid++)
-        fake_end(pid);
-    return rmdir(fake);
-}
 
 #define SCOPE(id) "0::/system.slice/docker-" id ".scope\n"
 
@@ -703,9 +648,13 @@ static void docker_labels_opt_in(void **state)
     assert_non_null(last_told(23, SPY_DISCOVER_ADDED));
     poll_until(&r, 22, SPY_DISCOVER_ADDED, 1500); // its container said no
     assert_null(last_told(22, SPY_DISCOVER_ADDED));
-    assert_non_null(strstr(problems(&r), "{\"pod\":\"web\",\"pid\":20,\"problem\":\""));
+    assert_non_null(strstr(
+        problems(&r),
+        "{\"pod\":\"web\",\"namespace\":\"\",\"container\":\"web\",\"pid\":20,\"problem\":\""));
     assert_non_null(strstr(problems(&r), "podspy.dev/rate is 'fast'"));
-    assert_non_null(strstr(problems(&r), "{\"pod\":\"no\",\"pid\":22,\"problem\":\""));
+    assert_non_null(strstr(
+        problems(&r),
+        "{\"pod\":\"no\",\"namespace\":\"\",\"container\":\"no\",\"pid\":22,\"problem\":\""));
     room_close(&r);
     engine_stop(&engine);
     engine_free(&engine);
@@ -798,7 +747,7 @@ static void what_cannot_work_is_said_at_the_start(void **state)
     static const struct {
         const char *yaml, *proc, *says;
     } rows[] = {
-        {"discovery: {kubernetes: on}", "/proc", "cannot ask Kubernetes"},
+        {"discovery: {kubernetes: on}", "/proc", "discovery.kubernetes_url"},
         {"discovery: {docker: off}", "/nonexistent/proc", "/nonexistent/proc"},
         {"discovery: {docker: off, processes: [{name: a, user: no-such-user}]}", "/proc",
          "no-such-user"},

@@ -21,6 +21,8 @@ struct fixture {
     struct spy_http *http;
     int slow_ms;
     int handled; // atomically
+    int asked;   // atomically: how often a worker was asked whether a request may be served
+    bool denies;
 };
 
 static void handle_slow(void *arg, const struct spy_http_request *req,
@@ -42,15 +44,42 @@ static void handle_echo(void *arg, const struct spy_http_request *req,
     spy_buf_printf(&res->body, "%zu", req->body_len);
 }
 
-static bool refuse_all(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+static enum spy_http_verdict refuse_all(void *arg, const struct spy_http_request *req,
+                                        struct spy_http_response *res)
 {
     (void)arg;
     (void)req;
     spy_http_error(res, 401, "no", "no \"way\"");
-    return false;
+    return SPY_HTTP_REFUSED;
+}
+
+// Can say nothing without waiting.
+static enum spy_http_verdict ask_elsewhere(void *arg, const struct spy_http_request *req,
+                                           struct spy_http_response *res)
+{
+    struct fixture *f = arg;
+    if (!req->may_wait)
+        return SPY_HTTP_LATER;
+    usleep((useconds_t)f->slow_ms * 1000);
+    __atomic_fetch_add(&f->asked, 1, __ATOMIC_RELAXED);
+    if (!f->denies)
+        return SPY_HTTP_ALLOWED;
+    spy_http_error(res, 403, "not you", "be somebody else");
+    return SPY_HTTP_REFUSED;
 }
 
 static const struct spy_http_route routes[] = {
+    {.method = "GET", .path = "/asked", .allow = ask_elsewhere, .handle = handle_echo},
+    {.method = "GET",
+     .path = "/asked-at-once",
+     .at_once = true,
+     .allow = ask_elsewhere,
+     .handle = handle_echo},
+    {.method = "POST",
+     .path = "/asked",
+     .takes_body = true,
+     .allow = ask_elsewhere,
+     .handle = handle_echo},
     {.method = "GET", .path = "/slow", .handle = handle_slow},
     {.method = "GET", .path = "/now", .at_once = true, .handle = handle_echo},
     {.method = "GET", .path = "/echo", .handle = handle_echo},
@@ -336,6 +365,62 @@ static void test_a_lingering_socket_takes_what_still_comes(void **state)
     spy_linger_free(l);
 }
 
+static void test_a_verdict_that_takes_time_comes_before_the_body_and_the_handler(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const requests[] = {"GET /asked HTTP/1.1\r\n" HOST,
+                                           "GET /asked-at-once HTTP/1.1\r\n" HOST};
+    for (int i = 0; i < 2; i++)
+        assert_non_null(strstr(ask(f, requests[i], "\r\n\r\n0"), "200 OK"));
+    int fd = connect_to(spy_http_plain_port(f->http));
+    for (int i = 0; i < 3; i++) { // body with the headers, after them, and in two parts
+        say(fd, "POST /asked HTTP/1.1\r\nContent-Length: 6\r\n" HOST);
+        if (i)
+            usleep(100000);
+        say(fd, "abc");
+        if (i > 1)
+            usleep(100000);
+        say(fd, "def");
+        assert_non_null(strstr(hear(fd, "\r\n\r\n6"), "200 OK"));
+    }
+    close(fd);
+    assert_int_equal(f->asked, 5);
+    f->denies = true;
+    for (int i = 0; i < 2; i++)
+        assert_non_null(strstr(ask(f, requests[i], "}}"), "403 Forbidden"));
+    // Refused before its body has come, and after.
+    assert_non_null(strstr(ask(f, "POST /asked HTTP/1.1\r\nContent-Length: 60000\r\n" HOST, "}}"),
+                           "403 Forbidden"));
+    assert_non_null(strstr(ask(f, "POST /asked HTTP/1.1\r\nContent-Length: 3\r\n" HOST "abc", "}}"),
+                           "403 Forbidden"));
+    assert_non_null(
+        strstr(ask(f, "POST /asked HTTP/1.1\r\nContent-Length: 70000\r\n" HOST, "}}"), "413 "));
+}
+
+static void test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2 * SPY_HTTP_WORKERS];
+    f->slow_ms = 300;
+    for (size_t i = 0; i < 2 * SPY_HTTP_WORKERS; i++) {
+        fds[i] = connect_to(spy_http_plain_port(f->http));
+        say(fds[i], "POST /asked HTTP/1.1\r\nContent-Length: 3\r\n" HOST "abc");
+    }
+    uint64_t began = spy_clock_mono_ns();
+    assert_non_null(strstr(ask(f, "GET /now HTTP/1.1\r\n" HOST, "\r\n\r\n0"), "200 OK"));
+    assert_true(spy_clock_mono_ns() - began < 250 * SPY_NS_PER_MS);
+    for (size_t i = 0; i < 2 * SPY_HTTP_WORKERS; i++) {
+        assert_non_null(strstr(hear(fds[i], "\r\n\r\n3"), "200 OK"));
+        close(fds[i]);
+    }
+    // Clients that leave meanwhile, and an end while verdicts are under way.
+    for (size_t i = 0; i < SPY_HTTP_WORKERS; i++) {
+        int fd = connect_to(spy_http_plain_port(f->http));
+        say(fd, "POST /asked HTTP/1.1\r\nContent-Length: 3\r\n" HOST);
+        close(fd);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +436,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_refused_early_says_why, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_end_waits_for_what_is_under_way, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_a_verdict_that_takes_time_comes_before_the_body_and_the_handler, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers,
+                                        set_up, tear_down),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_hosts_of_loopback),
         cmocka_unit_test(test_a_lingering_socket_takes_what_still_comes),

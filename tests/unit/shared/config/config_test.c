@@ -95,7 +95,10 @@ static void the_published_block_is_taken_and_is_the_defaults(void **state)
     if (agent("collector: {url: https://x, ca_file: , token_file: , cert_file: , key_file: }\n"
               "sampling:  {rate: 100, blocking: auto, native: false}\n"
               "budget:    {cpu_percent: 2, memory_mib: 64}\n"
+              "cluster:   blue\n"
               "discovery: {kubernetes: auto, docker: auto, annotation_prefix: podspy.dev,\n"
+              "            kubernetes_url: 'https://k', kubernetes_token_file: /t,"
+              " kubernetes_ca_file: /c,\n"
               "            processes: [{name: web, cmdline: RE, exe: GLOB, cgroup: GLOB,"
               " user: NAME, rate: 100, native: false}]}\n"
               "push:      {interval: 10s, spool_dir: , spool_mib: 256}\n",
@@ -111,7 +114,11 @@ static void the_published_block_is_taken_and_is_the_defaults(void **state)
     assert_string_equal(r->cgroup, "GLOB");
     assert_string_equal(r->user, "NAME");
     assert_int_equal(r->rate, 100);
-    assert_int_equal(r->line, 5);
+    assert_int_equal(r->line, 7);
+    assert_string_equal(a.cluster, "blue");
+    assert_string_equal(a.discovery.kubernetes_url, "https://k");
+    assert_string_equal(a.discovery.kubernetes_token_file, "/t");
+    assert_string_equal(a.discovery.kubernetes_ca_file, "/c");
     spy_agent_config_free(&a);
     if (collector("listen: {https: \"0.0.0.0:8443\", http: \"127.0.0.1:8080\"}\n"
                   "tls:    {cert_file: , key_file: , client_ca_file: }\n"
@@ -141,14 +148,35 @@ static void every_way_to_authenticate_has_its_name(void **state)
     assert_non_null(strstr(e.msg, "client_ca_file"));
 }
 
+static void kubernetes_has_its_defaults_and_its_rules(void **state)
+{
+    (void)state;
+    struct spy_collector_config c;
+    struct spy_err e = {0};
+    assert_int_equal(collector("auth: {ingest: [token, kubernetes]}\n"
+                               "tls: {secret: s, config_map: m}\n",
+                               &c, &e),
+                     0);
+    assert_int_equal(c.auth.ingest, SPY_AUTH_TOKEN | SPY_AUTH_KUBERNETES);
+    assert_string_equal(c.auth.kubernetes.audience, "podspy-collector");
+    assert_null(c.auth.kubernetes.agent);
+    assert_string_equal(c.auth.kubernetes.service, "podspy-collector");
+    assert_null(c.auth.kubernetes.url);
+    assert_string_equal(c.tls.secret, "s");
+    assert_string_equal(c.tls.config_map, "m");
+    spy_collector_config_free(&c);
+    assert_int_equal(collector("tls: {config_map: m}", &c, &e), SPY_ERR_INVALID);
+    assert_non_null(strstr(e.msg, "tls.secret"));
+    assert_int_equal(collector("tls: {secret: s, cert_file: c, key_file: k}", &c, &e),
+                     SPY_ERR_INVALID);
+}
+
 // Known keys whose work is still to come are told from unknown ones.
 static void what_this_version_cannot_do_is_said(void **state)
 {
     (void)state;
     struct spy_collector_config c;
     struct spy_err e = {0};
-    assert_int_equal(collector("auth: {ingest: [token, mtls, kubernetes]}", &c, &e),
-                     SPY_ERR_UNSUPPORTED);
     assert_int_equal(collector("store: {kind: clickhouse, url: u, database: d, user: n, "
                                "password_file: p}",
                                &c, &e),
@@ -189,6 +217,7 @@ static void each_mistake_names_its_line(void **state)
         {"push: {interval: -5s}", "interval is a time like"},
         {"push: {interval: nans}", "interval is a time like"},
         {"push: {interval: s}", "interval is a time like"},
+        {"discovery: {kubernetes_url: 'api:6443'}", "kubernetes_url begins with https://"},
         {"discovery: {docker: maybe}", "docker is one of auto, on, off"},
         {"discovery: {processes: 3}", "processes is a list"},
         {"discovery:\n  processes:\n  - web\n", ":3: an entry of processes is a mapping"},
@@ -397,7 +426,7 @@ static void files_are_read_and_named(void **state)
 #define T(f) cmocka_unit_test(f)
 RUN(T(nothing_gives_the_defaults), T(the_published_block_is_taken_and_is_the_defaults),
     T(every_way_to_authenticate_has_its_name), T(what_this_version_cannot_do_is_said),
-    T(each_mistake_names_its_line), T(each_mistake_of_the_collector_names_its_line),
-    T(values_are_read), T(http_can_be_turned_off), T(aliases_are_copies),
-    T(aliases_that_refer_to_themselves_end), T(laughs_stay_small),
+    T(kubernetes_has_its_defaults_and_its_rules), T(each_mistake_names_its_line),
+    T(each_mistake_of_the_collector_names_its_line), T(values_are_read), T(http_can_be_turned_off),
+    T(aliases_are_copies), T(aliases_that_refer_to_themselves_end), T(laughs_stay_small),
     T(deep_nesting_is_refused_in_time), T(long_values_are_refused), T(files_are_read_and_named))

@@ -1,0 +1,40 @@
+#include "agent/cli/metrics.h"
+#include "agent/upload/upload.h"
+#include "shared/base/file.h"
+#include "shared/base/mem.h"
+#include <limits.h>
+#include <stdio.h>
+
+enum { BYTES_MAX = 64 << 10 };
+
+static int print_sampler(const struct spy_sampler *s, struct spy_buf *out)
+{
+    struct spy_sampler_totals t = spy_sampler_totals(s);
+    int64_t processes = (int64_t)spy_sampler_n_processes(s), clean = (int64_t)t.clean,
+            paused = (int64_t)t.paused, failed = (int64_t)t.failed, late = (int64_t)t.late;
+    const struct spy_metric rows[] = {
+        {"podspy_agent_processes", NULL, "Processes that are opted in.", SPY_GAUGE, &processes},
+        {"podspy_agent_samples_total", "result=\"clean\"",
+         "Samples of threads: clean and paused were counted, failed could not be read.",
+         SPY_COUNTER, &clean},
+        {"podspy_agent_samples_total", "result=\"paused\"", NULL, SPY_COUNTER, &paused},
+        {"podspy_agent_samples_total", "result=\"failed\"", NULL, SPY_COUNTER, &failed},
+        {"podspy_agent_late_rounds_total", NULL, "Rounds that were skipped because time ran out.",
+         SPY_COUNTER, &late},
+    };
+    return spy_metrics_print(rows, SPY_COUNT(rows), out);
+}
+
+int spy_cli_write_metrics(const char *folder, const struct spy_sampler *s, struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(BYTES_MAX);
+    char path[PATH_MAX];
+    int r = print_sampler(s, &text);
+    if (r == 0)
+        r = spy_metrics_print(spy_upload_metrics, spy_upload_n_metrics, &text);
+    if (r == 0 && snprintf(path, sizeof path, "%s/metrics.prom", folder) >= PATH_MAX)
+        r = SPY_ERR_LIMIT;
+    if (r < 0)
+        return spy_err_set(err, r, 0, "cannot print the metrics");
+    return spy_file_write_atomic(path, text.data, text.len, 0644, err);
+}

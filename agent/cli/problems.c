@@ -1,0 +1,77 @@
+#include "agent/cli/problems.h"
+#include "shared/base/clock.h"
+#include "shared/base/map.h"
+#include "shared/base/mem.h"
+#include <stdio.h>
+#include <string.h>
+
+#define AGAIN_NS (300 * SPY_NS_PER_SEC)
+
+static uint64_t hash_of(const struct spy_problem *p)
+{
+    const char *all[] = {p->namespace_name, p->pod, p->pod_uid, p->container_id, p->text};
+    uint64_t hash = (uint64_t)p->pid;
+    for (size_t i = 0; i < SPY_COUNT(all); i++)
+        hash = spy_hash_mix(hash, spy_hash_bytes(all[i], strlen(all[i])));
+    return hash;
+}
+
+static void label(struct spy_cli_labels *l, const struct spy_problem *p)
+{
+    if (p->pid) {
+        snprintf(l->pid, sizeof l->pid, "%d", (int)p->pid);
+        spy_cli_label(l, SPY_LABEL_PID, l->pid);
+    }
+    spy_cli_label(l, SPY_LABEL_POD, p->pod);
+    spy_cli_label(l, SPY_LABEL_POD_UID, p->pod_uid);
+    spy_cli_label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
+    spy_cli_label(l, SPY_LABEL_CONTAINER, p->container);
+    spy_cli_label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
+    spy_cli_label(l, SPY_LABEL_IMAGE, p->image);
+    spy_cli_label(l, SPY_LABEL_SERVICE, p->service);
+    spy_cli_label(l, SPY_LABEL_PROBLEM, p->text);
+}
+
+static int add_series(struct spy_profile *p, const struct spy_cli_labels *l, uint32_t *ret)
+{
+    struct spy_label labels[SPY_COUNT(l->pairs)];
+    int r = 0;
+    for (size_t i = 0; i < l->n && r == 0; i++) {
+        r = spy_profile_cstr(p, l->pairs[i][0], &labels[i].key);
+        if (r == 0)
+            r = spy_profile_cstr(p, l->pairs[i][1], &labels[i].value);
+    }
+    return r == 0 ? spy_profile_series(p, labels, l->n, ret) : r;
+}
+
+static void tell(void *arg, const struct spy_problem *problem)
+{
+    struct spy_problems *p = arg;
+    uint64_t hash = hash_of(problem), now = spy_clock_mono_ns(), end = spy_clock_real_ns();
+    uint64_t *told = &p->slots[hash % SPY_PROBLEM_SLOTS].told_ns;
+    uint64_t *who = &p->slots[hash % SPY_PROBLEM_SLOTS].hash;
+    if (*who == hash && *told && now - *told < AGAIN_NS)
+        return;
+    struct spy_cli_labels l = {.n = p->node->n};
+    memcpy(l.pairs, p->node->pairs, sizeof l.pairs);
+    label(&l, problem);
+    uint32_t series;
+    if (add_series(p->window, &l, &series) < 0)
+        return;
+    struct spy_series *s = spy_profile_series_at(p->window, series);
+    s->start_ns = p->start_ns < end ? p->start_ns : end;
+    s->duration_ns = end - s->start_ns;
+    s->quality.failed = 1; // a series of which nothing counts is not sent
+    *who = hash;
+    *told = now;
+}
+
+void spy_problems_tell(struct spy_problems *p, const struct spy_discover *d,
+                       struct spy_profile *window, uint64_t start_ns,
+                       const struct spy_cli_labels *node)
+{
+    p->window = window;
+    p->start_ns = start_ns;
+    p->node = node;
+    spy_discover_explain(d, tell, p);
+}

@@ -1,0 +1,60 @@
+// inside.h - the parts of spy_discover that more than one file needs. Inside of agent/discover.
+//
+// discover.c looks at processes; take.c takes in what Docker and Kubernetes say; explain.c tells
+// what is wrong.
+#pragma once
+#include "agent/discover/discover.h"
+#include "agent/discover/docker.h"
+#include "agent/discover/judge.h"
+#include "agent/discover/kube.h"
+#include "agent/discover/table.h"
+#include "shared/base/map.h"
+#include <string.h>
+
+struct spy_discover {
+    const struct spy_agent_config *config;
+    int proc, loadavg; // open; loadavg may be -1
+    pid_t self;        // our number there, never opted in
+    struct spy_rules *rules;
+
+    struct spy_docker *docker;
+    struct spy_docker_answer answer; // the last one
+    struct spy_containers list;      // of the last one that was good
+    uint64_t docker_logged;
+
+    struct spy_kube *kube;
+    struct spy_kube_view view; // what it said last
+    struct spy_err no_kube;    // why it is not asked, where that is worth telling
+    uint64_t kube_logged, waiting_ns;
+
+    bool use_last;           // /proc/loadavg counts the same processes as proc
+    pid_t last, before_last; // the kernel's last number at the last two polls
+    uint64_t listed_ns;
+    uint32_t listing;
+    size_t turn; // where the look at the others goes on
+
+    struct spy_table table;
+    struct spy_member *removed; // freed at the next poll
+    bool adopt;                 // something was opted in: look for its children
+    bool table_full, members_full;
+    spy_discover_fn fn; // of the poll that runs
+    void *arg;
+    uint64_t now;
+    struct spy_facts facts;   // scratch
+    struct spy_member member; // scratch
+};
+
+static inline uint64_t spy_discover_hash(const char *id) // 0: none
+{
+    return *id ? spy_hash_bytes(id, strlen(id)) : 0;
+}
+
+// Reads what is needed of a process and opts it in or not. It may be gone meanwhile. One that is in
+// already is opted out when it should not be any more, and in anew when its settings changed.
+void spy_discover_judge(struct spy_discover *d, struct spy_entry *e);
+
+// Takes in what came since the last poll, and judges the processes again that it is about.
+void spy_discover_take_docker(struct spy_discover *d);
+void spy_discover_take_kube(struct spy_discover *d);
+// Docker is asked, and does not answer though it should.
+bool spy_discover_docker_fails(const struct spy_discover *d);

@@ -1,0 +1,67 @@
+#include "collector/cli/collector.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct spy_every {
+    unsigned secs;
+    void (*what)(void *arg);
+    void *arg;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool stop;
+    pthread_t thread;
+};
+
+static void *run(void *arg)
+{
+    struct spy_every *e = arg;
+    pthread_mutex_lock(&e->lock);
+    while (!e->stop) {
+        struct timespec until;
+        pthread_mutex_unlock(&e->lock);
+        e->what(e->arg);
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += (time_t)e->secs;
+        pthread_mutex_lock(&e->lock);
+        while (!e->stop && pthread_cond_clockwait(&e->wake, &e->lock, CLOCK_MONOTONIC, &until) == 0)
+            ;
+    }
+    pthread_mutex_unlock(&e->lock);
+    return NULL;
+}
+
+int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_every **ret,
+                  struct spy_err *err)
+{
+    struct spy_every *e = calloc(1, sizeof *e);
+    if (!e)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    e->secs = secs;
+    e->what = what;
+    e->arg = arg;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->wake, NULL);
+    if (pthread_create(&e->thread, NULL, run, e) != 0) {
+        pthread_cond_destroy(&e->wake);
+        pthread_mutex_destroy(&e->lock);
+        free(e);
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
+    }
+    *ret = e;
+    return 0;
+}
+
+void spy_every_free(struct spy_every *e)
+{
+    if (!e)
+        return;
+    pthread_mutex_lock(&e->lock);
+    e->stop = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+    pthread_join(e->thread, NULL);
+    pthread_cond_destroy(&e->wake);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}

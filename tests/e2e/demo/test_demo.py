@@ -1,0 +1,99 @@
+"""`make demo` once the programs are built: what it leaves behind, and that it leaves nothing running."""
+
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import subprocess
+import termios
+import time
+import xml.etree.ElementTree
+
+import parts
+import pytest
+
+REPO = pathlib.Path(__file__).resolve().parents[3]
+DEMO = REPO / "deploy" / "docker" / "demo.sh"
+OWN = ("edit_distance", "handle_search", "handle_checkout")
+
+
+def left_running():
+    """{pid: command line} of the demo's parts."""
+    marks = ("podspy-demo-out", "--name demo-", f"{DEMO.parent}/demo/load.py")
+    found = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if any(mark in line for mark in marks):
+            found[int(path.parent.name)] = line
+    return found
+
+
+@pytest.fixture
+def environment(build_dir, tmp_path):
+    assert not left_running(), "a demo runs on this machine already: end it first"
+    yield dict(os.environ, PODSPY_BUILD=str(build_dir),
+               PODSPY_DEMO_DIR=str(tmp_path / "podspy-demo-out"))
+    for pid in left_running():  # after a failure
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_it_shows_both_workers_and_ends(environment):
+    done = subprocess.run([DEMO], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"http://127\.0\.0\.1:\d+/$", done.stdout, re.M)  # the page
+    assert re.search(r'curl .*https://127\.0\.0\.1:\d+/profiles\?pod=demo&format=svg', done.stdout,
+                     re.S)
+    out = pathlib.Path(environment["PODSPY_DEMO_DIR"])
+    svg = (out / "flamegraph.svg").read_text()
+    xml.etree.ElementTree.fromstring(svg)
+    assert len(set(re.findall(r"process (\d+) of demo", svg))) >= 2
+    assert all(name in svg for name in OWN)
+    speedscope = json.loads((out / "profile.speedscope.json").read_text())
+    frames = [f["name"] for f in speedscope["shared"]["frames"]]
+    with_own = [p["name"] for p in speedscope["profiles"]
+                if any(frames[i] == "edit_distance" for stack in p["samples"] for i in stack)]
+    assert len(with_own) == 2, [p["name"] for p in speedscope["profiles"]]  # one thread a worker
+    assert not left_running()
+
+
+def test_on_a_terminal_it_stays_until_ctrl_c(environment):
+    ours, terminal = pty.openpty()
+    said = b""
+    with subprocess.Popen([DEMO], env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
+                          start_new_session=True,
+                          preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) as demo:
+        os.close(terminal)
+        end = time.monotonic() + 60
+        while b"until Ctrl-C" not in said and time.monotonic() < end and demo.poll() is None:
+            if select.select([ours], [], [], 1)[0]:
+                said += os.read(ours, 4096)
+        time.sleep(1)
+        assert demo.poll() is None and len(left_running()) >= 4, said
+        os.write(ours, b"\x03")
+        assert demo.wait(20) == 0
+    os.close(ours)
+    assert not left_running()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_of_it_outlives_it(environment, tmp_path, number):
+    """Ended while its parts run; by SIGKILL too, when it cannot end them itself."""
+    # A process in the background of a shell ignores SIGINT unless it is told not to.
+    demo = parts.Process([DEMO], tmp_path / "log", env=environment,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    with demo:
+        parts.wait_until(lambda: "it waits for samples: " + demo.log,
+                         lambda: "waiting for samples" in demo.log or not demo.alive(), 60)
+        assert len(left_running()) >= 4
+        time.sleep(0.5)
+        status = demo.kill(number, 30)
+        assert status == (-9 if number == signal.SIGKILL else 128 + number)
+        parts.wait_until(lambda: f"all ended: {left_running()}", lambda: not left_running(), 15)

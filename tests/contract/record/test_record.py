@@ -40,11 +40,7 @@ def totals(stderr):
 SHARES = [(p, []) for p in SUPPORTED] + [(SUPPORTED[0], ["--nonblocking"]), (SUPPORTED[-1], ["--blocking"])]
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("python,flags", SHARES, ids=lambda x: x.id if hasattr(x, "id") else "".join(x) or "default")
-=======
 @pytest.mark.parametrize("python,flags", SHARES, ids=lambda x: x.id if isinstance(x, pythons.Python) else "".join(x) or "default")
->>>>>>> matrix
 def test_known_shares(python, flags, podspy):
     """Two points, with samples enough that chance stays well inside of them (sigma is 0.5)."""
     want, give_up = 8000, time.monotonic() + 60

@@ -185,7 +185,7 @@ static const struct published published[] = {
     {TO(ts_next),                TS_MAX, {21, 24, 24}},
     {TO(ts_interp),              TS_MAX, {22, 25, 25}},
     {TO(ts_frame),               TS_MAX, {23, 26, 26}},
-    {TO(ts_base),                4096,   {0, 0, 27}},
+    {TO(ts_base),                TS_MAX, {0, 0, 27}},
     {TO(ts_thread_id),           TS_MAX, {24, 27, 30}},
     {TO(ts_native_id),           TS_MAX, {25, 28, 31}},
     {TO(ts_chunk),               TS_MAX, {26, 29, 32}},
@@ -266,11 +266,11 @@ static void move_unpublished(struct spy_py_layout *l, const struct spy_py_layout
 
 static uint16_t thread_state_size(const struct spy_py_layout *l)
 {
-    const uint16_t fields[] = {l->ts_next,      l->ts_interp,    l->ts_frame,
-                               l->ts_thread_id, l->ts_native_id, l->ts_chunk};
+    const uint16_t fields[] = {l->ts_next,      l->ts_interp, l->ts_frame, l->ts_thread_id,
+                               l->ts_native_id, l->ts_chunk,  l->ts_base};
     uint16_t size = 0;
     for (size_t i = 0; i < SPY_COUNT(fields); i++)
-        if (fields[i] + 8 > size)
+        if (fields[i] != SPY_PY_ABSENT && fields[i] + 8 > size)
             size = (uint16_t)(fields[i] + 8);
     return size;
 }

@@ -35,8 +35,8 @@ struct spy_py_layout {
     uint16_t ts_next, ts_interp, ts_thread_id, ts_native_id, ts_chunk;
     uint16_t ts_cframe; // 3.11, 3.12: pointer to a _PyCFrame; later ABSENT
     uint16_t ts_frame;  // current_frame: in the _PyCFrame, else in the thread state
-    uint16_t ts_base;   // 3.15: a frame inside of the thread state that ends every stack
-    uint16_t ts_size;   // bytes to read so that all of the above but ts_base are there
+    uint16_t ts_base;   // 3.15: pointer to a frame inside of the thread state that ends every stack
+    uint16_t ts_size;   // bytes to read so that all of the above are there
     // _PyInterpreterFrame; up to 3.10 PyFrameObject, which lies on the heap
     bool heap_frames;
     uint16_t f_code, f_previous, f_ip, f_owner, f_size; // f_size: without locals

@@ -549,13 +549,13 @@ static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *t
     return cur;
 }
 
-// Walks from cur outwards. *ret_miss is the frame that is not in the copy, with SPY_ERR_NOTFOUND.
+// Walks from cur outwards to base. *ret_miss is the frame that is not in the copy, with
+// SPY_ERR_NOTFOUND.
 static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
-                     struct spy_py_scratch *s, uint64_t cur, uint64_t *ret_miss)
+                     struct spy_py_scratch *s, uint64_t cur, uint64_t base, uint64_t *ret_miss)
 {
     size_t hint = 0, n = 0, none = th->has_stack ? 0 : th->n_last;
     struct follow w = {none, none};
-    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : th->tstate + l->ts_base;
     begin_walk(th, s);
     for (; cur && cur != base; n++) {
         if (n >= SPY_PY_TOP && w.next > w.from)
@@ -677,7 +677,8 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
         return SPY_ERR_NOTFOUND;
     if (checked && !same_current(l, b, cur))
         return SPY_ERR_TORN;
-    r = walk_copy(l, th, s, cur, &miss);
+    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : word(b->tstate + l->ts_base);
+    r = walk_copy(l, th, s, cur, base, &miss);
     if (r == 0 && checked)
         r = compare(l, b, th, s, ret_moved);
     if (r == 0)

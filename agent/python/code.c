@@ -61,6 +61,11 @@ static uint32_t half_at(const uint8_t *bytes, size_t at)
     return v;
 }
 
+uint32_t spy_code_flags(const struct spy_codes *c, int32_t id)
+{
+    return half_at(c->list[id]->head, c->layout->co_flags);
+}
+
 // The reference count changes all the time, and caches and instrumentation pointers may: only what
 // makes a code object the one it is takes part in the comparison.
 static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
@@ -251,6 +256,29 @@ static void spans_of(const struct spy_codes *c, const struct spy_code *code, str
     spans[3] = (struct spy_span){word_at(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
 }
 
+// co_tlbc points to a count and then as many addresses, of which the first is the code object's own
+// bytecode. The array moves when it grows, the copies stay until their generation ends.
+static uint64_t read_bytecode(const struct spy_codes *c, uint64_t code, int32_t index)
+{
+    uint64_t array, size, addr;
+    if (spy_target_read_u64(c->target, code + c->layout->co_tlbc, &array) < 0 || !array ||
+        spy_target_read_u64(c->target, array, &size) < 0 || (uint64_t)index >= size ||
+        spy_target_read_u64(c->target, array + 8 + (uint64_t)index * 8, &addr) < 0)
+        return 0;
+    return addr;
+}
+
+uint64_t spy_codes_bytecode(struct spy_codes *c, int32_t id, int32_t index, uint32_t generation)
+{
+    struct spy_code *code = c->list[id];
+    if (index <= 0)
+        return index ? 0 : code->addr + c->layout->co_code;
+    struct spy_code_copy *copy = &code->copies[(uint32_t)index % SPY_CODE_COPIES];
+    if (!copy->addr || copy->index != index || copy->generation != generation)
+        *copy = (struct spy_code_copy){index, generation, read_bytecode(c, code->addr, index)};
+    return copy->addr;
+}
+
 // Loading takes several reads; the object may have been freed and its memory used again between
 // them. What was compared first is read once more: still the same, so all between belongs together.
 static bool still_same(const struct spy_codes *c, const struct spy_code *code)
@@ -331,23 +359,46 @@ static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr
         memcpy(k.name, now->name_peek, sizeof k.name);
         memcpy(k.file, now->file_peek, sizeof k.file);
         memcpy(k.lines, now->lines_peek, sizeof k.lines);
-        c->reused += !unchanged(c, old, &k);
+        bool same = unchanged(c, old, &k);
+        c->reused += !same;
+        // The count said that nothing had changed: it is not what it is taken for.
+        c->miscounted =
+            c->miscounted || (!same && when.generation && old->generation == when.generation);
+        now->restless = old->restless || !same;
     }
+    if (*id >= 0)
+        c->list[*id]->replaced = true;
     *id = fresh;
     return 0;
 }
 
-// Where the interpreter counts the code objects it frees, one that was found unchanged stays so
-// while the count does. Elsewhere settled ones take turns, by id, so that each sample checks about
-// as many as the next.
-static bool is_due(const struct spy_code *code, uint32_t id, struct spy_codes_when when)
+static uint64_t period_of(const struct spy_code *code)
 {
+    uint32_t period = code->checks / 8;
+    if (code->checks < SPY_CODE_SETTLED || code->restless)
+        return 1;
+    return period < SPY_CODE_RECHECK_MAX ? period : SPY_CODE_RECHECK_MAX;
+}
+
+// `ahead`: also what would be due soon, so that all of a stack are checked in one read.
+static bool is_due(const struct spy_codes *c, const struct spy_code *code,
+                   struct spy_codes_when when, bool ahead)
+{
+    enum { DISTRUST = 256 }; // the place of the count is not published before 3.14
+    uint64_t age = when.sample - code->checked;
     if (code->checked == when.sample)
         return false;
-    if (when.generation)
-        return code->generation != when.generation;
-    return code->checks < SPY_CODE_SETTLED || when.sample - code->checked >= SPY_CODE_RECHECK ||
-           (when.sample + id) % SPY_CODE_RECHECK == 0;
+    if (code->replaced)
+        return true;
+    if (when.generation && !c->miscounted)
+        return code->generation != when.generation ||
+               (c->layout->interp_next_version && age >= DISTRUST);
+    return age >= period_of(code) / (ahead ? 2 : 1);
+}
+
+bool spy_codes_due(const struct spy_codes *c, int32_t id, struct spy_codes_when when)
+{
+    return is_due(c, c->list[id], when, false);
 }
 
 static bool is_in(const int32_t *list, size_t n, int32_t id)
@@ -363,12 +414,17 @@ static void resolve_known(struct spy_codes *c, struct spy_codes_when when, const
                           int32_t *ids, size_t n)
 {
     int32_t todo[CODES_PER_READ];
-    size_t n_todo = 0;
+    size_t n_todo = 0, due = 0;
     for (size_t i = 0; i < n; i++) {
         // A recursion asks for one code object again and again.
-        ids[i] = i && addrs[i] == addrs[i - 1] ? ids[i - 1] : find(c, addrs[i]);
-        if (ids[i] < 0 || !is_due(c->list[ids[i]], (uint32_t)ids[i], when) ||
-            is_in(todo, n_todo, ids[i]))
+        if (i && addrs[i] == addrs[i - 1])
+            ids[i] = ids[i - 1];
+        else if (ids[i] < 0 || c->list[ids[i]]->replaced)
+            ids[i] = find(c, addrs[i]);
+        due += ids[i] >= 0 && is_due(c, c->list[ids[i]], when, false);
+    }
+    for (size_t i = 0; i < n && due; i++) {
+        if (ids[i] < 0 || !is_due(c, c->list[ids[i]], when, true) || is_in(todo, n_todo, ids[i]))
             continue;
         todo[n_todo++] = ids[i];
         if (n_todo == CODES_PER_READ) {
@@ -380,20 +436,24 @@ static void resolve_known(struct spy_codes *c, struct spy_codes_when when, const
         check_known(c, when, todo, n_todo);
 }
 
-int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
-                      int32_t *ids, size_t n)
+void spy_codes_make_room(struct spy_codes *c, size_t n)
 {
     if (c->n + n > SPY_CODES_MAX || c->bytes > SPY_CODE_BYTES_MAX)
         forget_all(c);
+}
+
+int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
+                      int32_t *ids, size_t n)
+{
     c->fresh = false;
     resolve_known(c, when, addrs, ids, n);
     for (size_t i = 0; i < n; i++) {
-        if (ids[i] >= 0 && !is_due(c->list[ids[i]], (uint32_t)ids[i], when))
+        if (ids[i] >= 0 && !is_due(c, c->list[ids[i]], when, false))
             continue;
         // An earlier turn of this loop may have read the same address anew.
         int32_t id = find(c, addrs[i]);
         int r = 0;
-        if (id < 0 || is_due(c->list[id], (uint32_t)id, when))
+        if (id < 0 || is_due(c, c->list[id], when, false))
             r = reload(c, when, addrs[i], &id);
         if (r < 0)
             return r;

@@ -10,7 +10,7 @@
 #define OBJECTS(str_data, str_data_compact, bytes) \
         .str_length = 16, .str_state = 32, .str_kind = 2, .ob_type = 8, .ob_size = 16, \
         .str_ascii_data = str_data, .str_compact_data = str_data_compact, .bytes_data = bytes, \
-        .f_tlbc = ABSENT, .co_tlbc = ABSENT
+        .f_tlbc = ABSENT, .co_tlbc = ABSENT, .interp_tlbc_generation = ABSENT
 // Up to 3.10: frames are objects on the heap.
 #define HEAP_FRAMES \
         .heap_frames = true, .ts_native_id = ABSENT, .ts_chunk = ABSENT, .ts_cframe = ABSENT, \
@@ -110,6 +110,7 @@ static const struct spy_py_layout layouts[] = {
         .runtime_interp_head = 40,
         .interp_next = 0, .interp_threads_head = 72, .interp_gil = 384,
         .interp_gc_collecting = 312, .interp_code_generation = ABSENT,
+        .interp_next_version = 269816,
         .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
         .ts_cframe = 56, .ts_frame = 0, .ts_base = ABSENT, .ts_size = 240,
         .f_owner = 70, .f_size = 72, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
@@ -119,6 +120,7 @@ static const struct spy_py_layout layouts[] = {
         .runtime_interp_head = 632,
         .interp_next = 7264, .interp_threads_head = 7344, .interp_gil = 16,
         .interp_gc_collecting = 7600, .interp_code_generation = ABSENT,
+        .interp_next_version = 17000,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
         .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
         .f_owner = 70, .f_size = 72, .co_code = 200, .co_head = 200, .co_firsttraceable = 184,
@@ -208,8 +210,9 @@ static const struct published published[] = {
 };
 // Only meaningful in free-threaded builds.
 static const struct published published_free_threaded[] = {
-    {TO(f_tlbc),  92,     {0, 38, 46}},
-    {TO(co_tlbc), CO_MAX, {0, 49, 57}},
+    {TO(f_tlbc),                 92,     {0, 38, 46}},
+    {TO(co_tlbc),                CO_MAX, {0, 49, 57}},
+    {TO(interp_tlbc_generation), IN_MAX, {0, 21, 21}},
 };
 // Sums of two: the collecting flag of the garbage collector that lies in the interpreter.
 enum { WORD_INTERP_GC, WORD_GC_COLLECTING };
@@ -306,6 +309,9 @@ int spy_py_layout_apply(struct spy_py_layout *layout, const uint8_t *bytes, size
         l.str_kind = l.minor >= 14 ? 8 : l.str_kind;
         l.interp_gil = SPY_PY_ABSENT;
     }
+    // Not published: where the interpreter's own structure has grown, it lies elsewhere.
+    if (l.free_threaded || l.interp_threads_head != layout->interp_threads_head)
+        l.interp_next_version = 0;
     uint64_t gc = word(bytes, collecting[version][WORD_INTERP_GC]) +
                   word(bytes, collecting[version][WORD_GC_COLLECTING]);
     if (gc > IN_MAX)

@@ -86,10 +86,6 @@ static int read_version(const struct spy_target *t, const struct spy_maps *maps,
         return spy_err_set(err, r, 0, "cannot read _PyRuntime of %s", rt->module);
     if (spy_py_debug_offsets_version(bytes, sizeof bytes, &hex, &free_threaded)) {
         r = set_version(rt, hex, err);
-        if (r == 0 && free_threaded)
-            return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                               "free-threaded Python %s is not supported by this build",
-                               rt->version);
         if (r == 0 && spy_py_layout_apply(&rt->layout, bytes, sizeof bytes) < 0)
             return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                                "Python %s publishes debug offsets that make no sense", rt->version);

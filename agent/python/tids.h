@@ -4,8 +4,8 @@
 #include "agent/target/threads.h"
 
 // The C library keeps the number in its own structure, whose address pthread_self() is: glibc at
-// 720 (nptl/descr.h, x86-64), others elsewhere. The place is learned: it is the offset at which
-// each of the structures holds the number of a thread of the process, each another. *offset is 0 at
+// 720 (x86-64), musl at 48, others elsewhere. The place is learned: it is the offset at which each
+// of the structures holds the number of a thread of the process, each another. *offset is 0 at
 // first and what was learned later. ret[i] becomes the number, in the target's own numbering, of
 // the thread idents[i]; 0 where it could not be told.
 void spy_py_tids(const struct spy_target *t, const struct spy_tid *tids, size_t n_tids,

@@ -31,6 +31,10 @@ int spy_target_pidfd(
 bool spy_target_alive(const struct spy_target *t);
 bool spy_target_is_live(const struct spy_target *t); // false: a core file; both descriptors are -1
 
+// CPU time that all threads of the process have used, in nanoseconds; 0: not known. Equal to what
+// it was: nothing of it has run in between.
+uint64_t spy_target_cpu_ns(const struct spy_target *t);
+
 // A piece of remote memory and where it goes here.
 struct spy_span {
     uint64_t addr;

@@ -2,21 +2,25 @@
 //     python_probe layout MAJOR MINOR     prints the row: "field value" lines
 //     python_probe apply MAJOR MINOR      the same after the _PyRuntime bytes on stdin were applied
 //     python_probe lines MAJOR MINOR      compares line tables with what the interpreter says
+//     python_probe tids PID IDENT...      prints the thread that each pthread_self() is of
 #include "agent/python/layout.h"
 #include "agent/python/linetable.h"
+#include "agent/python/tids.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 // clang-format off
 #define FIELDS(F) \
-    F(runtime_interp_head) F(runtime_gil) F(interp_next) F(interp_threads_head) F(interp_gil) \
-    F(interp_gc_collecting) F(interp_code_generation) F(ts_next) F(ts_interp) F(ts_thread_id) \
-    F(ts_native_id) F(ts_chunk) F(ts_cframe) F(ts_frame) F(ts_base) F(ts_size) F(f_code) \
-    F(f_previous) F(f_ip) F(f_owner) F(f_size) F(owner_generator) F(owner_entry) F(co_filename) \
-    F(co_name) F(co_qualname) F(co_linetable) F(co_firstlineno) F(co_flags) F(co_nlocalsplus) \
-    F(co_stacksize) F(co_code) F(co_units) F(co_head) F(co_firsttraceable) F(str_ascii_data) \
-    F(str_compact_data) F(str_length) F(str_state) F(ob_type) F(ob_size) F(bytes_data)
+    F(runtime_is_head) F(runtime_interp_head) F(runtime_gil) F(runtime_gc_collecting) \
+    F(interp_next) F(interp_threads_head) F(interp_gil) F(interp_gc_collecting) \
+    F(interp_code_generation) F(interp_tlbc_generation) F(interp_next_version) F(ts_next) F(ts_interp) F(ts_thread_id) F(ts_native_id) F(ts_chunk) \
+    F(ts_cframe) F(ts_frame) F(ts_base) F(ts_size) F(f_code) F(f_previous) F(f_ip) F(f_owner) \
+    F(f_size) F(f_executing) F(executing) F(f_tlbc) F(owner_generator) F(owner_entry) \
+    F(co_filename) F(co_name) F(co_qualname) F(co_linetable) F(co_firstlineno) F(co_flags) \
+    F(co_nlocalsplus) F(co_stacksize) F(co_code) F(co_units) F(co_head) F(co_firsttraceable) \
+    F(co_tlbc) F(str_kind) F(str_ascii_data) F(str_compact_data) F(str_length) F(str_state) F(ob_type) \
+    F(ob_size) F(bytes_data)
 // clang-format on
 
 static int print_layout(const struct spy_py_layout *l)
@@ -76,8 +80,31 @@ static int lines(char **argv)
     return wrong != 0;
 }
 
+static int tids(int argc, char **argv)
+{
+    struct spy_target *t = NULL;
+    struct spy_tid *list = NULL;
+    uint64_t idents[16];
+    pid_t got[16];
+    size_t n = 0, n_tids = 0;
+    uint32_t offset = 0;
+    for (; n < 16 && (int)n + 3 < argc; n++)
+        idents[n] = strtoull(argv[n + 3], NULL, 16);
+    if (spy_target_open((pid_t)strtol(argv[2], NULL, 10), &t, NULL) < 0 ||
+        spy_threads_list(t, &list, &n_tids) < 0)
+        return 1;
+    spy_py_tids(t, list, n_tids, idents, got, n, &offset);
+    for (size_t i = 0; i < n; i++)
+        printf("%d\n", (int)got[i]);
+    free(list);
+    spy_target_free(t);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 3 && !strcmp(argv[1], "tids"))
+        return tids(argc, argv);
     if (argc == 4 && !strcmp(argv[1], "lines"))
         return lines(argv);
     if (argc == 4 && !strcmp(argv[1], "layout"))

@@ -16,6 +16,7 @@ declare -A GROUPS_OF=(
         python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
         curl strace procps iproute2 util-linux gunicorn runc=runc debootstrap
+        libpython3-dev uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc
         docker.io=dockerd docker-compose=docker-compose gdb"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"

@@ -24,6 +24,7 @@ need() { # PACKAGE...
 
 # The mirror that apt itself uses.
 mirror() {
+  # shellcheck disable=SC2016 # apt expands it
   apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -m1 '/debian/\?$' || die "apt has no Debian mirror"
 }
 
@@ -72,7 +73,7 @@ source_of() { # SUITE PACKAGE
   opt=(-o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt/cache")
   apt-get "${opt[@]}" update -qq
   (cd "$cache/src" && apt-get "${opt[@]}" source -qq --download-only "$2" >/dev/null 2>&1 && rm -rf "$2.tmp" && mkdir "$2.tmp" &&
-    tar -xf "$(ls -t "${2}"_*.orig.tar.* | grep -v '\.asc$' | head -n 1)" -C "$2.tmp" --strip-components=1)
+    tar -xf "$(find . -maxdepth 1 -name "$2_*.orig.tar.*" ! -name '*.asc' | sort -V | tail -n 1)" -C "$2.tmp" --strip-components=1)
   mv "$dir.tmp" "$dir"
 }
 
@@ -103,6 +104,7 @@ musl() {
   copy_source 3.13-musl
   # configure compares the compiler's idea of the platform with its own, and musl-gcc answers with gcc's. The
   # libraries of the other C library must not be found.
+  # shellcheck disable=SC2016 # the script that is written expands it
   printf '#!/bin/sh\n[ "$1" = --print-multiarch ] && exec echo "$(uname -m)-linux-musl"\nexec musl-gcc "$@"\n' >"$cache/src/3.13-musl/cc"
   chmod +x "$cache/src/3.13-musl/cc"
   build 3.13-musl CC="$cache/src/3.13-musl/cc" PKG_CONFIG=/bin/false

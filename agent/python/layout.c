@@ -110,7 +110,6 @@ static const struct spy_py_layout layouts[] = {
         .runtime_interp_head = 40,
         .interp_next = 0, .interp_threads_head = 72, .interp_gil = 384,
         .interp_gc_collecting = 312, .interp_code_generation = ABSENT,
-        .interp_next_version = 269816,
         .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
         .ts_cframe = 56, .ts_frame = 0, .ts_base = ABSENT, .ts_size = 240,
         .f_owner = 70, .f_size = 72, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,

@@ -28,8 +28,8 @@ struct spy_py_layout {
     uint16_t interp_gc_collecting;
     uint16_t interp_code_generation; // 3.14+: rises whenever a code object is freed
     uint16_t interp_tlbc_generation; // free-threaded 3.14+: whenever copies of bytecode are freed
-    // 3.12, 3.13: a number that rises whenever a code object is made (func_state.next_version, 32
-    // bits; 0 when they ran out); else 0
+    // 3.13: the co_version of the code object that is made next (func_state.next_version, 32 bits;
+    // 0 when they ran out); else 0. Up to 3.12 it is not the interpreter's.
     uint32_t interp_next_version;
     // PyThreadState
     uint16_t ts_next, ts_interp, ts_thread_id, ts_native_id, ts_chunk;

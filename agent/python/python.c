@@ -13,7 +13,7 @@
 enum { REFRESH_NS = 250000000 };
 
 struct found {
-    uint64_t tstate, interp, next, ident;
+    uint64_t tstate, interp, next, ident, native;
     pid_t ns_tid;
 };
 
@@ -129,6 +129,7 @@ static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t add
     if (l->ts_native_id != SPY_PY_ABSENT)
         memcpy(&native, b + l->ts_native_id, 8);
     f->tstate = addr;
+    f->native = native;
     f->ns_tid = native < INT32_MAX ? (pid_t)native : 0;
     return f->interp == interp ? 0 : SPY_ERR_TORN;
 }
@@ -266,7 +267,8 @@ static struct spy_py_thread *take_known(struct spy_python *p, const struct found
 {
     for (size_t i = 0; i < p->n_threads; i++) {
         struct spy_py_thread *th = p->threads[i];
-        if (th && th->tstate == f->tstate && th->interp == f->interp && th->ident == f->ident) {
+        if (th && !th->ended && th->tstate == f->tstate && th->interp == f->interp &&
+            th->ident == f->ident && th->native == f->native) {
             p->threads[i] = NULL;
             return th;
         }
@@ -303,22 +305,13 @@ static struct spy_py_thread *new_thread(const struct spy_python *p, const struct
     th->tstate = f->tstate;
     th->interp = f->interp;
     th->ident = f->ident;
+    th->native = f->native;
     th->ns_tid = f->ns_tid;
     th->gil = gil_of(p, f->interp);
     th->collecting = collecting_of(p, f->interp);
     th->probe.fd = th->sched_fd = -1;
     spy_py_facts_plan(&p->runtime.layout, th);
     return th;
-}
-
-// A thread that was not bound to one of the system's threads yet when it was listed may be by now.
-static bool update(struct spy_py_thread *th, const struct found *f)
-{
-    bool rebound = f->ns_tid && th->ns_tid != f->ns_tid && !th->tid;
-    if (rebound)
-        th->ns_tid = f->ns_tid;
-    th->next = f->next;
-    return rebound;
 }
 
 static int replace_threads(struct spy_python *p, size_t n)
@@ -337,7 +330,7 @@ static int replace_threads(struct spy_python *p, size_t n)
             r = SPY_ERR_NOMEM;
             break;
         }
-        fresh = update(p->spare[i], &list[n - 1 - i]) || fresh;
+        p->spare[i]->next = list[n - 1 - i].next;
     }
     for (size_t i = 0; i < p->n_threads; i++)
         thread_free(p->threads[i]);
@@ -537,11 +530,11 @@ static bool codes_hold(const struct spy_python *p, const struct spy_py_thread *t
     return true;
 }
 
-static int resolve(struct spy_python *p, struct spy_py_thread *th, uint64_t code_generation)
+static int resolve(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_facts *facts)
 {
     struct spy_py_scratch *s = &p->scratch;
     const struct spy_py_layout *l = &p->runtime.layout;
-    struct spy_codes_when when = {p->sample, code_generation};
+    struct spy_codes_when when = {p->sample, facts->code_generation, facts->next_version};
     int r = 0;
     spy_codes_make_room(&p->codes, spy_py_depth(th, s));
     bool known = th->codes_epoch == p->codes.epoch;
@@ -639,7 +632,7 @@ static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checke
         p->sample++;
         r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
         if (r == 0)
-            r = resolve(p, th, facts->code_generation);
+            r = resolve(p, th, facts);
     }
     if (r == 0 && checked && p->codes.fresh)
         r = SPY_ERR_TORN;
@@ -779,6 +772,15 @@ static bool is_quiet(struct spy_python *p, struct spy_py_thread *th)
     return true;
 }
 
+// The thread has ended, or is not the one any more that it was: another may be in the same place
+// with the same numbers, so that it must not be known again.
+static int lost(struct spy_python *p, struct spy_py_thread *th)
+{
+    p->dirty = true;
+    th->ended = true;
+    return SPY_ERR_GONE;
+}
+
 // What its state says, and its slices when it has just begun to wait. The state must be the younger
 // of the two, or what the thread does between them would pass for nothing.
 static int read_state(struct spy_python *p, struct spy_py_thread *th, bool was_waiting,
@@ -788,9 +790,7 @@ static int read_state(struct spy_python *p, struct spy_py_thread *th, bool was_w
     if (th->probe.fd >= 0) {
         int r = spy_thread_probe_read(&th->probe, ret);
         if (r == SPY_ERR_GONE)
-            p->dirty = true;
-        if (r == SPY_ERR_GONE)
-            return r;
+            return lost(p, th);
     }
     if (!ret->running && !was_waiting && read_slices(th, slices) == 0 && th->probe.fd >= 0)
         spy_thread_probe_read(&th->probe, ret);
@@ -840,7 +840,7 @@ static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
     if (r == SPY_ERR_TORN)
         note_torn(th, true);
     if (r < 0)
-        return r == SPY_ERR_TORN ? SPY_ERR_AGAIN : r;
+        return r == SPY_ERR_TORN ? SPY_ERR_AGAIN : r == SPY_ERR_GONE ? lost(p, th) : r;
     if (!facts.moved && th->probe.fd >= 0) {
         r = spy_thread_probe_read(&th->probe, &state);
         if (r < 0 || !state.running)
@@ -862,10 +862,8 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     bool was_waiting = th->has_stack && !th->stack.running;
     bool kept = was_waiting && th->codes_epoch == p->codes.epoch;
     if (!kept || !is_quiet(p, th)) {
-        if (was_waiting && read_slices(th, &slices) < 0) {
-            p->dirty = true;
-            return SPY_ERR_GONE;
-        }
+        if (was_waiting && read_slices(th, &slices) < 0)
+            return lost(p, th);
         kept = kept && slices && slices == th->slices;
     }
     // It has not been given a CPU since it was seen waiting: nothing can have changed.
@@ -896,9 +894,8 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         r = read_stack(p, th, true, true, o, &facts, &stack.how);
     }
     if (r < 0) {
-        p->dirty = p->dirty || r == SPY_ERR_GONE;
         th->has_stack = false;
-        return r;
+        return r == SPY_ERR_GONE ? lost(p, th) : r;
     }
     return give(p, th, &facts, slices, &stack, ret);
 }

@@ -656,6 +656,16 @@ static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
     return th->bottom_seen == BOTTOM_SURE;
 }
 
+// The thread state may have been freed. And it is made by the thread that starts another, up
+// to 3.11 with that one's own numbers in it, until the new one puts in its own.
+static bool is_of_thread(const struct spy_py_layout *l, const struct spy_py_thread *th,
+                         const uint8_t *tstate)
+{
+    return word(tstate + l->ts_interp) == th->interp &&
+           word(tstate + l->ts_thread_id) == th->ident &&
+           (l->ts_native_id == SPY_PY_ABSENT || word(tstate + l->ts_native_id) == th->native);
+}
+
 static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
                      struct spy_py_thread *th, struct spy_py_scratch *s, bool checked,
                      struct batch *b, bool *ret_moved)
@@ -664,8 +674,8 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
     int r = snapshot(t, l, th, s, b);
     if (r < 0)
         return r;
-    if (word(b->tstate + l->ts_interp) != th->interp)
-        return SPY_ERR_GONE; // the thread state was freed
+    if (!is_of_thread(l, th, b->tstate))
+        return SPY_ERR_GONE;
     r = current_frame(l, b, th, &cur);
     if (r < 0)
         return r;
@@ -730,6 +740,7 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
         .holds_gil = gil != SPY_PY_ABSENT && holds_gil(l, th, b.facts + gil),
         .collecting = (uint32_t)fact(&b, th, SPY_FACT_COLLECTING) == 1,
         .moved = moved,
+        .next_version = l->interp_next_version ? (uint32_t)fact(&b, th, SPY_FACT_GENERATION) : 0,
         .code_generation = code_generation(l, th, fact(&b, th, SPY_FACT_GENERATION)),
     };
     return 0;

@@ -52,6 +52,8 @@ struct spy_py_facts_plan {
 
 struct spy_py_thread {
     uint64_t tstate, interp, next, ident;
+    uint64_t native;     // the id that Python keeps; 0: it keeps none
+    bool ended;          // found out since it was listed
     uint64_t gil;        // of its interpreter; 0: not known
     uint64_t collecting; // where its garbage collector says that it works; 0: not known
     struct spy_py_facts_plan facts;
@@ -123,6 +125,7 @@ struct spy_py_facts {
     bool holds_gil, collecting;
     bool moved; // the newest frame went on between the two reads of it: the thread runs
     uint64_t code_generation; // after the frames were read; 0: not known
+    uint32_t next_version;    // in 3.13, what that is made from
 };
 
 // Chooses the spans for what th has of gil, collecting and so on.

@@ -1,7 +1,6 @@
 """A target whose main thread runs a subinterpreter that holds still; prints what both say of their
 own frames, as two lines of JSON, or "none" where this interpreter cannot make another."""
 import functools
-import json
 import sys
 
 

@@ -27,7 +27,7 @@ SAMPLES = int(os.environ.get("PODSPY_TRUTH_SAMPLES") or
 ROUNDS = 4  # modes take turns, so that what else the machine does meets both
 # Where other work takes the CPU from the target it stands in one place for many samples, and shares
 # scatter by points: then more rounds are taken.
-MORE_ROUNDS = 16
+MORE_ROUNDS = 12
 POINTS = 1 if LONG else 4
 WAITING = ("wait", "[no Python code]", "start", "join")
 each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)

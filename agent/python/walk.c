@@ -452,11 +452,18 @@ static int push_recs(struct spy_py_scratch *s, const struct spy_py_rec *recs, si
     return 0;
 }
 
+// Those of the thread's last stack, which may have none.
+static int push_last(struct spy_py_scratch *s, const struct spy_py_thread *th, size_t from,
+                     size_t to)
+{
+    return from == to ? 0 : push_recs(s, th->last + from, to - from);
+}
+
 int spy_py_flatten(const struct spy_py_thread *th, struct spy_py_scratch *s)
 {
     size_t from = s->from;
     s->from = th->n_last;
-    return push_recs(s, th->last + from, th->n_last - from);
+    return push_last(s, th, from, th->n_last);
 }
 
 static bool same_rec(const struct spy_py_rec *a, const struct spy_py_rec *b)
@@ -490,7 +497,7 @@ static int add_rec(struct spy_py_thread *th, struct spy_py_scratch *s, struct fo
         w->next = i + 1;
         return 0;
     }
-    int r = push_recs(s, th->last + w->from, w->next - w->from);
+    int r = push_last(s, th, w->from, w->next);
     if (r < 0)
         return r;
     if (i != SIZE_MAX) {
@@ -593,7 +600,7 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
         s->from = w.from;
         return 0;
     }
-    return push_recs(s, th->last + w.from, w.next - w.from);
+    return push_last(s, th, w.from, w.next);
 }
 
 // Where the walk starts. NOTFOUND: the _PyCFrame is not where it was; th->cframe is right now.
@@ -727,11 +734,11 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
     if (r < 0)
         return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
     s->tlbc_generation = (uint32_t)fact(&b, th, SPY_FACT_TLBC);
-    const uint8_t *gil = b.facts + th->facts.at[SPY_FACT_GIL];
+    uint16_t gil = th->facts.at[SPY_FACT_GIL];
     *ret = (struct spy_py_facts){
         .next = word(b.tstate + l->ts_next),
         .head = fact(&b, th, SPY_FACT_HEAD),
-        .holds_gil = th->facts.at[SPY_FACT_GIL] != SPY_PY_ABSENT && holds_gil(l, th, gil),
+        .holds_gil = gil != SPY_PY_ABSENT && holds_gil(l, th, b.facts + gil),
         .collecting = (uint32_t)fact(&b, th, SPY_FACT_COLLECTING) == 1,
         .moved = moved,
         .next_version = l->interp_next_version ? (uint32_t)fact(&b, th, SPY_FACT_GENERATION) : 0,

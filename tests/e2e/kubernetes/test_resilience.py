@@ -210,7 +210,7 @@ def test_a_node_without_room_while_the_collector_is_away(lasting):
     used = sum(p.stat().st_size for p in lasting.node.waiting())
     lasting.node.resize(f"{ROOM_KIB + used // 1024}k")
     parts.wait_until(lambda: lasting.logs.text(lasting.agents[-1])[-2000:],
-                     lambda: "a window was lost" in lasting.logs.text(lasting.agents[-1]), 120, 0.5)
+                     lambda: "the oldest window is dropped" in lasting.logs.text(lasting.agents[-1]), 120, 0.5)
     time.sleep(5)  # and some more
     waited = len(lasting.node.waiting())
     lasting.node.resize("8m")

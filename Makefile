@@ -21,7 +21,7 @@ setup: ## install the Debian packages that build, test and demo need
 .PHONY: test
 test: setup ## every test that needs no cluster, also under the sanitizers
 	$(MAKE) build/dev.built build/asan.built build/tsan.built
-	$(PYTHON) tests/interpreters.py
+	$(PYTHON) tests/pythons.py
 	$(CTEST) --test-dir build/dev -j $(JOBS)
 	$(CTEST) --test-dir build/asan -j $(JOBS) -L '^(unit|contract)$$'
 	$(CTEST) --test-dir build/tsan -j $(JOBS) -L '^(unit|contract)$$'
@@ -54,11 +54,13 @@ images: ## agent, collector and demo service as build/images/*.tar
 	deploy/docker/build-images.sh
 
 .PHONY: bench
-bench: ## CPU per sample, beside the peers that are installed (BENCH_ARGS=--help)
+bench: ## CPU per sample beside the peers (BENCH_ARGS=--help), what a target loses, 200 processes
 	$(SETUP) build test bench
 	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
 	cmake --build build/bench -j $(JOBS)
 	$(PYTHON) tests/bench/run.py --build build/bench $(BENCH_ARGS)
+	$(PYTHON) tests/bench/target_loss.py --build build/bench
+	-$(PYTHON) tests/bench/many.py --build build/bench
 
 .PHONY: asan tsan
 asan tsan: %: build/%.built ## unit and contract tests under a sanitizer

@@ -9,7 +9,7 @@ set -euo pipefail
 # PACKAGE=COMMAND: where the command is there already, from elsewhere, the package is not asked for.
 declare -A GROUPS_OF=(
     [build]="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev file protobuf-c-compiler
-        libcurl4-gnutls-dev libyaml-dev libjansson-dev libelf-dev libzstd-dev zlib1g-dev
+        libcurl4-gnutls-dev libyaml-dev libjansson-dev libzstd-dev zlib1g-dev
         libxxhash-dev uthash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev"
     [test]="libcmocka-dev clang-format shellcheck mandoc zsh fish git
         python3 python3-pytest python3-requests python3-hypothesis python3-pyflakes
@@ -17,6 +17,7 @@ declare -A GROUPS_OF=(
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
         fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev
         curl strace procps iproute2 util-linux gunicorn runc=runc debootstrap
+        uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc gdb
         docker.io=dockerd docker-compose=docker-compose"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"

@@ -1,6 +1,7 @@
-// podspy dump: the stack of every thread of one process, now.
+// podspy dump: the stack of every thread of one process, now or when its core file was written.
 #include "agent/cli/cli.h"
 #include "agent/python/python.h"
+#include "agent/target/core.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/formats/format.h"
@@ -15,6 +16,8 @@ enum { OUTPUT_MAX = 256 << 20 };
 
 struct dump {
     pid_t pid;
+    const char *core; // the file; NULL: a live process
+    struct spy_core about;
     bool json, full_filenames;
     enum spy_py_pausing pausing;
     struct spy_err *err;
@@ -22,6 +25,7 @@ struct dump {
 
 const struct argp_option spy_cli_dump_options[] = {
     {"pid", 'p', "PID", 0, "the process, in decimal or 0x hexadecimal", 0},
+    {"core", 'c', "FILE", 0, "a core file instead of a process", 0},
     {"json", 'j', 0, 0, "as JSON", 0},
     {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
     {"blocking", KEY_BLOCKING, 0, 0, "pause each thread while it is read", 0},
@@ -36,6 +40,9 @@ static int parse_option(int key, char *arg, struct argp_state *state)
     case 'p':
         if (spy_cli_pid(arg, &d->pid, d->err) < 0)
             argp_error(state, "%s", d->err->msg);
+        break;
+    case 'c':
+        d->core = arg;
         break;
     case 'j':
         d->json = true;
@@ -53,8 +60,13 @@ static int parse_option(int key, char *arg, struct argp_state *state)
         argp_error(state, "'%s' is not expected; give the process as --pid PID", arg);
         break;
     case ARGP_KEY_END:
-        if (!d->pid)
-            argp_error(state, "give a process: --pid PID");
+        if (!d->pid && !d->core)
+            argp_error(state, "give a process: --pid PID, or a core file: --core FILE");
+        if (d->pid && d->core)
+            argp_error(state, "--pid and --core exclude each other");
+        if (d->core && d->pausing != SPY_PY_MAY_PAUSE)
+            argp_error(state, "nothing runs in a core file: --blocking and --nonblocking are for "
+                              "processes");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -74,6 +86,20 @@ static const char *state_name(const struct spy_py_stack *st)
     return !st->running ? "idle" : st->holds_gil ? "active+gil" : "active";
 }
 
+// Of a core nothing says whether a thread ran; py-spy shows only the holder of the GIL there.
+static void print_title(const struct dump *d, const struct shot *s, struct spy_buf *out)
+{
+    const char *name = spy_py_thread_name(s->thread);
+    spy_buf_printf(out, "Thread %d", (int)spy_py_thread_tid(s->thread));
+    if (!d->core)
+        spy_buf_printf(out, " (%s)", s->r < 0 ? "unknown" : state_name(&s->stack));
+    else if (s->r == 0 && s->stack.holds_gil)
+        spy_buf_puts(out, " (gil)");
+    if (!d->core || name[0])
+        spy_buf_printf(out, ": \"%s\"", name);
+    spy_buf_putc(out, '\n');
+}
+
 static const char *file_of(const struct dump *d, const struct spy_code *c)
 {
     return d->full_filenames ? c->filename : spy_short_filename(c->filename);
@@ -82,8 +108,7 @@ static const char *file_of(const struct dump *d, const struct spy_code *c)
 static void print_text(const struct dump *d, struct spy_python *py, const struct shot *s,
                        struct spy_buf *out)
 {
-    spy_buf_printf(out, "Thread %d (%s): \"%s\"\n", (int)spy_py_thread_tid(s->thread),
-                   s->r < 0 ? "unknown" : state_name(&s->stack), spy_py_thread_name(s->thread));
+    print_title(d, s, out);
     if (s->r < 0)
         spy_buf_printf(out, "    (its stack could not be read: %s)\n", spy_code_name(s->r));
     for (size_t i = 0; s->r == 0 && i < s->stack.n; i++) {
@@ -122,7 +147,10 @@ static void print_json(const struct dump *d, struct spy_python *py, const struct
     put_json(out, spy_py_thread_name(s->thread));
     spy_buf_printf(out,
                    ",\n    \"os_thread_id\": %d,\n    \"active\": %s,\n    \"owns_gil\": %s,\n",
-                   (int)spy_py_thread_tid(s->thread), ok && s->stack.running ? "true" : "false",
+                   (int)spy_py_thread_tid(s->thread),
+                   d->core                  ? "null"
+                   : ok && s->stack.running ? "true"
+                                            : "false",
                    ok && s->stack.holds_gil ? "true" : "false");
     spy_buf_printf(out, "    \"error\": %s%s%s,\n    \"truncated\": %s,\n    \"frames\": [",
                    ok ? "" : "\"", ok ? "null" : spy_code_name(s->r), ok ? "" : "\"",
@@ -135,8 +163,24 @@ static void print_json(const struct dump *d, struct spy_python *py, const struct
     spy_buf_puts(out, "\n    ],\n    \"process_info\": null\n  }");
 }
 
+static void print_core_header(const struct dump *d, const struct spy_python *py,
+                              struct spy_buf *out)
+{
+    const char *name = d->about.signal ? sigabbrev_np(d->about.signal) : NULL;
+    if (name)
+        spy_buf_printf(out, "Signal %d (SIG%s): %s\n", d->about.signal, name, d->core);
+    else
+        spy_buf_printf(out, "Signal %d: %s\n", d->about.signal, d->core);
+    spy_buf_printf(out, "Process %d: %s\nPython v%s (%s)\n\n", (int)d->pid, d->about.args,
+                   spy_python_runtime(py)->version, spy_python_runtime(py)->module);
+}
+
 static void print_header(const struct dump *d, const struct spy_python *py, struct spy_buf *out)
 {
+    if (d->core) {
+        print_core_header(d, py, out);
+        return;
+    }
     char cmdline[4096], link[64], exe[PATH_MAX];
     spy_cli_cmdline(d->pid, cmdline, sizeof cmdline);
     snprintf(link, sizeof link, "/proc/%d/exe", (int)d->pid);
@@ -183,12 +227,75 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
 SPY_CLEANUP(target_done, struct spy_target, spy_target_free)
 SPY_CLEANUP(python_done, struct spy_python, spy_python_free)
 
+// What a core leaves out lies in the files that were mapped: where one of those is not here, that
+// is why there is no Python to be found.
+static int attach_core(const struct dump *d, struct spy_target *t, struct spy_python **ret,
+                       struct spy_err *err)
+{
+    int r = spy_python_attach(t, ret, err);
+    if (r == 0)
+        return 0;
+    const char *missing = spy_core_missing(t);
+    if (d->about.cut_bytes)
+        return spy_err_set(err, r, 0,
+                           "%s is cut off: %llu bytes are missing, and Python among them", d->core,
+                           (unsigned long long)d->about.cut_bytes);
+    if (missing[0])
+        return spy_err_set(
+            err, r, 0,
+            "the Python in %s cannot be found or read: the file %s that was mapped is "
+            "not here, or another version of it is",
+            d->core, missing);
+    return spy_err_context(err, r, "%s", d->core);
+}
+
+static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
+                  struct spy_err *err)
+{
+    int r = d->core ? spy_core_open(d->core, t, &d->about, err) : spy_target_open(d->pid, t, err);
+    if (r < 0)
+        return r;
+    d->pid = spy_target_pid(*t);
+    r = d->core ? attach_core(d, *t, py, err) : spy_python_attach(*t, py, err);
+    if (r < 0)
+        return r;
+    r = spy_python_refresh(*py);
+    if (d->core && (r < 0 || !spy_python_n_threads(*py)))
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                           "%s does not hold the memory of its interpreter%s", d->core,
+                           d->about.cut_bytes ? ": it is cut off" : "");
+    if (r < 0)
+        return spy_err_set(err, r, 0, "process %d has ended", (int)d->pid);
+    if (d->about.cut_bytes)
+        fprintf(stderr, "podspy: %s is cut off: %llu bytes are missing\n", d->core,
+                (unsigned long long)d->about.cut_bytes);
+    return 0;
+}
+
+static int print_all(const struct dump *d, struct spy_python *py, struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
+    if (d->json)
+        spy_buf_puts(&out, "[\n");
+    else
+        print_header(d, py, &out);
+    int r = print_threads(d, py, &out);
+    if (spy_cli_stop)
+        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted");
+    spy_buf_puts(&out, d->json ? "\n]\n" : "");
+    if (r < 0 || out.failed)
+        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
+    if ((out.len && fwrite(out.data, 1, out.len, stdout) != out.len) || fflush(stdout) != 0)
+        return spy_err_set(err, SPY_ERR_IO, 0, "cannot write to standard output");
+    return SPY_EXIT_OK;
+}
+
 int spy_cli_dump(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
         .options = spy_cli_dump_options,
         .parser = parse_option,
-        .args_doc = "-p PID",
+        .args_doc = "-p PID\n--core FILE",
         .doc = "Prints the stack of every thread of a Python process.",
     };
     struct dump d = {.pausing = SPY_PY_MAY_PAUSE, .err = err};
@@ -196,26 +303,6 @@ int spy_cli_dump(int argc, char **argv, struct spy_err *err)
     spy_cli_catch_signals();
     _cleanup_(target_done) struct spy_target *t = NULL;
     _cleanup_(python_done) struct spy_python *py = NULL;
-    _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
-    int r = spy_target_open(d.pid, &t, err);
-    if (r == 0)
-        r = spy_python_attach(t, &py, err);
-    if (r < 0)
-        return r;
-    r = spy_python_refresh(py);
-    if (r < 0)
-        return spy_err_set(err, r, 0, "process %d has ended", (int)d.pid);
-    if (d.json)
-        spy_buf_puts(&out, "[\n");
-    else
-        print_header(&d, py, &out);
-    r = print_threads(&d, py, &out);
-    if (spy_cli_stop)
-        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted");
-    spy_buf_puts(&out, d.json ? "\n]\n" : "");
-    if (r < 0 || out.failed)
-        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
-    if ((out.len && fwrite(out.data, 1, out.len, stdout) != out.len) || fflush(stdout) != 0)
-        return spy_err_set(err, SPY_ERR_IO, 0, "cannot write to standard output");
-    return SPY_EXIT_OK;
+    int r = attach(&d, &t, &py, err);
+    return r < 0 ? r : print_all(&d, py, err);
 }

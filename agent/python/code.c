@@ -28,7 +28,7 @@ static void forget_all(struct spy_codes *c)
 {
     for (size_t i = 0; i < c->n; i++)
         code_free(c->list[i]);
-    c->n = 0;
+    c->n = c->n_addrs = 0;
     c->bytes = 0;
     c->epoch++;
     spy_map_clear(&c->map);
@@ -38,6 +38,7 @@ void spy_codes_done(struct spy_codes *c)
 {
     forget_all(c);
     free(c->list);
+    free(c->addrs);
     spy_map_free(&c->map);
 }
 
@@ -60,12 +61,17 @@ static uint32_t half_at(const uint8_t *bytes, size_t at)
     return v;
 }
 
+uint32_t spy_code_flags(const struct spy_codes *c, int32_t id)
+{
+    return half_at(c->list[id]->head, c->layout->co_flags);
+}
+
 // The reference count changes all the time, and caches and instrumentation pointers may: only what
 // makes a code object the one it is takes part in the comparison.
 static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
 {
-    return word_at(a, SPY_OB_TYPE) == word_at(b, SPY_OB_TYPE) &&
-           word_at(a, SPY_OB_SIZE) == word_at(b, SPY_OB_SIZE) &&
+    return word_at(a, l->ob_type) == word_at(b, l->ob_type) &&
+           word_at(a, l->co_units) == word_at(b, l->co_units) &&
            word_at(a, l->co_filename) == word_at(b, l->co_filename) &&
            word_at(a, l->co_qualname) == word_at(b, l->co_qualname) &&
            word_at(a, l->co_linetable) == word_at(b, l->co_linetable) &&
@@ -76,33 +82,53 @@ static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uin
 
 // The hash, length and first characters tell a string; its reference count and interned state do
 // not.
-static bool same_object(const uint8_t *a, const uint8_t *b, size_t from)
+static bool same_object(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b,
+                        size_t from)
 {
-    return !memcmp(a + SPY_OB_TYPE, b + SPY_OB_TYPE, 16) &&
+    return !memcmp(a + l->ob_type, b + l->ob_type, 16) &&
            !memcmp(a + from, b + from, SPY_CODE_PEEK - from);
 }
 
-enum { STR_PEEK_FROM = 40, BYTES_PEEK_FROM = SPY_BYTES_DATA };
+static struct spy_code_addr *find_addr(const struct spy_codes *c, uint64_t addr)
+{
+    uint64_t hash = spy_hash_mix(addr, 0);
+    for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&c->map, hash, &at)) != SPY_MAP_NONE;)
+        if (c->addrs[i].addr == addr)
+            return &c->addrs[i];
+    return NULL;
+}
 
 static int32_t find(const struct spy_codes *c, uint64_t addr)
 {
-    int32_t newest = SPY_CODE_NONE;
-    uint64_t hash = spy_hash_mix(addr, 0);
-    for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&c->map, hash, &at)) != SPY_MAP_NONE;)
-        if (c->list[i]->addr == addr && (int32_t)i > newest)
-            newest = (int32_t)i;
-    return newest;
+    const struct spy_code_addr *a = find_addr(c, addr);
+    return a ? a->newest : SPY_CODE_NONE;
+}
+
+// Makes id the one that stands at addr.
+static int set_newest(struct spy_codes *c, uint64_t addr, int32_t id)
+{
+    struct spy_code_addr *a = find_addr(c, addr);
+    if (a) {
+        a->newest = id;
+        return 0;
+    }
+    int r = spy_grow(&c->addrs, &c->addrs_cap, c->n_addrs + 1, sizeof *c->addrs, SPY_CODES_MAX);
+    if (r == 0)
+        r = spy_map_add(&c->map, spy_hash_mix(addr, 0), (uint32_t)c->n_addrs);
+    if (r == 0)
+        c->addrs[c->n_addrs++] = (struct spy_code_addr){addr, id};
+    return r;
 }
 
 // A small object near the end of a mapping may be shorter than the peek: then only its header
 // counts.
-static int peek(const struct spy_target *t, uint64_t addr, uint8_t *out)
+static int peek(const struct spy_codes *c, uint64_t addr, uint8_t *out)
 {
     memset(out, 0, SPY_CODE_PEEK);
-    int r = spy_target_read(t, addr, out, SPY_CODE_PEEK);
+    int r = spy_target_read(c->target, addr, out, SPY_CODE_PEEK);
     if (r == SPY_ERR_TORN) {
         memset(out, 0, SPY_CODE_PEEK);
-        r = spy_target_read(t, addr, out, BYTES_PEEK_FROM);
+        r = spy_target_read(c->target, addr, out, c->layout->bytes_data);
     }
     return r;
 }
@@ -124,7 +150,7 @@ static int load_text(const struct spy_codes *c, uint64_t addr, char **ret)
 static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table)
 {
     uint64_t len;
-    int r = spy_target_read_u64(c->target, table + SPY_OB_SIZE, &len);
+    int r = spy_target_read_u64(c->target, table + c->layout->ob_size, &len);
     if (r < 0)
         return r;
     size_t n = len < LINETABLE_MAX ? (size_t)len : LINETABLE_MAX;
@@ -133,44 +159,70 @@ static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table
     code->lines = calloc(code->n_lines + 1u, sizeof *code->lines);
     if (!bytes || !code->lines)
         return SPY_ERR_NOMEM;
-    r = n ? spy_target_read(c->target, table + SPY_BYTES_DATA, bytes, n) : 0;
+    r = n ? spy_target_read(c->target, table + c->layout->bytes_data, bytes, n) : 0;
     if (r == 0)
-        spy_linetable_lines(bytes, n, code->first_line, code->lines, code->n_lines);
+        spy_linetable_lines(c->layout->lines, c->layout->unit_bytes, bytes, n, code->first_line,
+                            code->lines, code->n_lines);
     return r;
+}
+
+bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l, uint64_t type)
+{
+    uint64_t name;
+    char text[5];
+    if (spy_target_read_u64(t, type + l->ob_size + 8u, &name) < 0) // PyTypeObject.tp_name
+        return false;
+    if (spy_target_read(t, name, text, sizeof text) == 0)
+        return !memcmp(text, "code", 5);
+    return !spy_target_is_live(t) && name >= 4096;
 }
 
 // Is this the header of a code object? The type is the type of a code object once one has been seen
 // whose type calls itself "code".
 static bool is_code(struct spy_codes *c, const uint8_t *head)
 {
-    uint64_t type = word_at(head, SPY_OB_TYPE), name;
-    char text[5];
+    uint64_t type = word_at(head, c->layout->ob_type);
     if (c->type)
         return type == c->type;
-    if (spy_target_read_u64(c->target, type + 24, &name) < 0 || // PyTypeObject.tp_name
-        spy_target_read(c->target, name, text, sizeof text) < 0 || memcmp(text, "code", 5))
+    if (!spy_code_is_type(c->target, c->layout, type))
         return false;
     c->type = type;
     return true;
 }
 
+// The number of code units: of the code object itself, or of the bytes object it points to.
+static int read_units(const struct spy_codes *c, const struct spy_code *code, uint64_t *ret)
+{
+    const struct spy_py_layout *l = c->layout;
+    *ret = word_at(code->head, l->co_units);
+    if (!l->heap_frames)
+        return 0;
+    int r = spy_target_read_u64(c->target, *ret + l->ob_size, ret);
+    *ret /= l->unit_bytes;
+    return r;
+}
+
 static int fill(struct spy_codes *c, struct spy_code *code)
 {
     const struct spy_py_layout *l = c->layout;
-    uint64_t units = word_at(code->head, SPY_OB_SIZE);
+    uint64_t units = 0;
+    int r = read_units(c, code, &units);
     uint32_t locals = half_at(code->head, l->co_nlocalsplus),
              stack = half_at(code->head, l->co_stacksize);
+    if (r < 0)
+        return r;
     if (units > INT32_MAX || locals > 1 << 24 || stack > 1 << 24)
         return SPY_ERR_TORN;
     code->units = (uint32_t)units;
     code->frame_bytes = l->f_size + (locals + stack) * 8;
-    code->first_traceable = half_at(code->head, l->co_firsttraceable);
+    code->first_traceable =
+        l->co_firsttraceable == SPY_PY_ABSENT ? 0 : half_at(code->head, l->co_firsttraceable);
     code->first_line = half_at(code->head, l->co_firstlineno);
-    int r = peek(c->target, word_at(code->head, l->co_qualname), code->name_peek);
+    r = peek(c, word_at(code->head, l->co_qualname), code->name_peek);
     if (r == 0)
-        r = peek(c->target, word_at(code->head, l->co_filename), code->file_peek);
+        r = peek(c, word_at(code->head, l->co_filename), code->file_peek);
     if (r == 0)
-        r = peek(c->target, word_at(code->head, l->co_linetable), code->lines_peek);
+        r = peek(c, word_at(code->head, l->co_linetable), code->lines_peek);
     if (r == 0)
         r = load_text(c, word_at(code->head, l->co_qualname), &code->name);
     if (r == 0)
@@ -187,20 +239,44 @@ struct check {
 
 static bool unchanged(const struct spy_codes *c, const struct spy_code *code, const struct check *k)
 {
-    return same_head(c->layout, code->head, k->head) &&
-           same_object(code->name_peek, k->name, STR_PEEK_FROM) &&
-           same_object(code->file_peek, k->file, STR_PEEK_FROM) &&
-           same_object(code->lines_peek, k->lines, BYTES_PEEK_FROM);
+    const struct spy_py_layout *l = c->layout;
+    return same_head(l, code->head, k->head) &&
+           same_object(l, code->name_peek, k->name, l->str_ascii_data) &&
+           same_object(l, code->file_peek, k->file, l->str_ascii_data) &&
+           same_object(l, code->lines_peek, k->lines, l->bytes_data);
 }
 
 static void spans_of(const struct spy_codes *c, const struct spy_code *code, struct check *to,
                      struct spy_span spans[SPANS_PER_CODE])
 {
     const struct spy_py_layout *l = c->layout;
-    spans[0] = (struct spy_span){code->addr, to->head, l->co_code};
+    spans[0] = (struct spy_span){code->addr, to->head, l->co_head};
     spans[1] = (struct spy_span){word_at(code->head, l->co_qualname), to->name, SPY_CODE_PEEK};
     spans[2] = (struct spy_span){word_at(code->head, l->co_filename), to->file, SPY_CODE_PEEK};
     spans[3] = (struct spy_span){word_at(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
+}
+
+// co_tlbc points to a count and then as many addresses, of which the first is the code object's own
+// bytecode. The array moves when it grows, the copies stay until their generation ends.
+static uint64_t read_bytecode(const struct spy_codes *c, uint64_t code, int32_t index)
+{
+    uint64_t array, size, addr;
+    if (spy_target_read_u64(c->target, code + c->layout->co_tlbc, &array) < 0 || !array ||
+        spy_target_read_u64(c->target, array, &size) < 0 || (uint64_t)index >= size ||
+        spy_target_read_u64(c->target, array + 8 + (uint64_t)index * 8, &addr) < 0)
+        return 0;
+    return addr;
+}
+
+uint64_t spy_codes_bytecode(struct spy_codes *c, int32_t id, int32_t index, uint32_t generation)
+{
+    struct spy_code *code = c->list[id];
+    if (index <= 0)
+        return index ? 0 : code->addr + c->layout->co_code;
+    struct spy_code_copy *copy = &code->copies[(uint32_t)index % SPY_CODE_COPIES];
+    if (!copy->addr || copy->index != index || copy->generation != generation)
+        *copy = (struct spy_code_copy){index, generation, read_bytecode(c, code->addr, index)};
+    return copy->addr;
 }
 
 // Loading takes several reads; the object may have been freed and its memory used again between
@@ -209,15 +285,14 @@ static bool still_same(const struct spy_codes *c, const struct spy_code *code)
 {
     struct check k = {0};
     const struct spy_py_layout *l = c->layout;
-    return spy_target_read(c->target, code->addr, k.head, l->co_code) == 0 &&
-           peek(c->target, word_at(code->head, l->co_qualname), k.name) == 0 &&
-           peek(c->target, word_at(code->head, l->co_filename), k.file) == 0 &&
-           peek(c->target, word_at(code->head, l->co_linetable), k.lines) == 0 &&
-           unchanged(c, code, &k);
+    return spy_target_read(c->target, code->addr, k.head, l->co_head) == 0 &&
+           peek(c, word_at(code->head, l->co_qualname), k.name) == 0 &&
+           peek(c, word_at(code->head, l->co_filename), k.file) == 0 &&
+           peek(c, word_at(code->head, l->co_linetable), k.lines) == 0 && unchanged(c, code, &k);
 }
 
 // Reads the code object at addr anew. SPY_CODE_NONE in *ret_id when there is none.
-static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *ret_id)
+static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *ret_id)
 {
     if (c->bytes > 2 * (size_t)SPY_CODE_BYTES_MAX) // one stack of huge code objects
         return SPY_ERR_LIMIT;
@@ -226,8 +301,9 @@ static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *re
         return SPY_ERR_NOMEM;
     *ret_id = SPY_CODE_NONE;
     code->addr = addr;
-    code->checked = sample;
-    int r = spy_target_read(c->target, addr, code->head, c->layout->co_code);
+    code->checked = when.sample;
+    code->generation = when.generation;
+    int r = spy_target_read(c->target, addr, code->head, c->layout->co_head);
     if (r == 0)
         r = is_code(c, code->head) ? fill(c, code) : SPY_ERR_TORN;
     if (r == 0 && !still_same(c, code))
@@ -235,7 +311,7 @@ static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *re
     if (r == 0)
         r = spy_grow(&c->list, &c->cap, c->n + 1, sizeof *c->list, SPY_CODES_MAX);
     if (r == 0)
-        r = spy_map_add(&c->map, spy_hash_mix(addr, 0), (uint32_t)c->n);
+        r = set_newest(c, addr, (int32_t)c->n);
     if (r < 0) {
         code_free(code);
         return r == SPY_ERR_TORN ? 0 : r;
@@ -249,7 +325,8 @@ static int load(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *re
 
 // One read for up to CODES_PER_READ known code objects. Where that one fails (an object was freed
 // and its page unmapped), each is read anew by itself.
-static void check_known(struct spy_codes *c, uint64_t sample, int32_t *ids, size_t n)
+static void check_known(struct spy_codes *c, struct spy_codes_when when, const int32_t *ids,
+                        size_t n)
 {
     struct check got[CODES_PER_READ];
     struct spy_span spans[SPY_SPANS_MAX] = {0};
@@ -260,16 +337,18 @@ static void check_known(struct spy_codes *c, uint64_t sample, int32_t *ids, size
     for (size_t i = 0; i < n; i++) {
         bool same = i * SPANS_PER_CODE + 3 < done && unchanged(c, c->list[ids[i]], &got[i]);
         if (same) {
-            c->list[ids[i]]->checked = sample;
+            c->list[ids[i]]->checked = when.sample;
+            c->list[ids[i]]->generation = when.generation;
             c->list[ids[i]]->checks++;
         }
     }
 }
 
-static int reload(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *id)
+static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *id)
 {
     int32_t fresh;
-    int r = load(c, sample, addr, &fresh);
+    int r = load(c, when, addr, &fresh);
+    c->fresh = true;
     if (r < 0)
         return r;
     const struct spy_code *old = *id >= 0 ? c->list[*id] : NULL;
@@ -280,53 +359,104 @@ static int reload(struct spy_codes *c, uint64_t sample, uint64_t addr, int32_t *
         memcpy(k.name, now->name_peek, sizeof k.name);
         memcpy(k.file, now->file_peek, sizeof k.file);
         memcpy(k.lines, now->lines_peek, sizeof k.lines);
-        c->reused += !unchanged(c, old, &k);
+        bool same = unchanged(c, old, &k);
+        c->reused += !same;
+        // The count said that nothing had changed: it is not what it is taken for.
+        c->miscounted =
+            c->miscounted || (!same && when.generation && old->generation == when.generation);
+        now->restless = old->restless || !same;
     }
+    if (*id >= 0)
+        c->list[*id]->replaced = true;
     *id = fresh;
     return 0;
 }
 
-// Settled ones take turns, by id, so that each sample checks about as many as the next.
-static bool is_due(const struct spy_code *code, uint32_t id, uint64_t sample)
+static uint64_t period_of(const struct spy_code *code)
 {
-    if (code->checked == sample)
-        return false;
-    return code->checks < SPY_CODE_SETTLED || sample - code->checked >= SPY_CODE_RECHECK ||
-           (sample + id) % SPY_CODE_RECHECK == 0;
+    uint32_t period = code->checks / 8;
+    if (code->checks < SPY_CODE_SETTLED || code->restless)
+        return 1;
+    return period < SPY_CODE_RECHECK_MAX ? period : SPY_CODE_RECHECK_MAX;
 }
 
-int spy_codes_resolve(struct spy_codes *c, uint64_t sample, const uint64_t *addrs, int32_t *ids,
-                      size_t n)
+// `ahead`: also what would be due soon, so that all of a stack are checked in one read.
+static bool is_due(const struct spy_codes *c, const struct spy_code *code,
+                   struct spy_codes_when when, bool ahead)
 {
-    if (c->n + n > SPY_CODES_MAX || c->bytes > SPY_CODE_BYTES_MAX)
-        forget_all(c);
+    enum { DISTRUST = 256 }; // the place of the count is not published before 3.14
+    uint64_t age = when.sample - code->checked;
+    if (code->checked == when.sample)
+        return false;
+    if (code->replaced)
+        return true;
+    if (when.generation && !c->miscounted)
+        return code->generation != when.generation ||
+               (c->layout->interp_next_version && age >= DISTRUST);
+    return age >= period_of(code) / (ahead ? 2 : 1);
+}
+
+bool spy_codes_due(const struct spy_codes *c, int32_t id, struct spy_codes_when when)
+{
+    return is_due(c, c->list[id], when, false);
+}
+
+static bool is_in(const int32_t *list, size_t n, int32_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == id)
+            return true;
+    return false;
+}
+
+// Finds what is known and checks what is due, in as few reads as can be.
+static void resolve_known(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
+                          int32_t *ids, size_t n)
+{
     int32_t todo[CODES_PER_READ];
-    size_t n_todo = 0;
+    size_t n_todo = 0, due = 0;
     for (size_t i = 0; i < n; i++) {
-        ids[i] = find(c, addrs[i]);
-        if (ids[i] < 0 || !is_due(c->list[ids[i]], (uint32_t)ids[i], sample))
-            continue;
-        bool asked = false;
-        for (size_t k = 0; k < n_todo && !asked; k++)
-            asked = todo[k] == ids[i];
-        if (asked)
+        // A recursion asks for one code object again and again.
+        if (i && addrs[i] == addrs[i - 1])
+            ids[i] = ids[i - 1];
+        else if (ids[i] < 0 || c->list[ids[i]]->replaced)
+            ids[i] = find(c, addrs[i]);
+        due += ids[i] >= 0 && is_due(c, c->list[ids[i]], when, false);
+    }
+    for (size_t i = 0; i < n && due; i++) {
+        if (ids[i] < 0 || !is_due(c, c->list[ids[i]], when, true) || is_in(todo, n_todo, ids[i]))
             continue;
         todo[n_todo++] = ids[i];
         if (n_todo == CODES_PER_READ) {
-            check_known(c, sample, todo, n_todo);
+            check_known(c, when, todo, n_todo);
             n_todo = 0;
         }
     }
     if (n_todo)
-        check_known(c, sample, todo, n_todo);
+        check_known(c, when, todo, n_todo);
+}
+
+void spy_codes_make_room(struct spy_codes *c, size_t n)
+{
+    if (c->n + n > SPY_CODES_MAX || c->bytes > SPY_CODE_BYTES_MAX)
+        forget_all(c);
+}
+
+int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
+                      int32_t *ids, size_t n)
+{
+    c->fresh = false;
+    resolve_known(c, when, addrs, ids, n);
     for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= 0 && !is_due(c, c->list[ids[i]], when, false))
+            continue;
         // An earlier turn of this loop may have read the same address anew.
         int32_t id = find(c, addrs[i]);
-        if (id < 0 || is_due(c->list[id], (uint32_t)id, sample)) {
-            int r = reload(c, sample, addrs[i], &id);
-            if (r < 0)
-                return r;
-        }
+        int r = 0;
+        if (id < 0 || is_due(c, c->list[id], when, false))
+            r = reload(c, when, addrs[i], &id);
+        if (r < 0)
+            return r;
         ids[i] = id;
     }
     return 0;

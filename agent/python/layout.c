@@ -1,50 +1,149 @@
 #include "agent/python/layout.h"
+#include "agent/python/linetable.h"
 #include "shared/base/mem.h"
+#include <stddef.h>
 #include <string.h>
 
 // clang-format off
+#define ABSENT SPY_PY_ABSENT
+// What all have in common that are not free-threaded.
+#define OBJECTS(str_data, str_data_compact, bytes) \
+        .str_length = 16, .str_state = 32, .str_kind = 2, .ob_type = 8, .ob_size = 16, \
+        .str_ascii_data = str_data, .str_compact_data = str_data_compact, .bytes_data = bytes, \
+        .f_tlbc = ABSENT, .co_tlbc = ABSENT, .interp_tlbc_generation = ABSENT
+// Up to 3.10: frames are objects on the heap.
+#define HEAP_FRAMES \
+        .heap_frames = true, .ts_native_id = ABSENT, .ts_chunk = ABSENT, .ts_cframe = ABSENT, \
+        .ts_base = ABSENT, .interp_next = 0, .interp_threads_head = 8, .interp_gil = ABSENT, \
+        .interp_code_generation = ABSENT, .f_code = 32, .f_previous = 24, .f_owner = ABSENT, \
+        .owner_generator = 254, .owner_entry = 255, .co_firsttraceable = ABSENT
+// 3.11 and later: frames are pieces of a stack of their own.
+#define STACK_FRAMES \
+        .runtime_gc_collecting = ABSENT, .f_executing = ABSENT, \
+        .ts_next = 8, .ts_interp = 16, .owner_generator = 1, .unit_bytes = 2, \
+        .lines = SPY_LINETABLE_LOCATIONS, .co_units = 16, \
+        .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136, .co_flags = 48
+#define SINCE_3_12 \
+        STACK_FRAMES, .runtime_gil = ABSENT, .f_code = 0, .f_previous = 8, .f_ip = 56, \
+        .owner_entry = 3, .co_firstlineno = 68, .co_nlocalsplus = 72, .co_stacksize = 64, \
+        OBJECTS(40, 56, 32)
+#define SINCE_3_8 \
+        .co_filename = 104, .co_name = 112, .co_qualname = 112, .co_linetable = 120, \
+        .co_firstlineno = 40, .co_flags = 36, .co_nlocalsplus = 28, .co_stacksize = 32, \
+        .co_code = 48, .co_units = 48, .co_head = 128
+#define IN_3_6_AND_3_7 \
+        .co_filename = 96, .co_name = 104, .co_qualname = 104, .co_linetable = 112, \
+        .co_firstlineno = 36, .co_flags = 32, .co_nlocalsplus = 24, .co_stacksize = 28, \
+        .co_code = 40, .co_units = 40, .co_head = 120
+#define SINCE_3_7 \
+        .ts_next = 8, .ts_interp = 16, .ts_frame = 24, .ts_thread_id = 176, .ts_size = 184
+
 static const struct spy_py_layout layouts[] = {
     {
-        .major = 3, .minor = 11,
+        .major = 2, .minor = 7, .runtime_is_head = true, HEAP_FRAMES,
+        .runtime_interp_head = 0, .runtime_gil = ABSENT, .runtime_gc_collecting = ABSENT,
+        .interp_gc_collecting = ABSENT,
+        .ts_next = 0, .ts_interp = 8, .ts_frame = 16, .ts_thread_id = 144, .ts_size = 152,
+        .f_ip = 120, .f_size = 128, .f_executing = ABSENT,
+        .lasti_bytes = 1, .unit_bytes = 1, .lines = SPY_LINETABLE_LNOTAB_UNSIGNED,
+        .co_filename = 80, .co_name = 88, .co_qualname = 88, .co_linetable = 104,
+        .co_firstlineno = 96, .co_flags = 28, .co_nlocalsplus = 20, .co_stacksize = 24,
+        .co_code = 32, .co_units = 32, .co_head = 112,
+        OBJECTS(36, 36, 36), .str_is_bytes = true,
+    },
+    {
+        .major = 3, .minor = 6, .runtime_is_head = true, HEAP_FRAMES, IN_3_6_AND_3_7,
+        .runtime_interp_head = 0, .runtime_gil = ABSENT, .runtime_gc_collecting = ABSENT,
+        .interp_gc_collecting = ABSENT,
+        .ts_next = 8, .ts_interp = 16, .ts_frame = 24, .ts_thread_id = 152, .ts_size = 160,
+        .f_ip = 120, .f_size = 136, .f_executing = 132, .executing = 1,
+        .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 7, HEAP_FRAMES, IN_3_6_AND_3_7, SINCE_3_7,
+        .runtime_interp_head = 24, .runtime_gil = 1264, .runtime_gc_collecting = 632,
+        .interp_gc_collecting = ABSENT,
+        .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
+        .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 8, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+        .runtime_interp_head = 32, .runtime_gil = 1152, .runtime_gc_collecting = 544,
+        .interp_gc_collecting = ABSENT,
+        .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
+        .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 9, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+        .runtime_interp_head = 32, .runtime_gil = 352, .runtime_gc_collecting = ABSENT,
+        .interp_gc_collecting = 816,
+        .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
+        .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 10, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+        .runtime_interp_head = 32, .runtime_gil = 352, .runtime_gc_collecting = ABSENT,
+        .interp_gc_collecting = 816,
+        .f_ip = 96, .f_size = 112, .f_executing = 108, .executing = 0,
+        .lasti_bytes = 2, .unit_bytes = 2, .lines = SPY_LINETABLE_RANGES,
+        OBJECTS(48, 72, 32),
+    },
+    {
+        .major = 3, .minor = 11, STACK_FRAMES,
         .runtime_interp_head = 40, .runtime_gil = 360,
-        .interp_next = 0, .interp_threads_head = 16, .interp_gil = SPY_PY_ABSENT,
-        .interp_gc_collecting = 848,
-        .ts_next = 8, .ts_interp = 16, .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 296,
-        .ts_cframe = 56, .ts_frame = 8, .ts_size = 304,
+        .interp_next = 0, .interp_threads_head = 16, .interp_gil = ABSENT,
+        .interp_gc_collecting = 848, .interp_code_generation = ABSENT,
+        .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 296,
+        .ts_cframe = 56, .ts_frame = 8, .ts_base = ABSENT, .ts_size = 304,
         .f_code = 32, .f_previous = 48, .f_ip = 56, .f_owner = 69, .f_size = 72,
-        .owner_generator = 1, .owner_cstack = 255,
-        .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136,
-        .co_firstlineno = 72, .co_flags = 48, .co_nlocalsplus = 76, .co_stacksize = 68,
-        .co_code = 184, .co_firsttraceable = 168,
-        .str_ascii_data = 48, .str_compact_data = 72,
+        .owner_entry = 255,
+        .co_firstlineno = 72, .co_nlocalsplus = 76, .co_stacksize = 68,
+        .co_code = 184, .co_head = 184, .co_firsttraceable = 168,
+        OBJECTS(48, 72, 32),
     },
     {
-        .major = 3, .minor = 12,
-        .runtime_interp_head = 40, .runtime_gil = SPY_PY_ABSENT,
+        .major = 3, .minor = 12, SINCE_3_12,
+        .runtime_interp_head = 40,
         .interp_next = 0, .interp_threads_head = 72, .interp_gil = 384,
-        .interp_gc_collecting = 312,
-        .ts_next = 8, .ts_interp = 16, .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
-        .ts_cframe = 56, .ts_frame = 0, .ts_size = 240,
-        .f_code = 0, .f_previous = 8, .f_ip = 56, .f_owner = 70, .f_size = 72,
-        .owner_generator = 1, .owner_cstack = 3,
-        .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136,
-        .co_firstlineno = 68, .co_flags = 48, .co_nlocalsplus = 72, .co_stacksize = 64,
-        .co_code = 192, .co_firsttraceable = 176,
-        .str_ascii_data = 40, .str_compact_data = 56,
+        .interp_gc_collecting = 312, .interp_code_generation = ABSENT,
+        .interp_next_version = 269816,
+        .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
+        .ts_cframe = 56, .ts_frame = 0, .ts_base = ABSENT, .ts_size = 240,
+        .f_owner = 70, .f_size = 72, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
     },
     {
-        .major = 3, .minor = 13,
-        .runtime_interp_head = 632, .runtime_gil = SPY_PY_ABSENT,
+        .major = 3, .minor = 13, SINCE_3_12,
+        .runtime_interp_head = 632,
         .interp_next = 7264, .interp_threads_head = 7344, .interp_gil = 16,
-        .interp_gc_collecting = 7600,
-        .ts_next = 8, .ts_interp = 16, .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
-        .ts_cframe = SPY_PY_ABSENT, .ts_frame = 72, .ts_size = 240,
-        .f_code = 0, .f_previous = 8, .f_ip = 56, .f_owner = 70, .f_size = 72,
-        .owner_generator = 1, .owner_cstack = 3,
-        .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136,
-        .co_firstlineno = 68, .co_flags = 48, .co_nlocalsplus = 72, .co_stacksize = 64,
-        .co_code = 200, .co_firsttraceable = 184,
-        .str_ascii_data = 40, .str_compact_data = 56,
+        .interp_gc_collecting = 7600, .interp_code_generation = ABSENT,
+        .interp_next_version = 17000,
+        .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
+        .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
+        .f_owner = 70, .f_size = 72, .co_code = 200, .co_head = 200, .co_firsttraceable = 184,
+    },
+    {
+        .major = 3, .minor = 14, SINCE_3_12,
+        .runtime_interp_head = 808,
+        .interp_next = 7272, .interp_threads_head = 7344, .interp_gil = 16,
+        .interp_gc_collecting = 7600, .interp_code_generation = 7992,
+        .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
+        .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
+        .f_owner = 74, .f_size = 80, .f_code_tag = 3,
+        .co_code = 208, .co_head = 208, .co_firsttraceable = 192,
+    },
+    {
+        .major = 3, .minor = 15, SINCE_3_12,
+        .runtime_interp_head = 936,
+        .interp_next = 7264, .interp_threads_head = 7336, .interp_gil = 16,
+        .interp_gc_collecting = 7512, .interp_code_generation = 7944,
+        .ts_thread_id = 176, .ts_native_id = 184, .ts_chunk = 256,
+        .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = 80, .ts_size = 264,
+        .f_owner = 74, .f_size = 80, .f_code_tag = 3,
+        .co_code = 208, .co_head = 208, .co_firsttraceable = 192,
     },
 };
 // clang-format on
@@ -59,104 +158,169 @@ const struct spy_py_layout *spy_py_layout_find(unsigned major, unsigned minor)
 
 const char *spy_py_layout_supported(void)
 {
-    return "3.11, 3.12 and 3.13";
+    return "2.7 and 3.6 to 3.15";
 }
 
-// _Py_DebugOffsets of 3.13, in units of 8 bytes from the start of _PyRuntime.
-// clang-format off
-enum debug_index {
-    DBG_COOKIE, DBG_VERSION, DBG_FREE_THREADED,
-    DBG_RT_SIZE, DBG_RT_FINALIZING, DBG_RT_INTERP_HEAD,
-    DBG_IN_SIZE, DBG_IN_ID, DBG_IN_NEXT, DBG_IN_THREADS_HEAD, DBG_IN_GC, DBG_IN_MODULES,
-    DBG_IN_SYSDICT, DBG_IN_BUILTINS, DBG_IN_CEVAL_GIL, DBG_IN_GIL_STATE, DBG_IN_GIL_ENABLED,
-    DBG_IN_GIL_LOCKED, DBG_IN_GIL_HOLDER,
-    DBG_TS_SIZE, DBG_TS_PREV, DBG_TS_NEXT, DBG_TS_INTERP, DBG_TS_FRAME, DBG_TS_THREAD_ID,
-    DBG_TS_NATIVE_ID, DBG_TS_CHUNK, DBG_TS_STATUS,
-    DBG_F_SIZE, DBG_F_PREVIOUS, DBG_F_EXECUTABLE, DBG_F_IP, DBG_F_LOCALSPLUS, DBG_F_OWNER,
-    DBG_CO_SIZE, DBG_CO_FILENAME, DBG_CO_NAME, DBG_CO_QUALNAME, DBG_CO_LINETABLE,
-    DBG_CO_FIRSTLINENO, DBG_CO_ARGCOUNT, DBG_CO_LOCALSPLUSNAMES, DBG_CO_LOCALSPLUSKINDS,
-    DBG_CO_CODE,
-    DBG_COUNT,
+// --- _Py_DebugOffsets ---
+
+// Words of 8 bytes from the start of _PyRuntime that are at the same place in all versions.
+enum { WORD_VERSION = 1, WORD_FREE_THREADED = 2 };
+
+// Where a published offset stands, as a word's number, in 3.13, 3.14 and 3.15 (0: not published);
+// where it goes, and the bound that it may not pass.
+struct published {
+    uint16_t to;
+    uint16_t max;
+    uint8_t at[3];
 };
+enum { FIRST_PUBLISHED = 13, IN_MAX = 32768, TS_MAX = 496, CO_MAX = 240 };
+#define TO(field) offsetof(struct spy_py_layout, field)
+
+// clang-format off
+static const struct published published[] = {
+    {TO(runtime_interp_head),    4096,   {5, 5, 5}},
+    {TO(interp_next),            IN_MAX, {8, 8, 8}},
+    {TO(interp_threads_head),    IN_MAX, {9, 9, 9}},
+    {TO(interp_gil),             IN_MAX, {14, 15, 15}},
+    {TO(interp_code_generation), IN_MAX, {0, 20, 20}},
+    {TO(ts_next),                TS_MAX, {21, 24, 24}},
+    {TO(ts_interp),              TS_MAX, {22, 25, 25}},
+    {TO(ts_frame),               TS_MAX, {23, 26, 26}},
+    {TO(ts_base),                4096,   {0, 0, 27}},
+    {TO(ts_thread_id),           TS_MAX, {24, 27, 30}},
+    {TO(ts_native_id),           TS_MAX, {25, 28, 31}},
+    {TO(ts_chunk),               TS_MAX, {26, 29, 32}},
+    {TO(f_previous),             64,     {29, 32, 40}},
+    {TO(f_code),                 64,     {30, 33, 41}},
+    {TO(f_ip),                   64,     {31, 34, 42}},
+    {TO(f_size),                 96,     {32, 35, 43}}, // localsplus: a frame without locals
+    {TO(f_owner),                95,     {33, 36, 44}},
+    {TO(co_filename),            CO_MAX, {35, 40, 48}},
+    {TO(co_name),                CO_MAX, {36, 41, 49}},
+    {TO(co_qualname),            CO_MAX, {37, 42, 50}},
+    {TO(co_linetable),           CO_MAX, {38, 43, 51}},
+    {TO(co_firstlineno),         CO_MAX, {39, 44, 52}},
+    {TO(co_code),                CO_MAX, {43, 48, 56}},
+    {TO(ob_type),                64,     {45, 51, 59}},
+    {TO(ob_size),                64,     {65, 75, 87}},
+    {TO(bytes_data),             64,     {66, 76, 88}},
+    {TO(str_state),              64,     {68, 78, 90}},
+    {TO(str_length),             64,     {69, 79, 91}},
+    {TO(str_ascii_data),         64,     {70, 80, 92}},
+};
+// Only meaningful in free-threaded builds.
+static const struct published published_free_threaded[] = {
+    {TO(f_tlbc),                 92,     {0, 38, 46}},
+    {TO(co_tlbc),                CO_MAX, {0, 49, 57}},
+    {TO(interp_tlbc_generation), IN_MAX, {0, 21, 21}},
+};
+// Sums of two: the collecting flag of the garbage collector that lies in the interpreter.
+enum { WORD_INTERP_GC, WORD_GC_COLLECTING };
+static const uint8_t collecting[3][2] = {{10, 72}, {11, 82}, {11, 95}};
 // clang-format on
 
-static uint64_t word(const uint8_t *bytes, enum debug_index i)
+static uint64_t word(const uint8_t *bytes, size_t i)
 {
     uint64_t v;
-    memcpy(&v, bytes + (size_t)i * sizeof v, sizeof v);
+    memcpy(&v, bytes + i * sizeof v, sizeof v);
     return v;
 }
 
 bool spy_py_debug_offsets_version(const uint8_t *bytes, size_t len, uint32_t *ret_version,
                                   bool *ret_free_threaded)
 {
-    if (len < (DBG_FREE_THREADED + 1) * sizeof(uint64_t) || memcmp(bytes, "xdebugpy", 8))
+    if (len < (WORD_FREE_THREADED + 1) * sizeof(uint64_t) || memcmp(bytes, "xdebugpy", 8))
         return false;
-    *ret_version = (uint32_t)word(bytes, DBG_VERSION);
-    *ret_free_threaded = word(bytes, DBG_FREE_THREADED) != 0;
+    *ret_version = (uint32_t)word(bytes, WORD_VERSION);
+    *ret_free_threaded = word(bytes, WORD_FREE_THREADED) != 0;
     return true;
 }
 
-// Whoever reads a frame or a code object reads f_size or co_code bytes of it.
+static int take_rows(struct spy_py_layout *l, const struct published *rows, size_t n,
+                     const uint8_t *bytes, unsigned version)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!rows[i].at[version])
+            continue;
+        uint64_t v = word(bytes, rows[i].at[version]);
+        if (v > rows[i].max)
+            return SPY_ERR_TORN;
+        *(uint16_t *)(void *)((uint8_t *)l + rows[i].to) = (uint16_t)v;
+    }
+    return 0;
+}
+
+// What is not published keeps its distance to what is: a free-threaded build has a longer object
+// header, and all that follows it in a structure moves.
+static void move_unpublished(struct spy_py_layout *l, const struct spy_py_layout *row)
+{
+    int code = l->co_firstlineno - row->co_firstlineno;
+    l->co_flags = (uint16_t)(l->co_flags + code);
+    l->co_nlocalsplus = (uint16_t)(l->co_nlocalsplus + code);
+    l->co_stacksize = (uint16_t)(l->co_stacksize + code);
+    l->co_firsttraceable = (uint16_t)(l->co_firsttraceable + code);
+    l->co_units = l->ob_size;
+    l->co_head = l->co_code;
+    l->str_compact_data =
+        (uint16_t)(row->str_compact_data + l->str_ascii_data - row->str_ascii_data);
+}
+
+static uint16_t thread_state_size(const struct spy_py_layout *l)
+{
+    const uint16_t fields[] = {l->ts_next,      l->ts_interp,    l->ts_frame,
+                               l->ts_thread_id, l->ts_native_id, l->ts_chunk};
+    uint16_t size = 0;
+    for (size_t i = 0; i < SPY_COUNT(fields); i++)
+        if (fields[i] + 8 > size)
+            size = (uint16_t)(fields[i] + 8);
+    return size;
+}
+
+// Frames and code objects are read up to f_size and co_code: every field must lie before.
 static bool fields_fit(const struct spy_py_layout *l)
 {
     const uint16_t frame[] = {l->f_code, l->f_previous, l->f_ip};
-    const uint16_t code[] = {l->co_filename, l->co_name, l->co_qualname, l->co_linetable,
-                             l->co_firstlineno};
+    const uint16_t code[] = {l->co_filename,       l->co_name,  l->co_qualname,    l->co_linetable,
+                             l->co_firstlineno,    l->co_flags, l->co_nlocalsplus, l->co_stacksize,
+                             l->co_firsttraceable, l->ob_type,  l->ob_size};
+    bool fit = l->f_owner < l->f_size && (l->f_tlbc == SPY_PY_ABSENT || l->f_tlbc + 4 <= l->f_size);
     for (size_t i = 0; i < SPY_COUNT(frame); i++)
-        if (frame[i] + 8 > l->f_size)
-            return false;
+        fit = fit && frame[i] + 8 <= l->f_size;
     for (size_t i = 0; i < SPY_COUNT(code); i++)
-        if (code[i] + 8 > l->co_code)
-            return false;
-    return l->f_owner < l->f_size && l->co_firsttraceable + 4 <= l->co_code;
+        fit = fit && code[i] + 8 <= l->co_code;
+    return fit && (l->co_tlbc == SPY_PY_ABSENT || l->co_tlbc + 8 <= l->co_code);
 }
 
 int spy_py_layout_apply(struct spy_py_layout *layout, const uint8_t *bytes, size_t len)
 {
     struct spy_py_layout l = *layout;
-    const struct {
-        enum debug_index from;
-        uint16_t *to;
-        uint16_t max;
-    } rows[] = {
-        {DBG_RT_INTERP_HEAD, &l.runtime_interp_head, 4096},
-        {DBG_IN_NEXT, &l.interp_next, 32768},
-        {DBG_IN_THREADS_HEAD, &l.interp_threads_head, 32768},
-        {DBG_IN_CEVAL_GIL, &l.interp_gil, 32768},
-        {DBG_TS_NEXT, &l.ts_next, 504},
-        {DBG_TS_INTERP, &l.ts_interp, 504},
-        {DBG_TS_FRAME, &l.ts_frame, 504},
-        {DBG_TS_THREAD_ID, &l.ts_thread_id, 504},
-        {DBG_TS_NATIVE_ID, &l.ts_native_id, 504},
-        {DBG_TS_CHUNK, &l.ts_chunk, 504},
-        {DBG_F_PREVIOUS, &l.f_previous, 64},
-        {DBG_F_EXECUTABLE, &l.f_code, 64},
-        {DBG_F_IP, &l.f_ip, 64},
-        {DBG_F_OWNER, &l.f_owner, 71},
-        {DBG_CO_FILENAME, &l.co_filename, 240},
-        {DBG_CO_NAME, &l.co_name, 240},
-        {DBG_CO_QUALNAME, &l.co_qualname, 240},
-        {DBG_CO_LINETABLE, &l.co_linetable, 240},
-        {DBG_CO_FIRSTLINENO, &l.co_firstlineno, 240},
-        {DBG_CO_CODE, &l.co_code, 248},
-    };
-    if (len < DBG_COUNT * sizeof(uint64_t))
+    unsigned version = l.minor - (unsigned)FIRST_PUBLISHED;
+    if (l.minor < FIRST_PUBLISHED || version >= SPY_COUNT(collecting) ||
+        len < SPY_PY_DEBUG_OFFSETS_SIZE)
         return SPY_ERR_TORN;
-    for (size_t i = 0; i < SPY_COUNT(rows); i++) {
-        uint64_t v = word(bytes, rows[i].from);
-        if (v > rows[i].max)
+    l.free_threaded = word(bytes, WORD_FREE_THREADED) != 0;
+    if (take_rows(&l, published, SPY_COUNT(published), bytes, version) < 0)
+        return SPY_ERR_TORN;
+    if (l.free_threaded) {
+        if (take_rows(&l, published_free_threaded, SPY_COUNT(published_free_threaded), bytes,
+                      version) < 0)
             return SPY_ERR_TORN;
-        *rows[i].to = (uint16_t)v;
+        // The interned state is a byte of its own there (struct _PyUnicodeObject_state, 3.14+).
+        l.str_kind = l.minor >= 14 ? 8 : l.str_kind;
+        l.interp_gil = SPY_PY_ABSENT;
     }
+    // Not published: where the interpreter's own structure has grown, it lies elsewhere.
+    if (l.free_threaded || l.interp_threads_head != layout->interp_threads_head)
+        l.interp_next_version = 0;
+    uint64_t gc = word(bytes, collecting[version][WORD_INTERP_GC]) +
+                  word(bytes, collecting[version][WORD_GC_COLLECTING]);
+    if (gc > IN_MAX)
+        return SPY_ERR_TORN;
+    l.interp_gc_collecting = (uint16_t)gc;
+    move_unpublished(&l, layout);
+    l.ts_size = thread_state_size(&l);
     if (!fields_fit(&l))
         return SPY_ERR_TORN;
-    const uint16_t fields[] = {l.ts_next,      l.ts_interp,    l.ts_frame,
-                               l.ts_thread_id, l.ts_native_id, l.ts_chunk};
-    l.ts_size = 0;
-    for (size_t i = 0; i < SPY_COUNT(fields); i++)
-        if (fields[i] + 8 > l.ts_size)
-            l.ts_size = (uint16_t)(fields[i] + 8);
     *layout = l;
     return 0;
 }

@@ -4,8 +4,8 @@
 // All offsets are bytes from the start of their structure. 3.11 and 3.12 are constants, measured
 // from CPython's own headers (tests/unit/agent/python compiles them against every interpreter that
 // is installed); from 3.13 on the interpreter publishes most of them itself in _Py_DebugOffsets at
-// the start of _PyRuntime (Include/internal/pycore_runtime.h), and the table only supplies what it
-// leaves out.
+// the start of _PyRuntime (Include/internal/pycore_debug_offsets.h), and the table only supplies
+// what it leaves out.
 #pragma once
 #include "shared/base/err.h"
 #include <stdbool.h>
@@ -16,53 +16,74 @@ enum { SPY_PY_ABSENT = 0xffff }; // this version has no such field
 
 struct spy_py_layout {
     uint8_t major, minor;
-    // _PyRuntimeState
+    // _PyRuntimeState. 2.7 and 3.6 have none: there all are offsets from the variable interp_head,
+    // and the GIL's holder is what _PyThreadState_Current points to.
+    bool runtime_is_head;
     uint16_t runtime_interp_head;
-    uint16_t runtime_gil; // 3.11: the GIL itself lies here; later ABSENT
+    uint16_t runtime_gil;           // 3.7 to 3.11: the GIL itself lies here; else ABSENT
+    uint16_t runtime_gc_collecting; // 3.7, 3.8; later it is in the interpreter
     // PyInterpreterState
     uint16_t interp_next, interp_threads_head;
     uint16_t interp_gil; // 3.12+: pointer to the GIL
     uint16_t interp_gc_collecting;
+    uint16_t interp_code_generation; // 3.14+: rises whenever a code object is freed
+    uint16_t interp_tlbc_generation; // free-threaded 3.14+: whenever copies of bytecode are freed
+    // 3.12, 3.13: a number that rises whenever a code object is made (func_state.next_version, 32
+    // bits; 0 when they ran out); else 0
+    uint32_t interp_next_version;
     // PyThreadState
     uint16_t ts_next, ts_interp, ts_thread_id, ts_native_id, ts_chunk;
     uint16_t ts_cframe; // 3.11, 3.12: pointer to a _PyCFrame; later ABSENT
     uint16_t ts_frame;  // current_frame: in the _PyCFrame, else in the thread state
-    uint16_t ts_size;   // bytes to read so that all of the above are there
-    // _PyInterpreterFrame
+    uint16_t ts_base;   // 3.15: a frame inside of the thread state that ends every stack
+    uint16_t ts_size;   // bytes to read so that all of the above but ts_base are there
+    // _PyInterpreterFrame; up to 3.10 PyFrameObject, which lies on the heap
+    bool heap_frames;
     uint16_t f_code, f_previous, f_ip, f_owner, f_size; // f_size: without locals
-    uint8_t owner_generator, owner_cstack;
+    uint16_t f_executing; // up to 3.10: a byte that says that the frame runs; ABSENT in 2.7
+    uint8_t executing;    // when it has this value
+    // Up to 3.10 f_ip is f_lasti, an int: bytes of bytecode (1), or code units (2). 0: a pointer.
+    uint8_t lasti_bytes;
+    uint8_t unit_bytes; // of a code unit: 2, or 1 before 3.6
+    uint8_t lines;      // enum spy_linetable_format
+    uint16_t f_tlbc;    // free-threaded 3.14+: which copy of the bytecode it runs; else ABSENT
+    uint8_t f_code_tag; // bits of f_code that are not of the address (_PyStackRef)
+    // Kinds of frames (enum _frameowner). From owner_entry on: not a function's, but where the
+    // interpreter was entered from C.
+    uint8_t owner_generator, owner_entry;
     // PyCodeObject
     uint16_t co_filename, co_name, co_qualname, co_linetable, co_firstlineno, co_flags;
-    uint16_t co_nlocalsplus, co_stacksize, co_code, co_firsttraceable;
+    uint16_t co_nlocalsplus, co_stacksize, co_firsttraceable;
+    uint16_t co_code;  // the bytecode itself; up to 3.10 a pointer to a bytes object
+    uint16_t co_units; // ob_size, the number of code units; up to 3.10 that pointer
+    uint16_t co_head;  // bytes to read so that all fields are there
+    uint16_t co_tlbc;  // free-threaded 3.14+: pointer to the copies of the bytecode; else ABSENT
     // PyUnicodeObject: data follows the header of an ASCII or a compact string
-    uint16_t str_ascii_data, str_compact_data;
+    uint16_t str_ascii_data, str_compact_data, str_length, str_state;
+    uint8_t str_kind; // bit of the state where kind begins; compact and ascii follow its three bits
+    // PyObject_HEAD, PyVarObject.ob_size, PyBytesObject.ob_sval
+    uint16_t ob_type, ob_size, bytes_data;
+    bool str_is_bytes; // 2.7: names are bytes
+    bool free_threaded;
 };
 
-// GIL: struct _gil_runtime_state; the same in 3.11 to 3.13 on 64-bit Linux.
+// GIL: struct _gil_runtime_state; the same in 3.11 to 3.15 on 64-bit Linux.
 enum { SPY_GIL_HOLDER = 8, SPY_GIL_LOCKED = 16, SPY_GIL_SIZE = 208 };
-
-// Objects: PyObject_HEAD, PyVarObject.ob_size, PyBytesObject.ob_sval, PyUnicodeObject's fields.
-enum {
-    SPY_OB_TYPE = 8,
-    SPY_OB_SIZE = 16,
-    SPY_BYTES_DATA = 32,
-    SPY_STR_LENGTH = 16,
-    SPY_STR_STATE = 32,
-};
 
 // _PyStackChunk: previous, size, top, data (Include/cpython/pystate.h).
 enum { SPY_CHUNK_PREVIOUS = 0, SPY_CHUNK_SIZE = 8, SPY_CHUNK_HEADER = 24 };
 
 // The row of a version, or NULL when there is none.
 const struct spy_py_layout *spy_py_layout_find(unsigned major, unsigned minor);
-// "3.11, 3.12 and 3.13", for messages.
+// "2.7 and 3.6 to 3.15", for messages.
 const char *spy_py_layout_supported(void);
 
 // Bytes of _Py_DebugOffsets that spy_py_layout_apply wants.
-enum { SPY_PY_DEBUG_OFFSETS_SIZE = 512 };
+enum { SPY_PY_DEBUG_OFFSETS_SIZE = 888 };
 // Is this the start of a _PyRuntime with debug offsets? *ret_version is its PY_VERSION_HEX.
 bool spy_py_debug_offsets_version(const uint8_t *bytes, size_t len, uint32_t *ret_version,
                                   bool *ret_free_threaded);
 // Takes into *layout what the interpreter says of itself. Every offset is bounded; SPY_ERR_TORN
-// when one is out of bounds, which no interpreter of that version has.
+// when one is out of bounds, which no interpreter of that version has. Which fields there are, and
+// where, differs by minor version: layout->minor chooses.
 int spy_py_layout_apply(struct spy_py_layout *layout, const uint8_t *bytes, size_t len);

@@ -1,4 +1,5 @@
 #include "agent/python/linetable.h"
+#include <stdbool.h>
 #include <string.h>
 
 enum kind { ONE_LINE_0 = 10, ONE_LINE_2 = 12, NO_COLUMNS = 13, LONG_FORM = 14, NO_LINE = 15 };
@@ -27,13 +28,49 @@ static int64_t read_signed(struct reader *r)
     return v & 1 ? -(int64_t)(v >> 1) : (int64_t)(v >> 1);
 }
 
-size_t spy_linetable_lines(const uint8_t *table, size_t table_len, uint32_t first_line,
-                           uint32_t *lines, size_t units)
+static uint32_t shown(int64_t line)
 {
-    struct reader r = {table, table + table_len};
-    int64_t line = first_line;
+    return line < 0 || line > INT32_MAX ? 0 : (uint32_t)line;
+}
+
+// Gives the units from *unit to the one at byte `end` the line.
+static void fill_to(uint32_t *lines, size_t units, size_t *unit, size_t end, unsigned unit_bytes,
+                    uint32_t line)
+{
+    while (*unit < units && *unit * unit_bytes < end)
+        lines[(*unit)++] = line;
+}
+
+static size_t lnotab(struct reader r, bool is_signed, unsigned unit_bytes, int64_t line,
+                     uint32_t *lines, size_t units)
+{
+    size_t unit = 0, at = 0;
+    for (; r.end - r.at >= 2; r.at += 2) {
+        at += r.at[0];
+        fill_to(lines, units, &unit, at, unit_bytes, shown(line));
+        line += is_signed ? (int8_t)r.at[1] : r.at[1];
+    }
+    fill_to(lines, units, &unit, SIZE_MAX, unit_bytes, shown(line));
+    return unit;
+}
+
+static size_t ranges(struct reader r, unsigned unit_bytes, int64_t line, uint32_t *lines,
+                     size_t units)
+{
+    enum { NO_LINE_HERE = -128 };
+    size_t unit = 0, at = 0;
+    for (; r.end - r.at >= 2; r.at += 2) {
+        int8_t change = (int8_t)r.at[1];
+        line += change == NO_LINE_HERE ? 0 : change;
+        at += r.at[0];
+        fill_to(lines, units, &unit, at, unit_bytes, change == NO_LINE_HERE ? 0 : shown(line));
+    }
+    return unit;
+}
+
+static size_t locations(struct reader r, int64_t line, uint32_t *lines, size_t units)
+{
     size_t unit = 0;
-    memset(lines, 0, units * sizeof *lines);
     while (r.at < r.end && unit < units) {
         uint8_t first = *r.at++;
         unsigned kind = first >> 3 & 15, count = (first & 7) + 1u;
@@ -41,11 +78,23 @@ size_t spy_linetable_lines(const uint8_t *table, size_t table_len, uint32_t firs
             line += read_signed(&r);
         else if (kind >= ONE_LINE_0 && kind <= ONE_LINE_2)
             line += kind - ONE_LINE_0;
-        uint32_t shown = kind == NO_LINE || line < 0 || line > INT32_MAX ? 0 : (uint32_t)line;
         for (; count && unit < units; count--)
-            lines[unit++] = shown;
+            lines[unit++] = kind == NO_LINE ? 0 : shown(line);
         while (r.at < r.end && !(*r.at & 0x80)) // what is left of the entry: columns, end line
             r.at++;
     }
     return unit;
+}
+
+size_t spy_linetable_lines(enum spy_linetable_format format, unsigned unit_bytes,
+                           const uint8_t *table, size_t table_len, uint32_t first_line,
+                           uint32_t *lines, size_t units)
+{
+    struct reader r = {table, table + table_len};
+    memset(lines, 0, units * sizeof *lines);
+    if (format == SPY_LINETABLE_LOCATIONS)
+        return locations(r, first_line, lines, units);
+    if (format == SPY_LINETABLE_RANGES)
+        return ranges(r, unit_bytes, first_line, lines, units);
+    return lnotab(r, format == SPY_LINETABLE_LNOTAB, unit_bytes, first_line, lines, units);
 }

@@ -1,4 +1,5 @@
 #include "agent/python/python.h"
+#include "agent/python/tids.h"
 #include "agent/python/walk.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
@@ -12,7 +13,7 @@
 enum { REFRESH_NS = 250000000 };
 
 struct found {
-    uint64_t tstate, interp, next, ident;
+    uint64_t tstate, interp, next, ident, native;
     pid_t ns_tid;
 };
 
@@ -26,9 +27,28 @@ struct spy_python {
     size_t n_threads, cap_threads, cap_spare, cap_found;
     struct spy_py_scratch scratch;
     bool dirty;
-    uint64_t refreshed; // monotonic
-    uint64_t sample;    // counts samples: a code object is checked once in each
+    uint64_t refreshed;  // monotonic
+    bool asked_cpu;      // in this round
+    uint64_t cpu;        // CPU time of the process, asked before any thread's state; 0: not known
+    uint64_t cpu_listed; // when the threads were listed last
+    uint64_t sample;     // counts samples: a code object is checked once in each
+    uint32_t tid_offset; // see tids.h
 };
+
+// Of an interpreter that no symbol names: has it a thread whose whole stack can be walked?
+static bool has_stack(struct spy_python *p)
+{
+    enum { TRIES = 20, TRY_NS = 1000000 };
+    struct spy_py_options o = {.pausing = SPY_PY_NEVER_PAUSE};
+    struct spy_py_stack st;
+    for (int k = 0; k < TRIES && spy_python_refresh(p) == 0; k++) {
+        for (size_t i = 0; i < p->n_threads; i++)
+            if (spy_python_sample(p, p->threads[i], &o, &st) == 0 && st.n)
+                return true;
+        spy_clock_sleep_until(spy_clock_mono_ns() + TRY_NS);
+    }
+    return false;
+}
 
 int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_err *err)
 {
@@ -43,6 +63,11 @@ int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_
     p->runtime = rt;
     p->dirty = true;
     spy_codes_init(&p->codes, t, &p->runtime.layout);
+    if (rt.scanned && !has_stack(p)) {
+        spy_python_free(p);
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
+                           (int)spy_target_pid(t));
+    }
     *ret = p;
     return 0;
 }
@@ -74,6 +99,7 @@ void spy_python_free(struct spy_python *p)
     free(p->scratch.recs);
     free(p->scratch.addrs);
     free(p->scratch.ids);
+    free(p->scratch.frames);
     free(p);
 }
 
@@ -93,15 +119,17 @@ static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t add
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     uint8_t b[512];
-    uint64_t native;
+    uint64_t native = 0;
     int r = spy_target_read(p->target, addr, b, l->ts_size);
     if (r < 0)
         return r;
     memcpy(&f->interp, b + l->ts_interp, 8);
     memcpy(&f->next, b + l->ts_next, 8);
     memcpy(&f->ident, b + l->ts_thread_id, 8);
-    memcpy(&native, b + l->ts_native_id, 8);
+    if (l->ts_native_id != SPY_PY_ABSENT)
+        memcpy(&native, b + l->ts_native_id, 8);
     f->tstate = addr;
+    f->native = native;
     f->ns_tid = native < INT32_MAX ? (pid_t)native : 0;
     return f->interp == interp ? 0 : SPY_ERR_TORN;
 }
@@ -125,7 +153,11 @@ static int list_interpreter(struct spy_python *p, uint64_t interp, size_t *n)
 static int list_all(struct spy_python *p, size_t *n)
 {
     uint64_t interp;
-    int r = spy_target_read_u64(p->target, p->runtime.addr + p->runtime.layout.runtime_interp_head,
+    int r = 0;
+    if (p->runtime.interp)
+        interp = p->runtime.interp;
+    else
+        r = spy_target_read_u64(p->target, p->runtime.addr + p->runtime.layout.runtime_interp_head,
                                 &interp);
     for (int i = 0; r == 0 && interp && i < SPY_PY_INTERPRETERS_MAX; i++) {
         r = list_interpreter(p, interp, n);
@@ -159,6 +191,19 @@ static void find_lower(struct spy_python *p)
     }
 }
 
+static void infer_tids(struct spy_python *p, const struct spy_tid *tids, size_t n)
+{
+    _cleanup_free_ uint64_t *idents = calloc(p->n_threads + 1, sizeof *idents);
+    _cleanup_free_ pid_t *ns_tids = calloc(p->n_threads + 1, sizeof *ns_tids);
+    if (!idents || !ns_tids)
+        return;
+    for (size_t i = 0; i < p->n_threads; i++)
+        idents[i] = p->threads[i]->ident;
+    spy_py_tids(p->target, tids, n, idents, ns_tids, p->n_threads, &p->tid_offset);
+    for (size_t i = 0; i < p->n_threads; i++)
+        p->threads[i]->ns_tid = ns_tids[i];
+}
+
 // Python's native id is in the numbering of the target's own PID namespace. Two thread states can
 // have one thread: a subinterpreter runs on top of the frames of whoever called it. A forked child
 // may still hold its parent's number there; the one thread that is left over then belongs to the
@@ -169,6 +214,8 @@ static void match_tids(struct spy_python *p)
     size_t n;
     if (spy_threads_list(p->target, &tids, &n) < 0)
         return;
+    if (p->runtime.layout.ts_native_id == SPY_PY_ABSENT)
+        infer_tids(p, tids, n);
     struct spy_py_thread *odd = NULL;
     size_t n_odd = 0;
     for (size_t i = 0; i < p->n_threads; i++) {
@@ -220,7 +267,8 @@ static struct spy_py_thread *take_known(struct spy_python *p, const struct found
 {
     for (size_t i = 0; i < p->n_threads; i++) {
         struct spy_py_thread *th = p->threads[i];
-        if (th && th->tstate == f->tstate && th->interp == f->interp && th->ident == f->ident) {
+        if (th && !th->ended && th->tstate == f->tstate && th->interp == f->interp &&
+            th->ident == f->ident && th->native == f->native) {
             p->threads[i] = NULL;
             return th;
         }
@@ -232,9 +280,21 @@ static uint64_t gil_of(const struct spy_python *p, uint64_t interp)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     uint64_t gil;
+    if (l->runtime_is_head)
+        return p->runtime.current;
     if (l->runtime_gil != SPY_PY_ABSENT)
         return p->runtime.addr + l->runtime_gil;
+    if (l->interp_gil == SPY_PY_ABSENT)
+        return 0;
     return spy_target_read_u64(p->target, interp + l->interp_gil, &gil) == 0 ? gil : 0;
+}
+
+static uint64_t collecting_of(const struct spy_python *p, uint64_t interp)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    if (l->runtime_gc_collecting != SPY_PY_ABSENT)
+        return p->runtime.addr + l->runtime_gc_collecting;
+    return l->interp_gc_collecting == SPY_PY_ABSENT ? 0 : interp + l->interp_gc_collecting;
 }
 
 static struct spy_py_thread *new_thread(const struct spy_python *p, const struct found *f)
@@ -245,20 +305,13 @@ static struct spy_py_thread *new_thread(const struct spy_python *p, const struct
     th->tstate = f->tstate;
     th->interp = f->interp;
     th->ident = f->ident;
+    th->native = f->native;
     th->ns_tid = f->ns_tid;
     th->gil = gil_of(p, f->interp);
+    th->collecting = collecting_of(p, f->interp);
     th->probe.fd = th->sched_fd = -1;
+    spy_py_facts_plan(&p->runtime.layout, th);
     return th;
-}
-
-// A thread that was not bound to one of the system's threads yet when it was listed may be by now.
-static bool update(struct spy_py_thread *th, const struct found *f)
-{
-    bool rebound = th->ns_tid != f->ns_tid && !th->tid;
-    if (rebound)
-        th->ns_tid = f->ns_tid;
-    th->next = f->next;
-    return rebound;
 }
 
 static int replace_threads(struct spy_python *p, size_t n)
@@ -277,7 +330,7 @@ static int replace_threads(struct spy_python *p, size_t n)
             r = SPY_ERR_NOMEM;
             break;
         }
-        fresh = update(p->spare[i], &list[n - 1 - i]) || fresh;
+        p->spare[i]->next = list[n - 1 - i].next;
     }
     for (size_t i = 0; i < p->n_threads; i++)
         thread_free(p->threads[i]);
@@ -295,11 +348,26 @@ static int replace_threads(struct spy_python *p, size_t n)
     return r;
 }
 
+static uint64_t cpu_now(struct spy_python *p)
+{
+    if (!p->asked_cpu)
+        p->cpu = spy_target_cpu_ns(p->target);
+    p->asked_cpu = true;
+    return p->cpu;
+}
+
 int spy_python_refresh(struct spy_python *p)
 {
-    uint64_t now = spy_clock_mono_ns();
-    if (!p->dirty && now - p->refreshed < REFRESH_NS)
+    enum { QUIET_TIMES = 8 };
+    uint64_t now = spy_clock_mono_ns(), age = now - p->refreshed;
+    p->asked_cpu = false;
+    p->cpu = 0;
+    if (!p->dirty && age < REFRESH_NS)
         return 0;
+    uint64_t cpu = cpu_now(p);
+    if (!p->dirty && cpu && cpu == p->cpu_listed && age < QUIET_TIMES * (uint64_t)REFRESH_NS)
+        return 0;
+    p->cpu_listed = cpu;
     size_t n = 0;
     int r = list_all(p, &n);
     if (r < 0)
@@ -369,17 +437,30 @@ static int read_slices(const struct spy_py_thread *th, uint64_t *ret)
     return 0;
 }
 
-static int scratch_room(struct spy_py_scratch *s)
+static bool has_run(const struct spy_py_thread *th, uint64_t slices)
 {
-    if (s->addrs && s->ids)
-        return 0;
-    s->addrs = calloc(SPY_PY_DEPTH_MAX, sizeof *s->addrs);
-    s->ids = calloc(SPY_PY_DEPTH_MAX, sizeof *s->ids);
-    return s->addrs && s->ids ? 0 : SPY_ERR_NOMEM;
+    uint64_t now;
+    return slices && (read_slices(th, &now) < 0 || now != slices);
 }
 
-static int64_t unit_of(const struct spy_py_layout *l, const struct spy_py_rec *rec)
+static int scratch_room(struct spy_py_scratch *s)
 {
+    int r = spy_grow(&s->addrs, &s->addrs_cap, s->n, sizeof *s->addrs, SPY_PY_DEPTH_MAX);
+    if (r == 0)
+        r = spy_grow(&s->ids, &s->ids_cap, s->n, sizeof *s->ids, SPY_PY_DEPTH_MAX);
+    return r ? r : spy_grow(&s->frames, &s->frames_cap, s->n, sizeof *s->frames, SPY_PY_DEPTH_MAX);
+}
+
+static int64_t unit_of(struct spy_python *p, const struct spy_py_rec *rec)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    if (rec->tlbc && rec->id >= 0) {
+        uint64_t from =
+            spy_codes_bytecode(&p->codes, rec->id, rec->tlbc, p->scratch.tlbc_generation);
+        return from ? (int64_t)(rec->ip - from) / 2 : INT64_MAX;
+    }
+    if (l->lasti_bytes)
+        return (int64_t)rec->ip < 0 ? -1 : (int64_t)rec->ip * l->lasti_bytes / l->unit_bytes;
     return ((int64_t)(rec->ip - rec->code) - l->co_code) / 2;
 }
 
@@ -392,27 +473,30 @@ static bool begins_chunk(const struct spy_py_thread *th, const struct spy_py_rec
 
 // Do neighbouring frames of the data stack touch? `outer` is the next one outwards that lies on it.
 static bool touches(const struct spy_python *p, const struct spy_py_thread *th,
-                    const struct spy_py_rec *inner, const struct spy_py_rec *outer,
-                    int32_t outer_id)
+                    const struct spy_py_rec *inner, const struct spy_py_rec *outer)
 {
     if (inner->place == outer->place)
-        return inner->addr == outer->addr + spy_codes_at(&p->codes, outer_id)->frame_bytes;
+        return inner->addr == outer->addr + spy_codes_at(&p->codes, outer->id)->frame_bytes;
     return begins_chunk(th, inner);
 }
 
-static bool hangs_together(const struct spy_python *p, const struct spy_py_thread *th)
+// The frames that are shared with the last stack hung together then: among themselves they need no
+// second look.
+static bool hangs_together(struct spy_python *p, const struct spy_py_thread *th)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     const struct spy_py_scratch *s = &p->scratch;
     const struct spy_py_rec *inner = NULL;
-    for (size_t i = 0; i < s->n; i++) {
-        const struct spy_py_rec *rec = &s->recs[i];
-        if (rec->owner == l->owner_cstack)
+    for (size_t i = 0, n = spy_py_depth(th, s); i < n; i++) {
+        const struct spy_py_rec *rec = spy_py_rec_at(th, s, i);
+        if (i >= s->n && !inner)
+            return true;
+        if (rec->owner >= l->owner_entry)
             continue;
-        if (s->ids[i] < 0)
+        if (rec->id < 0)
             return false;
-        int64_t unit = unit_of(l, rec);
-        const struct spy_code *code = spy_codes_at(&p->codes, s->ids[i]);
+        int64_t unit = unit_of(p, rec);
+        const struct spy_code *code = spy_codes_at(&p->codes, rec->id);
         if (unit < -1 || unit >= code->units)
             return false;
         // A generator that has not begun cannot have called anybody.
@@ -420,78 +504,138 @@ static bool hangs_together(const struct spy_python *p, const struct spy_py_threa
             return false;
         if (!th->places[rec->place].is_chunk)
             continue;
-        if (inner && !touches(p, th, inner, rec, s->ids[i]))
+        if (inner && !touches(p, th, inner, rec))
             return false;
         inner = rec;
+        if (i >= s->n)
+            return true;
     }
     return !inner || s->truncated || begins_chunk(th, inner);
 }
 
-static int resolve(struct spy_python *p)
+// May the codes of the shared frames be taken as they were?
+static bool codes_hold(const struct spy_python *p, const struct spy_py_thread *th,
+                       struct spy_codes_when when)
+{
+    const struct spy_py_scratch *s = &p->scratch;
+    if (s->tlbc_generation != th->tlbc_generation)
+        return false;
+    if (when.generation && when.generation == th->generation && !p->codes.miscounted &&
+        !p->runtime.layout.interp_next_version)
+        return true;
+    for (size_t i = s->from; i < th->n_last; i++)
+        if (th->last[i].id >= 0 && (i == s->from || th->last[i].id != th->last[i - 1].id) &&
+            spy_codes_due(&p->codes, th->last[i].id, when))
+            return false;
+    return true;
+}
+
+static int resolve(struct spy_python *p, struct spy_py_thread *th, uint64_t code_generation)
 {
     struct spy_py_scratch *s = &p->scratch;
     const struct spy_py_layout *l = &p->runtime.layout;
+    struct spy_codes_when when = {p->sample, code_generation};
+    int r = 0;
+    spy_codes_make_room(&p->codes, spy_py_depth(th, s));
+    bool known = th->codes_epoch == p->codes.epoch;
+    if (!known || !codes_hold(p, th, when))
+        r = spy_py_flatten(th, s);
+    if (r == 0)
+        r = scratch_room(s);
+    if (r < 0)
+        return r;
     size_t n = 0;
     for (size_t i = 0; i < s->n; i++)
-        if (s->recs[i].owner != l->owner_cstack)
-            s->addrs[n++] = s->recs[i].code;
-    int r = spy_codes_resolve(&p->codes, p->sample, s->addrs, s->ids, n);
+        if (s->recs[i].owner < l->owner_entry) {
+            s->addrs[n] = s->recs[i].code;
+            s->ids[n++] = known ? s->recs[i].id : SPY_CODE_NONE;
+        }
+    r = spy_codes_resolve(&p->codes, when, s->addrs, s->ids, n);
     for (size_t i = s->n; r == 0 && i-- > 0;) // spread out over the frames that have none
-        s->ids[i] = s->recs[i].owner != l->owner_cstack ? s->ids[--n] : SPY_CODE_NONE;
+        s->recs[i].id = s->recs[i].owner < l->owner_entry ? s->ids[--n] : SPY_CODE_NONE;
     return r;
 }
 
-static int keep_recs(struct spy_py_thread *th, const struct spy_py_scratch *s)
+// Frames that have not begun their function yet, and the interpreter's own, are left out as
+// tracebacks leave them out.
+static bool is_shown(const struct spy_python *p, const struct spy_py_rec *rec, int64_t unit)
 {
-    int r = spy_grow(&th->last, &th->last_cap, s->n, sizeof *th->last, SPY_PY_DEPTH_MAX);
+    return rec->id >= 0 && (rec->owner == p->runtime.layout.owner_generator ||
+                            unit >= spy_codes_at(&p->codes, rec->id)->first_traceable);
+}
+
+// Puts the n newest of both lists in the place of the n_before newest of the last stack.
+static int keep(struct spy_py_thread *th, const struct spy_py_scratch *s, size_t n, size_t n_before)
+{
+    size_t depth = spy_py_depth(th, s), n_frames = th->n_frames - n_before + n;
+    int r = spy_grow(&th->last, &th->last_cap, depth, sizeof *th->last, SPY_PY_DEPTH_MAX);
     if (r == 0)
-        r = spy_grow(&th->frames, &th->frames_cap, s->n, sizeof *th->frames, SPY_PY_DEPTH_MAX);
+        r = spy_grow(&th->frames, &th->frames_cap, n_frames, sizeof *th->frames, SPY_PY_DEPTH_MAX);
     if (r < 0)
         return r;
+    if (s->n != s->from && th->n_last != s->from)
+        memmove(th->last + s->n, th->last + s->from, (th->n_last - s->from) * sizeof *th->last);
     if (s->n)
         memcpy(th->last, s->recs, s->n * sizeof *s->recs);
-    th->n_last = s->n;
+    th->n_last = depth;
+    if (n != n_before && th->n_frames != n_before)
+        memmove(th->frames + n, th->frames + n_before,
+                (th->n_frames - n_before) * sizeof *th->frames);
+    if (n)
+        memcpy(th->frames, s->frames, n * sizeof *s->frames);
+    th->n_frames = n_frames;
     return 0;
 }
 
-// Keeps the walked stack as the thread's and says whether it is the one it had before. Frames that
-// have not begun their function yet, and the interpreter's own, are left out as tracebacks leave
-// them out.
-static int take(struct spy_python *p, struct spy_py_thread *th, bool *ret_unchanged)
+// Keeps the walked stack as the thread's and says how much of it is as it was.
+static int take(struct spy_python *p, struct spy_py_thread *th, uint64_t generation,
+                struct spy_py_stack *ret)
 {
-    const struct spy_py_layout *l = &p->runtime.layout;
-    const struct spy_py_scratch *s = &p->scratch;
-    bool same = th->has_stack && th->codes_epoch == p->codes.epoch;
-    size_t n = 0, n_before = th->n_frames;
-    int r = keep_recs(th, s);
+    struct spy_py_scratch *s = &p->scratch;
+    bool known = th->has_stack && th->codes_epoch == p->codes.epoch;
+    size_t n = 0, n_before = 0, same = 0, old_frames = th->n_frames;
+    for (size_t i = 0; i < s->n; i++) {
+        struct spy_py_rec *rec = &s->recs[i];
+        int64_t unit = unit_of(p, rec);
+        rec->shown = is_shown(p, rec, unit);
+        if (rec->shown)
+            s->frames[n++] = (struct spy_py_frame){
+                rec->id, spy_code_line(spy_codes_at(&p->codes, rec->id), unit)};
+    }
+    for (size_t i = 0; i < s->from; i++)
+        n_before += th->last[i].shown;
+    while (known && same < n && same < n_before &&
+           !memcmp(&s->frames[n - same - 1], &th->frames[n_before - same - 1], sizeof *s->frames))
+        same++;
+    known = known && th->stack.truncated == s->truncated;
+    int r = keep(th, s, n, n_before);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < s->n; i++) {
-        const struct spy_py_rec *rec = &s->recs[i];
-        if (s->ids[i] < 0)
-            continue;
-        const struct spy_code *code = spy_codes_at(&p->codes, s->ids[i]);
-        int64_t unit = unit_of(l, rec);
-        if (rec->owner != l->owner_generator && unit < code->first_traceable)
-            continue;
-        struct spy_py_frame f = {s->ids[i], spy_code_line(code, unit)};
-        same = same && n < n_before && th->frames[n].code == f.code && th->frames[n].line == f.line;
-        th->frames[n++] = f;
-    }
-    *ret_unchanged = same && n == n_before && th->stack.truncated == s->truncated;
-    th->n_frames = n;
+    ret->n_same = known ? same + (th->n_frames - n) : 0;
+    ret->unchanged = known && ret->n_same == th->n_frames && th->n_frames == old_frames;
     th->codes_epoch = p->codes.epoch;
+    th->generation = generation;
+    th->tlbc_generation = s->tlbc_generation;
     th->has_stack = true;
     return 0;
 }
 
+// Names are only right where the code objects were known before the stack was read: one that is met
+// for the first time is read after it, and may be another's by then. A thread that is held keeps
+// its own alive.
 static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checked,
                      struct spy_py_facts *facts)
 {
-    p->sample++;
-    int r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
-    if (r == 0)
-        r = resolve(p);
+    enum { FRESH_MAX = 4 };
+    int r = 0;
+    for (int i = 0; i < FRESH_MAX && r == 0 && (!i || (checked && p->codes.fresh)); i++) {
+        p->sample++;
+        r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
+        if (r == 0)
+            r = resolve(p, th, facts->code_generation);
+    }
+    if (r == 0 && checked && p->codes.fresh)
+        r = SPY_ERR_TORN;
     if (r == 0 && !hangs_together(p, th))
         r = SPY_ERR_TORN;
     return r;
@@ -500,10 +644,18 @@ static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checke
 // Whoever runs a generator is the frame before it. One without stands there for the nanoseconds
 // between its yield and the store of the current frame, which even a pause can hit; only in 3.11,
 // where C code without any Python below it runs a generator, it may stay so.
-static bool outermost_is_generator(const struct spy_python *p)
+static bool outermost_is_generator(const struct spy_python *p, const struct spy_py_thread *th)
 {
+    enum { CO_GENERATOR = 0x20 };
     const struct spy_py_scratch *s = &p->scratch;
-    return s->n && !s->truncated && s->recs[s->n - 1].owner == p->runtime.layout.owner_generator;
+    const struct spy_py_layout *l = &p->runtime.layout;
+    size_t n = spy_py_depth(th, s);
+    if (!n || s->truncated)
+        return false;
+    const struct spy_py_rec *rec = spy_py_rec_at(th, s, n - 1);
+    if (l->heap_frames && l->f_executing == SPY_PY_ABSENT && rec->id >= 0)
+        return spy_code_flags(&p->codes, rec->id) & CO_GENERATOR;
+    return rec->owner == l->owner_generator;
 }
 
 static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
@@ -527,42 +679,59 @@ static int read_paused(struct spy_python *p, struct spy_py_thread *th,
         if (i)
             spy_clock_sleep_until(spy_clock_mono_ns() + MOVE_ON_NS);
         r = read_held(p, th, o, facts);
-        if (r != SPY_ERR_TORN && (r < 0 || !outermost_is_generator(p)))
+        if (r != SPY_ERR_TORN && (r < 0 || !outermost_is_generator(p, th)))
             return r;
     }
     return r == 0 && p->runtime.layout.minor > 11 ? SPY_ERR_TORN : r;
 }
 
-static bool wants_pause(const struct spy_python *p, const struct spy_py_thread *th,
-                        const struct spy_py_options *o)
+static bool wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    enum { STILL_TRY = 16 }; // one optimistic read in 16, to learn when it works again
     if (o->pausing == SPY_PY_ALWAYS_PAUSE)
         return true;
-    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN &&
-           p->sample % STILL_TRY;
+    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN;
 }
 
-static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool running,
+static int read_clean(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
+{
+    int r = read_once(p, th, true, facts);
+    return r == 0 && outermost_is_generator(p, th) ? SPY_ERR_TORN : r;
+}
+
+static void note_torn(struct spy_py_thread *th, bool torn)
+{
+    th->torn_rate += ((torn ? 65536 : 0) - th->torn_rate) / 64;
+}
+
+static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool running, bool note,
                       const struct spy_py_options *o, struct spy_py_facts *facts,
                       enum spy_py_how *how)
 {
+    // Where reads fail often, those that succeed favour what lasts long, and some may be wrong:
+    // they are not shown, and only made one time in 16 to learn when it works again.
+    enum { STILL_TRY = 16 };
     int r = SPY_ERR_TORN;
+    if (!spy_target_is_live(p->target)) { // a core: nothing changes, and nothing is paused
+        *how = SPY_PY_CLEAN;
+        return read_once(p, th, false, facts);
+    }
     *how = SPY_PY_PAUSED;
-    if (running && wants_pause(p, th, o))
+    if (running && wants_pause(th, o)) {
+        if (o->pausing == SPY_PY_MAY_PAUSE && p->sample % STILL_TRY == 0)
+            note_torn(th, read_clean(p, th, facts) == SPY_ERR_TORN);
         r = read_paused(p, th, o, facts);
+    }
     if (r == 0 || r == SPY_ERR_GONE)
         return r;
     *how = SPY_PY_CLEAN;
     for (int i = 0; i < SPY_PY_TRIES; i++) {
-        r = read_once(p, th, true, facts);
-        if (r == 0 && outermost_is_generator(p))
-            r = SPY_ERR_TORN;
-        if (i == 0 && running)
-            th->torn_rate += ((r == SPY_ERR_TORN ? 65536 : 0) - th->torn_rate) / 64;
+        r = read_clean(p, th, facts);
+        if (i == 0 && note)
+            note_torn(th, r == SPY_ERR_TORN);
         if (r != SPY_ERR_TORN)
             return r;
     }
+    r = SPY_ERR_TORN;
     if (o->pausing == SPY_PY_NEVER_PAUSE)
         return r;
     *how = SPY_PY_PAUSED;
@@ -570,7 +739,8 @@ static int read_stack(struct spy_python *p, struct spy_py_thread *th, bool runni
     return paused == SPY_ERR_DENIED || paused == SPY_ERR_AGAIN ? SPY_ERR_TORN : paused;
 }
 
-static bool waits_for_gil(const struct spy_py_thread *th, const struct spy_thread_state *state)
+static bool waits_for_gil(const struct spy_py_layout *l, const struct spy_py_thread *th,
+                          const struct spy_thread_state *state)
 {
     enum { SYS_FUTEX_X86_64 = 202, SYS_FUTEX_AARCH64 = 98 };
 #if defined(__x86_64__)
@@ -580,13 +750,105 @@ static bool waits_for_gil(const struct spy_py_thread *th, const struct spy_threa
 #endif
     if (state->running || !futex)
         return false;
-    return th->gil && state->args[0] - th->gil < SPY_GIL_SIZE;
+    return th->gil && !l->runtime_is_head && state->args[0] - th->gil < SPY_GIL_SIZE;
 }
 
 // No thread of the system runs it: it is about to be started, or a subinterpreter at rest.
 static bool is_unbound(const struct spy_py_thread *th)
 {
     return !th->ident || (!th->tid && !th->ns_tid);
+}
+
+// Nothing of the process has run since it was seen waiting. Where a hypervisor takes the CPU away
+// the clock can miss a moment, so the thread's own count is asked now and then.
+static bool is_quiet(struct spy_python *p, struct spy_py_thread *th)
+{
+    enum { QUIET_MAX = 64 };
+    uint64_t cpu = cpu_now(p);
+    if (!cpu || th->cpu != cpu || th->n_quiet++ >= QUIET_MAX) {
+        th->n_quiet = 0;
+        return false;
+    }
+    return true;
+}
+
+// The thread has ended, or is not the one any more that it was: another may be in the same place
+// with the same numbers, so that it must not be known again.
+static int lost(struct spy_python *p, struct spy_py_thread *th)
+{
+    p->dirty = true;
+    th->ended = true;
+    return SPY_ERR_GONE;
+}
+
+// What its state says, and its slices when it has just begun to wait. The state must be the younger
+// of the two, or what the thread does between them would pass for nothing.
+static int read_state(struct spy_python *p, struct spy_py_thread *th, bool was_waiting,
+                      uint64_t *slices, struct spy_thread_state *ret)
+{
+    *ret = (struct spy_thread_state){.running = true, .syscall = -1};
+    if (th->probe.fd >= 0) {
+        int r = spy_thread_probe_read(&th->probe, ret);
+        if (r == SPY_ERR_GONE)
+            return lost(p, th);
+    }
+    if (!ret->running && !was_waiting && read_slices(th, slices) == 0 && th->probe.fd >= 0)
+        spy_thread_probe_read(&th->probe, ret);
+    if (th->above && th->above->n_frames) // it waits for what it called in the other interpreter
+        *ret = (struct spy_thread_state){.syscall = -1};
+    return 0;
+}
+
+static int give(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_facts *facts,
+                uint64_t slices, struct spy_py_stack *stack, struct spy_py_stack *ret)
+{
+    int r = take(p, th, facts->code_generation, stack);
+    if (r < 0) {
+        th->has_stack = false;
+        return r;
+    }
+    spy_py_places_fit(th);
+    bool newest = p->n_threads && th == p->threads[p->n_threads - 1];
+    p->dirty = p->dirty || facts->next != th->next || (newest && facts->head != th->tstate);
+    stack->frames = th->frames;
+    stack->n = th->n_frames;
+    stack->truncated = p->scratch.truncated;
+    stack->holds_gil = facts->holds_gil;
+    // Whoever collects holds the GIL; without one all others are stopped meanwhile.
+    stack->collecting =
+        facts->collecting && (p->runtime.layout.free_threaded ? stack->running : facts->holds_gil);
+    th->slices = slices;
+    th->cpu = p->cpu;
+    th->stack = *stack;
+    if (th->shares && !stack->n)
+        return SPY_ERR_GONE; // the other state of this thread has the frames
+    *ret = *stack;
+    return 0;
+}
+
+// One that ran a moment ago most likely still does. Where its newest frame went on between the two
+// reads of it, that is seen from them, and the system need not be asked. SPY_ERR_AGAIN: ask.
+static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
+                         const struct spy_py_options *o, bool *ret_torn, struct spy_py_stack *ret)
+{
+    struct spy_py_facts facts;
+    struct spy_thread_state state;
+    if (!th->has_stack || !th->stack.running || th->above || wants_pause(th, o))
+        return SPY_ERR_AGAIN;
+    int r = read_clean(p, th, &facts);
+    *ret_torn = r == SPY_ERR_TORN;
+    if (r == SPY_ERR_TORN)
+        note_torn(th, true);
+    if (r < 0)
+        return r == SPY_ERR_TORN ? SPY_ERR_AGAIN : r == SPY_ERR_GONE ? lost(p, th) : r;
+    if (!facts.moved && th->probe.fd >= 0) {
+        r = spy_thread_probe_read(&th->probe, &state);
+        if (r < 0 || !state.running)
+            return SPY_ERR_AGAIN;
+    }
+    note_torn(th, false);
+    struct spy_py_stack stack = {.running = true, .how = SPY_PY_CLEAN};
+    return give(p, th, &facts, 0, &stack, ret);
 }
 
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
@@ -596,58 +858,44 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         p->dirty = true;
         return SPY_ERR_GONE;
     }
-    // One that ran a moment ago most likely still does: then the slices are not of interest.
     uint64_t slices = 0;
     bool was_waiting = th->has_stack && !th->stack.running;
-    int r = scratch_room(&p->scratch);
-    if (r == 0 && was_waiting)
-        r = read_slices(th, &slices);
-    if (r < 0) {
-        p->dirty = true;
-        return r;
+    bool kept = was_waiting && th->codes_epoch == p->codes.epoch;
+    if (!kept || !is_quiet(p, th)) {
+        if (was_waiting && read_slices(th, &slices) < 0)
+            return lost(p, th);
+        kept = kept && slices && slices == th->slices;
     }
     // It has not been given a CPU since it was seen waiting: nothing can have changed.
-    if (was_waiting && slices && slices == th->slices && th->codes_epoch == p->codes.epoch) {
+    if (kept) {
+        th->cpu = p->cpu;
         *ret = th->stack;
         ret->unchanged = true;
+        ret->n_same = ret->n;
         return th->shares && !ret->n ? SPY_ERR_GONE : 0;
     }
-    struct spy_thread_state state = {.running = true, .syscall = -1};
-    if (th->probe.fd >= 0) {
-        r = spy_thread_probe_read(&th->probe, &state);
-        if (r == SPY_ERR_GONE)
-            p->dirty = true;
-        if (r == SPY_ERR_GONE)
-            return r;
-    }
-    // It has just begun to wait. The state must be the younger of the two, or what the thread does
-    // between them would pass for nothing.
-    if (!state.running && !was_waiting && read_slices(th, &slices) == 0 && th->probe.fd >= 0)
-        spy_thread_probe_read(&th->probe, &state);
-    if (th->above && th->above->n_frames) // it waits for what it called in the other interpreter
-        state = (struct spy_thread_state){.syscall = -1};
-    struct spy_py_facts facts;
-    struct spy_py_stack stack = {.running = state.running, .waits_gil = waits_for_gil(th, &state)};
-    r = read_stack(p, th, state.running, o, &facts, &stack.how);
-    if (r == 0)
-        r = take(p, th, &stack.unchanged);
-    if (r < 0) {
+    bool torn = false;
+    int r = sample_runner(p, th, o, &torn, ret);
+    if (r != SPY_ERR_AGAIN) {
         p->dirty = p->dirty || r == SPY_ERR_GONE;
-        th->has_stack = false;
         return r;
     }
-    spy_py_places_fit(th);
-    bool newest = p->n_threads && th == p->threads[p->n_threads - 1];
-    p->dirty = p->dirty || facts.next != th->next || (newest && facts.head != th->tstate);
-    stack.frames = th->frames;
-    stack.n = th->n_frames;
-    stack.truncated = p->scratch.truncated;
-    stack.holds_gil = facts.holds_gil;
-    stack.collecting = facts.collecting && facts.holds_gil;
-    th->slices = slices;
-    th->stack = stack;
-    if (th->shares && !stack.n)
-        return SPY_ERR_GONE; // the other state of this thread has the frames
-    *ret = stack;
-    return 0;
+    struct spy_thread_state state;
+    r = read_state(p, th, was_waiting, &slices, &state);
+    if (r < 0)
+        return r;
+    struct spy_py_facts facts;
+    struct spy_py_stack stack = {.running = state.running,
+                                 .waits_gil = waits_for_gil(&p->runtime.layout, th, &state)};
+    r = read_stack(p, th, state.running, state.running && !torn, o, &facts, &stack.how);
+    // It was given a CPU meanwhile: then it was a running one that was read.
+    if (r == 0 && !state.running && !th->above && has_run(th, slices)) {
+        stack.running = true;
+        r = read_stack(p, th, true, true, o, &facts, &stack.how);
+    }
+    if (r < 0) {
+        th->has_stack = false;
+        return r == SPY_ERR_GONE ? lost(p, th) : r;
+    }
+    return give(p, th, &facts, slices, &stack, ret);
 }

@@ -1,10 +1,10 @@
 // python.h - the Python inside a process: its threads, and the stack of each at one instant.
 //
 // Truth before all: a stack is given only when it hung together. One system call (process_vm_readv)
-// reads the thread state, the part of the data stack where its frames were last time and, at the
-// end, the newest frames once more; the walk then happens on that copy. It is taken only when
+// reads the part of the data stack where its frames were last time, then the thread state and, at
+// the end, the newest frames once more; the walk then happens on that copy. It is taken only when
 //   - every frame lay inside the copy (else the places are corrected and all is read again),
-//   - the current frame is the same before and after, and so are the newest frames,
+//   - the newest frames are the same in both copies,
 //   - neighbouring frames on the data stack touch: parent + its size == child,
 //   - each instruction pointer lies inside its code object, and each code object is one (code.h).
 // What fails is tried again, then, where the settings allow, read with that one thread paused
@@ -40,9 +40,10 @@ enum spy_py_how { SPY_PY_CLEAN, SPY_PY_SALVAGED, SPY_PY_PAUSED };
 struct spy_py_stack {
     const struct spy_py_frame *frames; // innermost first; borrowed until the next call
     size_t n;                          // 0: it runs no Python code just now
-    bool truncated;                    // the outermost frames are missing: too deep
-    bool unchanged;                    // the same stack as the last one given for this thread
-    bool running;                      // on a CPU or ready to be
+    size_t n_same;  // so many of the outermost frames are as in the last stack of this thread
+    bool truncated; // the outermost frames are missing: too deep
+    bool unchanged; // the same stack as the last one given for this thread
+    bool running;   // on a CPU or ready to be
     bool holds_gil, waits_gil, collecting;
     enum spy_py_how how;
 };

@@ -1,4 +1,5 @@
 #include "agent/python/runtime.h"
+#include "agent/python/scan.h"
 #include "agent/python/version.h"
 #include "agent/target/symbols.h"
 #include "shared/base/clock.h"
@@ -49,17 +50,26 @@ static int set_version(struct spy_py_runtime *rt, uint32_t hex, struct spy_err *
     return 0;
 }
 
-static int refuse(const struct spy_target *t, const struct spy_maps *maps,
-                  const struct spy_module *mod, const char *otherwise, struct spy_err *err)
+// Interpreters up to 3.10 tell their version only as a text.
+static int version_by_text(const struct spy_target *t, const struct spy_maps *maps,
+                           const struct spy_module *mod, struct spy_py_runtime *rt,
+                           struct spy_err *err)
 {
-    char version[24];
-    if (spy_py_version_text(t, maps, mod, version, sizeof version))
+    char text[24], level[3] = "f";
+    unsigned major, minor, micro, serial = 0;
+    if ((!spy_py_version_text(t, maps, mod, text, sizeof text) &&
+         !spy_py_scan_version(t, maps, mod, text, sizeof text)) ||
+        sscanf(text, "%1u.%2u.%2u%2[abrc]%2u", &major, &minor, &micro, level, &serial) < 3)
         return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                           "Python %s is not supported by this build (it knows %s)", version,
-                           spy_py_layout_supported());
-    return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                       "the Python in %s is %s, which this build does not know (it knows %s)",
-                       mod->path, otherwise, spy_py_layout_supported());
+                           "the Python in %s does not tell its version (this build knows %s)",
+                           mod->path, spy_py_layout_supported());
+    unsigned code = level[0] == 'a' ? 0xa : level[0] == 'b' ? 0xb : level[0] == 'r' ? 0xc : 0xf;
+    int r =
+        set_version(rt, major << 24 | minor << 16 | micro << 8 | code << 4 | (serial & 15), err);
+    // The runtime grew in 3.7.4, before the GIL.
+    if (r == 0 && minor == 7 && major == 3 && micro < 4)
+        rt->layout.runtime_gil = SPY_PY_ABSENT;
+    return r;
 }
 
 // 3.13 and later say of themselves what they are; before that the exported constant Py_Version
@@ -76,10 +86,6 @@ static int read_version(const struct spy_target *t, const struct spy_maps *maps,
         return spy_err_set(err, r, 0, "cannot read _PyRuntime of %s", rt->module);
     if (spy_py_debug_offsets_version(bytes, sizeof bytes, &hex, &free_threaded)) {
         r = set_version(rt, hex, err);
-        if (r == 0 && free_threaded)
-            return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                               "free-threaded Python %s is not supported by this build",
-                               rt->version);
         if (r == 0 && spy_py_layout_apply(&rt->layout, bytes, sizeof bytes) < 0)
             return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                                "Python %s publishes debug offsets that make no sense", rt->version);
@@ -89,7 +95,7 @@ static int read_version(const struct spy_target *t, const struct spy_maps *maps,
     if (find_symbol(t, maps, mod, "Py_Version", &addr) == 0 &&
         spy_target_read_u64(t, addr, &value) == 0)
         return set_version(rt, (uint32_t)value, err);
-    return refuse(t, maps, mod, "older than 3.11", err);
+    return version_by_text(t, maps, mod, rt, err);
 }
 
 // Modules named after Python come first; a process has hundreds of others.
@@ -98,17 +104,67 @@ static bool is_likely(const struct spy_module *mod)
     return strstr(base_name(mod->path), "python") != NULL;
 }
 
-// Python 2.7 to 3.6 have no _PyRuntime: they are known by another symbol, to be refused by name.
-static int refuse_old(const struct spy_target *t, const struct spy_maps *maps,
-                      const struct spy_module *mods, size_t n, struct spy_err *err)
+// interp_head is no exported symbol; in a stripped program the interpreter is that of the thread
+// which has the GIL, once one has it.
+static int find_interp(const struct spy_target *t, const struct spy_maps *maps,
+                       const struct spy_module *mod, struct spy_py_runtime *rt, struct spy_err *err)
 {
-    uint64_t addr;
-    for (size_t i = 0; i < n; i++)
-        if (is_likely(&mods[i]) &&
-            find_symbol(t, maps, &mods[i], "_PyThreadState_Current", &addr) == 0)
-            return refuse(t, maps, &mods[i], "older than 3.7", err);
-    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
+    enum { POLLS = 200, POLL_NS = 250000 };
+    if (find_symbol(t, maps, mod, "interp_head", &rt->addr) == 0)
+        return 0;
+    for (int i = 0; i < (spy_target_is_live(t) ? POLLS : 1); i++) {
+        uint64_t tstate;
+        int r = spy_target_read_u64(t, rt->current, &tstate);
+        if (r == 0 && tstate)
+            r = spy_target_read_u64(t, tstate + rt->layout.ts_interp, &rt->interp);
+        if (r < 0)
+            return spy_err_set(err, r, 0, "cannot read _PyThreadState_Current of %s", rt->module);
+        if (rt->interp)
+            return 0;
+        if (!spy_target_is_live(t))
+            return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                               "no thread had the GIL, and %s has no symbol interp_head",
+                               rt->module);
+        spy_clock_sleep_until(spy_clock_mono_ns() + POLL_NS);
+    }
+    return spy_err_set(err, SPY_ERR_AGAIN, 0, "no thread of the Python in process %d took the GIL",
                        (int)spy_target_pid(t));
+}
+
+// Python 2.7 to 3.6 have no _PyRuntime, but a variable that says whose GIL it is.
+static int find_old(const struct spy_target *t, const struct spy_maps *maps,
+                    const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
+                    struct spy_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct spy_py_runtime rt = {0};
+        if (!is_likely(&mods[i]) ||
+            find_symbol(t, maps, &mods[i], "_PyThreadState_Current", &rt.current) < 0)
+            continue;
+        snprintf(rt.module, sizeof rt.module, "%s", mods[i].path);
+        int r = version_by_text(t, maps, &mods[i], &rt, err);
+        if (r == 0)
+            r = find_interp(t, maps, &mods[i], &rt, err);
+        if (r == 0)
+            *ret = rt;
+        return r;
+    }
+    return SPY_ERR_NOTFOUND;
+}
+
+static int find_unnamed(const struct spy_target *t, const struct spy_maps *maps,
+                        const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
+                        struct spy_err *err)
+{
+    struct spy_py_runtime rt;
+    int r = spy_py_scan(t, maps, mods, n, spy_clock_mono_ns() + SEARCH_NS, &rt, err);
+    // 3.13 and later: what was found is _PyRuntime with its offsets.
+    const struct spy_module mod = {.path = rt.module};
+    if (r == 0 && !rt.layout.major)
+        r = read_version(t, maps, &mod, &rt, err);
+    if (r == 0)
+        *ret = rt;
+    return r;
 }
 
 int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, struct spy_err *err)
@@ -140,5 +196,10 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
                 *ret = rt;
             return r;
         }
-    return refuse_old(t, &maps, mods, n, err);
+    r = find_old(t, &maps, mods, n, ret, err);
+    if (r == SPY_ERR_NOTFOUND)
+        r = find_unnamed(t, &maps, mods, n, ret, err);
+    if (r == SPY_ERR_NOTFOUND)
+        return spy_err_set(err, r, 0, "there is no Python in process %d", (int)spy_target_pid(t));
+    return r;
 }

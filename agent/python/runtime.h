@@ -4,10 +4,13 @@
 #include "agent/target/maps.h"
 
 struct spy_py_runtime {
-    uint64_t addr;        // of _PyRuntime
+    uint64_t addr;        // of _PyRuntime; in 2.7 and 3.6 of interp_head
+    uint64_t current;     // in 2.7 and 3.6, of _PyThreadState_Current; else 0
+    uint64_t interp;      // the interpreter, where interp_head could not be found; else 0
     uint32_t version_hex; // PY_VERSION_HEX: 0x030b02f0 is 3.11.2 final
     char version[24];     // "3.11.2", "3.13.0rc1"
     char module[256];     // the file that holds it
+    bool scanned;         // no symbol said so: to be believed once a whole stack was walked
     struct spy_py_layout layout;
 };
 

@@ -46,18 +46,48 @@ static uint32_t char_at(const uint8_t *data, uint32_t kind, size_t i)
     }
 }
 
+// Python 2: a str is bytes, of any encoding.
+static int bytes_text(const struct spy_target *t, const struct spy_py_layout *l, uint64_t addr,
+                      struct spy_buf *out)
+{
+    char data[SPY_PY_TEXT_MAX];
+    uint64_t length;
+    int r = spy_target_read_u64(t, addr + l->ob_size, &length);
+    if (r < 0)
+        return r;
+    if (length > INT32_MAX)
+        return SPY_ERR_TORN;
+    size_t n = length < sizeof data ? (size_t)length : sizeof data;
+    if (n)
+        r = spy_target_read(t, addr + l->bytes_data, data, n);
+    for (size_t i = 0; r == 0 && i < n;) {
+        size_t len = data[i] ? spy_utf8_len(data + i, n - i) : 0;
+        if (len)
+            spy_buf_append(out, data + i, len);
+        else
+            put_char(out, 0xfffd);
+        i += len ? len : 1;
+    }
+    if (r == 0 && length > n)
+        put_char(out, 0x2026);
+    return r < 0 ? r : out->failed;
+}
+
 int spy_py_text(const struct spy_target *t, const struct spy_py_layout *l, uint64_t addr,
                 struct spy_buf *out)
 {
-    uint8_t head[80], data[SPY_PY_TEXT_MAX * 4];
+    uint8_t head[96], data[SPY_PY_TEXT_MAX * 4];
     uint64_t length;
     uint32_t state;
+    if (l->str_is_bytes)
+        return bytes_text(t, l, addr, out);
     int r = spy_target_read(t, addr, head, l->str_compact_data + 8u);
     if (r < 0)
         return r;
-    memcpy(&length, head + SPY_STR_LENGTH, sizeof length);
-    memcpy(&state, head + SPY_STR_STATE, sizeof state);
-    uint32_t kind = state >> 2 & 7, compact = state >> 5 & 1, ascii = state >> 6 & 1;
+    memcpy(&length, head + l->str_length, sizeof length);
+    memcpy(&state, head + l->str_state, sizeof state);
+    state >>= l->str_kind;
+    uint32_t kind = state & 7, compact = state >> 3 & 1, ascii = state >> 4 & 1;
     if ((kind != 1 && kind != 2 && kind != 4) || length > INT32_MAX)
         return SPY_ERR_TORN;
     uint64_t from = addr + (ascii ? l->str_ascii_data : l->str_compact_data);

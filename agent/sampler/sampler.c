@@ -11,6 +11,7 @@ enum {
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter needs some tens of milliseconds to start
     BUDGET_EVERY_NS = 1000000000,
+    EARLY = 5, // a fifth of its period sooner than planned
 };
 #define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
 
@@ -425,21 +426,30 @@ static int intern_code(struct spy_sampler *s, struct spy_code *code, uint32_t *r
     return r;
 }
 
-static int intern_stack(struct spy_sampler *s, struct process *p, const struct spy_py_stack *st,
-                        uint32_t *ret)
+// The stack of the outermost n frames of one that has more.
+static uint32_t outer_part(const struct spy_sampler *s, uint32_t stack, size_t depth, size_t n)
 {
-    uint32_t stack = 0, frame, function;
+    for (; depth > n; depth--)
+        stack = spy_profile_stack_at(s->profile, stack)->parent;
+    return stack;
+}
+
+// `stack` is that of the outermost n_same frames.
+static int intern_stack(struct spy_sampler *s, struct process *p, const struct spy_py_stack *st,
+                        uint32_t stack, size_t n_same, uint32_t *ret)
+{
+    uint32_t frame, function;
     int r = 0;
     if (!st->n) {
         *ret = s->outside;
         return 0;
     }
-    if (st->truncated) {
+    if (st->truncated && !n_same) {
         r = marker(s->profile, "[truncated]", &frame);
         if (r == 0)
             r = spy_profile_stack(s->profile, stack, frame, &stack);
     }
-    for (size_t i = st->n; r == 0 && i-- > 0;) {
+    for (size_t i = st->n - n_same; r == 0 && i-- > 0;) {
         struct spy_code *code = spy_codes_at(spy_python_codes(p->python), st->frames[i].code);
         r = intern_code(s, code, &function);
         if (r == 0)
@@ -458,8 +468,10 @@ static uint32_t state_bits(const struct spy_py_stack *st)
            (st->waits_gil ? SPY_STATE_GIL_WAITS : 0u) | (st->collecting ? SPY_STATE_GC : 0u);
 }
 
-// What is kept with a thread: the epoch, its id in the profile, and the id of its last stack.
-enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_HAS_STACK };
+// What is kept with a thread: the epoch, its id in the profile, the id of its last stack and how
+// many frames that has; none where it has no id.
+enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_FRAMES };
+#define NO_STACK UINT64_MAX
 
 static int thread_id(struct spy_sampler *s, struct spy_py_thread *th)
 {
@@ -474,7 +486,7 @@ static int thread_id(struct spy_sampler *s, struct spy_py_thread *th)
         return r;
     user[USER_EPOCH] = s->epoch;
     user[USER_THREAD] = id;
-    user[USER_HAS_STACK] = 0;
+    user[USER_FRAMES] = NO_STACK;
     return 0;
 }
 
@@ -483,11 +495,14 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
 {
     uint64_t *user = spy_py_thread_user(th);
     int r = thread_id(s, th);
-    if (r == 0 && !(st->unchanged && user[USER_HAS_STACK])) {
-        uint32_t stack;
-        r = intern_stack(s, p, st, &stack);
+    if (r == 0 && !(st->unchanged && user[USER_FRAMES] == st->n)) {
+        uint32_t stack = 0;
+        size_t same = user[USER_FRAMES] == NO_STACK ? 0 : st->n_same;
+        if (same)
+            stack = outer_part(s, (uint32_t)user[USER_STACK], user[USER_FRAMES], same);
+        r = intern_stack(s, p, st, stack, same, &stack);
         user[USER_STACK] = stack;
-        user[USER_HAS_STACK] = r == 0;
+        user[USER_FRAMES] = r == 0 ? st->n : NO_STACK;
     }
     if (r == 0)
         r = spy_profile_add(s->profile, p->series, (uint32_t)user[USER_STACK],
@@ -585,24 +600,31 @@ static void keep_budget(struct spy_sampler *s, uint64_t now)
     s->budget_cpu = cpu;
 }
 
+// May it be sampled along with others at this time?
+static bool is_near(const struct spy_sampler *s, const struct process *p, uint64_t now)
+{
+    return p->due <= now || (p->python && p->due - now <= period_of(s, p) / EARLY);
+}
+
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
 {
-    for (;;) {
+    for (bool woke = false;;) {
         uint64_t now = spy_clock_mono_ns();
         struct process *p = s->n && !s->list[0]->ended ? s->list[0] : NULL;
         uint64_t until = p && p->due < deadline_ns ? p->due : deadline_ns;
         if (stop && *stop)
             return;
-        if (until > now) {
+        if (until > now && !(woke && p && is_near(s, p, now))) {
             spy_clock_sleep_until(until);
+            woke = true;
             continue;
         }
         if (now >= deadline_ns)
             return;
-        s->totals.behind_ns = now - p->due;
+        s->totals.behind_ns = now > p->due ? now - p->due : 0;
         round_of(s, p);
         spy_pause_reap(&s->pause);
-        plan_next(s, p, spy_clock_mono_ns());
+        plan_next(s, p, now);
         settle(s, 0);
         keep_budget(s, now);
     }

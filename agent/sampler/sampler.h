@@ -9,6 +9,9 @@
 // A process that cannot be attached to yet (it is still starting, it is a zombie, it is not Python)
 // is tried again, ever more rarely, and its series says why in the label podspy.problem.
 //
+// Waking up costs more than a round does. Whoever is due within a fifth of its period is sampled
+// along with who is due now, so that many processes need few wakeups.
+//
 // The budget: once a second the sampler compares its own CPU time with budget_percent of one core
 // and stretches all periods, or relaxes them again.
 //

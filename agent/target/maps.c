@@ -1,4 +1,5 @@
 #include "agent/target/maps.h"
+#include "agent/target/still.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <fcntl.h>
@@ -12,6 +13,17 @@ enum { MAPS_BYTES_MAX = 32 << 20, PATHS_BYTES_MAX = 16 << 20 };
 static int add_path(struct spy_maps *m, const char *path, uint32_t *ret)
 {
     size_t len = strlen(path) + 1;
+    if (!m->paths_len) { // the empty path comes first
+        int r = spy_grow(&m->paths, &m->paths_cap, 1, 1, PATHS_BYTES_MAX);
+        if (r < 0)
+            return r;
+        m->paths[0] = 0;
+        m->paths_len = 1;
+    }
+    if (len == 1) {
+        *ret = 0;
+        return 0;
+    }
     // Mappings of one file follow each other: share the text.
     if (m->n && !strcmp(spy_maps_path(m, &m->list[m->n - 1]), path)) {
         *ret = m->list[m->n - 1].path;
@@ -26,6 +38,30 @@ static int add_path(struct spy_maps *m, const char *path, uint32_t *ret)
     return 0;
 }
 
+int spy_maps_add(struct spy_maps *m, const struct spy_mapping *mapping, const char *path)
+{
+    struct spy_mapping e = *mapping;
+    int r = spy_grow(&m->list, &m->cap, m->n + 1, sizeof *m->list, SPY_MAPS_MAX);
+    if (r == 0)
+        r = add_path(m, path, &e.path);
+    if (r == 0)
+        m->list[m->n++] = e;
+    return r;
+}
+
+static int copy(const struct spy_maps *from, struct spy_maps *ret)
+{
+    struct spy_maps m = {0};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < from->n; i++)
+        r = spy_maps_add(&m, &from->list[i], spy_maps_path(from, &from->list[i]));
+    if (r < 0)
+        spy_maps_free(&m);
+    else
+        *ret = m;
+    return r;
+}
+
 // One line: "start-end perms offset dev inode   path". Lines that do not parse are passed over.
 static int add_line(struct spy_maps *m, char *line)
 {
@@ -38,22 +74,13 @@ static int add_line(struct spy_maps *m, char *line)
     e.readable = perms[0] == 'r';
     e.writable = perms[1] == 'w';
     e.executable = perms[2] == 'x';
-    int r = spy_grow(&m->list, &m->cap, m->n + 1, sizeof *m->list, SPY_MAPS_MAX);
-    if (r == 0)
-        r = add_path(m, at ? line + at : "", &e.path);
-    if (r == 0)
-        m->list[m->n++] = e;
-    return r;
+    return spy_maps_add(m, &e, at ? line + at : "");
 }
 
 int spy_maps_parse(char *text, struct spy_maps *ret)
 {
     struct spy_maps m = {0};
-    int r = spy_grow(&m.paths, &m.paths_cap, 1, 1, PATHS_BYTES_MAX);
-    if (r == 0) {
-        m.paths[0] = 0;
-        m.paths_len = 1;
-    }
+    int r = 0;
     char *rest = text, *line;
     while (r == 0 && (line = strsep(&rest, "\n")))
         r = add_line(&m, line);
@@ -68,6 +95,10 @@ int spy_maps_parse(char *text, struct spy_maps *ret)
 int spy_maps_load(const struct spy_target *t, struct spy_maps *ret, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(MAPS_BYTES_MAX);
+    if (spy_target_still(t))
+        return copy(&spy_target_still(t)->maps, ret) < 0
+                   ? spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory")
+                   : 0;
     int r = spy_file_read(spy_target_proc_fd(t), "maps", &text, err);
     if (r == SPY_ERR_DENIED)
         return spy_target_explain_denied(t, err);

@@ -23,6 +23,8 @@ int spy_maps_load(const struct spy_target *t, struct spy_maps *ret, struct spy_e
 // The same from the text of such a file, which is taken apart in place. SPY_ERR_LIMIT,
 // SPY_ERR_NOMEM.
 int spy_maps_parse(char *text, struct spy_maps *ret);
+// Adds one at the end. SPY_ERR_LIMIT, SPY_ERR_NOMEM.
+int spy_maps_add(struct spy_maps *m, const struct spy_mapping *mapping, const char *path);
 void spy_maps_free(struct spy_maps *m);
 const char *spy_maps_path(const struct spy_maps *m, const struct spy_mapping *mapping);
 // The mapping that holds addr, or NULL.

@@ -48,6 +48,15 @@ static int seize(pid_t tid)
     return 0;
 }
 
+static uint64_t patience(struct spy_pause *p, uint64_t now)
+{
+    if (now - p->second > SPY_NS_PER_SEC) {
+        p->second = now;
+        p->vain_ns = 0;
+    }
+    return p->vain_ns < SPY_PAUSE_VAIN_NS ? SPY_PAUSE_WAIT_NS : 0;
+}
+
 int spy_pause_begin(struct spy_pause *p, pid_t tid, int *ret_signal)
 {
     if (p->n_strays == SPY_PAUSE_STRAYS_MAX)
@@ -57,7 +66,7 @@ int spy_pause_begin(struct spy_pause *p, pid_t tid, int *ret_signal)
         if (r < 0)
             return r;
     }
-    uint64_t deadline = spy_clock_mono_ns() + SPY_PAUSE_WAIT_NS;
+    uint64_t start = spy_clock_mono_ns(), deadline = start + patience(p, start);
     for (int spins = 0;; spins++) {
         int r = wait_stop(tid, WNOHANG, ret_signal);
         if (r != SPY_ERR_AGAIN)
@@ -68,6 +77,7 @@ int spy_pause_begin(struct spy_pause *p, pid_t tid, int *ret_signal)
             nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
         }
     }
+    p->vain_ns += spy_clock_mono_ns() - start;
     p->strays[p->n_strays++] = tid;
     return SPY_ERR_AGAIN;
 }

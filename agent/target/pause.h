@@ -13,13 +13,17 @@
 #pragma once
 #include "shared/base/err.h"
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
-enum { SPY_PAUSE_WAIT_NS = 2000000, SPY_PAUSE_STRAYS_MAX = 64 };
+// Waiting for threads that do not stop delays all other targets: at most SPY_PAUSE_VAIN_NS of each
+// second go into that, and past it such a thread is left alone at once.
+enum { SPY_PAUSE_WAIT_NS = 2000000, SPY_PAUSE_VAIN_NS = 50000000, SPY_PAUSE_STRAYS_MAX = 64 };
 
 struct spy_pause {
     pid_t strays[SPY_PAUSE_STRAYS_MAX];
     size_t n_strays;
+    uint64_t second, vain_ns; // start of the running second; what was waited in vain in it
 };
 
 // Stops tid. SPY_ERR_GONE; SPY_ERR_DENIED (another tracer holds it, or no permission: go on without

@@ -3,7 +3,7 @@
 // First the dynamic symbols as they stand in the target's own memory (PT_DYNAMIC: DT_GNU_HASH or
 // DT_HASH, DT_SYMTAB, DT_STRTAB; System V gABI, chapter 5): that needs no file, so it works for
 // another mount namespace, a chroot, another C library and a package that was upgraded under a
-// running process. Then, for an executable without dynamic symbols, .symtab of the file by libelf.
+// running process. Then, for an executable without dynamic symbols, .symtab of the file.
 #pragma once
 #include "agent/target/maps.h"
 
@@ -25,3 +25,5 @@ int spy_module_symbol(const struct spy_target *t, const struct spy_module *modul
 // path without leaving that root).
 int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
                            const struct spy_module *module, const char *name, uint64_t *ret);
+// The value of a defined symbol in .symtab or .dynsym of an ELF file. The work is bounded.
+int spy_symbols_of_file(int fd, const char *name, uint64_t *ret);

@@ -1,10 +1,11 @@
+#include "agent/target/still.h"
 #include "agent/target/symbols.h"
+#include "shared/base/file.h"
 #include "shared/base/mem.h"
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libelf.h>
-#include <gelf.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,9 +20,10 @@ static int open_in_root(const struct spy_target *t, const char *path)
     _cleanup_close_ int root = openat(spy_target_proc_fd(t), "root", O_PATH | O_CLOEXEC);
     if (root < 0)
         return -1;
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
                            .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+    _cleanup_close_ int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+    return fd < 0 ? -1 : spy_file_open_regular(fd);
 }
 
 // map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE but also reaches deleted files; its names
@@ -30,53 +32,116 @@ static int open_module(const struct spy_target *t, const struct spy_mapping *e, 
 {
     char name[64];
     snprintf(name, sizeof name, "map_files/%" PRIx64 "-%" PRIx64, e->start, e->end);
-    int fd = openat(spy_target_proc_fd(t), name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        fd = open_in_root(t, path);
+    _cleanup_close_ int path_fd = openat(spy_target_proc_fd(t), name, O_PATH | O_CLOEXEC);
+    int fd = path_fd < 0 ? open_in_root(t, path) : spy_file_open_regular(path_fd);
     struct stat st;
-    // Only a regular file with the inode that is mapped; devices and FIFOs are never opened for
-    // long.
-    if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != e->inode)) {
+    // Only the inode that is mapped.
+    if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_ino != e->inode)) {
         close(fd);
         return -1;
     }
     return fd;
 }
 
-static int search_section(Elf *elf, Elf_Scn *scn, const GElf_Shdr *sh, const char *name,
-                          uint64_t *ret)
+// --- .symtab and .dynsym ---
+//
+// Read with pread in blocks of a fixed size: a file that the target cuts meanwhile ends a read
+// early (a mapping of it would end this program), and none makes more work than WORK_MAX.
+
+enum { SECTIONS_MAX = 4096, BLOCK = 16384, NAMES_MAX = 8, NAME_MAX_LEN = 128 };
+enum { WORK_MAX = 256 << 20 };
+
+struct table {
+    int fd;
+    uint64_t work;             // bytes that may still be read
+    uint32_t names[NAMES_MAX]; // where the name stands among the texts
+    size_t n_names;
+};
+
+static int get(struct table *tb, uint64_t at, void *to, size_t len)
 {
-    Elf_Data *data = elf_getdata(scn, NULL);
-    if (!data || !sh->sh_entsize)
+    if (at > INT64_MAX - len || tb->work < len)
         return SPY_ERR_TORN;
-    size_t n = data->d_size / sizeof(Elf64_Sym);
-    for (size_t i = 0; i < n && i < INT32_MAX; i++) {
-        GElf_Sym s;
-        if (!gelf_getsym(data, (int)i, &s) || s.st_shndx == SHN_UNDEF)
-            continue;
-        const char *text = elf_strptr(elf, sh->sh_link, s.st_name);
-        if (text && !strcmp(text, name)) {
-            *ret = s.st_value;
-            return 0;
-        }
+    tb->work -= len;
+    ssize_t n = pread(tb->fd, to, len, (off_t)at);
+    return n >= 0 && (size_t)n == len ? 0 : SPY_ERR_TORN;
+}
+
+// Where `name` and its NUL stand in the texts. A linker lets a text be the end of a longer one, so
+// each place counts.
+static int find_names(struct table *tb, const Elf64_Shdr *texts, const char *name)
+{
+    char block[BLOCK + NAME_MAX_LEN];
+    size_t len = strlen(name) + 1;
+    uint64_t size = texts->sh_size < UINT32_MAX ? texts->sh_size : UINT32_MAX;
+    for (uint64_t at = 0; at < size; at += BLOCK) {
+        size_t n = size - at < BLOCK + len ? (size_t)(size - at) : BLOCK + len;
+        int r = get(tb, texts->sh_offset + at, block, n);
+        if (r < 0)
+            return r;
+        for (const char *p = block; (p = memmem(p, n - (size_t)(p - block), name, len)); p++)
+            if (p - block < BLOCK && tb->n_names < NAMES_MAX)
+                tb->names[tb->n_names++] = (uint32_t)(at + (uint64_t)(p - block));
+    }
+    return tb->n_names ? 0 : SPY_ERR_NOTFOUND;
+}
+
+static bool is_named(const struct table *tb, const Elf64_Sym *s)
+{
+    for (size_t i = 0; i < tb->n_names; i++)
+        if (s->st_name == tb->names[i] && s->st_shndx != SHN_UNDEF)
+            return true;
+    return false;
+}
+
+static int find_symbol(struct table *tb, const Elf64_Shdr *symbols, uint64_t *ret)
+{
+    Elf64_Sym block[BLOCK / sizeof(Elf64_Sym)];
+    uint64_t left = symbols->sh_size / sizeof *block;
+    for (uint64_t at = symbols->sh_offset; left;) {
+        size_t n = left < SPY_COUNT(block) ? (size_t)left : SPY_COUNT(block);
+        int r = get(tb, at, block, n * sizeof *block);
+        if (r < 0)
+            return r;
+        for (size_t i = 0; i < n; i++)
+            if (is_named(tb, &block[i])) {
+                *ret = block[i].st_value;
+                return 0;
+            }
+        at += n * sizeof *block;
+        left -= n;
     }
     return SPY_ERR_NOTFOUND;
 }
 
-static int search_file(int fd, const char *name, uint64_t *ret)
+int spy_symbols_of_file(int fd, const char *name, uint64_t *ret)
 {
-    elf_version(EV_CURRENT);
-    Elf *elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
-    if (!elf)
+    struct table tb = {.fd = fd, .work = WORK_MAX};
+    Elf64_Ehdr eh;
+    int r = get(&tb, 0, &eh, sizeof eh);
+    if (r < 0)
+        return r;
+    if (memcmp(eh.e_ident, ELFMAG, SELFMAG) || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
+        eh.e_shentsize != sizeof(Elf64_Shdr) || eh.e_shnum > SECTIONS_MAX ||
+        strlen(name) >= NAME_MAX_LEN)
         return SPY_ERR_TORN;
-    int r = SPY_ERR_NOTFOUND;
-    Elf_Scn *scn = NULL;
-    while (r == SPY_ERR_NOTFOUND && (scn = elf_nextscn(elf, scn))) {
-        GElf_Shdr sh;
-        if (gelf_getshdr(scn, &sh) && (sh.sh_type == SHT_SYMTAB || sh.sh_type == SHT_DYNSYM))
-            r = search_section(elf, scn, &sh, name, ret);
+    r = SPY_ERR_NOTFOUND;
+    for (uint64_t i = 0; r == SPY_ERR_NOTFOUND && i < eh.e_shnum; i++) {
+        Elf64_Shdr sh, texts;
+        r = get(&tb, eh.e_shoff + i * sizeof sh, &sh, sizeof sh);
+        if (r < 0 || (sh.sh_type != SHT_SYMTAB && sh.sh_type != SHT_DYNSYM)) {
+            r = r < 0 ? r : SPY_ERR_NOTFOUND;
+            continue;
+        }
+        if (sh.sh_entsize != sizeof(Elf64_Sym) || sh.sh_link >= eh.e_shnum)
+            return SPY_ERR_TORN;
+        tb.n_names = 0;
+        r = get(&tb, eh.e_shoff + sh.sh_link * sizeof texts, &texts, sizeof texts);
+        if (r == 0)
+            r = find_names(&tb, &texts, name);
+        if (r == 0)
+            r = find_symbol(&tb, &sh, ret);
     }
-    elf_end(elf);
     return r;
 }
 
@@ -84,11 +149,17 @@ int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
                            const struct spy_module *module, const char *name, uint64_t *ret)
 {
     const struct spy_mapping *e = spy_maps_find(m, module->start);
-    _cleanup_close_ int fd = e ? open_module(t, e, module->path) : -1;
+    struct spy_still *still = spy_target_still(t);
+    _cleanup_close_ int opened = -1;
+    int fd = -1;
+    if (e && still)
+        fd = spy_still_file(still, e);
+    else if (e)
+        fd = opened = open_module(t, e, module->path);
     if (fd < 0)
         return SPY_ERR_NOTFOUND;
     uint64_t value;
-    int r = search_file(fd, name, &value);
+    int r = spy_symbols_of_file(fd, name, &value);
     if (r == 0)
         *ret = module->base + value;
     return r;

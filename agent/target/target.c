@@ -1,4 +1,5 @@
 #include "agent/target/target.h"
+#include "agent/target/still.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <errno.h>
@@ -9,11 +10,13 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 struct spy_target {
     pid_t pid;
-    int proc_fd, pidfd;
+    int proc_fd, pidfd;      // -1 when it is not a live process
+    struct spy_still *still; // NULL: a live process
 };
 
 int spy_target_open(pid_t pid, struct spy_target **ret, struct spy_err *err)
@@ -47,7 +50,30 @@ void spy_target_free(struct spy_target *t)
         close(t->proc_fd);
     if (t->pidfd >= 0)
         close(t->pidfd);
+    spy_still_free(t->still);
     free(t);
+}
+
+int spy_target_of_still(struct spy_still *s, struct spy_target **ret)
+{
+    struct spy_target *t = calloc(1, sizeof *t);
+    if (!t) {
+        spy_still_free(s);
+        return SPY_ERR_NOMEM;
+    }
+    *t = (struct spy_target){.pid = s->pid, .proc_fd = -1, .pidfd = -1, .still = s};
+    *ret = t;
+    return 0;
+}
+
+struct spy_still *spy_target_still(const struct spy_target *t)
+{
+    return t->still;
+}
+
+bool spy_target_is_live(const struct spy_target *t)
+{
+    return !t->still || t->still->as_live;
 }
 
 pid_t spy_target_pid(const struct spy_target *t)
@@ -84,11 +110,23 @@ int spy_target_start_time(const struct spy_target *t, uint64_t *ret)
 
 bool spy_target_alive(const struct spy_target *t)
 {
+    if (t->still)
+        return true;
     if (t->pidfd >= 0) {
         struct pollfd p = {.fd = t->pidfd, .events = POLLIN};
         return poll(&p, 1, 0) == 0;
     }
     return faccessat(t->proc_fd, "stat", F_OK, 0) == 0;
+}
+
+uint64_t spy_target_cpu_ns(const struct spy_target *t)
+{
+    enum { SCHED = 2, BITS = 3 }; // what clock_getcpuclockid(3) would ask the kernel for each time
+    clockid_t clock = (clockid_t)(~(uint32_t)t->pid << BITS | SCHED);
+    struct timespec now;
+    if (clock_gettime(clock, &now) < 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 // EFAULT: not mapped. ESRCH also comes for a zombie, which has no memory any more.
@@ -99,11 +137,25 @@ static int code_of_read(int sys)
 
 int spy_target_read(const struct spy_target *t, uint64_t addr, void *to, size_t len)
 {
+    if (__builtin_expect(t->still != NULL, 0))
+        return spy_still_read(t->still, addr, to, len);
     struct iovec local = {to, len}, remote = {(void *)(uintptr_t)addr, len}; // NOLINT
     ssize_t n = process_vm_readv(t->pid, &local, 1, &remote, 1, 0);
     if (n < 0)
         return code_of_read(errno);
     return (size_t)n == len ? 0 : SPY_ERR_TORN;
+}
+
+static int read_still_spans(struct spy_still *s, const struct spy_span *spans, size_t n,
+                            size_t *ret_done)
+{
+    int r = 0;
+    size_t i = 0;
+    while (i < n && (r = spy_still_read(s, spans[i].addr, spans[i].to, spans[i].len)) == 0)
+        i++;
+    if (ret_done)
+        *ret_done = i;
+    return r;
 }
 
 int spy_target_read_spans(const struct spy_target *t, const struct spy_span *spans, size_t n,
@@ -112,6 +164,8 @@ int spy_target_read_spans(const struct spy_target *t, const struct spy_span *spa
     struct iovec local[SPY_SPANS_MAX], remote[SPY_SPANS_MAX];
     if (n > SPY_SPANS_MAX)
         return SPY_ERR_LIMIT;
+    if (__builtin_expect(t->still != NULL, 0))
+        return read_still_spans(t->still, spans, n, ret_done);
     size_t total = 0;
     for (size_t i = 0; i < n; i++) {
         local[i] = (struct iovec){spans[i].to, spans[i].len};

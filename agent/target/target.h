@@ -1,4 +1,5 @@
-// target.h - one foreign process, as bytes that can be read.
+// target.h - one foreign process, as bytes that can be read: a live one, or what is left of one in
+// a core file (core.h). Of the latter nothing changes, no thread runs, and nothing can be paused.
 //
 // Reads only: nothing is written, nothing stays behind. All that comes back is hostile. A process
 // that ends while it is looked at is SPY_ERR_GONE, an address that is not mapped SPY_ERR_TORN, a
@@ -31,6 +32,11 @@ bool spy_target_alive(const struct spy_target *t);
 // When it began, in clock ticks since boot: with the number, its identity. SPY_ERR_GONE,
 // SPY_ERR_TORN (the kernel's text makes no sense).
 int spy_target_start_time(const struct spy_target *t, uint64_t *ret);
+
+// CPU time that all threads of the process have used, in nanoseconds; 0: not known. Equal to what
+// it was: nothing of it has run in between.
+uint64_t spy_target_cpu_ns(const struct spy_target *t);
+bool spy_target_is_live(const struct spy_target *t); // false: a core file; both descriptors are -1
 
 // A piece of remote memory and where it goes here.
 struct spy_span {

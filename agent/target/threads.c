@@ -1,4 +1,5 @@
 #include "agent/target/threads.h"
+#include "agent/target/still.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <dirent.h>
@@ -13,6 +14,8 @@
 int spy_thread_probe_open(const struct spy_target *t, pid_t tid, struct spy_thread_probe *ret)
 {
     char path[48], text[8];
+    if (spy_target_still(t))
+        return SPY_ERR_NOTFOUND;
     snprintf(path, sizeof path, "task/%d/syscall", (int)tid);
     struct spy_thread_probe p = {.tid = tid};
     p.fd = openat(spy_target_proc_fd(t), path, O_RDONLY | O_CLOEXEC);
@@ -92,8 +95,22 @@ static int read_ns_tid(int dirfd, const char *name, pid_t tid, pid_t *ret)
     return 0;
 }
 
+static int list_still(const struct spy_still *s, struct spy_tid **ret, size_t *ret_n)
+{
+    struct spy_tid *list = calloc(s->n_tids + 1, sizeof *list);
+    if (!list)
+        return SPY_ERR_NOMEM;
+    if (s->n_tids)
+        memcpy(list, s->tids, s->n_tids * sizeof *list);
+    *ret = list;
+    *ret_n = s->n_tids;
+    return 0;
+}
+
 int spy_threads_list(const struct spy_target *t, struct spy_tid **ret, size_t *ret_n)
 {
+    if (spy_target_still(t))
+        return list_still(spy_target_still(t), ret, ret_n);
     int fd = openat(spy_target_proc_fd(t), "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return spy_code_of_errno(errno);

@@ -18,7 +18,7 @@ struct spy_thread_probe {
     bool is_stat;
 };
 
-// Opens the probe of tid. SPY_ERR_GONE, SPY_ERR_DENIED.
+// Opens the probe of tid. SPY_ERR_GONE, SPY_ERR_DENIED; SPY_ERR_NOTFOUND for a core file.
 int spy_thread_probe_open(const struct spy_target *t, pid_t tid, struct spy_thread_probe *ret);
 void spy_thread_probe_close(struct spy_thread_probe *p);
 // One pread. SPY_ERR_GONE when the thread has ended.

@@ -141,3 +141,16 @@ int spy_file_mkdirs(const char *path, mode_t mode, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_INVALID, ENOTDIR, "cannot make folder %s", path);
     return 0;
 }
+
+int spy_file_open_regular(int path_fd)
+{
+    struct stat st;
+    char path[40];
+    if (fstat(path_fd, &st) < 0)
+        return spy_code_of_errno(errno);
+    if (!S_ISREG(st.st_mode))
+        return SPY_ERR_INVALID;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", path_fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? spy_code_of_errno(errno) : fd;
+}

@@ -23,3 +23,7 @@ int spy_file_write_all(int fd, const void *data, size_t len);
 
 // mkdir -p with mode for the folders it makes.
 int spy_file_mkdirs(const char *path, mode_t mode, struct spy_err *err);
+// Opens for reading what an O_PATH descriptor stands for, if it is a regular file: nothing else is
+// ever opened, since to open a device can already do something. Returns a descriptor, or a negative
+// code (SPY_ERR_INVALID: not a regular file). Needs /proc.
+int spy_file_open_regular(int path_fd);

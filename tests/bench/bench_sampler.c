@@ -1,6 +1,7 @@
 // bench_sampler PID SECONDS RATE: what a thread-sample of PID costs, in this process's own CPU
 // time, and what the cheapest read of it costs: one process_vm_readv of 4 KiB. RATE 0 is as fast as
-// it goes. Prints one line of JSON.
+// it goes; else the cost of just waking up that often for one such read is told, too. Samples are
+// taken in the default mode. Prints one line of JSON.
 #include "agent/sampler/sampler.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
@@ -56,6 +57,23 @@ static double floor_ns(pid_t pid)
     return best;
 }
 
+// Nanoseconds of CPU of waking up and reading once, at that rate; 0: not measured.
+static double timer_ns(pid_t pid, uint32_t rate)
+{
+    enum { SECONDS = 2 };
+    static char page[FLOOR_BYTES];
+    struct iovec local = {page, sizeof page};
+    struct iovec remote = {(void *)(uintptr_t)readable_page(pid), sizeof page}; // NOLINT: as above
+    uint64_t due = spy_clock_mono_ns(), before = spy_clock_cpu_ns();
+    for (uint32_t i = 0; i < rate * SECONDS; i++) {
+        due += SPY_NS_PER_SEC / rate;
+        spy_clock_sleep_until(due);
+        if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != sizeof page)
+            return 0;
+    }
+    return rate ? (double)(spy_clock_cpu_ns() - before) / (rate * SECONDS) : 0;
+}
+
 // The depth that most samples of the profile have.
 static uint32_t usual_depth(const struct spy_profile *p)
 {
@@ -102,9 +120,8 @@ int main(int argc, char **argv)
     }
     pid_t pid = (pid_t)strtol(argv[1], NULL, 10);
     double seconds = strtod(argv[2], NULL);
-    struct spy_sampler_process process = {.pid = pid,
-                                          .rate = (uint32_t)strtoul(argv[3], NULL, 10),
-                                          .pausing = SPY_SAMPLER_NEVER_PAUSE};
+    struct spy_sampler_process process = {
+        .pid = pid, .rate = (uint32_t)strtoul(argv[3], NULL, 10), .pausing = SPY_SAMPLER_MAY_PAUSE};
     struct spy_err err = {0};
     _cleanup_(sampler_done) struct spy_sampler *s = NULL;
     if (spy_sampler_new(&(struct spy_sampler_options){0}, &s, &err) < 0)
@@ -120,9 +137,10 @@ int main(int argc, char **argv)
     struct spy_sampler_totals after = spy_sampler_totals(s);
     uint64_t samples = after.samples - before.samples;
     uint32_t depth = usual_depth(spy_sampler_close(s));
-    printf("{\"samples\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"depth\": %u, "
-           "\"us_per_sample\": %.3f, \"floor_us\": %.3f}\n",
-           samples, after.failed - before.failed, depth,
-           samples ? (double)cpu / 1e3 / (double)samples : 0.0, floor_ns(pid) / 1e3);
+    printf("{\"samples\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"paused\": %" PRIu64
+           ", \"depth\": %u, \"us_per_sample\": %.3f, \"floor_us\": %.3f, \"timer_us\": %.3f}\n",
+           samples, after.failed - before.failed, after.paused - before.paused, depth,
+           samples ? (double)cpu / 1e3 / (double)samples : 0.0, floor_ns(pid) / 1e3,
+           timer_ns(pid, process.rate) / 1e3);
     return 0;
 }

@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 """CPU microseconds of a sampler for each valid thread-sample of one busy thread, as a table.
 
-podspy and the floor (one process_vm_readv of 4 KiB) are measured inside bench_sampler. A peer's
+podspy, in its default mode, and the floors (one process_vm_readv of 4 KiB; the same after a wakeup by
+the timer) are measured inside bench_sampler. A peer's
 CPU is what its whole process used, as the slope between a short and a long run, so that start-up
 and symbol loading do not count. A sample is valid when it has exactly the depth of the target.
 
 Peers, each used where it is found:
   py-spy              $PODSPY_BENCH_PYSPY, or py-spy on PATH
   Austin 4            $PODSPY_BENCH_AUSTIN, or austin on PATH; needs mojo2austin beside it
-  Austin 3.7          in the sid root (tests/bench/sid-root.sh)
+  Austin 3.7          in a sid root: that of tests/interpreters.sh, or tests/bench/sid-root.sh's
   profiling.sampling  CPython 3.15's own, in the sid root, on a 3.15 target in there
 PODSPY_BENCH_ROOTS=1 makes the sid root where it is missing (as root, some minutes, once).
 """
@@ -30,7 +31,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-import interpreters  # noqa: E402
+import pythons  # noqa: E402
 
 # folder: where peers write; a target inside the sid root sees it as /mnt.
 Target = collections.namedtuple("Target", "pid depth folder in_root")
@@ -43,7 +44,11 @@ class Skip(Exception):
 # --- targets ---
 
 def sid_root():
-    """The sid root, made where that is asked for; None where there is none."""
+    """A root with Debian sid's interpreters: the one of tests/interpreters.sh, else sid-root.sh's, which is
+    made where that is asked for; None where there is none."""
+    roots = [p.root for p in pythons.supported() if p.root and p.minor == (3, 15)]
+    if roots:
+        return pathlib.Path(roots[0])
     script = HERE / "sid-root.sh"
     if os.environ.get("PODSPY_BENCH_ROOTS") == "1":
         subprocess.run([script, "make"], check=True)
@@ -144,7 +149,10 @@ class Austin3(Austin4):
 
     def __init__(self, root):
         super().__init__(root)
-        self.program = root and root / "usr/bin/austin"
+        self.program = None
+        for place in ("usr/bin/austin", "opt/austin/usr/bin/austin"):
+            if root and (root / place).exists():
+                self.program = root / place
 
     def stacks(self, out):
         return out
@@ -169,6 +177,9 @@ class ProfilingSampling:
         return out
 
 
+FLOOR = "one process_vm_readv of 4 KiB"
+FAST = "podspy, as fast as it goes"
+TIMER = "a wakeup by the timer and that read"
 PEERS = [PySpy, Austin4, Austin3, ProfilingSampling]
 
 
@@ -202,7 +213,7 @@ def measure_peer(peer, target, options):
 def measure_podspy(build, target, options):
     """{row: microseconds}; empty where podspy does not read this version."""
     rows = {}
-    for name, rate in [("podspy, as fast as it goes", 0), (f"podspy, {options.rate} Hz", options.rate)]:
+    for name, rate in [(FAST, 0), (f"podspy, {options.rate} Hz", options.rate)]:
         runs = []
         for _ in range(options.repeat):
             got = subprocess.run([build / "bin" / "bench_sampler", str(target.pid),
@@ -215,21 +226,27 @@ def measure_podspy(build, target, options):
         if wrong:
             raise SystemExit(f"podspy saw another depth than {target.depth}: {wrong}")
         rows[name] = statistics.median(r["us_per_sample"] for r in runs)
-        rows["one process_vm_readv of 4 KiB"] = min(r["floor_us"] for r in runs)
+        rows[FLOOR] = min(r["floor_us"] for r in runs)
+        if rate:
+            rows[TIMER] = statistics.median(r["timer_us"] for r in runs)
     return rows
 
 
 # --- the table ---
 
 def targets(root, options):
-    """[(name, python, inside the sid root?)] to measure on."""
-    newest = {version[:2]: (version, path) for version, path in interpreters.supported()}
-    chosen = sorted({min(newest), max(newest)} if newest else set())
-    found = [(".".join(map(str, newest[v][0])), newest[v][1], False) for v in chosen]
-    if root:
+    """[(name, python, inside the sid root?)] to measure on: one of each wanted version."""
+    found = []
+    for minor in options.versions:
+        some = [p for p in pythons.supported() if p.minor == minor and not p.free_threaded
+                and not p.debug and (not p.root or (root and p.root == root))]
+        if some:
+            p = sorted(some, key=lambda p: bool(p.root))[0]
+            found.append((p.version, p.path, bool(p.root)))
+        else:
+            print("no Python %d.%d here" % minor, file=sys.stderr)
+    if root and not any(inside for _, _, inside in found) and (3, 15) in options.versions:
         found.append(("3.15 (sid)", "python3.15", True))
-    if options.only:
-        found = [t for t in found if t[0].startswith(options.only)]
     return found
 
 
@@ -256,16 +273,17 @@ def measure_on(python, root, depth, folder, peers, options):
 def cell(column, row, base):
     if row not in column:
         return "-"
-    ratio = f" ({column[row] / column[base]:.2g}x)" if base in column and row != base else ""
+    to = FLOOR if row == FAST else base
+    ratio = f" ({column[row] / column[to]:.2g}x)" if column.get(to) and row not in (to, FLOOR) else ""
     return f"{column[row]:.1f}{ratio}"
 
 
 def print_table(columns, options):
     base = f"podspy, {options.rate} Hz"
-    order = ["one process_vm_readv of 4 KiB", "podspy, as fast as it goes", base]
+    order = [FLOOR, FAST, TIMER, base]
     order += [p.name for p in PEERS]
     rows = [r for r in order if any(r in c for c in columns.values())]
-    print(f"| CPU µs for each valid sample (ratio to {base}) | " + " | ".join(columns) + " |")
+    print("| CPU µs for each valid sample | " + " | ".join(columns) + " |")
     print("|-|" + "-|" * len(columns))
     for row in rows:
         print(f"| {row} | " + " | ".join(cell(c, row, base) for c in columns.values()) + " |")
@@ -285,13 +303,16 @@ def main():
     parser.add_argument("--long", type=int, default=5, help="seconds of the long run")
     parser.add_argument("--repeat", type=int, default=1, help="medians of that many")
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 200])
-    parser.add_argument("--only", help="only targets whose version begins so")
+    parser.add_argument("--versions", type=lambda v: tuple(map(int, v.split("."))), nargs="+",
+                        default=[(3, 8), (3, 11), (3, 13), (3, 14), (3, 15)])
+    parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     root = sid_root()
     if not root:
         print("no sid root: PODSPY_BENCH_ROOTS=1 makes it, for Austin 3.7 and profiling.sampling",
               file=sys.stderr)
     peers = [p(root) for p in PEERS if root or p not in (Austin3, ProfilingSampling)]
+    peers = [] if options.no_peers else peers
     columns = {}
     print(machine(), flush=True)
     for name, python, inside in targets(root, options):

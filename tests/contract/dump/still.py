@@ -1,38 +1,53 @@
+# -*- coding: utf-8 -*-
 """A target whose threads all hold still in shapes of every kind; prints what sys._current_frames()
-says of each, by native thread id, as one line of JSON."""
-import asyncio
+says of each, by native thread id, as one line of JSON. Runs on 2.7 and later; what needs the syntax
+of 3.6 is in still3.py, beside it."""
 import contextlib
 import functools
 import json
+import platform
 import re
 import sys
 import threading
 import time
 
-HOLD = threading.Event()
+if sys.version_info >= (3, 12):
+    threading.stack_size(64 << 20)
+else:  # each Python call takes some of the C stack, several times as much in a debug build
+    threading.stack_size(256 << 20)
 sys.setrecursionlimit(30000)
-threading.stack_size(256 << 20 if sys.version_info < (3, 12) else 64 << 20)
+HOLD = threading.Event()
 READY = threading.Semaphore(0)
+NATIVE = {}  # ident -> the system's id of the thread
+
+
+def native_id():
+    if hasattr(threading, "get_native_id"):
+        return threading.get_native_id()
+    import ctypes
+
+    return ctypes.CDLL(None).syscall(186 if platform.machine() == "x86_64" else 178)
 
 
 def hold():
+    NATIVE[threading.current_thread().ident] = native_id()
     READY.release()
     HOLD.wait()
 
 
-def plain():
+def threads():
     x = 1
     hold()
     return x
 
 
-def deep(n=10000):
+def recursion(n=10000):
     if n:
-        return deep(n - 1)
+        return recursion(n - 1)
     return hold()
 
 
-def generator():
+def generators():
     def inner(n):
         for i in range(n):
             if i == 2:
@@ -40,41 +55,15 @@ def generator():
             yield i
 
     def through():
-        yield from inner(5)
+        for i in inner(5):
+            yield i
 
     for _ in through():
         pass
 
 
-def asynchronous():
-    async def last():
-        hold()
-
-    async def middle():
-        async with contextlib.AsyncExitStack():
-            await last()
-
-    async def first():
-        await asyncio.gather(middle())
-
-    asyncio.run(first())
-
-
-def agen():
-    async def numbers():
-        for i in range(3):
-            yield i
-
-    async def use():
-        async for i in numbers():
-            if i == 1:
-                hold()
-
-    asyncio.run(use())
-
-
 def comprehensions():
-    return [{k: sum(hold() or 0 for _ in range(2)) for k in "ab"} for _ in range(2)]
+    return [dict((k, sum(hold() or 0 for _ in range(2))) for k in "ab") for _ in range(2)]
 
 
 def executed():
@@ -83,19 +72,15 @@ def executed():
 
 def unicode_names():
     scope = {"hold": hold}
-    exec(compile("def функция():\n\n  hold()\nфункция()\n", "dir/файл-\N{SNAKE}.py", "exec"), scope)
+    if sys.version_info < (3,):  # its names are bytes
+        exec(compile("def f():\n\n  hold()\nf()\n", u"dir/файл-\U0001f40d.py".encode("utf-8"), "exec"), scope)
+    exec(compile(u"def функция():\n\n  hold()\nфункция()\n", u"dir/файл-\U0001f40d.py", "exec"), scope)
 
 
 def latin_names():
-    exec(compile("def caf\xe9():\n  hold()\ncaf\xe9()\n", "/opt/\xe9t\xe9.py", "exec"), {"hold": hold})
-
-
-def surrogates():
-    scope = {"hold": hold}
-    exec(compile("def f():\n  hold()\n", "bad-\udcff.py", "exec"), scope)
-    f = scope["f"]
-    f.__code__ = f.__code__.replace(co_name="x\ud800y", co_qualname="q.x\ud800y\N{SNAKE}")
-    f()
+    if sys.version_info < (3,):
+        exec(compile("def f():\n  hold()\nf()\n", b"/opt/\xe9t\xe9.py", "exec"), {"hold": hold})
+    exec(compile(u"def caf\xe9():\n  hold()\ncaf\xe9()\n", u"/opt/\xe9t\xe9.py", "exec"), {"hold": hold})
 
 
 def long_name():
@@ -112,7 +97,7 @@ def class_body():
 
 
 def methods():
-    class A:
+    class A(object):
         def __init__(self):
             self.x = self.prop
 
@@ -139,7 +124,7 @@ def callbacks():
 
 
 def dunder():
-    class N:
+    class N(object):
         def __add__(self, other):
             return str(self)
 
@@ -151,11 +136,15 @@ def dunder():
 
 
 def handlers():
+    @contextlib.contextmanager
+    def manager():
+        yield
+
     try:
         try:
             raise ValueError
         finally:
-            with contextlib.suppress(KeyError):
+            with manager():
                 hold()
     except ValueError:
         pass
@@ -169,16 +158,30 @@ def multi_line():
     )
 
 
-SHAPES = [plain, deep, generator, asynchronous, agen, comprehensions, executed, unicode_names,
-          latin_names, surrogates, long_name, class_body, methods, callbacks, dunder, handlers,
-          multi_line]
+def far_away():
+    """Lines and instructions so far apart that a line table needs its longest forms."""
+    text = "def f():\n" + "  x = 1\n" * 200 + "\n" * 70000 + "  hold()\n" + "\n" * 300 + "f()\n"
+    exec(compile(text, "far.py", "exec"), {"hold": hold})
+
+
+SHAPES = [threads, recursion, generators, comprehensions, executed, unicode_names, latin_names, long_name,
+          class_body, methods, callbacks, dunder, handlers, multi_line, far_away]
+if sys.version_info >= (3,):
+    import still3
+
+    SHAPES += still3.shapes(hold)
+
+
+def text(name):
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
 def stack(frame):
     out = []
     while frame:
         code = frame.f_code
-        out.append([code.co_qualname, code.co_filename, frame.f_lineno or 0])
+        name = getattr(code, "co_qualname", code.co_name)
+        out.append([text(name), text(code.co_filename), frame.f_lineno or 0])
         frame = frame.f_back
     return out
 
@@ -188,15 +191,17 @@ def report():
     time.sleep(0.3)
     frames = sys._current_frames()
     said = {}
-    for t in threads:
-        said[t.native_id] = {"shape": t.name, "ident": t.ident, "frames": stack(frames[t.ident])}
-    print(json.dumps(said), flush=True)
+    for t in running:
+        said[NATIVE[t.ident]] = {"shape": t.name, "ident": t.ident, "frames": stack(frames[t.ident])}
+    print(json.dumps(said))
+    sys.stdout.flush()
     HOLD.wait()
 
 
-threads = [threading.Thread(target=f, name=f.__name__, daemon=True) for f in SHAPES]
-for t in threads:
+running = [threading.Thread(target=f, name=f.__name__) for f in SHAPES]
+for t in running:
+    t.daemon = True
     t.start()
-for t in threads:
+for t in running:
     READY.acquire()
 report()

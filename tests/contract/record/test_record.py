@@ -15,7 +15,9 @@ import pythons
 import targets
 
 HERE = os.path.dirname(__file__)
-SUPPORTED = pythons.supported()
+SUPPORTED = [p for p in pythons.few() if p.minor >= (3, 7)]  # the targets need time.thread_time
+if os.environ.get("PODSPY_SANITIZE"):
+    SUPPORTED = SUPPORTED[:1] + SUPPORTED[-1:]
 each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
 MODES = [[], ["--nonblocking"], ["--blocking"]]
 each_mode = pytest.mark.parametrize("flags", MODES, ids=lambda f: "".join(f) or "default")
@@ -253,14 +255,6 @@ def test_not_python(podspy, tmp_path):
         targets.wait_for(lambda: os.readlink("/proc/%d/exe" % t.pid).endswith("sleep"))
         r = targets.run([podspy, "record", "-p", str(t.pid)], cwd=tmp_path)
         assert r.returncode == 1 and b"there is no Python in process" in r.stderr
-
-
-@pytest.mark.parametrize("python", pythons.unsupported(), ids=lambda p: getattr(p, "id", "none here"))
-def test_unknown_version_is_named(python, podspy):
-    code = "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)"
-    with targets.running([python.path, "-c", code]) as t:
-        r = targets.run([podspy, "record", "-p", str(t.pid)])
-        assert r.returncode == 1 and b"Python %s is not supported" % python.version.encode() in r.stderr
 
 
 def test_output_that_cannot_be_written(podspy):

@@ -6,6 +6,22 @@ STRESS = pathlib.Path(__file__).with_name("stress.py")
 FRAME = re.compile(r"^(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)$")
 BARE = re.compile(r"^(?P<name>.*) \((?P<file>.*)\)$")
 MADE = re.compile(r"^made_(\d+)$")
+# What calls the threads' functions, in threading.py and beside it; 2.7's names begin with two.
+STARTS = ("<module>", "_bootstrap", "__bootstrap")
+
+
+def text_for_python2():
+    """stress.py with the lines that 2.7 needs instead, at the same numbers."""
+    lines = []
+    for line in STRESS.read_text().splitlines():
+        m = re.match(r"( *).*?(  # calls: [^#]*)?  # 2\.7: (.*)$", line)
+        lines.append(m[1] + m[3] + (m[2] or "") if m else line)
+    return "\n".join(lines) + "\n"
+
+
+def last(name):
+    """A function's name without what it is inside of: all that versions before 3.11 know."""
+    return name.rpartition(".")[2]
 
 
 def table():
@@ -13,7 +29,7 @@ def table():
     what it calls as an inner function is kept under the inner one's name."""
     calls = {}
     for number, text in enumerate(STRESS.read_text().splitlines(), 1):
-        m = re.search(r"# calls: (.*?)(?:  inside: (.*))?$", text)
+        m = re.search(r"# calls: (.*?)(?:  inside: (.*?))?(?:  # 2.7.*)?$", text)
         if m:
             calls[number] = (m.group(1).split(), (m.group(2) or "").split())
     return calls
@@ -50,6 +66,12 @@ def owners():
 
 
 CALLS, OWNERS = table(), owners()
+QUALIFIED = True
+
+
+def told(names):
+    """The names as the version tells them: qualified ones, or their last part."""
+    return names if QUALIFIED else {last(name) for name in names}
 
 
 def is_stress(file):
@@ -70,7 +92,7 @@ def fault_of_frame(name, file, line):
         if made and line not in (0, i + 1, i + 2) or not made and line not in (0, 1, i + 1):
             return "%s at line %d of %s" % (name, line, file)
         return None
-    if is_stress(file) and name != "<module>" and line and name not in OWNERS.get(line, ()):
+    if is_stress(file) and name != "<module>" and line and name not in told(OWNERS.get(line, ())):
         return "%s has no line %d" % (name, line)
     return None
 
@@ -86,7 +108,7 @@ def fault_of_pair(caller, callee):
         ok = not is_stress(callee[1]) or callee[0] == "short"
         return None if ok else "%s of %s calls %s" % (name, file, callee[0])
     own, inner = CALLS.get(line, ((), ()))
-    allowed = inner if name.endswith((".<genexpr>", ".<lambda>")) else own
+    allowed = told(inner if last(name) in ("<genexpr>", "<lambda>") else own)
     if "*" in allowed:
         return None if not is_stress(callee[1]) else "%s:%d calls %s" % (name, line, callee[0])
     if "made" in allowed and MADE.match(callee[0]):
@@ -109,8 +131,10 @@ def parse(line):
     return frames, int(count)
 
 
-def faults(lines):
+def faults(lines, qualified=True):
     """[(count, what, stack)], the number of samples, and samples by leaf function."""
+    global QUALIFIED
+    QUALIFIED = qualified
     found, total, leaves = [], 0, {}
     for line in lines:
         frames, count = parse(line)
@@ -121,7 +145,7 @@ def faults(lines):
             continue
         # A thread that is just beginning may show the C part of its start only.
         what = None
-        if frames[0][0] not in ("<module>", "Thread._bootstrap"):
+        if last(frames[0][0]) not in STARTS:
             what = "the outermost frame is %s" % frames[0][0]
         for f in frames:
             what = what or fault_of_frame(*f)

@@ -1,11 +1,13 @@
 """A target made to be misread: short calls, constructors, generators, callbacks, code objects that
 share an address, threads that live for a millisecond. A comment `calls: a b` names every function
-that its line can call; check.py reads them. Its one argument is the seconds it lives."""
+that its line can call; check.py reads them. Its one argument is the seconds it lives. What 2.7 cannot
+have stands in lines that end in `# 2.7: LINE`: check.py makes the LINE of them for it."""
 import sys
 import threading
 import time
 
-END = time.monotonic() + float(sys.argv[1])
+clock = getattr(time, "monotonic", time.time)
+END = clock() + float(sys.argv[1])
 
 
 def leaf(n):
@@ -41,7 +43,7 @@ def down(n):
     return r1(n)  # calls: r1
 
 
-class C:
+class C(object):
     def __init__(self, v):
         self.v = v
         self.w = leaf(v)  # calls: leaf
@@ -52,7 +54,7 @@ class C:
 
 class D(C):
     def __init__(self, v):
-        super().__init__(v)  # calls: C.__init__
+        super(D, self).__init__(v)  # calls: C.__init__
 
 
 def construct():
@@ -67,7 +69,7 @@ def numbers(n):
 
 
 def outer_numbers(n):
-    yield from numbers(n)  # calls: numbers
+    yield from numbers(n)  # calls: numbers  # 2.7: for x in numbers(n): yield x
 
 
 def generate():
@@ -113,13 +115,13 @@ def execute():
         del code, names
 
 
-async def step(n):
+async def step(n):  # 2.7: def step(n):
     return leaf(n)  # calls: leaf
 
 
-async def steps():
-    a = await step(1)  # calls: step
-    return a + await step(2)  # calls: step
+async def steps():  # 2.7: def steps():
+    a = await step(1)  # calls: step  # 2.7: a = step(1)
+    return a + await step(2)  # calls: step  # 2.7: yield a + step(2)
 
 
 def drive():
@@ -128,6 +130,7 @@ def drive():
         co.send(None)  # calls: steps
     except StopIteration:
         pass
+    co.close()  # calls: steps
 
 
 def work():
@@ -150,11 +153,13 @@ def one_round():
     t = threading.Thread(target=short)  # calls: *
     t.start()  # calls: *
     t.join()  # calls: *
+    del t  # calls: *
 
 
 def main():
-    print("ready", flush=True)
-    while time.monotonic() < END:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while clock() < END:
         one_round()  # calls: one_round
 
 

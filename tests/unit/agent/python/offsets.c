@@ -1,5 +1,6 @@
-// Prints the offsets of agent/python/layout.h as the headers of one interpreter have them; compiled
-// by test_layout.py against each one that is found.
+// Prints the offsets of agent/python/layout.h as the headers of one interpreter (3.11 and later)
+// have them; compiled by test_layout.py against each one that is found. With an argument: the bytes
+// of _Py_DebugOffsets that an interpreter of these headers (3.14 and later) publishes.
 #define Py_BUILD_CORE 1
 #include <Python.h>
 #include <stddef.h>
@@ -8,13 +9,42 @@
 #include "internal/pycore_gil.h"
 #include "internal/pycore_interp.h"
 #include "internal/pycore_runtime.h"
+#if PY_MINOR_VERSION >= 14
+#include "internal/pycore_debug_offsets.h"
+#endif
 
 #define PUT(field, value) printf(#field " %zu\n", (size_t)(value))
 #define ABSENT            0xffff
 #define MINOR             PY_MINOR_VERSION
 
-int main(void)
+// The bit of the state of a str where its kind begins.
+static int kind_bit(void)
 {
+    PyASCIIObject s;
+    uint32_t state;
+    memset(&s, 0, sizeof s);
+    s.state.kind = 1;
+    memcpy(&state, &s.state, sizeof state);
+    return __builtin_ctz(state);
+}
+
+static int put_published(void)
+{
+#if MINOR >= 14
+    static const struct _Py_DebugOffsets offsets = _Py_DebugOffsets_INIT(_Py_Debug_Cookie);
+    return fwrite(&offsets, sizeof offsets, 1, stdout) != 1;
+#else
+    return 1;
+#endif
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return put_published();
+    PUT(runtime_is_head, 0);
+    PUT(runtime_gc_collecting, ABSENT);
+    PUT(f_executing, ABSENT);
     PUT(runtime_interp_head, offsetof(_PyRuntimeState, interpreters.head));
     PUT(interp_next, offsetof(PyInterpreterState, next));
     PUT(interp_threads_head, offsetof(PyInterpreterState, threads.head));
@@ -30,7 +60,35 @@ int main(void)
 #else
     PUT(runtime_gil, ABSENT);
     PUT(interp_gil, offsetof(PyInterpreterState, ceval.gil));
-    PUT(owner_cstack, FRAME_OWNED_BY_CSTACK);
+#if MINOR <= 13
+    PUT(owner_entry, FRAME_OWNED_BY_CSTACK);
+#else
+    PUT(owner_entry, FRAME_OWNED_BY_INTERPRETER);
+#endif
+#endif
+#if (MINOR == 12 || MINOR == 13) && !defined(Py_GIL_DISABLED)
+    PUT(interp_next_version, offsetof(PyInterpreterState, func_state.next_version));
+#else
+    PUT(interp_next_version, 0);
+#endif
+#if MINOR >= 14
+    PUT(interp_code_generation, offsetof(PyInterpreterState, _code_object_generation));
+#else
+    PUT(interp_code_generation, ABSENT);
+#endif
+#if MINOR >= 15
+    PUT(ts_base, offsetof(PyThreadState, base_frame));
+#else
+    PUT(ts_base, ABSENT);
+#endif
+#if MINOR >= 14 && defined(Py_GIL_DISABLED)
+    PUT(f_tlbc, offsetof(_PyInterpreterFrame, tlbc_index));
+    PUT(co_tlbc, offsetof(PyCodeObject, co_tlbc));
+    PUT(interp_tlbc_generation, offsetof(PyInterpreterState, tlbc_indices.tlbc_generation));
+#else
+    PUT(f_tlbc, ABSENT);
+    PUT(co_tlbc, ABSENT);
+    PUT(interp_tlbc_generation, ABSENT);
 #endif
 #if MINOR <= 12
     PUT(ts_cframe, offsetof(PyThreadState, cframe));
@@ -57,6 +115,7 @@ int main(void)
     PUT(co_stacksize, offsetof(PyCodeObject, co_stacksize));
     PUT(co_code, offsetof(PyCodeObject, co_code_adaptive));
     PUT(co_firsttraceable, offsetof(PyCodeObject, _co_firsttraceable));
+    PUT(str_kind, kind_bit());
     PUT(str_ascii_data, sizeof(PyASCIIObject));
     PUT(str_compact_data, sizeof(PyCompactUnicodeObject));
     PUT(gil_holder, offsetof(struct _gil_runtime_state, last_holder));

@@ -1,34 +1,36 @@
 // What the tests of agent/python ask of it from a script.
 //     python_probe layout MAJOR MINOR     prints the row: "field value" lines
 //     python_probe apply MAJOR MINOR      the same after the _PyRuntime bytes on stdin were applied
-//     python_probe lines                  compares line tables with what the interpreter says
+//     python_probe lines MAJOR MINOR      compares line tables with what the interpreter says
+//     python_probe tids PID IDENT...      prints the thread that each pthread_self() is of
 #include "agent/python/layout.h"
 #include "agent/python/linetable.h"
+#include "agent/python/tids.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 // clang-format off
-#define FIELDS(F)                                                                                  \
-    F(runtime_interp_head)                                                                         \
-    F(runtime_gil)                                                                                 \
-    F(interp_next)                                                                                 \
-    F(interp_threads_head)                                                                         \
-    F(interp_gil) F(interp_gc_collecting) F(ts_next) F(ts_interp) F(ts_thread_id) F(ts_native_id)  \
-        F(ts_chunk) F(ts_cframe) F(ts_frame) F(ts_size) F(f_code) F(f_previous) F(f_ip) F(f_owner) \
-            F(f_size) F(owner_generator) F(owner_cstack) F(co_filename) F(co_name) F(co_qualname)  \
-                F(co_linetable) F(co_firstlineno) F(co_flags) F(co_nlocalsplus) F(co_stacksize)    \
-                    F(co_code) F(co_firsttraceable) F(str_ascii_data) F(str_compact_data)
+#define FIELDS(F) \
+    F(runtime_is_head) F(runtime_interp_head) F(runtime_gil) F(runtime_gc_collecting) \
+    F(interp_next) F(interp_threads_head) F(interp_gil) F(interp_gc_collecting) \
+    F(interp_code_generation) F(interp_tlbc_generation) F(interp_next_version) F(ts_next) F(ts_interp) F(ts_thread_id) F(ts_native_id) F(ts_chunk) \
+    F(ts_cframe) F(ts_frame) F(ts_base) F(ts_size) F(f_code) F(f_previous) F(f_ip) F(f_owner) \
+    F(f_size) F(f_executing) F(executing) F(f_tlbc) F(owner_generator) F(owner_entry) \
+    F(co_filename) F(co_name) F(co_qualname) F(co_linetable) F(co_firstlineno) F(co_flags) \
+    F(co_nlocalsplus) F(co_stacksize) F(co_code) F(co_units) F(co_head) F(co_firsttraceable) \
+    F(co_tlbc) F(str_kind) F(str_ascii_data) F(str_compact_data) F(str_length) F(str_state) F(ob_type) \
+    F(ob_size) F(bytes_data)
 // clang-format on
 
 static int print_layout(const struct spy_py_layout *l)
 {
 #define PRINT(field) printf(#field " %u\n", (unsigned)l->field);
     FIELDS(PRINT)
-    printf("gil_holder %d\ngil_locked %d\ngil_size %d\nob_type %d\nob_size %d\nbytes_data %d\n"
-           "str_length %d\nstr_state %d\nchunk_previous %d\nchunk_size %d\nchunk_header %d\n",
-           SPY_GIL_HOLDER, SPY_GIL_LOCKED, SPY_GIL_SIZE, SPY_OB_TYPE, SPY_OB_SIZE, SPY_BYTES_DATA,
-           SPY_STR_LENGTH, SPY_STR_STATE, SPY_CHUNK_PREVIOUS, SPY_CHUNK_SIZE, SPY_CHUNK_HEADER);
+    printf("gil_holder %d\ngil_locked %d\ngil_size %d\nchunk_previous %d\nchunk_size %d\n"
+           "chunk_header %d\n",
+           SPY_GIL_HOLDER, SPY_GIL_LOCKED, SPY_GIL_SIZE, SPY_CHUNK_PREVIOUS, SPY_CHUNK_SIZE,
+           SPY_CHUNK_HEADER);
     return 0;
 }
 
@@ -50,8 +52,12 @@ static int layout(char **argv, bool apply)
 
 // A record: first line, length of the table, number of units (u32 each), the table, a u32 for each
 // unit.
-static int lines(void)
+static int lines(char **argv)
 {
+    const struct spy_py_layout *l = spy_py_layout_find((unsigned)strtoul(argv[2], NULL, 10),
+                                                       (unsigned)strtoul(argv[3], NULL, 10));
+    if (!l)
+        return 3;
     uint32_t head[3];
     unsigned long long codes = 0, units = 0, wrong = 0;
     while (fread(head, sizeof head, 1, stdin) == 1) {
@@ -60,7 +66,8 @@ static int lines(void)
         if (!table || !want || !got || fread(table, 1, head[1], stdin) != head[1] ||
             fread(want, 4, head[2], stdin) != head[2])
             return 4;
-        wrong += spy_linetable_lines(table, head[1], head[0], got, head[2]) != head[2];
+        wrong += spy_linetable_lines(l->lines, l->unit_bytes, table, head[1], head[0], got,
+                                     head[2]) != head[2];
         for (uint32_t i = 0; i < head[2]; i++)
             wrong += got[i] != want[i];
         codes++;
@@ -73,10 +80,33 @@ static int lines(void)
     return wrong != 0;
 }
 
+static int tids(int argc, char **argv)
+{
+    struct spy_target *t = NULL;
+    struct spy_tid *list = NULL;
+    uint64_t idents[16];
+    pid_t got[16];
+    size_t n = 0, n_tids = 0;
+    uint32_t offset = 0;
+    for (; n < 16 && (int)n + 3 < argc; n++)
+        idents[n] = strtoull(argv[n + 3], NULL, 16);
+    if (spy_target_open((pid_t)strtol(argv[2], NULL, 10), &t, NULL) < 0 ||
+        spy_threads_list(t, &list, &n_tids) < 0)
+        return 1;
+    spy_py_tids(t, list, n_tids, idents, got, n, &offset);
+    for (size_t i = 0; i < n; i++)
+        printf("%d\n", (int)got[i]);
+    free(list);
+    spy_target_free(t);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc == 2 && !strcmp(argv[1], "lines"))
-        return lines();
+    if (argc > 3 && !strcmp(argv[1], "tids"))
+        return tids(argc, argv);
+    if (argc == 4 && !strcmp(argv[1], "lines"))
+        return lines(argv);
     if (argc == 4 && !strcmp(argv[1], "layout"))
         return layout(argv, false);
     if (argc == 4 && !strcmp(argv[1], "apply"))

@@ -1,37 +1,68 @@
-"""Runs inside the interpreter under test: writes every code object of its standard library as
-python_probe's `lines` wants it, with the lines that co_positions() tells."""
+"""Runs inside the interpreter under test, from 2.7 on: writes every code object of its standard
+library as python_probe's `lines` wants it, with the lines that the interpreter itself tells:
+co_positions() (3.11+), co_lines() (3.10+), else dis.findlinestarts()."""
 import array
+import dis
 import os
 import struct
 import sys
 import sysconfig
 import warnings
 
+UNIT = 2 if sys.version_info >= (3, 6) else 1
+
 
 def codes(code):
     yield code
     for const in code.co_consts:
         if isinstance(const, type(code)):
-            yield from codes(const)
+            for inner in codes(const):
+                yield inner
+
+
+def by_lines(code):
+    lines = array.array("I", [0]) * (len(code.co_code) // UNIT)
+    for start, end, line in code.co_lines():
+        for unit in range(start // UNIT, end // UNIT):
+            lines[unit] = line or 0
+    return lines
+
+
+def by_positions(code):
+    return array.array("I", [p[0] or 0 for p in code.co_positions()])
+
+
+def by_starts(code):
+    """A line holds from where it starts to where the next does."""
+    lines = array.array("I", [0]) * (len(code.co_code) // UNIT)
+    starts = dict(dis.findlinestarts(code))
+    line = code.co_firstlineno
+    for unit in range(len(lines)):
+        line = starts.get(unit * UNIT, line)
+        lines[unit] = line
+    return lines
+
+
+def lines_of(code):
+    if sys.version_info < (3, 10):
+        return by_starts(code)
+    lines = by_lines(code)
+    if sys.version_info >= (3, 11) and lines != by_positions(code):
+        sys.exit("co_positions and co_lines differ: %r" % code)
+    return lines
 
 
 def write(code, out):
-    lines = array.array("I", [p[0] or 0 for p in code.co_positions()])
-    # The same by the other of the interpreter's own ways.
-    other = array.array("I", bytes(4 * len(lines)))
-    for start, end, line in code.co_lines():
-        for unit in range(start // 2, end // 2):
-            other[unit] = line or 0
-    if lines != other:
-        sys.exit("co_positions and co_lines differ: %r" % code)
-    out.write(struct.pack("III", code.co_firstlineno, len(code.co_linetable), len(lines)))
-    out.write(code.co_linetable)
-    out.write(lines.tobytes())
+    lines = lines_of(code)
+    table = code.co_linetable if sys.version_info >= (3, 10) else code.co_lnotab
+    out.write(struct.pack("III", code.co_firstlineno, len(table), len(lines)))
+    out.write(table)
+    out.write(lines.tobytes() if hasattr(lines, "tobytes") else lines.tostring())
 
 
 def main():
     warnings.simplefilter("ignore")
-    out, files = sys.stdout.buffer, 0
+    out, files = getattr(sys.stdout, "buffer", sys.stdout), 0
     for folder, _, names in sorted(os.walk(sysconfig.get_path("stdlib"))):
         if "site-packages" in folder or "dist-packages" in folder:
             continue
@@ -40,8 +71,8 @@ def main():
                 continue
             try:
                 with open(os.path.join(folder, name), "rb") as f:
-                    whole = compile(f.read(), name, "exec", dont_inherit=True)
-            except (SyntaxError, ValueError, RecursionError):
+                    whole = compile(f.read(), name, "exec", 0, True)
+            except (SyntaxError, ValueError, TypeError, RuntimeError):
                 continue  # the test suite holds files that are wrong on purpose
             files += 1
             for code in codes(whole):

@@ -407,6 +407,48 @@ static void vfork_sleep(void)
         shared->beats++;
 }
 
+static void vfork_long(void)
+{
+    pid_t child = vfork();
+    if (child == 0) {
+        shared->ready = 1;
+        nanosleep(&(struct timespec){.tv_nsec = 700000000}, NULL);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    for (;;)
+        shared->beats++;
+}
+
+// Others would be sampled late for as long as it is waited for.
+static void waiting_for_one_that_does_not_stop_is_bounded(void **state)
+{
+    (void)state;
+    struct spy_pause p = {0};
+    pid_t pid = start(vfork_long);
+    uint64_t begin = spy_clock_mono_ns(), waited = 0;
+    int tries = 0, signal = 0, in_time = 0;
+    while (spy_clock_mono_ns() - begin < 400 * SPY_NS_PER_MS) {
+        uint64_t wall = spy_clock_mono_ns();
+        if (spy_pause_begin(&p, pid, &signal) == 0) {
+            spy_pause_end(pid, signal);
+            in_time++;
+        }
+        waited += spy_clock_mono_ns() - wall;
+        tries++;
+        usleep(1000);
+    }
+    assert_int_equal(in_time, 0);
+    assert_true(tries > 40);
+    assert_true(p.vain_ns >= SPY_PAUSE_VAIN_NS && p.vain_ns < waited + SPY_PAUSE_WAIT_NS);
+    assert_true(waited < 250 * SPY_NS_PER_MS); // 50 ms, on a machine with other work
+    while (p.n_strays) {
+        spy_pause_reap(&p);
+        usleep(1000);
+    }
+    end(pid);
+}
+
 static void what_is_not_there_cannot_be_paused(void **state)
 {
     (void)state;
@@ -487,6 +529,7 @@ int main(void)
         cmocka_unit_test(a_paused_thread_stands_still_and_goes_on),
         cmocka_unit_test(no_signal_is_lost_or_doubled),
         cmocka_unit_test(a_stopped_process_stays_stopped),
+        cmocka_unit_test(waiting_for_one_that_does_not_stop_is_bounded),
         cmocka_unit_test(what_is_not_there_cannot_be_paused),
         cmocka_unit_test(a_killed_tracer_leaves_nothing_stopped),
     };

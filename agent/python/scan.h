@@ -1,0 +1,24 @@
+// scan.h - the last resort: an interpreter in a program that names none of its symbols.
+//
+// A stripped program that has CPython linked in without exporting it (no -rdynamic) says nothing of
+// _PyRuntime. From 3.13 on the variable itself begins with a cookie. Before that, each interpreter
+// keeps a text "3.11.2 (main, ...) [GCC ...]" in its data once sys.version was made (getversion.c),
+// which gives the version; and _PyRuntime.interpreters.head (interp_head up to 3.6) is the word p
+// of that program's data for which p->threads.head->interp == p holds. The caller accepts what is
+// found only after a walk of a whole stack.
+#pragma once
+#include "agent/python/runtime.h"
+#include "agent/target/symbols.h"
+
+enum { SPY_PY_SCAN_BYTES_MAX = 64 << 20, SPY_PY_SCAN_CANDIDATES_MAX = 16384 };
+
+// Looks through the writable data of the modules until `give_up` (monotonic nanoseconds). Fills
+// addr, version and layout of *ret. SPY_ERR_NOTFOUND; SPY_ERR_UNSUPPORTED for a version that is not
+// known, named in err.
+int spy_py_scan(const struct spy_target *t, const struct spy_maps *maps,
+                const struct spy_module *mods, size_t n, uint64_t give_up,
+                struct spy_py_runtime *ret, struct spy_err *err);
+// Only the version, from that text: "3.9.2", for a module that names its symbols but is not called
+// after its version. False: there is none.
+bool spy_py_scan_version(const struct spy_target *t, const struct spy_maps *maps,
+                         const struct spy_module *mod, char *out, size_t size);

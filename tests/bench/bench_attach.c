@@ -1,0 +1,56 @@
+// bench_attach PID N: milliseconds to find the interpreter of a process, and its threads; the
+// median and the worst of N times.
+#include "agent/python/python.h"
+#include "shared/base/clock.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static int attach(pid_t pid, char *version, size_t size)
+{
+    struct spy_target *t;
+    struct spy_python *p = NULL;
+    struct spy_err err = {0};
+    int r = spy_target_open(pid, &t, &err);
+    if (r < 0) {
+        fprintf(stderr, "%s\n", err.msg);
+        return r;
+    }
+    r = spy_python_attach(t, &p, &err);
+    if (r == 0)
+        r = spy_python_refresh(p);
+    if (r < 0)
+        fprintf(stderr, "%s\n", err.msg);
+    else
+        snprintf(version, size, "%s", spy_python_runtime(p)->version);
+    spy_python_free(p);
+    spy_target_free(t);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    enum { TIMES_MAX = 10000 };
+    static uint64_t took[TIMES_MAX];
+    char version[24];
+    int n = argc == 3 ? (int)strtol(argv[2], NULL, 10) : 0;
+    if (n < 1 || n > TIMES_MAX) {
+        fprintf(stderr, "usage: bench_attach PID N\n");
+        return 2;
+    }
+    for (int i = 0; i < n; i++) {
+        uint64_t before = spy_clock_mono_ns();
+        if (attach((pid_t)strtol(argv[1], NULL, 10), version, sizeof version) < 0)
+            return 1;
+        took[i] = spy_clock_mono_ns() - before;
+    }
+    qsort(took, (size_t)n, sizeof *took, compare);
+    printf("%s: median %.2f ms, worst %.2f ms of %d\n", version, (double)took[n / 2] / 1e6,
+           (double)took[n - 1] / 1e6, n);
+    return 0;
+}

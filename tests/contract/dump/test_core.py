@@ -1,0 +1,332 @@
+"""podspy dump --core: what a core file shows equals what the process said and what podspy saw of it
+while it lived; damaged and foreign files are refused with a message and little memory."""
+
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+import pythons
+import targets
+
+HERE = os.path.dirname(__file__)
+PATTERN = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
+VERSIONS = [p for p in pythons.found()
+            if (p.minor == (2, 7) or p.minor >= (3, 6)) and not getattr(p, "root", None)]
+SOME = next(p for p in VERSIONS if p.path.startswith("/usr/bin/") or p.minor >= (3, 9))
+each = pytest.mark.parametrize("python", VERSIONS, ids=lambda p: p.id)
+needs_gcore = pytest.mark.skipif(not shutil.which("gcore"), reason="gcore (Debian: gdb) is not here")
+needs_kernel = pytest.mark.skipif(not re.fullmatch(r"[\w.-]+", PATTERN), reason="core_pattern is not a file name")
+
+
+def dump(podspy, *args):
+    r = targets.run([podspy, "dump", "-j", *args])
+    assert r.returncode == 0, r.stderr
+    return {t["thread_id"]: t for t in json.loads(r.stdout.decode())}
+
+
+def gcore(pid, folder):
+    subprocess.run(["gcore", "-o", folder / "g", str(pid)], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    return folder / ("g.%d" % pid)
+
+
+def unlimited():
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+
+
+def abort(target, folder):
+    target.process.send_signal(signal.SIGABRT)
+    target.process.wait()
+    return next(folder.glob(PATTERN.split("%")[0] + "*"))
+
+
+def same(core, said, live):
+    assert len(said) == 4 and len(core) == 5
+    for ident, frames in said.items():
+        got = core[int(ident)]["frames"]
+        assert [[f["name"], f["filename"], f["line"]] for f in got] == frames
+    for ident, thread in live.items():
+        for key in ("frames", "os_thread_id", "pid", "error", "truncated", "owns_gil"):
+            assert core[ident][key] == thread[key]
+        assert core[ident]["active"] is None
+
+
+@needs_gcore
+@each
+def test_of_gdb(python, podspy, tmp_path):
+    with targets.running([python.path, HERE + "/rest.py"]) as t:
+        live = dump(podspy, "-p", str(t.pid))
+        core = gcore(t.pid, tmp_path)
+    same(dump(podspy, "--core", core), t.said, live)
+
+
+@needs_kernel
+@each
+def test_of_the_kernel(python, podspy, tmp_path):
+    with targets.running([python.path, HERE + "/rest.py"], cwd=tmp_path, preexec_fn=unlimited) as t:
+        live = dump(podspy, "-p", str(t.pid))
+        core = abort(t, tmp_path)
+    same(dump(podspy, "--core", core), t.said, live)
+    text = targets.run([podspy, "dump", "-c", core]).stdout.decode()
+    assert text.startswith("Signal 6 (SIGABRT): %s\nProcess %d: %s" % (core, t.pid, python.path[:40]))
+    assert "\nPython v%s (" % python.version in text
+    assert '\nThread %d: "MainThread"\n    hold (dump/rest.py:' % t.pid in text.replace("Event.wait", "wait")\
+        or re.search(r'\nThread %d: "MainThread"\n(    .*\n)*    hold \(' % t.pid, text)
+
+
+@needs_gcore
+def test_who_held_the_gil(podspy, tmp_path):
+    script = tmp_path / "spin.py"
+    script.write_text("print('ready', flush=True)\nwhile True: pass\n")
+    with targets.running([SOME.path, script]) as t:
+        core = gcore(t.pid, tmp_path)
+    assert "Thread %d (gil): \"MainThread\"\n    <module> (" % t.pid in targets.run([podspy, "dump", "-c", core]).stdout.decode()
+
+
+# --- what is no good core ---
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """A small core of a real Python: bytes, and its program headers {index: [type, flags, offset, vaddr, paddr,
+    filesz, memsz, align]}."""
+    if not shutil.which("gcore"):
+        pytest.skip("gcore (Debian: gdb) is not here")
+    with targets.running([SOME.path, "-c", "import time; print(1, flush=True); time.sleep(600)"]) as t:
+        return gcore(t.pid, tmp_path_factory.mktemp("good")).read_bytes()
+
+
+def headers(data):
+    at, n = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    return [(at + 56 * i, list(struct.unpack_from("<IIQQQQQQ", data, at + 56 * i))) for i in range(n)]
+
+
+def changed(data, change):
+    """The core with its loads changed by change(i, fields)."""
+    data = bytearray(data)
+    i = 0
+    for at, fields in headers(data):
+        if fields[0] == 1:
+            change(i, fields)
+            struct.pack_into("<IIQQQQQQ", data, at, *fields)
+            i += 1
+    return bytes(data)
+
+
+def attempt(podspy, path):
+    """Exit code, standard error; the memory it took is bounded."""
+    def little():
+        resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20))
+
+    start = time.monotonic()
+    p = subprocess.Popen([podspy, "dump", "--core", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         preexec_fn=None if "san" in os.environ.get("PODSPY_BUILD", "") else little)
+    out, err = p.communicate(timeout=30)
+    assert time.monotonic() - start < 20
+    return p.returncode, out.decode(), err.decode()
+
+
+def refused(podspy, tmp_path, data, message):
+    path = tmp_path / "core"
+    path.write_bytes(data)
+    code, out, err = attempt(podspy, path)
+    assert (code, out) == (1, "") and re.search(message, err), err
+    assert err.startswith("Error: ") and err.count("\n") == 1 and str(path) in err
+
+
+@pytest.mark.parametrize("data, message", [
+    (b"", "too short"), (b"hello, world\n" * 100, "not an ELF core file"), (b"\x7fELF" + b"\0" * 200, "."),
+    (b"\x28\xb5\x2f\xfd" + b"\0" * 200, r"compressed: unpack it first \(zstd -d\)"),
+], ids=["empty", "text", "zeros", "zstd"])
+def test_no_core(podspy, tmp_path, data, message):
+    refused(podspy, tmp_path, data, message)
+
+
+def test_an_executable(podspy, tmp_path):
+    refused(podspy, tmp_path, pathlib.Path("/bin/true").read_bytes(), "not a core file of a process")
+
+
+def test_of_another_machine(podspy, tmp_path, good):
+    refused(podspy, tmp_path, good[:18] + struct.pack("<H", 8) + good[20:], "another kind of machine")
+
+
+def test_without_python(podspy, tmp_path):
+    if not shutil.which("gcore"):
+        pytest.skip("gcore (Debian: gdb) is not here")
+    p = subprocess.Popen(["sleep", "600"])
+    try:
+        core = gcore(p.pid, tmp_path)
+    finally:
+        p.kill()
+        p.wait()
+    code, out, err = attempt(podspy, core)
+    assert (code, out) == (1, "") and "there is no Python in process %d" % p.pid in err
+
+
+@pytest.mark.parametrize("path, message", [
+    ("/nowhere/core", "cannot open"), ("/", "not a regular file"), ("/dev/null", "not a regular file")])
+def test_no_file(podspy, path, message):
+    code, out, err = attempt(podspy, path)
+    assert (code, out) == (1, "") and message in err
+
+
+def test_cut_anywhere(podspy, tmp_path, good):
+    """gdb writes its notes last, so nothing of such a file can be used."""
+    for part in (100, 3000, len(good) // 2):
+        refused(podspy, tmp_path, good[:part], "it ends before its (notes|program headers) do")
+
+
+@needs_kernel
+def test_cut_where_the_kernel_wrote_it(podspy, tmp_path):
+    with targets.running([SOME.path, "-c", "import time; print(1, flush=True); time.sleep(600)"], cwd=tmp_path,
+                         preexec_fn=unlimited) as t:
+        data = abort(t, tmp_path).read_bytes()
+    path = tmp_path / "cut"
+    path.write_bytes(data[:-4096])  # vdso and the like
+    code, out, err = attempt(podspy, path)
+    assert code == 0 and '"MainThread"\n    <module>' in out and re.search("is cut off: [0-9]+ bytes are missing", err)
+    path.write_bytes(data[:len(data) // 10])
+    code, out, err = attempt(podspy, path)
+    assert (code, out) == (1, "") and "cut off" in err
+
+
+def test_sizes_that_lie(podspy, tmp_path, good):
+    def huge_memory(i, f):
+        if i % 3 == 0:
+            f[6] = 1 << 62 if i == 0 else f[6] + (1 << 40)
+
+    def huge_file(i, f):
+        f[5] = 1 << 60
+
+    def wraps(i, f):
+        f[6] = (1 << 64) - 1
+
+    path = tmp_path / "core"
+    for change in huge_memory, huge_file, wraps:
+        path.write_bytes(changed(good, change))
+        code, out, err = attempt(podspy, path)
+        if code == 0:  # what the segments really hold is enough
+            assert change is huge_file and '"MainThread"\n    <module>' in out
+        else:
+            assert code == 1 and err.startswith("Error: "), (change, err)
+
+
+def test_overlapping_segments(podspy, tmp_path, good):
+    def onto_the_first(i, f):
+        if i == 0:
+            onto_the_first.at = f[3]
+        if i == 1:
+            f[3] = onto_the_first.at
+
+    refused(podspy, tmp_path, changed(good, onto_the_first), "its segments overlap")
+
+
+def test_segments_in_any_order(podspy, tmp_path, good):
+    data = bytearray(good)
+    loads = [h for h in headers(good) if h[1][0] == 1]
+    for (at, _), (_, fields) in zip(loads, reversed(loads)):
+        struct.pack_into("<IIQQQQQQ", data, at, *fields)
+    path = tmp_path / "core"
+    path.write_bytes(data)
+    assert '"MainThread"\n    <module>' in attempt(podspy, path)[1]
+
+
+def test_counts_that_lie(podspy, tmp_path, good):
+    data = bytearray(good)
+    struct.pack_into("<H", data, 56, 0xFFFF)  # PN_XNUM: the number stands in a section header
+    refused(podspy, tmp_path, bytes(data), "number of segments|no segments|more than|program headers|segments")
+    struct.pack_into("<H", data, 56, 0)
+    refused(podspy, tmp_path, bytes(data), "no segments")
+
+
+def without_files(data):
+    """The core as if the files of Python that were mapped were not here."""
+    for name in set(re.findall(rb"/[^\0]*/(?:lib)?python[23][^\0/]*(?=\0)", data)):
+        data = data.replace(name + b"\0", b"/nowhere"[:len(name)] + name[8:] + b"\0")
+    return data
+
+
+@needs_kernel
+@each
+def test_without_the_files_that_were_mapped(python, podspy, tmp_path):
+    """As for a process of a container: the symbols are not to be had, but the data is in the core."""
+    with targets.running([python.path, HERE + "/rest.py"], cwd=tmp_path, preexec_fn=unlimited) as t:
+        live = dump(podspy, "-p", str(t.pid))
+        core = abort(t, tmp_path)
+    core.write_bytes(without_files(core.read_bytes()))
+    same(dump(podspy, "--core", core), t.said, live)
+
+
+def roots():
+    """Debian roots that tests/interpreters.sh made: containers, but for the namespaces."""
+    cache = os.environ.get("PODSPY_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache", "podspy")
+    return [(root, p.name) for root in sorted(pathlib.Path(cache, "roots").glob("*/")) if (root / ".podspy-ready").exists()
+            for p in sorted(root.glob("usr/bin/python3.*")) if re.fullmatch(r"python3\.\d+", p.name)]
+
+
+@needs_kernel
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+@pytest.mark.parametrize("root, name", roots(), ids=lambda v: getattr(v, "name", v))
+def test_of_a_process_with_a_root_of_its_own(root, name, podspy):
+    """Its files are not here, or here are others of those names."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="podspy-test-", dir=root / "tmp"))
+    try:
+        shutil.copy(HERE + "/rest.py", folder)
+        inside = "/tmp/" + folder.name
+        with targets.running(["chroot", root, "sh", "-c", "cd %s && exec %s rest.py" % (inside, name)],
+                             preexec_fn=unlimited) as t:
+            live = dump(podspy, "-p", str(t.pid))
+            core = abort(t, folder)
+        same(dump(podspy, "--core", core), t.said, live)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_another_file_than_was_mapped_is_not_read(podspy, tmp_path):
+    """Whose first page is not the one in the core."""
+    if not shutil.which("gcore"):
+        pytest.skip("gcore (Debian: gdb) is not here")
+    python = tmp_path / "python3"
+    shutil.copy(os.path.realpath("/usr/bin/python3"), python)
+    with targets.running([python, "-c", "import time; print(1, flush=True); time.sleep(600)"]) as t:
+        core = gcore(t.pid, tmp_path)
+        python.unlink()
+        python.write_bytes(pathlib.Path("/bin/true").read_bytes().ljust(16 << 20, b"\0"))
+    if shutil.which("strace"):
+        opened = targets.run(["strace", "-f", "-e", "trace=openat,pread64", podspy, "dump", "--core", core])
+        fd = re.search(rb'/proc/self/fd/\d+", [^)]*\) = (\d+)', opened.stderr)
+        assert fd and len(re.findall(rb"pread64\(%s, " % fd[1], opened.stderr)) == 1
+    code, out, err = attempt(podspy, core)
+    assert (code == 0 and '"MainThread"\n    <module>' in out) or "the file %s that was mapped" % python in err
+
+
+@needs_kernel
+def test_what_is_missing_is_named(podspy, tmp_path):
+    """Neither the files nor the data: a core that holds nothing but stacks."""
+    with targets.running([SOME.path, "-c", "import time; print(1, flush=True); time.sleep(600)"], cwd=tmp_path,
+                         preexec_fn=unlimited) as t:
+        pathlib.Path("/proc/%d/coredump_filter" % t.pid).write_text("0x10")
+        data = abort(t, tmp_path).read_bytes()
+    refused(podspy, tmp_path, without_files(data), "the file /nowhere[^ ]*python[^ ]* that was mapped is not here")
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--core", "x", "-p", "1"], "exclude each other"),
+    (["--core", "x", "--blocking"], "nothing runs in a core file"),
+    (["--core", "x", "--nonblocking"], "nothing runs in a core file"),
+    ([], "--pid PID, or a core file: --core FILE")])
+def test_usage(podspy, flags, message):
+    r = targets.run([podspy, "dump", *flags])
+    assert r.returncode == 2 and message in r.stderr.decode()

@@ -184,6 +184,17 @@ def test_images_list_what_they_are_made_of(installed):
         assert {library, "libc6", "libcurl3-gnutls"} <= set(versions)
 
 
+def test_the_server_takes_the_examples_and_what_is_optional(installed):
+    deploy = install.REPO / "deploy"
+    kubectl("apply", "--dry-run=server", "-f", str(deploy / "k8s" / "examples" / "checkout.yaml"))
+    persistent = kubectl("kustomize", str(deploy / "kustomize" / "persistent"))
+    kubectl("apply", "--dry-run=server", "-f", "-", stdin=persistent)
+    budget = (deploy / "k8s" / "optional" / "pod-disruption-budget.yaml").read_text()
+    if "policy/v1\n" not in kubectl("api-versions"):
+        budget = budget.replace("policy/v1\n", "policy/v1beta1\n")  # as docs/kubernetes.md tells of Kubernetes 1.20
+    kubectl("apply", "--dry-run=server", "-f", "-", stdin=budget)
+
+
 @pytest.mark.parametrize("verb, what, answer", [
     ("list", "secrets", "no"), ("get", "secrets", "no"), ("create", "pods", "no"), ("watch", "pods", "yes")])
 def test_the_agents_own_token_opens_nothing_else(installed, verb, what, answer):

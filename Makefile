@@ -42,10 +42,12 @@ demo: ## collector, agent and a gunicorn service: build/demo/flamegraph.svg
 	deploy/docker/demo.sh
 
 .PHONY: test-k8s
-test-k8s: ## the cluster tests, against $KUBECONFIG
-	@test -d tests/e2e/kubernetes || { echo "test-k8s: tests/e2e/kubernetes does not exist yet" >&2; exit 1; }
+test-k8s: ## the cluster tests, against $KUBECONFIG: see tests/e2e/kubernetes/images.py
 	@test -n "$$KUBECONFIG" || { echo "test-k8s: set KUBECONFIG to the cluster to test on" >&2; exit 1; }
-	$(PYTHON) -m pytest -q tests/e2e/kubernetes
+	$(SETUP) build test
+	$(MAKE) build/dev.built
+	@echo "test-k8s: install, opt-in and opt-out, trust, discovery, outages, the plugin; each step says what it took"
+	$(PYTHON) -m pytest -v -s -rs -p no:cacheprovider --durations=5 tests/e2e/kubernetes
 
 .PHONY: images
 images: ## agent, collector and demo service as build/images/*.tar

@@ -179,6 +179,11 @@ static void get_profiles(void *arg, const struct spy_http_request *req,
     ask(arg, spy_query_profile, req, res);
 }
 
+static void get_top(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+{
+    ask(arg, spy_query_top, req, res);
+}
+
 static void get_pods(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
 {
     ask(arg, spy_query_pods, req, res);
@@ -241,6 +246,7 @@ static void get_metrics(void *arg, const struct spy_http_request *req,
 const struct spy_http_route spy_collector_routes[] = {
     {POST, .path = "/v1development/profiles", .allow = allow_push, .handle = post_profiles},
     {GET, .path = "/profiles", .allow = allow_read, .handle = get_profiles},
+    {GET, .path = "/top", .allow = allow_read, .handle = get_top},
     {GET, .path = "/pods", .allow = allow_read, .handle = get_pods},
     {GET, .path = "/", .allow = allow_read, .handle = get_index},
     {GET, .path = "/readyz", .allow = allow_plain, .handle = get_readyz},

@@ -13,6 +13,7 @@ const struct spy_metric spy_query_metrics[] = {
     {"podspy_collector_queries_total", "kind=\"profile\"", "Questions asked.", SPY_COUNTER,
      &n_profiles},
     {"podspy_collector_queries_total", "kind=\"pods\"", NULL, SPY_COUNTER, &spy_query_n_pods},
+    {"podspy_collector_queries_total", "kind=\"top\"", NULL, SPY_COUNTER, &spy_query_n_top},
 };
 const size_t spy_query_n_metrics = SPY_COUNT(spy_query_metrics);
 
@@ -111,19 +112,41 @@ static int check_filter(const struct spy_profile *p, const struct spy_selector *
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "no samples match %s", s->text);
 }
 
+int spy_query_load(const struct spy_question *q, const struct spy_selector *s,
+                   struct spy_profile **ret, struct spy_filter **ret_filter, char *hint,
+                   struct spy_err *err)
+{
+    _cleanup_(profile_done) struct spy_profile *p = spy_profile_new_capped(&answer_caps);
+    _cleanup_(filter_done) struct spy_filter *filter = NULL;
+    if (!p)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = q->store->ops->query(q->store, &s->select, p, err);
+    if (r == SPY_ERR_LIMIT)
+        snprintf(hint, SPY_HINT_MAX, "select fewer pods or a shorter time");
+    if (r < 0)
+        return r;
+    if (!spy_profile_n_series(p))
+        return spy_query_not_found(q->store, s, hint, err);
+    if (!has_samples(p) && (r = say_problem(p, s, hint, err)) < 0)
+        return r;
+    r = spy_filter_new(&s->filter, p, &filter, err);
+    if (r == 0 && has_samples(p))
+        r = check_filter(p, s, filter, hint, err);
+    if (r < 0)
+        return r;
+    *ret = p;
+    *ret_filter = filter;
+    p = NULL;
+    filter = NULL;
+    return 0;
+}
+
 static int print(const struct spy_profile *p, const struct spy_selector *s,
-                 const struct spy_format *format, struct spy_answer *a, struct spy_err *err)
+                 const struct spy_filter *filter, const struct spy_format *format,
+                 struct spy_answer *a, struct spy_err *err)
 {
     char title[300];
     struct spy_view view = s->view;
-    _cleanup_(filter_done) struct spy_filter *filter = NULL;
-    int r = spy_filter_new(&s->filter, p, &filter, err);
-    if (r < 0)
-        return r;
-    if (has_samples(p))
-        r = check_filter(p, s, filter, a->hint, err);
-    if (r < 0)
-        return r;
     snprintf(title, sizeof title, "podspy: %s", s->text);
     view.title = title;
     view.filter = filter;
@@ -138,24 +161,14 @@ static int print(const struct spy_profile *p, const struct spy_selector *s,
 int spy_query_profile(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
 {
     struct spy_selector s;
-    const struct spy_format *format;
+    const struct spy_format *format = NULL;
+    _cleanup_(profile_done) struct spy_profile *p = NULL;
+    _cleanup_(filter_done) struct spy_filter *filter = NULL;
     spy_count(&n_profiles, 1);
     int r = spy_selector_parse(q->params, q->n_params, true, q->now_ns, &s, a->hint, err);
     if (r == 0)
         r = choose_format(q, &s, &format, a->hint, err);
-    if (r < 0)
-        return r;
-    _cleanup_(profile_done) struct spy_profile *p = spy_profile_new_capped(&answer_caps);
-    if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    r = q->store->ops->query(q->store, &s.select, p, err);
-    if (r == SPY_ERR_LIMIT)
-        snprintf(a->hint, SPY_HINT_MAX, "select fewer pods or a shorter time");
-    if (r < 0)
-        return r;
-    if (!spy_profile_n_series(p))
-        return spy_query_not_found(q->store, &s, a->hint, err);
-    if (!has_samples(p) && (r = say_problem(p, &s, a->hint, err)) < 0)
-        return r;
-    return print(p, &s, format, a, err);
+    if (r == 0)
+        r = spy_query_load(q, &s, &p, &filter, a->hint, err);
+    return r < 0 ? r : print(p, &s, filter, format, a, err);
 }

@@ -33,6 +33,8 @@ struct spy_answer {
 // One merged profile, printed in the format that was asked for; without format= as svg where Accept
 // names HTML or SVG, as a browser's does, else as json.
 int spy_query_profile(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
+// The functions that took the time, by self and total. JSON; max_nodes is how many (1000).
+int spy_query_top(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
 // What is known: pods, containers, processes. JSON.
 int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
 // The pods and their links as a page of plain HTML.
@@ -46,5 +48,10 @@ int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, c
 extern const struct spy_metric spy_query_metrics[];
 extern const size_t spy_query_n_metrics;
 
-// For the files of this room: questions about pods asked so far.
-extern int64_t spy_query_n_pods;
+// For the files of this room: what the selector chooses, as one profile, and the filter of its
+// samples; both are the caller's to free. Fills hint on failure.
+int spy_query_load(const struct spy_question *q, const struct spy_selector *s,
+                   struct spy_profile **ret, struct spy_filter **ret_filter, char *hint,
+                   struct spy_err *err);
+// Questions about pods and functions asked so far.
+extern int64_t spy_query_n_pods, spy_query_n_top;

@@ -33,6 +33,9 @@ struct spy_view {
     const struct spy_filter *filter; // of this very profile; borrowed; NULL: none. See filter.h
 };
 
+// Is this sample chosen by the view?
+bool spy_view_has(const struct spy_view *v, const struct spy_sample *s);
+
 struct spy_format {
     const char *name;       // as in format= and -f
     const char *media_type; // Content-Type

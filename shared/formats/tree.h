@@ -34,9 +34,6 @@ struct spy_tree {
 int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct spy_tree *ret);
 void spy_tree_free(struct spy_tree *t);
 
-// Is this sample chosen by the view?
-bool spy_view_has(const struct spy_view *v, const struct spy_sample *s);
-
 static inline uint64_t spy_node_weight(const struct spy_tree *t, const struct spy_node *n)
 {
     return t->by_time ? n->total_ns : n->total;

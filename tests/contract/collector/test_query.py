@@ -284,3 +284,38 @@ def test_a_browser_runs_the_flamegraph_under_its_policy(filled, tmp_path):
     head = re.search(r"<svg xmlns[^>]*>", p.stdout)[0]
     assert 'class="ready"' in head, "the script did not run to its end"
     assert "Content Security Policy" not in p.stderr
+
+
+def _top(c, query):
+    r = c.get_plain(f"/top?{query}")
+    assert r.status_code == 200, r.text
+    return r.json()
+
+
+def test_top_counts_each_function_by_itself_and_with_what_it_calls(filled):
+    told = _top(filled, "pod=demo")
+    assert told["samples"] == 100 and told["functions_in_all"] == 3
+    rows = [(f["name"], f["self"], f["total"]) for f in told["functions"]]
+    assert rows == [("hot", 70, 70), ("cold", 30, 30), ("main", 0, 100)]
+    main = told["functions"][2]
+    assert main["file"] == "/app/main.py" and main["kind"] == "python"
+    assert main["total_seconds"] == pytest.approx(1.0)
+    told = _top(filled, "pod=demo&idle=1")
+    assert told["samples"] == 500 and told["functions"][0]["name"] == "wait_for_io"
+    assert [f["name"] for f in _top(filled, "pod=demo&include=cold")["functions"]] == ["cold", "main"]
+    assert len(_top(filled, "pod=demo&idle=1&max_nodes=10")["functions"]) == 4
+
+
+def test_top_counts_a_function_that_calls_itself_once_a_sample(collector):
+    b = Batch()
+    b.add(labels(pod="deep"), [([MAIN, HOT, COLD, HOT, HOT], 7, "running", 11, "worker")], clean=7)
+    assert collector.push(b.bytes()).status_code == 200
+    rows = {f["name"]: (f["self"], f["total"]) for f in _top(collector, "pod=deep")["functions"]}
+    assert rows == {"hot": (7, 7), "cold": (0, 7), "main": (0, 7)}
+
+
+def test_top_refuses_what_it_does_not_know_and_tells_what_there_is(filled):
+    r = filled.get_plain("/top?pod=nobody")
+    assert r.status_code == 404 and "demo" in r.json()["error"]["hint"]
+    r = filled.get_plain("/top?pod=demo&format=svg")
+    assert r.status_code == 400 and "format" in r.json()["error"]["message"]

@@ -41,6 +41,18 @@ def images(engine):
     return built.stdout
 
 
+def test_each_image_lists_what_it_is_made_of(engine, images):
+    for name in ("agent", "collector", "demo"):
+        image = f"podspy/{name}:{VERSION}"
+        path = json.loads(engine.docker("image", "inspect", image).stdout)[0]["Config"]["Labels"]["dev.podspy.sbom"]
+        done = engine.docker("run", "--rm", "--network=none", "--entrypoint=cat", image, path)
+        listed = json.loads(done.stdout)
+        assert listed["spdxVersion"] == "SPDX-2.3"
+        ids = [p["SPDXID"] for p in listed["packages"]]
+        assert len(set(ids)) == len(ids) and set(listed["documentDescribes"]) == set(ids)
+        assert {f"podspy-{name}", "libc6"} <= {p["name"] for p in listed["packages"]}
+
+
 class Stack:
     """The compose file, up; on ports that are free here."""
 

@@ -167,7 +167,11 @@ class AgentLogs:
         self.folder, self.running = pathlib.Path(folder), {}
 
     def follow(self, name):
+        """Also once more, from the beginning, after the API server went away and took the stream with it."""
         path = self.folder / f"{name}.log"
+        if name in self.running:
+            self.running[name].__exit__()
+            path.unlink()
         self.running[name] = parts.Process(["kubectl", "-n", SPACE, "logs", "-f", name], path)
 
     def text(self, name):

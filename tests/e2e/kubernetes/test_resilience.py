@@ -8,6 +8,7 @@ what it took: pytest -s shows it.
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -193,6 +194,7 @@ def test_an_api_server_that_is_away_for_half_a_minute(lasting):
     finally:
         subprocess.run(start_again, check=True, capture_output=True, timeout=300)
     say(f"the API server was away for {time.time() - away:.0f} s")
+    lasting.logs.follow(lasting.agents[-1])
     say(f"all have new samples {lasting.all_sampled(names, 90):.1f} s later")
     elapsed = time.time() - began
     after = {p.get("pid"): p["windows"] for p in lasting.forward.processes(namespace=SHOP)}
@@ -210,7 +212,7 @@ def test_a_node_without_room_while_the_collector_is_away(lasting):
     used = sum(p.stat().st_size for p in lasting.node.waiting())
     lasting.node.resize(f"{ROOM_KIB + used // 1024}k")
     parts.wait_until(lambda: lasting.logs.text(lasting.agents[-1])[-2000:],
-                     lambda: "a window was lost" in lasting.logs.text(lasting.agents[-1]), 120, 0.5)
+                     lambda: "the oldest window is dropped" in lasting.logs.text(lasting.agents[-1]), 120, 0.5)
     time.sleep(5)  # and some more
     waited = len(lasting.node.waiting())
     lasting.node.resize("8m")
@@ -234,3 +236,8 @@ def test_in_the_end_what_was_taken_is_what_is_there_and_what_is_reported_lost(la
     lost = sum(p["quality"]["lost"] for p in processes)
     say(f"{len(lasting.agents)} agents took {taken} samples: {stored} are there, {lost} are reported lost")
     assert stored + lost == taken
+    metrics = (install.SPOOL / "spool" / "metrics.prom").read_text()
+    assert int(re.search(r"^podspy_agent_upload_lost_samples_total (\d+)", metrics, re.M)[1]) == lost
+    windows = int(re.search(r'^podspy_agent_upload_windows_total{result="dropped"} (\d+)', metrics, re.M)[1])
+    say(f"the agent counts {windows} windows as dropped")
+    assert windows > 0

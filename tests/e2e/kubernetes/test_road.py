@@ -162,6 +162,39 @@ def test_the_agent_has_one_capability(installed):
         assert set(status["Uid"].split()) == {"0"}
 
 
+def test_the_doctor_finds_nothing_wrong_in_the_agents_pod(installed, shop):
+    said = kubectl("exec", "-n", SPACE, installed.agent, "--", "podspy", "doctor", "--config", "/etc/podspy/agent.yaml")
+    say(said.replace("\n", "\n  "))
+    assert "\nNO" not in said and "An agent can work here." in said
+    for words in ("with CAP_SYS_PTRACE", "process_vm_readv works", "all processes are seen", "watch pods: yes",
+                  "takes profiles of this agent"):
+        assert words in said
+    uid = install.pods(SHOP, "app=shop")[0]["metadata"]["uid"]
+    pid = next(iter(parts.wait_until("the shop works", lambda: python_roles(uid), 30)))
+    said = kubectl("exec", "-n", SPACE, installed.agent, "--", "podspy", "doctor", "-p", str(pid))
+    assert "It can be profiled." in said and "CPython 3.11" in said
+
+
+def test_images_list_what_they_are_made_of(installed):
+    for name, kind, library in ((installed.agent, "agent", "libelf1"), (installed.collector, "collector", "libmicrohttpd12")):
+        listed = json.loads(kubectl("exec", "-n", SPACE, name, "--", "cat", f"/usr/share/sbom/podspy-{kind}.spdx.json"))
+        assert listed["spdxVersion"] == "SPDX-2.3"
+        versions = {p["name"]: p["versionInfo"] for p in listed["packages"]}
+        assert versions[f"podspy-{kind}"] == install.VERSION
+        assert {library, "libc6", "libcurl3-gnutls"} <= set(versions)
+
+
+def test_the_server_takes_the_examples_and_what_is_optional(installed):
+    deploy = install.REPO / "deploy"
+    kubectl("apply", "--dry-run=server", "-f", str(deploy / "k8s" / "examples" / "checkout.yaml"))
+    persistent = kubectl("kustomize", str(deploy / "kustomize" / "persistent"))
+    kubectl("apply", "--dry-run=server", "-f", "-", stdin=persistent)
+    budget = (deploy / "k8s" / "optional" / "pod-disruption-budget.yaml").read_text()
+    if "policy/v1\n" not in kubectl("api-versions"):
+        budget = budget.replace("policy/v1\n", "policy/v1beta1\n")  # as docs/kubernetes.md tells of Kubernetes 1.20
+    kubectl("apply", "--dry-run=server", "-f", "-", stdin=budget)
+
+
 @pytest.mark.parametrize("verb, what, answer", [
     ("list", "secrets", "no"), ("get", "secrets", "no"), ("create", "pods", "no"), ("watch", "pods", "yes")])
 def test_the_agents_own_token_opens_nothing_else(installed, verb, what, answer):

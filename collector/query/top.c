@@ -1,0 +1,145 @@
+// The functions that took the time, as JSON: each with the samples in which it was running itself
+// (self) and those in which it was on the stack (total, once a sample however often it calls
+// itself).
+#include "collector/query/query.h"
+#include "shared/base/mem.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+int64_t spy_query_n_top;
+enum { ROWS = 1000 }; // unless max_nodes says another number
+
+struct row {
+    uint32_t function, seen; // seen: the last sample that counted it, plus one
+    uint64_t self, total, self_ns, total_ns;
+};
+
+SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
+SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
+SPY_CLEANUP(rows_done, struct row, free)
+
+static uint64_t plus(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static void count_stack(const struct spy_profile *p, const struct spy_view *v, uint32_t id,
+                        struct row *rows)
+{
+    const struct spy_sample *s = spy_profile_sample_at(p, id);
+    bool inner = true; // the innermost frame that the view leaves
+    for (uint32_t at = s->stack; at; at = spy_profile_stack_at(p, at)->parent) {
+        uint32_t f = spy_profile_frame_at(p, spy_profile_stack_at(p, at)->frame)->function;
+        if (v->no_native && spy_profile_function_at(p, f)->kind == SPY_FRAME_NATIVE)
+            continue;
+        struct row *r = &rows[f];
+        r->function = f;
+        if (inner) {
+            r->self = plus(r->self, s->count);
+            r->self_ns = plus(r->self_ns, s->ns);
+        }
+        inner = false;
+        if (r->seen == id + 1)
+            continue;
+        r->seen = id + 1;
+        r->total = plus(r->total, s->count);
+        r->total_ns = plus(r->total_ns, s->ns);
+    }
+}
+
+// Samples that the view and the filter leave.
+static uint64_t count_all(const struct spy_profile *p, const struct spy_view *v,
+                          const struct spy_filter *f, struct row *rows)
+{
+    uint64_t samples = 0;
+    uint32_t n = spy_profile_n_samples(p);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct spy_sample *s = spy_profile_sample_at(p, i);
+        if (!spy_view_has(v, s) || !spy_filter_has(f, s))
+            continue;
+        samples = plus(samples, s->count);
+        count_stack(p, v, i, rows);
+    }
+    return samples;
+}
+
+static int by_self(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    if (x->self != y->self)
+        return x->self < y->self ? 1 : -1;
+    if (x->total != y->total)
+        return x->total < y->total ? 1 : -1;
+    return x->function < y->function ? -1 : x->function > y->function;
+}
+
+static json_int_t integer(uint64_t n)
+{
+    return n < INT64_MAX ? (json_int_t)n : INT64_MAX;
+}
+
+static json_t *describe(const struct spy_profile *p, const struct row *r)
+{
+    static const char *const kinds[] = {[SPY_FRAME_PYTHON] = "python",
+                                        [SPY_FRAME_NATIVE] = "native",
+                                        [SPY_FRAME_MARKER] = "marker"};
+    const struct spy_function *f = spy_profile_function_at(p, r->function);
+    const char *kind = f->kind < SPY_COUNT(kinds) ? kinds[f->kind] : "python";
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:f, s:f}", "name",
+                     spy_profile_text(p, f->name), "file", spy_profile_text(p, f->filename), "line",
+                     (json_int_t)f->start_line, "kind", kind, "self", integer(r->self), "total",
+                     integer(r->total), "self_seconds", (double)r->self_ns / 1e9, "total_seconds",
+                     (double)r->total_ns / 1e9);
+}
+
+static int append(const char *data, size_t len, void *buf)
+{
+    return spy_buf_append(buf, data, len) < 0 ? -1 : 0;
+}
+
+static int print(const struct spy_profile *p, const struct spy_selector *s, const struct row *rows,
+                 size_t n, uint64_t samples, struct spy_answer *a, struct spy_err *err)
+{
+    char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
+    size_t shown = s->view.max_nodes ? s->view.max_nodes : ROWS;
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && i < shown; i++)
+        json_array_append_new(list, describe(p, &rows[i]));
+    spy_time_print(s->select.from_ns, from);
+    spy_time_print(s->select.until_ns, until);
+    json_t *root =
+        json_pack("{s:s, s:s, s:I, s:I, s:o}", "from", from, "until", until, "samples",
+                  integer(samples), "functions_in_all", (json_int_t)n, "functions", list);
+    int r = root ? json_dump_callback(root, append, a->body, JSON_COMPACT) : -1;
+    json_decref(root);
+    spy_buf_putc(a->body, '\n');
+    a->media_type = "application/json";
+    if (r < 0 || a->body->failed)
+        return spy_err_set(err, a->body->failed ? SPY_ERR_LIMIT : SPY_ERR_NOMEM, 0,
+                           "the list does not fit");
+    return 0;
+}
+
+int spy_query_top(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
+{
+    struct spy_selector s;
+    _cleanup_(profile_done) struct spy_profile *p = NULL;
+    _cleanup_(filter_done) struct spy_filter *filter = NULL;
+    spy_count(&spy_query_n_top, 1);
+    int r = spy_selector_parse(q->params, q->n_params, false, q->now_ns, &s, a->hint, err);
+    if (r == 0)
+        r = spy_query_load(q, &s, &p, &filter, a->hint, err);
+    if (r < 0)
+        return r;
+    size_t all = spy_profile_n_functions(p), n = 0;
+    _cleanup_(rows_done) struct row *rows = calloc(all + 1, sizeof *rows);
+    if (!rows)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    uint64_t samples = count_all(p, &s.view, filter, rows);
+    for (size_t i = 0; i < all; i++)
+        if (rows[i].seen)
+            rows[n++] = rows[i];
+    qsort(rows, n, sizeof *rows, by_self);
+    return print(p, &s, rows, n, samples, a, err);
+}

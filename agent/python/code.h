@@ -20,7 +20,7 @@ enum {
     SPY_CODE_HEAD = 256,          // room for the fields; layout.co_head bytes of it are read
     SPY_CODE_PEEK = 96,           // bytes compared of its name, file name and line table
     SPY_CODE_SETTLED = 64,        // checks that must have found it unchanged
-    SPY_CODE_RECHECK_MAX = 64,    // samples between two checks, at most
+    SPY_CODE_RECHECK = 8,         // samples between two checks from then on
     SPY_CODE_COPIES = 4,
     SPY_CODE_VERSION = 92, // co_version, where layout.interp_next_version is
     SPY_CODE_NONE = -1,

@@ -392,18 +392,17 @@ static int attach(struct spy_sampler *s, struct process *p)
     p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
                (!p->target && r == SPY_ERR_GONE);
     detach(p);
-    begin_window(p);
-    p->quality.failed++;
-    s->totals.failed++;
     p->retry_ns = p->retry_ns ? p->retry_ns * 2 : FIRST_RETRY_NS;
     p->retry_ns = p->retry_ns < LAST_RETRY_NS ? p->retry_ns : LAST_RETRY_NS;
-    if (strcmp(p->problem, err.msg)) {
+    if (strcmp(p->problem, err.msg)) { // what is counted from here on has this reason
         flush_quality(s, p);
-        begin_window(p);
         snprintf(p->problem, sizeof p->problem, "%s", err.msg[0] ? err.msg : spy_code_name(r));
         set_label(p, SPY_LABEL_PROBLEM, p->problem);
         p->epoch = 0;
     }
+    begin_window(p);
+    p->quality.failed++;
+    s->totals.failed++;
     return r;
 }
 

@@ -16,7 +16,7 @@ import targets
 
 HERE = os.path.dirname(__file__)
 SUPPORTED = [p for p in pythons.few() if p.minor >= (3, 7)]  # the targets need time.thread_time
-each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
+each = pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
 MODES = [[], ["--nonblocking"], ["--blocking"]]
 each_mode = pytest.mark.parametrize("flags", MODES, ids=lambda f: "".join(f) or "default")
 

@@ -316,6 +316,9 @@ static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, 
         code_free(code);
         return r == SPY_ERR_TORN ? 0 : r;
     }
+    // One that is there has been counted.
+    if (when.next_version && half_at(code->head, SPY_CODE_VERSION) >= when.next_version)
+        c->miscounted = true;
     *ret_id = (int32_t)c->n;
     c->list[c->n++] = code;
     c->bytes += sizeof *code + (code->n_lines + 1u) * sizeof *code->lines + strlen(code->name) +
@@ -374,10 +377,7 @@ static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr
 
 static uint64_t period_of(const struct spy_code *code)
 {
-    uint32_t period = code->checks / 8;
-    if (code->checks < SPY_CODE_SETTLED || code->restless)
-        return 1;
-    return period < SPY_CODE_RECHECK_MAX ? period : SPY_CODE_RECHECK_MAX;
+    return code->checks < SPY_CODE_SETTLED || code->restless ? 1 : SPY_CODE_RECHECK;
 }
 
 // `ahead`: also what would be due soon, so that all of a stack are checked in one read.

@@ -20,8 +20,9 @@ enum {
     SPY_CODE_HEAD = 256,          // room for the fields; layout.co_head bytes of it are read
     SPY_CODE_PEEK = 96,           // bytes compared of its name, file name and line table
     SPY_CODE_SETTLED = 64,        // checks that must have found it unchanged
-    SPY_CODE_RECHECK_MAX = 64,    // samples between two checks, at most
+    SPY_CODE_RECHECK = 8,         // samples between two checks from then on
     SPY_CODE_COPIES = 4,
+    SPY_CODE_VERSION = 92, // co_version, where layout.interp_next_version is
     SPY_CODE_NONE = -1,
 };
 
@@ -76,10 +77,11 @@ void spy_codes_done(struct spy_codes *c);
 bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l, uint64_t type);
 
 // When the addresses that are asked for were read: a number that rises with each read, and, where
-// the interpreter counts how often it freed a code object (3.14+) or made one (3.12, 3.13), a
+// the interpreter counts how often it freed a code object (3.14+) or made one (3.13), a
 // number that differs when that count, as it stood after they were read, differs; 0: it does not.
 struct spy_codes_when {
     uint64_t sample, generation;
+    uint32_t next_version; // that count of 3.13 itself; 0: none
 };
 
 // Forgets everything if n more would be too many. Before ids of before are used.

@@ -110,7 +110,6 @@ static const struct spy_py_layout layouts[] = {
         .runtime_interp_head = 40,
         .interp_next = 0, .interp_threads_head = 72, .interp_gil = 384,
         .interp_gc_collecting = 312, .interp_code_generation = ABSENT,
-        .interp_next_version = 269816,
         .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
         .ts_cframe = 56, .ts_frame = 0, .ts_base = ABSENT, .ts_size = 240,
         .f_owner = 70, .f_size = 72, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
@@ -186,7 +185,7 @@ static const struct published published[] = {
     {TO(ts_next),                TS_MAX, {21, 24, 24}},
     {TO(ts_interp),              TS_MAX, {22, 25, 25}},
     {TO(ts_frame),               TS_MAX, {23, 26, 26}},
-    {TO(ts_base),                4096,   {0, 0, 27}},
+    {TO(ts_base),                TS_MAX, {0, 0, 27}},
     {TO(ts_thread_id),           TS_MAX, {24, 27, 30}},
     {TO(ts_native_id),           TS_MAX, {25, 28, 31}},
     {TO(ts_chunk),               TS_MAX, {26, 29, 32}},
@@ -267,11 +266,11 @@ static void move_unpublished(struct spy_py_layout *l, const struct spy_py_layout
 
 static uint16_t thread_state_size(const struct spy_py_layout *l)
 {
-    const uint16_t fields[] = {l->ts_next,      l->ts_interp,    l->ts_frame,
-                               l->ts_thread_id, l->ts_native_id, l->ts_chunk};
+    const uint16_t fields[] = {l->ts_next,      l->ts_interp, l->ts_frame, l->ts_thread_id,
+                               l->ts_native_id, l->ts_chunk,  l->ts_base};
     uint16_t size = 0;
     for (size_t i = 0; i < SPY_COUNT(fields); i++)
-        if (fields[i] + 8 > size)
+        if (fields[i] != SPY_PY_ABSENT && fields[i] + 8 > size)
             size = (uint16_t)(fields[i] + 8);
     return size;
 }

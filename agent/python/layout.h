@@ -28,15 +28,15 @@ struct spy_py_layout {
     uint16_t interp_gc_collecting;
     uint16_t interp_code_generation; // 3.14+: rises whenever a code object is freed
     uint16_t interp_tlbc_generation; // free-threaded 3.14+: whenever copies of bytecode are freed
-    // 3.12, 3.13: a number that rises whenever a code object is made (func_state.next_version, 32
-    // bits; 0 when they ran out); else 0
+    // 3.13: the co_version of the code object that is made next (func_state.next_version, 32 bits;
+    // 0 when they ran out); else 0. Up to 3.12 it is not the interpreter's.
     uint32_t interp_next_version;
     // PyThreadState
     uint16_t ts_next, ts_interp, ts_thread_id, ts_native_id, ts_chunk;
     uint16_t ts_cframe; // 3.11, 3.12: pointer to a _PyCFrame; later ABSENT
     uint16_t ts_frame;  // current_frame: in the _PyCFrame, else in the thread state
-    uint16_t ts_base;   // 3.15: a frame inside of the thread state that ends every stack
-    uint16_t ts_size;   // bytes to read so that all of the above but ts_base are there
+    uint16_t ts_base;   // 3.15: pointer to a frame inside of the thread state that ends every stack
+    uint16_t ts_size;   // bytes to read so that all of the above are there
     // _PyInterpreterFrame; up to 3.10 PyFrameObject, which lies on the heap
     bool heap_frames;
     uint16_t f_code, f_previous, f_ip, f_owner, f_size; // f_size: without locals

@@ -530,11 +530,11 @@ static bool codes_hold(const struct spy_python *p, const struct spy_py_thread *t
     return true;
 }
 
-static int resolve(struct spy_python *p, struct spy_py_thread *th, uint64_t code_generation)
+static int resolve(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_facts *facts)
 {
     struct spy_py_scratch *s = &p->scratch;
     const struct spy_py_layout *l = &p->runtime.layout;
-    struct spy_codes_when when = {p->sample, code_generation};
+    struct spy_codes_when when = {p->sample, facts->code_generation, facts->next_version};
     int r = 0;
     spy_codes_make_room(&p->codes, spy_py_depth(th, s));
     bool known = th->codes_epoch == p->codes.epoch;
@@ -632,7 +632,7 @@ static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checke
         p->sample++;
         r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
         if (r == 0)
-            r = resolve(p, th, facts->code_generation);
+            r = resolve(p, th, facts);
     }
     if (r == 0 && checked && p->codes.fresh)
         r = SPY_ERR_TORN;

@@ -89,6 +89,11 @@ static int read_version(const struct spy_target *t, const struct spy_maps *maps,
         if (r == 0 && spy_py_layout_apply(&rt->layout, bytes, sizeof bytes) < 0)
             return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                                "Python %s publishes debug offsets that make no sense", rt->version);
+        // A debug build has more in its interpreter than it tells; only such a build has this
+        // symbol.
+        uint64_t addr;
+        if (find_symbol(t, maps, mod, "_Py_NegativeRefcount", &addr) == 0)
+            rt->layout.interp_next_version = 0;
         return r;
     }
     uint64_t addr, value;

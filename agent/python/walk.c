@@ -452,11 +452,18 @@ static int push_recs(struct spy_py_scratch *s, const struct spy_py_rec *recs, si
     return 0;
 }
 
+// Those of the thread's last stack, which may have none.
+static int push_last(struct spy_py_scratch *s, const struct spy_py_thread *th, size_t from,
+                     size_t to)
+{
+    return from == to ? 0 : push_recs(s, th->last + from, to - from);
+}
+
 int spy_py_flatten(const struct spy_py_thread *th, struct spy_py_scratch *s)
 {
     size_t from = s->from;
     s->from = th->n_last;
-    return push_recs(s, th->last + from, th->n_last - from);
+    return push_last(s, th, from, th->n_last);
 }
 
 static bool same_rec(const struct spy_py_rec *a, const struct spy_py_rec *b)
@@ -490,7 +497,7 @@ static int add_rec(struct spy_py_thread *th, struct spy_py_scratch *s, struct fo
         w->next = i + 1;
         return 0;
     }
-    int r = push_recs(s, th->last + w->from, w->next - w->from);
+    int r = push_last(s, th, w->from, w->next);
     if (r < 0)
         return r;
     if (i != SIZE_MAX) {
@@ -549,13 +556,13 @@ static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *t
     return cur;
 }
 
-// Walks from cur outwards. *ret_miss is the frame that is not in the copy, with SPY_ERR_NOTFOUND.
+// Walks from cur outwards to base. *ret_miss is the frame that is not in the copy, with
+// SPY_ERR_NOTFOUND.
 static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
-                     struct spy_py_scratch *s, uint64_t cur, uint64_t *ret_miss)
+                     struct spy_py_scratch *s, uint64_t cur, uint64_t base, uint64_t *ret_miss)
 {
     size_t hint = 0, n = 0, none = th->has_stack ? 0 : th->n_last;
     struct follow w = {none, none};
-    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : th->tstate + l->ts_base;
     begin_walk(th, s);
     for (; cur && cur != base; n++) {
         if (n >= SPY_PY_TOP && w.next > w.from)
@@ -593,7 +600,7 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
         s->from = w.from;
         return 0;
     }
-    return push_recs(s, th->last + w.from, w.next - w.from);
+    return push_last(s, th, w.from, w.next);
 }
 
 // Where the walk starts. NOTFOUND: the _PyCFrame is not where it was; th->cframe is right now.
@@ -677,7 +684,8 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
         return SPY_ERR_NOTFOUND;
     if (checked && !same_current(l, b, cur))
         return SPY_ERR_TORN;
-    r = walk_copy(l, th, s, cur, &miss);
+    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : word(b->tstate + l->ts_base);
+    r = walk_copy(l, th, s, cur, base, &miss);
     if (r == 0 && checked)
         r = compare(l, b, th, s, ret_moved);
     if (r == 0)
@@ -726,13 +734,14 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
     if (r < 0)
         return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
     s->tlbc_generation = (uint32_t)fact(&b, th, SPY_FACT_TLBC);
-    const uint8_t *gil = b.facts + th->facts.at[SPY_FACT_GIL];
+    uint16_t gil = th->facts.at[SPY_FACT_GIL];
     *ret = (struct spy_py_facts){
         .next = word(b.tstate + l->ts_next),
         .head = fact(&b, th, SPY_FACT_HEAD),
-        .holds_gil = th->facts.at[SPY_FACT_GIL] != SPY_PY_ABSENT && holds_gil(l, th, gil),
+        .holds_gil = gil != SPY_PY_ABSENT && holds_gil(l, th, b.facts + gil),
         .collecting = (uint32_t)fact(&b, th, SPY_FACT_COLLECTING) == 1,
         .moved = moved,
+        .next_version = l->interp_next_version ? (uint32_t)fact(&b, th, SPY_FACT_GENERATION) : 0,
         .code_generation = code_generation(l, th, fact(&b, th, SPY_FACT_GENERATION)),
     };
     return 0;

@@ -125,6 +125,7 @@ struct spy_py_facts {
     bool holds_gil, collecting;
     bool moved; // the newest frame went on between the two reads of it: the thread runs
     uint64_t code_generation; // after the frames were read; 0: not known
+    uint32_t next_version;    // in 3.13, what that is made from
 };
 
 // Chooses the spans for what th has of gil, collecting and so on.

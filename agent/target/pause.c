@@ -54,7 +54,7 @@ static uint64_t patience(struct spy_pause *p, uint64_t now)
         p->second = now;
         p->vain_ns = 0;
     }
-    return p->vain_ns < SPY_PAUSE_VAIN_NS ? SPY_PAUSE_WAIT_NS : 0;
+    return p->vain_ns < SPY_PAUSE_VAIN_NS ? SPY_PAUSE_WAIT_NS : SPY_PAUSE_LEAST_NS;
 }
 
 int spy_pause_begin(struct spy_pause *p, pid_t tid, int *ret_signal)

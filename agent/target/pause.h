@@ -16,9 +16,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-// Waiting for threads that do not stop delays all other targets: at most SPY_PAUSE_VAIN_NS of each
-// second go into that, and past it such a thread is left alone at once.
-enum { SPY_PAUSE_WAIT_NS = 2000000, SPY_PAUSE_VAIN_NS = 50000000, SPY_PAUSE_STRAYS_MAX = 64 };
+// Waiting for threads that do not stop delays all other targets. Once SPY_PAUSE_VAIN_NS of a second
+// went into that, none is waited for longer than SPY_PAUSE_LEAST_NS, some times what it takes one
+// that runs.
+enum {
+    SPY_PAUSE_WAIT_NS = 2000000,
+    SPY_PAUSE_LEAST_NS = 200000,
+    SPY_PAUSE_VAIN_NS = 50000000,
+    SPY_PAUSE_STRAYS_MAX = 64,
+};
 
 struct spy_pause {
     pid_t strays[SPY_PAUSE_STRAYS_MAX];

@@ -124,6 +124,8 @@ uint64_t spy_target_cpu_ns(const struct spy_target *t)
     enum { SCHED = 2, BITS = 3 }; // what clock_getcpuclockid(3) would ask the kernel for each time
     clockid_t clock = (clockid_t)(~(uint32_t)t->pid << BITS | SCHED);
     struct timespec now;
+    if (t->still) // its number may be another's by now
+        return 0;
     if (clock_gettime(clock, &now) < 0)
         return 0;
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;

@@ -34,6 +34,15 @@ def dump(podspy, *args):
     return {t["thread_id"]: t for t in json.loads(r.stdout.decode())}
 
 
+def at_rest(podspy, pid):
+    """The dump of a process whose main thread has also come to wait."""
+    def still():
+        threads = dump(podspy, "-p", str(pid))
+        main, = (t for t in threads.values() if t["os_thread_id"] == pid)
+        return threads if not main["active"] and any(f["name"] == "hold" for f in main["frames"]) else None
+    return targets.wait_for(still)
+
+
 def gcore(pid, folder):
     subprocess.run(["gcore", "-o", folder / "g", str(pid)], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
@@ -66,7 +75,7 @@ def same(core, said, live):
 @each
 def test_of_gdb(python, podspy, tmp_path):
     with targets.running([python.path, HERE + "/rest.py"]) as t:
-        live = dump(podspy, "-p", str(t.pid))
+        live = at_rest(podspy, t.pid)
         core = gcore(t.pid, tmp_path)
     same(dump(podspy, "--core", core), t.said, live)
 
@@ -75,7 +84,7 @@ def test_of_gdb(python, podspy, tmp_path):
 @each
 def test_of_the_kernel(python, podspy, tmp_path):
     with targets.running([python.path, HERE + "/rest.py"], cwd=tmp_path, preexec_fn=unlimited) as t:
-        live = dump(podspy, "-p", str(t.pid))
+        live = at_rest(podspy, t.pid)
         core = abort(t, tmp_path)
     same(dump(podspy, "--core", core), t.said, live)
     text = targets.run([podspy, "dump", "-c", core]).stdout.decode()
@@ -262,7 +271,7 @@ def without_files(data):
 def test_without_the_files_that_were_mapped(python, podspy, tmp_path):
     """As for a process of a container: the symbols are not to be had, but the data is in the core."""
     with targets.running([python.path, HERE + "/rest.py"], cwd=tmp_path, preexec_fn=unlimited) as t:
-        live = dump(podspy, "-p", str(t.pid))
+        live = at_rest(podspy, t.pid)
         core = abort(t, tmp_path)
     core.write_bytes(without_files(core.read_bytes()))
     same(dump(podspy, "--core", core), t.said, live)
@@ -287,7 +296,7 @@ def test_of_a_process_with_a_root_of_its_own(root, name, podspy):
         inside = "/tmp/" + folder.name
         with targets.running(["chroot", root, "sh", "-c", "cd %s && exec %s rest.py" % (inside, name)],
                              preexec_fn=unlimited) as t:
-            live = dump(podspy, "-p", str(t.pid))
+            live = at_rest(podspy, t.pid)
             core = abort(t, folder)
         same(dump(podspy, "--core", core), t.said, live)
     finally:

@@ -19,14 +19,17 @@ SCRIPT = """
 import threading, time
 
 def nap():
-    print("ready", flush=True)
+    started.set()
     time.sleep(600)
 
 def outer():
     nap()
 
+started = threading.Event()
 t = threading.Thread(target=outer, daemon=True)
 t.start()
+started.wait()
+print("ready", flush=True)
 %s
 """
 VERSION = sysconfig.get_config_var("VERSION")
@@ -57,6 +60,7 @@ def test_is_found(podspy, service, tmp_path, end):
     script = tmp_path / "s.py"
     script.write_text(SCRIPT % end)
     with targets.running([service, script]) as t:
+        time.sleep(0.5)  # from the print into the sleep
         r = targets.run([podspy, "dump", "-j", "-p", str(t.pid)])
         assert r.returncode == 0, r.stderr
         threads = {e["os_thread_id"]: e for e in json.loads(r.stdout.decode())}

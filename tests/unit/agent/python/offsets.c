@@ -66,10 +66,8 @@ int main(int argc, char **argv)
     PUT(owner_entry, FRAME_OWNED_BY_INTERPRETER);
 #endif
 #endif
-#if (MINOR == 12 || MINOR == 13) && !defined(Py_GIL_DISABLED)
+#if MINOR == 13 && !defined(Py_DEBUG) && !defined(Py_GIL_DISABLED)
     PUT(interp_next_version, offsetof(PyInterpreterState, func_state.next_version));
-#else
-    PUT(interp_next_version, 0);
 #endif
 #if MINOR >= 14
     PUT(interp_code_generation, offsetof(PyInterpreterState, _code_object_generation));

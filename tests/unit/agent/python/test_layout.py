@@ -18,7 +18,7 @@ PUBLISHING = [p for p in SUPPORTED if p.minor >= (3, 13)]
 # Not an offset that a header tells: sizes podspy chooses, and what stands for "not in the headers".
 CHOSEN = {"ts_size", "co_head", "co_units", "owner_entry", "owner_generator", "executing", "f_tlbc",
           "co_tlbc", "ts_native_id", "ts_chunk", "ts_cframe", "ts_base", "interp_gil", "f_size",
-          "interp_code_generation", "f_owner", "co_firsttraceable"}
+          "interp_code_generation", "f_owner", "co_firsttraceable", "interp_next_version"}
 each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
 each_publishing = pytest.mark.parametrize("python", PUBLISHING, ids=lambda p: p.id)
 

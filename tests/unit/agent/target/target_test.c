@@ -441,7 +441,7 @@ static void waiting_for_one_that_does_not_stop_is_bounded(void **state)
     assert_int_equal(in_time, 0);
     assert_true(tries > 40);
     assert_true(p.vain_ns >= SPY_PAUSE_VAIN_NS && p.vain_ns < waited + SPY_PAUSE_WAIT_NS);
-    assert_true(waited < 250 * SPY_NS_PER_MS); // 50 ms, on a machine with other work
+    assert_true(waited < 300 * SPY_NS_PER_MS); // about 100 ms, on a machine with other work
     while (p.n_strays) {
         spy_pause_reap(&p);
         usleep(1000);

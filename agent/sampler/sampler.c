@@ -605,6 +605,17 @@ static bool is_near(const struct spy_sampler *s, const struct process *p, uint64
     return p->due <= now || (p->python && p->due - now <= period_of(s, p) / EARLY);
 }
 
+// A thread that did not stop in time stops when it can, and then waits for us to let it go: while
+// there is one, we wake up for it. Returns whether that cut the sleep short.
+static bool sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
+{
+    enum { LOOK_EVERY_NS = 500000 };
+    bool cut = s->pause.n_strays && until - now > LOOK_EVERY_NS;
+    spy_clock_sleep_until(cut ? now + LOOK_EVERY_NS : until);
+    spy_pause_reap(&s->pause);
+    return cut;
+}
+
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
 {
     for (bool woke = false;;) {
@@ -614,8 +625,7 @@ void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile
         if (stop && *stop)
             return;
         if (until > now && !(woke && p && is_near(s, p, now))) {
-            spy_clock_sleep_until(until);
-            woke = true;
+            woke = !sleep_until(s, until, now);
             continue;
         }
         if (now >= deadline_ns)

@@ -342,6 +342,8 @@ static void check_member(struct spy_discover *d, struct spy_entry *e)
     int r = stat_member(d, e, &s);
     if (r == SPY_ERR_GONE || (r == 0 && spy_proc_dead(&s))) {
         e->dead = SPY_DEAD_TOLD;
+        if (r == SPY_ERR_GONE) // whoever has the number next is another, also with these arguments
+            e->start_time = e->args_hash = 0;
         opt_out(d, e);
     } else if (r == 0 && s.start_time != e->start_time) {
         judge(d, e);

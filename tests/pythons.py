@@ -106,6 +106,11 @@ def found():
     return sorted(result, key=lambda p: (p.minor, p.id))
 
 
+def id_of(python):
+    """For pytest's ids=; where there is no interpreter pytest asks with a thing of its own."""
+    return getattr(python, "id", "none here")
+
+
 def supported():
     return [p for p in found() if p.minor in SUPPORTED]
 

@@ -116,6 +116,17 @@ static void renew(struct spy_discover *d, struct spy_entry *e, const struct spy_
     e->start_time = s->start_time;
     e->first_ns = d->now;
     e->wait = false;
+    e->dead = SPY_ALIVE;
+}
+
+// Is this a zombie of which there is nothing to tell, yet or any more?
+static bool is_still_dead(struct spy_entry *e, const struct spy_proc_stat *s)
+{
+    if (!spy_proc_dead(s))
+        return false;
+    bool lingers = e->dead == SPY_DEAD_SEEN;
+    e->dead = e->dead == SPY_ALIVE ? SPY_DEAD_SEEN : SPY_DEAD_TOLD;
+    return !lingers;
 }
 
 static bool same_settings(const struct spy_member *a, const struct spy_member *b)
@@ -149,7 +160,7 @@ static void judge_open(struct spy_discover *d, struct spy_entry *e, bool again)
         renew(d, e, &f->stat);
     e->ppid = f->stat.ppid;
     e->kernel = f->stat.kernel;
-    if ((e->in && !again) || e->kernel || spy_proc_dead(&f->stat) || e->pid == d->self) {
+    if ((e->in && !again) || e->kernel || is_still_dead(e, &f->stat) || e->pid == d->self) {
         e->checked_ns = d->now;
         return;
     }
@@ -330,6 +341,7 @@ static void check_member(struct spy_discover *d, struct spy_entry *e)
     struct spy_proc_stat s;
     int r = stat_member(d, e, &s);
     if (r == SPY_ERR_GONE || (r == 0 && spy_proc_dead(&s))) {
+        e->dead = SPY_DEAD_TOLD;
         opt_out(d, e);
     } else if (r == 0 && s.start_time != e->start_time) {
         judge(d, e);
@@ -358,7 +370,8 @@ static void check_other(struct spy_discover *d, struct spy_entry *e)
     if (n < 0)
         return;
     spy_proc_args_parse(text, (size_t)n, &args);
-    bool changed = spy_hash_bytes(args.joined, args.len) != e->args_hash;
+    bool changed =
+        spy_hash_bytes(args.joined, args.len) != e->args_hash || e->dead == SPY_DEAD_SEEN;
     if (!changed && !d->use_last) // with it, a number that is in use again was noticed
         changed = (n = spy_proc_peek(d->proc, e->pid, "stat", text, SPY_PROC_STAT)) > 0 &&
                   spy_proc_stat_parse(text, (size_t)n, &s) == 0 && s.start_time != e->start_time;

@@ -12,7 +12,8 @@
 // One spy_discover belongs to one thread. spy_discover_poll is called at least every 100 ms by the
 // agent's loop; it is cheap when nothing changed, finds children of opted-in processes within 250
 // ms of their start and other processes within 2 s, notices exec (the record's generation changes)
-// and exit, and tells PID reuse by the start time of /proc/PID/stat. A zombie has exited.
+// and exit, and tells PID reuse by the start time of /proc/PID/stat. A zombie has exited; one that
+// stays is added and removed once, so that it is listed with the reason why there is nothing of it.
 //
 // Bounds: 65536 processes watched, 4096 opted in, 50 of the others looked at again in a poll, so
 // that with N processes an exec that makes one match is noticed within 2 s or N / 500 s; 1024 pods.

@@ -32,7 +32,10 @@ struct spy_entry {
     bool kernel;                   // a kernel thread
     bool wait;                     // for what Docker says of its container
     bool gone;                     // to be swept
-    struct spy_member *in;         // NULL: not opted in
+    // A zombie: seen, and told. One that its parent collects soon is nobody's concern; one that
+    // stays is opted in where a rule says so, so that whoever samples tells why there is nothing.
+    enum { SPY_ALIVE, SPY_DEAD_SEEN, SPY_DEAD_TOLD } dead;
+    struct spy_member *in; // NULL: not opted in
 };
 
 struct spy_table {

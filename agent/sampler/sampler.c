@@ -392,18 +392,17 @@ static int attach(struct spy_sampler *s, struct process *p)
     p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
                (!p->target && r == SPY_ERR_GONE);
     detach(p);
-    begin_window(p);
-    p->quality.failed++;
-    s->totals.failed++;
     p->retry_ns = p->retry_ns ? p->retry_ns * 2 : FIRST_RETRY_NS;
     p->retry_ns = p->retry_ns < LAST_RETRY_NS ? p->retry_ns : LAST_RETRY_NS;
-    if (strcmp(p->problem, err.msg)) {
+    if (strcmp(p->problem, err.msg)) { // what is counted from here on has this reason
         flush_quality(s, p);
-        begin_window(p);
         snprintf(p->problem, sizeof p->problem, "%s", err.msg[0] ? err.msg : spy_code_name(r));
         set_label(p, SPY_LABEL_PROBLEM, p->problem);
         p->epoch = 0;
     }
+    begin_window(p);
+    p->quality.failed++;
+    s->totals.failed++;
     return r;
 }
 
@@ -606,6 +605,17 @@ static bool is_near(const struct spy_sampler *s, const struct process *p, uint64
     return p->due <= now || (p->python && p->due - now <= period_of(s, p) / EARLY);
 }
 
+// A thread that did not stop in time stops when it can, and then waits for us to let it go: while
+// there is one, we wake up for it. Returns whether that cut the sleep short.
+static bool sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
+{
+    enum { LOOK_EVERY_NS = 500000 };
+    bool cut = s->pause.n_strays && until - now > LOOK_EVERY_NS;
+    spy_clock_sleep_until(cut ? now + LOOK_EVERY_NS : until);
+    spy_pause_reap(&s->pause);
+    return cut;
+}
+
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
 {
     for (bool woke = false;;) {
@@ -615,8 +625,7 @@ void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile
         if (stop && *stop)
             return;
         if (until > now && !(woke && p && is_near(s, p, now))) {
-            spy_clock_sleep_until(until);
-            woke = true;
+            woke = !sleep_until(s, until, now);
             continue;
         }
         if (now >= deadline_ns)

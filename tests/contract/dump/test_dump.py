@@ -12,7 +12,7 @@ import targets
 HERE = os.path.dirname(__file__)
 # podspy is the same program under a sanitizer: there a few interpreters are enough.
 SUPPORTED = pythons.few() if os.environ.get("PODSPY_SANITIZE") else pythons.supported()
-each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
+each = pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
 ENV = dict(os.environ, PYTHONIOENCODING="utf-8", PYTHONDONTWRITEBYTECODE="1")
 MODES = [[], ["--nonblocking"], ["--blocking"]]
 # The columns of the table that is printed, and the shapes of still.py that count in each.

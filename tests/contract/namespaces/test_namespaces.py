@@ -11,7 +11,7 @@ import pythons
 import targets
 
 SUPPORTED = pythons.here()
-each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
+each = pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces needs root")
 
 INSIDE = """

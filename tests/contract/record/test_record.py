@@ -18,7 +18,7 @@ HERE = os.path.dirname(__file__)
 SUPPORTED = [p for p in pythons.few() if p.minor >= (3, 7)]  # the targets need time.thread_time
 if os.environ.get("PODSPY_SANITIZE"):
     SUPPORTED = SUPPORTED[:1] + SUPPORTED[-1:]
-each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
+each = pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
 MODES = [[], ["--nonblocking"], ["--blocking"]]
 each_mode = pytest.mark.parametrize("flags", MODES, ids=lambda f: "".join(f) or "default")
 

@@ -31,7 +31,7 @@ SAMPLES = int(os.environ.get("PODSPY_TRUTH_SAMPLES") or
 ROUNDS = 8  # modes take turns, so that what else the machine does meets both
 POINTS = 1  # that a share may be off, besides what it scatters from round to round
 WAITING = ("wait", "[no Python code]", "start", "join")
-each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
+each = pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ PUBLISHING = [p for p in SUPPORTED if p.minor >= (3, 13)]
 CHOSEN = {"ts_size", "co_head", "co_units", "owner_entry", "owner_generator", "executing", "f_tlbc",
           "co_tlbc", "ts_native_id", "ts_chunk", "ts_cframe", "ts_base", "interp_gil", "f_size",
           "interp_code_generation", "f_owner", "co_firsttraceable", "interp_next_version"}
-each = pytest.mark.parametrize("python", SUPPORTED, ids=lambda p: p.id)
-each_publishing = pytest.mark.parametrize("python", PUBLISHING, ids=lambda p: p.id)
+each = pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
+each_publishing = pytest.mark.parametrize("python", PUBLISHING, ids=pythons.id_of)
 
 
 def rows(text):
@@ -95,7 +95,7 @@ def test_table_equals_the_headers(python, program, tmp_path):
     assert table["ts_size"] == last + 8
 
 
-@pytest.mark.parametrize("python", [p for p in PUBLISHING if p.minor >= (3, 14)], ids=lambda p: p.id)
+@pytest.mark.parametrize("python", [p for p in PUBLISHING if p.minor >= (3, 14)], ids=pythons.id_of)
 def test_free_threaded_rows_from_the_headers(python, program, tmp_path):
     """A free-threaded 3.14 or 3.15 is not packaged; what it publishes follows from its headers."""
     offsets = compiled(python, tmp_path, "-DPy_GIL_DISABLED=1")

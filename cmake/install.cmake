@@ -84,6 +84,7 @@ spy_install_completion(podspy podspy ${completions})
 spy_install_config(podspy agent.yaml)
 spy_install_service(podspy podspy-agent)
 spy_install_documents(podspy ${pages})
+set(CPACK_DEBIAN_PODSPY_PACKAGE_SUGGESTS "python3, kubernetes-client") # of the plugin
 install(PROGRAMS ${CMAKE_SOURCE_DIR}/deploy/k8s/kubectl-podspy DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT podspy)
 spy_install_package(podspy "out-of-process profiler for Python services: agent and command line"
 "podspy reads the stacks of running Python programs from outside, without\n\

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-AGENT = ["usr/bin/podspy", "etc/podspy/agent.yaml", "usr/lib/systemd/system/podspy-agent.service",
+AGENT = ["usr/bin/podspy", "usr/bin/kubectl-podspy", "etc/podspy/agent.yaml",
+         "usr/lib/systemd/system/podspy-agent.service",
          "usr/share/bash-completion/completions/podspy", "usr/share/zsh/vendor-completions/_podspy",
          "usr/share/fish/vendor_completions.d/podspy.fish", "usr/share/man/man1/podspy.1",
          "usr/share/doc/podspy/copyright"]

@@ -43,13 +43,14 @@ demo: ## collector, agent and a gunicorn service: build/demo/flamegraph.svg
 	$(MAKE) all
 	deploy/docker/demo.sh
 
+K8S_PYTEST = $(PYTHON) -m pytest -v -s -rs -o cache_dir=build/pytest-k8s tests/e2e/kubernetes
 .PHONY: test-k8s
 test-k8s: ## the cluster tests, against $KUBECONFIG: see tests/e2e/kubernetes/images.py
 	@test -n "$$KUBECONFIG" || { echo "test-k8s: set KUBECONFIG to the cluster to test on" >&2; exit 1; }
 	$(SETUP) build test
 	$(MAKE) build/dev.built
 	@echo "test-k8s: install, opt-in and opt-out, trust, discovery, outages, the plugin; each step says what it took"
-	$(PYTHON) -m pytest -v -s -rs -p no:cacheprovider --durations=5 tests/e2e/kubernetes
+	$(K8S_PYTEST) --durations=5 || { echo "test-k8s: what failed is tried once more"; $(K8S_PYTEST) --last-failed; }
 
 .PHONY: images
 images: ## agent, collector and demo service as build/images/*.tar

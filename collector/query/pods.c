@@ -1,6 +1,6 @@
 // What is known, as JSON: pods hold containers, containers hold processes. The store tells of
 // series; those of one process that differ only in its problem are one process here.
-#include "collector/query/query.h"
+#include "collector/query/answer_json.h"
 #include "shared/base/mem.h"
 #include <jansson.h>
 #include <stdio.h>
@@ -203,11 +203,6 @@ static int collect(const struct spy_question *q, struct spy_selector *s, struct 
     return r;
 }
 
-static int append(const char *data, size_t len, void *buf)
-{
-    return spy_buf_append(buf, data, len) < 0 ? -1 : 0;
-}
-
 int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
 {
     struct spy_selector s;
@@ -219,14 +214,7 @@ int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct sp
     spy_time_print(s.select.from_ns, from);
     spy_time_print(s.select.until_ns, until);
     json_t *root = json_pack("{s:s, s:s, s:o}", "from", from, "until", until, "pods", c.pods);
-    r = root ? json_dump_callback(root, append, a->body, JSON_COMPACT) : -1;
-    json_decref(root);
-    spy_buf_putc(a->body, '\n');
-    a->media_type = "application/json";
-    if (r < 0 || a->body->failed)
-        return spy_err_set(err, a->body->failed ? SPY_ERR_LIMIT : SPY_ERR_NOMEM, 0,
-                           "the list does not fit");
-    return 0;
+    return spy_answer_json(root, a, err);
 }
 
 // --- the page ---

@@ -1,7 +1,7 @@
 // The functions that took the time, as JSON: each with the samples in which it was running itself
 // (self) and those in which it was on the stack (total, once a sample however often it calls
 // itself).
-#include "collector/query/query.h"
+#include "collector/query/answer_json.h"
 #include "shared/base/mem.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -93,11 +93,6 @@ static json_t *describe(const struct spy_profile *p, const struct row *r)
                      (double)r->total_ns / 1e9);
 }
 
-static int append(const char *data, size_t len, void *buf)
-{
-    return spy_buf_append(buf, data, len) < 0 ? -1 : 0;
-}
-
 static int print(const struct spy_profile *p, const struct spy_selector *s, const struct row *rows,
                  size_t n, uint64_t samples, struct spy_answer *a, struct spy_err *err)
 {
@@ -111,14 +106,7 @@ static int print(const struct spy_profile *p, const struct spy_selector *s, cons
     json_t *root =
         json_pack("{s:s, s:s, s:I, s:I, s:o}", "from", from, "until", until, "samples",
                   integer(samples), "functions_in_all", (json_int_t)n, "functions", list);
-    int r = root ? json_dump_callback(root, append, a->body, JSON_COMPACT) : -1;
-    json_decref(root);
-    spy_buf_putc(a->body, '\n');
-    a->media_type = "application/json";
-    if (r < 0 || a->body->failed)
-        return spy_err_set(err, a->body->failed ? SPY_ERR_LIMIT : SPY_ERR_NOMEM, 0,
-                           "the list does not fit");
-    return 0;
+    return spy_answer_json(root, a, err);
 }
 
 int spy_query_top(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)

@@ -424,6 +424,9 @@ static void vfork_long(void)
 static void waiting_for_one_that_does_not_stop_is_bounded(void **state)
 {
     (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); // it makes vfork a fork, so that nobody is held
+#endif
     struct spy_pause p = {0};
     pid_t pid = start(vfork_long);
     uint64_t begin = spy_clock_mono_ns(), waited = 0;

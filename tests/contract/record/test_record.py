@@ -142,7 +142,9 @@ def test_program_keeps_its_signals(podspy, tmp_path):
     code = "print(open('/proc/self/status').read(), flush=True)\nimport time\ntime.sleep(0.7)"
     r = targets.run([podspy, "record", "-i", "-o", tmp_path / "o", "--", SUPPORTED[0].path, "-c", "exec(%r)" % code])
     plain = targets.run([SUPPORTED[0].path, "-c", "exec(%r)" % code])
-    ignored = [re.search(rb"SigIgn:\s*(\S+)", x.stdout)[1] for x in (r, plain)]
+    # Signals 32 and 33 are the C library's own: it takes 33 as soon as a program has two threads (signal(7)).
+    libc = 1 << 31 | 1 << 32
+    ignored = [int(re.search(rb"SigIgn:\s*(\S+)", x.stdout)[1], 16) & ~libc for x in (r, plain)]
     assert ignored[0] == ignored[1]
 
 

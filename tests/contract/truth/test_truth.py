@@ -124,14 +124,15 @@ def test_default_mode_and_always_paused(python, program, stress, outcome):
 
 @each
 def test_nonblocking(python, program, stress, outcome):
-    """Here many reads fail, which is counted; what is shown is true all the same."""
+    """Here reads may fail, which is counted; what is shown is true all the same."""
     free, truth = Taken(python), Taken(python)
     with stress(python) as t:
         free.add(program, t.pid, SAMPLES // 3, "never", 60)
         truth.add(program, t.pid, SAMPLES // 6, "always", 100)
     outcome(python, "nonblocking", free, "bias %.1f points (%s)" % bias(free, truth))
     assert told(free.faults) == []
-    assert free.quality["paused"] == 0 and free.quality["failed"] > 0
+    # How many fail is chance: with a core of its own a target of 3.13 may lose none.
+    assert free.quality["paused"] == 0 and free.quality["samples"] == free.quality["clean"]
 
 
 def test_the_checker_finds_what_is_wrong():

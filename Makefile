@@ -2,6 +2,7 @@
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 30
 JOBS ?= $(shell nproc)
+WAITING = $(shell expr 3 \* $(JOBS) / 2) # of tests at a time: they mostly wait
 SETUP = cmake/setup.sh
 PYTHON = /usr/bin/python3
 # A test that fails is tried once more and CTest says so: on a busy machine a program that is being watched
@@ -24,8 +25,8 @@ setup: ## install the Debian packages that build, test and demo need
 test: setup ## every test that needs no cluster, also under the sanitizers
 	$(MAKE) build/dev.built build/asan.built build/tsan.built
 	$(PYTHON) tests/pythons.py
-	$(CTEST) --test-dir build/dev -j $(JOBS)
-	$(MAKE) -j2 -Otarget JOBS=1 asan tsan # they mostly wait
+	$(CTEST) --test-dir build/dev -j $(WAITING)
+	$(MAKE) -j2 -Otarget asan tsan
 
 BUILT = build/dev.built build/asan.built build/tsan.built build/fuzz.built
 .PHONY: $(BUILT)
@@ -66,7 +67,7 @@ bench: ## CPU per sample beside the peers (BENCH_ARGS=--help), what a target los
 
 .PHONY: asan tsan
 asan tsan: %: build/%.built ## unit and contract tests under a sanitizer
-	$(CTEST) --test-dir build/$@ -j $(JOBS) -L '^(unit|contract)$$'
+	$(CTEST) --test-dir build/$@ -j $(WAITING) -L '^(unit|contract)$$'
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS seconds

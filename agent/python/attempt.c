@@ -1,0 +1,121 @@
+#include "agent/python/attempt.h"
+#include "agent/python/stack.h"
+#include "shared/base/clock.h"
+
+// Names are only right where the code objects were known before the stack was read: one that is met
+// for the first time is read after it, and may be another's by then. A thread that is held keeps
+// its own alive.
+static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checked,
+                     struct spy_py_facts *facts)
+{
+    enum { FRESH_MAX = 4 };
+    int r = 0;
+    for (int i = 0; i < FRESH_MAX && r == 0 && (!i || (checked && p->codes.fresh)); i++) {
+        p->sample++;
+        r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
+        if (r == 0)
+            r = spy_py_stack_resolve(p, th, facts);
+    }
+    if (r == 0 && checked && p->codes.fresh)
+        r = SPY_ERR_TORN;
+    if (r == 0 && !spy_py_stack_hangs_together(p, th))
+        r = SPY_ERR_TORN;
+    return r;
+}
+
+// Whoever runs a generator is the frame before it. One without stands there for the nanoseconds
+// between its yield and the store of the current frame, which even a pause can hit; only in 3.11,
+// where C code without any Python below it runs a generator, it may stay so.
+static bool outermost_is_generator(const struct spy_python *p, const struct spy_py_thread *th)
+{
+    enum { CO_GENERATOR = 0x20 };
+    const struct spy_py_scratch *s = &p->scratch;
+    const struct spy_py_layout *l = &p->runtime.layout;
+    size_t n = spy_py_depth(th, s);
+    if (!n || s->truncated)
+        return false;
+    const struct spy_py_rec *rec = spy_py_rec_at(th, s, n - 1);
+    if (l->heap_frames && l->f_executing == SPY_PY_ABSENT && rec->id >= 0)
+        return spy_code_flags(&p->codes, rec->id) & CO_GENERATOR;
+    return rec->owner == l->owner_generator;
+}
+
+static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
+                     struct spy_py_facts *facts)
+{
+    int signal = 0;
+    int r = spy_pause_begin(o->pause, th->tid, &signal);
+    if (r < 0)
+        return r;
+    r = read_once(p, th, false, facts);
+    spy_pause_end(th->tid, signal);
+    return r;
+}
+
+static int read_paused(struct spy_python *p, struct spy_py_thread *th,
+                       const struct spy_py_options *o, struct spy_py_facts *facts)
+{
+    enum { MOVE_ON_NS = 50000 }; // held again at once it would still be at the same instruction
+    int r = SPY_ERR_TORN;
+    for (int i = 0; th->tid && i < SPY_PY_TRIES; i++) {
+        if (i)
+            spy_clock_sleep_until(spy_clock_mono_ns() + MOVE_ON_NS);
+        r = read_held(p, th, o, facts);
+        if (r != SPY_ERR_TORN && (r < 0 || !outermost_is_generator(p, th)))
+            return r;
+    }
+    return r == 0 && p->runtime.layout.minor > 11 ? SPY_ERR_TORN : r;
+}
+
+bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o)
+{
+    if (o->pausing == SPY_PY_ALWAYS_PAUSE)
+        return true;
+    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN;
+}
+
+int spy_py_attempt_clean(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
+{
+    int r = read_once(p, th, true, facts);
+    return r == 0 && outermost_is_generator(p, th) ? SPY_ERR_TORN : r;
+}
+
+void spy_py_attempt_note(struct spy_py_thread *th, bool torn)
+{
+    th->torn_rate += ((torn ? 65536 : 0) - th->torn_rate) / 64;
+}
+
+int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running, bool note,
+                   const struct spy_py_options *o, struct spy_py_facts *facts, enum spy_py_how *how)
+{
+    // Where reads fail often, those that succeed favour what lasts long, and some may be wrong:
+    // they are not shown, and only made one time in 16 to learn when it works again.
+    enum { STILL_TRY = 16 };
+    int r = SPY_ERR_TORN;
+    if (!spy_target_is_live(p->target)) { // a core: nothing changes, and nothing is paused
+        *how = SPY_PY_CLEAN;
+        return read_once(p, th, false, facts);
+    }
+    *how = SPY_PY_PAUSED;
+    if (running && spy_py_attempt_wants_pause(th, o)) {
+        if (o->pausing == SPY_PY_MAY_PAUSE && p->sample % STILL_TRY == 0)
+            spy_py_attempt_note(th, spy_py_attempt_clean(p, th, facts) == SPY_ERR_TORN);
+        r = read_paused(p, th, o, facts);
+    }
+    if (r == 0 || r == SPY_ERR_GONE)
+        return r;
+    *how = SPY_PY_CLEAN;
+    for (int i = 0; i < SPY_PY_TRIES; i++) {
+        r = spy_py_attempt_clean(p, th, facts);
+        if (i == 0 && note)
+            spy_py_attempt_note(th, r == SPY_ERR_TORN);
+        if (r != SPY_ERR_TORN)
+            return r;
+    }
+    r = SPY_ERR_TORN;
+    if (o->pausing == SPY_PY_NEVER_PAUSE)
+        return r;
+    *how = SPY_PY_PAUSED;
+    int paused = read_paused(p, th, o, facts);
+    return paused == SPY_ERR_DENIED || paused == SPY_ERR_AGAIN ? SPY_ERR_TORN : paused;
+}

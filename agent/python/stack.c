@@ -1,0 +1,181 @@
+#include "agent/python/stack.h"
+#include "shared/base/mem.h"
+#include <string.h>
+
+static int scratch_room(struct spy_py_scratch *s)
+{
+    int r = spy_grow(&s->addrs, &s->addrs_cap, s->n, sizeof *s->addrs, SPY_PY_DEPTH_MAX);
+    if (r == 0)
+        r = spy_grow(&s->ids, &s->ids_cap, s->n, sizeof *s->ids, SPY_PY_DEPTH_MAX);
+    return r ? r : spy_grow(&s->frames, &s->frames_cap, s->n, sizeof *s->frames, SPY_PY_DEPTH_MAX);
+}
+
+static int64_t unit_of(struct spy_python *p, const struct spy_py_rec *rec)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    if (rec->tlbc && rec->id >= 0) {
+        uint64_t from =
+            spy_codes_bytecode(&p->codes, rec->id, rec->tlbc, p->scratch.tlbc_generation);
+        return from ? (int64_t)(rec->ip - from) / 2 : INT64_MAX;
+    }
+    if (l->lasti_bytes)
+        return (int64_t)rec->ip < 0 ? -1 : (int64_t)rec->ip * l->lasti_bytes / l->unit_bytes;
+    return ((int64_t)(rec->ip - rec->code) - l->co_code) / 2;
+}
+
+// Is it the first frame of its chunk? The first chunk of a thread leaves its first slot free.
+static bool begins_chunk(const struct spy_py_thread *th, const struct spy_py_rec *rec)
+{
+    uint64_t at = rec->addr - th->places.list[rec->place].addr;
+    return at == SPY_CHUNK_HEADER || at == SPY_CHUNK_HEADER + 8;
+}
+
+// Do neighbouring frames of the data stack touch? `outer` is the next one outwards that lies on it.
+static bool touches(const struct spy_python *p, const struct spy_py_thread *th,
+                    const struct spy_py_rec *inner, const struct spy_py_rec *outer)
+{
+    if (inner->place == outer->place)
+        return inner->addr == outer->addr + spy_codes_at(&p->codes, outer->id)->frame_bytes;
+    return begins_chunk(th, inner);
+}
+
+// The frames that are shared with the last stack hung together then: among themselves they need no
+// second look.
+bool spy_py_stack_hangs_together(struct spy_python *p, const struct spy_py_thread *th)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    const struct spy_py_scratch *s = &p->scratch;
+    const struct spy_py_rec *inner = NULL;
+    for (size_t i = 0, n = spy_py_depth(th, s); i < n; i++) {
+        const struct spy_py_rec *rec = spy_py_rec_at(th, s, i);
+        if (i >= s->n && !inner)
+            return true;
+        if (rec->owner >= l->owner_entry)
+            continue;
+        if (rec->id < 0)
+            return false;
+        int64_t unit = unit_of(p, rec);
+        const struct spy_code *code = spy_codes_at(&p->codes, rec->id);
+        if (unit < -1 || unit >= code->units)
+            return false;
+        // A generator that has not begun cannot have called anybody.
+        if (i && rec->owner == l->owner_generator && unit < code->first_traceable)
+            return false;
+        if (!th->places.list[rec->place].is_chunk)
+            continue;
+        if (inner && !touches(p, th, inner, rec))
+            return false;
+        inner = rec;
+        if (i >= s->n)
+            return true;
+    }
+    return !inner || s->truncated || begins_chunk(th, inner);
+}
+
+// May the codes of the shared frames be taken as they were?
+static bool codes_hold(const struct spy_python *p, const struct spy_py_thread *th,
+                       struct spy_codes_when when)
+{
+    const struct spy_py_scratch *s = &p->scratch;
+    if (s->tlbc_generation != th->tlbc_generation)
+        return false;
+    if (when.generation && when.generation == th->generation && !p->codes.miscounted &&
+        !p->runtime.layout.interp_next_version)
+        return true;
+    for (size_t i = s->from; i < th->n_last; i++)
+        if (th->last[i].id >= 0 && (i == s->from || th->last[i].id != th->last[i - 1].id) &&
+            spy_codes_due(&p->codes, th->last[i].id, when))
+            return false;
+    return true;
+}
+
+int spy_py_stack_resolve(struct spy_python *p, struct spy_py_thread *th,
+                         const struct spy_py_facts *facts)
+{
+    struct spy_py_scratch *s = &p->scratch;
+    const struct spy_py_layout *l = &p->runtime.layout;
+    struct spy_codes_when when = {p->sample, facts->code_generation, facts->next_version};
+    int r = 0;
+    spy_codes_make_room(&p->codes, spy_py_depth(th, s));
+    bool known = th->codes_epoch == p->codes.epoch;
+    if (!known || !codes_hold(p, th, when))
+        r = spy_py_flatten(th, s);
+    if (r == 0)
+        r = scratch_room(s);
+    if (r < 0)
+        return r;
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->recs[i].owner < l->owner_entry) {
+            s->addrs[n] = s->recs[i].code;
+            s->ids[n++] = known ? s->recs[i].id : SPY_CODE_NONE;
+        }
+    r = spy_codes_resolve(&p->codes, when, s->addrs, s->ids, n);
+    for (size_t i = s->n; r == 0 && i-- > 0;) // spread out over the frames that have none
+        s->recs[i].id = s->recs[i].owner < l->owner_entry ? s->ids[--n] : SPY_CODE_NONE;
+    return r;
+}
+
+// Frames that have not begun their function yet, and the interpreter's own, are left out as
+// tracebacks leave them out.
+static bool is_shown(const struct spy_python *p, const struct spy_py_rec *rec, int64_t unit)
+{
+    return rec->id >= 0 && (rec->owner == p->runtime.layout.owner_generator ||
+                            unit >= spy_codes_at(&p->codes, rec->id)->first_traceable);
+}
+
+// Puts the n newest of both lists in the place of the n_before newest of the last stack.
+static int keep(struct spy_py_thread *th, const struct spy_py_scratch *s, size_t n, size_t n_before)
+{
+    size_t depth = spy_py_depth(th, s), n_frames = th->n_frames - n_before + n;
+    int r = spy_grow(&th->last, &th->last_cap, depth, sizeof *th->last, SPY_PY_DEPTH_MAX);
+    if (r == 0)
+        r = spy_grow(&th->frames, &th->frames_cap, n_frames, sizeof *th->frames, SPY_PY_DEPTH_MAX);
+    if (r < 0)
+        return r;
+    if (s->n != s->from && th->n_last != s->from)
+        memmove(th->last + s->n, th->last + s->from, (th->n_last - s->from) * sizeof *th->last);
+    if (s->n)
+        memcpy(th->last, s->recs, s->n * sizeof *s->recs);
+    th->n_last = depth;
+    if (n != n_before && th->n_frames != n_before)
+        memmove(th->frames + n, th->frames + n_before,
+                (th->n_frames - n_before) * sizeof *th->frames);
+    if (n)
+        memcpy(th->frames, s->frames, n * sizeof *s->frames);
+    th->n_frames = n_frames;
+    return 0;
+}
+
+// Keeps the walked stack as the thread's and says how much of it is as it was.
+int spy_py_stack_take(struct spy_python *p, struct spy_py_thread *th, uint64_t generation,
+                      struct spy_py_stack *ret)
+{
+    struct spy_py_scratch *s = &p->scratch;
+    bool known = th->has_stack && th->codes_epoch == p->codes.epoch;
+    size_t n = 0, n_before = 0, same = 0, old_frames = th->n_frames;
+    for (size_t i = 0; i < s->n; i++) {
+        struct spy_py_rec *rec = &s->recs[i];
+        int64_t unit = unit_of(p, rec);
+        rec->shown = is_shown(p, rec, unit);
+        if (rec->shown)
+            s->frames[n++] = (struct spy_py_frame){
+                rec->id, spy_code_line(spy_codes_at(&p->codes, rec->id), unit)};
+    }
+    for (size_t i = 0; i < s->from; i++)
+        n_before += th->last[i].shown;
+    while (known && same < n && same < n_before &&
+           !memcmp(&s->frames[n - same - 1], &th->frames[n_before - same - 1], sizeof *s->frames))
+        same++;
+    known = known && th->stack.truncated == s->truncated;
+    int r = keep(th, s, n, n_before);
+    if (r < 0)
+        return r;
+    ret->n_same = known ? same + (th->n_frames - n) : 0;
+    ret->unchanged = known && ret->n_same == th->n_frames && th->n_frames == old_frames;
+    th->codes_epoch = p->codes.epoch;
+    th->generation = generation;
+    th->tlbc_generation = s->tlbc_generation;
+    th->has_stack = true;
+    return 0;
+}

@@ -1,0 +1,18 @@
+// thread_states.h - the thread states of all interpreters of a process, and the system's thread
+// that each is run by. Inside of agent/python.
+//
+// spy_python_refresh (python.h) is done here: it reads the lists, keeps what is known of the states
+// that are still there, and binds the new ones: names them, opens what /proc says of their threads.
+#pragma once
+#include "agent/python/inside.h"
+
+// One thread state as it was listed.
+struct spy_py_found {
+    uint64_t tstate, interp, next, ident, native;
+    pid_t ns_tid;
+};
+
+// Closes and frees all that is kept of it; NULL is nothing.
+void spy_py_thread_free(struct spy_py_thread *th);
+// Nanoseconds of CPU that the process has used, asked once in a round; 0: not known.
+uint64_t spy_py_cpu_now(struct spy_python *p);

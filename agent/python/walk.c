@@ -640,7 +640,7 @@ static bool took_long(struct spy_py_thread *th, const struct batch *b, size_t n_
     return took > SLOW_NS + n_copy || took > 2 * usual + SLOWER_NS;
 }
 
-// A frame that has ended has no caller, and in 2.7 nothing else tells that it has ended: a stack
+// A frame that has ended has no caller, and up to 3.3 nothing else tells that it has ended: a stack
 // that is cut there has another outermost frame than the thread has had, but seldom the same twice.
 static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
                       const struct spy_py_scratch *s, bool checked)
@@ -698,7 +698,7 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
     return r;
 }
 
-// In 2.7 and 3.6 th->gil is _PyThreadState_Current.
+// Up to 3.6 th->gil is _PyThreadState_Current.
 static bool holds_gil(const struct spy_py_layout *l, const struct spy_py_thread *th,
                       const uint8_t *gil)
 {

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 
-SUPPORTED = {(2, 7)} | {(3, minor) for minor in range(6, 16)}
+SUPPORTED = {(2, 7)} | {(3, minor) for minor in range(3, 16)}
 ASK = (
     "import sys, sysconfig; print(sys.version.split()[0]);"
     " print('t' if sysconfig.get_config_var('Py_GIL_DISABLED') else '');"

@@ -50,7 +50,7 @@ static uint64_t fact(const struct spy_py_thread *th, const uint8_t *bytes, enum 
     return at == SPY_PY_ABSENT ? 0 : spy_py_word(bytes + at);
 }
 
-// In 2.7 and 3.6 th->gil is _PyThreadState_Current.
+// Up to 3.6 th->gil is _PyThreadState_Current.
 static bool holds_gil(const struct spy_py_layout *l, const struct spy_py_thread *th,
                       const uint8_t *gil)
 {

@@ -31,32 +31,42 @@
         .co_filename = 104, .co_name = 112, .co_qualname = 112, .co_linetable = 120, \
         .co_firstlineno = 40, .co_flags = 36, .co_nlocalsplus = 28, .co_stacksize = 32, \
         .co_code = 48, .co_units = 48, .co_head = 128
+#define IN_3_3_TO_3_7 \
+        .co_filename = 96, .co_name = 104, .co_qualname = 104, .co_flags = 32, \
+        .co_nlocalsplus = 24, .co_stacksize = 28, .co_code = 40, .co_units = 40
 #define IN_3_6_AND_3_7 \
-        .co_filename = 96, .co_name = 104, .co_qualname = 104, .co_linetable = 112, \
-        .co_firstlineno = 36, .co_flags = 32, .co_nlocalsplus = 24, .co_stacksize = 28, \
-        .co_code = 40, .co_units = 40, .co_head = 120
+        IN_3_3_TO_3_7, .co_linetable = 112, .co_firstlineno = 36, .co_head = 120
+#define IN_3_3_TO_3_5 \
+        IN_3_3_TO_3_7, .co_linetable = 120, .co_firstlineno = 112, .co_head = 128, \
+        .lasti_bytes = 1, .unit_bytes = 1, .lines = SPY_LINETABLE_LNOTAB_UNSIGNED, \
+        OBJECTS(48, 72, 32)
+// No _PyRuntime yet.
+#define UP_TO_3_6 \
+        HEAP_FRAMES, .runtime_is_head = true, .runtime_interp_head = 0, .runtime_gil = ABSENT, \
+        .runtime_gc_collecting = ABSENT, .interp_gc_collecting = ABSENT
+#define UP_TO_3_3 \
+        UP_TO_3_6, .f_ip = 120, .f_size = 128, .f_executing = ABSENT, \
+        .ts_next = 0, .ts_interp = 8, .ts_frame = 16, .ts_thread_id = 144, .ts_size = 152
+#define IN_3_4_TO_3_6 \
+        UP_TO_3_6, .f_ip = 120, .f_size = 136, .f_executing = 132, .executing = 1, \
+        .ts_next = 8, .ts_interp = 16, .ts_frame = 24, .ts_thread_id = 152, .ts_size = 160
 #define SINCE_3_7 \
         .ts_next = 8, .ts_interp = 16, .ts_frame = 24, .ts_thread_id = 176, .ts_size = 184
 
 static const struct spy_py_layout layouts[] = {
     {
-        .major = 2, .minor = 7, .runtime_is_head = true, HEAP_FRAMES,
-        .runtime_interp_head = 0, .runtime_gil = ABSENT, .runtime_gc_collecting = ABSENT,
-        .interp_gc_collecting = ABSENT,
-        .ts_next = 0, .ts_interp = 8, .ts_frame = 16, .ts_thread_id = 144, .ts_size = 152,
-        .f_ip = 120, .f_size = 128, .f_executing = ABSENT,
+        .major = 2, .minor = 7, UP_TO_3_3,
         .lasti_bytes = 1, .unit_bytes = 1, .lines = SPY_LINETABLE_LNOTAB_UNSIGNED,
         .co_filename = 80, .co_name = 88, .co_qualname = 88, .co_linetable = 104,
         .co_firstlineno = 96, .co_flags = 28, .co_nlocalsplus = 20, .co_stacksize = 24,
         .co_code = 32, .co_units = 32, .co_head = 112,
         OBJECTS(36, 36, 36), .str_is_bytes = true,
     },
+    { .major = 3, .minor = 3, UP_TO_3_3, IN_3_3_TO_3_5 },
+    { .major = 3, .minor = 4, IN_3_4_TO_3_6, IN_3_3_TO_3_5 },
+    { .major = 3, .minor = 5, IN_3_4_TO_3_6, IN_3_3_TO_3_5 },
     {
-        .major = 3, .minor = 6, .runtime_is_head = true, HEAP_FRAMES, IN_3_6_AND_3_7,
-        .runtime_interp_head = 0, .runtime_gil = ABSENT, .runtime_gc_collecting = ABSENT,
-        .interp_gc_collecting = ABSENT,
-        .ts_next = 8, .ts_interp = 16, .ts_frame = 24, .ts_thread_id = 152, .ts_size = 160,
-        .f_ip = 120, .f_size = 136, .f_executing = 132, .executing = 1,
+        .major = 3, .minor = 6, IN_3_4_TO_3_6, IN_3_6_AND_3_7,
         .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
         OBJECTS(48, 72, 32),
     },
@@ -157,7 +167,7 @@ const struct spy_py_layout *spy_py_layout_find(unsigned major, unsigned minor)
 
 const char *spy_py_layout_supported(void)
 {
-    return "2.7 and 3.6 to 3.15";
+    return "2.7 and 3.3 to 3.15";
 }
 
 // --- _Py_DebugOffsets ---

@@ -16,7 +16,7 @@ enum { SPY_PY_ABSENT = 0xffff }; // this version has no such field
 
 struct spy_py_layout {
     uint8_t major, minor;
-    // _PyRuntimeState. 2.7 and 3.6 have none: there all are offsets from the variable interp_head,
+    // _PyRuntimeState. Up to 3.6 there is none: all are offsets from the variable interp_head,
     // and the GIL's holder is what _PyThreadState_Current points to.
     bool runtime_is_head;
     uint16_t runtime_interp_head;
@@ -40,7 +40,7 @@ struct spy_py_layout {
     // _PyInterpreterFrame; up to 3.10 PyFrameObject, which lies on the heap
     bool heap_frames;
     uint16_t f_code, f_previous, f_ip, f_owner, f_size; // f_size: without locals
-    uint16_t f_executing; // up to 3.10: a byte that says that the frame runs; ABSENT in 2.7
+    uint16_t f_executing; // up to 3.10: a byte that says that the frame runs; ABSENT up to 3.3
     uint8_t executing;    // when it has this value
     // Up to 3.10 f_ip is f_lasti, an int: bytes of bytecode (1), or code units (2). 0: a pointer.
     uint8_t lasti_bytes;
@@ -75,7 +75,7 @@ enum { SPY_CHUNK_PREVIOUS = 0, SPY_CHUNK_SIZE = 8, SPY_CHUNK_HEADER = 24 };
 
 // The row of a version, or NULL when there is none.
 const struct spy_py_layout *spy_py_layout_find(unsigned major, unsigned minor);
-// "2.7 and 3.6 to 3.15", for messages.
+// "2.7 and 3.3 to 3.15", for messages.
 const char *spy_py_layout_supported(void);
 
 // Bytes of _Py_DebugOffsets that spy_py_layout_apply wants.

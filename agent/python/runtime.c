@@ -136,7 +136,7 @@ static int find_interp(const struct spy_target *t, const struct spy_maps *maps,
                        (int)spy_target_pid(t));
 }
 
-// Python 2.7 to 3.6 have no _PyRuntime, but a variable that says whose GIL it is.
+// Up to 3.6 there is no _PyRuntime, but a variable that says whose GIL it is.
 static int find_old(const struct spy_target *t, const struct spy_maps *maps,
                     const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
                     struct spy_err *err)

@@ -4,8 +4,8 @@
 #include "agent/target/maps.h"
 
 struct spy_py_runtime {
-    uint64_t addr;        // of _PyRuntime; in 2.7 and 3.6 of interp_head
-    uint64_t current;     // in 2.7 and 3.6, of _PyThreadState_Current; else 0
+    uint64_t addr;        // of _PyRuntime; up to 3.6 of interp_head
+    uint64_t current;     // up to 3.6, of _PyThreadState_Current; else 0
     uint64_t interp;      // the interpreter, where interp_head could not be found; else 0
     uint32_t version_hex; // PY_VERSION_HEX: 0x030b02f0 is 3.11.2 final
     char version[24];     // "3.11.2", "3.13.0rc1"

@@ -201,7 +201,7 @@ static bool took_long(struct spy_py_thread *th, const struct spy_py_batch *b, si
     return took > SLOW_NS + n_copy || took > 2 * usual + SLOWER_NS;
 }
 
-// A frame that has ended has no caller, and in 2.7 nothing else tells that it has ended: a stack
+// A frame that has ended has no caller, and up to 3.3 nothing else tells that it has ended: a stack
 // that is cut there has another outermost frame than the thread has had, but seldom the same twice.
 static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
                       const struct spy_py_scratch *s, bool checked)

@@ -42,7 +42,7 @@ struct spy_py_thread {
     uint64_t user[4];
 
     uint64_t usual_ns; // that a read takes, a moving average
-    uint64_t bottom;   // in 2.7, the outermost frame, and how often in a row it was met there
+    uint64_t bottom;   // up to 3.3, the outermost frame, and how often in a row it was met there
     unsigned bottom_seen;
     uint64_t cframe;
     uint64_t top[SPY_PY_TOP]; // addresses of the newest frames in the last walk, good or not

@@ -1,7 +1,7 @@
 # -*- coding: utf-8 -*-
 """A target whose threads all hold still in shapes of every kind; prints what sys._current_frames()
 says of each, by native thread id, as one line of JSON. Runs on 2.7 and later; what needs the syntax
-of 3.6 is in still3.py, beside it."""
+of 3.3, 3.5 and 3.6 is in still3.py, still35.py and still36.py, beside it."""
 import contextlib
 import functools
 import json
@@ -170,6 +170,14 @@ if sys.version_info >= (3,):
     import still3
 
     SHAPES += still3.shapes(hold)
+if sys.version_info >= (3, 5):
+    import still35
+
+    SHAPES += still35.shapes(hold)
+if sys.version_info >= (3, 6):
+    import still36
+
+    SHAPES += still36.shapes(hold)
 
 
 def text(name):

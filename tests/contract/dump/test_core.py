@@ -20,8 +20,7 @@ import targets
 
 HERE = os.path.dirname(__file__)
 PATTERN = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
-VERSIONS = [p for p in pythons.found()
-            if (p.minor == (2, 7) or p.minor >= (3, 6)) and not getattr(p, "root", None)]
+VERSIONS = pythons.here()
 SOME = next(p for p in VERSIONS if p.path.startswith("/usr/bin/") or p.minor >= (3, 9))
 each = pytest.mark.parametrize("python", VERSIONS, ids=lambda p: p.id)
 needs_gcore = pytest.mark.skipif(not shutil.which("gcore"), reason="gcore (Debian: gdb) is not here")

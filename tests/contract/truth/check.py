@@ -10,12 +10,13 @@ MADE = re.compile(r"^made_(\d+)$")
 STARTS = ("<module>", "_bootstrap", "__bootstrap")
 
 
-def text_for_python2():
-    """stress.py with the lines that 2.7 needs instead, at the same numbers."""
+def text_for(minor):
+    """stress.py with the lines that this version needs instead, at the same numbers."""
     lines = []
     for line in STRESS.read_text().splitlines():
-        m = re.match(r"( *).*?(  # calls: [^#]*)?  # 2\.7: (.*)$", line)
-        lines.append(m[1] + m[3] + (m[2] or "") if m else line)
+        m = re.match(r"( *).*?(  # calls: [^#]*)?  # (\d)\.(\d): (.*)$", line)
+        old = m and minor <= (int(m[3]), int(m[4]))
+        lines.append(m[1] + m[5] + (m[2] or "") if old else line)
     return "\n".join(lines) + "\n"
 
 
@@ -29,7 +30,7 @@ def table():
     what it calls as an inner function is kept under the inner one's name."""
     calls = {}
     for number, text in enumerate(STRESS.read_text().splitlines(), 1):
-        m = re.search(r"# calls: (.*?)(?:  inside: (.*?))?(?:  # 2.7.*)?$", text)
+        m = re.search(r"# calls: (.*?)(?:  inside: (.*?))?(?:  # \d\.\d: .*)?$", text)
         if m:
             calls[number] = (m.group(1).split(), (m.group(2) or "").split())
     return calls

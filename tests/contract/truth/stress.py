@@ -1,7 +1,8 @@
 """A target made to be misread: short calls, constructors, generators, callbacks, code objects that
 share an address, threads that live for a millisecond. A comment `calls: a b` names every function
-that its line can call; check.py reads them. Its one argument is the seconds it lives. What 2.7 cannot
-have stands in lines that end in `# 2.7: LINE`: check.py makes the LINE of them for it."""
+that its line can call; check.py reads them. Its one argument is the seconds it lives. What the versions
+up to 2.7, or up to 3.4, cannot have stands in lines that end in `# 2.7: LINE` or `# 3.4: LINE`:
+check.py makes the LINE of them for those."""
 import sys
 import threading
 import time
@@ -115,13 +116,13 @@ def execute():
         del code, names
 
 
-async def step(n):  # 2.7: def step(n):
+async def step(n):  # 3.4: def step(n):
     return leaf(n)  # calls: leaf
 
 
-async def steps():  # 2.7: def steps():
-    a = await step(1)  # calls: step  # 2.7: a = step(1)
-    return a + await step(2)  # calls: step  # 2.7: yield a + step(2)
+async def steps():  # 3.4: def steps():
+    a = await step(1)  # calls: step  # 3.4: a = step(1)
+    return a + await step(2)  # calls: step  # 3.4: yield a + step(2)
 
 
 def drive():

@@ -39,9 +39,9 @@ def stress(tmp_path):
     """stress(python): a running stress target."""
     def start(python):
         script = check.STRESS
-        if python.minor < (3,):
+        if python.minor < (3, 5):
             script = tmp_path / "stress.py"
-            script.write_text(check.text_for_python2())
+            script.write_text(check.text_for(python.minor))
         return targets.running(python.argv(script, "3000"))
 
     return start

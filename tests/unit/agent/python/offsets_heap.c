@@ -71,7 +71,7 @@ static void frame(void)
 #if PY_MAJOR_VERSION == 3 && MINOR >= 10
     PUT(f_executing, offsetof(PyFrameObject, f_state));
     PUT(executing, FRAME_EXECUTING);
-#elif PY_MAJOR_VERSION == 3
+#elif PY_MAJOR_VERSION == 3 && MINOR >= 4
     PUT(f_executing, offsetof(PyFrameObject, f_executing));
     PUT(executing, 1);
 #else

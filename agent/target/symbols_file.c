@@ -157,8 +157,8 @@ int spy_symbols_of_file(int fd, const char *name, uint64_t *ret)
 int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
                            const struct spy_module *module, const char *name, uint64_t *ret)
 {
-    const struct spy_mapping *e = spy_maps_find(m, module->start);
     struct spy_still *still = spy_target_still(t);
+    const struct spy_mapping *e = spy_maps_find(still ? &still->maps : m, module->start);
     _cleanup_close_ int opened = -1;
     int fd = -1;
     if (e && still)

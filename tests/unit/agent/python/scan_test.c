@@ -172,10 +172,10 @@ static void test_what_does_not_hang_together_is_none(void **unused)
         put(w, DATA + SLOT, INTERP);
         put(w, DATA + SLOT + 8, INTERP);
         uint64_t wrong[] = {
-            INTERP + w->l->interp_threads_head,   // no thread
-            THREAD + w->l->ts_interp,             // another interpreter's
-            THREAD + w->l->ts_thread_id,          // nobody runs it
-            CFRAME + (uint64_t)w->l->ts_frame,    // no frame
+            INTERP + w->l->interp_threads_head,    // no thread
+            THREAD + w->l->ts_interp,              // another interpreter's
+            THREAD + w->l->ts_thread_id,           // nobody runs it
+            CFRAME + (uint64_t)w->l->ts_frame,     // no frame
             TYPE + (uint64_t)(w->l->ob_size + 8u), // what it runs is no code
         };
         put(w, wrong[i], 0);

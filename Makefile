@@ -57,13 +57,14 @@ images: ## agent, collector and demo service as build/images/*.tar
 	deploy/docker/build-images.sh
 
 .PHONY: bench
-bench: ## CPU per sample beside the peers (BENCH_ARGS=--help), what a target loses, 200 processes
+bench: ## CPU per sample beside the peers (BENCH_ARGS=--help), what a target loses, 200 processes, attaching
 	$(SETUP) build test bench
 	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
 	cmake --build build/bench -j $(JOBS)
 	$(PYTHON) tests/bench/run.py --build build/bench $(BENCH_ARGS)
 	$(PYTHON) tests/bench/target_loss.py --build build/bench
 	-$(PYTHON) tests/bench/many.py --build build/bench
+	-$(PYTHON) tests/bench/attach.py --build build/bench
 
 .PHONY: asan tsan
 asan tsan: %: build/%.built ## unit and contract tests under a sanitizer

@@ -16,16 +16,27 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static int find_symbol(const struct spy_target *t, const struct spy_maps *maps,
-                       const struct spy_module *mod, const char *name, uint64_t *ret)
+// Modules named after Python come first; a process has hundreds of others.
+static bool is_likely(const struct spy_module *mod)
 {
-    int r = spy_module_symbol(t, mod, name, ret);
-    // The file is opened only for a module that may be Python: a static one without dynamic
-    // symbols.
-    if (r == SPY_ERR_NOTFOUND && strstr(base_name(mod->path), "python"))
-        r = spy_module_file_symbol(t, maps, mod, name, ret);
-    return r;
+    return strstr(base_name(mod->path), "python") != NULL;
 }
+
+static int in_memory(const struct spy_target *t, const struct spy_maps *maps,
+                     const struct spy_module *mod, const char *name, uint64_t *ret)
+{
+    (void)maps;
+    return spy_module_symbol(t, mod, name, ret);
+}
+
+// Where a symbol is looked for, the likely first. Files only when no memory has it, since each
+// extension module may be named after Python, and only of what may be Python: a static one without
+// dynamic symbols.
+static const struct way {
+    bool likely;
+    int (*look)(const struct spy_target *t, const struct spy_maps *maps,
+                const struct spy_module *mod, const char *name, uint64_t *ret);
+} ways[] = {{true, in_memory}, {false, in_memory}, {true, spy_module_file_symbol}};
 
 // PY_VERSION_HEX: major, minor, micro, then level (a, b, c, f) and serial in a half byte each.
 static void print_version(uint32_t hex, char *out, size_t size)
@@ -73,10 +84,10 @@ static int version_by_text(const struct spy_target *t, const struct spy_maps *ma
 }
 
 // 3.13 and later say of themselves what they are; before that the exported constant Py_Version
-// does.
+// does, which is where _PyRuntime was.
 static int read_version(const struct spy_target *t, const struct spy_maps *maps,
-                        const struct spy_module *mod, struct spy_py_runtime *rt,
-                        struct spy_err *err)
+                        const struct spy_module *mod, const struct way *way,
+                        struct spy_py_runtime *rt, struct spy_err *err)
 {
     uint8_t bytes[SPY_PY_DEBUG_OFFSETS_SIZE];
     uint32_t hex;
@@ -92,21 +103,15 @@ static int read_version(const struct spy_target *t, const struct spy_maps *maps,
         // A debug build has more in its interpreter than it tells; only such a build has this
         // symbol.
         uint64_t addr;
-        if (find_symbol(t, maps, mod, "_Py_NegativeRefcount", &addr) == 0)
+        if (way->look(t, maps, mod, "_Py_NegativeRefcount", &addr) == 0)
             rt->layout.interp_next_version = 0;
         return r;
     }
     uint64_t addr, value;
-    if (find_symbol(t, maps, mod, "Py_Version", &addr) == 0 &&
+    if (way->look(t, maps, mod, "Py_Version", &addr) == 0 &&
         spy_target_read_u64(t, addr, &value) == 0)
         return set_version(rt, (uint32_t)value, err);
     return version_by_text(t, maps, mod, rt, err);
-}
-
-// Modules named after Python come first; a process has hundreds of others.
-static bool is_likely(const struct spy_module *mod)
-{
-    return strstr(base_name(mod->path), "python") != NULL;
 }
 
 // interp_head is no exported symbol; in a stripped program the interpreter is that of the thread
@@ -115,7 +120,8 @@ static int find_interp(const struct spy_target *t, const struct spy_maps *maps,
                        const struct spy_module *mod, struct spy_py_runtime *rt, struct spy_err *err)
 {
     enum { POLLS = 200, POLL_NS = 250000 };
-    if (find_symbol(t, maps, mod, "interp_head", &rt->addr) == 0)
+    if (spy_module_symbol(t, mod, "interp_head", &rt->addr) == 0 ||
+        spy_module_file_symbol(t, maps, mod, "interp_head", &rt->addr) == 0)
         return 0;
     for (int i = 0; i < (spy_target_is_live(t) ? POLLS : 1); i++) {
         uint64_t tstate;
@@ -141,15 +147,17 @@ static int find_old(const struct spy_target *t, const struct spy_maps *maps,
                     const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
                     struct spy_err *err)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t k = 0; k < SPY_COUNT(ways) * n; k++) {
+        const struct way *way = &ways[k / n];
+        const struct spy_module *mod = &mods[k % n];
         struct spy_py_runtime rt = {0};
-        if (!is_likely(&mods[i]) ||
-            find_symbol(t, maps, &mods[i], "_PyThreadState_Current", &rt.current) < 0)
+        if (!way->likely || !is_likely(mod) ||
+            way->look(t, maps, mod, "_PyThreadState_Current", &rt.current) < 0)
             continue;
-        snprintf(rt.module, sizeof rt.module, "%s", mods[i].path);
-        int r = version_by_text(t, maps, &mods[i], &rt, err);
+        snprintf(rt.module, sizeof rt.module, "%s", mod->path);
+        int r = version_by_text(t, maps, mod, &rt, err);
         if (r == 0)
-            r = find_interp(t, maps, &mods[i], &rt, err);
+            r = find_interp(t, maps, mod, &rt, err);
         if (r == 0)
             *ret = rt;
         return r;
@@ -166,10 +174,33 @@ static int find_unnamed(const struct spy_target *t, const struct spy_maps *maps,
     // 3.13 and later: what was found is _PyRuntime with its offsets.
     const struct spy_module mod = {.path = rt.module};
     if (r == 0 && !rt.layout.major)
-        r = read_version(t, maps, &mod, &rt, err);
+        r = read_version(t, maps, &mod, &ways[0], &rt, err);
     if (r == 0)
         *ret = rt;
     return r;
+}
+
+// From 3.7 on.
+static int find_named(const struct spy_target *t, const struct spy_maps *maps,
+                      const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
+                      struct spy_err *err)
+{
+    // A process can map a thousand files whose hash chains are made to be long.
+    uint64_t give_up = spy_clock_mono_ns() + SEARCH_NS;
+    for (size_t k = 0; k < SPY_COUNT(ways) * n; k++) {
+        const struct way *way = &ways[k / n];
+        const struct spy_module *mod = &mods[k % n];
+        struct spy_py_runtime rt = {0};
+        if (is_likely(mod) != way->likely || (!way->likely && spy_clock_mono_ns() >= give_up) ||
+            way->look(t, maps, mod, "_PyRuntime", &rt.addr) < 0)
+            continue;
+        snprintf(rt.module, sizeof rt.module, "%s", mod->path);
+        int r = read_version(t, maps, mod, way, &rt, err);
+        if (r == 0)
+            *ret = rt;
+        return r;
+    }
+    return SPY_ERR_NOTFOUND;
 }
 
 int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, struct spy_err *err)
@@ -187,21 +218,9 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
         return spy_target_explain_denied(t, err);
     if (!n && maps.n && spy_target_read_u64(t, maps.list[0].start, &probe) == SPY_ERR_DENIED)
         return spy_target_explain_denied(t, err);
-    // A process can map a thousand files whose hash chains are made to be long.
-    uint64_t give_up = spy_clock_mono_ns() + SEARCH_NS;
-    for (int likely = 1; likely >= 0; likely--)
-        for (size_t i = 0; i < n && (likely || spy_clock_mono_ns() < give_up); i++) {
-            struct spy_py_runtime rt = {0};
-            if (is_likely(&mods[i]) != (bool)likely ||
-                find_symbol(t, &maps, &mods[i], "_PyRuntime", &rt.addr) < 0)
-                continue;
-            snprintf(rt.module, sizeof rt.module, "%s", mods[i].path);
-            r = read_version(t, &maps, &mods[i], &rt, err);
-            if (r == 0)
-                *ret = rt;
-            return r;
-        }
-    r = find_old(t, &maps, mods, n, ret, err);
+    r = find_named(t, &maps, mods, n, ret, err);
+    if (r == SPY_ERR_NOTFOUND)
+        r = find_old(t, &maps, mods, n, ret, err);
     if (r == SPY_ERR_NOTFOUND)
         r = find_unnamed(t, &maps, mods, n, ret, err);
     if (r == SPY_ERR_NOTFOUND)

@@ -9,13 +9,29 @@
 
 enum { BLOCK = 1 << 16, OVERLAP = 512, BATCH = SPY_SPANS_MAX };
 
+// What interpreters.head may look like. SAME: the word after it, interpreters.main, is equal, as it
+// is while there is one interpreter. PAIR: there are more. HEAP: interp_head, before _PyRuntime
+// was, whose interpreter lies in no file.
+enum kind { SAME, PAIR, HEAP, KINDS };
+
+struct candidate {
+    uint64_t slot, interp, after; // the word at slot, and the next one
+};
+
+struct room {
+    uint8_t block[BLOCK + OVERLAP];
+    struct candidate lists[KINDS][SPY_PY_SCAN_CANDIDATES_MAX];
+};
+
 struct scan {
     const struct spy_target *t;
     const struct spy_maps *maps;
     uint64_t give_up, bytes;
-    size_t candidates;
-    bool many;      // interpreters: look for those too
-    uint8_t *block; // BLOCK + OVERLAP
+    struct room *room;
+    uint8_t *block;
+    const struct spy_mapping *last; // that of the last pointer: the next one is often into it too
+    size_t n[KINDS], judged[KINDS]; // of room->lists
+    int version; // SPY_ERR_NOTFOUND: no text was found yet; else what set_layout said
     struct spy_py_runtime *rt;
 };
 
@@ -92,44 +108,29 @@ static int take_text(struct spy_py_runtime *rt, const uint8_t *from, const uint8
 
 static int look_for_text(struct scan *s, uint64_t addr, size_t n)
 {
-    static const char mark[] = " (";
+    const uint8_t *at = s->block, *end = s->block + n;
     (void)addr;
-    const uint8_t *at = s->block;
-    while ((at = memmem(at, n - (size_t)(at - s->block), mark, 2))) {
-        const uint8_t *from = at;
-        while (from > s->block && at - from < 12 && (isalnum(from[-1]) || from[-1] == '.'))
+    for (; (at = memchr(at, '(', (size_t)(end - at))); at++) {
+        const uint8_t *from = at > s->block ? at - 1 : at;
+        if (*from != ' ')
+            continue;
+        const uint8_t *space = from;
+        while (from > s->block && space - from < 12 && (isalnum(from[-1]) || from[-1] == '.'))
             from--;
-        if (at - from >= 5 && (from[0] == '2' || from[0] == '3') && from[1] == '.') {
-            int r = take_text(s->rt, from, s->block + n);
+        if (space - from >= 5 && (from[0] == '2' || from[0] == '3') && from[1] == '.') {
+            int r = take_text(s->rt, from, end);
             if (r != SPY_ERR_NOTFOUND)
                 return r;
         }
-        at++;
     }
-    return SPY_ERR_NOTFOUND;
-}
-
-// From 3.13 on.
-static int look_for_cookie(struct scan *s, uint64_t addr, size_t n)
-{
-    uint32_t hex;
-    bool free_threaded;
-    for (size_t i = 0; i + 24 <= n; i += 8)
-        if (spy_py_debug_offsets_version(s->block + i, n - i, &hex, &free_threaded) &&
-            hex >> 16 >= 0x030d) {
-            s->rt->addr = addr + i;
-            return 0;
-        }
     return SPY_ERR_NOTFOUND;
 }
 
 // --- the interpreter ---
 
-static uint64_t word_at(const uint8_t *bytes)
+static bool is_pointer(uint64_t p)
 {
-    uint64_t v;
-    memcpy(&v, bytes, sizeof v);
-    return v;
+    return p >= 4096 && p % 8 == 0;
 }
 
 static bool is_code(const struct scan *s, uint64_t addr)
@@ -169,7 +170,7 @@ static bool is_interp(const struct scan *s, uint64_t interp)
     const struct spy_py_layout *l = &s->rt->layout;
     uint64_t ts, of, ident, next;
     bool runs = false;
-    if (spy_target_read_u64(s->t, interp + l->interp_threads_head, &ts) < 0 || !ts || ts % 8)
+    if (spy_target_read_u64(s->t, interp + l->interp_threads_head, &ts) < 0 || !is_pointer(ts))
         return false;
     for (int i = 0; ts && i < CHECKED; i++) {
         if (spy_target_read_u64(s->t, ts + l->ts_interp, &of) < 0 || of != interp ||
@@ -194,33 +195,110 @@ static bool is_head(const struct scan *s, uint64_t interp, uint64_t after)
     return false;
 }
 
-// Where _PyRuntime exists, interpreters.main follows interpreters.head, and is the same while there
-// is one interpreter: that saves nearly all reads. Before, an interpreter lies on the heap.
-static bool is_candidate(const struct scan *s, uint64_t p, uint64_t after)
+// Reads the word at each address; what cannot be read is 0.
+static void read_words(const struct spy_target *t, const uint64_t *addrs, uint64_t *words, size_t n)
 {
-    if (p < 4096 || p % 8)
-        return false;
-    if (!s->rt->layout.runtime_is_head && (s->many ? !after || after % 8 : p != after))
-        return false;
-    const struct spy_mapping *m = spy_maps_find(s->maps, p);
-    return m && m->writable &&
-           (!s->rt->layout.runtime_is_head || spy_maps_path(s->maps, m)[0] != '/');
+    struct spy_span spans[BATCH];
+    for (size_t i = 0; i < n; i++)
+        spans[i] = (struct spy_span){addrs[i], &words[i], sizeof *words};
+    memset(words, 0, n * sizeof *words);
+    for (size_t at = 0; at < n;) {
+        size_t done = 0;
+        int r = spy_target_read_spans(t, spans + at, n - at, &done);
+        at += done;
+        if (r == 0 || r != SPY_ERR_TORN)
+            return;
+        words[at++] = 0; // a part of it may have been read
+    }
 }
 
-static int look_for_interp(struct scan *s, uint64_t addr, size_t n)
+// Nearly all candidates are none by their first thread: of a batch that is seen with two reads.
+static bool find_in_batch(struct scan *s, const struct candidate *list, size_t n)
 {
     const struct spy_py_layout *l = &s->rt->layout;
+    uint64_t addrs[BATCH] = {0}, words[BATCH];
+    const struct candidate *left[BATCH];
+    size_t n_left = 0;
+    for (size_t i = 0; i < n; i++)
+        addrs[i] = list[i].interp + l->interp_threads_head;
+    read_words(s->t, addrs, words, n);
+    for (size_t i = 0; i < n; i++)
+        if (is_pointer(words[i])) {
+            addrs[n_left] = words[i] + l->ts_interp;
+            left[n_left++] = &list[i];
+        }
+    read_words(s->t, addrs, words, n_left);
+    for (size_t i = 0; i < n_left && spy_clock_mono_ns() <= s->give_up; i++)
+        if (words[i] == left[i]->interp && is_interp(s, words[i]) &&
+            (l->runtime_is_head || is_head(s, words[i], left[i]->after))) {
+            s->rt->addr = left[i]->slot - l->runtime_interp_head;
+            return true;
+        }
+    return false;
+}
+
+static bool find_interp(struct scan *s, enum kind kind)
+{
+    while (s->judged[kind] < s->n[kind] && spy_clock_mono_ns() <= s->give_up) {
+        const struct candidate *list = &s->room->lists[kind][s->judged[kind]];
+        size_t n = s->n[kind] - s->judged[kind];
+        n = n < BATCH ? n : BATCH;
+        s->judged[kind] += n;
+        if (s->judged[SAME] + s->judged[PAIR] > SPY_PY_SCAN_CANDIDATES_MAX)
+            return false;
+        if (find_in_batch(s, list, n))
+            return true;
+    }
+    return false;
+}
+
+// --- one pass over the data ---
+
+static void add(struct scan *s, enum kind kind, const struct candidate *c)
+{
+    if (s->n[kind] < SPY_PY_SCAN_CANDIDATES_MAX)
+        s->room->lists[kind][s->n[kind]++] = *c;
+}
+
+static void take_candidate(struct scan *s, const struct candidate *c)
+{
+    uint64_t p = c->interp;
+    if (!s->last || p < s->last->start || p >= s->last->end)
+        s->last = spy_maps_find(s->maps, p);
+    if (!s->last || !s->last->writable)
+        return;
+    if (c->after == p)
+        add(s, SAME, c);
+    else if (c->after && c->after % 8 == 0)
+        add(s, PAIR, c);
+    if (spy_maps_path(s->maps, s->last)[0] != '/')
+        add(s, HEAP, c);
+}
+
+// From 3.13 on the cookie says all, so that it ends the pass. Before, which of the candidates is
+// the interpreter can be told once the version is known, and that text may lie behind them.
+static int look_for_all(struct scan *s, uint64_t addr, size_t n)
+{
+    uint32_t hex;
+    bool free_threaded;
     for (size_t i = 0; i + 16 <= n && i < BLOCK; i += 8) {
-        uint64_t p = word_at(s->block + i), after = word_at(s->block + i + 8);
-        if (!is_candidate(s, p, after))
-            continue;
-        if (++s->candidates > SPY_PY_SCAN_CANDIDATES_MAX)
-            return SPY_ERR_LIMIT;
-        if (is_interp(s, p) && (l->runtime_is_head || is_head(s, p, after))) {
-            s->rt->addr = addr + i - l->runtime_interp_head;
+        const uint8_t *at = s->block + i;
+        if (*at == 'x' && spy_py_debug_offsets_version(at, n - i, &hex, &free_threaded) &&
+            hex >> 16 >= 0x030d) {
+            *s->rt = (struct spy_py_runtime){.addr = addr + i};
             return 0;
         }
+        struct candidate c = {.slot = addr + i};
+        memcpy(&c.interp, at, 8);
+        if (!is_pointer(c.interp))
+            continue;
+        memcpy(&c.after, at + 8, 8);
+        take_candidate(s, &c);
     }
+    if (s->version == SPY_ERR_NOTFOUND)
+        s->version = look_for_text(s, addr, n);
+    if (s->version == 0 && find_interp(s, s->rt->layout.runtime_is_head ? HEAP : SAME))
+        return 0;
     return SPY_ERR_NOTFOUND;
 }
 
@@ -238,30 +316,24 @@ bool spy_py_scan_version(const struct spy_target *t, const struct spy_maps *maps
 
 static int scan_module(struct scan *s, const struct spy_module *mod)
 {
-    int r = each_block(s, mod, look_for_cookie);
-    if (r == 0)
-        return 0; // its debug offsets tell the rest
-    r = each_block(s, mod, look_for_text);
-    for (int many = 0; r == 0 && many < 2; many++) {
-        s->many = many;
-        r = each_block(s, mod, look_for_interp);
-        if (r == 0 || s->rt->layout.runtime_is_head)
-            return r;
-        r = 0;
-    }
-    return r < 0 ? r : SPY_ERR_NOTFOUND;
+    int r = each_block(s, mod, look_for_all);
+    if (r == 0 || s->version < 0)
+        return r == 0 ? 0 : s->version;
+    return !s->rt->layout.runtime_is_head && find_interp(s, PAIR) ? 0 : SPY_ERR_NOTFOUND;
 }
 
 int spy_py_scan(const struct spy_target *t, const struct spy_maps *maps,
                 const struct spy_module *mods, size_t n, uint64_t give_up,
                 struct spy_py_runtime *ret, struct spy_err *err)
 {
-    _cleanup_free_ uint8_t *block = malloc(BLOCK + OVERLAP);
-    if (!block)
+    _cleanup_free_ struct room *room = malloc(sizeof *room);
+    if (!room)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     for (size_t i = 0; i < n; i++) {
         struct spy_py_runtime rt = {0};
-        struct scan s = {.t = t, .maps = maps, .give_up = give_up, .block = block, .rt = &rt};
+        struct scan s = {.t = t, .maps = maps, .give_up = give_up, .room = room, .rt = &rt};
+        s.block = room->block;
+        s.version = SPY_ERR_NOTFOUND;
         int r = scan_module(&s, &mods[i]);
         if (r == SPY_ERR_UNSUPPORTED)
             return spy_err_set(err, r, 0, "Python %s is not supported by this build (it knows %s)",

@@ -10,11 +10,12 @@
 #include "agent/python/runtime.h"
 #include "agent/target/symbols.h"
 
+// Bounds for each module.
 enum { SPY_PY_SCAN_BYTES_MAX = 64 << 20, SPY_PY_SCAN_CANDIDATES_MAX = 16384 };
 
-// Looks through the writable data of the modules until `give_up` (monotonic nanoseconds). Fills
-// addr, version and layout of *ret. SPY_ERR_NOTFOUND; SPY_ERR_UNSUPPORTED for a version that is not
-// known, named in err.
+// Looks once through the writable data of each module until `give_up` (monotonic nanoseconds).
+// Fills addr, version and layout of *ret. SPY_ERR_NOTFOUND; SPY_ERR_UNSUPPORTED for a version that
+// is not known, named in err.
 int spy_py_scan(const struct spy_target *t, const struct spy_maps *maps,
                 const struct spy_module *mods, size_t n, uint64_t give_up,
                 struct spy_py_runtime *ret, struct spy_err *err);

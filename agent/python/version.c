@@ -48,23 +48,41 @@ static bool search(const char *bytes, size_t n, const char *prefix, char *out, s
     return false;
 }
 
+struct pages {
+    const struct spy_target *t;
+    const struct spy_maps *maps;
+    const struct spy_module *mod;
+    const char *prefix;
+    char *block;
+    int blocks; // read so far
+};
+
+static bool search_pages(struct pages *p, bool executable, char *out, size_t size)
+{
+    for (size_t i = 0; i < p->maps->n; i++) {
+        const struct spy_mapping *m = &p->maps->list[i];
+        if (!m->readable || m->writable || m->executable != executable ||
+            strcmp(spy_maps_path(p->maps, m), p->mod->path) != 0)
+            continue;
+        for (uint64_t at = m->start; at < m->end && p->blocks++ < BLOCKS_MAX; at += BLOCK) {
+            uint64_t left = m->end - at;
+            size_t n = left < BLOCK + VERSION_MAX ? (size_t)left : BLOCK + VERSION_MAX;
+            if (spy_target_read(p->t, at, p->block, n) == 0 &&
+                search(p->block, n, p->prefix, out, size))
+                return true;
+        }
+    }
+    return false;
+}
+
+// Linkers put constants apart from code, which is most of a file; old ones put them beside it.
 bool spy_py_version_text(const struct spy_target *t, const struct spy_maps *maps,
                          const struct spy_module *mod, char *out, size_t size)
 {
     _cleanup_free_ char *block = malloc(BLOCK + VERSION_MAX);
     char prefix[16];
-    int blocks = 0;
     of_name(mod->path, prefix, sizeof prefix);
-    for (size_t i = 0; block && prefix[0] && i < maps->n; i++) {
-        const struct spy_mapping *m = &maps->list[i];
-        if (!m->readable || m->writable || strcmp(spy_maps_path(maps, m), mod->path) != 0)
-            continue;
-        for (uint64_t at = m->start; at < m->end && blocks++ < BLOCKS_MAX; at += BLOCK) {
-            uint64_t left = m->end - at;
-            size_t n = left < BLOCK + VERSION_MAX ? (size_t)left : BLOCK + VERSION_MAX;
-            if (spy_target_read(t, at, block, n) == 0 && search(block, n, prefix, out, size))
-                return true;
-        }
-    }
-    return false;
+    struct pages p = {.t = t, .maps = maps, .mod = mod, .prefix = prefix, .block = block};
+    return block && prefix[0] &&
+           (search_pages(&p, false, out, size) || search_pages(&p, true, out, size));
 }

@@ -53,7 +53,8 @@ int spy_still_add_piece(struct spy_still *s, const struct spy_still_piece *piece
 int spy_still_add_tid(struct spy_still *s, pid_t tid);
 // Exactly len bytes at addr, or SPY_ERR_TORN.
 int spy_still_read(struct spy_still *s, uint64_t addr, void *to, size_t len);
-// The file that was mapped there, borrowed; -1: it is not here, or another one is.
+// The file that was mapped there, borrowed; -1: it is not here, or another one is. `mapping` is one
+// of s->maps.
 int spy_still_file(struct spy_still *s, const struct spy_mapping *mapping);
 
 // The target that reads s, which it takes over (also when it fails).

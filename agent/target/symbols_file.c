@@ -114,10 +114,26 @@ static int find_symbol(struct table *tb, const Elf64_Shdr *symbols, uint64_t *re
     return SPY_ERR_NOTFOUND;
 }
 
+static int look_in_section(struct table *tb, const Elf64_Ehdr *eh, const Elf64_Shdr *sh,
+                           const char *name, uint64_t *ret)
+{
+    Elf64_Shdr texts;
+    if (sh->sh_type != SHT_SYMTAB && sh->sh_type != SHT_DYNSYM)
+        return SPY_ERR_NOTFOUND;
+    if (sh->sh_entsize != sizeof(Elf64_Sym) || sh->sh_link >= eh->e_shnum)
+        return SPY_ERR_TORN;
+    tb->n_names = 0;
+    int r = get(tb, eh->e_shoff + sh->sh_link * sizeof texts, &texts, sizeof texts);
+    if (r == 0)
+        r = find_names(tb, &texts, name);
+    return r == 0 ? find_symbol(tb, sh, ret) : r;
+}
+
 int spy_symbols_of_file(int fd, const char *name, uint64_t *ret)
 {
     struct table tb = {.fd = fd, .work = WORK_MAX};
     Elf64_Ehdr eh;
+    Elf64_Shdr sections[64]; // of a usual file, all
     int r = get(&tb, 0, &eh, sizeof eh);
     if (r < 0)
         return r;
@@ -126,21 +142,14 @@ int spy_symbols_of_file(int fd, const char *name, uint64_t *ret)
         strlen(name) >= NAME_MAX_LEN)
         return SPY_ERR_TORN;
     r = SPY_ERR_NOTFOUND;
-    for (uint64_t i = 0; r == SPY_ERR_NOTFOUND && i < eh.e_shnum; i++) {
-        Elf64_Shdr sh, texts;
-        r = get(&tb, eh.e_shoff + i * sizeof sh, &sh, sizeof sh);
-        if (r < 0 || (sh.sh_type != SHT_SYMTAB && sh.sh_type != SHT_DYNSYM)) {
-            r = r < 0 ? r : SPY_ERR_NOTFOUND;
-            continue;
-        }
-        if (sh.sh_entsize != sizeof(Elf64_Sym) || sh.sh_link >= eh.e_shnum)
-            return SPY_ERR_TORN;
-        tb.n_names = 0;
-        r = get(&tb, eh.e_shoff + sh.sh_link * sizeof texts, &texts, sizeof texts);
+    for (uint64_t at = 0; r == SPY_ERR_NOTFOUND && at < eh.e_shnum; at += SPY_COUNT(sections)) {
+        size_t n =
+            eh.e_shnum - at < SPY_COUNT(sections) ? (size_t)(eh.e_shnum - at) : SPY_COUNT(sections);
+        r = get(&tb, eh.e_shoff + at * sizeof *sections, sections, n * sizeof *sections);
         if (r == 0)
-            r = find_names(&tb, &texts, name);
-        if (r == 0)
-            r = find_symbol(&tb, &sh, ret);
+            r = SPY_ERR_NOTFOUND;
+        for (size_t i = 0; r == SPY_ERR_NOTFOUND && i < n; i++)
+            r = look_in_section(&tb, &eh, &sections[i], name, ret);
     }
     return r;
 }
@@ -148,8 +157,8 @@ int spy_symbols_of_file(int fd, const char *name, uint64_t *ret)
 int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
                            const struct spy_module *module, const char *name, uint64_t *ret)
 {
-    const struct spy_mapping *e = spy_maps_find(m, module->start);
     struct spy_still *still = spy_target_still(t);
+    const struct spy_mapping *e = spy_maps_find(still ? &still->maps : m, module->start);
     _cleanup_close_ int opened = -1;
     int fd = -1;
     if (e && still)

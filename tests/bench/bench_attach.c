@@ -1,5 +1,6 @@
-// bench_attach PID N: milliseconds to find the interpreter of a process, and its threads; the
-// median and the worst of N times.
+// bench_attach PID N LIMIT: milliseconds to find the interpreter of a process, and its threads.
+// Prints the version, the median and the worst of N times, and how many took longer than LIMIT:
+// "3.11.2 0.14 0.31 0".
 #include "agent/python/python.h"
 #include "shared/base/clock.h"
 #include <stdio.h>
@@ -38,9 +39,10 @@ int main(int argc, char **argv)
     enum { TIMES_MAX = 10000 };
     static uint64_t took[TIMES_MAX];
     char version[24];
-    int n = argc == 3 ? (int)strtol(argv[2], NULL, 10) : 0;
+    int over = 0;
+    int n = argc == 4 ? (int)strtol(argv[2], NULL, 10) : 0;
     if (n < 1 || n > TIMES_MAX) {
-        fprintf(stderr, "usage: bench_attach PID N\n");
+        fprintf(stderr, "usage: bench_attach PID N LIMIT\n");
         return 2;
     }
     for (int i = 0; i < n; i++) {
@@ -48,9 +50,10 @@ int main(int argc, char **argv)
         if (attach((pid_t)strtol(argv[1], NULL, 10), version, sizeof version) < 0)
             return 1;
         took[i] = spy_clock_mono_ns() - before;
+        over += (double)took[i] / 1e6 > strtod(argv[3], NULL);
     }
     qsort(took, (size_t)n, sizeof *took, compare);
-    printf("%s: median %.2f ms, worst %.2f ms of %d\n", version, (double)took[n / 2] / 1e6,
-           (double)took[n - 1] / 1e6, n);
+    printf("%s %.2f %.2f %d\n", version, (double)took[n / 2] / 1e6, (double)took[n - 1] / 1e6,
+           over);
     return 0;
 }

@@ -101,13 +101,7 @@ static void label_process(const struct agent *a, const struct spy_process *p,
     spy_cli_label(l, SPY_LABEL_NS_PID, l->ns_pid);
     spy_cli_label(l, SPY_LABEL_PARENT_PID, l->ppid);
     spy_cli_label(l, SPY_LABEL_COMMAND, p->cmdline && *p->cmdline ? p->cmdline : p->command);
-    spy_cli_label(l, SPY_LABEL_POD, p->pod);
-    spy_cli_label(l, SPY_LABEL_POD_UID, p->pod_uid);
-    spy_cli_label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
-    spy_cli_label(l, SPY_LABEL_CONTAINER, p->container_name);
-    spy_cli_label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
-    spy_cli_label(l, SPY_LABEL_IMAGE, p->image);
-    spy_cli_label(l, SPY_LABEL_SERVICE, p->service);
+    spy_cli_label_place(l, &p->place);
     label_node(a, l);
 }
 
@@ -140,7 +134,7 @@ static void on_process(void *arg, enum spy_discover_event event, const struct sp
                                         [SPY_DISCOVER_REMOVED] = "process gone"};
     struct agent *a = arg;
     const char *what = p->lives ? "process opted out" : names[event];
-    spy_log(SPY_LOG_INFO, what, SPY_I("pid", p->pid), SPY_S("pod", p->pod),
+    spy_log(SPY_LOG_INFO, what, SPY_I("pid", p->pid), SPY_S("pod", p->place.pod),
             SPY_S("reason", p->reason), SPY_S("command", p->command));
     if (event == SPY_DISCOVER_REMOVED)
         spy_sampler_remove(a->sampler, p->pid);

@@ -5,9 +5,6 @@ JOBS ?= $(shell nproc)
 WAITING = $(shell expr 3 \* $(JOBS) / 2) # of tests at a time: they mostly wait
 SETUP = cmake/setup.sh
 PYTHON = /usr/bin/python3
-# A test that fails is tried once more and CTest says so: on a busy machine a program that is being watched
-# may not run for seconds.
-CTEST = ctest --output-on-failure --no-label-summary --no-tests=error --repeat until-pass:2
 FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 # The release preset builds in build/ itself, so that the programs are in build/bin.
@@ -15,24 +12,26 @@ FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 all: ## build the programs into build/bin
 	@command -v cmake ninja >/dev/null || { echo "cmake or ninja is missing: run $(SETUP) build" >&2; exit 1; }
 	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
-	cmake --build build -j $(JOBS)
+	cmake --build --preset release -j $(JOBS)
 
 .PHONY: setup
 setup: ## install the Debian packages that build, test and demo need
 	$(SETUP) build test demo
 
+# A test that fails is tried once more and CTest says so: on a busy machine a program that is being watched
+# may not run for seconds.
 .PHONY: test
 test: setup ## every test that needs no cluster, also under the sanitizers
 	$(MAKE) build/dev.built build/asan.built build/tsan.built
 	$(PYTHON) tests/pythons.py
-	$(CTEST) --test-dir build/dev -j $(WAITING)
+	ctest --preset dev -j $(WAITING)
 	$(MAKE) -j2 -Otarget asan tsan
 
 BUILT = build/dev.built build/asan.built build/tsan.built build/fuzz.built
 .PHONY: $(BUILT)
 $(BUILT): build/%.built:
 	cmake --preset $*
-	cmake --build build/$* -j $(JOBS)
+	cmake --build --preset $* -j $(JOBS)
 
 .PHONY: dev
 dev: build/dev.built ## the build for working on podspy: build/dev, warnings are errors
@@ -68,7 +67,7 @@ bench: ## CPU per sample beside the peers (BENCH_ARGS=--help), what a target los
 
 .PHONY: asan tsan
 asan tsan: %: build/%.built ## unit and contract tests under a sanitizer
-	$(CTEST) --test-dir build/$@ -j $(WAITING) -L '^(unit|contract)$$'
+	ctest --preset $@ -j $(WAITING)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS seconds
@@ -90,7 +89,7 @@ install: all ## install under PREFIX (/usr/local), below DESTDIR
 package: ## Debian packages of agent and collector: build/packages/*.deb
 	$(SETUP) build
 	cmake --preset package
-	cmake --build build/package -j $(JOBS)
+	cmake --build --preset package -j $(JOBS)
 	cpack --config build/package/CPackConfig.cmake -B build/packages
 
 .PHONY: clean

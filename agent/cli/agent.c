@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,8 +24,6 @@ enum { KEY_CONFIG = 300, KEY_COLLECTOR, KEY_ONCE, KEY_LOG_LEVEL, KEY_LOG_FORMAT 
 struct options {
     const char *config, *collector;
     double once; // seconds; 0: for ever
-    enum spy_log_level log_level;
-    enum spy_log_format log_format;
     struct spy_err *err;
 };
 
@@ -65,13 +62,12 @@ static int parse_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "%s", o->err->msg);
         break;
     case KEY_LOG_LEVEL:
-        if (spy_log_level_parse(arg, &o->log_level) < 0)
-            argp_error(state, "--log-level takes error, warn, info or debug, not '%s'", arg);
+        if (spy_log_set_level(arg, o->err) < 0)
+            argp_error(state, "%s", o->err->msg);
         break;
     case KEY_LOG_FORMAT:
-        if (strcmp(arg, "json") != 0 && strcmp(arg, "logfmt") != 0)
-            argp_error(state, "--log-format takes logfmt or json, not '%s'", arg);
-        o->log_format = strcmp(arg, "json") ? SPY_LOG_LOGFMT : SPY_LOG_JSON;
+        if (spy_log_set_format(arg, o->err) < 0)
+            argp_error(state, "%s", o->err->msg);
         break;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not expected", arg);
@@ -101,13 +97,7 @@ static void label_process(const struct agent *a, const struct spy_process *p,
     spy_cli_label(l, SPY_LABEL_NS_PID, l->ns_pid);
     spy_cli_label(l, SPY_LABEL_PARENT_PID, l->ppid);
     spy_cli_label(l, SPY_LABEL_COMMAND, p->cmdline && *p->cmdline ? p->cmdline : p->command);
-    spy_cli_label(l, SPY_LABEL_POD, p->pod);
-    spy_cli_label(l, SPY_LABEL_POD_UID, p->pod_uid);
-    spy_cli_label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
-    spy_cli_label(l, SPY_LABEL_CONTAINER, p->container_name);
-    spy_cli_label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
-    spy_cli_label(l, SPY_LABEL_IMAGE, p->image);
-    spy_cli_label(l, SPY_LABEL_SERVICE, p->service);
+    spy_cli_label_place(l, &p->place);
     label_node(a, l);
 }
 
@@ -140,7 +130,7 @@ static void on_process(void *arg, enum spy_discover_event event, const struct sp
                                         [SPY_DISCOVER_REMOVED] = "process gone"};
     struct agent *a = arg;
     const char *what = p->lives ? "process opted out" : names[event];
-    spy_log(SPY_LOG_INFO, what, SPY_I("pid", p->pid), SPY_S("pod", p->pod),
+    spy_log(SPY_LOG_INFO, what, SPY_I("pid", p->pid), SPY_S("pod", p->place.pod),
             SPY_S("reason", p->reason), SPY_S("command", p->command));
     if (event == SPY_DISCOVER_REMOVED)
         spy_sampler_remove(a->sampler, p->pid);
@@ -272,9 +262,8 @@ int spy_cli_agent(int argc, char **argv, struct spy_err *err)
         .doc = "Finds the opted-in Python processes of this node, samples them and pushes their "
                "profiles to a collector.",
     };
-    struct options o = {.log_level = SPY_LOG_INFO, .log_format = SPY_LOG_LOGFMT, .err = err};
+    struct options o = {.err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    spy_log_setup(o.log_level, o.log_format);
     spy_cli_catch_signals();
     _cleanup_(agent_done) struct agent a = {0};
     int r = start(&a, &o, err);

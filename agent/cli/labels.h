@@ -19,3 +19,14 @@ static inline void spy_cli_label(struct spy_cli_labels *l, const char *key, cons
         l->pairs[l->n++][1] = value;
     }
 }
+
+static inline void spy_cli_label_place(struct spy_cli_labels *l, const struct spy_place *at)
+{
+    spy_cli_label(l, SPY_LABEL_POD, at->pod);
+    spy_cli_label(l, SPY_LABEL_POD_UID, at->pod_uid);
+    spy_cli_label(l, SPY_LABEL_NAMESPACE, at->namespace_name);
+    spy_cli_label(l, SPY_LABEL_CONTAINER, at->container);
+    spy_cli_label(l, SPY_LABEL_CONTAINER_ID, at->container_id);
+    spy_cli_label(l, SPY_LABEL_IMAGE, at->image);
+    spy_cli_label(l, SPY_LABEL_SERVICE, at->service);
+}

@@ -9,7 +9,8 @@
 
 static uint64_t hash_of(const struct spy_problem *p)
 {
-    const char *all[] = {p->namespace_name, p->pod, p->pod_uid, p->container_id, p->text};
+    const struct spy_place *at = &p->place;
+    const char *all[] = {at->namespace_name, at->pod, at->pod_uid, at->container_id, p->text};
     uint64_t hash = (uint64_t)p->pid;
     for (size_t i = 0; i < SPY_COUNT(all); i++)
         hash = spy_hash_mix(hash, spy_hash_bytes(all[i], strlen(all[i])));
@@ -22,13 +23,7 @@ static void label(struct spy_cli_labels *l, const struct spy_problem *p)
         snprintf(l->pid, sizeof l->pid, "%d", (int)p->pid);
         spy_cli_label(l, SPY_LABEL_PID, l->pid);
     }
-    spy_cli_label(l, SPY_LABEL_POD, p->pod);
-    spy_cli_label(l, SPY_LABEL_POD_UID, p->pod_uid);
-    spy_cli_label(l, SPY_LABEL_NAMESPACE, p->namespace_name);
-    spy_cli_label(l, SPY_LABEL_CONTAINER, p->container);
-    spy_cli_label(l, SPY_LABEL_CONTAINER_ID, p->container_id);
-    spy_cli_label(l, SPY_LABEL_IMAGE, p->image);
-    spy_cli_label(l, SPY_LABEL_SERVICE, p->service);
+    spy_cli_label_place(l, &p->place);
     spy_cli_label(l, SPY_LABEL_PROBLEM, p->text);
 }
 

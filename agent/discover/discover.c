@@ -34,13 +34,13 @@ static void fill_process(struct spy_member *m)
 {
     m->p.command = m->command;
     m->p.cmdline = m->cmdline;
-    m->p.container_id = m->container_id;
-    m->p.container_name = m->container_name;
-    m->p.image = m->image_name;
-    m->p.pod = m->pod;
-    m->p.pod_uid = m->pod_uid;
-    m->p.namespace_name = m->namespace_name;
-    m->p.service = m->service;
+    m->p.place.container_id = m->container_id;
+    m->p.place.container = m->container_name;
+    m->p.place.image = m->image_name;
+    m->p.place.pod = m->pod;
+    m->p.place.pod_uid = m->pod_uid;
+    m->p.place.namespace_name = m->namespace_name;
+    m->p.place.service = m->service;
     m->p.reason = m->reason;
 }
 

@@ -30,6 +30,11 @@
 
 struct spy_discover;
 
+// Where something runs, in the words of Kubernetes or Docker. Strings are "" when not known.
+struct spy_place {
+    const char *pod, *pod_uid, *namespace_name, *container, *container_id, *image, *service;
+};
+
 // What is known of one opted-in process. Strings are "" when not known; all are borrowed from the
 // spy_discover and hold until the next poll.
 struct spy_process {
@@ -44,7 +49,7 @@ struct spy_process {
     enum spy_blocking blocking;
     const char *command; // comm
     const char *cmdline; // arguments joined by spaces, at most 1 KiB
-    const char *container_id, *container_name, *image, *pod, *namespace_name, *pod_uid, *service;
+    struct spy_place place;
     const char *reason; // why it is in: "pod annotation", "rule web", "child of 123"
 };
 
@@ -65,7 +70,7 @@ int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, str
 // Something that keeps a pod, a container or the whole node from being profiled. Strings are ""
 // when not known and hold until the next poll; pid is 0 where none is meant.
 struct spy_problem {
-    const char *pod, *namespace_name, *pod_uid, *container, *container_id, *image, *service;
+    struct spy_place place;
     pid_t pid;
     const char *text; // for people: what is wrong and what to do
 };

@@ -12,8 +12,9 @@ struct teller {
 
 static void tell(const struct teller *t, struct spy_problem p)
 {
-    const char **all[] = {&p.pod,          &p.namespace_name, &p.pod_uid, &p.container,
-                          &p.container_id, &p.image,          &p.service};
+    struct spy_place *at = &p.place;
+    const char **all[] = {&at->pod,          &at->namespace_name, &at->pod_uid, &at->container,
+                          &at->container_id, &at->image,          &at->service};
     for (size_t i = 0; i < SPY_COUNT(all); i++)
         if (!*all[i])
             *all[i] = "";
@@ -37,10 +38,10 @@ static void explain_docker(const struct teller *t)
     for (size_t i = 0; i < d->list.n; i++) {
         const struct spy_container *c = &d->list.all[i];
         for (unsigned k = 0; k < c->labels.n_problems; k++)
-            tell(t, (struct spy_problem){.pod = c->name,
-                                         .container = c->name,
-                                         .container_id = c->id,
-                                         .image = c->image,
+            tell(t, (struct spy_problem){.place = {.pod = c->name,
+                                                   .container = c->name,
+                                                   .container_id = c->id,
+                                                   .image = c->image},
                                          .pid = first_pid_of(d, c->id),
                                          .text = c->labels.problems[k]});
     }
@@ -111,10 +112,10 @@ static void explain_pod(const struct teller *t, const struct spy_pod *pod)
                 explain_container(t, &pod->containers[i], &text);
     }
     if (text.len)
-        tell(t, (struct spy_problem){.pod = pod->name,
-                                     .namespace_name = pod->namespace_name,
-                                     .pod_uid = pod->uid,
-                                     .service = pod->service,
+        tell(t, (struct spy_problem){.place = {.pod = pod->name,
+                                               .namespace_name = pod->namespace_name,
+                                               .pod_uid = pod->uid,
+                                               .service = pod->service},
                                      .text = spy_buf_str(&text)});
 }
 
@@ -171,9 +172,9 @@ static void put_problem(void *arg, const struct spy_problem *p)
 {
     struct spy_buf *out = arg;
     spy_buf_puts(out, out->len && out->data[out->len - 1] == '}' ? ",{" : "{");
-    put(out, "pod", p->pod);
-    put(out, "namespace", p->namespace_name);
-    put(out, "container", p->container);
+    put(out, "pod", p->place.pod);
+    put(out, "namespace", p->place.namespace_name);
+    put(out, "container", p->place.container);
     spy_buf_printf(out, "\"pid\":%d,", (int)p->pid);
     spy_buf_puts(out, "\"problem\":\"");
     spy_buf_json(out, p->text, strlen(p->text));

@@ -16,8 +16,7 @@ enum { KEY_LISTEN_HTTP = 256, KEY_DATA, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
 
 struct options {
     const char *config, *https, *http, *data;
-    enum spy_log_level log_level;
-    enum spy_log_format log_format;
+    struct spy_err *err;
 };
 
 static const struct argp_option option_list[] = {
@@ -50,13 +49,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         o->data = arg;
         return 0;
     case KEY_LOG_LEVEL:
-        if (spy_log_level_parse(arg, &o->log_level) < 0)
-            argp_error(state, "--log-level takes error, warn, info or debug, not '%s'", arg);
+        if (spy_log_set_level(arg, o->err) < 0)
+            argp_error(state, "%s", o->err->msg);
         return 0;
     case KEY_LOG_FORMAT:
-        if (strcmp(arg, "logfmt") != 0 && strcmp(arg, "json") != 0)
-            argp_error(state, "--log-format takes logfmt or json, not '%s'", arg);
-        o->log_format = *arg == 'j' ? SPY_LOG_JSON : SPY_LOG_LOGFMT;
+        if (spy_log_set_format(arg, o->err) < 0)
+            argp_error(state, "%s", o->err->msg);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not an option", arg);
@@ -152,11 +150,10 @@ int main(int argc, char **argv)
         .doc = "Takes profiles from podspy agents (or any OTLP profiler) and serves them as "
                "flamegraphs.",
     };
-    struct options o = {.log_level = SPY_LOG_INFO, .log_format = SPY_LOG_LOGFMT};
     struct spy_err err = {0};
+    struct options o = {.err = &err};
     argp_err_exit_status = SPY_EXIT_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    spy_log_setup(o.log_level, o.log_format);
     umask(077);
     json_object_seed(0); // else the first of several threads would do it
     int r = run(&o, &err);

@@ -1,36 +1,40 @@
 #include "shared/base/log.h"
 #include "shared/base/buf.h"
 #include "shared/base/clock.h"
-#include "shared/base/err.h"
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 static enum spy_log_level max_level = SPY_LOG_INFO;
-static enum spy_log_format line_format = SPY_LOG_LOGFMT;
+static bool as_json;
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
-void spy_log_setup(enum spy_log_level level, enum spy_log_format format)
-{
-    max_level = level;
-    line_format = format;
-}
-
-int spy_log_level_parse(const char *name, enum spy_log_level *ret)
+int spy_log_set_level(const char *name, struct spy_err *err)
 {
     for (int i = 0; i < 4; i++)
         if (!strcmp(name, level_names[i])) {
-            *ret = (enum spy_log_level)i;
+            max_level = (enum spy_log_level)i;
             return 0;
         }
-    return SPY_ERR_INVALID;
+    return spy_err_set(err, SPY_ERR_USAGE, 0,
+                       "--log-level takes error, warn, info or debug, not '%s'", name);
+}
+
+int spy_log_set_format(const char *name, struct spy_err *err)
+{
+    if (strcmp(name, "logfmt") != 0 && strcmp(name, "json") != 0)
+        return spy_err_set(err, SPY_ERR_USAGE, 0, "--log-format takes logfmt or json, not '%s'",
+                           name);
+    as_json = !strcmp(name, "json");
+    return 0;
 }
 
 static void put_value(struct spy_buf *b, const char *s)
 {
     size_t len = strlen(s);
-    int bare = line_format == SPY_LOG_LOGFMT && len > 0 && strcspn(s, " =\"\\") == len;
+    int bare = !as_json && len > 0 && strcspn(s, " =\"\\") == len;
     for (size_t i = 0; bare && i < len; i++)
         bare = (unsigned char)s[i] > 0x20 && (unsigned char)s[i] < 0x7f;
     if (bare) {
@@ -61,7 +65,7 @@ static void put_message(struct spy_buf *b, const char *msg)
 
 static void put_field(struct spy_buf *b, const struct spy_field *f)
 {
-    const char *pattern = line_format == SPY_LOG_JSON ? ",\"%s\":" : " %s=";
+    const char *pattern = as_json ? ",\"%s\":" : " %s=";
     spy_buf_printf(b, pattern, f->key);
     if (f->str)
         put_value(b, f->str);
@@ -83,7 +87,7 @@ void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_
     snprintf(when + at, sizeof when - at, ".%03uZ", (unsigned)(now / SPY_NS_PER_MS % 1000));
 
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(SPY_LOG_MAX);
-    if (line_format == SPY_LOG_JSON)
+    if (as_json)
         spy_buf_printf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":", when, level_names[level]);
     else
         spy_buf_printf(&b, "time=%s level=%s msg=", when, level_names[level]);
@@ -96,7 +100,7 @@ void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_
     }
     b.failed = 0;
     b.max += 2;
-    spy_buf_puts(&b, line_format == SPY_LOG_JSON ? "}\n" : "\n");
+    spy_buf_puts(&b, as_json ? "}\n" : "\n");
     if (b.data && write(STDERR_FILENO, b.data, b.len) < 0)
         return; // there is nowhere left to say so
 }

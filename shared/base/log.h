@@ -8,11 +8,11 @@
 // from the first one that does not fit are left out. Thread safe. What happens in normal work per
 // sample or per request is counted, not logged.
 #pragma once
+#include "shared/base/err.h"
 #include <stddef.h>
 #include <stdint.h>
 
 enum spy_log_level { SPY_LOG_ERROR, SPY_LOG_WARN, SPY_LOG_INFO, SPY_LOG_DEBUG };
-enum spy_log_format { SPY_LOG_LOGFMT, SPY_LOG_JSON };
 enum { SPY_LOG_MAX = 4096 };
 
 struct spy_field {
@@ -28,10 +28,10 @@ static inline const char *spy_log_text(const char *s) // a function: v may be an
 #define SPY_S(k, v) ((struct spy_field){.key = (k), .str = spy_log_text(v)})
 #define SPY_I(k, v) ((struct spy_field){.key = (k), .num = (int64_t)(v)})
 
-// What to print and how; set once at start, before other threads run.
-void spy_log_setup(enum spy_log_level level, enum spy_log_format format);
-// "error", "warn", "info" or "debug" -> *ret. 0 or SPY_ERR_INVALID.
-int spy_log_level_parse(const char *name, enum spy_log_level *ret);
+// What to print (--log-level; info and above) and how (--log-format; logfmt); set at start, before
+// other threads run. SPY_ERR_USAGE, with what the option takes in err.
+int spy_log_set_level(const char *name, struct spy_err *err);
+int spy_log_set_format(const char *name, struct spy_err *err);
 
 void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_field *fields,
                     size_t n);

@@ -96,7 +96,7 @@ int main(int argc, char **argv)
     char line[512], word[256];
     unsigned long long n;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    spy_log_setup(SPY_LOG_DEBUG, SPY_LOG_LOGFMT);
+    spy_log_set_level("debug", NULL);
     if (spy_upload_new(&o, &u, &err) < 0) {
         printf("error %s\n", err.msg);
         return 1;

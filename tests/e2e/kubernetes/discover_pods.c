@@ -29,13 +29,13 @@ static void on_process(void *arg, enum spy_discover_event event, const struct sp
                    p->rate);
     spy_buf_printf(&out, ",\"native\":%s,\"lives\":%s", p->native ? "true" : "false",
                    p->lives ? "true" : "false");
-    put(&out, "pod", p->pod);
-    put(&out, "namespace", p->namespace_name);
-    put(&out, "uid", p->pod_uid);
-    put(&out, "container", p->container_name);
-    put(&out, "container_id", p->container_id);
-    put(&out, "image", p->image);
-    put(&out, "service", p->service);
+    put(&out, "pod", p->place.pod);
+    put(&out, "namespace", p->place.namespace_name);
+    put(&out, "uid", p->place.pod_uid);
+    put(&out, "container", p->place.container);
+    put(&out, "container_id", p->place.container_id);
+    put(&out, "image", p->place.image);
+    put(&out, "service", p->place.service);
     put(&out, "reason", p->reason);
     put(&out, "command", p->command);
     spy_buf_putc(&out, '}');

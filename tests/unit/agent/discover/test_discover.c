@@ -37,8 +37,8 @@ static void record(void *arg, enum spy_discover_event event, const struct spy_pr
     struct told *t = &told[n_told++];
     t->event = event;
     t->p = *p;
-    const char **all[] = {&t->p.command, &t->p.cmdline, &t->p.container_id,
-                          &t->p.pod,     &t->p.service, &t->p.reason};
+    const char **all[] = {&t->p.command,   &t->p.cmdline,       &t->p.place.container_id,
+                          &t->p.place.pod, &t->p.place.service, &t->p.reason};
     for (size_t i = 0; i < SPY_COUNT(all); i++) {
         snprintf(t->text[i], sizeof t->text[i], "%s", *all[i]);
         *all[i] = t->text[i];
@@ -235,8 +235,8 @@ static void a_rule_opts_in_and_nothing_else_is_told(void **state)
     const struct told *t = poll_until(&r, in.pid, SPY_DISCOVER_ADDED, 2000);
     assert_non_null(t);
     assert_string_equal(t->p.reason, "rule web");
-    assert_string_equal(t->p.pod, "web");
-    assert_string_equal(t->p.service, "web");
+    assert_string_equal(t->p.place.pod, "web");
+    assert_string_equal(t->p.place.service, "web");
     assert_int_equal(t->p.rate, 42);
     assert_int_equal(t->p.blocking, SPY_BLOCKING_AUTO);
     assert_int_equal(t->p.ppid, getpid());
@@ -266,7 +266,7 @@ static void a_child_is_found_by_the_poll_after_250_ms(void **state)
         assert_non_null(t);
         assert_int_equal(t->p.ppid, in.pid);
         assert_int_equal(t->p.rate, 42);
-        assert_string_equal(t->p.pod, "web");
+        assert_string_equal(t->p.place.pod, "web");
         kill_pid(pid);
     }
     end(&in);
@@ -635,16 +635,16 @@ static void docker_labels_opt_in(void **state)
     // before Docker answered nobody in a container is in, whatever the rule says
     const struct told *t = poll_until(&r, 20, SPY_DISCOVER_ADDED, 3000);
     assert_non_null(t);
-    assert_string_equal(t->p.pod, "web");
-    assert_string_equal(t->p.service, "web");
-    assert_string_equal(t->p.container_id, ID1);
+    assert_string_equal(t->p.place.pod, "web");
+    assert_string_equal(t->p.place.service, "web");
+    assert_string_equal(t->p.place.container_id, ID1);
     assert_string_equal(t->p.reason, "docker label");
     assert_int_equal(t->p.rate, 100); // the default, as the label makes no sense
     assert_int_equal(t->p.blocking, SPY_BLOCKING_NEVER);
     t = poll_until(&r, 21, SPY_DISCOVER_ADDED, 1000); // by the rule, named after the container
-    assert_string_equal(t->p.pod, "db");
+    assert_string_equal(t->p.place.pod, "db");
     assert_string_equal(t->p.reason, "rule rule");
-    assert_string_equal(last_told(24, SPY_DISCOVER_ADDED)->p.pod, "rule");
+    assert_string_equal(last_told(24, SPY_DISCOVER_ADDED)->p.place.pod, "rule");
     assert_non_null(last_told(23, SPY_DISCOVER_ADDED));
     poll_until(&r, 22, SPY_DISCOVER_ADDED, 1500); // its container said no
     assert_null(last_told(22, SPY_DISCOVER_ADDED));
@@ -712,7 +712,7 @@ static void docker_is_asked_about_a_container_not_about_each_process(void **stat
     fake_process(60, 1, 5, "python3 web", "0::/mine/" ID1 "\n"); // not Docker's after all
     const struct told *t = poll_until(&r, 60, SPY_DISCOVER_ADDED, 3000);
     assert_non_null(t);
-    assert_string_equal(t->p.pod, "rule");
+    assert_string_equal(t->p.place.pod, "rule");
     usleep(600000); // for what was asked already
     int before = engine_asked(&engine);
     for (pid_t pid = 61; pid < 66; pid++) {
@@ -735,8 +735,8 @@ static void no_docker_is_no_problem_and_rules_do_not_wait(void **state)
               "rule, cmdline: web}]}");
     const struct told *t = poll_until(&r, 40, SPY_DISCOVER_ADDED, 3000);
     assert_non_null(t);
-    assert_string_equal(t->p.pod, "rule");
-    assert_string_equal(t->p.container_id, ID1);
+    assert_string_equal(t->p.place.pod, "rule");
+    assert_string_equal(t->p.place.container_id, ID1);
     assert_string_equal(problems(&r), "");
     room_close(&r);
 }

@@ -32,12 +32,12 @@ static void on_process(void *arg, enum spy_discover_event event, const struct sp
     m->added += event == SPY_DISCOVER_ADDED;
     m->removed += event == SPY_DISCOVER_REMOVED;
     m->rate = p->rate;
-    snprintf(m->pod, sizeof m->pod, "%s", p->pod);
-    snprintf(m->namespace_name, sizeof m->namespace_name, "%s", p->namespace_name);
-    snprintf(m->uid, sizeof m->uid, "%s", p->pod_uid);
-    snprintf(m->container, sizeof m->container, "%s", p->container_name);
-    snprintf(m->image, sizeof m->image, "%s", p->image);
-    snprintf(m->service, sizeof m->service, "%s", p->service);
+    snprintf(m->pod, sizeof m->pod, "%s", p->place.pod);
+    snprintf(m->namespace_name, sizeof m->namespace_name, "%s", p->place.namespace_name);
+    snprintf(m->uid, sizeof m->uid, "%s", p->place.pod_uid);
+    snprintf(m->container, sizeof m->container, "%s", p->place.container);
+    snprintf(m->image, sizeof m->image, "%s", p->place.image);
+    snprintf(m->service, sizeof m->service, "%s", p->place.service);
     snprintf(m->reason, sizeof m->reason, "%s", p->reason);
 }
 

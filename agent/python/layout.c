@@ -170,6 +170,22 @@ const char *spy_py_layout_supported(void)
     return "2.7 and 3.3 to 3.15";
 }
 
+void spy_py_layout_trace_refs(struct spy_py_layout *l)
+{
+    enum { LINKS = 16 };
+    uint16_t *const fields[] = {
+        &l->f_code,         &l->f_previous,       &l->f_ip,       &l->f_size,
+        &l->f_executing,    &l->co_filename,      &l->co_name,    &l->co_qualname,
+        &l->co_linetable,   &l->co_firstlineno,   &l->co_flags,   &l->co_nlocalsplus,
+        &l->co_stacksize,   &l->co_code,          &l->co_units,   &l->co_head,
+        &l->str_ascii_data, &l->str_compact_data, &l->str_length, &l->str_state,
+        &l->ob_type,        &l->ob_size,          &l->bytes_data,
+    };
+    for (size_t i = 0; i < SPY_COUNT(fields); i++)
+        if (*fields[i] != ABSENT)
+            *fields[i] = (uint16_t)(*fields[i] + LINKS);
+}
+
 // --- _Py_DebugOffsets ---
 
 // Words of 8 bytes from the start of _PyRuntime that are at the same place in all versions.

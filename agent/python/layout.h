@@ -78,6 +78,10 @@ const struct spy_py_layout *spy_py_layout_find(unsigned major, unsigned minor);
 // "2.7 and 3.3 to 3.15", for messages.
 const char *spy_py_layout_supported(void);
 
+// Up to 3.10: the row for a build with Py_TRACE_REFS, as a debug build is up to 3.7: all objects
+// begin with two pointers more (_PyObject_HEAD_EXTRA).
+void spy_py_layout_trace_refs(struct spy_py_layout *layout);
+
 // Bytes of _Py_DebugOffsets that spy_py_layout_apply wants.
 enum { SPY_PY_DEBUG_OFFSETS_SIZE = 888 };
 // Is this the start of a _PyRuntime with debug offsets? *ret_version is its PY_VERSION_HEX.

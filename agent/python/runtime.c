@@ -77,6 +77,10 @@ static int version_by_text(const struct spy_target *t, const struct spy_maps *ma
     unsigned code = level[0] == 'a' ? 0xa : level[0] == 'b' ? 0xb : level[0] == 'r' ? 0xc : 0xf;
     int r =
         set_version(rt, major << 24 | minor << 16 | micro << 8 | code << 4 | (serial & 15), err);
+    uint64_t addr; // only a build with Py_TRACE_REFS has this function
+    if (r == 0 && rt->layout.heap_frames &&
+        spy_module_symbol(t, mod, "_Py_AddToAllObjects", &addr) == 0)
+        spy_py_layout_trace_refs(&rt->layout);
     // The runtime grew in 3.7.4, before the GIL.
     if (r == 0 && minor == 7 && major == 3 && micro < 4)
         rt->layout.runtime_gil = SPY_PY_ABSENT;

@@ -5,7 +5,9 @@ import asyncio
 def run(main):
     if hasattr(asyncio, "run"):
         return asyncio.run(main)
-    return asyncio.new_event_loop().run_until_complete(main)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)  # gather() of 3.5.0 asks for the thread's own
+    return loop.run_until_complete(main)
 
 
 def shapes(hold):

@@ -70,7 +70,8 @@ def test_dump_and_record_from_outside(python, podspy, tmp_path):
     root.mkdir()
     real = os.path.realpath(python.path)
     argv = ["unshare", "-mpf", "--kill-child", "sh", "-c", SETUP, "sh", root, real, INSIDE]
-    with targets.running(argv) as t:
+    env = dict(os.environ, PYTHONHASHSEED="0")  # else 3.3 wants /dev/urandom
+    with targets.running(argv, env=env) as t:
         assert "only-in-here" in t.said["root"]
         (pid,) = [d for d in descendants(t.pid) if status(d, "NSpid")[-1] == str(t.said["pid"])]
         assert pid != t.said["pid"]

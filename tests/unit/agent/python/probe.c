@@ -1,5 +1,6 @@
 // What the tests of agent/python ask of it from a script.
 //     python_probe layout MAJOR MINOR     prints the row: "field value" lines
+//     python_probe traced MAJOR MINOR     the same for a build with Py_TRACE_REFS
 //     python_probe apply MAJOR MINOR      the same after the _PyRuntime bytes on stdin were applied
 //     python_probe lines MAJOR MINOR      compares line tables with what the interpreter says
 //     python_probe tids PID IDENT...      prints the thread that each pthread_self() is of
@@ -34,7 +35,7 @@ static int print_layout(const struct spy_py_layout *l)
     return 0;
 }
 
-static int layout(char **argv, bool apply)
+static int layout(char **argv)
 {
     const struct spy_py_layout *row = spy_py_layout_find((unsigned)strtoul(argv[2], NULL, 10),
                                                          (unsigned)strtoul(argv[3], NULL, 10));
@@ -42,7 +43,9 @@ static int layout(char **argv, bool apply)
         return 3;
     struct spy_py_layout l = *row;
     uint8_t bytes[SPY_PY_DEBUG_OFFSETS_SIZE];
-    if (apply) {
+    if (!strcmp(argv[1], "traced"))
+        spy_py_layout_trace_refs(&l);
+    if (!strcmp(argv[1], "apply")) {
         size_t n = fread(bytes, 1, sizeof bytes, stdin);
         if (spy_py_layout_apply(&l, bytes, n) < 0)
             return 4;
@@ -107,9 +110,8 @@ int main(int argc, char **argv)
         return tids(argc, argv);
     if (argc == 4 && !strcmp(argv[1], "lines"))
         return lines(argv);
-    if (argc == 4 && !strcmp(argv[1], "layout"))
-        return layout(argv, false);
-    if (argc == 4 && !strcmp(argv[1], "apply"))
-        return layout(argv, true);
+    if (argc == 4 &&
+        (!strcmp(argv[1], "layout") || !strcmp(argv[1], "traced") || !strcmp(argv[1], "apply")))
+        return layout(argv);
     return 2;
 }

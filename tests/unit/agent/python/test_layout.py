@@ -51,8 +51,8 @@ def compiled(python, folder, *flags):
     return folder / "offsets"
 
 
-def table_of(python, program):
-    argv = [program("python_probe"), "layout", *map(str, python.minor)]
+def table_of(python, program, traced=False):
+    argv = [program("python_probe"), "traced" if traced else "layout", *map(str, python.minor)]
     return rows(subprocess.check_output(argv, text=True))
 
 
@@ -81,7 +81,7 @@ def test_some_interpreter_is_covered():
 @each
 def test_table_equals_the_headers(python, program, tmp_path):
     headers = rows(subprocess.check_output([compiled(python, tmp_path)], text=True))
-    table = table_of(python, program)
+    table = table_of(python, program, python.debug and python.minor <= (3, 7))
     if python.free_threaded:  # its objects are longer: it is the row that it makes of what it publishes
         code, table = applied_to(python, program, published_by(python))
         assert code == 0
@@ -93,6 +93,16 @@ def test_table_equals_the_headers(python, program, tmp_path):
         k for k in table if k.startswith(("gil_", "chunk_", "str_"))}
     last = max(headers[k] for k in headers if k.startswith("ts_") and k != "ts_base" and headers[k] != 0xFFFF)
     assert table["ts_size"] == last + 8
+
+
+@pytest.mark.parametrize("python", [p for p in SUPPORTED if p.minor <= (3, 10)], ids=pythons.id_of)
+def test_rows_of_debug_builds_from_the_headers(python, program, tmp_path):
+    """Up to 3.7 a debug build has longer objects; later, what is built with Py_TRACE_REFS."""
+    offsets = compiled(python, tmp_path, "-DPy_DEBUG=1", "-DPy_TRACE_REFS=1")
+    headers = rows(subprocess.check_output([offsets], text=True))
+    table = table_of(python, program, traced=True)
+    assert headers["ob_type"] == 24
+    assert {k: v for k, v in headers.items() if table.get(k) != v} == {}
 
 
 @pytest.mark.parametrize("python", [p for p in PUBLISHING if p.minor >= (3, 14)], ids=pythons.id_of)

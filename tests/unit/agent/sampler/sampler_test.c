@@ -1,10 +1,8 @@
 // The sampler over many processes at once, over those that end or were never Python, and what it
 // allocates once it is warm (nothing).
-#include "agent/sampler/sampler.h"
+#include "children.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -50,66 +48,6 @@ uint64_t __wrap_spy_clock_real_ns(void)
     return __real_spy_clock_real_ns() - clock_set_back;
 }
 
-struct child {
-    pid_t pid;
-    int in, out; // its stdin and stdout
-};
-
-static struct child start(const char *script, const char *arg)
-{
-    struct child c;
-    int to[2], from[2];
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", SCRIPTS, script);
-    assert_int_equal(pipe2(to, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(from, O_CLOEXEC), 0);
-    c.pid = fork();
-    if (c.pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        dup2(to[0], 0);
-        dup2(from[1], 1);
-        execl("/usr/bin/python3", "python3", path, arg, (char *)NULL);
-        _exit(1);
-    }
-    close(to[0]);
-    close(from[1]);
-    c.in = to[1];
-    c.out = from[0];
-    return c;
-}
-
-static void read_line(const struct child *c, char *out, size_t size)
-{
-    size_t n = 0;
-    while (n + 1 < size && read(c->out, out + n, 1) == 1 && out[n] != '\n')
-        n++;
-    out[n] = 0;
-    assert_true(n > 0);
-}
-
-static void end(const struct child *c)
-{
-    close(c->in);
-    close(c->out);
-    kill(c->pid, SIGKILL);
-    waitpid(c->pid, NULL, 0);
-}
-
-static void add(struct spy_sampler *s, pid_t pid, uint32_t rate, unsigned pausing)
-{
-    char text[16];
-    snprintf(text, sizeof text, "%d", (int)pid);
-    const char *const labels[][2] = {{SPY_LABEL_PID, text}};
-    struct spy_sampler_process p = {
-        .pid = pid, .rate = rate, .pausing = pausing, .labels = labels, .n_labels = 1};
-    assert_int_equal(spy_sampler_add(s, &p, NULL), 0);
-}
-
-static void run_for(struct spy_sampler *s, double seconds)
-{
-    spy_sampler_run(s, spy_clock_mono_ns() + (uint64_t)(seconds * 1e9), NULL);
-}
-
 static const struct spy_series *series_of(const struct spy_profile *p, pid_t pid,
                                           const char **problem)
 {
@@ -142,13 +80,12 @@ static void many_processes_and_their_ends(void **state)
     (void)state;
     char line[4096];
     pid_t pids[MANY];
-    struct child c = start("forks.py", "200");
+    struct child c = start_child("forks.py", "200");
     read_line(&c, line, sizeof line);
     assert_int_equal(parse_pids(line, pids), MANY);
-    struct spy_sampler *s = NULL;
-    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
+    struct spy_sampler *s = new_sampler(0);
     for (size_t i = 0; i < MANY; i++)
-        add(s, pids[i], 10, SPY_SAMPLER_MAY_PAUSE);
+        add_process(s, pids[i], 10, SPY_SAMPLER_MAY_PAUSE);
     assert_int_equal(spy_sampler_n_processes(s), MANY);
     for (int i = 0; i < 40 && !spy_sampler_attached(s, pids[MANY - 1]); i++)
         run_for(s, 0.5);
@@ -173,7 +110,7 @@ static void many_processes_and_their_ends(void **state)
     p = spy_sampler_close(s);
     assert_true(series_of(p, pids[1], NULL)->quality.clean > 2);
     spy_sampler_free(s);
-    end(&c);
+    end_child(&c);
 }
 
 static pid_t simple(const char *program)
@@ -194,15 +131,12 @@ static void what_is_not_python_is_listed_with_a_reason(void **state)
     pid_t sleeper = simple("/bin/sleep"), zombie = simple(NULL), none = 1 << 22;
     siginfo_t info;
     waitid(P_PID, (id_t)zombie, &info, WEXITED | WNOWAIT);
-    struct child python = start("steady.py", NULL);
-    char line[64];
-    read_line(&python, line, sizeof line);
-    struct spy_sampler *s = NULL;
-    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
-    add(s, sleeper, 50, SPY_SAMPLER_MAY_PAUSE);
-    add(s, zombie, 50, SPY_SAMPLER_ALWAYS_PAUSE);
-    add(s, none, 50, SPY_SAMPLER_NEVER_PAUSE);
-    add(s, python.pid, 50, SPY_SAMPLER_MAY_PAUSE);
+    struct child python = start_steady();
+    struct spy_sampler *s = new_sampler(0);
+    add_process(s, sleeper, 50, SPY_SAMPLER_MAY_PAUSE);
+    add_process(s, zombie, 50, SPY_SAMPLER_ALWAYS_PAUSE);
+    add_process(s, none, 50, SPY_SAMPLER_NEVER_PAUSE);
+    add_process(s, python.pid, 50, SPY_SAMPLER_MAY_PAUSE);
     run_for(s, 1);
     assert_non_null(strstr(spy_sampler_problem(s, sleeper), "no Python in process"));
     assert_non_null(strstr(spy_sampler_problem(s, zombie), "zombie"));
@@ -223,7 +157,7 @@ static void what_is_not_python_is_listed_with_a_reason(void **state)
     kill(sleeper, SIGKILL);
     waitpid(sleeper, NULL, 0);
     waitpid(zombie, NULL, 0);
-    end(&python);
+    end_child(&python);
 }
 
 // Field 22 of /proc/PID/stat of a program whose name holds no space.
@@ -245,11 +179,8 @@ static uint64_t start_time_of(pid_t pid)
 static void a_number_that_is_anothers_is_not_read(void **state)
 {
     (void)state;
-    struct child c = start("steady.py", NULL);
-    char line[64];
-    read_line(&c, line, sizeof line);
-    struct spy_sampler *s = NULL;
-    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
+    struct child c = start_steady();
+    struct spy_sampler *s = new_sampler(0);
     struct spy_sampler_process p = {.pid = c.pid, .rate = 50, .start_time = start_time_of(c.pid)};
     assert_int_equal(spy_sampler_add(s, &p, NULL), 0);
     run_for(s, 0.5);
@@ -261,7 +192,7 @@ static void a_number_that_is_anothers_is_not_read(void **state)
     assert_true(spy_sampler_ended(s, c.pid));
     assert_non_null(strstr(spy_sampler_problem(s, c.pid), "another's"));
     spy_sampler_free(s);
-    end(&c);
+    end_child(&c);
 }
 
 static void a_warm_round_allocates_nothing(void **state)
@@ -270,13 +201,10 @@ static void a_warm_round_allocates_nothing(void **state)
 #ifdef COUNTS_ALLOCATIONS
     static const unsigned modes[] = {SPY_SAMPLER_NEVER_PAUSE, SPY_SAMPLER_MAY_PAUSE,
                                      SPY_SAMPLER_ALWAYS_PAUSE};
-    struct child c = start("steady.py", NULL);
-    char line[64];
-    read_line(&c, line, sizeof line);
+    struct child c = start_steady();
     for (size_t i = 0; i < SPY_COUNT(modes); i++) {
-        struct spy_sampler *s = NULL;
-        assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
-        add(s, c.pid, 0, modes[i]);
+        struct spy_sampler *s = new_sampler(0);
+        add_process(s, c.pid, 0, modes[i]);
         // A round that meets a function for the first time may allocate, and a rare one can come
         // late: of some seconds one must be without.
         unsigned long fewest = ULONG_MAX;
@@ -290,7 +218,7 @@ static void a_warm_round_allocates_nothing(void **state)
         assert_int_equal(fewest, 0);
         spy_sampler_free(s);
     }
-    end(&c);
+    end_child(&c);
 #else
     skip(); // a sanitizer owns malloc
 #endif
@@ -300,15 +228,12 @@ static void a_warm_round_allocates_nothing(void **state)
 static void an_ordinary_program_is_seldom_paused(void **state)
 {
     (void)state;
-    struct child c = start("steady.py", NULL);
-    char line[64];
-    read_line(&c, line, sizeof line);
+    struct child c = start_steady();
     // Other programs on this machine tear reads too, for a while: of some runs one must be good.
     bool good = false;
     for (int i = 0; i < 5 && !good; i++) {
-        struct spy_sampler *s = NULL;
-        assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
-        add(s, c.pid, 500, SPY_SAMPLER_MAY_PAUSE);
+        struct spy_sampler *s = new_sampler(0);
+        add_process(s, c.pid, 500, SPY_SAMPLER_MAY_PAUSE);
         run_for(s, 3);
         struct spy_sampler_totals t = spy_sampler_totals(s);
         print_message("%llu samples, %llu paused, %llu failed\n", (unsigned long long)t.samples,
@@ -319,18 +244,15 @@ static void an_ordinary_program_is_seldom_paused(void **state)
         spy_sampler_free(s);
     }
     assert_true(good);
-    end(&c);
+    end_child(&c);
 }
 
 static void a_clock_that_is_set_changes_no_weights(void **state)
 {
     (void)state;
-    struct child c = start("steady.py", NULL);
-    char line[64];
-    read_line(&c, line, sizeof line);
-    struct spy_sampler *s = NULL;
-    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
-    add(s, c.pid, 100, SPY_SAMPLER_MAY_PAUSE);
+    struct child c = start_steady();
+    struct spy_sampler *s = new_sampler(0);
+    add_process(s, c.pid, 100, SPY_SAMPLER_MAY_PAUSE);
     run_for(s, 0.5);
     clock_set_back = 3600 * SPY_NS_PER_SEC;
     run_for(s, 0.5);
@@ -339,19 +261,15 @@ static void a_clock_that_is_set_changes_no_weights(void **state)
     assert_true(e->duration_ns > SPY_NS_PER_SEC / 2 && e->duration_ns < 5 * SPY_NS_PER_SEC);
     assert_true(e->period_ns > 5 * SPY_NS_PER_MS && e->period_ns < 100 * SPY_NS_PER_MS);
     spy_sampler_free(s);
-    end(&c);
+    end_child(&c);
 }
 
 static void the_budget_is_kept(void **state)
 {
     (void)state;
-    struct child c = start("steady.py", NULL);
-    char line[64];
-    read_line(&c, line, sizeof line);
-    struct spy_sampler *s = NULL;
-    assert_int_equal(
-        spy_sampler_new(&(struct spy_sampler_options){.budget_percent = 0.5}, &s, NULL), 0);
-    add(s, c.pid, 1000, SPY_SAMPLER_ALWAYS_PAUSE);
+    struct child c = start_steady();
+    struct spy_sampler *s = new_sampler(0.5);
+    add_process(s, c.pid, 1000, SPY_SAMPLER_ALWAYS_PAUSE);
     run_for(s, 4);
     uint64_t cpu = spy_clock_cpu_ns(), samples = spy_sampler_totals(s).samples;
     run_for(s, 3);
@@ -361,15 +279,14 @@ static void the_budget_is_kept(void **state)
     const struct spy_profile *p = spy_sampler_close(s);
     assert_true(series_of(p, c.pid, NULL)->period_ns > 1500000); // the effective one is told
     spy_sampler_free(s);
-    end(&c);
+    end_child(&c);
 }
 
 static void a_stop_ends_a_run_at_once(void **state)
 {
     (void)state;
-    struct spy_sampler *s = NULL;
+    struct spy_sampler *s = new_sampler(0);
     volatile int stop = 1;
-    assert_int_equal(spy_sampler_new(&(struct spy_sampler_options){0}, &s, NULL), 0);
     uint64_t now = spy_clock_mono_ns();
     spy_sampler_run(s, now + 5 * SPY_NS_PER_SEC, &stop);
     assert_true(spy_clock_mono_ns() - now < SPY_NS_PER_SEC);

@@ -127,7 +127,8 @@ static void put_json(struct spy_buf *out, const char *text)
     spy_buf_putc(out, '"');
 }
 
-static void json_frame(const struct spy_code *c, uint32_t line, struct spy_buf *out)
+static void json_frame(const struct spy_code *c, uint32_t line, struct spy_location where,
+                       struct spy_buf *out)
 {
     spy_buf_puts(out, "        {\"name\": ");
     put_json(out, c->name);
@@ -135,7 +136,10 @@ static void json_frame(const struct spy_code *c, uint32_t line, struct spy_buf *
     put_json(out, c->filename);
     spy_buf_puts(out, ", \"module\": null, \"short_filename\": ");
     put_json(out, spy_short_filename(c->filename));
-    spy_buf_printf(out, ", \"line\": %u, \"locals\": null}", line);
+    spy_buf_printf(out,
+                   ", \"line\": %u, \"column\": %u, \"end_line\": %u, \"end_column\": %u, "
+                   "\"locals\": null}",
+                   line, where.column, where.end_line, where.end_column);
 }
 
 static void print_json(const struct dump *d, struct spy_python *py, const struct shot *s,
@@ -155,10 +159,11 @@ static void print_json(const struct dump *d, struct spy_python *py, const struct
     spy_buf_printf(out, "    \"error\": %s%s%s,\n    \"truncated\": %s,\n    \"frames\": [",
                    ok ? "" : "\"", ok ? "null" : spy_code_name(s->r), ok ? "" : "\"",
                    ok && s->stack.truncated ? "true" : "false");
-    for (size_t i = 0; ok && i < s->stack.n; i++) {
+    for (size_t i = 0, at = 0; ok && i < s->stack.n && !spy_cli_stop; i++) {
         const struct spy_py_frame *f = &s->stack.frames[i];
         spy_buf_puts(out, i ? ",\n" : "\n");
-        json_frame(spy_codes_at(spy_python_codes(py), f->code), f->line, out);
+        json_frame(spy_codes_at(spy_python_codes(py), f->code), f->line,
+                   spy_python_location(py, s->thread, i, &at), out);
     }
     spy_buf_puts(out, "\n    ],\n    \"process_info\": null\n  }");
 }
@@ -204,6 +209,8 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
 {
     struct spy_pause pause = {0};
     struct spy_py_options o = {.pausing = d->pausing, .pause = &pause};
+    if (d->json)
+        spy_codes_keep_tables(spy_python_codes(py));
     size_t n = spy_python_n_threads(py), printed = 0;
     for (size_t k = 0; k < n && !spy_cli_stop; k++) {
         // As py-spy does: the oldest first as text, the newest first as JSON.

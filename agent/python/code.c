@@ -1,5 +1,4 @@
 #include "agent/python/code.h"
-#include "agent/python/linetable.h"
 #include "agent/python/text.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
@@ -21,6 +20,7 @@ static void code_free(struct spy_code *code)
     free(code->name);
     free(code->filename);
     free(code->lines);
+    free(code->table);
     free(code);
 }
 
@@ -40,6 +40,12 @@ void spy_codes_done(struct spy_codes *c)
     free(c->list);
     free(c->addrs);
     spy_map_free(&c->map);
+}
+
+void spy_codes_keep_tables(struct spy_codes *c)
+{
+    c->keep_tables = c->layout->lines == SPY_LINETABLE_LOCATIONS;
+    forget_all(c);
 }
 
 struct spy_code *spy_codes_at(const struct spy_codes *c, int32_t id)
@@ -163,6 +169,11 @@ static int load_lines(struct spy_codes *c, struct spy_code *code, uint64_t table
     if (r == 0)
         spy_linetable_lines(c->layout->lines, c->layout->unit_bytes, bytes, n, code->first_line,
                             code->lines, code->n_lines);
+    if (r == 0 && c->keep_tables) {
+        code->n_table = (uint32_t)n;
+        code->table = bytes;
+        bytes = NULL;
+    }
     return r;
 }
 
@@ -321,8 +332,8 @@ static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, 
         c->miscounted = true;
     *ret_id = (int32_t)c->n;
     c->list[c->n++] = code;
-    c->bytes += sizeof *code + (code->n_lines + 1u) * sizeof *code->lines + strlen(code->name) +
-                strlen(code->filename);
+    c->bytes += sizeof *code + (code->n_lines + 1u) * sizeof *code->lines + code->n_table +
+                strlen(code->name) + strlen(code->filename);
     return 0;
 }
 
@@ -460,4 +471,12 @@ int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uin
         ids[i] = id;
     }
     return 0;
+}
+
+struct spy_location spy_code_location(const struct spy_code *code, int64_t unit)
+{
+    struct spy_location l = {0};
+    if (code->table && unit >= 0 && unit < code->n_lines)
+        spy_linetable_locations(code->table, code->n_table, code->first_line, (size_t)unit, &l, 1);
+    return l;
 }

@@ -10,6 +10,7 @@
 // `epoch` rises; ids of an older epoch mean nothing.
 #pragma once
 #include "agent/python/layout.h"
+#include "agent/python/linetable.h"
 #include "agent/target/target.h"
 #include "shared/base/map.h"
 
@@ -36,7 +37,8 @@ struct spy_code {
     uint32_t first_line;
     char *name, *filename; // UTF-8, owned
     uint32_t *lines;       // by code unit, owned
-    uint32_t n_lines;
+    uint8_t *table;        // the line table itself, owned; NULL where tables are not kept
+    uint32_t n_lines, n_table;
     uint64_t checked;    // the sample that last found it unchanged
     uint64_t generation; // of its interpreter, when it was last found unchanged
     uint32_t checks;     // how often it was
@@ -63,14 +65,18 @@ struct spy_codes {
     size_t n_addrs, addrs_cap;
     struct spy_map map; // hash of an address -> its place in addrs
     uint32_t epoch;
-    uint64_t type;   // address of the code type, learned from the first; 0: not yet
-    uint64_t reused; // times an address was found to hold another code object
-    bool miscounted; // the count of spy_codes_when was found to be wrong: it is not used
-    bool fresh;      // the last spy_codes_resolve met one that it did not know
+    uint64_t type;    // address of the code type, learned from the first; 0: not yet
+    uint64_t reused;  // times an address was found to hold another code object
+    bool miscounted;  // the count of spy_codes_when was found to be wrong: it is not used
+    bool fresh;       // the last spy_codes_resolve met one that it did not know
+    bool keep_tables; // spy_codes_keep_tables was called, and they have columns
 };
 
 void spy_codes_init(struct spy_codes *c, const struct spy_target *t, const struct spy_py_layout *l);
 void spy_codes_done(struct spy_codes *c);
+// Keeps line tables from now on, which spy_code_location needs and a sampler does not. Forgets
+// what was read without.
+void spy_codes_keep_tables(struct spy_codes *c);
 
 // Does this type call itself "code"? The text is a constant of the program: a core file without the
 // program's file lacks it, and there the type is believed, for all else still has to fit.
@@ -112,3 +118,6 @@ static inline uint32_t spy_code_line(const struct spy_code *code, int64_t unit)
 {
     return unit >= 0 && unit < code->n_lines ? code->lines[unit] : code->first_line;
 }
+// The line of an instruction and its columns. All is 0 where that is not known: before 3.11, of
+// tables that were not kept, before the first instruction. Costs a walk through the table.
+struct spy_location spy_code_location(const struct spy_code *code, int64_t unit);

@@ -68,22 +68,89 @@ static size_t ranges(struct reader r, unsigned unit_bytes, int64_t line, uint32_
     return unit;
 }
 
-static size_t locations(struct reader r, int64_t line, uint32_t *lines, size_t units)
+// The first byte of an entry, and with it the line. Returns the number of code units it is for.
+static unsigned begin_entry(struct reader *r, enum kind *ret_kind, int64_t *line)
+{
+    uint8_t first = *r->at++;
+    enum kind kind = first >> 3 & 15;
+    if (kind == LONG_FORM || kind == NO_COLUMNS)
+        *line += read_signed(r);
+    else if (kind >= ONE_LINE_0 && kind <= ONE_LINE_2)
+        *line += kind - ONE_LINE_0;
+    *ret_kind = kind;
+    return (first & 7) + 1u;
+}
+
+// Whatever is left of the entry.
+static void end_entry(struct reader *r)
+{
+    while (r->at < r->end && !(*r->at & 0x80))
+        r->at++;
+}
+
+static size_t lines_of(struct reader r, int64_t line, uint32_t *lines, size_t units)
 {
     size_t unit = 0;
     while (r.at < r.end && unit < units) {
-        uint8_t first = *r.at++;
-        unsigned kind = first >> 3 & 15, count = (first & 7) + 1u;
-        if (kind == LONG_FORM || kind == NO_COLUMNS)
-            line += read_signed(&r);
-        else if (kind >= ONE_LINE_0 && kind <= ONE_LINE_2)
-            line += kind - ONE_LINE_0;
+        enum kind kind;
+        unsigned count = begin_entry(&r, &kind, &line);
         for (; count && unit < units; count--)
             lines[unit++] = kind == NO_LINE ? 0 : shown(line);
-        while (r.at < r.end && !(*r.at & 0x80)) // what is left of the entry: columns, end line
-            r.at++;
+        end_entry(&r);
     }
     return unit;
+}
+
+// One byte of the entry; -1 where it has no more.
+static int read_byte(struct reader *r)
+{
+    return r->at < r->end && !(*r->at & 0x80) ? *r->at++ : -1;
+}
+
+// What follows the line in an entry. The long form alone counts columns from 1, 0 being none.
+static struct spy_location read_rest(struct reader *r, enum kind kind, int64_t line)
+{
+    struct spy_location l = {.line = shown(line), .end_line = shown(line)};
+    if (kind == NO_LINE)
+        return (struct spy_location){0};
+    if (kind == NO_COLUMNS)
+        return l;
+    if (kind == LONG_FORM) {
+        l.end_line = shown(line + read_varint(r));
+        l.column = shown(read_varint(r));
+        l.end_column = shown(read_varint(r));
+        return l;
+    }
+    int first = read_byte(r);
+    if (first < 0)
+        return l;
+    if (kind < ONE_LINE_0) {
+        l.column = (unsigned)kind * 8 + ((unsigned)first >> 4) + 1;
+        l.end_column = l.column + (first & 15);
+        return l;
+    }
+    l.column = (unsigned)first + 1;
+    l.end_column = (unsigned)(read_byte(r) + 1);
+    return l;
+}
+
+size_t spy_linetable_locations(const uint8_t *table, size_t table_len, uint32_t first_line,
+                               size_t from, struct spy_location *ret, size_t n)
+{
+    struct reader r = {table, table + table_len};
+    int64_t line = first_line;
+    size_t unit = 0, done = 0;
+    memset(ret, 0, n * sizeof *ret);
+    while (r.at < r.end && done < n) {
+        enum kind kind;
+        unsigned count = begin_entry(&r, &kind, &line);
+        struct spy_location here = read_rest(&r, kind, line);
+        for (; count && done < n; count--)
+            if (unit++ >= from)
+                ret[done++] = here;
+        end_entry(&r);
+    }
+    return done;
 }
 
 size_t spy_linetable_lines(enum spy_linetable_format format, unsigned unit_bytes,
@@ -93,7 +160,7 @@ size_t spy_linetable_lines(enum spy_linetable_format format, unsigned unit_bytes
     struct reader r = {table, table + table_len};
     memset(lines, 0, units * sizeof *lines);
     if (format == SPY_LINETABLE_LOCATIONS)
-        return locations(r, first_line, lines, units);
+        return lines_of(r, first_line, lines, units);
     if (format == SPY_LINETABLE_RANGES)
         return ranges(r, unit_bytes, first_line, lines, units);
     return lnotab(r, format == SPY_LINETABLE_LNOTAB, unit_bytes, first_line, lines, units);

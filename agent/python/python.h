@@ -87,3 +87,8 @@ uint64_t *spy_py_thread_user(struct spy_py_thread *th);
 // read hung together, counted as failed by the caller; SPY_ERR_DENIED.
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *options, struct spy_py_stack *ret);
+// Where frame i of the last stack given for th stands, with columns; the line is that of the frame.
+// All is 0 where that is not known, and it is only where spy_codes_keep_tables was called before
+// the sample. *at is 0 with the first frame, and then whatever the frame before left there.
+struct spy_location spy_python_location(struct spy_python *p, const struct spy_py_thread *th,
+                                        size_t i, size_t *at);

@@ -10,12 +10,12 @@ static int scratch_room(struct spy_py_scratch *s)
     return r ? r : spy_grow(&s->frames, &s->frames_cap, s->n, sizeof *s->frames, SPY_PY_DEPTH_MAX);
 }
 
-static int64_t unit_of(struct spy_python *p, const struct spy_py_rec *rec)
+// The generation is that of the copies of bytecode when the frame was read.
+static int64_t unit_of(struct spy_python *p, const struct spy_py_rec *rec, uint32_t generation)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     if (rec->tlbc && rec->id >= 0) {
-        uint64_t from =
-            spy_codes_bytecode(&p->codes, rec->id, rec->tlbc, p->scratch.tlbc_generation);
+        uint64_t from = spy_codes_bytecode(&p->codes, rec->id, rec->tlbc, generation);
         return from ? (int64_t)(rec->ip - from) / 2 : INT64_MAX;
     }
     if (l->lasti_bytes)
@@ -54,7 +54,7 @@ bool spy_py_stack_hangs_together(struct spy_python *p, const struct spy_py_threa
             continue;
         if (rec->id < 0)
             return false;
-        int64_t unit = unit_of(p, rec);
+        int64_t unit = unit_of(p, rec, s->tlbc_generation);
         const struct spy_code *code = spy_codes_at(&p->codes, rec->id);
         if (unit < -1 || unit >= code->units)
             return false;
@@ -156,7 +156,7 @@ int spy_py_stack_take(struct spy_python *p, struct spy_py_thread *th, uint64_t g
     size_t n = 0, n_before = 0, same = 0, old_frames = th->n_frames;
     for (size_t i = 0; i < s->n; i++) {
         struct spy_py_rec *rec = &s->recs[i];
-        int64_t unit = unit_of(p, rec);
+        int64_t unit = unit_of(p, rec, s->tlbc_generation);
         rec->shown = is_shown(p, rec, unit);
         if (rec->shown)
             s->frames[n++] = (struct spy_py_frame){
@@ -178,4 +178,18 @@ int spy_py_stack_take(struct spy_python *p, struct spy_py_thread *th, uint64_t g
     th->tlbc_generation = s->tlbc_generation;
     th->has_stack = true;
     return 0;
+}
+
+struct spy_location spy_python_location(struct spy_python *p, const struct spy_py_thread *th,
+                                        size_t i, size_t *at)
+{
+    while (*at < th->n_last && !th->last[*at].shown)
+        ++*at;
+    if (i >= th->n_frames || *at == th->n_last)
+        return (struct spy_location){0};
+    const struct spy_py_rec *rec = &th->last[(*at)++];
+    struct spy_location l =
+        spy_code_location(spy_codes_at(&p->codes, rec->id), unit_of(p, rec, th->tlbc_generation));
+    // A copy of bytecode may have to be looked up again, and may be another's by now.
+    return l.line == th->frames[i].line ? l : (struct spy_location){0};
 }

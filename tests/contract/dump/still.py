@@ -154,7 +154,8 @@ def multi_line():
     return max(
         1,
         2,
-        hold() or 3,
+        hold(
+        ) or 3,
     )
 
 
@@ -184,12 +185,27 @@ def text(name):
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
+POSITIONS = {}
+
+
+def columns(frame):
+    """Column, end line, end column of the instruction it is at, from 1 and 0 for None, as podspy tells them."""
+    if sys.version_info < (3, 11):
+        return [0, 0, 0]
+    at = id(frame.f_code), frame.f_lasti
+    if at not in POSITIONS:
+        line, end_line, column, end_column = list(frame.f_code.co_positions())[frame.f_lasti // 2]
+        assert line == frame.f_lineno
+        POSITIONS[at] = [0 if column is None else column + 1, end_line or 0, 0 if end_column is None else end_column + 1]
+    return POSITIONS[at]
+
+
 def stack(frame):
     out = []
     while frame:
         code = frame.f_code
         name = getattr(code, "co_qualname", code.co_name)
-        out.append([text(name), text(code.co_filename), frame.f_lineno or 0])
+        out.append([text(name), text(code.co_filename), frame.f_lineno or 0] + columns(frame))
         frame = frame.f_back
     return out
 

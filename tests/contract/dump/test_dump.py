@@ -56,9 +56,10 @@ def test_covered():
 
 
 def differences(got, want):
-    """How many frames differ, and of how many."""
-    want = [[as_printed(n), as_printed(f), line] for n, f, line in want]
-    frames = [[f["name"], f["filename"], f["line"]] for f in got]
+    """How many frames differ, and of how many. What a target does not tell of its frames is not compared."""
+    keys = ["name", "filename", "line", "column", "end_line", "end_column"]
+    want = [[as_printed(n), as_printed(f), *numbers] for n, f, *numbers in want]
+    frames = [[f[k] for k in keys[:len(want[0])]] for f in got]
     return abs(len(frames) - len(want)) + sum(a != b for a, b in zip(frames, want)), len(want)
 
 
@@ -90,7 +91,18 @@ def test_every_frame_equals_the_targets_own_view(python, flags, podspy, matrix):
         assert wrong == []
         deep = next(s for s in t.said.values() if s["shape"] == "recursion")
         assert len(deep["frames"]) > 10000
+        told = [f for said in t.said.values() for f in said["frames"]]
+        spread = [f for f in told if f[4] > f[2]]
+        assert bool(spread) == (python.minor >= (3, 11)) == all(f[3] and f[5] for f in told)
         assert threads[t.pid]["thread_name"] == "MainThread"
+
+
+@pytest.mark.parametrize("python", [p for p in SUPPORTED if p.minor >= (3, 11)], ids=pythons.id_of)
+def test_columns_that_python_was_told_to_leave_out(python, podspy):
+    code = "print('ready', flush=True); import time; time.sleep(600)"
+    with targets.running([*python.prefix, python.path, "-X", "no_debug_ranges", "-c", code]) as t:
+        (frame,) = dump_json(podspy, t.pid)[0]["frames"]
+        assert [frame[k] for k in ("line", "column", "end_line", "end_column")] == [1, 0, 1, 0]
 
 
 @each

@@ -3,6 +3,7 @@
 //     python_probe traced MAJOR MINOR     the same for a build with Py_TRACE_REFS
 //     python_probe apply MAJOR MINOR      the same after the _PyRuntime bytes on stdin were applied
 //     python_probe lines MAJOR MINOR      compares line tables with what the interpreter says
+//                                         of lines and, from 3.11 on, of columns
 //     python_probe tids PID IDENT...      prints the thread that each pthread_self() is of
 #include "agent/python/layout.h"
 #include "agent/python/linetable.h"
@@ -53,34 +54,80 @@ static int layout(char **argv)
     return print_layout(&l);
 }
 
+// What was found: in how many code objects and instructions, of which of them the lines are wrong
+// and of which the rest is.
+struct compared {
+    unsigned long long codes, units, wrong, wrong_locations;
+};
+
+static void compare_lines(const struct spy_py_layout *l, const uint32_t head[3],
+                          const uint8_t *table, const uint32_t *want, struct compared *c)
+{
+    uint32_t *got = calloc(head[2] + 1u, sizeof *got);
+    if (!got)
+        abort();
+    c->wrong += spy_linetable_lines(l->lines, l->unit_bytes, table, head[1], head[0], got,
+                                    head[2]) != head[2];
+    for (uint32_t i = 0; i < head[2]; i++)
+        c->wrong += got[i] != want[i];
+    free(got);
+}
+
+// `want` is what co_positions() gives, -1 for None. In pieces, so that starts within an entry are
+// tried too.
+static void compare_locations(const uint32_t head[3], const uint8_t *table,
+                              const int32_t (*want)[4], struct compared *c)
+{
+    enum { PIECE = 251 };
+    struct spy_location got[PIECE];
+    for (uint32_t from = 0; from < head[2]; from += PIECE) {
+        uint32_t n = head[2] - from < PIECE ? head[2] - from : PIECE;
+        c->wrong_locations += spy_linetable_locations(table, head[1], head[0], from, got, n) != n;
+        for (uint32_t i = 0; i < n; i++) {
+            const int32_t *w = want[from + i];
+            c->wrong_locations += got[i].line != (w[0] < 0 ? 0 : (uint32_t)w[0]) ||
+                                  got[i].end_line != (w[1] < 0 ? 0 : (uint32_t)w[1]) ||
+                                  got[i].column != (uint32_t)(w[2] + 1) ||
+                                  got[i].end_column != (uint32_t)(w[3] + 1);
+        }
+    }
+}
+
+static bool read_all(void *to, size_t size, size_t n)
+{
+    return fread(to, size, n, stdin) == n;
+}
+
 // A record: first line, length of the table, number of units (u32 each), the table, a u32 for each
-// unit.
+// unit; from 3.11 on four i32 more for each.
 static int lines(char **argv)
 {
     const struct spy_py_layout *l = spy_py_layout_find((unsigned)strtoul(argv[2], NULL, 10),
                                                        (unsigned)strtoul(argv[3], NULL, 10));
     if (!l)
         return 3;
+    bool located = l->lines == SPY_LINETABLE_LOCATIONS;
     uint32_t head[3];
-    unsigned long long codes = 0, units = 0, wrong = 0;
-    while (fread(head, sizeof head, 1, stdin) == 1) {
+    struct compared c = {0};
+    while (read_all(head, sizeof head, 1)) {
         uint8_t *table = malloc(head[1] + 1u);
-        uint32_t *want = calloc(head[2] + 1u, 4), *got = calloc(head[2] + 1u, 4);
-        if (!table || !want || !got || fread(table, 1, head[1], stdin) != head[1] ||
-            fread(want, 4, head[2], stdin) != head[2])
+        uint32_t *want = calloc(head[2] + 1u, sizeof *want);
+        int32_t(*positions)[4] = calloc(head[2] + 1u, sizeof *positions);
+        if (!table || !want || !positions || !read_all(table, 1, head[1]) ||
+            !read_all(want, sizeof *want, head[2]) ||
+            (located && !read_all(positions, sizeof *positions, head[2])))
             return 4;
-        wrong += spy_linetable_lines(l->lines, l->unit_bytes, table, head[1], head[0], got,
-                                     head[2]) != head[2];
-        for (uint32_t i = 0; i < head[2]; i++)
-            wrong += got[i] != want[i];
-        codes++;
-        units += head[2];
+        compare_lines(l, head, table, want, &c);
+        if (located)
+            compare_locations(head, table, positions, &c);
+        c.codes++;
+        c.units += head[2];
         free(table);
         free(want);
-        free(got);
+        free(positions);
     }
-    printf("%llu %llu %llu\n", codes, units, wrong);
-    return wrong != 0;
+    printf("%llu %llu %llu %llu\n", c.codes, c.units, c.wrong, c.wrong_locations);
+    return c.wrong || c.wrong_locations;
 }
 
 static int tids(int argc, char **argv)

@@ -1,6 +1,6 @@
 """Runs inside the interpreter under test, from 2.7 on: writes every code object of its standard
 library as python_probe's `lines` wants it, with the lines that the interpreter itself tells:
-co_positions() (3.11+), co_lines() (3.10+), else dis.findlinestarts()."""
+co_lines() (3.10+), else dis.findlinestarts(); from 3.11 on all that co_positions() tells, too."""
 import array
 import dis
 import os
@@ -28,8 +28,9 @@ def by_lines(code):
     return lines
 
 
-def by_positions(code):
-    return array.array("I", [p[0] or 0 for p in code.co_positions()])
+def positions_of(code):
+    """Line, end line, column, end column of each unit; -1 for None."""
+    return array.array("i", [-1 if n is None else n for p in code.co_positions() for n in p])
 
 
 def by_starts(code):
@@ -46,10 +47,7 @@ def by_starts(code):
 def lines_of(code):
     if sys.version_info < (3, 10):
         return by_starts(code)
-    lines = by_lines(code)
-    if sys.version_info >= (3, 11) and lines != by_positions(code):
-        sys.exit("co_positions and co_lines differ: %r" % code)
-    return lines
+    return by_lines(code)
 
 
 def write(code, out):
@@ -58,6 +56,11 @@ def write(code, out):
     out.write(struct.pack("III", code.co_firstlineno, len(table), len(lines)))
     out.write(table)
     out.write(lines.tobytes() if hasattr(lines, "tobytes") else lines.tostring())
+    if sys.version_info >= (3, 11):
+        positions = positions_of(code)
+        if len(positions) != 4 * len(lines):
+            sys.exit("co_positions and co_lines differ: %r" % code)
+        out.write(positions.tobytes())
 
 
 def main():

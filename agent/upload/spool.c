@@ -131,8 +131,8 @@ static int write_losses(struct spy_spool *s, uint64_t generation)
     return r < 0 ? r : spy_file_write_atomic(path, file.data, file.len, 0600, NULL);
 }
 
-// Brings the disk up to date. When that fails the losses are in memory and are tried again.
-static void save_losses(struct spy_spool *s)
+// When that fails the losses are in memory and are tried again.
+void spy_spool_save(struct spy_spool *s)
 {
     uint64_t generation = 0;
     if (!s->losses.n) {
@@ -165,7 +165,7 @@ static void lose_rows(struct spy_spool *s, uint64_t seq, const struct spy_spool_
                     SPY_I("samples", v->rows[i].lost));
     }
     s->last_dropped = seq;
-    save_losses(s);
+    spy_spool_save(s);
 }
 
 // --- reading a file ---
@@ -296,15 +296,13 @@ int spy_spool_append(struct spy_spool *s, const struct spy_spool_row *rows, size
         spy_losses_sub(&s->losses, rows[i].labels, rows[i].labels_len, rows[i].lost);
     }
     if (reported || s->unsaved)
-        save_losses(s);
+        spy_spool_save(s);
     return 0;
 }
 
-void spy_spool_refused(struct spy_spool *s, const struct spy_spool_row *rows, size_t n)
+void spy_spool_lose(struct spy_spool *s, const struct spy_spool_row *row)
 {
-    for (size_t i = 0; i < n; i++)
-        add_loss(s, &rows[i], rows[i].samples);
-    save_losses(s);
+    add_loss(s, row, row->samples);
 }
 
 // --- sending ---
@@ -505,7 +503,7 @@ static void reconcile(struct spy_spool *s)
         s->next_seq = s->last_dropped + 1;
     for (i = 0; i < s->windows.n; i++)
         take_off(s, s->windows.rows[i].seq);
-    save_losses(s);
+    spy_spool_save(s);
 }
 
 int spy_spool_open(const char *dir, uint64_t max_bytes, struct spy_spool **ret, struct spy_err *err)
@@ -538,7 +536,7 @@ void spy_spool_close(struct spy_spool *s)
     if (!s)
         return;
     if (s->unsaved)
-        save_losses(s);
+        spy_spool_save(s);
     spy_cleanup_close(&s->dir_fd);
     spy_cleanup_close(&s->lock_fd);
     free(s->windows.rows);

@@ -42,11 +42,12 @@ void spy_spool_close(struct spy_spool *s);
 // Adds a request as the newest. rows tell what is in it; what they report as lost is taken off the
 // losses once the file is there. SPY_ERR_LIMIT: it does not fit even in an empty spool;
 // SPY_ERR_IO: the disk; then nothing has changed (but older windows may have been dropped) and the
-// caller says spy_spool_refused.
+// caller says spy_spool_lose.
 int spy_spool_append(struct spy_spool *s, const struct spy_spool_row *rows, size_t n,
                      const void *body, size_t len, struct spy_err *err);
-// What these rows hold never got into the spool: it is a loss.
-void spy_spool_refused(struct spy_spool *s, const struct spy_spool_row *rows, size_t n);
+// What this row holds never got into the spool: it is a loss. On disk after spy_spool_save.
+void spy_spool_lose(struct spy_spool *s, const struct spy_spool_row *row);
+void spy_spool_save(struct spy_spool *s);
 
 // The oldest request, appended to body; it is then in flight and not dropped until it is settled.
 // Damaged files met on the way are set aside. SPY_ERR_NOTFOUND: there is none.

@@ -14,6 +14,7 @@
 
 #define TIMEOUT_NS   (30 * SPY_NS_PER_SEC)
 #define BODY_MAX     (16ull << 20)
+#define LABELS_MAX   (2 * (size_t)SPY_SPOOL_LEDGER_MAX) // of one window, packed
 #define LOG_EVERY_NS (60 * SPY_NS_PER_SEC)
 #define LOOK_NS      (500 * SPY_NS_PER_MS) // between looks at files that may have changed
 
@@ -218,6 +219,12 @@ static bool is_active(const struct spy_series *s, uint64_t samples)
     return samples || q->clean || q->salvaged || q->paused || q->failed || q->lost || q->late;
 }
 
+static void add_saturated(uint64_t *to, uint64_t n)
+{
+    if (__builtin_add_overflow(*to, n, to))
+        *to = UINT64_MAX;
+}
+
 // Losses that no window has reported become quality.lost of their series.
 static uint64_t *take_losses(struct window *w, struct spy_err *err)
 {
@@ -233,8 +240,7 @@ static uint64_t *take_losses(struct window *w, struct spy_err *err)
             continue;
         struct spy_series *s = spy_profile_series_at(w->p, id);
         lost[id] = l->rows[i].samples;
-        if (__builtin_add_overflow(s->quality.lost, lost[id], &s->quality.lost))
-            s->quality.lost = UINT64_MAX;
+        add_saturated(&s->quality.lost, lost[id]);
     }
     pthread_mutex_unlock(&u->lock);
     if (!lost)
@@ -292,8 +298,7 @@ static int list_series(struct window *w, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     for (uint32_t i = 0; i < spy_profile_n_samples(w->p); i++) {
         const struct spy_sample *s = spy_profile_sample_at(w->p, i);
-        if (__builtin_add_overflow(samples[s->series], s->count, &samples[s->series]))
-            samples[s->series] = UINT64_MAX;
+        add_saturated(&samples[s->series], s->count);
     }
     give_times(w->p);
     int r = 0;
@@ -311,13 +316,17 @@ static int list_series(struct window *w, struct spy_err *err)
 static int encode(struct window *w, size_t from, size_t to, struct spy_err *err)
 {
     const struct spy_otlp_limits *limits = &spy_otlp_default_limits;
-    uint64_t samples = 0;
-    for (size_t i = from; i < to; i++)
+    uint64_t samples = 0, ledger = 0;
+    for (size_t i = from; i < to; i++) {
         samples += w->rows[i].samples < limits->samples ? w->rows[i].samples : limits->samples;
+        ledger += sizeof w->rows[i] + w->rows[i].labels_len;
+    }
     // Samples that are alike are one on the wire: the sum is only a bound, and enough for a first
     // look.
     if (to - from > limits->profiles)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the window has too many series");
+    if (ledger > SPY_SPOOL_LEDGER_MAX)
+        return spy_err_set(err, SPY_ERR_LIMIT, 0, "the window has too many labels");
     if (samples > limits->samples && spy_profile_n_samples(w->p) > limits->samples)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the window has too many samples");
     spy_buf_reset(&w->raw);
@@ -355,8 +364,10 @@ static void spool_rows(struct window *w, size_t from, size_t to)
     pthread_mutex_lock(&u->lock);
     if (r == 0)
         r = spy_spool_append(u->spool, w->rows + from, to - from, w->body.data, w->body.len, &err);
+    for (size_t i = from; r < 0 && i < to; i++)
+        spy_spool_lose(u->spool, &w->rows[i]);
     if (r < 0)
-        spy_spool_refused(u->spool, w->rows + from, to - from);
+        spy_spool_save(u->spool);
     pthread_cond_signal(&u->work);
     pthread_mutex_unlock(&u->lock);
     if (r < 0) {
@@ -367,21 +378,42 @@ static void spool_rows(struct window *w, size_t from, size_t to)
     }
 }
 
+// A window that cannot be listed is a loss as a whole, told with the memory that one series takes.
+static void lose_window(struct window *w)
+{
+    struct spy_spool *s = w->u->spool;
+    spy_buf_free(&w->labels);
+    pthread_mutex_lock(&w->u->lock);
+    for (uint32_t id = 0; id < spy_profile_n_series(w->p); id++) {
+        struct spy_spool_row row = {.labels = (const uint8_t *)""};
+        for (uint32_t i = 0; i < spy_profile_n_samples(w->p); i++) {
+            const struct spy_sample *sample = spy_profile_sample_at(w->p, i);
+            if (sample->series == id)
+                add_saturated(&row.samples, sample->count);
+        }
+        spy_buf_reset(&w->labels);
+        if (spy_labels_pack(w->p, id, &w->labels) == 0 && w->labels.len) {
+            row.labels = w->labels.data;
+            row.labels_len = (uint32_t)w->labels.len;
+        }
+        spy_spool_lose(s, &row);
+    }
+    spy_spool_save(s);
+    pthread_mutex_unlock(&w->u->lock);
+}
+
 int spy_upload_window(struct spy_upload *u, struct spy_profile *p, struct spy_err *err)
 {
     size_t raw = spy_otlp_default_limits.message_bytes;
     _cleanup_(window_free) struct window w = {.u = u,
                                               .p = p,
                                               .err = err,
-                                              .labels = SPY_BUF_INIT(SPY_SPOOL_LEDGER_MAX),
+                                              .labels = SPY_BUF_INIT(LABELS_MAX),
                                               .raw = SPY_BUF_INIT(raw),
                                               .body = SPY_BUF_INIT(2 * raw)};
     int r = list_series(&w, err);
     if (r < 0) {
-        pthread_mutex_lock(&u->lock);
-        if (!w.labels.failed)
-            spy_spool_refused(u->spool, w.rows, w.n);
-        pthread_mutex_unlock(&u->lock);
+        lose_window(&w);
         spy_count(&counts.refused, 1);
         return r;
     }

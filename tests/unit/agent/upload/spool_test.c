@@ -159,7 +159,8 @@ static void a_window_larger_than_the_spool_is_refused_and_counted(void **state)
     append(s, "small", "b", 1);
     assert_int_equal(spy_spool_append(s, &r, 1, large, sizeof large, &err), SPY_ERR_LIMIT);
     assert_non_null(strstr(err.msg, "spool_mib"));
-    spy_spool_refused(s, &r, 1);
+    spy_spool_lose(s, &r);
+    spy_spool_save(s);
     assert_int_equal(lost(s, "a"), 9);
     assert_int_equal(lost(s, "b"), 0);
     expect_next(s, "small", SPY_SPOOL_SENT);
@@ -404,7 +405,8 @@ static void a_folder_that_cannot_be_written_is_an_error_and_the_loss_is_kept(voi
     snprintf(moved, sizeof moved, "%s.moved", f->path);
     assert_int_equal(rename(f->path, moved), 0); // works for root too, as a mode would not
     assert_true(spy_spool_append(s, &r, 1, "body", 4, &err) < 0);
-    spy_spool_refused(s, &r, 1);
+    spy_spool_lose(s, &r);
+    spy_spool_save(s);
     assert_int_equal(lost(s, "a"), 9);
     assert_int_equal(spy_spool_n(s), 0);
     assert_int_equal(rename(moved, f->path), 0);

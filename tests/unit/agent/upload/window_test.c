@@ -207,6 +207,113 @@ static void every_sample_is_in_the_spool_or_reported_as_lost(void **state)
     spy_profile_free(all);
 }
 
+static void labels_that_are_too_much_for_one_file_go_in_several(void **state)
+{
+    enum {
+        SERIES = 80,
+        LEN = 1 << 20
+    }; // a profile holds a text once, a file of the spool each time
+    struct spy_upload *u = start(*state, ROOMY, 0);
+    struct spy_profile *p = spy_profile_new(), *all = spy_profile_new();
+    char *text = malloc(LEN);
+    memset(text, 'x', LEN);
+    // Of the second window the labels are too much even to list it.
+    for (unsigned n = SERIES / 2; n <= SERIES; n += SERIES / 2) {
+        for (unsigned i = 0; i < n; i++) {
+            struct spy_label l[2];
+            char pid[16];
+            uint32_t id;
+            snprintf(pid, sizeof pid, "%u", i);
+            assert_int_equal(spy_profile_cstr(p, SPY_LABEL_PID, &l[0].key), 0);
+            assert_int_equal(spy_profile_cstr(p, pid, &l[0].value), 0);
+            assert_int_equal(spy_profile_cstr(p, SPY_LABEL_COMMAND, &l[1].key), 0);
+            assert_int_equal(spy_profile_string(p, text, LEN, &l[1].value), 0);
+            assert_int_equal(spy_profile_series(p, l, 2, &id), 0);
+            add_samples(p, id, "work", 3);
+        }
+        int64_t before = spy_metric_get(&spy_spool_counts.lost_samples);
+        int r = spy_upload_window(u, p, NULL);
+        assert_int_equal(r, n == SERIES ? SPY_ERR_LIMIT : 0);
+        assert_int_equal(spy_metric_get(&spy_spool_counts.lost_samples) - before,
+                         n == SERIES ? 3 * SERIES : 0);
+        spy_profile_reset_window(p);
+    }
+    free(text);
+    spy_upload_free(u);
+    assert_int_equal(read_spool(*state, all), 2);
+    assert_int_equal(spy_profile_n_series(all), SERIES / 2);
+    spy_profile_free(p);
+    spy_profile_free(all);
+}
+
+// One allocation of this thread fails: the first when it is 0, the next when it is 1, ...
+static __thread long allocations = -1;
+static bool has_failed(void)
+{
+    return allocations >= 0 && allocations-- == 0;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__real_reallocarray(void *p, size_t n, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    return has_failed() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return has_failed() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+    return has_failed() ? NULL : __real_realloc(p, size);
+}
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size)
+{
+    return has_failed() ? NULL : __real_reallocarray(p, n, size);
+}
+
+static void no_sample_goes_uncounted_when_memory_runs_out(void **state)
+{
+    struct spy_upload *u = start(*state, ROOMY, 0);
+    struct spy_profile *all = spy_profile_new();
+    uint64_t taken = 0, there = 0;
+    int64_t lost = spy_metric_get(&spy_spool_counts.lost_samples);
+    unsigned failures = 0;
+    bool reached = true;
+    for (long nth = 0; reached; nth++) {
+        struct spy_profile *p = spy_profile_new();
+        add_samples(p, add_series(p, "1"), "work", 3);
+        add_samples(p, add_series(p, "2"), "work", 4);
+        taken += 7;
+        allocations = nth;
+        failures += spy_upload_window(u, p, NULL) < 0;
+        reached = allocations < 0;
+        allocations = -1;
+        spy_profile_free(p);
+    }
+    spy_upload_free(u);
+    assert_in_range(failures, 5, 1000);
+    lost = spy_metric_get(&spy_spool_counts.lost_samples) - lost;
+    assert_int_equal(lost, 7 * failures);
+    read_spool(*state, all);
+    for (uint32_t i = 0; i < spy_profile_n_series(all); i++) {
+        const struct spy_series *series = spy_profile_series_get(all, i);
+        there += series->quality.clean + series->quality.lost;
+    }
+    assert_int_equal(there, taken); // the last window went well, and told of all losses before it
+    spy_profile_free(all);
+}
+
 static void two_uploads_on_one_folder_are_refused(void **state)
 {
     struct spy_upload *u = start(*state, ROOMY, 0), *other = NULL;
@@ -244,6 +351,8 @@ int main(void)
         IN_A_FOLDER(a_large_window_goes_in_several_requests_of_whole_series),
         IN_A_FOLDER(one_series_too_large_is_lost_and_the_next_window_says_so),
         IN_A_FOLDER(every_sample_is_in_the_spool_or_reported_as_lost),
+        IN_A_FOLDER(labels_that_are_too_much_for_one_file_go_in_several),
+        IN_A_FOLDER(no_sample_goes_uncounted_when_memory_runs_out),
         IN_A_FOLDER(two_uploads_on_one_folder_are_refused),
         IN_A_FOLDER(a_flush_without_a_collector_ends_in_time),
     };

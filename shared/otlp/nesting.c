@@ -1,0 +1,90 @@
+#include "shared/base/mem.h"
+#include "shared/otlp/decoder.h"
+
+// AnyValue nests, and protobuf-c descends by recursion: a body deep enough would end the stack. So
+// the ways that lead to an AnyValue are walked before anything is unpacked, by these rows: in a
+// message of `from`, `field` holds a message of `to`. Only they are followed, so that no text (a
+// function's name) is ever taken for nesting.
+enum { NESTING_MAX = 32 };
+enum message { REQUEST, RESOURCE_PROFILES, RESOURCE, DICTIONARY, PAIR, VALUE, LIST, PAIRS };
+
+static const struct {
+    enum message from;
+    unsigned field;
+    enum message to;
+} ways[] = {
+    {REQUEST, 1, RESOURCE_PROFILES},
+    {RESOURCE_PROFILES, 1, RESOURCE},
+    {RESOURCE, 1, PAIR},
+    {REQUEST, 2, DICTIONARY},
+    {DICTIONARY, 6, PAIR}, // KeyValueAndUnit: value is 2 as well
+    {PAIR, 2, VALUE},
+    {VALUE, 5, LIST},
+    {VALUE, 6, PAIRS},
+    {LIST, 1, VALUE},
+    {PAIRS, 1, PAIR},
+};
+
+static int way(enum message from, unsigned field)
+{
+    for (size_t i = 0; i < SPY_COUNT(ways); i++)
+        if (ways[i].from == from && ways[i].field == field)
+            return (int)ways[i].to;
+    return -1;
+}
+
+static bool read_key(const uint8_t **at, const uint8_t *end, uint64_t *ret)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
+        uint8_t b = *(*at)++;
+        v |= (uint64_t)(b & 0x7f) << shift;
+        if (!(b & 0x80)) {
+            *ret = v;
+            return true;
+        }
+    }
+    return false;
+}
+
+// Skips the value of a field that is not followed. False: damaged, which unpacking will say.
+static bool skip(const uint8_t **at, const uint8_t *end, unsigned wire)
+{
+    uint64_t ignored;
+    size_t size = wire == 1 ? 8 : 4;
+    if (wire == 0)
+        return read_key(at, end, &ignored);
+    if ((wire != 1 && wire != 5) || (size_t)(end - *at) < size)
+        return false;
+    *at += size;
+    return true;
+}
+
+// Each level looks at bytes inside of its parent, so `depth` bounds the work.
+static bool nests_too_deep(enum message m, const uint8_t *at, const uint8_t *end, int depth)
+{
+    if (depth > NESTING_MAX)
+        return true;
+    while (at < end) {
+        uint64_t key, len;
+        if (!read_key(&at, end, &key))
+            return false;
+        if ((key & 7) != 2) {
+            if (!skip(&at, end, key & 7))
+                return false;
+            continue;
+        }
+        if (!read_key(&at, end, &len) || len > (uint64_t)(end - at))
+            return false;
+        int to = way(m, (unsigned)(key >> 3));
+        if (to >= 0 && nests_too_deep((enum message)to, at, at + len, depth + 1))
+            return true;
+        at += len;
+    }
+    return false;
+}
+
+bool spy_otlp_nests_too_deep(const uint8_t *data, size_t len)
+{
+    return nests_too_deep(REQUEST, data, data + len, 0);
+}

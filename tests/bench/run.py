@@ -6,16 +6,11 @@ the timer) are measured inside bench_sampler. A peer's
 CPU is what its whole process used, as the slope between a short and a long run, so that start-up
 and symbol loading do not count. A sample is valid when it has exactly the depth of the target.
 
-Peers, each used where it is found:
-  py-spy              $PODSPY_BENCH_PYSPY, or py-spy on PATH
-  Austin 4            $PODSPY_BENCH_AUSTIN, or austin on PATH; needs mojo2austin beside it
-  Austin 3.7          in a sid root: that of tests/interpreters.sh, or tests/bench/sid-root.sh's
-  profiling.sampling  CPython 3.15's own, in the sid root, on a 3.15 target in there
+The peers are those of tests/peers.py, each used where it is found.
 PODSPY_BENCH_ROOTS=1 makes the sid root where it is missing (as root, some minutes, once).
 """
 
 import argparse
-import collections
 import contextlib
 import datetime
 import json
@@ -31,37 +26,10 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+import peers  # noqa: E402
 import pythons  # noqa: E402
 
-# folder: where peers write; a target inside the sid root sees it as /mnt.
-Target = collections.namedtuple("Target", "pid depth folder in_root")
-
-
-class Skip(Exception):
-    """A peer cannot do this; the message says why."""
-
-
 # --- targets ---
-
-def sid_root():
-    """A root with Debian sid's interpreters: the one of tests/interpreters.sh, else sid-root.sh's, which is
-    made where that is asked for; None where there is none."""
-    roots = [p.root for p in pythons.supported() if p.root and p.minor == (3, 15)]
-    if roots:
-        return pathlib.Path(roots[0])
-    script = HERE / "sid-root.sh"
-    if os.environ.get("PODSPY_BENCH_ROOTS") == "1":
-        subprocess.run([script, "make"], check=True)
-    path = pathlib.Path(subprocess.run([script, "path"], check=True, capture_output=True,
-                                       text=True).stdout.strip())
-    return path if (path / ".complete").exists() else None
-
-
-def in_root(root, mount, *command):
-    """A command line that runs command inside root, which has our /proc, and mount as /mnt."""
-    setup = 'mount --bind /proc "$1/proc"; mount --bind "$2" "$1/mnt"; root=$1; shift 2; exec chroot "$root" "$@"'
-    return ["unshare", "--mount", "sh", "-ec", setup, "sh", str(root), str(mount), *map(str, command)]
-
 
 @contextlib.contextmanager
 def started(command):
@@ -78,122 +46,20 @@ def started(command):
 
 # --- peers ---
 
-def used_by(command, log):
-    """Seconds of CPU of a command and its children, until its end."""
-    process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_utime + usage.ru_stime
-
-
-def valid_stacks(path, depth, counted):
-    """Samples of exactly that depth. counted: lines end in a count, else each is one sample."""
-    n = 0
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if line.count("target.py") == depth and not line.startswith("#"):
-                n += int(line.rsplit(" ", 1)[1]) if counted else 1
-    return n
-
-
-class PySpy:
-    name = "py-spy --nonblocking"
-    counted = True
-
-    def __init__(self, root):
-        self.program = os.environ.get("PODSPY_BENCH_PYSPY") or shutil.which("py-spy")
-
-    def command(self, target, seconds, rate, out):
-        if not self.program:
-            raise Skip("not on PATH")
-        return [self.program, "record", "--nonblocking", "-f", "raw", "-r", rate, "-d", seconds,
-                "-p", target.pid, "-o", out]
-
-    def stacks(self, out):
-        return out
-
-
-class Austin4:
-    name = "Austin 4"
-    counted = False
-
-    def __init__(self, root):
-        self.root = root
-        self.program = os.environ.get("PODSPY_BENCH_AUSTIN") or shutil.which("austin")
-
-    def launcher(self):
-        """Its C library is newer than Debian 12's: through the sid root's loader, if there is one."""
-        if not self.program:
-            raise Skip("not on PATH")
-        if subprocess.run([self.program, "--version"], capture_output=True).returncode == 0:
-            return [self.program]
-        if not self.root:
-            raise Skip("needs a newer C library and there is no sid root")
-        return [self.root / "lib64/ld-linux-x86-64.so.2", "--library-path",
-                self.root / "usr/lib/x86_64-linux-gnu", self.program]
-
-    def command(self, target, seconds, rate, out):
-        return [*self.launcher(), "-i", 1000000 // rate, "-x", seconds, "-p", target.pid, "-o", out]
-
-    def stacks(self, out):
-        reader = pathlib.Path(self.program).with_name("mojo2austin")
-        if not reader.exists():
-            raise Skip("mojo2austin (package austin-python) is not beside it")
-        text = out.with_suffix(".txt")
-        subprocess.run([reader, out, text], check=True, capture_output=True)
-        return text
-
-
-class Austin3(Austin4):
-    name = "Austin 3.7 (Debian sid)"
-
-    def __init__(self, root):
-        super().__init__(root)
-        self.program = None
-        for place in ("usr/bin/austin", "opt/austin/usr/bin/austin"):
-            if root and (root / place).exists():
-                self.program = root / place
-
-    def stacks(self, out):
-        return out
-
-
-class ProfilingSampling:
-    name = "profiling.sampling (CPython 3.15)"
-    counted = True
-
-    def __init__(self, root):
-        self.root = root
-
-    def command(self, target, seconds, rate, out):
-        if not target.in_root:
-            raise Skip("reads only its own version")
-        # In the target's own mounts, where the paths in its maps are true.
-        return ["nsenter", "--target", target.pid, "--mount", "--root", "python3.15", "-m",
-                "profiling.sampling", "attach", "--collapsed", "-o", f"/mnt/{out.name}", "-r", rate,
-                "-d", seconds, target.pid]
-
-    def stacks(self, out):
-        return out
+def valid_stacks(lines, depth):
+    """Samples of exactly that depth."""
+    return sum(int(line.rpartition(" ")[2]) for line in lines if line.count("target.py") == depth)
 
 
 FLOOR = "one process_vm_readv of 4 KiB"
 FAST = "podspy, as fast as it goes"
 TIMER = "a wakeup by the timer and that read"
-PEERS = [PySpy, Austin4, Austin3, ProfilingSampling]
 
 
 def measure_once(peer, target, seconds, rate):
     """(seconds of CPU, valid samples) of one run."""
-    out = target.folder / "out"
-    out.unlink(missing_ok=True)
-    with open(target.folder / "log", "w+", encoding="utf-8", errors="replace") as log:
-        status, cpu = used_by([str(a) for a in peer.command(target, seconds, rate, out)], log)
-        log.seek(0)
-        said = log.read().strip().splitlines()
-    if not out.exists():
-        raise Skip(f"wrote nothing, exit code {status}: {(said or ['-'])[-1][:100]}")
-    return cpu, valid_stacks(peer.stacks(out), target.depth, peer.counted)
+    taken = peers.run(peer, target, seconds, rate)
+    return taken.cpu, valid_stacks(taken.lines, target.depth)
 
 
 def measure_peer(peer, target, options):
@@ -203,7 +69,7 @@ def measure_peer(peer, target, options):
         short = measure_once(peer, target, options.short, options.rate)
         long = measure_once(peer, target, options.long, options.rate)
         if long[1] <= short[1]:
-            raise Skip(f"{long[1]} valid samples in {options.long} s")
+            raise peers.Skip(f"{long[1]} valid samples in {options.long} s")
         slopes.append((long[0] - short[0]) / (long[1] - short[1]) * 1e6)
     return statistics.median(slopes)
 
@@ -250,24 +116,24 @@ def targets(root, options):
     return found
 
 
-def measure(build, target, peers, options):
+def measure(build, target, used, options):
     column = measure_podspy(build, target, options)
-    for peer in peers:
+    for peer in used:
         try:
             column[peer.name] = measure_peer(peer, target, options)
-        except Skip as why:
+        except peers.Skip as why:
             print(f"  {peer.name}: left out: {why}", file=sys.stderr)
     return column
 
 
-def measure_on(python, root, depth, folder, peers, options):
+def measure_on(python, root, depth, folder, used, options):
     """Starts a target, inside root if there is one, and measures on it."""
     shutil.copy(HERE / "target.py", folder)
     command = [str(python), str(folder / "target.py"), str(depth)]
     if root:
-        command = in_root(root, folder, python, "/mnt/target.py", depth)
+        command = peers.in_root(root, folder, python, "/mnt/target.py", depth)
     with started(command) as pid:
-        return measure(options.build, Target(pid, depth, folder, bool(root)), peers, options)
+        return measure(options.build, peers.Target(pid, folder, bool(root), depth), used, options)
 
 
 def cell(column, row, base):
@@ -281,7 +147,7 @@ def cell(column, row, base):
 def print_table(columns, options):
     base = f"podspy, {options.rate} Hz"
     order = [FLOOR, FAST, TIMER, base]
-    order += [p.name for p in PEERS]
+    order += [p.name for p in peers.COST]
     rows = [r for r in order if any(r in c for c in columns.values())]
     print("| CPU µs for each valid sample | " + " | ".join(columns) + " |")
     print("|-|" + "-|" * len(columns))
@@ -307,12 +173,11 @@ def main():
                         default=[(3, 8), (3, 11), (3, 13), (3, 14), (3, 15)])
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
-    root = sid_root()
+    root = peers.sid_root()
     if not root:
         print("no sid root: PODSPY_BENCH_ROOTS=1 makes it, for Austin 3.7 and profiling.sampling",
               file=sys.stderr)
-    peers = [p(root) for p in PEERS if root or p not in (Austin3, ProfilingSampling)]
-    peers = [] if options.no_peers else peers
+    used = [] if options.no_peers else [p(root) for p in peers.COST if root or not p.in_sid]
     columns = {}
     print(machine(), flush=True)
     for name, python, inside in targets(root, options):
@@ -321,7 +186,7 @@ def main():
             print(f"measuring {column}", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 columns[column] = measure_on(python, inside and root, depth, pathlib.Path(folder),
-                                             peers, options)
+                                             used, options)
     print_table(columns, options)
 
 

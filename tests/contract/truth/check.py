@@ -8,6 +8,7 @@ BARE = re.compile(r"^(?P<name>.*) \((?P<file>.*)\)$")
 MADE = re.compile(r"^made_(\d+)$")
 # What calls the threads' functions, in threading.py and beside it; 2.7's names begin with two.
 STARTS = ("<module>", "_bootstrap", "__bootstrap")
+CUT_OFF = "the outermost frame is "  # and all that is above it is possible
 
 
 def text_for(minor):
@@ -144,14 +145,14 @@ def faults(lines, qualified=True):
         leaves[leaf] = leaves.get(leaf, 0) + count
         if frames[0][0] == "[no Python code]":
             continue
-        # A thread that is just beginning may show the C part of its start only.
         what = None
-        if last(frames[0][0]) not in STARTS:
-            what = "the outermost frame is %s" % frames[0][0]
         for f in frames:
             what = what or fault_of_frame(*f)
         for pair in zip(frames, frames[1:]):
             what = what or fault_of_pair(*pair)
+        # A thread that is just beginning may show the C part of its start only.
+        if last(frames[0][0]) not in STARTS:
+            what = what or CUT_OFF + frames[0][0]
         depth = sum(1 for f in frames if f[0] == "down")
         if any(f[0] == "r1" for f in frames) and depth != 5:
             what = what or "down is %d deep" % depth

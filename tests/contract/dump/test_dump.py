@@ -112,6 +112,7 @@ def test_text(python, podspy, tmp_path):
         "import sys, time\n\ndef nap():\n    sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
         "    time.sleep(600)\n\nnap()\n")
     with targets.running(python.argv(script)) as t:
+        targets.wait_for(lambda: targets.state_of(t.pid) == "S")  # it says ready before it sleeps
         argv = open("/proc/%d/cmdline" % t.pid).read().split("\0")[:-1]
         out = targets.run([podspy, "dump", "--pid", hex(t.pid)]).stdout.decode()
         inside = python.place(script)

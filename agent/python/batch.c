@@ -220,7 +220,7 @@ int spy_py_batch_compare(const struct spy_py_layout *l, const struct spy_py_batc
         if (again && !same_frame(l, f, again, i == 0))
             return SPY_ERR_TORN;
         // A newest frame that does not run has ended, or is to begin or to end this very moment.
-        if (i == 0 && l->f_executing != SPY_PY_ABSENT && f[l->f_executing] != l->executing)
+        if (i == 0 && !spy_py_frame_runs(l, f))
             return SPY_ERR_TORN;
         if (!again && (newest ? below && newest->addr - rec->addr < AGAIN_MUST : i < SPY_PY_TOP))
             return SPY_ERR_NOTFOUND;

@@ -9,12 +9,12 @@
 // called from the same instruction of the same caller. Frames further out than the second copy
 // reaches cannot have been popped and pushed again within the few microseconds of one read; a read
 // during which this program was preempted is not taken.
-// Before 3.14 a frame that was popped looks like a live one (later its code field is cleared), so
-// that a program which comes by the same places again within the time of one read could show a
-// popped one twice, and as the current one in between: there the current frame is read first, too.
-// Up to 3.10 frames lie on a heap and are a span each, which takes long enough to go round a loop:
-// there the current frame is read last, too. For a caller to be copied twice as it was after the
-// newest frame had ended, the program would have to go round twice.
+// Before 3.14 a frame that was popped keeps its code (later that is cleared), so that a program
+// which comes by the same places again within the time of one read could show a popped one twice,
+// and as the current one in between: there the newest frame must say that it runs, and the current
+// frame is read first, too. Up to 3.10 frames lie on a heap and are a span each, which takes long
+// enough to go round a loop: there the current frame is read last, too. For a caller to be copied
+// twice as it was after the newest frame had ended, the program would have to go round twice.
 #pragma once
 #include "agent/python/walk.h"
 

@@ -27,6 +27,20 @@ static inline int32_t spy_py_frame_tlbc(const struct spy_py_layout *l, const uin
     return index;
 }
 
+// Does it say that it runs? A version whose frames do not say so has told by other means. For 3.11
+// to 3.13: Include/internal/pycore_frame.h, _PyFrame_GetStackPointer and _PyFrame_SetStackPointer.
+// The depth of its stack is in the frame while it calls Python code, and once it has ended.
+static inline bool spy_py_frame_runs(const struct spy_py_layout *l, const uint8_t *f)
+{
+    int32_t stacktop;
+    if (l->f_executing != SPY_PY_ABSENT)
+        return f[l->f_executing] == l->executing;
+    if (l->f_stacktop == SPY_PY_ABSENT)
+        return true;
+    memcpy(&stacktop, f + l->f_stacktop, sizeof stacktop);
+    return stacktop == -1;
+}
+
 // The address of the instruction it is at; up to 3.10 f_lasti, an int: -1 where nothing has run
 // yet.
 static inline uint64_t spy_py_frame_instruction(const struct spy_py_layout *l, const uint8_t *f)

@@ -16,7 +16,7 @@
         .heap_frames = true, .ts_native_id = ABSENT, .ts_chunk = ABSENT, .ts_cframe = ABSENT, \
         .ts_base = ABSENT, .interp_next = 0, .interp_threads_head = 8, .interp_gil = ABSENT, \
         .interp_code_generation = ABSENT, .f_code = 32, .f_previous = 24, .f_owner = ABSENT, \
-        .owner_generator = 254, .owner_entry = 255, .co_firsttraceable = ABSENT
+        .f_stacktop = ABSENT, .owner_generator = 254, .owner_entry = 255, .co_firsttraceable = ABSENT
 // 3.11 and later: frames are pieces of a stack of their own.
 #define STACK_FRAMES \
         .runtime_gc_collecting = ABSENT, .f_executing = ABSENT, \
@@ -109,7 +109,7 @@ static const struct spy_py_layout layouts[] = {
         .interp_gc_collecting = 848, .interp_code_generation = ABSENT,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 296,
         .ts_cframe = 56, .ts_frame = 8, .ts_base = ABSENT, .ts_size = 304,
-        .f_code = 32, .f_previous = 48, .f_ip = 56, .f_owner = 69, .f_size = 72,
+        .f_code = 32, .f_previous = 48, .f_ip = 56, .f_owner = 69, .f_size = 72, .f_stacktop = 64,
         .owner_entry = 255,
         .co_firstlineno = 72, .co_nlocalsplus = 76, .co_stacksize = 68,
         .co_code = 184, .co_head = 184, .co_firsttraceable = 168,
@@ -122,7 +122,7 @@ static const struct spy_py_layout layouts[] = {
         .interp_gc_collecting = 312, .interp_code_generation = ABSENT,
         .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
         .ts_cframe = 56, .ts_frame = 0, .ts_base = ABSENT, .ts_size = 240,
-        .f_owner = 70, .f_size = 72, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
+        .f_owner = 70, .f_size = 72, .f_stacktop = 64, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
     },
     {
         .major = 3, .minor = 13, SINCE_3_12,
@@ -132,7 +132,7 @@ static const struct spy_py_layout layouts[] = {
         .interp_next_version = 17000,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
         .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
-        .f_owner = 70, .f_size = 72, .co_code = 200, .co_head = 200, .co_firsttraceable = 184,
+        .f_owner = 70, .f_size = 72, .f_stacktop = 64, .co_code = 200, .co_head = 200, .co_firsttraceable = 184,
     },
     {
         .major = 3, .minor = 14, SINCE_3_12,
@@ -141,7 +141,7 @@ static const struct spy_py_layout layouts[] = {
         .interp_gc_collecting = 7600, .interp_code_generation = 7992,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
         .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
-        .f_owner = 74, .f_size = 80, .f_code_tag = 3,
+        .f_owner = 74, .f_size = 80, .f_stacktop = ABSENT, .f_code_tag = 3,
         .co_code = 208, .co_head = 208, .co_firsttraceable = 192,
     },
     {
@@ -151,7 +151,7 @@ static const struct spy_py_layout layouts[] = {
         .interp_gc_collecting = 7512, .interp_code_generation = 7944,
         .ts_thread_id = 176, .ts_native_id = 184, .ts_chunk = 256,
         .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = 80, .ts_size = 264,
-        .f_owner = 74, .f_size = 80, .f_code_tag = 3,
+        .f_owner = 74, .f_size = 80, .f_stacktop = ABSENT, .f_code_tag = 3,
         .co_code = 208, .co_head = 208, .co_firsttraceable = 192,
     },
 };
@@ -308,7 +308,9 @@ static bool fields_fit(const struct spy_py_layout *l)
     const uint16_t code[] = {l->co_filename,       l->co_name,  l->co_qualname,    l->co_linetable,
                              l->co_firstlineno,    l->co_flags, l->co_nlocalsplus, l->co_stacksize,
                              l->co_firsttraceable, l->ob_type,  l->ob_size};
-    bool fit = l->f_owner < l->f_size && (l->f_tlbc == SPY_PY_ABSENT || l->f_tlbc + 4 <= l->f_size);
+    bool fit = l->f_owner < l->f_size &&
+               (l->f_tlbc == SPY_PY_ABSENT || l->f_tlbc + 4 <= l->f_size) &&
+               (l->f_stacktop == SPY_PY_ABSENT || l->f_stacktop + 4 <= l->f_size);
     for (size_t i = 0; i < SPY_COUNT(frame); i++)
         fit = fit && frame[i] + 8 <= l->f_size;
     for (size_t i = 0; i < SPY_COUNT(code); i++)

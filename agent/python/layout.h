@@ -42,6 +42,7 @@ struct spy_py_layout {
     uint16_t f_code, f_previous, f_ip, f_owner, f_size; // f_size: without locals
     uint16_t f_executing; // up to 3.10: a byte that says that the frame runs; ABSENT up to 3.3
     uint8_t executing;    // when it has this value
+    uint16_t f_stacktop;  // 3.11 to 3.13: an int, -1 while the frame runs; else ABSENT
     // Up to 3.10 f_ip is f_lasti, an int: bytes of bytecode (1), or code units (2). 0: a pointer.
     uint8_t lasti_bytes;
     uint8_t unit_bytes; // of a code unit: 2, or 1 before 3.6

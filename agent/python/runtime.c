@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+// CPU time: who is kept from a CPU must not conclude that there is no Python.
 enum { MODULES_MAX = 1024, SEARCH_NS = 500000000 };
 
 static const char *base_name(const char *path)
@@ -174,7 +175,7 @@ static int find_unnamed(const struct spy_target *t, const struct spy_maps *maps,
                         struct spy_err *err)
 {
     struct spy_py_runtime rt;
-    int r = spy_py_scan(t, maps, mods, n, spy_clock_mono_ns() + SEARCH_NS, &rt, err);
+    int r = spy_py_scan(t, maps, mods, n, spy_clock_thread_cpu_ns() + SEARCH_NS, &rt, err);
     // 3.13 and later: what was found is _PyRuntime with its offsets.
     const struct spy_module mod = {.path = rt.module};
     if (r == 0 && !rt.layout.major)
@@ -190,12 +191,13 @@ static int find_named(const struct spy_target *t, const struct spy_maps *maps,
                       struct spy_err *err)
 {
     // A process can map a thousand files whose hash chains are made to be long.
-    uint64_t give_up = spy_clock_mono_ns() + SEARCH_NS;
+    uint64_t give_up = spy_clock_thread_cpu_ns() + SEARCH_NS;
     for (size_t k = 0; k < SPY_COUNT(ways) * n; k++) {
         const struct way *way = &ways[k / n];
         const struct spy_module *mod = &mods[k % n];
         struct spy_py_runtime rt = {0};
-        if (is_likely(mod) != way->likely || (!way->likely && spy_clock_mono_ns() >= give_up) ||
+        if (is_likely(mod) != way->likely ||
+            (!way->likely && spy_clock_thread_cpu_ns() >= give_up) ||
             way->look(t, maps, mod, "_PyRuntime", &rt.addr) < 0)
             continue;
         snprintf(rt.module, sizeof rt.module, "%s", mod->path);

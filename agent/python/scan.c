@@ -62,7 +62,7 @@ static int each_block(struct scan *s, const struct spy_module *mod,
             uint64_t left = m->end - at;
             size_t n = left < BLOCK + OVERLAP ? (size_t)left : BLOCK + OVERLAP;
             s->bytes += n;
-            if (s->bytes > SPY_PY_SCAN_BYTES_MAX || spy_clock_mono_ns() > s->give_up)
+            if (s->bytes > SPY_PY_SCAN_BYTES_MAX || spy_clock_thread_cpu_ns() > s->give_up)
                 return SPY_ERR_NOTFOUND;
             if (spy_target_read(s->t, at, s->block, n) == 0)
                 r = look(s, at, n);
@@ -228,7 +228,7 @@ static bool find_in_batch(struct scan *s, const struct candidate *list, size_t n
             left[n_left++] = &list[i];
         }
     read_words(s->t, addrs, words, n_left);
-    for (size_t i = 0; i < n_left && spy_clock_mono_ns() <= s->give_up; i++)
+    for (size_t i = 0; i < n_left && spy_clock_thread_cpu_ns() <= s->give_up; i++)
         if (words[i] == left[i]->interp && is_interp(s, words[i]) &&
             (l->runtime_is_head || is_head(s, words[i], left[i]->after))) {
             s->rt->addr = left[i]->slot - l->runtime_interp_head;
@@ -239,7 +239,7 @@ static bool find_in_batch(struct scan *s, const struct candidate *list, size_t n
 
 static bool find_interp(struct scan *s, enum kind kind)
 {
-    while (s->judged[kind] < s->n[kind] && spy_clock_mono_ns() <= s->give_up) {
+    while (s->judged[kind] < s->n[kind] && spy_clock_thread_cpu_ns() <= s->give_up) {
         const struct candidate *list = &s->room->lists[kind][s->judged[kind]];
         size_t n = s->n[kind] - s->judged[kind];
         n = n < BATCH ? n : BATCH;

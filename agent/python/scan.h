@@ -13,7 +13,7 @@
 // Bounds for each module.
 enum { SPY_PY_SCAN_BYTES_MAX = 64 << 20, SPY_PY_SCAN_CANDIDATES_MAX = 16384 };
 
-// Looks once through the writable data of each module until `give_up` (monotonic nanoseconds).
+// Looks once through the writable data of each module until `give_up` (spy_clock_thread_cpu_ns).
 // Fills addr, version and layout of *ret. SPY_ERR_NOTFOUND; SPY_ERR_UNSUPPORTED for a version that
 // is not known, named in err.
 int spy_py_scan(const struct spy_target *t, const struct spy_maps *maps,

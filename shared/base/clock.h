@@ -5,9 +5,10 @@
 #define SPY_NS_PER_SEC 1000000000ull
 #define SPY_NS_PER_MS  1000000ull
 
-uint64_t spy_clock_mono_ns(void); // CLOCK_MONOTONIC
-uint64_t spy_clock_real_ns(void); // since the Unix epoch
-uint64_t spy_clock_cpu_ns(void);  // CPU time of this whole process
+uint64_t spy_clock_mono_ns(void);       // CLOCK_MONOTONIC
+uint64_t spy_clock_real_ns(void);       // since the Unix epoch
+uint64_t spy_clock_cpu_ns(void);        // CPU time of this whole process
+uint64_t spy_clock_thread_cpu_ns(void); // CPU time of the calling thread
 // Sleeps until CLOCK_MONOTONIC reaches deadline_ns. 0, or SPY_ERR_AGAIN when a signal came first.
 int spy_clock_sleep_until(uint64_t deadline_ns);
 

@@ -99,6 +99,11 @@ int main(int argc, char **argv)
     PUT(f_code, offsetof(_PyInterpreterFrame, f_executable));
     PUT(f_ip, offsetof(_PyInterpreterFrame, instr_ptr));
 #endif
+#if MINOR <= 13
+    PUT(f_stacktop, offsetof(_PyInterpreterFrame, stacktop));
+#else
+    PUT(f_stacktop, ABSENT);
+#endif
     PUT(f_previous, offsetof(_PyInterpreterFrame, previous));
     PUT(f_owner, offsetof(_PyInterpreterFrame, owner));
     PUT(f_size, offsetof(_PyInterpreterFrame, localsplus));

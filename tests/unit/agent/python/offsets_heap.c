@@ -65,6 +65,7 @@ static void runtime(void)
 
 static void frame(void)
 {
+    PUT(f_stacktop, ABSENT);
     PUT(f_code, offsetof(PyFrameObject, f_code));
     PUT(f_previous, offsetof(PyFrameObject, f_back));
     PUT(f_ip, offsetof(PyFrameObject, f_lasti));

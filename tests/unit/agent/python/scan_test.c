@@ -82,7 +82,7 @@ static struct world *begin(unsigned major, unsigned minor)
 static int scan(struct world *w, struct spy_py_runtime *ret, struct spy_err *err)
 {
     const struct spy_module mod = {.start = DATA, .base = DATA, .path = "/service"};
-    uint64_t give_up = spy_clock_mono_ns() + 10000000000;
+    uint64_t give_up = spy_clock_thread_cpu_ns() + 10000000000;
     return spy_py_scan(w->target, &spy_target_still(w->target)->maps, &mod, 1, give_up, ret, err);
 }
 

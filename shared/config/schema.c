@@ -3,6 +3,7 @@
 #include "shared/base/mem.h"
 #include <ctype.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -143,7 +143,8 @@ static bool find_both(struct part p, struct spy_cgroup *c)
     return find_container(rest, slice, c) || pod;
 }
 
-bool spy_cgroup_parse_path(const char *path, size_t len, struct spy_cgroup *ret)
+// True when a container or a pod was found.
+static bool parse_path(const char *path, size_t len, struct spy_cgroup *ret)
 {
     struct spy_cgroup c = {0};
     struct part parent = {"", 0};
@@ -189,7 +190,7 @@ void spy_cgroup_parse(const char *text, size_t len, struct spy_cgroup *ret)
     size_t n;
     const char *path;
     for (const char *at = text, *end = text + len; (path = spy_cgroup_next_path(&at, end, &n));) {
-        if (!spy_cgroup_parse_path(path, n, &c))
+        if (!parse_path(path, n, &c))
             continue;
         if (*c.container_id) {
             *ret = c;

@@ -29,8 +29,6 @@ struct spy_cgroup {
 // text is the whole file, in any state: lines that make no sense are passed over. Always fills
 // *ret.
 void spy_cgroup_parse(const char *text, size_t len, struct spy_cgroup *ret);
-// One path of it. True when a container or a pod was found.
-bool spy_cgroup_parse_path(const char *path, size_t len, struct spy_cgroup *ret);
 // The next path of the file: *at starts at text and is moved on. NULL at the end.
 const char *spy_cgroup_next_path(const char **at, const char *end, size_t *ret_len);
 

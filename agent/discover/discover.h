@@ -80,6 +80,3 @@ typedef void (*spy_problem_fn)(void *arg, const struct spy_problem *problem);
 // has no data (not annotated, no container runs, none is seen); sources that do not answer; bounds
 // that were reached.
 void spy_discover_explain(const struct spy_discover *d, spy_problem_fn fn, void *arg);
-// The same as JSON objects separated by commas: {"pod":..,"namespace":..,"container":..,"pid":..,
-// "problem":..}. 0, or the failure of out.
-int spy_discover_problems(const struct spy_discover *d, struct spy_buf *out);

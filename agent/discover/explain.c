@@ -160,29 +160,3 @@ void spy_discover_explain(const struct spy_discover *d, spy_problem_fn fn, void 
         tell(&t, (struct spy_problem){.text = text});
     }
 }
-
-static void put(struct spy_buf *out, const char *key, const char *value)
-{
-    spy_buf_printf(out, "\"%s\":\"", key);
-    spy_buf_json(out, value, strlen(value));
-    spy_buf_puts(out, "\",");
-}
-
-static void put_problem(void *arg, const struct spy_problem *p)
-{
-    struct spy_buf *out = arg;
-    spy_buf_puts(out, out->len && out->data[out->len - 1] == '}' ? ",{" : "{");
-    put(out, "pod", p->place.pod);
-    put(out, "namespace", p->place.namespace_name);
-    put(out, "container", p->place.container);
-    spy_buf_printf(out, "\"pid\":%d,", (int)p->pid);
-    spy_buf_puts(out, "\"problem\":\"");
-    spy_buf_json(out, p->text, strlen(p->text));
-    spy_buf_puts(out, "\"}");
-}
-
-int spy_discover_problems(const struct spy_discover *d, struct spy_buf *out)
-{
-    spy_discover_explain(d, put_problem, out);
-    return out->failed;
-}

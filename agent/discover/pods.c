@@ -248,7 +248,7 @@ int spy_watch_parse(const char *text, size_t len, const char *prefix, struct spy
     return 0;
 }
 
-struct spy_pod *spy_pod_ref(struct spy_pod *pod)
+static struct spy_pod *ref(struct spy_pod *pod)
 {
     __atomic_add_fetch(&pod->refs, 1, __ATOMIC_RELAXED);
     return pod;
@@ -312,7 +312,7 @@ struct spy_pod *spy_pods_same(const struct spy_pods *p, struct spy_pod *pod)
     if (i == p->n || strcmp(p->all[i]->uid, pod->uid) != 0 || !equal(p->all[i], pod))
         return pod;
     spy_pod_unref(pod);
-    return spy_pod_ref(p->all[i]);
+    return ref(p->all[i]);
 }
 
 bool spy_pods_remove(struct spy_pods *p, const char *uid)
@@ -333,7 +333,7 @@ int spy_pods_copy(const struct spy_pods *from, struct spy_pods *ret)
     if (!p.all)
         return SPY_ERR_NOMEM;
     for (size_t i = 0; i < p.n; i++)
-        p.all[i] = spy_pod_ref(from->all[i]);
+        p.all[i] = ref(from->all[i]);
     *ret = p;
     return 0;
 }

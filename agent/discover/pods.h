@@ -52,7 +52,6 @@ int spy_pod_parse(const char *text, size_t len, const char *prefix, struct spy_p
 // One line of a watch.
 int spy_watch_parse(const char *text, size_t len, const char *prefix, struct spy_watch_event *ret,
                     struct spy_err *err);
-struct spy_pod *spy_pod_ref(struct spy_pod *pod);
 void spy_pod_unref(struct spy_pod *pod); // NULL-safe
 
 // Takes pod over. True when that changed the list; equal pods change nothing. With SPY_PODS_MAX

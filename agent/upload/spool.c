@@ -550,11 +550,6 @@ size_t spy_spool_n(const struct spy_spool *s)
     return s->windows.n;
 }
 
-uint64_t spy_spool_bytes(const struct spy_spool *s)
-{
-    return s->used;
-}
-
 const struct spy_losses *spy_spool_losses(const struct spy_spool *s)
 {
     return &s->losses;

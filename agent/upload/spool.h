@@ -60,7 +60,6 @@ enum spy_spool_outcome {
 };
 void spy_spool_settle(struct spy_spool *s, uint64_t seq, enum spy_spool_outcome outcome);
 
-size_t spy_spool_n(const struct spy_spool *s);       // windows that wait, the one in flight too
-uint64_t spy_spool_bytes(const struct spy_spool *s); // that count against the bound
+size_t spy_spool_n(const struct spy_spool *s); // windows that wait, the one in flight too
 // Losses that no window reports yet. Borrowed until the next call that changes the spool.
 const struct spy_losses *spy_spool_losses(const struct spy_spool *s);

@@ -5,7 +5,6 @@
 //     collector.c  starts the parts in order and ends them in reverse
 //     data.c       the data folder: its mode, its lock, ports.json
 //     routes.c     which request goes to which room, and which code its failure becomes
-//     every.c      a thread that does something once a minute
 #pragma once
 #include "collector/auth/auth.h"
 #include "collector/auth/tls.h"
@@ -13,11 +12,10 @@
 #include "collector/ingest/ingest.h"
 #include "collector/store/store.h"
 #include "shared/base/err.h"
+#include "shared/base/every.h"
 #include "shared/config/collector_config.h"
 
 enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
-
-struct spy_every;
 
 struct spy_collector {
     struct spy_collector_config config;
@@ -46,8 +44,3 @@ int spy_data_open(const char *dir, int *ret_lock, struct spy_err *err);
 // DIR/ports.json: {"pid", "https", "http"}, for scripts; a port that is not listened on is null.
 int spy_data_write_ports(const char *dir, unsigned https, unsigned http, struct spy_err *err);
 void spy_data_remove_ports(const char *dir);
-
-// Calls what(arg) on a thread of its own, now and then every `secs` seconds after it returned.
-int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_every **ret,
-                  struct spy_err *err);
-void spy_every_free(struct spy_every *e); // waits for a call under way

@@ -1,6 +1,7 @@
 #include "collector/http/watch.h"
 #include "collector/http/http.h"
 #include "shared/base/clock.h"
+#include "shared/base/every.h"
 #include "shared/base/metrics.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,10 +24,8 @@ struct entry {
 
 struct spy_watch {
     pthread_mutex_t lock;
-    pthread_cond_t wake;
     struct entry *entries;
-    bool stop;
-    pthread_t thread;
+    struct spy_every *look;
 };
 
 static bool too_slow(const struct entry *e, uint64_t now)
@@ -46,27 +45,20 @@ static bool too_slow(const struct entry *e, uint64_t now)
     }
 }
 
-static void *look(void *arg)
+static void look(void *arg)
 {
     struct spy_watch *w = arg;
     pthread_mutex_lock(&w->lock);
-    while (!w->stop) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_sec++;
-        pthread_cond_timedwait(&w->wake, &w->lock, &t);
-        uint64_t now = spy_clock_mono_ns();
-        // The descriptor is still open here: it is removed under the lock before it is closed.
-        for (struct entry *e = w->entries; e; e = e->hh.next) {
-            if (e->cut || !too_slow(e, now))
-                continue;
-            e->cut = true;
-            spy_count(&spy_watch_n_cut, 1);
-            shutdown(e->fd, SHUT_RDWR);
-        }
+    uint64_t now = spy_clock_mono_ns();
+    // The descriptor is still open here: it is removed under the lock before it is closed.
+    for (struct entry *e = w->entries; e; e = e->hh.next) {
+        if (e->cut || !too_slow(e, now))
+            continue;
+        e->cut = true;
+        spy_count(&spy_watch_n_cut, 1);
+        shutdown(e->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&w->lock);
-    return NULL;
 }
 
 int spy_watch_new(struct spy_watch **ret, struct spy_err *err)
@@ -75,12 +67,10 @@ int spy_watch_new(struct spy_watch **ret, struct spy_err *err)
     if (!w)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->wake, NULL);
-    if (pthread_create(&w->thread, NULL, look, w) != 0) {
-        pthread_cond_destroy(&w->wake);
-        pthread_mutex_destroy(&w->lock);
-        free(w);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
+    int r = spy_every_new(1, look, w, &w->look, err);
+    if (r < 0) {
+        spy_watch_free(w);
+        return r;
     }
     *ret = w;
     return 0;
@@ -90,18 +80,13 @@ void spy_watch_free(struct spy_watch *w)
 {
     if (!w)
         return;
-    pthread_mutex_lock(&w->lock);
-    w->stop = true;
-    pthread_cond_signal(&w->wake);
-    pthread_mutex_unlock(&w->lock);
-    pthread_join(w->thread, NULL);
+    spy_every_free(w->look);
     struct entry *e, *next;
     HASH_ITER(hh, w->entries, e, next)
     {
         HASH_DEL(w->entries, e);
         free(e);
     }
-    pthread_cond_destroy(&w->wake);
     pthread_mutex_destroy(&w->lock);
     free(w);
 }

@@ -1,5 +1,6 @@
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ int spy_buf_putc(struct spy_buf *b, char c)
     return spy_buf_append(b, &c, 1);
 }
 
-int spy_buf_vprintf(struct spy_buf *b, const char *fmt, va_list ap)
+static int put_formatted(struct spy_buf *b, const char *fmt, va_list ap)
 {
     va_list again;
     va_copy(again, ap);
@@ -75,7 +76,7 @@ int spy_buf_printf(struct spy_buf *b, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    int r = spy_buf_vprintf(b, fmt, ap);
+    int r = put_formatted(b, fmt, ap);
     va_end(ap);
     return r;
 }

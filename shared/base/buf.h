@@ -5,7 +5,6 @@
 // times and look at `failed` once at the end. The bytes are always followed by a NUL that does not
 // count in len, so a text buffer can be read as a C string. Not thread safe.
 #pragma once
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,7 +29,6 @@ int spy_buf_append(struct spy_buf *b, const void *data, size_t len);
 int spy_buf_puts(struct spy_buf *b, const char *s);
 int spy_buf_putc(struct spy_buf *b, char c);
 int spy_buf_printf(struct spy_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int spy_buf_vprintf(struct spy_buf *b, const char *fmt, va_list ap);
 // Makes room for len more bytes and returns where they go (len is not advanced), or NULL. What was
 // then written there is taken in by spy_buf_commit.
 uint8_t *spy_buf_reserve(struct spy_buf *b, size_t len);

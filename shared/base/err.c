@@ -1,6 +1,7 @@
 #include "shared/base/err.h"
 #include "shared/base/buf.h"
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -8,7 +8,6 @@
 //
 // Threads: an spy_err lives on its caller's stack; nothing is shared.
 #pragma once
-#include <stdarg.h>
 
 enum spy_err_code {
     SPY_OK = 0,

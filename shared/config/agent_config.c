@@ -168,17 +168,6 @@ static int check(const char *name, struct spy_agent_config *c, struct spy_err *e
     return r;
 }
 
-int spy_agent_config_load(const char *path, struct spy_agent_config *ret, struct spy_err *err)
-{
-    struct spy_agent_config c = {0};
-    int r = spy_schema_load(keys, path, &c, err);
-    if (r == 0)
-        r = check(path ? path : "defaults", &c, err);
-    if (r == 0)
-        *ret = c;
-    return r;
-}
-
 int spy_agent_config_parse(const char *name, const char *text, size_t len,
                            struct spy_agent_config *ret, struct spy_err *err)
 {
@@ -189,6 +178,15 @@ int spy_agent_config_parse(const char *name, const char *text, size_t len,
     if (r == 0)
         *ret = c;
     return r;
+}
+
+int spy_agent_config_load(const char *path, struct spy_agent_config *ret, struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(SPY_SCHEMA_FILE_MAX);
+    int r = path ? spy_schema_file(path, &text, err) : 0;
+    if (r < 0)
+        return r;
+    return spy_agent_config_parse(path ? path : "defaults", spy_buf_str(&text), text.len, ret, err);
 }
 
 void spy_agent_config_free(struct spy_agent_config *c)

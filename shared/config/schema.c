@@ -3,12 +3,13 @@
 #include "shared/base/mem.h"
 #include <ctype.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <yaml.h>
 
-enum { FILE_MAX = 1 << 20, LIST_MAX = 1024, DEPTH_MAX = 32, VALUE_MAX = 4096 };
+enum { LIST_MAX = 1024, DEPTH_MAX = 32, VALUE_MAX = 4096 };
 
 struct reader {
     const char *name;
@@ -424,14 +425,8 @@ int spy_schema_parse(const struct spy_key *keys, const char *name, const char *t
     return code;
 }
 
-int spy_schema_load(const struct spy_key *keys, const char *path, void *base, struct spy_err *err)
+int spy_schema_file(const char *path, struct spy_buf *out, struct spy_err *err)
 {
-    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(FILE_MAX);
-    if (path) {
-        int r = spy_file_read(AT_FDCWD, path, &text, err);
-        if (r < 0)
-            return spy_err_context(err, r, "the configuration");
-    }
-    return spy_schema_parse(keys, path ? path : "defaults", spy_buf_str(&text), text.len, base,
-                            err);
+    int r = spy_file_read(AT_FDCWD, path, out, err);
+    return r < 0 ? spy_err_context(err, r, "the configuration") : 0;
 }

@@ -2,6 +2,7 @@
 //
 // Everything that can be wrong gives one error that names the file, the line and what is allowed.
 #pragma once
+#include "shared/base/buf.h"
 #include "shared/base/err.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -33,7 +34,8 @@ struct spy_key {
 // Fills *base (zeroed by the caller) from text. On failure what was allocated is released.
 int spy_schema_parse(const struct spy_key *keys, const char *name, const char *text, size_t len,
                      void *base, struct spy_err *err);
-// The same from a file of at most 1 MiB; path NULL gives the fallbacks alone.
-int spy_schema_load(const struct spy_key *keys, const char *path, void *base, struct spy_err *err);
+// The text of a file of configuration, for the above.
+enum { SPY_SCHEMA_FILE_MAX = 1 << 20 };
+int spy_schema_file(const char *path, struct spy_buf *out, struct spy_err *err);
 // Releases strings and lists; the structure is not zeroed.
 void spy_schema_release(const struct spy_key *keys, void *base);

@@ -354,8 +354,8 @@ static int put_shown(struct spy_buf *out, const char *text)
     return spy_buf_text(out, text, strlen(text), NAME_MAX_SHOWN);
 }
 
-int spy_frame_label(const struct spy_profile *p, const struct spy_view *v, uint32_t function,
-                    uint32_t line, struct spy_buf *out)
+static int frame_label(const struct spy_profile *p, const struct spy_view *v, uint32_t function,
+                       uint32_t line, struct spy_buf *out)
 {
     const struct spy_function *f = spy_profile_function_at(p, function);
     const char *file = spy_profile_text(p, f->filename);
@@ -390,7 +390,7 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
     const struct spy_thread *th;
     switch (n->kind) {
     case SPY_NODE_FRAME:
-        return spy_frame_label(t->profile, &t->view, n->a, n->b, out);
+        return frame_label(t->profile, &t->view, n->a, n->b, out);
     case SPY_NODE_PROCESS:
         return process_label(t->profile, n->a, out);
     case SPY_NODE_THREAD:

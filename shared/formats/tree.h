@@ -43,8 +43,5 @@ static inline uint64_t spy_node_weight(const struct spy_tree *t, const struct sp
 // characters, names cut at 1024 bytes. It fits in SPY_LABEL_MAX bytes.
 enum { SPY_LABEL_MAX = 8192 };
 int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out);
-// The same of a frame that is in no tree.
-int spy_frame_label(const struct spy_profile *p, const struct spy_view *v, uint32_t function,
-                    uint32_t line, struct spy_buf *out);
 // The next node in depth-first order, or 0 at the end.
 uint32_t spy_tree_next(const struct spy_tree *t, uint32_t node);

@@ -2,6 +2,7 @@
 // line for each event, and the list of problems whenever it changed.
 #include "agent/discover/discover.h"
 #include "shared/base/clock.h"
+#include "tests/unit/agent/discover/problems.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,7 @@ static void print_problems(const struct spy_discover *d, struct spy_buf *last)
     struct spy_buf now = SPY_BUF_INIT(1 << 20);
     spy_buf_puts(&now, "{\"problems\":[");
     struct spy_buf list = SPY_BUF_INIT(1 << 20);
-    spy_discover_problems(d, &list);
+    put_problems(&list, d);
     spy_buf_append(&now, spy_buf_str(&list), list.len);
     spy_buf_free(&list);
     spy_buf_puts(&now, "]}");

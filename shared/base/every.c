@@ -1,5 +1,6 @@
-#include "collector/cli/collector.h"
+#include "shared/base/every.h"
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 

@@ -1,8 +1,7 @@
 """A target made to be misread: short calls, constructors, generators, callbacks, code objects that
 share an address, threads that live for a millisecond. A comment `calls: a b` names every function
-that its line can call; check.py reads them. Its one argument is the seconds it lives. What the versions
-up to 2.7, or up to 3.4, cannot have stands in lines that end in `# 2.7: LINE` or `# 3.4: LINE`:
-check.py makes the LINE of them for those."""
+that its line can call; check.py reads them. Its one argument is the seconds it lives. What versions up to
+2.7, or 3.4, cannot have stands in lines that end in `# 2.7: LINE`, `# 3.4: LINE`: check.py makes LINE of them."""
 import sys
 import threading
 import time

@@ -26,7 +26,7 @@ static int read_slices(const struct spy_py_thread *th, uint64_t *ret)
 static bool has_run(const struct spy_py_thread *th, uint64_t slices)
 {
     uint64_t now;
-    return slices && (read_slices(th, &now) < 0 || now != slices);
+    return read_slices(th, &now) < 0 || now != slices;
 }
 
 static bool waits_for_gil(const struct spy_py_layout *l, const struct spy_py_thread *th,
@@ -165,6 +165,7 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         return th->shares && !ret->n ? SPY_ERR_GONE : 0;
     }
     bool torn = false;
+    th->at_rest = false;
     int r = sample_runner(p, th, o, &torn, ret);
     if (r != SPY_ERR_AGAIN) {
         p->dirty = p->dirty || r == SPY_ERR_GONE;
@@ -177,9 +178,11 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     struct spy_py_facts facts;
     struct spy_py_stack stack = {.running = state.running,
                                  .waits_gil = waits_for_gil(&p->runtime.layout, th, &state)};
+    th->at_rest = !state.running && !th->above && slices;
     r = spy_py_attempt(p, th, state.running, state.running && !torn, o, &facts, &stack.how);
     // It was given a CPU meanwhile: then it was a running one that was read.
-    if (r == 0 && !state.running && !th->above && has_run(th, slices)) {
+    if (r == 0 && th->at_rest && has_run(th, slices)) {
+        th->at_rest = false;
         stack.running = true;
         r = spy_py_attempt(p, th, true, true, o, &facts, &stack.how);
     }

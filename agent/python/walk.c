@@ -241,9 +241,8 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
     r = current_frame(l, b, th, &cur);
     if (r < 0)
         return r;
-    // Says nothing of the target: read again at once.
-    if (checked && took_long(th, b, s->n_copy))
-        return SPY_ERR_NOTFOUND;
+    if (checked && !th->at_rest && took_long(th, b, s->n_copy))
+        return SPY_ERR_AGAIN;
     if (checked && !spy_py_batch_same_current(l, b, cur))
         return SPY_ERR_TORN;
     uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : spy_py_word(b->tstate + l->ts_base);
@@ -265,13 +264,15 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
 {
     struct spy_py_batch b;
     bool moved = false;
-    int r = SPY_ERR_NOTFOUND;
+    int r = SPY_ERR_NOTFOUND, misses = SPY_PY_MISSES, slow = SPY_PY_SLOW;
     // A deep stack met for the first time needs a turn for each of its chunks and generators.
-    for (int i = 0;
-         r == SPY_ERR_NOTFOUND && i < SPY_PY_MISSES + (th->has_stack ? 0 : SPY_PY_PLACES_MAX); i++)
+    if (!th->has_stack)
+        misses += SPY_PY_PLACES_MAX;
+    // A slow read says nothing of the target, but where all are slow it is no use to go on.
+    while ((r == SPY_ERR_NOTFOUND && misses-- > 0) || (r == SPY_ERR_AGAIN && slow-- > 0))
         r = walk_once(t, l, th, s, checked, &b, &moved);
     if (r < 0)
-        return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
+        return r == SPY_ERR_NOTFOUND || r == SPY_ERR_AGAIN ? SPY_ERR_TORN : r;
     *ret = spy_py_facts_of(l, th, b.facts);
     ret->next = spy_py_word(b.tstate + l->ts_next);
     ret->moved = moved;

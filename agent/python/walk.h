@@ -8,6 +8,7 @@ enum {
     SPY_PY_TOP = 8,      // the newest frames, which are read twice
     SPY_PY_AGAIN = 8192, // bytes of them
     SPY_PY_MISSES = 12,  // reads of one sample that may lack a frame
+    SPY_PY_SLOW = 4,     // of one sample that may take too long
 };
 
 // A frame as it was walked.
@@ -41,6 +42,9 @@ struct spy_py_thread {
     unsigned n_quiet; // samples in a row in which that had not changed
     uint64_t user[4];
 
+    // It waits, and after the read it will be asked whether it has run meanwhile: how long the read
+    // took does not matter.
+    bool at_rest;
     uint64_t usual_ns; // that a read takes, a moving average
     uint64_t bottom;   // up to 3.3, the outermost frame, and how often in a row it was met there
     unsigned bottom_seen;

@@ -27,7 +27,7 @@ LONG = bool(os.environ.get("PODSPY_LONG"))
 SUPPORTED = pythons.few() if SANITIZED else pythons.supported()
 SAMPLES = int(os.environ.get("PODSPY_TRUTH_SAMPLES") or
               (max(1000000 // len(SUPPORTED) + 1, 100000) if LONG else 2000 if SANITIZED else 8000))
-FREE_SAMPLES = SAMPLES // (12 if LONG else 3)  # without a pause: some need 40 attempts for a sample
+FREE_SAMPLES = SAMPLES // (12 if LONG else 6)  # without a pause: some need 40 attempts for a sample
 ROUNDS = 24 if LONG else 8
 GAP_US = 300 if LONG else 100  # as fast as it goes would be another target: one that mostly stands still
 FREE_GAP_US = 30

@@ -206,7 +206,7 @@ static void read_words(const struct spy_target *t, const uint64_t *addrs, uint64
         size_t done = 0;
         int r = spy_target_read_spans(t, spans + at, n - at, &done);
         at += done;
-        if (r == 0 || r != SPY_ERR_TORN)
+        if (r != SPY_ERR_TORN)
             return;
         words[at++] = 0; // a part of it may have been read
     }

@@ -2,7 +2,7 @@
 # Makes the interpreters that Debian 12 does not bring, outside of the tree, once:
 #
 #   tests/interpreters.sh roots          debootstrap roots of trixie (3.13) and sid (3.13, 3.14, 3.15, austin)
-#   tests/interpreters.sh freethreaded   a free-threaded CPython 3.13, built from Debian's source package
+#   tests/interpreters.sh freethreaded   the free-threaded CPythons 3.13, 3.14 and 3.15, built from Debian's source packages
 #   tests/interpreters.sh musl           a CPython 3.13 linked with musl, from Debian's source package
 #   tests/interpreters.sh list           what is there
 #
@@ -63,21 +63,30 @@ roots() {
     say "sid has no austin now"
 }
 
-# The source package of the newest CPython that suite has of MINOR, unpacked into $cache/src/NAME.
+upstream_tarball() { # PACKAGE: the newest that lies in $cache/src
+  find "$cache/src" -maxdepth 1 -name "$1_*.orig.tar.*" ! -name '*.asc' | sort -V | tail -n 1
+}
+
+# The upstream source of the newest CPython that suite has of MINOR, unpacked into $cache/src/PACKAGE. A tarball that was
+# put into $cache/src is used as it is: not every mirror has the sources of sid.
 source_of() { # SUITE PACKAGE
   local dir=$cache/src/$2 apt=$cache/apt/$1 opt
   [ -d "$dir" ] && return 0
   need dpkg-dev xz-utils
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$cache/src"
-  echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) $1 main" >"$apt/sources.list"
-  opt=(-o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt/cache")
-  apt-get "${opt[@]}" update -qq
-  (cd "$cache/src" && apt-get "${opt[@]}" source -qq --download-only "$2" >/dev/null 2>&1 && rm -rf "$2.tmp" && mkdir "$2.tmp" &&
-    tar -xf "$(find . -maxdepth 1 -name "$2_*.orig.tar.*" ! -name '*.asc' | sort -V | tail -n 1)" -C "$2.tmp" --strip-components=1)
+  if [ -z "$(upstream_tarball "$2")" ]; then
+    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) $1 main" >"$apt/sources.list"
+    opt=(-o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt/cache")
+    apt-get "${opt[@]}" update -qq
+    (cd "$cache/src" && apt-get "${opt[@]}" source -qq --download-only "$2" >"$apt/log" 2>&1) ||
+      { tail -n 5 "$apt/log" >&2; die "no source of $2 from $1; put its .orig.tar.xz into $cache/src"; }
+  fi
+  rm -rf "$dir.tmp" && mkdir "$dir.tmp"
+  tar -xf "$(upstream_tarball "$2")" -C "$dir.tmp" --strip-components=1
   mv "$dir.tmp" "$dir"
 }
 
-# Builds NAME from trixie's CPython 3.13 in a copy of its source: build NAME CONFIGURE-ARGS...
+# Builds NAME in the copy of the source that copy_source made: build NAME CONFIGURE-ARGS...
 build() {
   local name=$1 out=$cache/python/$1 tree=$cache/src/$1; shift
   say "building $name (some minutes)"
@@ -86,22 +95,28 @@ build() {
   rm -rf "$tree"
 }
 
-copy_source() { # NAME
+copy_source() { # SUITE MINOR NAME
   need gcc libc6-dev make pkg-config zlib1g-dev libffi-dev
-  source_of trixie python3.13
-  rm -rf "$cache/src/$1"; cp -r "$cache/src/python3.13" "$cache/src/$1"
+  source_of "$1" "python$2"
+  rm -rf "$cache/src/$3"; cp -r "$cache/src/python$2" "$cache/src/$3"
 }
 
-freethreaded() {
-  [ -x "$cache/python/3.13t/bin/python3.13t" ] && return 0
-  copy_source 3.13t
-  build 3.13t --disable-gil
+freethreaded() { # SUITE MINOR
+  [ -x "$cache/python/$2t/bin/python$2t" ] && return 0
+  copy_source "$1" "$2" "$2t"
+  build "$2t" --disable-gil
+}
+
+all_freethreaded() {
+  freethreaded trixie 3.13
+  freethreaded sid 3.14
+  freethreaded sid 3.15
 }
 
 musl() {
   [ -x "$cache/python/3.13-musl/bin/python3.13" ] && return 0
   need musl-tools
-  copy_source 3.13-musl
+  copy_source trixie 3.13 3.13-musl
   # configure compares the compiler's idea of the platform with its own, and musl-gcc answers with gcc's. The
   # libraries of the other C library must not be found.
   # shellcheck disable=SC2016 # the script that is written expands it
@@ -121,7 +136,7 @@ list() {
 [ "$(id -u)" = 0 ] || [ "${1:-}" = list ] || die "needs root"
 case ${1:-} in
   roots) roots ;;
-  freethreaded) locked freethreaded freethreaded ;;
+  freethreaded) locked freethreaded all_freethreaded ;;
   musl) locked musl musl ;;
   list) list ;;
   *) sed -n '2,12p' "$0" | cut -c3-; exit 2 ;;

@@ -7,7 +7,7 @@
 
 enum { BYTES_MAX = 64 << 10 };
 
-static int print_sampler(const struct spy_sampler *s, struct spy_buf *out)
+static int print_sampler(struct spy_sampler *s, struct spy_buf *out)
 {
     struct spy_sampler_totals t = spy_sampler_totals(s);
     int64_t processes = (int64_t)spy_sampler_n_processes(s), clean = (int64_t)t.clean,
@@ -25,7 +25,7 @@ static int print_sampler(const struct spy_sampler *s, struct spy_buf *out)
     return spy_metrics_print(rows, SPY_COUNT(rows), out);
 }
 
-int spy_cli_write_metrics(const char *folder, const struct spy_sampler *s, struct spy_err *err)
+int spy_cli_write_metrics(const char *folder, struct spy_sampler *s, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(BYTES_MAX);
     char path[PATH_MAX];

@@ -6,4 +6,4 @@
 #pragma once
 #include "agent/sampler/sampler.h"
 
-int spy_cli_write_metrics(const char *folder, const struct spy_sampler *s, struct spy_err *err);
+int spy_cli_write_metrics(const char *folder, struct spy_sampler *s, struct spy_err *err);

@@ -205,7 +205,7 @@ static void end_program(pid_t child)
 
 enum why { WHY_SIGNAL, WHY_DURATION, WHY_ENDED };
 
-static void show_progress(const struct record *rec, const struct spy_sampler *s)
+static void show_progress(const struct record *rec, struct spy_sampler *s)
 {
     struct spy_sampler_totals t = spy_sampler_totals(s);
     if (rec->hide_progress || !isatty(STDERR_FILENO))

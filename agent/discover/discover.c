@@ -1,8 +1,8 @@
 // How the node is watched cheaply: every poll asks the kernel for the number it gave out last
 // (/proc/loadavg). When that did not move, nothing was started; when it moved, only the numbers in
 // between are looked at, which finds children at once. All of /proc is listed once a second, for
-// what that misses. An opted-in process is looked at in every poll; the others in turn, a bounded
-// number a poll, since they may call exec and match a rule then.
+// what that misses. An opted-in process that has run is looked at in every poll; the others in
+// turn, a bounded number a poll, since they may call exec and match a rule then.
 #include "agent/discover/inside.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
@@ -336,9 +336,25 @@ static void after_exec(struct spy_discover *d, struct spy_entry *e)
     spy_facts_close(&d->facts);
 }
 
+// To end or to call exec a process must run, and to ask its clock costs a third of reading its
+// stat. What takes none of its CPU time (another parent, another process that has its number and by
+// chance its time) is seen within a second.
+static bool has_slept(const struct spy_discover *d, const struct spy_entry *e)
+{
+    enum { UNREAD_MAX = 9 };
+    struct spy_member *m = e->in;
+    uint64_t cpu = d->use_last ? spy_clock_process_cpu_ns(e->pid) : 0;
+    bool slept = cpu && cpu == m->cpu_ns && m->unread < UNREAD_MAX;
+    m->cpu_ns = cpu;
+    m->unread = slept ? m->unread + 1 : 0;
+    return slept;
+}
+
 static void check_member(struct spy_discover *d, struct spy_entry *e)
 {
     struct spy_proc_stat s;
+    if (has_slept(d, e))
+        return;
     int r = stat_member(d, e, &s);
     if (r == SPY_ERR_GONE || (r == 0 && spy_proc_dead(&s))) {
         e->dead = SPY_DEAD_TOLD;

@@ -15,6 +15,8 @@ struct spy_member {
     uint64_t consent; // hash of the uid of the pod that opted it in, itself or its parent; or 0
     int stat;         // its open stat file, which fails once this very process is gone; or -1
     uint64_t image;   // see spy_proc_stat
+    uint64_t cpu_ns;  // its CPU time before stat was read last; 0: not known
+    uint32_t unread;  // looks since
     struct spy_member *next; // of those that are to be freed
     char command[SPY_PROC_COMM], cmdline[1025];
     char container_id[65], pod_uid[64], namespace_name[64];

@@ -25,6 +25,10 @@ struct spy_python {
     bool asked_cpu;      // in this round
     uint64_t cpu;        // CPU time of the process, asked before any thread's state; 0: not known
     uint64_t cpu_listed; // when the threads were listed last
+    uint64_t cpu_asked;  // when it was asked last
+    uint64_t cpu_still;  // when all threads were last known to wait; 0: one has been sampled since
+    unsigned n_same;     // times in a row that it had not changed
+    bool doubt;          // in this round: have the threads' own counts tell
     uint64_t sample;     // counts samples: a code object is checked once in each
     uint32_t tid_offset; // see tids.h
 };

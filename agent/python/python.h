@@ -83,6 +83,11 @@ const char *spy_py_thread_name(const struct spy_py_thread *th);
 // Four words of the owner's, zero at first: e.g. ids of its profile.
 uint64_t *spy_py_thread_user(struct spy_py_thread *th);
 
+// Has nothing of the process run since each of its threads gave its last stack, of which every one
+// waited? Then all of them are as they were. May be asked in a round, after the refresh, instead of
+// sampling the threads; costs one look at the process's CPU clock, or nothing where a thread ran.
+bool spy_python_is_quiet(struct spy_python *p);
+
 // The stack of one thread now. SPY_ERR_GONE: the thread (or process) has ended; SPY_ERR_TORN: no
 // read hung together, counted as failed by the caller; SPY_ERR_DENIED.
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,

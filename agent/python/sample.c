@@ -49,17 +49,16 @@ static bool is_unbound(const struct spy_py_thread *th)
     return !th->ident || (!th->tid && !th->ns_tid);
 }
 
-// Nothing of the process has run since it was seen waiting. Where a hypervisor takes the CPU away
-// the clock can miss a moment, so the thread's own count is asked now and then.
-static bool is_quiet(struct spy_python *p, struct spy_py_thread *th)
+// Nothing of the process has run since it was seen waiting.
+static bool is_quiet(struct spy_python *p, const struct spy_py_thread *th)
 {
-    enum { QUIET_MAX = 64 };
     uint64_t cpu = spy_py_cpu_now(p);
-    if (!cpu || th->cpu != cpu || th->n_quiet++ >= QUIET_MAX) {
-        th->n_quiet = 0;
-        return false;
-    }
-    return true;
+    return cpu && th->cpu == cpu && !p->doubt;
+}
+
+static bool waits(const struct spy_python *p, const struct spy_py_thread *th)
+{
+    return th->has_stack && !th->stack.running && th->codes_epoch == p->codes.epoch;
 }
 
 // The thread has ended, or is not the one any more that it was: another may be in the same place
@@ -141,16 +140,34 @@ static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
     return give(p, th, &facts, 0, &stack, ret);
 }
 
+bool spy_python_is_quiet(struct spy_python *p)
+{
+    for (size_t i = 0; !p->cpu_still && i < p->n_threads; i++)
+        if (!waits(p, p->threads[i]))
+            return false;
+    uint64_t cpu = spy_py_cpu_now(p);
+    if (!cpu || p->doubt || p->dirty || !p->n_threads)
+        return false;
+    if (p->cpu_still)
+        return p->cpu_still == cpu;
+    for (size_t i = 0; i < p->n_threads; i++)
+        if (p->threads[i]->cpu != cpu)
+            return false;
+    p->cpu_still = cpu;
+    return true;
+}
+
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *o, struct spy_py_stack *ret)
 {
+    p->cpu_still = 0;
     if (is_unbound(th)) {
         p->dirty = true;
         return SPY_ERR_GONE;
     }
     uint64_t slices = 0;
     bool was_waiting = th->has_stack && !th->stack.running;
-    bool kept = was_waiting && th->codes_epoch == p->codes.epoch;
+    bool kept = waits(p, th);
     if (!kept || !is_quiet(p, th)) {
         if (was_waiting && read_slices(th, &slices) < 0)
             return lost(p, th);

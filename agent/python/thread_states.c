@@ -237,6 +237,7 @@ static int replace_threads(struct spy_python *p, size_t n)
     if (r < 0)
         return r;
     bool fresh = n != p->n_threads;
+    p->cpu_still = 0;
     for (size_t i = 0; i < n; i++) { // the interpreter lists the newest first
         struct spy_py_thread *th = take_known(p, &list[n - 1 - i]);
         fresh = fresh || !th;
@@ -264,11 +265,19 @@ static int replace_threads(struct spy_python *p, size_t n)
     return r;
 }
 
+// Where a hypervisor takes the CPU away the clock can miss a moment, so now and then what it says
+// is not enough.
 uint64_t spy_py_cpu_now(struct spy_python *p)
 {
-    if (!p->asked_cpu)
-        p->cpu = spy_target_cpu_ns(p->target);
+    enum { SAME_MAX = 64 };
+    if (p->asked_cpu)
+        return p->cpu;
     p->asked_cpu = true;
+    p->cpu = spy_target_cpu_ns(p->target);
+    p->n_same = p->cpu == p->cpu_asked ? p->n_same + 1 : 0;
+    p->doubt = p->n_same > SAME_MAX;
+    p->n_same = p->doubt ? 0 : p->n_same;
+    p->cpu_asked = p->cpu;
     return p->cpu;
 }
 
@@ -276,7 +285,7 @@ int spy_python_refresh(struct spy_python *p)
 {
     enum { QUIET_TIMES = 8 };
     uint64_t now = spy_clock_mono_ns(), age = now - p->refreshed;
-    p->asked_cpu = false;
+    p->asked_cpu = p->doubt = false;
     p->cpu = 0;
     if (!p->dirty && age < REFRESH_NS)
         return 0;

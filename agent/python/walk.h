@@ -38,8 +38,7 @@ struct spy_py_thread {
     struct spy_thread_probe probe;
     int sched_fd; // schedstat; -1: none
     uint64_t slices;
-    uint64_t cpu;     // of the whole process, before it was read; 0: not known
-    unsigned n_quiet; // samples in a row in which that had not changed
+    uint64_t cpu; // of the whole process, before it was read; 0: not known
     uint64_t user[4];
 
     // It waits, and after the read it will be asked whether it has run meanwhile: how long the read

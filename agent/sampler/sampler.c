@@ -1,4 +1,5 @@
 #include "agent/sampler/sampler.h"
+#include "agent/sampler/schedule.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <stdio.h>
@@ -11,9 +12,15 @@ enum {
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter needs some tens of milliseconds to start
     BUDGET_EVERY_NS = 1000000000,
-    EARLY = 5, // a fifth of its period sooner than planned
 };
 #define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
+
+// What a round counted of one thread.
+struct counted {
+    uint32_t stack, thread;
+    uint16_t state;
+    uint16_t how; // enum spy_py_how
+};
 
 struct process {
     pid_t pid;
@@ -26,24 +33,27 @@ struct process {
     struct spy_python *python;
     char problem[240];
     bool ended;
-    uint64_t due, retry_ns;
+    uint64_t retry_ns;
     // Of the window.
     uint32_t series, epoch;             // epoch of the profile that series is valid in; 0: none
     uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
     uint64_t rounds;
     struct spy_quality quality;
+    // The latest round in which the threads were looked at, the epoch of its ids, and how many
+    // rounds there were since in which nothing had moved: they are counted all at once.
+    struct counted *counted;
+    size_t n_counted, cap_counted;
+    uint32_t counted_epoch;
+    uint32_t repeats;
 };
 
 struct spy_sampler {
     struct spy_sampler_options options;
-    struct process **list; // a heap: the one due first is at 0; parent of i at (i - 1) / 2
-    size_t n, cap;
+    struct spy_schedule schedule; // of all processes
     struct spy_profile *profile;
     uint32_t epoch;   // rises when the profile is made anew
     uint32_t outside; // stack: "[no Python code]"
     struct spy_pause pause;
-    struct spy_rand rand;
-    double stretch; // of all periods, at least 1
     uint64_t budget_at, budget_cpu;
     struct spy_sampler_totals totals;
 };
@@ -88,8 +98,7 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     s->options = *options;
     if (!s->options.profile_bytes)
         s->options.profile_bytes = PROFILE_BYTES;
-    s->stretch = 1;
-    spy_rand_seed(&s->rand);
+    spy_schedule_init(&s->schedule);
     *ret = s;
     return 0;
 }
@@ -106,6 +115,7 @@ static void detach(struct process *p)
 static void process_free(struct process *p)
 {
     detach(p);
+    free(p->counted);
     for (size_t i = 0; i < p->n_labels; i++) {
         free(p->labels[i][0]);
         free(p->labels[i][1]);
@@ -113,54 +123,30 @@ static void process_free(struct process *p)
     free(p);
 }
 
+static struct process *process_at(const struct spy_sampler *s, size_t i)
+{
+    return s->schedule.heap[i].who;
+}
+
 void spy_sampler_free(struct spy_sampler *s)
 {
     if (!s)
         return;
     spy_pause_reap(&s->pause);
-    for (size_t i = 0; i < s->n; i++)
-        process_free(s->list[i]);
-    free(s->list);
+    for (size_t i = 0; i < s->schedule.n; i++)
+        process_free(process_at(s, i));
+    spy_schedule_free(&s->schedule);
     spy_profile_free(s->profile);
     free(s);
 }
 
 // --- the list of processes ---
 
-// When it is wanted next; one that has ended never is.
-static uint64_t due_of(const struct process *p)
-{
-    return p->ended ? UINT64_MAX : p->due;
-}
-
-static bool swap_if_later(struct spy_sampler *s, size_t parent, size_t child)
-{
-    struct process *a = s->list[parent], *b = s->list[child];
-    if (due_of(a) <= due_of(b))
-        return false;
-    s->list[parent] = b;
-    s->list[child] = a;
-    return true;
-}
-
-// Puts the one at i, whose time has changed, where it belongs.
-static void settle(struct spy_sampler *s, size_t i)
-{
-    while (i && swap_if_later(s, (i - 1) / 2, i))
-        i = (i - 1) / 2;
-    for (size_t child; (child = 2 * i + 1) < s->n; i = child) {
-        if (child + 1 < s->n && due_of(s->list[child + 1]) < due_of(s->list[child]))
-            child++;
-        if (!swap_if_later(s, i, child))
-            return;
-    }
-}
-
 static struct process *find(const struct spy_sampler *s, pid_t pid)
 {
-    for (size_t i = 0; i < s->n; i++)
-        if (s->list[i]->pid == pid)
-            return s->list[i];
+    for (size_t i = 0; i < s->schedule.n; i++)
+        if (process_at(s, i)->pid == pid)
+            return process_at(s, i);
     return NULL;
 }
 
@@ -202,26 +188,27 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
                     struct spy_err *err)
 {
     spy_sampler_remove(s, process->pid);
-    int r = spy_grow(&s->list, &s->cap, s->n + 1, sizeof *s->list, SPY_SAMPLER_PROCESSES_MAX);
-    if (r < 0)
-        return spy_err_set(err, r, 0, "cannot sample more than %d processes",
-                           SPY_SAMPLER_PROCESSES_MAX);
     struct process *p = calloc(1, sizeof *p);
     if (!p)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = 0;
     p->pid = process->pid;
     p->start_time = process->start_time;
     p->rate = process->rate;
     p->pausing = process->pausing;
-    p->due = spy_clock_mono_ns();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
     if (r < 0) {
         process_free(p);
         return spy_err_set(err, r, 0, "cannot keep the labels of process %d", (int)process->pid);
     }
-    s->list[s->n++] = p;
-    settle(s, s->n - 1);
+    r = spy_schedule_add(&s->schedule, p, p->rate, spy_clock_mono_ns(), SPY_SAMPLER_PROCESSES_MAX);
+    if (r < 0) {
+        process_free(p);
+        return r == SPY_ERR_LIMIT ? spy_err_set(err, r, 0, "cannot sample more than %d processes",
+                                                SPY_SAMPLER_PROCESSES_MAX)
+                                  : spy_err_set(err, r, 0, "out of memory");
+    }
     return 0;
 }
 
@@ -229,20 +216,20 @@ static void flush_quality(struct spy_sampler *s, struct process *p);
 
 void spy_sampler_remove(struct spy_sampler *s, pid_t pid)
 {
-    for (size_t i = 0; i < s->n; i++)
-        if (s->list[i]->pid == pid) {
-            flush_quality(s, s->list[i]);
-            process_free(s->list[i]);
-            s->list[i] = s->list[--s->n];
-            if (i < s->n)
-                settle(s, i);
-            return;
-        }
+    for (size_t i = 0; i < s->schedule.n; i++) {
+        struct process *p = process_at(s, i);
+        if (p->pid != pid)
+            continue;
+        flush_quality(s, p);
+        process_free(p);
+        spy_schedule_remove(&s->schedule, i);
+        return;
+    }
 }
 
 size_t spy_sampler_n_processes(const struct spy_sampler *s)
 {
-    return s->n;
+    return s->schedule.n;
 }
 
 const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid)
@@ -321,10 +308,45 @@ static void add_part(struct spy_series *e, const struct process *p)
     e->quality.late += p->quality.late;
 }
 
+static void note_quality(struct spy_quality *q, unsigned how, uint64_t n)
+{
+    if (how == SPY_PY_PAUSED)
+        q->paused += n;
+    else if (how == SPY_PY_SALVAGED)
+        q->salvaged += n;
+    else
+        q->clean += n;
+}
+
+static void note_totals(struct spy_sampler *s, unsigned how, uint64_t n)
+{
+    s->totals.samples += n;
+    s->totals.paused += how == SPY_PY_PAUSED ? n : 0;
+    s->totals.clean += how == SPY_PY_CLEAN ? n : 0;
+}
+
+// The rounds in which nothing had moved since the latest that looked at the threads.
+static void count_repeats(struct spy_sampler *s, struct process *p)
+{
+    for (size_t i = 0; i < p->n_counted && p->repeats; i++) {
+        const struct counted *c = &p->counted[i];
+        if (spy_profile_add(s->profile, p->series, c->stack, c->thread, c->state, p->repeats, 0) ==
+            0) {
+            note_quality(&p->quality, c->how, p->repeats);
+            note_totals(s, c->how, p->repeats);
+        } else {
+            p->quality.failed += p->repeats;
+            s->totals.failed += p->repeats;
+        }
+    }
+    p->repeats = 0;
+}
+
 // Moves what the process counted into its series, which may get several parts in one window (exec,
 // an end and a new process with the same labels).
 static void flush_quality(struct spy_sampler *s, struct process *p)
 {
+    count_repeats(s, p);
     if (p->window_start && series_of(s, p) == 0)
         add_part(spy_profile_series_at(s->profile, p->series), p);
     p->window_start = p->rounds = 0;
@@ -333,8 +355,8 @@ static void flush_quality(struct spy_sampler *s, struct process *p)
 
 struct spy_profile *spy_sampler_close(struct spy_sampler *s)
 {
-    for (size_t i = 0; i < s->n; i++)
-        flush_quality(s, s->list[i]);
+    for (size_t i = 0; i < s->schedule.n; i++)
+        flush_quality(s, process_at(s, i));
     spy_profile_weigh(s->profile);
     return s->profile;
 }
@@ -346,8 +368,10 @@ void spy_sampler_reset(struct spy_sampler *s)
     spy_profile_reset_window(s->profile);
 }
 
-struct spy_sampler_totals spy_sampler_totals(const struct spy_sampler *s)
+struct spy_sampler_totals spy_sampler_totals(struct spy_sampler *s)
 {
+    for (size_t i = 0; i < s->schedule.n; i++)
+        count_repeats(s, process_at(s, i));
     return s->totals;
 }
 
@@ -506,6 +530,10 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
     if (r == 0)
         r = spy_profile_add(s->profile, p->series, (uint32_t)user[USER_STACK],
                             (uint32_t)user[USER_THREAD], state_bits(st), 1, 0);
+    if (r == 0)
+        p->counted[p->n_counted++] =
+            (struct counted){(uint32_t)user[USER_STACK], (uint32_t)user[USER_THREAD],
+                             (uint16_t)state_bits(st), (uint16_t)st->how};
     return r;
 }
 
@@ -526,16 +554,8 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
         s->totals.failed++;
         return;
     }
-    s->totals.samples++;
-    if (st.how == SPY_PY_PAUSED) {
-        p->quality.paused++;
-        s->totals.paused++;
-    } else if (st.how == SPY_PY_SALVAGED) {
-        p->quality.salvaged++;
-    } else {
-        p->quality.clean++;
-        s->totals.clean++;
-    }
+    note_quality(&p->quality, st.how, 1);
+    note_totals(s, st.how, 1);
 }
 
 static void round_of(struct spy_sampler *s, struct process *p)
@@ -554,33 +574,35 @@ static void round_of(struct spy_sampler *s, struct process *p)
     if (series_of(s, p) < 0)
         return;
     p->rounds++;
-    for (size_t i = 0; i < spy_python_n_threads(p->python); i++)
+    if (p->counted_epoch == s->epoch && spy_python_is_quiet(p->python)) {
+        p->repeats++;
+        return;
+    }
+    count_repeats(s, p);
+    p->n_counted = 0;
+    p->counted_epoch = s->epoch;
+    size_t n = spy_python_n_threads(p->python);
+    if (spy_grow(&p->counted, &p->cap_counted, n, sizeof *p->counted, SPY_PY_THREADS_MAX) < 0) {
+        p->quality.failed += n;
+        s->totals.failed += n;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
         sample_thread(s, p, spy_python_thread(p->python, i));
 }
 
 // --- time ---
 
-static uint64_t period_of(const struct spy_sampler *s, const struct process *p)
-{
-    double period = p->rate ? (double)SPY_NS_PER_SEC / p->rate * s->stretch : 0;
-    return (uint64_t)period;
-}
-
 static void plan_next(struct spy_sampler *s, struct process *p, uint64_t now)
 {
-    if (!p->python) {
-        p->due = now + (p->retry_ns ? p->retry_ns : FIRST_RETRY_NS);
-        return;
-    }
-    uint64_t period = period_of(s, p);
-    uint64_t next = p->due + (uint64_t)((double)period * (0.5 + spy_rand_unit(&s->rand)));
-    if (period && next + period < now) {
-        uint64_t skipped = (now - next) / period;
+    if (p->python) {
+        uint64_t skipped = spy_schedule_on_beat(&s->schedule, now);
         p->quality.late += skipped;
         s->totals.late += skipped;
-        next += skipped * period;
+    } else {
+        uint64_t wait = p->retry_ns ? p->retry_ns : FIRST_RETRY_NS;
+        spy_schedule_off_beat(&s->schedule, p->ended ? UINT64_MAX : now + wait);
     }
-    p->due = next;
 }
 
 static void keep_budget(struct spy_sampler *s, uint64_t now)
@@ -590,51 +612,44 @@ static void keep_budget(struct spy_sampler *s, uint64_t now)
     uint64_t cpu = spy_clock_cpu_ns();
     if (s->budget_at) {
         double percent = 100.0 * (double)(cpu - s->budget_cpu) / (double)(now - s->budget_at);
-        double want = s->stretch * percent / s->options.budget_percent;
+        double want = s->schedule.stretch * percent / s->options.budget_percent;
         // At once when over the budget, in steps when there is room again.
-        s->stretch = percent > s->options.budget_percent ? want : s->stretch * 0.8;
-        s->stretch = s->stretch < 1 ? 1 : s->stretch > 1000 ? 1000 : s->stretch;
+        s->schedule.stretch =
+            percent > s->options.budget_percent ? want : s->schedule.stretch * 0.8;
+        s->schedule.stretch = s->schedule.stretch < 1      ? 1
+                              : s->schedule.stretch > 1000 ? 1000
+                                                           : s->schedule.stretch;
     }
     s->budget_at = now;
     s->budget_cpu = cpu;
 }
 
-// May it be sampled along with others at this time?
-static bool is_near(const struct spy_sampler *s, const struct process *p, uint64_t now)
-{
-    return p->due <= now || (p->python && p->due - now <= period_of(s, p) / EARLY);
-}
-
 // A thread that did not stop in time stops when it can, and then waits for us to let it go: while
-// there is one, we wake up for it. Returns whether that cut the sleep short.
-static bool sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
+// there is one, we wake up for it.
+static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
 {
     enum { LOOK_EVERY_NS = 500000 };
     bool cut = s->pause.n_strays && until - now > LOOK_EVERY_NS;
     spy_clock_sleep_until(cut ? now + LOOK_EVERY_NS : until);
     spy_pause_reap(&s->pause);
-    return cut;
 }
 
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
 {
-    for (bool woke = false;;) {
+    while (!stop || !*stop) {
         uint64_t now = spy_clock_mono_ns();
-        struct process *p = s->n && !s->list[0]->ended ? s->list[0] : NULL;
-        uint64_t until = p && p->due < deadline_ns ? p->due : deadline_ns;
-        if (stop && *stop)
-            return;
-        if (until > now && !(woke && p && is_near(s, p, now))) {
-            woke = !sleep_until(s, until, now);
+        uint64_t due = s->schedule.n ? s->schedule.heap[0].at : UINT64_MAX;
+        if (due > now && now < deadline_ns) {
+            sleep_until(s, due < deadline_ns ? due : deadline_ns, now);
             continue;
         }
         if (now >= deadline_ns)
             return;
-        s->totals.behind_ns = now > p->due ? now - p->due : 0;
+        struct process *p = process_at(s, 0);
+        s->totals.behind_ns = now - due;
         round_of(s, p);
         spy_pause_reap(&s->pause);
         plan_next(s, p, now);
-        settle(s, 0);
         keep_budget(s, now);
     }
 }

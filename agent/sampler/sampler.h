@@ -1,16 +1,15 @@
 // sampler.h - rounds over many processes, counted into one profile.
 //
 // Each process is sampled at its own rate: a round reads every thread of it once. The gaps are
-// jittered (uniformly between half and one and a half of the period, about an accumulating
-// deadline), so that a periodic program is not always met at the same point. Rounds that come too
-// late are skipped and counted, never bunched; the effective period of a window is its length over
-// the rounds that were taken.
+// jittered, and processes of one rate share their moments (schedule.h). Rounds that come too late
+// are skipped and counted, never bunched; the effective period of a window is its length over the
+// rounds that were taken.
+//
+// Of a process of which nothing has run since the last round, every thread is where it was: such
+// rounds are noted with one look at its CPU clock, and counted together later.
 //
 // A process that cannot be attached to yet (it is still starting, it is a zombie, it is not Python)
 // is tried again, ever more rarely, and its series says why in the label podspy.problem.
-//
-// Waking up costs more than a round does. Whoever is due within a fifth of its period is sampled
-// along with who is due now, so that many processes need few wakeups.
 //
 // The budget: once a second the sampler compares its own CPU time with budget_percent of one core
 // and stretches all periods, or relaxes them again.
@@ -83,4 +82,4 @@ struct spy_sampler_totals {
     uint64_t samples, failed, late, clean, paused;
     uint64_t behind_ns; // how late the latest round began
 };
-struct spy_sampler_totals spy_sampler_totals(const struct spy_sampler *s);
+struct spy_sampler_totals spy_sampler_totals(struct spy_sampler *s);

@@ -1,5 +1,6 @@
 #include "agent/target/target.h"
 #include "agent/target/still.h"
+#include "shared/base/clock.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 struct spy_target {
@@ -121,14 +121,7 @@ bool spy_target_alive(const struct spy_target *t)
 
 uint64_t spy_target_cpu_ns(const struct spy_target *t)
 {
-    enum { SCHED = 2, BITS = 3 }; // what clock_getcpuclockid(3) would ask the kernel for each time
-    clockid_t clock = (clockid_t)(~(uint32_t)t->pid << BITS | SCHED);
-    struct timespec now;
-    if (t->still) // its number may be another's by now
-        return 0;
-    if (clock_gettime(clock, &now) < 0)
-        return 0;
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return t->still ? 0 : spy_clock_process_cpu_ns(t->pid); // a core's number may be another's now
 }
 
 // EFAULT: not mapped. ESRCH also comes for a zombie, which has no memory any more.

@@ -31,6 +31,15 @@ uint64_t spy_clock_thread_cpu_ns(void)
     return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
+uint64_t spy_clock_process_cpu_ns(pid_t pid)
+{
+    enum { SCHED = 2, BITS = 3 }; // what clock_getcpuclockid(3) would ask the kernel for each time
+    clockid_t clock = (clockid_t)(~(uint32_t)pid << BITS | SCHED);
+    struct timespec t;
+    return clock_gettime(clock, &t) == 0 ? (uint64_t)t.tv_sec * SPY_NS_PER_SEC + (uint64_t)t.tv_nsec
+                                         : 0;
+}
+
 int spy_clock_sleep_until(uint64_t deadline_ns)
 {
     struct timespec t = {.tv_sec = (time_t)(deadline_ns / SPY_NS_PER_SEC),

@@ -1,6 +1,7 @@
 // clock.h - time in nanoseconds, and the random numbers that jitter needs. Thread safe.
 #pragma once
 #include <stdint.h>
+#include <sys/types.h>
 
 #define SPY_NS_PER_SEC 1000000000ull
 #define SPY_NS_PER_MS  1000000ull
@@ -9,6 +10,8 @@ uint64_t spy_clock_mono_ns(void);       // CLOCK_MONOTONIC
 uint64_t spy_clock_real_ns(void);       // since the Unix epoch
 uint64_t spy_clock_cpu_ns(void);        // CPU time of this whole process
 uint64_t spy_clock_thread_cpu_ns(void); // CPU time of the calling thread
+// CPU time of another process, whoever's it is; 0: there is none in our PID namespace.
+uint64_t spy_clock_process_cpu_ns(pid_t pid);
 // Sleeps until CLOCK_MONOTONIC reaches deadline_ns. 0, or SPY_ERR_AGAIN when a signal came first.
 int spy_clock_sleep_until(uint64_t deadline_ns);
 

@@ -264,6 +264,49 @@ static void a_clock_that_is_set_changes_no_weights(void **state)
     end_child(&c);
 }
 
+static uint64_t count_in(const struct spy_profile *p, const char *function)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
+        const struct spy_sample *e = spy_profile_sample_at(p, i);
+        const struct spy_stack *stack = e->stack ? spy_profile_stack_at(p, e->stack) : NULL;
+        uint32_t f = stack ? spy_profile_frame_at(p, stack->frame)->function : 0;
+        if (!function ||
+            (f && !strcmp(spy_profile_text(p, spy_profile_function_at(p, f)->name), function)))
+            n += e->count;
+    }
+    return n;
+}
+
+// Rounds in which nothing had run are counted like all others, and end when something runs.
+static void what_sleeps_is_counted_until_it_wakes(void **state)
+{
+    (void)state;
+    char line[64];
+    struct child c = start_child("sleeper.py", NULL);
+    read_line(&c, line, sizeof line);
+    struct spy_sampler *s = new_sampler(0);
+    add_process(s, c.pid, 200, SPY_SAMPLER_MAY_PAUSE);
+    run_for(s, 2);
+    struct spy_sampler_totals t = spy_sampler_totals(s);
+    const struct spy_profile *p = spy_sampler_close(s);
+    const struct spy_series *e = series_of(p, c.pid, NULL);
+    assert_true(t.samples > 400 && t.samples % 2 == 0 && !t.failed);
+    assert_int_equal(count_in(p, NULL), t.samples);
+    assert_int_equal(e->quality.clean + e->quality.paused, t.samples);
+    assert_true(t.samples / 2 * e->period_ns > e->duration_ns * 9 / 10);
+    assert_true(t.samples / 2 * e->period_ns < e->duration_ns * 11 / 10);
+    assert_int_equal(count_in(p, "work"), 0);
+    spy_sampler_reset(s);
+    assert_int_equal(write(c.in, "\n", 1), 1);
+    run_for(s, 1);
+    p = spy_sampler_close(s);
+    assert_true(count_in(p, "work") > 20);
+    assert_int_equal(count_in(p, NULL), spy_sampler_totals(s).samples - t.samples);
+    spy_sampler_free(s);
+    end_child(&c);
+}
+
 static void the_budget_is_kept(void **state)
 {
     (void)state;
@@ -302,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_warm_round_allocates_nothing),
         cmocka_unit_test(an_ordinary_program_is_seldom_paused),
         cmocka_unit_test(a_clock_that_is_set_changes_no_weights),
+        cmocka_unit_test(what_sleeps_is_counted_until_it_wakes),
         cmocka_unit_test(the_budget_is_kept),
         cmocka_unit_test(a_stop_ends_a_run_at_once),
     };

@@ -1,0 +1,161 @@
+// When processes are sampled: all of one rate at the same moments, those at the right distances,
+// and what comes late skipped and counted. No clock is asked.
+#include "agent/sampler/schedule.h"
+#include "shared/base/err.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { MANY = 200, TURNS = 2000 };
+#define BEGIN (1000 * SPY_NS_PER_SEC)
+
+static void add_all(struct spy_schedule *s, char *who, size_t n, uint32_t rate)
+{
+    spy_schedule_init(s);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(spy_schedule_add(s, &who[i], rate, BEGIN + i, n), 0);
+}
+
+// Each in turn, as soon as it is due. Returns the beats that were skipped.
+static uint64_t turn(struct spy_schedule *s, uint64_t *now, uint64_t takes)
+{
+    *now = *now > s->heap[0].at ? *now : s->heap[0].at;
+    uint64_t skipped = spy_schedule_on_beat(s, *now);
+    *now += takes;
+    return skipped;
+}
+
+static void those_of_one_rate_share_their_moments(void **state)
+{
+    (void)state;
+    static char who[MANY], seen[MANY];
+    struct spy_schedule s;
+    uint64_t now = 0, skipped = 0;
+    add_all(&s, who, MANY, 100);
+    for (int i = 0; i < MANY; i++)
+        turn(&s, &now, 0);
+    for (int beat = 0; beat < 50; beat++) {
+        uint64_t at = s.heap[0].at;
+        memset(seen, 0, sizeof seen);
+        for (int i = 0; i < MANY; i++) {
+            assert_int_equal(s.heap[0].at, at);
+            seen[(char *)s.heap[0].who - who]++;
+            skipped += turn(&s, &now, 1000);
+        }
+        for (int i = 0; i < MANY; i++)
+            assert_int_equal(seen[i], 1);
+        assert_true(s.heap[0].at > at);
+    }
+    assert_int_equal(skipped, 0);
+    spy_schedule_free(&s);
+}
+
+static void gaps_are_jittered_about_the_period(void **state)
+{
+    (void)state;
+    const uint64_t period = 10 * SPY_NS_PER_MS;
+    struct spy_schedule s;
+    char who[1];
+    uint64_t now = 0, shortest = UINT64_MAX, longest = 0;
+    add_all(&s, who, 1, 100);
+    turn(&s, &now, 0);
+    turn(&s, &now, 0);
+    uint64_t first = s.heap[0].at, last = first;
+    for (int i = 0; i < TURNS; i++) {
+        assert_int_equal(turn(&s, &now, 20000), 0);
+        uint64_t gap = s.heap[0].at - last;
+        last = s.heap[0].at;
+        shortest = gap < shortest ? gap : shortest;
+        longest = gap > longest ? gap : longest;
+    }
+    assert_true(shortest >= period / 2 && shortest < period * 6 / 10);
+    assert_true(longest <= period * 3 / 2 && longest > period * 14 / 10);
+    // The error of this mean is 0.65 % of a period.
+    assert_true((last - first) / TURNS > period * 96 / 100);
+    assert_true((last - first) / TURNS < period * 104 / 100);
+    spy_schedule_free(&s);
+}
+
+// Rounds that take longer than there is time for: each process gets its share, and knows what it
+// missed.
+static void what_comes_late_is_skipped_and_counted(void **state)
+{
+    (void)state;
+    const uint64_t period = 10 * SPY_NS_PER_MS;
+    static char who[MANY];
+    static uint64_t turns[MANY], beats[MANY];
+    struct spy_schedule s;
+    uint64_t now = 0;
+    add_all(&s, who, MANY, 100);
+    for (int i = 0; i < MANY; i++)
+        turn(&s, &now, 0);
+    uint64_t begin = now;
+    for (int i = 0; i < MANY * 100; i++) {
+        size_t k = (size_t)((char *)s.heap[0].who - who);
+        turns[k]++;
+        beats[k] += 1 + turn(&s, &now, period / 50); // all of them take four periods
+    }
+    uint64_t expected = (now - begin) / period;
+    for (int i = 0; i < MANY; i++) {
+        assert_true(turns[i] > 90 && turns[i] < 110);
+        assert_true(beats[i] > expected * 9 / 10 && beats[i] < expected * 11 / 10);
+    }
+    spy_schedule_free(&s);
+}
+
+static void one_off_the_beat_comes_back_to_it(void **state)
+{
+    (void)state;
+    struct spy_schedule s;
+    char who[2];
+    uint64_t now = BEGIN;
+    add_all(&s, who, 2, 100);
+    const void *first = s.heap[0].who;
+    spy_schedule_off_beat(&s, BEGIN + SPY_NS_PER_SEC); // say, it cannot be attached to yet
+    while (s.heap[0].who != first)
+        assert_int_equal(turn(&s, &now, 0), 0);
+    assert_true(now >= BEGIN + SPY_NS_PER_SEC - 15 * SPY_NS_PER_MS);
+    assert_int_equal(turn(&s, &now, 0), 0); // nothing was missed
+    assert_int_equal(s.heap[0].at, s.heap[1].at);
+    first = s.heap[0].who;
+    spy_schedule_off_beat(&s, UINT64_MAX);
+    for (int i = 0; i < 10; i++) {
+        assert_ptr_not_equal(s.heap[0].who, first);
+        turn(&s, &now, 0);
+    }
+    assert_int_equal(spy_schedule_add(&s, who, 7, BEGIN, 2), SPY_ERR_LIMIT);
+    spy_schedule_remove(&s, 0);
+    assert_int_equal(s.n, 1);
+    assert_ptr_equal(s.heap[0].who, first);
+    spy_schedule_free(&s);
+}
+
+static void without_a_rate_each_has_its_turn(void **state)
+{
+    (void)state;
+    struct spy_schedule s;
+    char who[3];
+    int turns[3] = {0};
+    uint64_t now = BEGIN;
+    add_all(&s, who, 3, 0);
+    for (int i = 0; i < 30; i++) {
+        turns[(char *)s.heap[0].who - who]++;
+        assert_int_equal(turn(&s, &now, 5), 0);
+    }
+    assert_true(turns[0] > 8 && turns[1] > 8 && turns[2] > 8);
+    spy_schedule_free(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(those_of_one_rate_share_their_moments),
+        cmocka_unit_test(gaps_are_jittered_about_the_period),
+        cmocka_unit_test(what_comes_late_is_skipped_and_counted),
+        cmocka_unit_test(one_off_the_beat_comes_back_to_it),
+        cmocka_unit_test(without_a_rate_each_has_its_turn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

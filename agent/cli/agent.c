@@ -1,5 +1,6 @@
 // podspy agent: find, sample, push, for ever.
 #include "agent/cli/cli.h"
+#include "agent/cli/blocked.h"
 #include "agent/cli/metrics.h"
 #include "agent/cli/labels.h"
 #include "agent/cli/problems.h"
@@ -36,6 +37,12 @@ struct agent {
     uint64_t discover_failed, upload_failed, window_logged, native_logged, metrics_failed;
     uint64_t window_start; // Unix time
     struct spy_problems problems;
+    struct spy_watch watch; // of the sampler's reads
+    struct spy_every *look;
+    uint64_t reading; // as looked at last
+    unsigned looks;   // how often that was so
+    struct spy_blocked blocked;
+    char **argv;
 };
 
 const struct argp_option spy_cli_agent_options[] = {
@@ -116,6 +123,7 @@ static void start_process(struct agent *a, const struct spy_process *p)
                                      .start_time = p->start_time,
                                      .rate = p->rate,
                                      .pausing = pausing[p->blocking],
+                                     .blocked = spy_blocked_has(&a->blocked, p->pid, p->start_time),
                                      .labels = (const char *const(*)[2])l.pairs,
                                      .n_labels = l.n};
     struct spy_err err = {0};
@@ -176,6 +184,28 @@ static void end_window(struct agent *a)
         log_totals(a, "sampling");
 }
 
+// On a thread of its own, every second. The third look at one and the same read is at least two
+// seconds after the first, in which this program ran.
+static void look_at_reads(void *arg)
+{
+    enum { LOOKS = 3 };
+    struct agent *a = arg;
+    struct spy_err err = {0};
+    pid_t pid;
+    uint64_t reading = spy_watch_reading(&a->watch);
+    a->looks = reading && reading == a->reading ? a->looks + 1 : 1;
+    a->reading = reading;
+    if (!reading || a->looks < LOOKS || !spy_watch_claim(&a->watch, reading, &pid))
+        return;
+    spy_log(SPY_LOG_ERROR, "a read of a process's memory does not end: starting anew without it",
+            SPY_I("pid", pid));
+    spy_blocked_add(&a->blocked, pid, spy_sampler_start_time(a->sampler, pid));
+    end_window(a);
+    spy_blocked_restart(&a->blocked, a->argv, &err);
+    spy_log(SPY_LOG_ERROR, "the agent cannot go on", SPY_S("error", err.msg));
+    _exit(SPY_EXIT_FAILED);
+}
+
 // SPOOL/alive has the time of the last round, for a probe that asks whether there still are any.
 static void beat(struct agent *a)
 {
@@ -215,6 +245,7 @@ static void run(struct agent *a, double once)
 
 static void agent_done(struct agent *a)
 {
+    spy_every_free(a->look);
     spy_upload_free(a->upload);
     spy_sampler_free(a->sampler);
     spy_discover_free(a->discover);
@@ -245,12 +276,15 @@ static int start(struct agent *a, const struct options *o, struct spy_err *err)
         a->host[0] = 0;
     r = spy_sampler_new(
         &(struct spy_sampler_options){.budget_percent = c->budget.cpu_percent,
-                                      .profile_bytes = ((size_t)c->budget.memory_mib << 20) / 2},
+                                      .profile_bytes = ((size_t)c->budget.memory_mib << 20) / 2,
+                                      .watch = &a->watch},
         &a->sampler, err);
     if (r == 0)
         r = spy_discover_new(c, "/proc", &a->discover, err);
     if (r == 0)
         r = spy_upload_new(&up, &a->upload, err);
+    if (r == 0)
+        r = spy_every_new(1, look_at_reads, a, &a->look, err);
     return r;
 }
 
@@ -265,7 +299,8 @@ int spy_cli_agent(int argc, char **argv, struct spy_err *err)
     struct options o = {.err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     spy_cli_catch_signals();
-    _cleanup_(agent_done) struct agent a = {0};
+    _cleanup_(agent_done) struct agent a = {.argv = argv};
+    spy_blocked_load(&a.blocked);
     int r = start(&a, &o, err);
     if (r < 0)
         return r;

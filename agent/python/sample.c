@@ -49,16 +49,35 @@ static bool is_unbound(const struct spy_py_thread *th)
     return !th->ident || (!th->tid && !th->ns_tid);
 }
 
-// Nothing of the process has run since it was seen waiting.
+static bool waits(const struct spy_python *p, const struct spy_py_thread *th)
+{
+    return th->has_stack && !th->stack.running && th->codes_epoch == p->codes.epoch;
+}
+
+// Nothing of the process has run since it was seen waiting. To be asked where nothing of it can be
+// running just now.
 static bool is_quiet(struct spy_python *p, const struct spy_py_thread *th)
 {
     uint64_t cpu = spy_py_cpu_now(p);
     return cpu && th->cpu == cpu && !p->doubt;
 }
 
-static bool waits(const struct spy_python *p, const struct spy_py_thread *th)
+static bool all_wait(struct spy_python *p)
 {
-    return th->has_stack && !th->stack.running && th->codes_epoch == p->codes.epoch;
+    for (size_t i = 0; i < p->n_threads && !p->resting; i++)
+        if (!waits(p, p->threads[i]))
+            return false;
+    p->resting = true;
+    return true;
+}
+
+// Their own counts tell also of one that runs just now.
+static bool none_has_run(const struct spy_python *p)
+{
+    for (size_t i = 0; i < p->n_threads; i++)
+        if (!p->threads[i]->slices || has_run(p->threads[i], p->threads[i]->slices))
+            return false;
+    return true;
 }
 
 // The thread has ended, or is not the one any more that it was: another may be in the same place
@@ -140,17 +159,16 @@ static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
     return give(p, th, &facts, 0, &stack, ret);
 }
 
-bool spy_python_is_quiet(struct spy_python *p)
+bool spy_python_is_quiet(struct spy_python *p, bool alone)
 {
-    for (size_t i = 0; !p->cpu_still && i < p->n_threads; i++)
-        if (!waits(p, p->threads[i]))
-            return false;
-    uint64_t cpu = spy_py_cpu_now(p);
-    if (!cpu || p->doubt || p->dirty || !p->n_threads)
+    if (p->dirty || !p->n_threads || !all_wait(p))
         return false;
-    if (p->cpu_still)
-        return p->cpu_still == cpu;
-    for (size_t i = 0; i < p->n_threads; i++)
+    if (!alone)
+        return none_has_run(p);
+    uint64_t cpu = spy_py_cpu_now(p);
+    if (!cpu || p->doubt)
+        return false;
+    for (size_t i = 0; i < p->n_threads && p->cpu_still != cpu; i++)
         if (p->threads[i]->cpu != cpu)
             return false;
     p->cpu_still = cpu;
@@ -160,6 +178,7 @@ bool spy_python_is_quiet(struct spy_python *p)
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *o, struct spy_py_stack *ret)
 {
+    p->resting = false;
     p->cpu_still = 0;
     if (is_unbound(th)) {
         p->dirty = true;
@@ -168,14 +187,14 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     uint64_t slices = 0;
     bool was_waiting = th->has_stack && !th->stack.running;
     bool kept = waits(p, th);
-    if (!kept || !is_quiet(p, th)) {
+    if (!kept || !o->alone || !is_quiet(p, th)) {
         if (was_waiting && read_slices(th, &slices) < 0)
             return lost(p, th);
         kept = kept && slices && slices == th->slices;
     }
     // It has not been given a CPU since it was seen waiting: nothing can have changed.
     if (kept) {
-        th->cpu = p->cpu;
+        th->cpu = p->cpu ? p->cpu : th->cpu;
         *ret = th->stack;
         ret->unchanged = true;
         ret->n_same = ret->n;

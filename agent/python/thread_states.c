@@ -237,6 +237,7 @@ static int replace_threads(struct spy_python *p, size_t n)
     if (r < 0)
         return r;
     bool fresh = n != p->n_threads;
+    p->resting = false;
     p->cpu_still = 0;
     for (size_t i = 0; i < n; i++) { // the interpreter lists the newest first
         struct spy_py_thread *th = take_known(p, &list[n - 1 - i]);
@@ -265,8 +266,7 @@ static int replace_threads(struct spy_python *p, size_t n)
     return r;
 }
 
-// Where a hypervisor takes the CPU away the clock can miss a moment, so now and then what it says
-// is not enough.
+// Now and then what it says is not enough, for where a hypervisor takes the CPU away.
 uint64_t spy_py_cpu_now(struct spy_python *p)
 {
     enum { SAME_MAX = 64 };
@@ -290,14 +290,17 @@ int spy_python_refresh(struct spy_python *p)
     if (!p->dirty && age < REFRESH_NS)
         return 0;
     uint64_t cpu = spy_py_cpu_now(p);
-    if (!p->dirty && cpu && cpu == p->cpu_listed && age < QUIET_TIMES * (uint64_t)REFRESH_NS)
+    if (!p->dirty && cpu && cpu == p->cpu_listed &&
+        now - p->listed < QUIET_TIMES * (uint64_t)REFRESH_NS) {
+        p->refreshed = now;
         return 0;
+    }
     p->cpu_listed = cpu;
     size_t n = 0;
     int r = list_all(p, &n);
     if (r < 0)
         return r == SPY_ERR_TORN ? SPY_ERR_GONE : r; // the runtime itself is not there any more
     p->dirty = false;
-    p->refreshed = now;
+    p->refreshed = p->listed = now;
     return replace_threads(p, n);
 }

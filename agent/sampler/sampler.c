@@ -1,5 +1,6 @@
 #include "agent/sampler/sampler.h"
 #include "agent/sampler/schedule.h"
+#include "agent/target/runnable.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <stdio.h>
@@ -12,6 +13,8 @@ enum {
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter needs some tens of milliseconds to start
     BUDGET_EVERY_NS = 1000000000,
+    SLOW_NS = 5000000, // a round that takes this long is slow
+    SLOW_SHARE = 5,    // and such rounds of one process get a fifth of the time
 };
 #define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
 
@@ -27,6 +30,7 @@ struct process {
     uint64_t start_time;
     uint32_t rate;
     enum spy_sampler_pausing pausing;
+    bool blocked;
     char *labels[LABELS_MAX][2];
     size_t n_labels;
     struct spy_target *target;
@@ -34,6 +38,7 @@ struct process {
     char problem[240];
     bool ended;
     uint64_t retry_ns;
+    unsigned slow; // rounds in a row
     // Of the window.
     uint32_t series, epoch;             // epoch of the profile that series is valid in; 0: none
     uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
@@ -54,6 +59,9 @@ struct spy_sampler {
     uint32_t epoch;   // rises when the profile is made anew
     uint32_t outside; // stack: "[no Python code]"
     struct spy_pause pause;
+    struct spy_runnable runnable;
+    bool alone;           // as asked last
+    unsigned alone_holds; // for so many rounds more
     uint64_t budget_at, budget_cpu;
     struct spy_sampler_totals totals;
 };
@@ -99,6 +107,7 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     if (!s->options.profile_bytes)
         s->options.profile_bytes = PROFILE_BYTES;
     spy_schedule_init(&s->schedule);
+    spy_runnable_open(&s->runnable);
     *ret = s;
     return 0;
 }
@@ -109,6 +118,7 @@ static void detach(struct process *p)
     spy_target_free(p->target);
     p->python = NULL;
     p->target = NULL;
+    p->counted_epoch = 0;
     p->epoch = 0; // attached anew it may be another version: its series is made again
 }
 
@@ -136,6 +146,7 @@ void spy_sampler_free(struct spy_sampler *s)
     for (size_t i = 0; i < s->schedule.n; i++)
         process_free(process_at(s, i));
     spy_schedule_free(&s->schedule);
+    spy_runnable_close(&s->runnable);
     spy_profile_free(s->profile);
     free(s);
 }
@@ -196,6 +207,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     p->start_time = process->start_time;
     p->rate = process->rate;
     p->pausing = process->pausing;
+    p->blocked = process->blocked;
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
     if (r < 0) {
@@ -248,6 +260,12 @@ bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid)
 {
     const struct process *p = find(s, pid);
     return !p || p->ended;
+}
+
+uint64_t spy_sampler_start_time(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find(s, pid);
+    return p ? p->start_time : 0;
 }
 
 struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid)
@@ -391,16 +409,29 @@ static int check_identity(struct process *p, struct spy_err *err)
                        r == 0 ? ", and its number is another's" : "");
 }
 
+static int find_python(struct spy_sampler *s, struct process *p, struct spy_err *err)
+{
+    spy_watch_begin(s->options.watch, p->pid);
+    int r = spy_python_attach(p->target, &p->python, err);
+    if (r == 0)
+        r = spy_python_refresh(p->python);
+    spy_watch_end(s->options.watch);
+    return r;
+}
+
 static int attach(struct spy_sampler *s, struct process *p)
 {
     struct spy_err err = {0};
     int r = spy_target_open(p->pid, &p->target, &err);
     if (r == 0)
         r = check_identity(p, &err);
+    if (r == 0 && p->blocked)
+        r = spy_err_set(&err, SPY_ERR_AGAIN, 0,
+                        "a read of the memory of process %d did not end (a file system that hangs, "
+                        "or userfaultfd): it is left alone until it is started anew",
+                        (int)p->pid);
     if (r == 0)
-        r = spy_python_attach(p->target, &p->python, &err);
-    if (r == 0)
-        r = spy_python_refresh(p->python);
+        r = find_python(s, p, &err);
     if (r == 0 && !spy_python_n_threads(p->python))
         r = spy_err_set(&err, SPY_ERR_AGAIN, 0, "the Python in process %d has no thread yet",
                         (int)p->pid);
@@ -542,14 +573,17 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     static const enum spy_py_pausing modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
                                                 [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
                                                 [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
-    struct spy_py_options o = {.pausing = modes[p->pausing], .pause = &s->pause};
+    struct spy_py_options o = {.pausing = modes[p->pausing], .pause = &s->pause, .alone = s->alone};
     struct spy_py_stack st;
+    spy_watch_begin(s->options.watch, p->pid);
     int r = spy_python_sample(p->python, th, &o, &st);
+    spy_watch_end(s->options.watch);
     if (r == SPY_ERR_GONE)
         return; // the thread has ended: there was nothing to sample
     if (r == 0)
         r = count_stack(s, p, th, &st);
     if (r < 0) {
+        p->counted_epoch = 0; // the next round looks at it again
         p->quality.failed++;
         s->totals.failed++;
         return;
@@ -558,11 +592,27 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     note_totals(s, st.how, 1);
 }
 
+// The answer is good for some microseconds, of a few threads it costs as much as to look at each.
+static void ask_alone(struct spy_sampler *s, const struct process *p)
+{
+    enum { ROUNDS = 8, FEW = 4 };
+    if (s->alone_holds > 0) {
+        s->alone_holds--;
+        return;
+    }
+    bool worth = s->schedule.n > FEW || spy_python_n_threads(p->python) > FEW;
+    s->alone = worth && spy_runnable_alone(&s->runnable);
+    s->alone_holds = ROUNDS - 1;
+}
+
 static void round_of(struct spy_sampler *s, struct process *p)
 {
     if (!p->python && attach(s, p) < 0)
         return;
-    if (spy_python_refresh(p->python) == SPY_ERR_GONE) {
+    spy_watch_begin(s->options.watch, p->pid);
+    int r = spy_python_refresh(p->python);
+    spy_watch_end(s->options.watch);
+    if (r == SPY_ERR_GONE) {
         // Ended, or it called exec: what was known of its memory is void.
         p->ended = !spy_target_alive(p->target);
         flush_quality(s, p);
@@ -574,7 +624,8 @@ static void round_of(struct spy_sampler *s, struct process *p)
     if (series_of(s, p) < 0)
         return;
     p->rounds++;
-    if (p->counted_epoch == s->epoch && spy_python_is_quiet(p->python)) {
+    ask_alone(s, p);
+    if (p->counted_epoch == s->epoch && spy_python_is_quiet(p->python, s->alone)) {
         p->repeats++;
         return;
     }
@@ -593,10 +644,26 @@ static void round_of(struct spy_sampler *s, struct process *p)
 
 // --- time ---
 
-static void plan_next(struct spy_sampler *s, struct process *p, uint64_t now)
+// One whose rounds take long (it has thousands of threads, or its memory is swapped out) leaves
+// time to the others. A single such round says little: this program may have had to wait for a CPU.
+static bool must_rest(const struct spy_sampler *s, struct process *p, uint64_t took)
 {
+    p->slow = took > SLOW_NS ? p->slow + 1 : 0;
+    return p->slow > 1 && s->schedule.n > 1;
+}
+
+static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
+{
+    uint64_t now = spy_clock_mono_ns(), took = now - began;
     if (p->python) {
-        uint64_t skipped = spy_schedule_on_beat(&s->schedule, now);
+        uint64_t skipped = 0;
+        if (p->rate && must_rest(s, p, took)) {
+            uint64_t rest = took * (SLOW_SHARE - 1);
+            skipped = rest * p->rate / SPY_NS_PER_SEC;
+            spy_schedule_off_beat(&s->schedule, now + rest);
+        } else {
+            skipped = spy_schedule_on_beat(&s->schedule, began);
+        }
         p->quality.late += skipped;
         s->totals.late += skipped;
     } else {
@@ -631,6 +698,7 @@ static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
     enum { LOOK_EVERY_NS = 500000 };
     bool cut = s->pause.n_strays && until - now > LOOK_EVERY_NS;
     spy_clock_sleep_until(cut ? now + LOOK_EVERY_NS : until);
+    s->alone_holds = 0;
     spy_pause_reap(&s->pause);
 }
 

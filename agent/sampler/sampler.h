@@ -6,7 +6,10 @@
 // rounds that were taken.
 //
 // Of a process of which nothing has run since the last round, every thread is where it was: such
-// rounds are noted with one look at its CPU clock, and counted together later.
+// rounds are noted with a look at the clocks of the threads, and counted together later.
+//
+// All are read by one thread. So that a slow one does not hold up the others, rounds that take more
+// than 5 ms get a fifth of the time, and what is missed is counted as late.
 //
 // A process that cannot be attached to yet (it is still starting, it is a zombie, it is not Python)
 // is tried again, ever more rarely, and its series says why in the label podspy.problem.
@@ -18,13 +21,15 @@
 // Threads: all calls from one thread.
 #pragma once
 #include "agent/python/python.h"
+#include "agent/sampler/watch.h"
 #include "shared/profile/profile.h"
 
 struct spy_sampler;
 
 struct spy_sampler_options {
-    double budget_percent; // of one core; 0: no budget
-    size_t profile_bytes;  // the profile's tables are made anew past this; 0: 32 MiB
+    double budget_percent;   // of one core; 0: no budget
+    size_t profile_bytes;    // the profile's tables are made anew past this; 0: 32 MiB
+    struct spy_watch *watch; // borrowed; NULL: nobody looks whether reads end
 };
 
 int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sampler **ret,
@@ -44,6 +49,7 @@ struct spy_sampler_process {
     uint64_t start_time;
     uint32_t rate; // samples a second, 1 to 1000; 0: as fast as it goes
     enum spy_sampler_pausing pausing;
+    bool blocked; // a read of its memory did not end: it is listed with that reason, and not read
     // Labels of its series: pairs of key and value, copied; without process.runtime.*, which the
     // sampler adds once it is attached.
     const char *const (*labels)[2];
@@ -64,6 +70,8 @@ const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid);
 // True once pid was attached to; and once it ended.
 bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid);
 bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid);
+// As it was added with; 0: not known.
+uint64_t spy_sampler_start_time(const struct spy_sampler *s, pid_t pid);
 // The interpreter of an attached process, or NULL; borrowed.
 struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid);
 

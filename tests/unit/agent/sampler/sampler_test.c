@@ -307,6 +307,54 @@ static void what_sleeps_is_counted_until_it_wakes(void **state)
     end_child(&c);
 }
 
+// The kernel brings a process's CPU time up to date when a thread stops running or at a tick, some
+// milliseconds apart: one that has just woken up has run all the same.
+static void see_bursts_among(size_t n_sleepers)
+{
+    struct child sleepers[8];
+    char line[64];
+    struct child c = start_child("bursts.py", NULL);
+    read_line(&c, line, sizeof line);
+    struct spy_sampler *s = new_sampler(0);
+    add_process(s, c.pid, 200, SPY_SAMPLER_MAY_PAUSE);
+    for (size_t i = 0; i < n_sleepers; i++) {
+        sleepers[i] = start_child("sleeper.py", NULL);
+        read_line(&sleepers[i], line, sizeof line);
+        add_process(s, sleepers[i].pid, 200, SPY_SAMPLER_MAY_PAUSE);
+    }
+    run_for(s, 1);
+    spy_sampler_close(s);
+    spy_sampler_reset(s);
+    uint64_t cpu = spy_clock_process_cpu_ns(c.pid), began = spy_clock_mono_ns();
+    run_for(s, 8);
+    double worked =
+        (double)(spy_clock_process_cpu_ns(c.pid) - cpu) / (double)(spy_clock_mono_ns() - began);
+    const struct spy_profile *p = spy_sampler_close(s);
+    const struct spy_series *e = series_of(p, c.pid, NULL);
+    double rounds = (double)(e->quality.clean + e->quality.paused) / 2; // two threads
+    double seen = (double)count_in(p, "burst") / rounds;
+    print_message("works %.1f %% of the time, seen at it in %.1f %% of the rounds\n", 100 * worked,
+                  100 * seen);
+    assert_true(seen > worked / 2);
+    spy_sampler_free(s);
+    for (size_t i = 0; i < n_sleepers; i++)
+        end_child(&sleepers[i]);
+    end_child(&c);
+}
+
+static void short_work_after_a_sleep_is_seen(void **state)
+{
+    (void)state;
+    see_bursts_among(0);
+}
+
+// Of many the sampler asks whether anything runs at all, and only then each of them.
+static void short_work_is_seen_among_many_that_sleep(void **state)
+{
+    (void)state;
+    see_bursts_among(8);
+}
+
 static void the_budget_is_kept(void **state)
 {
     (void)state;
@@ -346,6 +394,8 @@ int main(void)
         cmocka_unit_test(an_ordinary_program_is_seldom_paused),
         cmocka_unit_test(a_clock_that_is_set_changes_no_weights),
         cmocka_unit_test(what_sleeps_is_counted_until_it_wakes),
+        cmocka_unit_test(short_work_after_a_sleep_is_seen),
+        cmocka_unit_test(short_work_is_seen_among_many_that_sleep),
         cmocka_unit_test(the_budget_is_kept),
         cmocka_unit_test(a_stop_ends_a_run_at_once),
     };

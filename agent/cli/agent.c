@@ -4,6 +4,7 @@
 #include "agent/cli/metrics.h"
 #include "agent/cli/labels.h"
 #include "agent/cli/problems.h"
+#include "agent/cli/reads.h"
 #include "agent/discover/discover.h"
 #include "agent/sampler/sampler.h"
 #include "agent/upload/upload.h"
@@ -37,10 +38,7 @@ struct agent {
     uint64_t discover_failed, upload_failed, window_logged, native_logged, metrics_failed;
     uint64_t window_start; // Unix time
     struct spy_problems problems;
-    struct spy_watch watch; // of the sampler's reads
-    struct spy_every *look;
-    uint64_t reading; // as looked at last
-    unsigned looks;   // how often that was so
+    struct spy_cli_reads reads;
     struct spy_blocked blocked;
     char **argv;
 };
@@ -184,21 +182,15 @@ static void end_window(struct agent *a)
         log_totals(a, "sampling");
 }
 
-// On a thread of its own, every second. The third look at one and the same read is at least two
-// seconds after the first, in which this program ran.
-static void look_at_reads(void *arg)
+// See blocked.h. On the thread that looks at reads, while the other one is in such a read.
+static void start_anew_without(void *arg, pid_t pid)
 {
-    enum { LOOKS = 3 };
     struct agent *a = arg;
     struct spy_err err = {0};
-    pid_t pid;
-    uint64_t reading = spy_watch_reading(&a->watch);
-    a->looks = reading && reading == a->reading ? a->looks + 1 : 1;
-    a->reading = reading;
-    if (!reading || a->looks < LOOKS || !spy_watch_claim(&a->watch, reading, &pid))
-        return;
-    spy_log(SPY_LOG_ERROR, "a read of a process's memory does not end: starting anew without it",
-            SPY_I("pid", pid));
+    char text[200];
+    snprintf(text, sizeof text, SPY_CLI_NEVER_READ, (int)pid);
+    spy_log(SPY_LOG_ERROR, "starting anew without one process", SPY_I("pid", pid),
+            SPY_S("reason", text));
     spy_blocked_add(&a->blocked, pid, spy_sampler_start_time(a->sampler, pid));
     end_window(a);
     spy_blocked_restart(&a->blocked, a->argv, &err);
@@ -245,7 +237,7 @@ static void run(struct agent *a, double once)
 
 static void agent_done(struct agent *a)
 {
-    spy_every_free(a->look);
+    spy_cli_reads_end(&a->reads);
     spy_upload_free(a->upload);
     spy_sampler_free(a->sampler);
     spy_discover_free(a->discover);
@@ -277,14 +269,14 @@ static int start(struct agent *a, const struct options *o, struct spy_err *err)
     r = spy_sampler_new(
         &(struct spy_sampler_options){.budget_percent = c->budget.cpu_percent,
                                       .profile_bytes = ((size_t)c->budget.memory_mib << 20) / 2,
-                                      .watch = &a->watch},
+                                      .watch = &a->reads.watch},
         &a->sampler, err);
     if (r == 0)
         r = spy_discover_new(c, "/proc", &a->discover, err);
     if (r == 0)
         r = spy_upload_new(&up, &a->upload, err);
     if (r == 0)
-        r = spy_every_new(1, look_at_reads, a, &a->look, err);
+        r = spy_cli_reads_begin(&a->reads, start_anew_without, a, err);
     return r;
 }
 

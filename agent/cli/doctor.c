@@ -124,7 +124,12 @@ int spy_cli_doctor(int argc, char **argv, struct spy_err *err)
     };
     struct arguments a = {.err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &a);
-    _cleanup_(doctor_done) struct spy_doctor d = {.pid = a.pid, .config_path = a.config};
+    _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
+    _cleanup_(doctor_done) struct spy_doctor d = {
+        .pid = a.pid, .config_path = a.config, .reads = &reads};
+    int r = spy_cli_reads_begin(&reads, spy_cli_reads_fail, NULL, err);
+    if (r < 0)
+        return r;
     unsigned bad = a.pid ? examine(&d, spy_doctor_process, spy_doctor_n_process)
                          : examine(&d, spy_doctor_agent, spy_doctor_n_agent);
     if (bad)

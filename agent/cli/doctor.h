@@ -4,6 +4,7 @@
 // Checks run in the order of their table. After a SPY_DOCTOR_STOP the rest has no meaning and is
 // left out.
 #pragma once
+#include "agent/cli/reads.h"
 #include "shared/base/err.h"
 #include "shared/config/agent_config.h"
 #include <stdbool.h>
@@ -29,8 +30,9 @@ struct spy_doctor {
     pid_t pid; // 0: the agent's surroundings are asked about
     const char *config_path;
     struct spy_agent_config config; // without pid
-    struct spy_target *target;      // with pid, from the first check on
-    struct spy_python *python;      // with pid, once an interpreter was found
+    struct spy_cli_reads *reads;
+    struct spy_target *target; // with pid, from the first check on
+    struct spy_python *python; // with pid, once an interpreter was found
     char text[1024], cure[512];
 };
 

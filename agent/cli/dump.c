@@ -1,5 +1,6 @@
 // podspy dump: the stack of every thread of one process, now or when its core file was written.
 #include "agent/cli/cli.h"
+#include "agent/cli/reads.h"
 #include "agent/python/python.h"
 #include "agent/target/core.h"
 #include "shared/base/clock.h"
@@ -15,6 +16,7 @@ enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL };
 enum { OUTPUT_MAX = 256 << 20 };
 
 struct dump {
+    struct spy_cli_reads *reads; // of a live process
     pid_t pid;
     const char *core; // the file; NULL: a live process
     struct spy_core about;
@@ -196,12 +198,14 @@ static void print_header(const struct dump *d, const struct spy_python *py, stru
 }
 
 // A thread is read again when its memory was changing; only then is "could not be read" the answer.
-static int shoot(struct spy_python *py, struct spy_py_thread *th, const struct spy_py_options *o,
-                 struct spy_py_stack *ret)
+static int shoot(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
+                 const struct spy_py_options *o, struct spy_py_stack *ret)
 {
     int r = SPY_ERR_TORN;
+    spy_watch_begin(&d->reads->watch, d->pid);
     for (int i = 0; i < 20 && r == SPY_ERR_TORN && !spy_cli_stop; i++)
         r = spy_python_sample(py, th, o, ret);
+    spy_watch_end(&d->reads->watch);
     return r;
 }
 
@@ -216,7 +220,7 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
         // As py-spy does: the oldest first as text, the newest first as JSON.
         struct spy_py_thread *th = spy_python_thread(py, d->json ? n - 1 - k : k);
         struct shot s = {.thread = th};
-        s.r = shoot(py, th, &o, &s.stack);
+        s.r = shoot(d, py, th, &o, &s.stack);
         if (s.r == SPY_ERR_GONE)
             continue;
         if (d->json && printed++)
@@ -256,6 +260,15 @@ static int attach_core(const struct dump *d, struct spy_target *t, struct spy_py
     return spy_err_context(err, r, "%s", d->core);
 }
 
+static int attach_process(const struct dump *d, struct spy_target *t, struct spy_python **ret,
+                          struct spy_err *err)
+{
+    spy_watch_begin(&d->reads->watch, d->pid);
+    int r = spy_python_attach(t, ret, err);
+    spy_watch_end(&d->reads->watch);
+    return r;
+}
+
 static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
                   struct spy_err *err)
 {
@@ -263,10 +276,12 @@ static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
     if (r < 0)
         return r;
     d->pid = spy_target_pid(*t);
-    r = d->core ? attach_core(d, *t, py, err) : spy_python_attach(*t, py, err);
+    r = d->core ? attach_core(d, *t, py, err) : attach_process(d, *t, py, err);
     if (r < 0)
         return r;
+    spy_watch_begin(&d->reads->watch, d->pid);
     r = spy_python_refresh(*py);
+    spy_watch_end(&d->reads->watch);
     if (d->core && (r < 0 || !spy_python_n_threads(*py)))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not hold the memory of its interpreter%s", d->core,
@@ -305,11 +320,14 @@ int spy_cli_dump(int argc, char **argv, struct spy_err *err)
         .args_doc = "-p PID\n--core FILE",
         .doc = "Prints the stack of every thread of a Python process.",
     };
-    struct dump d = {.pausing = SPY_PY_MAY_PAUSE, .err = err};
+    _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
+    struct dump d = {.reads = &reads, .pausing = SPY_PY_MAY_PAUSE, .err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &d);
     spy_cli_catch_signals();
     _cleanup_(target_done) struct spy_target *t = NULL;
     _cleanup_(python_done) struct spy_python *py = NULL;
-    int r = attach(&d, &t, &py, err);
+    int r = spy_cli_reads_begin(&reads, spy_cli_reads_fail, NULL, err);
+    if (r == 0)
+        r = attach(&d, &t, &py, err);
     return r < 0 ? r : print_all(&d, py, err);
 }

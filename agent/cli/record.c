@@ -1,5 +1,6 @@
 // podspy record: sample one program for a while and write what it did.
 #include "agent/cli/cli.h"
+#include "agent/cli/reads.h"
 #include "agent/sampler/sampler.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
@@ -203,7 +204,7 @@ static void end_program(pid_t child)
 
 // --- sampling ---
 
-enum why { WHY_SIGNAL, WHY_DURATION, WHY_ENDED };
+enum why { WHY_SIGNAL, WHY_DURATION, WHY_ENDED, WHY_BLOCKED };
 
 static void show_progress(const struct record *rec, struct spy_sampler *s)
 {
@@ -315,7 +316,8 @@ static int finish(const struct record *rec, struct spy_sampler *s, const struct 
 {
     static const char *const reasons[] = {[WHY_SIGNAL] = "Control-C pressed",
                                           [WHY_DURATION] = "the time is over",
-                                          [WHY_ENDED] = "the program has ended"};
+                                          [WHY_ENDED] = "the program has ended",
+                                          [WHY_BLOCKED] = "it cannot be read any more"};
     struct spy_view view = {.title = title,
                             .idle = rec->idle,
                             .gil = rec->gil,
@@ -346,10 +348,30 @@ static int finish(const struct record *rec, struct spy_sampler *s, const struct 
 
 SPY_CLEANUP(sampler_done, struct spy_sampler, spy_sampler_free)
 
+// All that a recording consists of.
+struct recording {
+    const struct record *rec;
+    struct spy_sampler *sampler;
+    const struct spy_format *format;
+    const char *title;
+};
+
+// On the thread that looks at reads, while the other one is in a read that does not end.
+static void write_and_fail(void *arg, pid_t pid)
+{
+    const struct recording *r = arg;
+    struct spy_err err = {0};
+    if (spy_sampler_totals(r->sampler).samples &&
+        finish(r->rec, r->sampler, r->format, r->title, WHY_BLOCKED, &err) < 0)
+        fprintf(stderr, "Error: %s\n", err.msg);
+    spy_cli_reads_fail(NULL, pid);
+}
+
 static int record(const struct record *rec, pid_t pid, const struct spy_format *f,
                   struct spy_err *err)
 {
     _cleanup_(sampler_done) struct spy_sampler *s = NULL;
+    _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
     char cmdline[1024], text_pid[16];
     spy_cli_cmdline(pid, cmdline, sizeof cmdline);
     snprintf(text_pid, sizeof text_pid, "%d", (int)pid);
@@ -359,7 +381,11 @@ static int record(const struct record *rec, pid_t pid, const struct spy_format *
                                           .pausing = rec->pausing,
                                           .labels = labels,
                                           .n_labels = SPY_COUNT(labels)};
-    int r = spy_sampler_new(&(struct spy_sampler_options){0}, &s, err);
+    struct recording all = {.rec = rec, .format = f, .title = cmdline};
+    int r = spy_sampler_new(&(struct spy_sampler_options){.watch = &reads.watch}, &s, err);
+    all.sampler = s;
+    if (r == 0)
+        r = spy_cli_reads_begin(&reads, write_and_fail, &all, err);
     if (r == 0)
         r = spy_sampler_add(s, &process, err);
     if (r == 0)

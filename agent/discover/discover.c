@@ -338,24 +338,25 @@ static void after_exec(struct spy_discover *d, struct spy_entry *e)
 
 // To end or to call exec a process must run, and to ask its clock costs a third of reading its
 // stat. What takes none of its CPU time (another parent, another process that has its number and by
-// chance its time) is seen within a second.
-static bool has_slept(const struct spy_discover *d, const struct spy_entry *e)
+// chance its time) is seen within a second. That the kernel tells the time of one that runs just
+// now some milliseconds late does not matter here.
+static bool has_slept(const struct spy_entry *e, uint64_t cpu)
 {
     enum { UNREAD_MAX = 9 };
-    struct spy_member *m = e->in;
-    uint64_t cpu = d->use_last ? spy_clock_process_cpu_ns(e->pid) : 0;
-    bool slept = cpu && cpu == m->cpu_ns && m->unread < UNREAD_MAX;
-    m->cpu_ns = cpu;
-    m->unread = slept ? m->unread + 1 : 0;
-    return slept;
+    return cpu && cpu == e->in->cpu_ns && e->in->unread < UNREAD_MAX;
 }
 
 static void check_member(struct spy_discover *d, struct spy_entry *e)
 {
+    struct spy_member *m = e->in;
     struct spy_proc_stat s;
-    if (has_slept(d, e))
+    uint64_t cpu = d->use_last ? spy_clock_process_cpu_ns(e->pid) : 0;
+    if (has_slept(e, cpu)) {
+        m->unread++;
         return;
+    }
     int r = stat_member(d, e, &s);
+    m->cpu_ns = 0; // until all is as it should be
     if (r == SPY_ERR_GONE || (r == 0 && spy_proc_dead(&s))) {
         e->dead = SPY_DEAD_TOLD;
         if (r == SPY_ERR_GONE) // whoever has the number next is another, also with these arguments
@@ -364,9 +365,13 @@ static void check_member(struct spy_discover *d, struct spy_entry *e)
     } else if (r == 0 && s.start_time != e->start_time) {
         judge(d, e);
     } else if (r == 0) {
-        e->ppid = e->in->p.ppid = s.ppid;
-        if (s.image && s.image != e->in->image)
+        e->ppid = m->p.ppid = s.ppid;
+        if (s.image && s.image != m->image) {
             after_exec(d, e);
+        } else {
+            m->cpu_ns = cpu;
+            m->unread = 0;
+        }
     }
 }
 

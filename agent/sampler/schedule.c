@@ -84,6 +84,7 @@ void spy_schedule_remove(struct spy_schedule *s, size_t i)
 
 // --- beats ---
 
+// Goes on to the first that is still to come; those that are past are skipped.
 static void next_beat(struct spy_schedule *s, struct spy_beats *b, uint64_t now)
 {
     uint64_t period = (uint64_t)((double)SPY_NS_PER_SEC / b->rate * s->stretch);
@@ -92,8 +93,10 @@ static void next_beat(struct spy_schedule *s, struct spy_beats *b, uint64_t now)
         b->n += skipped;
         b->at += skipped * period;
     }
-    b->n++;
-    b->at += (uint64_t)((double)period * (0.5 + spy_rand_unit(&s->rand)));
+    do {
+        b->n++;
+        b->at += (uint64_t)((double)period * (0.5 + spy_rand_unit(&s->rand)));
+    } while (b->at <= now);
 }
 
 uint64_t spy_schedule_on_beat(struct spy_schedule *s, uint64_t now)
@@ -101,19 +104,15 @@ uint64_t spy_schedule_on_beat(struct spy_schedule *s, uint64_t now)
     struct spy_due *due = &s->heap[0];
     struct spy_beats *b = &s->beats[due->beats];
     uint64_t skipped = 0;
-    if (!b->rate) {
-        due->at = now;
-    } else if (due->beat) {
-        if (due->beat == b->n) // none of the others of its rate has gone on yet
-            next_beat(s, b, now);
-        skipped = b->n - due->beat - 1;
-    } else {
-        while (b->at <= now)
-            next_beat(s, b, now);
-    }
     if (b->rate) {
+        // Others of its rate may have gone on to the next one already.
+        if (due->beat ? due->beat == b->n : b->at <= now)
+            next_beat(s, b, now);
+        skipped = due->beat ? b->n - due->beat - 1 : 0;
         due->beat = b->n;
         due->at = b->at;
+    } else {
+        due->at = now;
     }
     settle(s, 0);
     return skipped;

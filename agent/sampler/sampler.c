@@ -595,7 +595,7 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
 // The answer is good for some microseconds, of a few threads it costs as much as to look at each.
 static void ask_alone(struct spy_sampler *s, const struct process *p)
 {
-    enum { ROUNDS = 8, FEW = 4 };
+    enum { ROUNDS = 16, FEW = 4 };
     if (s->alone_holds > 0) {
         s->alone_holds--;
         return;

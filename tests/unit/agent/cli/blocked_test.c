@@ -1,0 +1,66 @@
+// Which processes an agent leaves alone, as one that starts anew hands it on.
+#include "agent/cli/blocked.h"
+#include "shared/base/mem.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static void load(struct spy_blocked *b, const char *text)
+{
+    if (text)
+        setenv("PODSPY_BLOCKED", text, 1);
+    else
+        unsetenv("PODSPY_BLOCKED");
+    spy_blocked_load(b);
+}
+
+static void the_environment_is_read(void **state)
+{
+    (void)state;
+    struct spy_blocked b;
+    load(&b, NULL);
+    assert_int_equal(b.n, 0);
+    load(&b, "");
+    assert_int_equal(b.n, 0);
+    load(&b, "12:345 67:18446744073709551615 ");
+    assert_int_equal(b.n, 2);
+    assert_true(spy_blocked_has(&b, 12, 345) && spy_blocked_has(&b, 67, UINT64_MAX));
+    assert_false(spy_blocked_has(&b, 12, 346));
+    assert_false(spy_blocked_has(&b, 345, 12));
+}
+
+static void nonsense_is_left_out(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"x", ":", "12", "12:", "12:x", "-5:1", "0:1", " ", "12 34"};
+    struct spy_blocked b;
+    for (size_t i = 0; i < SPY_COUNT(texts); i++) {
+        load(&b, texts[i]);
+        assert_int_equal(b.n, 0);
+    }
+    load(&b, "1:2 x 3:4");
+    assert_int_equal(b.n, 1);
+}
+
+static void the_oldest_is_forgotten(void **state)
+{
+    (void)state;
+    struct spy_blocked b;
+    load(&b, NULL);
+    for (pid_t pid = 1; pid <= SPY_BLOCKED_MAX + 2; pid++)
+        spy_blocked_add(&b, pid, 7);
+    assert_int_equal(b.n, SPY_BLOCKED_MAX);
+    assert_false(spy_blocked_has(&b, 2, 7));
+    assert_true(spy_blocked_has(&b, 3, 7) && spy_blocked_has(&b, SPY_BLOCKED_MAX + 2, 7));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_environment_is_read),
+        cmocka_unit_test(nonsense_is_left_out),
+        cmocka_unit_test(the_oldest_is_forgotten),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -14,6 +14,7 @@
 #include <argp.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ enum { KEY_CONFIG = 300, KEY_COLLECTOR, KEY_ONCE, KEY_LOG_LEVEL, KEY_LOG_FORMAT 
 
 #define POLL_NS      (100 * SPY_NS_PER_MS) // see discover.h: children within 250 ms
 #define LOG_EVERY_NS (60 * SPY_NS_PER_SEC)
+#define SPOOL_SECS   5
 
 struct options {
     const char *config, *collector;
@@ -192,7 +194,15 @@ static void start_anew_without(void *arg, pid_t pid)
     spy_log(SPY_LOG_ERROR, "starting anew without one process", SPY_I("pid", pid),
             SPY_S("reason", text));
     spy_blocked_add(&a->blocked, pid, spy_sampler_start_time(a->sampler, pid));
+    // A thread may be held meanwhile: should the disk hang too, this program ends, and that one
+    // goes on.
+    signal(SIGALRM, SIG_DFL);
+    alarm(SPOOL_SECS);
+    spy_sampler_hung(a->sampler);
     end_window(a);
+    alarm(0);
+    if (spy_cli_stop)
+        _exit(SPY_EXIT_OK);
     spy_blocked_restart(&a->blocked, a->argv, &err);
     spy_log(SPY_LOG_ERROR, "the agent cannot go on", SPY_S("error", err.msg));
     _exit(SPY_EXIT_FAILED);

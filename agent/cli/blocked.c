@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/close_range.h>
 
 #define VARIABLE "PODSPY_BLOCKED="
 
@@ -20,7 +23,7 @@ void spy_blocked_load(struct spy_blocked *b)
         used = 0;
         if (sscanf(text, " %d:%" SCNu64 "%n", &pid, &start, &used) < 2 || !used)
             return;
-        if (pid > 0)
+        if (pid > 0 && kill(pid, 0) == 0)
             spy_blocked_add(b, pid, start);
     }
 }
@@ -82,10 +85,10 @@ int spy_blocked_restart(const struct spy_blocked *b, char **argv, struct spy_err
     _cleanup_free_ char **env = environment_with(text), **args = arguments_of(argv);
     if (!env || !args)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    // A thread that is not to get signals runs this; the program that begins here is.
-    sigset_t none;
+    sigset_t none; // the program that begins here has this thread's mask
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
+    syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC); // libcurl's sockets are not
     execve("/proc/self/exe", args, env);
     return spy_err_set(err, SPY_ERR_IO, errno, "cannot start anew");
 }

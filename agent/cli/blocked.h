@@ -20,7 +20,7 @@ struct spy_blocked {
     size_t n;
 };
 
-// What the environment says. Entries that make no sense are left out.
+// What the environment says, up to what makes no sense, without those that have ended.
 void spy_blocked_load(struct spy_blocked *b);
 bool spy_blocked_has(const struct spy_blocked *b, pid_t pid, uint64_t start_time);
 // Of more than SPY_BLOCKED_MAX the oldest is forgotten.

@@ -197,15 +197,21 @@ static void print_header(const struct dump *d, const struct spy_python *py, stru
                    spy_python_runtime(py)->version, exe);
 }
 
+// A core file's bytes are read where it lies, and take the time that takes.
+static struct spy_watch *watch_of(const struct dump *d)
+{
+    return d->core ? NULL : &d->reads->watch;
+}
+
 // A thread is read again when its memory was changing; only then is "could not be read" the answer.
 static int shoot(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
                  const struct spy_py_options *o, struct spy_py_stack *ret)
 {
     int r = SPY_ERR_TORN;
-    spy_watch_begin(&d->reads->watch, d->pid);
+    spy_watch_begin(watch_of(d), d->pid);
     for (int i = 0; i < 20 && r == SPY_ERR_TORN && !spy_cli_stop; i++)
         r = spy_python_sample(py, th, o, ret);
-    spy_watch_end(&d->reads->watch);
+    spy_watch_end(watch_of(d));
     return r;
 }
 
@@ -263,9 +269,9 @@ static int attach_core(const struct dump *d, struct spy_target *t, struct spy_py
 static int attach_process(const struct dump *d, struct spy_target *t, struct spy_python **ret,
                           struct spy_err *err)
 {
-    spy_watch_begin(&d->reads->watch, d->pid);
+    spy_watch_begin(watch_of(d), d->pid);
     int r = spy_python_attach(t, ret, err);
-    spy_watch_end(&d->reads->watch);
+    spy_watch_end(watch_of(d));
     return r;
 }
 
@@ -279,9 +285,9 @@ static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
     r = d->core ? attach_core(d, *t, py, err) : attach_process(d, *t, py, err);
     if (r < 0)
         return r;
-    spy_watch_begin(&d->reads->watch, d->pid);
+    spy_watch_begin(watch_of(d), d->pid);
     r = spy_python_refresh(*py);
-    spy_watch_end(&d->reads->watch);
+    spy_watch_end(watch_of(d));
     if (d->core && (r < 0 || !spy_python_n_threads(*py)))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not hold the memory of its interpreter%s", d->core,

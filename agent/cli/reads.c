@@ -4,7 +4,7 @@
 
 static void look(void *arg)
 {
-    enum { LOOKS = 3 };
+    enum { LOOKS = 10 };
     struct spy_cli_reads *r = arg;
     pid_t pid;
     uint64_t reading = spy_watch_reading(&r->watch);

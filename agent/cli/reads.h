@@ -19,9 +19,9 @@ struct spy_cli_reads {
     "a read of the memory of process %d does not end: a file system that it has mapped hangs, or " \
     "userfaultfd holds it up"
 
-// From now on a thread looks every second. Of a read that is under way at three looks in a row,
-// so for more than two seconds in which this program ran, it calls give_up: all that the reading
-// thread was at belongs to that function, which does not return.
+// From now on a thread looks every second. Of a read that is under way at ten looks in a row (to
+// attach takes half a second of CPU at most, which is more where that is rationed) it calls
+// give_up: all that the reading thread was at belongs to that function, which does not return.
 int spy_cli_reads_begin(struct spy_cli_reads *r, void (*give_up)(void *arg, pid_t pid), void *arg,
                         struct spy_err *err);
 void spy_cli_reads_end(struct spy_cli_reads *r);

@@ -361,6 +361,7 @@ static void write_and_fail(void *arg, pid_t pid)
 {
     const struct recording *r = arg;
     struct spy_err err = {0};
+    spy_sampler_hung(r->sampler);
     if (spy_sampler_totals(r->sampler).samples &&
         finish(r->rec, r->sampler, r->format, r->title, WHY_BLOCKED, &err) < 0)
         fprintf(stderr, "Error: %s\n", err.msg);

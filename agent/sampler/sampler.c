@@ -13,8 +13,8 @@ enum {
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter needs some tens of milliseconds to start
     BUDGET_EVERY_NS = 1000000000,
-    SLOW_NS = 5000000, // a round that takes this long is slow
-    SLOW_SHARE = 5,    // and such rounds of one process get a fifth of the time
+    SLOW_NS = 2000000, // where rounds take this long
+    SLOW_SHARE = 5,    // those of one process get a fifth of the time
 };
 #define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
 
@@ -38,11 +38,12 @@ struct process {
     char problem[240];
     bool ended;
     uint64_t retry_ns;
-    unsigned slow; // rounds in a row
     // Of the window.
     uint32_t series, epoch;             // epoch of the profile that series is valid in; 0: none
     uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
-    uint64_t rounds;
+    uint64_t rounds, took_ns;           // and how long they took
+    uint64_t last_rounds, last_took_ns; // of the window before
+    uint32_t every, turn;               // it takes part in every nth beat
     struct spy_quality quality;
     // The latest round in which the threads were looked at, the epoch of its ids, and how many
     // rounds there were since in which nothing had moved: they are counted all at once.
@@ -60,8 +61,10 @@ struct spy_sampler {
     uint32_t outside; // stack: "[no Python code]"
     struct spy_pause pause;
     struct spy_runnable runnable;
-    bool alone;           // as asked last
-    unsigned alone_holds; // for so many rounds more
+    bool alone; // as asked last
+    uint64_t alone_asked;
+    uint64_t began; // when the latest round did
+    bool hung;      // and did not end
     uint64_t budget_at, budget_cpu;
     struct spy_sampler_totals totals;
 };
@@ -294,19 +297,24 @@ static int series_of(struct spy_sampler *s, struct process *p)
     return r;
 }
 
-static void begin_window(struct process *p)
+static void begin_window(const struct spy_sampler *s, struct process *p)
 {
     if (p->window_start)
         return;
+    // By the window before: within one, all rounds stand for equally much.
+    uint64_t took = p->last_rounds ? p->last_took_ns / p->last_rounds : 0;
+    bool slow = took > SLOW_NS && s->schedule.n > 1 && p->rate;
+    p->every = slow ? (uint32_t)(took * SLOW_SHARE * p->rate / SPY_NS_PER_SEC) : 1;
     p->window_start = spy_clock_real_ns();
     p->window_mono = spy_clock_mono_ns();
 }
 
 // Joins one part of a window with what its series has, as windows are joined. The duration is by
 // the clock that nobody sets: weights come from it.
-static void add_part(struct spy_series *e, const struct process *p)
+static void add_part(const struct spy_sampler *s, struct spy_series *e, const struct process *p)
 {
-    uint64_t duration = spy_clock_mono_ns() - p->window_mono;
+    uint64_t end_mono = s->hung ? s->began : spy_clock_mono_ns();
+    uint64_t duration = end_mono > p->window_mono ? end_mono - p->window_mono : 0;
     uint64_t period = p->rounds ? duration / p->rounds : 0;
     if (!e->start_ns)
         e->start_ns = p->window_start;
@@ -366,8 +374,10 @@ static void flush_quality(struct spy_sampler *s, struct process *p)
 {
     count_repeats(s, p);
     if (p->window_start && series_of(s, p) == 0)
-        add_part(spy_profile_series_at(s->profile, p->series), p);
-    p->window_start = p->rounds = 0;
+        add_part(s, spy_profile_series_at(s->profile, p->series), p);
+    p->last_rounds = p->rounds;
+    p->last_took_ns = p->took_ns;
+    p->window_start = p->rounds = p->took_ns = 0;
     p->quality = (struct spy_quality){0};
 }
 
@@ -384,6 +394,11 @@ void spy_sampler_reset(struct spy_sampler *s)
     if (spy_profile_memory(s->profile) > s->options.profile_bytes)
         renew_profile(s); // without memory for a new one the old one goes on
     spy_profile_reset_window(s->profile);
+}
+
+void spy_sampler_hung(struct spy_sampler *s)
+{
+    s->hung = true;
 }
 
 struct spy_sampler_totals spy_sampler_totals(struct spy_sampler *s)
@@ -455,7 +470,7 @@ static int attach(struct spy_sampler *s, struct process *p)
         set_label(p, SPY_LABEL_PROBLEM, p->problem);
         p->epoch = 0;
     }
-    begin_window(p);
+    begin_window(s, p);
     p->quality.failed++;
     s->totals.failed++;
     return r;
@@ -592,22 +607,32 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     note_totals(s, st.how, 1);
 }
 
-// The answer is good for some microseconds, of a few threads it costs as much as to look at each.
-static void ask_alone(struct spy_sampler *s, const struct process *p)
+// The answer is good for some microseconds; of a few threads it costs as much as to look at each.
+static void ask_alone(struct spy_sampler *s, const struct process *p, uint64_t now)
 {
-    enum { ROUNDS = 16, FEW = 4 };
-    if (s->alone_holds > 0) {
-        s->alone_holds--;
+    enum { GOOD_NS = 50000, FEW = 4 };
+    if (s->alone_asked && now - s->alone_asked < GOOD_NS)
         return;
-    }
     bool worth = s->schedule.n > FEW || spy_python_n_threads(p->python) > FEW;
     s->alone = worth && spy_runnable_alone(&s->runnable);
-    s->alone_holds = ROUNDS - 1;
+    s->alone_asked = now;
+}
+
+// One whose rounds take long (it has thousands of threads, or its memory is swapped out) leaves
+// time to the others: it takes part in every nth beat only. Which, does not hang on what it does
+// just now.
+static bool leaves_out(struct spy_sampler *s, struct process *p)
+{
+    if (!p->window_start || p->every < 2 || ++p->turn % p->every == 0)
+        return false;
+    p->quality.late++;
+    s->totals.late++;
+    return true;
 }
 
 static void round_of(struct spy_sampler *s, struct process *p)
 {
-    if (!p->python && attach(s, p) < 0)
+    if (p->python ? leaves_out(s, p) : attach(s, p) < 0)
         return;
     spy_watch_begin(s->options.watch, p->pid);
     int r = spy_python_refresh(p->python);
@@ -620,11 +645,11 @@ static void round_of(struct spy_sampler *s, struct process *p)
         p->retry_ns = 0;
         return;
     }
-    begin_window(p);
+    begin_window(s, p);
     if (series_of(s, p) < 0)
         return;
     p->rounds++;
-    ask_alone(s, p);
+    ask_alone(s, p, s->began);
     if (p->counted_epoch == s->epoch && spy_python_is_quiet(p->python, s->alone)) {
         p->repeats++;
         return;
@@ -634,6 +659,7 @@ static void round_of(struct spy_sampler *s, struct process *p)
     p->counted_epoch = s->epoch;
     size_t n = spy_python_n_threads(p->python);
     if (spy_grow(&p->counted, &p->cap_counted, n, sizeof *p->counted, SPY_PY_THREADS_MAX) < 0) {
+        p->counted_epoch = 0;
         p->quality.failed += n;
         s->totals.failed += n;
         return;
@@ -644,26 +670,12 @@ static void round_of(struct spy_sampler *s, struct process *p)
 
 // --- time ---
 
-// One whose rounds take long (it has thousands of threads, or its memory is swapped out) leaves
-// time to the others. A single such round says little: this program may have had to wait for a CPU.
-static bool must_rest(const struct spy_sampler *s, struct process *p, uint64_t took)
-{
-    p->slow = took > SLOW_NS ? p->slow + 1 : 0;
-    return p->slow > 1 && s->schedule.n > 1;
-}
-
 static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
 {
-    uint64_t now = spy_clock_mono_ns(), took = now - began;
+    uint64_t now = spy_clock_mono_ns();
     if (p->python) {
-        uint64_t skipped = 0;
-        if (p->rate && must_rest(s, p, took)) {
-            uint64_t rest = took * (SLOW_SHARE - 1);
-            skipped = rest * p->rate / SPY_NS_PER_SEC;
-            spy_schedule_off_beat(&s->schedule, now + rest);
-        } else {
-            skipped = spy_schedule_on_beat(&s->schedule, began);
-        }
+        uint64_t skipped = spy_schedule_on_beat(&s->schedule, began);
+        p->took_ns += now - began;
         p->quality.late += skipped;
         s->totals.late += skipped;
     } else {
@@ -698,7 +710,7 @@ static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
     enum { LOOK_EVERY_NS = 500000 };
     bool cut = s->pause.n_strays && until - now > LOOK_EVERY_NS;
     spy_clock_sleep_until(cut ? now + LOOK_EVERY_NS : until);
-    s->alone_holds = 0;
+    s->alone_asked = 0;
     spy_pause_reap(&s->pause);
 }
 
@@ -715,6 +727,7 @@ void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile
             return;
         struct process *p = process_at(s, 0);
         s->totals.behind_ns = now - due;
+        s->began = now;
         round_of(s, p);
         spy_pause_reap(&s->pause);
         plan_next(s, p, now);

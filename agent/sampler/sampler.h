@@ -8,8 +8,9 @@
 // Of a process of which nothing has run since the last round, every thread is where it was: such
 // rounds are noted with a look at the clocks of the threads, and counted together later.
 //
-// All are read by one thread. So that a slow one does not hold up the others, rounds that take more
-// than 5 ms get a fifth of the time, and what is missed is counted as late.
+// All are read by one thread. So that a slow one does not hold up the others, one whose rounds took
+// more than 2 ms in the window before takes part in so few that they get a fifth of the time; those
+// it leaves out are counted as late.
 //
 // A process that cannot be attached to yet (it is still starting, it is a zombie, it is not Python)
 // is tried again, ever more rarely, and its series says why in the label podspy.problem.
@@ -82,6 +83,8 @@ void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile
 // Closes the window: series get their start, duration, period and quality, samples their time. The
 // profile is the sampler's; read it, then call spy_sampler_reset before the next run.
 struct spy_profile *spy_sampler_close(struct spy_sampler *s);
+// A read was claimed (watch.h): the window ends where that round began.
+void spy_sampler_hung(struct spy_sampler *s);
 void spy_sampler_reset(struct spy_sampler *s);
 
 // Sums over the whole life, for messages: thread-samples counted, attempts that failed, rounds

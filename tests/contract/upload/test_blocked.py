@@ -71,7 +71,7 @@ def told(double, text):
 def test_a_process_that_cannot_be_read_does_not_hold_up_the_others(busy, blocking, agent, double, tmp_path):
     log = tmp_path / "log"
     try:
-        targets.wait_for(lambda: "starting anew without" in log.read_text(), 30)
+        targets.wait_for(lambda: "starting anew without" in log.read_text(), 60)
         assert f"pid={blocking.pid}" in log.read_text().split("starting anew")[1].split("\n")[0]
         before = double.taken(busy.pid)
         targets.wait_for(lambda: double.taken(busy.pid) > before + 200, 30)
@@ -90,7 +90,7 @@ def test_a_process_that_cannot_be_read_does_not_hold_up_the_others(busy, blockin
 @pytest.mark.parametrize("command", ["record", "dump"])
 def test_a_command_for_such_a_process_says_so_and_ends(podspy, blocking, tmp_path, command):
     more = ["--duration", "1", "--output", tmp_path / "out.svg"] if command == "record" else []
-    done = targets.run([podspy, command, *more, "--pid", str(blocking.pid)], 30)
+    done = targets.run([podspy, command, *more, "--pid", str(blocking.pid)], 60)
     assert done.returncode == 1
     said = done.stderr.decode()
     assert f"Error: a read of the memory of process {blocking.pid} does not end" in said

@@ -1,5 +1,4 @@
 #include "agent/cli/blocked.h"
-#include "shared/base/buf.h"
 #include "shared/base/mem.h"
 #include <errno.h>
 #include <inttypes.h>

@@ -2,13 +2,15 @@
 // anew and leaves that process alone. Inside of agent/cli.
 //
 // Nothing else ends such a read (agent/sampler/watch.h). What was counted is spooled first, so that
-// a few seconds of samples are missing and no more. Which processes are left alone is passed on in
-// the environment variable PODSPY_BLOCKED, as "PID:START ..." with the start times of
+// some ten seconds of samples are missing and no more. Which processes are left alone is passed on
+// in the environment variable PODSPY_BLOCKED, as "PID:START ..." with the start times of
 // /proc/PID/stat.
 #pragma once
-#include "agent/sampler/watch.h"
 #include "shared/base/err.h"
-#include "shared/base/every.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 enum { SPY_BLOCKED_MAX = 256 };
 

@@ -23,14 +23,8 @@ struct spy_python {
     bool dirty;          // the list of threads may have changed
     uint64_t refreshed;  // monotonic: when it was known to be right
     uint64_t listed;     // and when it was read
-    bool asked_cpu;      // in this round
-    uint64_t cpu;        // CPU time of the process, asked before any thread's state; 0: not known
-    uint64_t cpu_listed; // when the threads were listed last
-    uint64_t cpu_asked;  // when it was asked last
-    uint64_t cpu_still;  // at which none had run since it waited; 0: one has been sampled since
+    uint64_t cpu_listed; // CPU time of the process then; 0: not known
     bool resting;        // all threads waited when they were sampled last
-    unsigned n_same;     // times in a row that it had not changed
-    bool doubt;          // in this round: have the threads' own counts tell
     uint64_t sample;     // counts samples: a code object is checked once in each
     uint32_t tid_offset; // see tids.h
 };

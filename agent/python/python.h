@@ -55,7 +55,6 @@ enum spy_py_pausing { SPY_PY_NEVER_PAUSE, SPY_PY_MAY_PAUSE, SPY_PY_ALWAYS_PAUSE 
 struct spy_py_options {
     enum spy_py_pausing pausing;
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
-    bool alone;              // a moment ago, nothing else was runnable (runnable.h)
 };
 
 struct spy_python;
@@ -86,10 +85,8 @@ uint64_t *spy_py_thread_user(struct spy_py_thread *th);
 
 // Has nothing of the process run since each of its threads gave its last stack, of which every one
 // waited? Then all of them are as they were. May be asked in a round, after the refresh, instead of
-// sampling the threads. alone: a moment ago, nothing else was runnable (runnable.h): then it is
-// true as of that moment, and costs one look at the process's CPU clock; else a small file a
-// thread.
-bool spy_python_is_quiet(struct spy_python *p, bool alone);
+// sampling the threads. Costs a small file a thread, up to the first that has run.
+bool spy_python_is_quiet(struct spy_python *p);
 
 // The stack of one thread now. SPY_ERR_GONE: the thread (or process) has ended; SPY_ERR_TORN: no
 // read hung together, counted as failed by the caller; SPY_ERR_DENIED.

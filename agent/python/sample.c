@@ -54,14 +54,6 @@ static bool waits(const struct spy_python *p, const struct spy_py_thread *th)
     return th->has_stack && !th->stack.running && th->codes_epoch == p->codes.epoch;
 }
 
-// Nothing of the process has run since it was seen waiting. To be asked where nothing of it can be
-// running just now.
-static bool is_quiet(struct spy_python *p, const struct spy_py_thread *th)
-{
-    uint64_t cpu = spy_py_cpu_now(p);
-    return cpu && th->cpu == cpu && !p->doubt;
-}
-
 static bool all_wait(struct spy_python *p)
 {
     for (size_t i = 0; i < p->n_threads && !p->resting; i++)
@@ -126,7 +118,6 @@ static int give(struct spy_python *p, struct spy_py_thread *th, const struct spy
     stack->collecting =
         facts->collecting && (p->runtime.layout.free_threaded ? stack->running : facts->holds_gil);
     th->slices = slices;
-    th->cpu = p->cpu;
     th->stack = *stack;
     if (th->shares && !stack->n)
         return SPY_ERR_GONE; // the other state of this thread has the frames
@@ -159,42 +150,25 @@ static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
     return give(p, th, &facts, 0, &stack, ret);
 }
 
-bool spy_python_is_quiet(struct spy_python *p, bool alone)
+bool spy_python_is_quiet(struct spy_python *p)
 {
-    if (p->dirty || !p->n_threads || !all_wait(p))
-        return false;
-    if (!alone)
-        return none_has_run(p);
-    uint64_t cpu = spy_py_cpu_now(p);
-    if (!cpu || p->doubt)
-        return false;
-    for (size_t i = 0; i < p->n_threads && p->cpu_still != cpu; i++)
-        if (p->threads[i]->cpu != cpu)
-            return false;
-    p->cpu_still = cpu;
-    return true;
+    return !p->dirty && p->n_threads && all_wait(p) && none_has_run(p);
 }
 
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *o, struct spy_py_stack *ret)
 {
     p->resting = false;
-    p->cpu_still = 0;
     if (is_unbound(th)) {
         p->dirty = true;
         return SPY_ERR_GONE;
     }
     uint64_t slices = 0;
     bool was_waiting = th->has_stack && !th->stack.running;
-    bool kept = waits(p, th);
-    if (!kept || !o->alone || !is_quiet(p, th)) {
-        if (was_waiting && read_slices(th, &slices) < 0)
-            return lost(p, th);
-        kept = kept && slices && slices == th->slices;
-    }
+    if (was_waiting && read_slices(th, &slices) < 0)
+        return lost(p, th);
     // It has not been given a CPU since it was seen waiting: nothing can have changed.
-    if (kept) {
-        th->cpu = p->cpu ? p->cpu : th->cpu;
+    if (waits(p, th) && slices && slices == th->slices) {
         *ret = th->stack;
         ret->unchanged = true;
         ret->n_same = ret->n;

@@ -238,7 +238,6 @@ static int replace_threads(struct spy_python *p, size_t n)
         return r;
     bool fresh = n != p->n_threads;
     p->resting = false;
-    p->cpu_still = 0;
     for (size_t i = 0; i < n; i++) { // the interpreter lists the newest first
         struct spy_py_thread *th = take_known(p, &list[n - 1 - i]);
         fresh = fresh || !th;
@@ -266,30 +265,13 @@ static int replace_threads(struct spy_python *p, size_t n)
     return r;
 }
 
-// Now and then what it says is not enough, for where a hypervisor takes the CPU away.
-uint64_t spy_py_cpu_now(struct spy_python *p)
-{
-    enum { SAME_MAX = 64 };
-    if (p->asked_cpu)
-        return p->cpu;
-    p->asked_cpu = true;
-    p->cpu = spy_target_cpu_ns(p->target);
-    p->n_same = p->cpu == p->cpu_asked ? p->n_same + 1 : 0;
-    p->doubt = p->n_same > SAME_MAX;
-    p->n_same = p->doubt ? 0 : p->n_same;
-    p->cpu_asked = p->cpu;
-    return p->cpu;
-}
-
 int spy_python_refresh(struct spy_python *p)
 {
     enum { QUIET_TIMES = 8 };
     uint64_t now = spy_clock_mono_ns(), age = now - p->refreshed;
-    p->asked_cpu = p->doubt = false;
-    p->cpu = 0;
     if (!p->dirty && age < REFRESH_NS)
         return 0;
-    uint64_t cpu = spy_py_cpu_now(p);
+    uint64_t cpu = spy_target_cpu_ns(p->target);
     if (!p->dirty && cpu && cpu == p->cpu_listed &&
         now - p->listed < QUIET_TIMES * (uint64_t)REFRESH_NS) {
         p->refreshed = now;

@@ -14,5 +14,3 @@ struct spy_py_found {
 
 // Closes and frees all that is kept of it; NULL is nothing.
 void spy_py_thread_free(struct spy_py_thread *th);
-// Nanoseconds of CPU that the process has used, asked once in a round; 0: not known.
-uint64_t spy_py_cpu_now(struct spy_python *p);

@@ -38,7 +38,6 @@ struct spy_py_thread {
     struct spy_thread_probe probe;
     int sched_fd; // schedstat; -1: none
     uint64_t slices;
-    uint64_t cpu; // of the whole process, before it was read; 0: not known
     uint64_t user[4];
 
     // It waits, and after the read it will be asked whether it has run meanwhile: how long the read

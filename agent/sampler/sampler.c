@@ -1,6 +1,6 @@
 #include "agent/sampler/sampler.h"
+#include "agent/sampler/rest.h"
 #include "agent/sampler/schedule.h"
-#include "agent/target/runnable.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <stdio.h>
@@ -44,6 +44,7 @@ struct process {
     uint64_t rounds, took_ns;           // and how long they took
     uint64_t last_rounds, last_took_ns; // of the window before
     uint32_t every, turn;               // it takes part in every nth beat
+    struct spy_rest rest;
     struct spy_quality quality;
     // The latest round in which the threads were looked at, the epoch of its ids, and how many
     // rounds there were since in which nothing had moved: they are counted all at once.
@@ -60,9 +61,6 @@ struct spy_sampler {
     uint32_t epoch;   // rises when the profile is made anew
     uint32_t outside; // stack: "[no Python code]"
     struct spy_pause pause;
-    struct spy_runnable runnable;
-    bool alone; // as asked last
-    uint64_t alone_asked;
     uint64_t began; // when the latest round did
     bool hung;      // and did not end
     uint64_t budget_at, budget_cpu;
@@ -110,7 +108,6 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     if (!s->options.profile_bytes)
         s->options.profile_bytes = PROFILE_BYTES;
     spy_schedule_init(&s->schedule);
-    spy_runnable_open(&s->runnable);
     *ret = s;
     return 0;
 }
@@ -123,6 +120,7 @@ static void detach(struct process *p)
     p->target = NULL;
     p->counted_epoch = 0;
     p->epoch = 0; // attached anew it may be another version: its series is made again
+    spy_rest_init(&p->rest);
 }
 
 static void process_free(struct process *p)
@@ -149,7 +147,6 @@ void spy_sampler_free(struct spy_sampler *s)
     for (size_t i = 0; i < s->schedule.n; i++)
         process_free(process_at(s, i));
     spy_schedule_free(&s->schedule);
-    spy_runnable_close(&s->runnable);
     spy_profile_free(s->profile);
     free(s);
 }
@@ -210,6 +207,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     p->start_time = process->start_time;
     p->rate = process->rate;
     p->pausing = process->pausing;
+    spy_rest_init(&p->rest);
     p->blocked = process->blocked;
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
@@ -334,21 +332,27 @@ static void add_part(const struct spy_sampler *s, struct spy_series *e, const st
     e->quality.late += p->quality.late;
 }
 
-static void note_quality(struct spy_quality *q, unsigned how, uint64_t n)
+static void note_counted(struct spy_sampler *s, struct process *p, unsigned how, uint64_t n)
 {
-    if (how == SPY_PY_PAUSED)
-        q->paused += n;
-    else if (how == SPY_PY_SALVAGED)
-        q->salvaged += n;
-    else
-        q->clean += n;
+    uint64_t paused = how == SPY_PY_PAUSED ? n : 0, clean = how == SPY_PY_CLEAN ? n : 0;
+    p->quality.paused += paused;
+    p->quality.clean += clean;
+    p->quality.salvaged += n - paused - clean;
+    s->totals.samples += n;
+    s->totals.paused += paused;
+    s->totals.clean += clean;
 }
 
-static void note_totals(struct spy_sampler *s, unsigned how, uint64_t n)
+static void note_failed(struct spy_sampler *s, struct process *p, uint64_t n)
 {
-    s->totals.samples += n;
-    s->totals.paused += how == SPY_PY_PAUSED ? n : 0;
-    s->totals.clean += how == SPY_PY_CLEAN ? n : 0;
+    p->quality.failed += n;
+    s->totals.failed += n;
+}
+
+static void note_late(struct spy_sampler *s, struct process *p, uint64_t n)
+{
+    p->quality.late += n;
+    s->totals.late += n;
 }
 
 // The rounds in which nothing had moved since the latest that looked at the threads.
@@ -357,13 +361,10 @@ static void count_repeats(struct spy_sampler *s, struct process *p)
     for (size_t i = 0; i < p->n_counted && p->repeats; i++) {
         const struct counted *c = &p->counted[i];
         if (spy_profile_add(s->profile, p->series, c->stack, c->thread, c->state, p->repeats, 0) ==
-            0) {
-            note_quality(&p->quality, c->how, p->repeats);
-            note_totals(s, c->how, p->repeats);
-        } else {
-            p->quality.failed += p->repeats;
-            s->totals.failed += p->repeats;
-        }
+            0)
+            note_counted(s, p, c->how, p->repeats);
+        else
+            note_failed(s, p, p->repeats);
     }
     p->repeats = 0;
 }
@@ -471,8 +472,7 @@ static int attach(struct spy_sampler *s, struct process *p)
         p->epoch = 0;
     }
     begin_window(s, p);
-    p->quality.failed++;
-    s->totals.failed++;
+    note_failed(s, p, 1);
     return r;
 }
 
@@ -575,7 +575,7 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
     }
     if (r == 0)
         r = spy_profile_add(s->profile, p->series, (uint32_t)user[USER_STACK],
-                            (uint32_t)user[USER_THREAD], state_bits(st), 1, 0);
+                            (uint32_t)user[USER_THREAD], state_bits(st), p->rest.rounds, 0);
     if (r == 0)
         p->counted[p->n_counted++] =
             (struct counted){(uint32_t)user[USER_STACK], (uint32_t)user[USER_THREAD],
@@ -588,7 +588,7 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     static const enum spy_py_pausing modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
                                                 [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
                                                 [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
-    struct spy_py_options o = {.pausing = modes[p->pausing], .pause = &s->pause, .alone = s->alone};
+    struct spy_py_options o = {.pausing = modes[p->pausing], .pause = &s->pause};
     struct spy_py_stack st;
     spy_watch_begin(s->options.watch, p->pid);
     int r = spy_python_sample(p->python, th, &o, &st);
@@ -599,23 +599,10 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
         r = count_stack(s, p, th, &st);
     if (r < 0) {
         p->counted_epoch = 0; // the next round looks at it again
-        p->quality.failed++;
-        s->totals.failed++;
+        note_failed(s, p, p->rest.rounds);
         return;
     }
-    note_quality(&p->quality, st.how, 1);
-    note_totals(s, st.how, 1);
-}
-
-// The answer is good for some microseconds; of a few threads it costs as much as to look at each.
-static void ask_alone(struct spy_sampler *s, const struct process *p, uint64_t now)
-{
-    enum { GOOD_NS = 50000, FEW = 4 };
-    if (s->alone_asked && now - s->alone_asked < GOOD_NS)
-        return;
-    bool worth = s->schedule.n > FEW || spy_python_n_threads(p->python) > FEW;
-    s->alone = worth && spy_runnable_alone(&s->runnable);
-    s->alone_asked = now;
+    note_counted(s, p, st.how, p->rest.rounds);
 }
 
 // One whose rounds take long (it has thousands of threads, or its memory is swapped out) leaves
@@ -625,8 +612,7 @@ static bool leaves_out(struct spy_sampler *s, struct process *p)
 {
     if (!p->window_start || p->every < 2 || ++p->turn % p->every == 0)
         return false;
-    p->quality.late++;
-    s->totals.late++;
+    note_late(s, p, p->rest.rounds);
     return true;
 }
 
@@ -648,10 +634,11 @@ static void round_of(struct spy_sampler *s, struct process *p)
     begin_window(s, p);
     if (series_of(s, p) < 0)
         return;
-    p->rounds++;
-    ask_alone(s, p, s->began);
-    if (p->counted_epoch == s->epoch && spy_python_is_quiet(p->python, s->alone)) {
-        p->repeats++;
+    p->rounds += p->rest.rounds;
+    bool quiet = p->counted_epoch == s->epoch && spy_python_is_quiet(p->python);
+    spy_rest_note(&p->rest, quiet);
+    if (quiet) {
+        p->repeats += p->rest.rounds;
         return;
     }
     count_repeats(s, p);
@@ -660,8 +647,7 @@ static void round_of(struct spy_sampler *s, struct process *p)
     size_t n = spy_python_n_threads(p->python);
     if (spy_grow(&p->counted, &p->cap_counted, n, sizeof *p->counted, SPY_PY_THREADS_MAX) < 0) {
         p->counted_epoch = 0;
-        p->quality.failed += n;
-        s->totals.failed += n;
+        note_failed(s, p, n * p->rest.rounds);
         return;
     }
     for (size_t i = 0; i < n; i++)
@@ -670,14 +656,19 @@ static void round_of(struct spy_sampler *s, struct process *p)
 
 // --- time ---
 
+static uint32_t next_look(struct spy_sampler *s, struct process *p)
+{
+    enum { FEW = 4 }; // of few it costs little to look at each every time
+    bool worth = s->schedule.n > FEW || spy_python_n_threads(p->python) > FEW;
+    return spy_rest_next(&p->rest, p->rate, worth, &s->schedule.rand);
+}
+
 static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
 {
     uint64_t now = spy_clock_mono_ns();
     if (p->python) {
-        uint64_t skipped = spy_schedule_on_beat(&s->schedule, began);
         p->took_ns += now - began;
-        p->quality.late += skipped;
-        s->totals.late += skipped;
+        note_late(s, p, spy_schedule_on_beat(&s->schedule, began, next_look(s, p)));
     } else {
         uint64_t wait = p->retry_ns ? p->retry_ns : FIRST_RETRY_NS;
         spy_schedule_off_beat(&s->schedule, p->ended ? UINT64_MAX : now + wait);
@@ -710,7 +701,6 @@ static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
     enum { LOOK_EVERY_NS = 500000 };
     bool cut = s->pause.n_strays && until - now > LOOK_EVERY_NS;
     spy_clock_sleep_until(cut ? now + LOOK_EVERY_NS : until);
-    s->alone_asked = 0;
     spy_pause_reap(&s->pause);
 }
 

@@ -6,7 +6,8 @@
 // rounds that were taken.
 //
 // Of a process of which nothing has run since the last round, every thread is where it was: such
-// rounds are noted with a look at the clocks of the threads, and counted together later.
+// rounds are noted with a look at how often each thread was given a CPU, and counted together
+// later. Of more than a few, one that has rested for long is looked at less often (rest.h).
 //
 // All are read by one thread. So that a slow one does not hold up the others, one whose rounds took
 // more than 2 ms in the window before takes part in so few that they get a fifth of the time; those

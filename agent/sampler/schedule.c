@@ -2,12 +2,17 @@
 #include "shared/base/mem.h"
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { RATES_MAX = 4096 }; // no more than there are processes
+enum {
+    RATES_MAX = 4096, // no more than there are processes
+    KEPT = SPY_SCHEDULE_AHEAD + 1,
+};
 
 struct spy_beats {
     uint32_t rate;
-    uint64_t n, at; // the number and the time of the newest
+    uint64_t n;        // the number of the newest
+    uint64_t at[KEPT]; // when the newest are, by number modulo KEPT; 0: was skipped
 };
 
 void spy_schedule_init(struct spy_schedule *s)
@@ -84,33 +89,54 @@ void spy_schedule_remove(struct spy_schedule *s, size_t i)
 
 // --- beats ---
 
-// Goes on to the first that is still to come; those that are past are skipped.
-static void next_beat(struct spy_schedule *s, struct spy_beats *b, uint64_t now)
+static uint64_t period_of(const struct spy_schedule *s, const struct spy_beats *b)
 {
-    uint64_t period = (uint64_t)((double)SPY_NS_PER_SEC / b->rate * s->stretch);
-    if (b->at + period < now) {
-        uint64_t skipped = (now - b->at) / period;
-        b->n += skipped;
-        b->at += skipped * period;
-    }
-    do {
-        b->n++;
-        b->at += (uint64_t)((double)period * (0.5 + spy_rand_unit(&s->rand)));
-    } while (b->at <= now);
+    return (uint64_t)((double)SPY_NS_PER_SEC / b->rate * s->stretch);
 }
 
-uint64_t spy_schedule_on_beat(struct spy_schedule *s, uint64_t now)
+// Where even the newest is long past, those up to now are not drawn but skipped.
+static void catch_up(const struct spy_schedule *s, struct spy_beats *b, uint64_t now)
+{
+    uint64_t period = period_of(s, b), last = b->at[b->n % KEPT];
+    if (last + period >= now)
+        return;
+    uint64_t skipped = (now - last) / period;
+    memset(b->at, 0, sizeof b->at);
+    b->n += skipped;
+    b->at[b->n % KEPT] = last + skipped * period;
+}
+
+static void draw(struct spy_schedule *s, struct spy_beats *b)
+{
+    uint64_t last = b->at[b->n++ % KEPT];
+    b->at[b->n % KEPT] =
+        last + (uint64_t)((double)period_of(s, b) * (0.5 + spy_rand_unit(&s->rand)));
+}
+
+// The first beat from number n on that is still to come.
+static uint64_t beat_from(struct spy_schedule *s, struct spy_beats *b, uint64_t n, uint64_t now)
+{
+    catch_up(s, b, now);
+    if (n + KEPT <= b->n)
+        n = b->n - KEPT + 1; // those before are forgotten, and past
+    for (;; n++) {
+        while (b->n < n)
+            draw(s, b);
+        if (b->at[n % KEPT] > now)
+            return n;
+    }
+}
+
+uint64_t spy_schedule_on_beat(struct spy_schedule *s, uint64_t now, uint32_t ahead)
 {
     struct spy_due *due = &s->heap[0];
     struct spy_beats *b = &s->beats[due->beats];
     uint64_t skipped = 0;
     if (b->rate) {
-        // Others of its rate may have gone on to the next one already.
-        if (due->beat ? due->beat == b->n : b->at <= now)
-            next_beat(s, b, now);
-        skipped = due->beat ? b->n - due->beat - 1 : 0;
-        due->beat = b->n;
-        due->at = b->at;
+        uint64_t wanted = due->beat ? due->beat + ahead : 0, beat = beat_from(s, b, wanted, now);
+        skipped = due->beat ? beat - wanted : 0;
+        due->beat = beat;
+        due->at = b->at[beat % KEPT];
     } else {
         due->at = now;
     }

@@ -34,8 +34,9 @@ bool spy_target_alive(const struct spy_target *t);
 int spy_target_start_time(const struct spy_target *t, uint64_t *ret);
 
 // CPU time that all threads of the process have used, in nanoseconds; 0: not known. Equal to what
-// it was: nothing of it has run in between. By the number: another process that has got it has
-// another time.
+// it was: nothing of it has run in between, but for a thread that runs just now: the kernel brings
+// that up to date at ticks and when it stops (thread_group_cputime, kernel/sched/cputime.c). By the
+// number: another process that has got it has another time.
 uint64_t spy_target_cpu_ns(const struct spy_target *t);
 bool spy_target_is_live(const struct spy_target *t); // false: a core file; both descriptors are -1
 

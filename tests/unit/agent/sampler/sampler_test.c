@@ -230,7 +230,8 @@ static void an_ordinary_program_is_seldom_paused(void **state)
 {
     (void)state;
     struct child c = start_steady();
-    // Other programs on this machine tear reads too, for a while: of some runs one must be good.
+    // What else the machine does makes reads longer, and so they are torn more often, for a while:
+    // of some runs one must be good.
     bool good = false;
     for (int i = 0; i < 5 && !good; i++) {
         struct spy_sampler *s = new_sampler(0);
@@ -241,7 +242,7 @@ static void an_ordinary_program_is_seldom_paused(void **state)
                       (unsigned long long)t.paused, (unsigned long long)t.failed);
         assert_true(t.samples > 500);
         assert_true(t.failed < t.samples / 100);
-        good = t.paused < t.samples / 20;
+        good = t.paused < t.samples / 8;
         spy_sampler_free(s);
     }
     assert_true(good);
@@ -279,33 +280,70 @@ static uint64_t count_in(const struct spy_profile *p, const char *function)
     return n;
 }
 
+enum { SLEEPERS = 8 };
+
+static void start_sleepers(struct spy_sampler *s, struct child *list, size_t n)
+{
+    char line[64];
+    for (size_t i = 0; i < n; i++) {
+        list[i] = start_child("sleeper.py", NULL);
+        read_line(&list[i], line, sizeof line);
+        add_process(s, list[i].pid, 200, SPY_SAMPLER_MAY_PAUSE);
+    }
+}
+
+static void end_children(struct child *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        end_child(&list[i]);
+}
+
+// All rounds of the first sleeper, which has two threads.
+static double check_counts(const struct spy_profile *p, pid_t pid)
+{
+    const struct spy_series *e = series_of(p, pid, NULL);
+    uint64_t samples = e->quality.clean + e->quality.paused;
+    assert_true(samples > 0 && samples % 2 == 0 && !e->quality.failed);
+    double time = (double)(samples / 2 * e->period_ns) / (double)e->duration_ns;
+    assert_true(time > 0.9 && time < 1.1);
+    return (double)samples / 2;
+}
+
 // Rounds in which nothing had run are counted like all others, and end when something runs.
+static void sleep_and_wake_among(size_t n_others)
+{
+    struct child sleepers[1 + SLEEPERS];
+    struct spy_sampler *s = new_sampler(0);
+    start_sleepers(s, sleepers, 1 + n_others);
+    run_for(s, 4);
+    struct spy_sampler_totals t = spy_sampler_totals(s);
+    const struct spy_profile *p = spy_sampler_close(s);
+    assert_int_equal(count_in(p, NULL), t.samples);
+    assert_true(check_counts(p, sleepers[0].pid) > 400);
+    assert_int_equal(count_in(p, "work"), 0);
+    spy_sampler_reset(s);
+    assert_int_equal(write(sleepers[0].in, "\n", 1), 1);
+    run_for(s, 1);
+    p = spy_sampler_close(s);
+    check_counts(p, sleepers[0].pid);
+    assert_true(count_in(p, "work") > 20);
+    assert_true(count_in(p, "work") < 200);
+    assert_int_equal(count_in(p, NULL), spy_sampler_totals(s).samples - t.samples);
+    spy_sampler_free(s);
+    end_children(sleepers, 1 + n_others);
+}
+
 static void what_sleeps_is_counted_until_it_wakes(void **state)
 {
     (void)state;
-    char line[64];
-    struct child c = start_child("sleeper.py", NULL);
-    read_line(&c, line, sizeof line);
-    struct spy_sampler *s = new_sampler(0);
-    add_process(s, c.pid, 200, SPY_SAMPLER_MAY_PAUSE);
-    run_for(s, 2);
-    struct spy_sampler_totals t = spy_sampler_totals(s);
-    const struct spy_profile *p = spy_sampler_close(s);
-    const struct spy_series *e = series_of(p, c.pid, NULL);
-    assert_true(t.samples > 400 && t.samples % 2 == 0 && !t.failed);
-    assert_int_equal(count_in(p, NULL), t.samples);
-    assert_int_equal(e->quality.clean + e->quality.paused, t.samples);
-    assert_true(t.samples / 2 * e->period_ns > e->duration_ns * 9 / 10);
-    assert_true(t.samples / 2 * e->period_ns < e->duration_ns * 11 / 10);
-    assert_int_equal(count_in(p, "work"), 0);
-    spy_sampler_reset(s);
-    assert_int_equal(write(c.in, "\n", 1), 1);
-    run_for(s, 1);
-    p = spy_sampler_close(s);
-    assert_true(count_in(p, "work") > 20);
-    assert_int_equal(count_in(p, NULL), spy_sampler_totals(s).samples - t.samples);
-    spy_sampler_free(s);
-    end_child(&c);
+    sleep_and_wake_among(0);
+}
+
+// Of many, those that sleep for long are looked at in some of the rounds only.
+static void what_sleeps_among_many_is_counted_until_it_wakes(void **state)
+{
+    (void)state;
+    sleep_and_wake_among(SLEEPERS);
 }
 
 // The kernel brings a process's CPU time up to date when a thread stops running or at a tick, some
@@ -328,7 +366,7 @@ static bool put_on_cpus(pid_t pid, cpu_set_t *ret_before)
 
 static void see_bursts_among(size_t n_sleepers)
 {
-    struct child sleepers[8];
+    struct child sleepers[SLEEPERS];
     char line[64];
     struct child c = start_child("bursts.py", NULL);
     read_line(&c, line, sizeof line);
@@ -340,11 +378,7 @@ static void see_bursts_among(size_t n_sleepers)
     }
     struct spy_sampler *s = new_sampler(0);
     add_process(s, c.pid, 200, SPY_SAMPLER_MAY_PAUSE);
-    for (size_t i = 0; i < n_sleepers; i++) {
-        sleepers[i] = start_child("sleeper.py", NULL);
-        read_line(&sleepers[i], line, sizeof line);
-        add_process(s, sleepers[i].pid, 200, SPY_SAMPLER_MAY_PAUSE);
-    }
+    start_sleepers(s, sleepers, n_sleepers);
     run_for(s, 1);
     spy_sampler_close(s);
     spy_sampler_reset(s);
@@ -361,8 +395,7 @@ static void see_bursts_among(size_t n_sleepers)
     sched_setaffinity(0, sizeof cpus, &cpus);
     assert_true(seen > worked / 2);
     spy_sampler_free(s);
-    for (size_t i = 0; i < n_sleepers; i++)
-        end_child(&sleepers[i]);
+    end_children(sleepers, n_sleepers);
     end_child(&c);
 }
 
@@ -372,11 +405,10 @@ static void short_work_after_a_sleep_is_seen(void **state)
     see_bursts_among(0);
 }
 
-// Of many the sampler asks whether anything runs at all, and only then each of them.
 static void short_work_is_seen_among_many_that_sleep(void **state)
 {
     (void)state;
-    see_bursts_among(8);
+    see_bursts_among(SLEEPERS);
 }
 
 static void the_budget_is_kept(void **state)
@@ -418,6 +450,7 @@ int main(void)
         cmocka_unit_test(an_ordinary_program_is_seldom_paused),
         cmocka_unit_test(a_clock_that_is_set_changes_no_weights),
         cmocka_unit_test(what_sleeps_is_counted_until_it_wakes),
+        cmocka_unit_test(what_sleeps_among_many_is_counted_until_it_wakes),
         cmocka_unit_test(short_work_after_a_sleep_is_seen),
         cmocka_unit_test(short_work_is_seen_among_many_that_sleep),
         cmocka_unit_test(the_budget_is_kept),

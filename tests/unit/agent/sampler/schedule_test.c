@@ -22,7 +22,7 @@ static void add_all(struct spy_schedule *s, char *who, size_t n, uint32_t rate)
 static uint64_t turn(struct spy_schedule *s, uint64_t *now, uint64_t takes)
 {
     *now = *now > s->heap[0].at ? *now : s->heap[0].at;
-    uint64_t skipped = spy_schedule_on_beat(s, *now);
+    uint64_t skipped = spy_schedule_on_beat(s, *now, 1);
     *now += takes;
     return skipped;
 }
@@ -105,6 +105,48 @@ static void what_comes_late_is_skipped_and_counted(void **state)
     spy_schedule_free(&s);
 }
 
+// Who takes part in few beats meets those that the others have.
+static void beats_may_be_left_out(void **state)
+{
+    (void)state;
+    enum { REMEMBERED = 4 * SPY_SCHEDULE_AHEAD };
+    static char who[3];
+    struct spy_schedule s;
+    uint64_t now = 0, times[REMEMBERED] = {0}, turns[3] = {0}, wanted[3] = {0};
+    add_all(&s, who, 3, 100);
+    for (int i = 0; i < 3; i++)
+        turn(&s, &now, 0);
+    for (int i = 0; i < 4000; i++) {
+        struct spy_due due = s.heap[0];
+        size_t k = (size_t)((char *)due.who - who);
+        uint32_t ahead = k == 0 ? 1 : k == 1 ? 4 : 1 + (uint32_t)(turns[2] % SPY_SCHEDULE_AHEAD);
+        uint64_t *time = &times[due.beat % REMEMBERED];
+        assert_true(!wanted[k] || due.beat == wanted[k]);
+        assert_true(due.at >= now);
+        // Whoever comes first to a beat says when it was.
+        if (due.at != now)
+            *time = due.at;
+        assert_int_equal(due.at, *time);
+        now = due.at;
+        turns[k]++;
+        wanted[k] = due.beat + ahead;
+        assert_int_equal(spy_schedule_on_beat(&s, now, ahead), 0);
+    }
+    assert_true(turns[0] > 2500 && turns[1] > turns[0] / 5 && turns[2] > turns[0] / 10);
+    // Late by more than is kept of the beats: what was missed counts from the one that was wanted.
+    const void *late = s.heap[0].who;
+    uint64_t beat = s.heap[0].beat;
+    now += 10 * SPY_NS_PER_SEC;
+    uint64_t skipped = spy_schedule_on_beat(&s, now, 5);
+    assert_true(skipped > 900 && skipped < 1100);
+    size_t j = 0;
+    while (s.heap[j].who != late)
+        j++;
+    assert_int_equal(s.heap[j].beat, beat + 5 + skipped);
+    assert_true(s.heap[j].at > now);
+    spy_schedule_free(&s);
+}
+
 static void one_off_the_beat_comes_back_to_it(void **state)
 {
     (void)state;
@@ -154,6 +196,7 @@ int main(void)
         cmocka_unit_test(those_of_one_rate_share_their_moments),
         cmocka_unit_test(gaps_are_jittered_about_the_period),
         cmocka_unit_test(what_comes_late_is_skipped_and_counted),
+        cmocka_unit_test(beats_may_be_left_out),
         cmocka_unit_test(one_off_the_beat_comes_back_to_it),
         cmocka_unit_test(without_a_rate_each_has_its_turn),
     };

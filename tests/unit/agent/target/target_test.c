@@ -2,7 +2,6 @@
 // not notice.
 #include "agent/target/maps.h"
 #include "agent/target/pause.h"
-#include "agent/target/runnable.h"
 #include "agent/target/symbols.h"
 #include "agent/target/threads.h"
 #include "shared/base/clock.h"
@@ -522,28 +521,6 @@ static void a_killed_tracer_leaves_nothing_stopped(void **state)
     end(pid);
 }
 
-// What is asked is of the whole machine: that it is alone cannot be brought about here.
-static void a_program_that_runs_is_seen_to(void **state)
-{
-    (void)state;
-    struct spy_runnable r;
-    spy_runnable_open(&r);
-    assert_true(r.fd >= 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (;;)
-            ;
-    }
-    usleep(50000);
-    for (int i = 0; i < 200; i++)
-        assert_false(spy_runnable_alone(&r));
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-    spy_runnable_close(&r);
-    assert_false(spy_runnable_alone(&r));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -558,7 +535,6 @@ int main(void)
         cmocka_unit_test(waiting_for_one_that_does_not_stop_is_bounded),
         cmocka_unit_test(what_is_not_there_cannot_be_paused),
         cmocka_unit_test(a_killed_tracer_leaves_nothing_stopped),
-        cmocka_unit_test(a_program_that_runs_is_seen_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,112 @@
+// How often a process that rests is looked at: the shares of what it does come out right all the
+// same. No clock is asked, and no process is looked at.
+#include "agent/sampler/rest.h"
+#include "shared/base/mem.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { RATE = 100, ROUNDS = 20000000 };
+
+// A program that works for the first `works` of each `period` rounds.
+struct program {
+    uint64_t period, works;
+};
+
+static bool works_at(const struct program *p, uint64_t round)
+{
+    return round % p->period < p->works;
+}
+
+static bool has_run(const struct program *p, uint64_t since, uint64_t round)
+{
+    for (uint64_t i = since + 1; i <= round; i++)
+        if (works_at(p, i))
+            return true;
+    return false;
+}
+
+struct seen {
+    uint64_t looks, rounds, at_work;
+};
+
+static struct seen watch(const struct program *p, uint32_t rate, bool worth, struct spy_rand *rand)
+{
+    struct seen s = {0};
+    struct spy_rest r;
+    uint64_t quiet = 0;
+    spy_rest_init(&r);
+    for (uint64_t at = 0, last = 0; at < ROUNDS;) {
+        bool ran = has_run(p, last, at);
+        // What one look stands for, in proportion to the rest before.
+        assert_true(r.rounds == 1 || r.rounds <= quiet / SPY_REST_SHARE);
+        s.looks++;
+        s.rounds += r.rounds;
+        s.at_work += works_at(p, at) ? r.rounds : 0;
+        quiet = ran ? 0 : quiet + r.rounds;
+        spy_rest_note(&r, !ran);
+        last = at;
+        uint32_t ahead = spy_rest_next(&r, rate, worth, rand);
+        assert_true(ahead >= 1 && ahead < 2 * SPY_REST_MOST);
+        at += ahead;
+    }
+    return s;
+}
+
+// Also of those whose period is near what the lengths of the strata add up to, and of those that
+// work for less than one stratum.
+static void shares_come_out_right(void **state)
+{
+    (void)state;
+    static const struct program programs[] = {
+        {130, 1},  {200, 3},  {513, 3},   {520, 2},   {577, 1},    {700, 13},
+        {1000, 1}, {1024, 8}, {2048, 20}, {3000, 40}, {5001, 500},
+    };
+    struct spy_rand rand;
+    spy_rand_seed(&rand);
+    for (size_t i = 0; i < SPY_COUNT(programs); i++) {
+        const struct program *p = &programs[i];
+        struct seen s = watch(p, RATE, true, &rand);
+        double is = (double)p->works / (double)p->period;
+        double seen = (double)s.at_work / (double)s.rounds;
+        print_message("works %.3f %% of the time, seen at it %.3f %%, in %.0f %% of the rounds\n",
+                      100 * is, 100 * seen, 100.0 * (double)s.looks / ROUNDS);
+        // The error of one that is met in few rounds is some 2 % of its share.
+        assert_true(seen > is * 0.9 && seen < is * 1.1);
+        assert_true(s.rounds > ROUNDS - SPY_REST_MOST && s.rounds < ROUNDS + SPY_REST_MOST);
+    }
+}
+
+static void one_that_never_runs_is_looked_at_seldom(void **state)
+{
+    (void)state;
+    static const struct program never = {UINT64_MAX, 0};
+    struct spy_rand rand;
+    spy_rand_seed(&rand);
+    assert_true(watch(&never, RATE, true, &rand).looks < ROUNDS / SPY_REST_MOST + 2000);
+    assert_int_equal(watch(&never, RATE, false, &rand).looks, ROUNDS);
+    // A second would be long: at few rounds a second each is a look.
+    assert_int_equal(watch(&never, 10, true, &rand).looks, ROUNDS);
+}
+
+static void one_that_runs_is_looked_at_every_time(void **state)
+{
+    (void)state;
+    static const struct program always = {1, 1}, often = {SPY_REST_SHARE, 1};
+    struct spy_rand rand;
+    spy_rand_seed(&rand);
+    assert_int_equal(watch(&always, RATE, true, &rand).looks, ROUNDS);
+    assert_int_equal(watch(&often, RATE, true, &rand).looks, ROUNDS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shares_come_out_right),
+        cmocka_unit_test(one_that_never_runs_is_looked_at_seldom),
+        cmocka_unit_test(one_that_runs_is_looked_at_every_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

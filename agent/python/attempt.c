@@ -2,25 +2,41 @@
 #include "agent/python/stack.h"
 #include "shared/base/clock.h"
 
+static int walk(struct spy_python *p, struct spy_py_thread *th, bool checked,
+                struct spy_py_facts *facts)
+{
+    p->sample++;
+    return spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
+}
+
+static int judge(struct spy_python *p, const struct spy_py_thread *th)
+{
+    return spy_py_stack_hangs_together(p, th) ? 0 : SPY_ERR_TORN;
+}
+
 // Names are only right where the code objects were known before the stack was read: one that is met
-// for the first time is read after it, and may be another's by then. A thread that is held keeps
-// its own alive.
-static int read_once(struct spy_python *p, struct spy_py_thread *th, bool checked,
-                     struct spy_py_facts *facts)
+// for the first time is read after it, and may be another's by then.
+static int read_free(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
 {
     enum { FRESH_MAX = 4 };
     int r = 0;
-    for (int i = 0; i < FRESH_MAX && r == 0 && (!i || (checked && p->codes.fresh)); i++) {
-        p->sample++;
-        r = spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
+    for (int i = 0; i < FRESH_MAX && r == 0 && (!i || p->codes.fresh); i++) {
+        r = walk(p, th, true, facts);
         if (r == 0)
             r = spy_py_stack_resolve(p, th, facts);
     }
-    if (r == 0 && checked && p->codes.fresh)
-        r = SPY_ERR_TORN;
-    if (r == 0 && !spy_py_stack_hangs_together(p, th))
-        r = SPY_ERR_TORN;
-    return r;
+    if (r == 0 && p->codes.fresh)
+        return SPY_ERR_TORN;
+    return r < 0 ? r : judge(p, th);
+}
+
+// Of what stands still: its code objects are alive.
+static int read_still(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
+{
+    int r = walk(p, th, false, facts);
+    if (r == 0)
+        r = spy_py_stack_resolve(p, th, facts);
+    return r < 0 ? r : judge(p, th);
 }
 
 // Whoever runs a generator is the frame before it. One without stands there for the nanoseconds
@@ -40,6 +56,9 @@ static bool outermost_is_generator(const struct spy_python *p, const struct spy_
     return rec->owner == l->owner_generator;
 }
 
+// Where all code objects are known, the thread is let go as soon as its frames are copied, and they
+// are checked as those of a read without a pause. One that is new, or at the address of one that
+// was another's before, is read while the thread that runs it is held and so keeps it alive.
 static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
                      struct spy_py_facts *facts)
 {
@@ -47,9 +66,17 @@ static int read_held(struct spy_python *p, struct spy_py_thread *th, const struc
     int r = spy_pause_begin(o->pause, th->tid, &signal);
     if (r < 0)
         return r;
-    r = read_once(p, th, false, facts);
-    spy_pause_end(th->tid, signal);
-    return r;
+    r = walk(p, th, false, facts);
+    bool known = r == 0 && spy_py_stack_is_known(p, th);
+    if (known)
+        spy_pause_end(th->tid, signal);
+    if (r == 0)
+        r = spy_py_stack_resolve(p, th, facts);
+    if (!known)
+        spy_pause_end(th->tid, signal);
+    if (r == 0 && known && p->codes.fresh)
+        return SPY_ERR_TORN;
+    return r < 0 ? r : judge(p, th);
 }
 
 static int read_paused(struct spy_python *p, struct spy_py_thread *th,
@@ -76,7 +103,7 @@ bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy
 
 int spy_py_attempt_clean(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
 {
-    int r = read_once(p, th, true, facts);
+    int r = read_free(p, th, facts);
     return r == 0 && outermost_is_generator(p, th) ? SPY_ERR_TORN : r;
 }
 
@@ -94,7 +121,7 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
     int r = SPY_ERR_TORN;
     if (!spy_target_is_live(p->target)) { // a core: nothing changes, and nothing is paused
         *how = SPY_PY_CLEAN;
-        return read_once(p, th, false, facts);
+        return read_still(p, th, facts);
     }
     *how = SPY_PY_PAUSED;
     if (running && spy_py_attempt_wants_pause(th, o)) {

@@ -131,13 +131,16 @@ static int copy_room(struct spy_py_places *places, struct spy_py_scratch *s)
 }
 
 int spy_py_batch_read(const struct spy_target *t, const struct spy_py_layout *l,
-                      struct spy_py_thread *th, struct spy_py_scratch *s, struct spy_py_batch *b)
+                      struct spy_py_thread *th, struct spy_py_scratch *s, bool twice,
+                      struct spy_py_batch *b)
 {
+    b->n_again = 0;
     for (int tries = 0; tries <= SPY_PY_PLACES_MAX; tries++) {
         int r = copy_room(&th->places, s);
         if (r < 0)
             return r;
-        choose_again(l, th, b);
+        if (twice)
+            choose_again(l, th, b);
         size_t bad = SIZE_MAX;
         uint64_t before = spy_clock_mono_ns();
         r = read_all(t, l, th, s, b, &bad);

@@ -30,11 +30,12 @@ struct spy_py_batch {
     uint8_t tstate[512], top_again[SPY_PY_AGAIN];
 };
 
-// Reads what th's places, top, cframe and facts name. What is not mapped any more is forgotten, and
-// the rest is read again. SPY_ERR_TORN: not even the thread state is there; SPY_ERR_GONE,
-// SPY_ERR_NOMEM.
+// Reads what th's places, top, cframe and facts name; twice: the newest frames once more. What is
+// not mapped any more is forgotten, and the rest is read again. SPY_ERR_TORN: not even the thread
+// state is there; SPY_ERR_GONE, SPY_ERR_NOMEM.
 int spy_py_batch_read(const struct spy_target *t, const struct spy_py_layout *l,
-                      struct spy_py_thread *th, struct spy_py_scratch *s, struct spy_py_batch *b);
+                      struct spy_py_thread *th, struct spy_py_scratch *s, bool twice,
+                      struct spy_py_batch *b);
 
 // Was cur the current frame at the other moments, too, at which it was read?
 bool spy_py_batch_same_current(const struct spy_py_layout *l, const struct spy_py_batch *b,

@@ -386,6 +386,12 @@ static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr
     return 0;
 }
 
+bool spy_codes_know(const struct spy_codes *c, uint64_t addr, int32_t id)
+{
+    id = id < 0 ? find(c, addr) : id;
+    return id >= 0 && !c->list[id]->restless && !c->list[id]->replaced;
+}
+
 static uint64_t period_of(const struct spy_code *code)
 {
     return code->checks < SPY_CODE_SETTLED || code->restless ? 1 : SPY_CODE_RECHECK;

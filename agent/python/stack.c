@@ -89,6 +89,24 @@ static bool codes_hold(const struct spy_python *p, const struct spy_py_thread *t
     return true;
 }
 
+// Those of the frames that are shared with the last stack are known, as long as nothing was
+// forgotten.
+bool spy_py_stack_is_known(const struct spy_python *p, const struct spy_py_thread *th)
+{
+    const struct spy_py_scratch *s = &p->scratch;
+    if (th->codes_epoch != p->codes.epoch)
+        return false;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->recs[i].owner < p->runtime.layout.owner_entry &&
+            !spy_codes_know(&p->codes, s->recs[i].code, s->recs[i].id))
+            return false;
+    for (size_t i = s->from; i < th->n_last; i++)
+        if (th->last[i].id >= 0 && (i == s->from || th->last[i].id != th->last[i - 1].id) &&
+            !spy_codes_know(&p->codes, th->last[i].code, th->last[i].id))
+            return false;
+    return true;
+}
+
 int spy_py_stack_resolve(struct spy_python *p, struct spy_py_thread *th,
                          const struct spy_py_facts *facts)
 {

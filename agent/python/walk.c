@@ -233,7 +233,7 @@ static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
                      struct spy_py_batch *b, bool *ret_moved)
 {
     uint64_t cur, miss = 0;
-    int r = spy_py_batch_read(t, l, th, s, b);
+    int r = spy_py_batch_read(t, l, th, s, checked, b);
     if (r < 0)
         return r;
     if (!is_of_thread(l, th, b->tstate))

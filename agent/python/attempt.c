@@ -94,11 +94,20 @@ static int read_paused(struct spy_python *p, struct spy_py_thread *th,
     return r == 0 && p->runtime.layout.minor > 11 ? SPY_ERR_TORN : r;
 }
 
+static bool is_torn_often(const struct spy_py_thread *th)
+{
+    return th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN;
+}
+
 bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    if (o->pausing == SPY_PY_ALWAYS_PAUSE)
-        return true;
-    return o->pausing == SPY_PY_MAY_PAUSE && th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN;
+    return o->pausing == SPY_PY_ALWAYS_PAUSE ||
+           (o->pausing == SPY_PY_MAY_PAUSE && is_torn_often(th));
+}
+
+bool spy_py_attempt_is_hasty(const struct spy_py_thread *th, const struct spy_py_options *o)
+{
+    return o->pausing == SPY_PY_NEVER_PAUSE && is_torn_often(th);
 }
 
 int spy_py_attempt_clean(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)

@@ -8,6 +8,8 @@
 
 // Do so many reads of this thread fail that it is to be paused at once? See python.h.
 bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o);
+// Do they, and it is not to be paused? Then those that succeed are judged more strictly.
+bool spy_py_attempt_is_hasty(const struct spy_py_thread *th, const struct spy_py_options *o);
 // Counts whether a first read without a pause failed: what the answer above goes by.
 void spy_py_attempt_note(struct spy_py_thread *th, bool torn);
 

@@ -176,6 +176,7 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     }
     bool torn = false;
     th->at_rest = false;
+    th->hasty = spy_py_attempt_is_hasty(th, o);
     int r = sample_runner(p, th, o, &torn, ret);
     if (r != SPY_ERR_AGAIN) {
         p->dirty = p->dirty || r == SPY_ERR_GONE;

@@ -7,6 +7,7 @@
 enum {
     SLOW_NS = 40000,  // a read that takes this long, and 1 ns a byte, was interrupted
     SLOWER_NS = 2000, // and one that takes so much longer than twice the usual
+    HASTY_NS = 1000,  // of a hasty thread, than the usual
     BOTTOM_SURE = 3,  // so often in a row an unknown outermost frame must be met
 };
 
@@ -192,12 +193,16 @@ static int current_frame(const struct spy_py_layout *l, const struct spy_py_batc
     return 0;
 }
 
-// Was this read interrupted, so that its parts lie further apart than those of others?
+// Was this read interrupted, so that its parts lie further apart than those of others? One that
+// goes through its calls in microseconds may meanwhile have come back to where it was, by another
+// way.
 static bool took_long(struct spy_py_thread *th, const struct spy_py_batch *b, size_t n_copy)
 {
     uint64_t took = b->took_ns, usual = th->usual_ns ? th->usual_ns : took;
     uint64_t counted = took < 2 * usual ? took : 2 * usual;
     th->usual_ns = usual - usual / 16 + counted / 16;
+    if (th->hasty && took > usual + HASTY_NS)
+        return true;
     return took > SLOW_NS + n_copy || took > 2 * usual + SLOWER_NS;
 }
 

@@ -43,6 +43,7 @@ struct spy_py_thread {
     // It waits, and after the read it will be asked whether it has run meanwhile: how long the read
     // took does not matter.
     bool at_rest;
+    bool hasty;        // it calls and returns so fast that a read must not take longer than usual
     uint64_t usual_ns; // that a read takes, a moving average
     uint64_t bottom;   // up to 3.3, the outermost frame, and how often in a row it was met there
     unsigned bottom_seen;

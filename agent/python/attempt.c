@@ -56,9 +56,9 @@ static bool outermost_is_generator(const struct spy_python *p, const struct spy_
     return rec->owner == l->owner_generator;
 }
 
-// Where all code objects are known, the thread is let go as soon as its frames are copied, and they
-// are checked as those of a read without a pause. One that is new, or at the address of one that
-// was another's before, is read while the thread that runs it is held and so keeps it alive.
+// Where all code objects are as they have long been, the thread is let go as soon as its frames are
+// copied, and they are checked as those of a read without a pause. Else they are read and checked
+// while the thread that runs them is held and so keeps them alive.
 static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
                      struct spy_py_facts *facts)
 {
@@ -67,16 +67,16 @@ static int read_held(struct spy_python *p, struct spy_py_thread *th, const struc
     if (r < 0)
         return r;
     r = walk(p, th, false, facts);
-    bool known = r == 0 && spy_py_stack_is_known(p, th);
-    if (known)
+    bool settled = r == 0 && spy_py_stack_is_settled(p, th, facts);
+    if (settled)
         spy_pause_end(th->tid, signal);
     if (r == 0)
         r = spy_py_stack_resolve(p, th, facts);
-    if (!known)
+    if (r == 0)
+        r = settled && p->codes.fresh ? SPY_ERR_TORN : judge(p, th);
+    if (!settled)
         spy_pause_end(th->tid, signal);
-    if (r == 0 && known && p->codes.fresh)
-        return SPY_ERR_TORN;
-    return r < 0 ? r : judge(p, th);
+    return r;
 }
 
 static int read_paused(struct spy_python *p, struct spy_py_thread *th,

@@ -8,7 +8,8 @@
 // shows is what called them: a frame that was popped and pushed again between the two reads was
 // called from the same instruction of the same caller. Frames further out than the second copy
 // reaches cannot have been popped and pushed again within the few microseconds of one read; a read
-// during which this program was preempted is not taken.
+// during which this program was preempted is not taken. Of a thread that is held nothing is read
+// twice.
 // Before 3.14 a frame that was popped keeps its code (later that is cleared), so that a program
 // which comes by the same places again within the time of one read could show a popped one twice,
 // and as the current one in between: there the newest frame must say that it runs, and the current

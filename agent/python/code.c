@@ -386,10 +386,16 @@ static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr
     return 0;
 }
 
-bool spy_codes_know(const struct spy_codes *c, uint64_t addr, int32_t id)
+bool spy_codes_settled(const struct spy_codes *c, uint64_t addr, int32_t id,
+                       struct spy_codes_when when)
 {
     id = id < 0 ? find(c, addr) : id;
-    return id >= 0 && !c->list[id]->restless && !c->list[id]->replaced;
+    const struct spy_code *code = id < 0 ? NULL : c->list[id];
+    if (!code || code->restless || code->replaced)
+        return false;
+    if (when.generation && !c->miscounted)
+        return code->generation == when.generation;
+    return code->checks >= SPY_CODE_SETTLED;
 }
 
 static uint64_t period_of(const struct spy_code *code)

@@ -96,9 +96,11 @@ void spy_codes_make_room(struct spy_codes *c, size_t n);
 // often is looked at ever more rarely, unless its address has held another.
 bool spy_codes_due(const struct spy_codes *c, int32_t id, struct spy_codes_when when);
 
-// Was the one at addr met before, the only one at that address so far? id: what the address held
-// before, or SPY_CODE_NONE.
-bool spy_codes_know(const struct spy_codes *c, uint64_t addr, int32_t id);
+// Is the one at addr known, and as it has long been: the count says that nothing has changed since
+// it was checked, or, where nothing is counted, it was found unchanged SPY_CODE_SETTLED times, and
+// its address never held another? id: what the address held before, or SPY_CODE_NONE.
+bool spy_codes_settled(const struct spy_codes *c, uint64_t addr, int32_t id,
+                       struct spy_codes_when when);
 
 // The ids of the code objects at addrs[0..n-1], checked against the target unless they were in this
 // sample or nothing can have changed since. ids[i] is what the address held before, or

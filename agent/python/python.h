@@ -7,8 +7,9 @@
 //   - the newest frames are the same in both copies,
 //   - neighbouring frames on the data stack touch: parent + its size == child,
 //   - each instruction pointer lies inside its code object, and each code object is one (code.h).
-//   - where reads of a thread fail often and it may not be paused, the read took no longer than
-//   usual.
+// And where reads of a thread fail often and it may not be paused, only when the read took as long
+// as usual. Of what stands still, a thread that is held or a core file, one copy is enough.
+//
 // What fails is tried again, then, where the settings allow, read with that one thread paused
 // (pause.h).
 //

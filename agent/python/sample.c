@@ -63,7 +63,7 @@ static bool all_wait(struct spy_python *p)
     return true;
 }
 
-// Their own counts tell also of one that runs just now.
+// By their own counts, which the kernel keeps up to date also of one that has just woken up.
 static bool none_has_run(const struct spy_python *p)
 {
     for (size_t i = 0; i < p->n_threads; i++)

@@ -89,21 +89,28 @@ static bool codes_hold(const struct spy_python *p, const struct spy_py_thread *t
     return true;
 }
 
-// Those of the frames that are shared with the last stack are known, as long as nothing was
-// forgotten.
-bool spy_py_stack_is_known(const struct spy_python *p, const struct spy_py_thread *th)
+static struct spy_codes_when when_of(const struct spy_python *p, const struct spy_py_facts *facts)
+{
+    return (struct spy_codes_when){p->sample, facts->code_generation, facts->next_version};
+}
+
+bool spy_py_stack_is_settled(const struct spy_python *p, const struct spy_py_thread *th,
+                             const struct spy_py_facts *facts)
 {
     const struct spy_py_scratch *s = &p->scratch;
+    struct spy_codes_when when = when_of(p, facts);
     if (th->codes_epoch != p->codes.epoch)
         return false;
-    for (size_t i = 0; i < s->n; i++)
-        if (s->recs[i].owner < p->runtime.layout.owner_entry &&
-            !spy_codes_know(&p->codes, s->recs[i].code, s->recs[i].id))
+    uint64_t last = 0; // a recursion has one code object again and again
+    for (size_t i = 0, n = spy_py_depth(th, s); i < n; i++) {
+        const struct spy_py_rec *rec = spy_py_rec_at(th, s, i);
+        if (rec->owner >= p->runtime.layout.owner_entry)
+            continue;
+        if (rec->tlbc ||
+            (rec->code != last && !spy_codes_settled(&p->codes, rec->code, rec->id, when)))
             return false;
-    for (size_t i = s->from; i < th->n_last; i++)
-        if (th->last[i].id >= 0 && (i == s->from || th->last[i].id != th->last[i - 1].id) &&
-            !spy_codes_know(&p->codes, th->last[i].code, th->last[i].id))
-            return false;
+        last = rec->code;
+    }
     return true;
 }
 
@@ -112,7 +119,7 @@ int spy_py_stack_resolve(struct spy_python *p, struct spy_py_thread *th,
 {
     struct spy_py_scratch *s = &p->scratch;
     const struct spy_py_layout *l = &p->runtime.layout;
-    struct spy_codes_when when = {p->sample, facts->code_generation, facts->next_version};
+    struct spy_codes_when when = when_of(p, facts);
     int r = 0;
     spy_codes_make_room(&p->codes, spy_py_depth(th, s));
     bool known = th->codes_epoch == p->codes.epoch;

@@ -11,9 +11,10 @@
 int spy_py_stack_resolve(struct spy_python *p, struct spy_py_thread *th,
                          const struct spy_py_facts *facts);
 
-// Before that: have all code objects of the chain been met before, each the only one at its address
-// so far?
-bool spy_py_stack_is_known(const struct spy_python *p, const struct spy_py_thread *th);
+// Before that: are all code objects of the chain known and settled (code.h), and nothing else to be
+// read to tell where its frames stand?
+bool spy_py_stack_is_settled(const struct spy_python *p, const struct spy_py_thread *th,
+                             const struct spy_py_facts *facts);
 
 // Is it a stack that a program can have? Each frame has a code object and stands at an instruction
 // of it, neighbours on the data stack touch, and the outermost one there begins it.

@@ -45,6 +45,7 @@ struct spy_py_thread {
     bool at_rest;
     bool hasty;        // it calls and returns so fast that a read must not take longer than usual
     uint64_t usual_ns; // that a read takes, a moving average
+    size_t usual_copy; // of so many bytes
     uint64_t bottom;   // up to 3.3, the outermost frame, and how often in a row it was met there
     unsigned bottom_seen;
     uint64_t cframe;

@@ -6,8 +6,8 @@
 // are depends on what was seen before they begin, never on what happens in them, so that the shares
 // come out right on average whatever the process does and when (stratified sampling, one draw a
 // stratum). What it does once in a while is met more rarely and counts for more each time, but
-// never for more than a SPY_REST_SHARE-th of the rest before it. From the first look that meets it
-// at work on, it is looked at in every round again.
+// never for more than a SPY_REST_SHARE-th of the rest before it. After the look that meets it at
+// work, from the end of that stratum on, it is looked at in every round again.
 #pragma once
 #include "shared/base/clock.h"
 #include <stdbool.h>
@@ -15,7 +15,7 @@
 enum {
     SPY_REST_SHARE = 64,
     SPY_REST_MOST = 8,      // rounds that one look stands for
-    SPY_REST_NS = 80000000, // and the time
+    SPY_REST_NS = 80000000, // and the time, on average
 };
 
 struct spy_rest {
@@ -28,5 +28,6 @@ void spy_rest_init(struct spy_rest *r);
 // After a look: was all quiet?
 void spy_rest_note(struct spy_rest *r, bool quiet);
 // Goes on to the next stratum: the next look is so many rounds after this one, 1 to
-// 2 * SPY_REST_MOST - 1. rate: rounds a second. worth: false is to be looked at every time.
+// 2 * SPY_REST_MOST - 1. rate: rounds a second, as they are taken now. worth: false is to be looked
+// at every time.
 uint32_t spy_rest_next(struct spy_rest *r, uint32_t rate, bool worth, struct spy_rand *rand);

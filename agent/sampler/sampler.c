@@ -41,8 +41,9 @@ struct process {
     // Of the window.
     uint32_t series, epoch;             // epoch of the profile that series is valid in; 0: none
     uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
-    uint64_t rounds, took_ns;           // and how long they took
-    uint64_t last_rounds, last_took_ns; // of the window before
+    uint64_t rounds;                    // with those that a look stands for
+    uint64_t looks, took_ns;            // and how long they took
+    uint64_t last_looks, last_took_ns;  // of the window before
     uint32_t every, turn;               // it takes part in every nth beat
     struct spy_rest rest;
     struct spy_quality quality;
@@ -300,7 +301,7 @@ static void begin_window(const struct spy_sampler *s, struct process *p)
     if (p->window_start)
         return;
     // By the window before: within one, all rounds stand for equally much.
-    uint64_t took = p->last_rounds ? p->last_took_ns / p->last_rounds : 0;
+    uint64_t took = p->last_looks ? p->last_took_ns / p->last_looks : 0;
     bool slow = took > SLOW_NS && s->schedule.n > 1 && p->rate;
     p->every = slow ? (uint32_t)(took * SLOW_SHARE * p->rate / SPY_NS_PER_SEC) : 1;
     p->window_start = spy_clock_real_ns();
@@ -369,23 +370,35 @@ static void count_repeats(struct spy_sampler *s, struct process *p)
     p->repeats = 0;
 }
 
+static bool has_counted(const struct process *p)
+{
+    return p->rounds || p->quality.failed || p->quality.late;
+}
+
 // Moves what the process counted into its series, which may get several parts in one window (exec,
 // an end and a new process with the same labels).
 static void flush_quality(struct spy_sampler *s, struct process *p)
 {
     count_repeats(s, p);
-    if (p->window_start && series_of(s, p) == 0)
+    if (p->window_start && has_counted(p) && series_of(s, p) == 0)
         add_part(s, spy_profile_series_at(s->profile, p->series), p);
-    p->last_rounds = p->rounds;
+    p->last_looks = p->looks;
     p->last_took_ns = p->took_ns;
-    p->window_start = p->rounds = p->took_ns = 0;
+    p->window_start = p->rounds = p->looks = p->took_ns = 0;
     p->quality = (struct spy_quality){0};
 }
 
 struct spy_profile *spy_sampler_close(struct spy_sampler *s)
 {
-    for (size_t i = 0; i < s->schedule.n; i++)
-        flush_quality(s, process_at(s, i));
+    for (size_t i = 0; i < s->schedule.n; i++) {
+        struct process *p = process_at(s, i);
+        if (p->python && p->window_start && !has_counted(p))
+            continue; // not looked at yet: its window goes on
+        flush_quality(s, p);
+        // The time until its next look is of the next window, however far that is.
+        if (p->python)
+            begin_window(s, p);
+    }
     spy_profile_weigh(s->profile);
     return s->profile;
 }
@@ -610,7 +623,7 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
 // just now.
 static bool leaves_out(struct spy_sampler *s, struct process *p)
 {
-    if (!p->window_start || p->every < 2 || ++p->turn % p->every == 0)
+    if (!p->rounds || p->every < 2 || ++p->turn % p->every == 0)
         return false;
     note_late(s, p, p->rest.rounds);
     return true;
@@ -635,6 +648,7 @@ static void round_of(struct spy_sampler *s, struct process *p)
     if (series_of(s, p) < 0)
         return;
     p->rounds += p->rest.rounds;
+    p->looks++;
     bool quiet = p->counted_epoch == s->epoch && spy_python_is_quiet(p->python);
     spy_rest_note(&p->rest, quiet);
     if (quiet) {
@@ -656,11 +670,15 @@ static void round_of(struct spy_sampler *s, struct process *p)
 
 // --- time ---
 
+_Static_assert(2 * SPY_REST_MOST - 1 <= SPY_SCHEDULE_AHEAD,
+               "a look may be further ahead than beats");
+
 static uint32_t next_look(struct spy_sampler *s, struct process *p)
 {
     enum { FEW = 4 }; // of few it costs little to look at each every time
     bool worth = s->schedule.n > FEW || spy_python_n_threads(p->python) > FEW;
-    return spy_rest_next(&p->rest, p->rate, worth, &s->schedule.rand);
+    uint32_t rate = (uint32_t)(p->rate / s->schedule.stretch);
+    return spy_rest_next(&p->rest, rate, worth, &s->schedule.rand);
 }
 
 static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)

@@ -1,15 +1,16 @@
 // sampler.h - rounds over many processes, counted into one profile.
 //
-// Each process is sampled at its own rate: a round reads every thread of it once. The gaps are
+// Each process is sampled at its own rate: a round looks at every thread of it once. The gaps are
 // jittered, and processes of one rate share their moments (schedule.h). Rounds that come too late
-// are skipped and counted, never bunched; the effective period of a window is its length over the
-// rounds that were taken.
+// are skipped and counted, never bunched; the effective period of a window is its length over its
+// rounds.
 //
 // Of a process of which nothing has run since the last round, every thread is where it was: such
 // rounds are noted with a look at how often each thread was given a CPU, and counted together
-// later. Of more than a few, one that has rested for long is looked at less often (rest.h).
+// later. Of more than a few, one that has rested for long is looked at in some of its
+// rounds only, which stand for the others (rest.h).
 //
-// All are read by one thread. So that a slow one does not hold up the others, one whose rounds took
+// All are read by one thread. So that a slow one does not hold up the others, one whose looks took
 // more than 2 ms in the window before takes part in so few that they get a fifth of the time; those
 // it leaves out are counted as late.
 //

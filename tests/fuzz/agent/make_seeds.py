@@ -180,7 +180,7 @@ def main():
         tmp = pathlib.Path(tmp)
         modules(corpus / "elf", tmp)
         for python in [*(p for p in pythons.found() if not getattr(p, "root", None)), *in_roots()]:
-            name = "%d.%d" % python.minor
+            name = "%d.%d" % python.minor + ("t" if getattr(python, "free_threaded", False) else "")
             out = corpus / "walk" / name
             if not out.exists() and snapshot(python, build, out, tmp):
                 if python.minor in CORES:

@@ -298,15 +298,25 @@ static void end_children(struct child *list, size_t n)
         end_child(&list[i]);
 }
 
-// All rounds of the first sleeper, which has two threads.
-static double check_counts(const struct spy_profile *p, pid_t pid)
+// How often the sampler asked whether a process was quiet: once for each look.
+bool __real_spy_python_is_quiet(struct spy_python *p);
+bool __wrap_spy_python_is_quiet(struct spy_python *p);
+static uint64_t looks;
+bool __wrap_spy_python_is_quiet(struct spy_python *p)
+{
+    looks++;
+    return __real_spy_python_is_quiet(p);
+}
+
+// The rounds of a sleeper, which has two threads: all of the time is in them.
+static uint64_t rounds_in(const struct spy_profile *p, pid_t pid, uint64_t took_ns)
 {
     const struct spy_series *e = series_of(p, pid, NULL);
     uint64_t samples = e->quality.clean + e->quality.paused;
     assert_true(samples > 0 && samples % 2 == 0 && !e->quality.failed);
-    double time = (double)(samples / 2 * e->period_ns) / (double)e->duration_ns;
-    assert_true(time > 0.9 && time < 1.1);
-    return (double)samples / 2;
+    double time = (double)(samples / 2 * e->period_ns) / (double)took_ns;
+    assert_true(time > 0.95 && time < 1.05);
+    return samples / 2;
 }
 
 // Rounds in which nothing had run are counted like all others, and end when something runs.
@@ -315,20 +325,31 @@ static void sleep_and_wake_among(size_t n_others)
     struct child sleepers[1 + SLEEPERS];
     struct spy_sampler *s = new_sampler(0);
     start_sleepers(s, sleepers, 1 + n_others);
-    run_for(s, 4);
-    struct spy_sampler_totals t = spy_sampler_totals(s);
+    run_for(s, 4); // they are attached to, and found to rest
+    uint64_t before = spy_sampler_totals(s).samples, began = spy_clock_mono_ns();
     const struct spy_profile *p = spy_sampler_close(s);
-    assert_int_equal(count_in(p, NULL), t.samples);
-    assert_true(check_counts(p, sleepers[0].pid) > 400);
+    assert_int_equal(count_in(p, NULL), before);
     assert_int_equal(count_in(p, "work"), 0);
+    spy_sampler_reset(s);
+    looks = 0;
+    run_for(s, 1);
+    p = spy_sampler_close(s);
+    uint64_t took = spy_clock_mono_ns() - began;
+    uint64_t rounds = 0;
+    for (size_t i = 0; i <= n_others; i++)
+        rounds += rounds_in(p, sleepers[i].pid, took);
+    assert_int_equal(count_in(p, NULL), spy_sampler_totals(s).samples - before);
+    assert_true(rounds > 150 * (1 + n_others) && rounds < 250 * (1 + n_others));
+    print_message("%llu rounds, %llu looks\n", (unsigned long long)rounds,
+                  (unsigned long long)looks);
+    assert_true(n_others ? looks < rounds / 4 && looks > rounds / 12 : looks >= rounds - 1);
     spy_sampler_reset(s);
     assert_int_equal(write(sleepers[0].in, "\n", 1), 1);
     run_for(s, 1);
     p = spy_sampler_close(s);
-    check_counts(p, sleepers[0].pid);
-    assert_true(count_in(p, "work") > 20);
-    assert_true(count_in(p, "work") < 200);
-    assert_int_equal(count_in(p, NULL), spy_sampler_totals(s).samples - t.samples);
+    rounds = rounds_in(p, sleepers[0].pid, spy_clock_mono_ns() - began - took);
+    // It works for 0.3 s.
+    assert_true(count_in(p, "work") > rounds / 5 && count_in(p, "work") < rounds * 2 / 5);
     spy_sampler_free(s);
     end_children(sleepers, 1 + n_others);
 }

@@ -201,7 +201,7 @@ static bool took_long(struct spy_py_thread *th, const struct spy_py_batch *b, si
     uint64_t took = b->took_ns, usual = th->usual_ns ? th->usual_ns : took;
     uint64_t counted = took < 2 * usual ? took : 2 * usual;
     bool same = n_copy == th->usual_copy;
-    th->usual_ns = same ? usual - usual / 16 + counted / 16 : counted;
+    th->usual_ns = same ? usual - usual / 16 + counted / 16 : took;
     th->usual_copy = n_copy;
     // What is usual for so many bytes must be known.
     if (th->hasty && (!same || took > usual + HASTY_NS))

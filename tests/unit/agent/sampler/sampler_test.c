@@ -348,8 +348,8 @@ static void sleep_and_wake_among(size_t n_others)
     run_for(s, 1);
     p = spy_sampler_close(s);
     rounds = rounds_in(p, sleepers[0].pid, spy_clock_mono_ns() - began - took);
-    // It works for 0.3 s.
-    assert_true(count_in(p, "work") > rounds / 5 && count_in(p, "work") < rounds * 2 / 5);
+    // It works for 0.3 s of a second.
+    assert_true(count_in(p, "work") > rounds / 8 && count_in(p, "work") < rounds / 2);
     spy_sampler_free(s);
     end_children(sleepers, 1 + n_others);
 }

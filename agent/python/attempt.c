@@ -9,6 +9,13 @@ static int walk(struct spy_python *p, struct spy_py_thread *th, bool checked,
     return spy_py_walk(p->target, &p->runtime.layout, th, &p->scratch, checked, facts);
 }
 
+static int walk_and_resolve(struct spy_python *p, struct spy_py_thread *th, bool checked,
+                            struct spy_py_facts *facts)
+{
+    int r = walk(p, th, checked, facts);
+    return r < 0 ? r : spy_py_stack_resolve(p, th, facts);
+}
+
 static int judge(struct spy_python *p, const struct spy_py_thread *th)
 {
     return spy_py_stack_hangs_together(p, th) ? 0 : SPY_ERR_TORN;
@@ -20,11 +27,8 @@ static int read_free(struct spy_python *p, struct spy_py_thread *th, struct spy_
 {
     enum { FRESH_MAX = 4 };
     int r = 0;
-    for (int i = 0; i < FRESH_MAX && r == 0 && (!i || p->codes.fresh); i++) {
-        r = walk(p, th, true, facts);
-        if (r == 0)
-            r = spy_py_stack_resolve(p, th, facts);
-    }
+    for (int i = 0; i < FRESH_MAX && r == 0 && (!i || p->codes.fresh); i++)
+        r = walk_and_resolve(p, th, true, facts);
     if (r == 0 && p->codes.fresh)
         return SPY_ERR_TORN;
     return r < 0 ? r : judge(p, th);
@@ -33,9 +37,7 @@ static int read_free(struct spy_python *p, struct spy_py_thread *th, struct spy_
 // Of what stands still: its code objects are alive.
 static int read_still(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
 {
-    int r = walk(p, th, false, facts);
-    if (r == 0)
-        r = spy_py_stack_resolve(p, th, facts);
+    int r = walk_and_resolve(p, th, false, facts);
     return r < 0 ? r : judge(p, th);
 }
 

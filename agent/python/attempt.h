@@ -10,7 +10,7 @@
 bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o);
 // Do they, and it is not to be paused? Then those that succeed are judged more strictly.
 bool spy_py_attempt_is_hasty(const struct spy_py_thread *th, const struct spy_py_options *o);
-// Counts whether a first read without a pause failed: what the answer above goes by.
+// Counts whether a first read without a pause failed: what both answers above go by.
 void spy_py_attempt_note(struct spy_py_thread *th, bool torn);
 
 // One read without a pause. SPY_ERR_TORN, SPY_ERR_GONE, SPY_ERR_NOMEM.

@@ -386,6 +386,17 @@ static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr
     return 0;
 }
 
+static uint64_t period_of(const struct spy_code *code)
+{
+    return code->checks < SPY_CODE_SETTLED || code->restless ? 1 : SPY_CODE_RECHECK;
+}
+
+// Does the interpreter's count tell what has changed?
+static bool is_counted(const struct spy_codes *c, struct spy_codes_when when)
+{
+    return when.generation && !c->miscounted;
+}
+
 bool spy_codes_settled(const struct spy_codes *c, uint64_t addr, int32_t id,
                        struct spy_codes_when when)
 {
@@ -393,14 +404,7 @@ bool spy_codes_settled(const struct spy_codes *c, uint64_t addr, int32_t id,
     const struct spy_code *code = id < 0 ? NULL : c->list[id];
     if (!code || code->restless || code->replaced)
         return false;
-    if (when.generation && !c->miscounted)
-        return code->generation == when.generation;
-    return code->checks >= SPY_CODE_SETTLED;
-}
-
-static uint64_t period_of(const struct spy_code *code)
-{
-    return code->checks < SPY_CODE_SETTLED || code->restless ? 1 : SPY_CODE_RECHECK;
+    return is_counted(c, when) ? code->generation == when.generation : period_of(code) > 1;
 }
 
 // `ahead`: also what would be due soon, so that all of a stack are checked in one read.
@@ -413,7 +417,7 @@ static bool is_due(const struct spy_codes *c, const struct spy_code *code,
         return false;
     if (code->replaced)
         return true;
-    if (when.generation && !c->miscounted)
+    if (is_counted(c, when))
         return code->generation != when.generation ||
                (c->layout->interp_next_version && age >= DISTRUST);
     return age >= period_of(code) / (ahead ? 2 : 1);

@@ -44,7 +44,7 @@ struct process {
     uint64_t rounds;                    // with those that a look stands for
     uint64_t looks, took_ns;            // and how long they took
     uint64_t last_looks, last_took_ns;  // of the window before
-    uint32_t every, turn;               // it takes part in every nth beat
+    uint32_t every, turn;               // it takes every nth of its looks
     struct spy_rest rest;
     struct spy_quality quality;
     // The latest round in which the threads were looked at, the epoch of its ids, and how many

@@ -39,9 +39,9 @@ void spy_schedule_free(struct spy_schedule *s);
 int spy_schedule_add(struct spy_schedule *s, void *who, uint32_t rate, uint64_t at, size_t max);
 void spy_schedule_remove(struct spy_schedule *s, size_t i);
 
+enum { SPY_SCHEDULE_AHEAD = 15 };
 // Of the one that was due first, once it had its turn. On the beat that comes so many after its
 // last, 1 to SPY_SCHEDULE_AHEAD, or the first one after that which is still to come: returns how
 // many were skipped for that. At a time of its own, off the beat, UINT64_MAX for never.
-enum { SPY_SCHEDULE_AHEAD = 15 };
 uint64_t spy_schedule_on_beat(struct spy_schedule *s, uint64_t now, uint32_t ahead);
 void spy_schedule_off_beat(struct spy_schedule *s, uint64_t at);

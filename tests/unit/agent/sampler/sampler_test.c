@@ -233,7 +233,7 @@ static void an_ordinary_program_is_seldom_paused(void **state)
     // What else the machine does makes reads longer, and so they are torn more often, for a while:
     // of some runs one must be good.
     bool good = false;
-    for (int i = 0; i < 5 && !good; i++) {
+    for (int i = 0; i < 12 && !good; i++) {
         struct spy_sampler *s = new_sampler(0);
         add_process(s, c.pid, 500, SPY_SAMPLER_MAY_PAUSE);
         run_for(s, 3);
@@ -242,7 +242,7 @@ static void an_ordinary_program_is_seldom_paused(void **state)
                       (unsigned long long)t.paused, (unsigned long long)t.failed);
         assert_true(t.samples > 500);
         assert_true(t.failed < t.samples / 100);
-        good = t.paused < t.samples / 8;
+        good = t.paused < t.samples / 20;
         spy_sampler_free(s);
     }
     assert_true(good);
@@ -343,13 +343,18 @@ static void sleep_and_wake_among(size_t n_others)
     print_message("%llu rounds, %llu looks\n", (unsigned long long)rounds,
                   (unsigned long long)looks);
     assert_true(n_others ? looks < rounds / 4 && looks > rounds / 12 : looks >= rounds - 1);
-    spy_sampler_reset(s);
-    assert_int_equal(write(sleepers[0].in, "\n", 1), 1);
-    run_for(s, 1);
-    p = spy_sampler_close(s);
-    rounds = rounds_in(p, sleepers[0].pid, spy_clock_mono_ns() - began - took);
-    // It works for 0.3 s of a second.
-    assert_true(count_in(p, "work") > rounds / 8 && count_in(p, "work") < rounds / 2);
+    // It works for 0.3 s of a second. The machine may stall in one: of some, one must be good.
+    bool good = false;
+    for (int i = 0; i < 5 && !good; i++) {
+        began = spy_clock_mono_ns();
+        spy_sampler_reset(s);
+        assert_int_equal(write(sleepers[0].in, "\n", 1), 1);
+        run_for(s, 1);
+        p = spy_sampler_close(s);
+        rounds = rounds_in(p, sleepers[0].pid, spy_clock_mono_ns() - began);
+        good = count_in(p, "work") > rounds / 5 && count_in(p, "work") < rounds * 2 / 5;
+    }
+    assert_true(good);
     spy_sampler_free(s);
     end_children(sleepers, 1 + n_others);
 }

@@ -19,13 +19,14 @@ setup: ## install the Debian packages that build, test and demo need
 	$(SETUP) build test demo
 
 # A test that fails is tried once more and CTest says so: on a busy machine a program that is being watched
-# may not run for seconds.
+# may not run for seconds. The last lines tell what was skipped and why.
 .PHONY: test
 test: setup ## every test that needs no cluster, also under the sanitizers
 	$(MAKE) build/dev.built build/asan.built build/tsan.built
 	$(PYTHON) tests/pythons.py
 	ctest --preset dev -j $(WAITING)
 	$(MAKE) -j2 -Otarget asan tsan
+	@$(PYTHON) tests/closing.py build/dev build/asan build/tsan
 
 BUILT = build/dev.built build/asan.built build/tsan.built build/fuzz.built
 .PHONY: $(BUILT)
@@ -56,12 +57,14 @@ images: ## agent, collector and demo service as build/images/*.tar
 	deploy/docker/build-images.sh
 
 .PHONY: bench
-bench: ## CPU per sample beside the peers (BENCH_ARGS=--help), what a target loses, 200 processes, attaching
+bench: ## CPU per sample beside the peers (BENCH_ARGS=--help), of short calls, what a target loses and its latency, 200 processes, attaching
 	$(SETUP) build test bench
 	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
 	cmake --build build/bench -j $(JOBS)
 	$(PYTHON) tests/bench/run.py --build build/bench $(BENCH_ARGS)
+	$(PYTHON) tests/bench/pauses.py --build build/bench
 	$(PYTHON) tests/bench/target_loss.py --build build/bench
+	$(PYTHON) tests/bench/latency.py --build build/bench
 	-$(PYTHON) tests/bench/many.py --build build/bench
 	-$(PYTHON) tests/bench/attach.py --build build/bench
 

@@ -51,8 +51,10 @@ missing() { # PACKAGE[=COMMAND]...: those that are not installed and whose comma
 }
 
 apt() {
-    DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 \
-        -o APT::Lock::Timeout=600 "$@" </dev/null >&2
+    # A dead connection is given up after seconds and tried again.
+    DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o APT::Lock::Timeout=600 \
+        -o Acquire::Retries=3 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 \
+        "$@" </dev/null >&2
 }
 
 install_packages() { # PACKAGE...

@@ -18,6 +18,13 @@ def _program(build, name):
     return path
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Each test that was skipped, by its name, with the reason: tests/closing.py reads it."""
+    for report in terminalreporter.stats.get("skipped", []):
+        why = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        terminalreporter.write_line(f"skipped: {report.nodeid}: {' '.join(why.removeprefix('Skipped: ').split())}")
+
+
 @pytest.fixture(scope="session")
 def repo_dir():
     """The root of the repository."""
@@ -29,7 +36,7 @@ def build_dir():
     """The build folder whose programs are tested."""
     path = pathlib.Path(os.environ.get("PODSPY_BUILD") or REPO / "build" / "dev").resolve()
     if not path.is_dir():
-        pytest.fail(f"{path} is no folder: run `cmake --preset dev`, or set PODSPY_BUILD")
+        pytest.fail(f"{path} is not a folder: run `cmake --preset dev`, or set PODSPY_BUILD")
     return path
 
 

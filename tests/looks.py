@@ -32,4 +32,5 @@ def looks(trace):
         for path in _paths(line):
             m = re.match(r"/proc/(\d+)(?:/(.*))?$", path)
             if m:
-                yield int(m[1]), (m[2] or "").strip("/")
+                # What a thread's folder shows is as readable as the same of its process.
+                yield int(m[1]), re.sub(r"^task(/\d+)?(/|$)", "", (m[2] or "").strip("/"))

@@ -6,7 +6,10 @@
 #include "agent/cli/problems.h"
 #include "agent/cli/reads.h"
 #include "agent/discover/discover.h"
+#include "agent/discover/proc.h"
+#include "agent/sampler/priority.h"
 #include "agent/sampler/sampler.h"
+#include "agent/target/reasons.h"
 #include "agent/upload/upload.h"
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
@@ -160,9 +163,9 @@ static void log_totals(const struct agent *a, const char *what)
 {
     struct spy_sampler_totals t = spy_sampler_totals(a->sampler);
     spy_log(SPY_LOG_INFO, what, SPY_I("processes", spy_sampler_n_processes(a->sampler)),
-            SPY_I("samples", t.samples), SPY_I("clean", t.clean), SPY_I("paused", t.paused),
-            SPY_I("failed", t.failed), SPY_I("late", t.late),
-            SPY_I("cpu_ms", spy_clock_cpu_ns() / SPY_NS_PER_MS));
+            SPY_I("samples", t.samples), SPY_I("clean", t.clean), SPY_I("salvaged", t.salvaged),
+            SPY_I("paused", t.paused), SPY_I("failed", t.failed), SPY_I("left_out", t.left_out),
+            SPY_I("late", t.late), SPY_I("cpu_ms", spy_clock_cpu_ns() / SPY_NS_PER_MS));
 }
 
 static void end_window(struct agent *a)
@@ -254,6 +257,29 @@ static void agent_done(struct agent *a)
     spy_agent_config_free(&a->config);
 }
 
+// What this agent will never see, told once in the log and to the collector. Without a /proc of its
+// own there is nothing that it could do.
+static int look_at_rights(struct agent *a, struct spy_err *err)
+{
+    struct spy_rights rights;
+    struct spy_reason why;
+    char text[sizeof why.text + sizeof why.cure + 2];
+    spy_rights_load(&rights);
+    if (spy_bar_holds(SPY_BAR_PROC, &rights, NULL, &why))
+        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0, "the agent sees no processes: %s; %s",
+                           why.text, why.cure);
+    for (int bar = 0; bar < SPY_BARS; bar++) {
+        if (!spy_bar_holds((enum spy_bar)bar, &rights, NULL, &why))
+            continue;
+        spy_log(SPY_LOG_ERROR,
+                why.partly ? "some processes cannot be profiled" : "no process can be profiled",
+                SPY_S("reason", why.text), SPY_S("change", why.cure));
+        snprintf(text, sizeof text, "%s; %s", why.text, why.cure);
+        spy_problems_of_node(&a->problems, text);
+    }
+    return 0;
+}
+
 static int start(struct agent *a, const struct options *o, struct spy_err *err)
 {
     int r = spy_agent_config_load(o->config, &a->config, err);
@@ -279,8 +305,11 @@ static int start(struct agent *a, const struct options *o, struct spy_err *err)
     r = spy_sampler_new(
         &(struct spy_sampler_options){.budget_percent = c->budget.cpu_percent,
                                       .profile_bytes = ((size_t)c->budget.memory_mib << 20) / 2,
-                                      .watch = &a->reads.watch},
+                                      .watch = &a->reads.watch,
+                                      .command_of = spy_proc_cmdline},
         &a->sampler, err);
+    if (r == 0)
+        r = look_at_rights(a, err);
     if (r == 0)
         r = spy_discover_new(c, "/proc", &a->discover, err);
     if (r == 0)
@@ -307,7 +336,8 @@ int spy_cli_agent(int argc, char **argv, struct spy_err *err)
     if (r < 0)
         return r;
     spy_log(SPY_LOG_INFO, "podspy agent started", SPY_S("version", PODSPY_VERSION),
-            SPY_S("node", a.host), SPY_I("rules", a.config.discovery.n_processes));
+            SPY_S("node", a.host), SPY_I("rules", a.config.discovery.n_processes),
+            SPY_S("priority", spy_priority_name(spy_sampler_priority(a.sampler))));
     run(&a, o.once);
     if (spy_upload_flush(a.upload, (o.once > 0 ? 30 : 3) * SPY_NS_PER_SEC) < 0)
         spy_log(SPY_LOG_WARN, "the collector was not reached: windows wait in the spool",

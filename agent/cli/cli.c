@@ -1,27 +1,11 @@
 #include "agent/cli/cli.h"
-#include "shared/base/file.h"
+#include "agent/target/threads.h"
+#include "shared/base/mem.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-volatile int spy_cli_stop;
-
-static void on_signal(int signal)
-{
-    (void)signal;
-    spy_cli_stop = 1;
-}
-
-void spy_cli_catch_signals(void)
-{
-    struct sigaction a = {.sa_handler = on_signal}; // without SA_RESTART: sleeps end at once
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
 
 int spy_cli_pid(const char *text, pid_t *ret, struct spy_err *err)
 {
@@ -51,14 +35,20 @@ int spy_cli_number(const char *option, const char *text, double min, double max,
 void spy_cli_cmdline(pid_t pid, char *out, size_t size)
 {
     char path[40];
-    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
-    ssize_t n = spy_file_read_small(AT_FDCWD, path, out, size);
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    _cleanup_close_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ssize_t n = dir < 0 ? -1 : spy_threads_read_file(dir, "cmdline", out, size);
     if (n < 0)
         n = 0;
     while (n > 0 && (out[n - 1] == 0 || isspace((unsigned char)out[n - 1])))
         n--;
     for (ssize_t i = 0; i < n; i++)
-        if (out[i] == 0 || iscntrl((unsigned char)out[i]))
+        if (out[i] == 0)
             out[i] = ' ';
     out[n] = 0;
+}
+
+void spy_cli_print_error(const struct spy_err *err, int code)
+{
+    fprintf(stderr, "Error: %s\n", err->msg[0] ? err->msg : spy_code_name(code));
 }

@@ -1,5 +1,6 @@
 // cli.h - the subcommands of podspy, one file each. Inside of agent/cli.
 #pragma once
+#include "agent/cli/signals.h"
 #include "shared/base/err.h"
 #include <argp.h>
 #include <stdbool.h>
@@ -7,7 +8,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
+// PIPE: as a shell sees a program that SIGPIPE ended.
+enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2, SPY_EXIT_PIPE = 141 };
 
 // A subcommand parses its own argv (argv[0] is its name) and returns an exit code. It prints
 // nothing for an error that it returns in err: main prints "Error: ..." on one line.
@@ -31,14 +33,14 @@ int spy_cli_completions(int argc, char **argv, struct spy_err *err);
 extern const struct argp_option spy_cli_record_options[], spy_cli_dump_options[],
     spy_cli_agent_options[], spy_cli_doctor_options[];
 
-// Set by SIGINT and SIGTERM once spy_cli_catch_signals was called: finish and write the output.
-extern volatile int spy_cli_stop;
-void spy_cli_catch_signals(void);
-
 // Numbers as arguments. 0 or SPY_ERR_USAGE with a message that names the option.
 int spy_cli_pid(const char *text, pid_t *ret, struct spy_err *err); // decimal or 0x hex
 int spy_cli_number(const char *option, const char *text, double min, double max, double *ret,
                    struct spy_err *err);
 
-// "PID: cmdline" pieces of a process, from world-readable metadata; "" when it is gone.
+// The command line of a process, as it is, with spaces between the arguments, from world-readable
+// metadata; "" when it has ended. Not yet fit for a terminal (shared/base/text.h).
 void spy_cli_cmdline(pid_t pid, char *out, size_t size);
+
+// One line on stderr: what a command failed of.
+void spy_cli_print_error(const struct spy_err *err, int code);

@@ -1,11 +1,11 @@
 // podspy completions: a script that completes commands, options and their values, made from the
 // same tables that the commands are parsed with.
 #include "agent/cli/cli.h"
+#include "agent/cli/output.h"
 #include "shared/base/mem.h"
 #include "shared/formats/format.h"
 #include <argp.h>
 #include <ctype.h>
-#include <errno.h>
 #include <string.h>
 
 #define VALUES_MAX 256
@@ -25,15 +25,6 @@ struct choice {
     enum takes takes;
     char words[VALUES_MAX]; // for TAKES_WORD: the values, with spaces between
 };
-
-// The names of py-spy come first; spy_format_find knows them as further names of two rows.
-static void formats(char *out, size_t size)
-{
-    size_t n, len = (size_t)snprintf(out, size, "flamegraph raw");
-    const struct spy_format *f = spy_format_list(&n);
-    for (size_t i = 0; i < n && len < size; i++)
-        len += (size_t)snprintf(out + len, size - len, " %s", f[i].name);
-}
 
 static const struct {
     const char *option, *words; // words NULL: the names of all formats
@@ -61,7 +52,7 @@ static void find_values(struct choice *o)
         if (word_options[i].words)
             snprintf(o->words, sizeof o->words, "%s", word_options[i].words);
         else
-            formats(o->words, sizeof o->words);
+            spy_format_names(o->words, sizeof o->words, " ");
     }
 }
 
@@ -303,10 +294,8 @@ int spy_cli_completions(int argc, char **argv, struct spy_err *err)
         if (strcmp(shells[i].name, shell) != 0)
             continue;
         shells[i].print(stdout, commands, n);
-        if (fflush(stdout) != 0 || ferror(stdout))
-            return spy_err_set(err, SPY_ERR_IO, errno, "cannot write the script");
-        return SPY_EXIT_OK;
+        return spy_cli_flush(err);
     }
-    return spy_err_set(err, SPY_ERR_USAGE, 0, "'%s' is no shell known here; bash, zsh and fish are",
-                       shell);
+    return spy_err_set(err, SPY_ERR_USAGE, 0,
+                       "'%s' is not a shell that is known here; bash, zsh and fish are", shell);
 }

@@ -1,15 +1,13 @@
 // podspy doctor: why a process, or all of a node, can or cannot be profiled.
 #include "agent/cli/doctor.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/output.h"
+#include "agent/cli/subject.h"
 #include "agent/python/python.h"
-#include "shared/base/file.h"
 #include "shared/base/mem.h"
+#include "shared/base/text.h"
 #include <argp.h>
-#include <fcntl.h>
-#include <linux/capability.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { KEY_CONFIG = 300 };
 
@@ -49,35 +47,38 @@ static int parse_option(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-// --- what both tables ask ---
+// --- what the tables ask ---
 
-bool spy_doctor_may_trace(void)
+bool spy_doctor_barred(struct spy_doctor *d, enum spy_bar bar)
 {
-    char status[4096];
-    if (spy_file_read_small(AT_FDCWD, "/proc/self/status", status, sizeof status) < 0)
+    struct spy_reason why;
+    if (!spy_bar_holds(bar, &d->rights, d->pid ? &d->guard : NULL, &why))
         return false;
-    const char *line = strstr(status, "\nCapEff:");
-    return line && strtoull(line + strlen("\nCapEff:"), NULL, 16) >> CAP_SYS_PTRACE & 1;
+    SPY_DOCTOR_SAY(d, "%s", why.text);
+    SPY_DOCTOR_CURE(d, "%s", why.cure);
+    return true;
 }
 
-int spy_doctor_yama(void)
+enum spy_finding spy_doctor_pausing(struct spy_doctor *d)
 {
-    char text[16] = "";
-    spy_file_read_small(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", text, sizeof text);
-    return text[0] >= '0' && text[0] <= '9' ? text[0] - '0' : 0;
-}
-
-void spy_doctor_confined(char *out, size_t size)
-{
-    char status[4096], profile[128] = "";
-    out[0] = 0;
-    spy_file_read_small(AT_FDCWD, "/proc/self/attr/current", profile, sizeof profile);
-    profile[strcspn(profile, "\n")] = 0;
-    if (*profile && strncmp(profile, "unconfined", strlen("unconfined")) != 0)
-        snprintf(out, size, "AppArmor profile %.100s", profile);
-    else if (spy_file_read_small(AT_FDCWD, "/proc/self/status", status, sizeof status) > 0 &&
-             strstr(status, "\nSeccomp:\t2"))
-        snprintf(out, size, "seccomp profile");
+    if (d->rights.trace_errno) {
+        SPY_DOCTOR_SAY(
+            d, "ptrace is refused (%s): stacks that change while they are read are shown in part",
+            strerror(d->rights.trace_errno));
+        SPY_DOCTOR_CURE(d, "docker: --cap-add SYS_PTRACE or --security-opt seccomp=unconfined; "
+                           "Kubernetes: capabilities.add: [SYS_PTRACE] or seccompProfile: {type: "
+                           "Unconfined}");
+        return SPY_DOCTOR_NOTE;
+    }
+    if (d->pid && d->guard.tracer) {
+        SPY_DOCTOR_SAY(
+            d, "process %d traces it: stacks that change while they are read are shown in part",
+            (int)d->guard.tracer);
+        SPY_DOCTOR_CURE(d, "end that debugger or strace while you profile");
+        return SPY_DOCTOR_NOTE;
+    }
+    SPY_DOCTOR_SAY(d, "ptrace is let through");
+    return SPY_DOCTOR_OK;
 }
 
 // --- telling ---
@@ -88,9 +89,10 @@ static void print_finding(const struct spy_doctor *d, const char *name, enum spy
                                         [SPY_DOCTOR_NOTE] = "note",
                                         [SPY_DOCTOR_NO] = "NO",
                                         [SPY_DOCTOR_STOP] = "NO"};
-    printf("%-5s%s: %s\n", words[f], name, d->text);
+    char shown[4 * sizeof d->text]; // names in it are the target's choice
+    printf("%-5s%s: %s\n", words[f], name, spy_text_show(shown, sizeof shown, d->text));
     if (*d->cure && f != SPY_DOCTOR_OK)
-        printf("     -> %s\n", d->cure);
+        printf("     -> %s\n", spy_text_show(shown, sizeof shown, d->cure));
 }
 
 // How many findings are a NO.
@@ -105,6 +107,18 @@ static unsigned examine(struct spy_doctor *d, const struct spy_doctor_check *che
         bad += f >= SPY_DOCTOR_NO;
     }
     return bad;
+}
+
+static unsigned examine_process(struct spy_doctor *d)
+{
+    unsigned bad = examine(d, spy_doctor_process, spy_doctor_n_process);
+    return bad ? bad : examine(d, spy_doctor_python, spy_doctor_n_python);
+}
+
+static unsigned examine_place(struct spy_doctor *d)
+{
+    unsigned bad = examine(d, spy_doctor_here, spy_doctor_n_here);
+    return bad + examine(d, spy_doctor_agent, spy_doctor_n_agent);
 }
 
 static void doctor_done(struct spy_doctor *d)
@@ -124,19 +138,20 @@ int spy_cli_doctor(int argc, char **argv, struct spy_err *err)
     };
     struct arguments a = {.err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &a);
+    if (a.pid)
+        spy_cli_resolve_thread(&a.pid);
     _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
     _cleanup_(doctor_done) struct spy_doctor d = {
         .pid = a.pid, .config_path = a.config, .reads = &reads};
     int r = spy_cli_reads_begin(&reads, spy_cli_reads_fail, NULL, err);
     if (r < 0)
         return r;
-    unsigned bad = a.pid ? examine(&d, spy_doctor_process, spy_doctor_n_process)
-                         : examine(&d, spy_doctor_agent, spy_doctor_n_agent);
+    spy_rights_load(&d.rights);
+    unsigned bad = a.pid ? examine_process(&d) : examine_place(&d);
     if (bad)
         printf("\n%u of these must be changed.\n", bad);
     else
         printf("\n%s\n", a.pid ? "It can be profiled." : "An agent can work here.");
-    if (fflush(stdout) != 0)
-        return spy_err_set(err, SPY_ERR_IO, 0, "cannot write to standard output");
-    return bad ? SPY_EXIT_FAILED : SPY_EXIT_OK;
+    r = spy_cli_flush(err);
+    return r == SPY_EXIT_OK && bad ? SPY_EXIT_FAILED : r;
 }

@@ -2,9 +2,10 @@
 //
 // A check is a row of a table: a name, and a function that finds out and says so with one finding.
 // Checks run in the order of their table. After a SPY_DOCTOR_STOP the rest has no meaning and is
-// left out.
+// left out. What forbids to read a process, and what changes it, is said by agent/target/reasons.h.
 #pragma once
 #include "agent/cli/reads.h"
+#include "agent/target/reasons.h"
 #include "shared/base/err.h"
 #include "shared/config/agent_config.h"
 #include <stdbool.h>
@@ -31,6 +32,8 @@ struct spy_doctor {
     const char *config_path;
     struct spy_agent_config config; // without pid
     struct spy_cli_reads *reads;
+    struct spy_rights rights;
+    struct spy_guard guard;    // with pid
     struct spy_target *target; // with pid, from the first check on
     struct spy_python *python; // with pid, once an interpreter was found
     char text[1024], cure[512];
@@ -39,18 +42,20 @@ struct spy_doctor {
 #define SPY_DOCTOR_SAY(d, ...)  snprintf((d)->text, sizeof(d)->text, __VA_ARGS__)
 #define SPY_DOCTOR_CURE(d, ...) snprintf((d)->cure, sizeof(d)->cure, __VA_ARGS__)
 
-// Why one process can or cannot be profiled. Of the process, until it is known that it may be read,
-// only world-readable files are looked at.
+// Whether a process may be read; only its world-readable files are looked at.
 extern const struct spy_doctor_check spy_doctor_process[];
 extern const size_t spy_doctor_n_process;
-// Whether an agent could work here: rights, view, and all that it talks to.
+// What is in one that may be read: after a NO above it is left out.
+extern const struct spy_doctor_check spy_doctor_python[];
+extern const size_t spy_doctor_n_python;
+// What the place allows where podspy runs: rights and view. A new right is a new row here.
+extern const struct spy_doctor_check spy_doctor_here[];
+extern const size_t spy_doctor_n_here;
+// All that an agent talks to.
 extern const struct spy_doctor_check spy_doctor_agent[];
 extern const size_t spy_doctor_n_agent;
 
-// Does this process have CAP_SYS_PTRACE now?
-bool spy_doctor_may_trace(void);
-// kernel.yama.ptrace_scope; 0 where there is no Yama.
-int spy_doctor_yama(void);
-// Why the kernel may refuse a read although the user may: "seccomp" or the AppArmor profile of this
-// process, or "" where there is neither.
-void spy_doctor_confined(char *out, size_t size);
+// Does this bar hold, for d->pid or without it? Then text and cure are filled.
+bool spy_doctor_barred(struct spy_doctor *d, enum spy_bar bar);
+// The row "pausing": whether ptrace is let through to pause threads.
+enum spy_finding spy_doctor_pausing(struct spy_doctor *d);

@@ -1,27 +1,20 @@
-// podspy doctor without a process: could an agent work here?
+// podspy doctor without a process: does what an agent talks to answer? Rights: doctor_here.c.
 #include "agent/cli/doctor.h"
 #include "agent/discover/access.h"
 #include "agent/upload/push.h"
 #include "shared/base/buf.h"
 #include "shared/base/clock.h"
-#include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <zstd.h>
 
-enum { ANSWER_MAX = 64 << 10, MOUNTS_MAX = 1 << 20 };
-#define INITIAL_PID_NAMESPACE "pid:[4026531836]" // PROC_PID_INIT_INO of the kernel
+enum { ANSWER_MAX = 64 << 10 };
 
 // --- configuration ---
 
@@ -35,132 +28,6 @@ static enum spy_finding configuration(struct spy_doctor *d)
     SPY_DOCTOR_SAY(d, "%s",
                    d->config_path ? d->config_path : "none given: the defaults (--config)");
     return d->config_path ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
-}
-
-// --- rights ---
-
-static enum spy_finding capability(struct spy_doctor *d)
-{
-    bool can = spy_doctor_may_trace();
-    SPY_DOCTOR_SAY(d, "user %u, %s CAP_SYS_PTRACE", geteuid(), can ? "with" : "without");
-    if (can)
-        return SPY_DOCTOR_OK;
-    SPY_DOCTOR_CURE(d, "only processes of this very user can be read: run as root with "
-                       "docker run --cap-add SYS_PTRACE; Kubernetes: runAsUser: 0 and "
-                       "securityContext.capabilities.add: [SYS_PTRACE]");
-    return geteuid() == 0 ? SPY_DOCTOR_NO : SPY_DOCTOR_NOTE;
-}
-
-static enum spy_finding yama(struct spy_doctor *d)
-{
-    int scope = spy_doctor_yama();
-    bool can = spy_doctor_may_trace();
-    SPY_DOCTOR_SAY(d, "kernel.yama.ptrace_scope is %d", scope);
-    if (!scope || (can && scope < 3))
-        return SPY_DOCTOR_OK;
-    SPY_DOCTOR_CURE(d, "%s",
-                    scope == 3 ? "3 forbids it to everybody until the machine is started anew with "
-                                 "another value"
-                               : "give it CAP_SYS_PTRACE, or: sysctl kernel.yama.ptrace_scope=0");
-    return SPY_DOCTOR_NO;
-}
-
-// errno of reading eight bytes of a child, which every rule but a profile's allows; or 0.
-static int try_to_read(void)
-{
-    long here = 1, there = 0;
-    pid_t child = fork();
-    if (child < 0)
-        return errno;
-    if (child == 0) {
-        for (;;)
-            pause();
-    }
-    struct iovec to = {&there, sizeof there}, from = {&here, sizeof here};
-    int failed = process_vm_readv(child, &to, 1, &from, 1, 0) == (ssize_t)sizeof there ? 0 : errno;
-    kill(child, SIGKILL);
-    waitpid(child, NULL, 0);
-    return failed;
-}
-
-static enum spy_finding system_call(struct spy_doctor *d)
-{
-    char confined[160];
-    int failed = try_to_read();
-    SPY_DOCTOR_SAY(d, "process_vm_readv %s%s", failed ? "fails: " : "works",
-                   failed ? strerror(failed) : "");
-    if (!failed)
-        return SPY_DOCTOR_OK;
-    spy_doctor_confined(confined, sizeof confined);
-    SPY_DOCTOR_CURE(d,
-                    "it is forbidden by the %s. Kubernetes: seccompProfile: {type: RuntimeDefault} "
-                    "together with SYS_PTRACE, and AppArmor unconfined; docker: --security-opt "
-                    "apparmor=unconfined",
-                    *confined ? confined : "kernel's own settings");
-    return SPY_DOCTOR_NO;
-}
-
-// --- view ---
-
-static enum spy_finding pid_namespace(struct spy_doctor *d)
-{
-    char link[64] = "";
-    bool pod = getenv("KUBERNETES_SERVICE_HOST") != NULL;
-    if (readlink("/proc/self/ns/pid", link, sizeof link - 1) < 0) {
-        SPY_DOCTOR_SAY(d, "/proc is not there: %s", strerror(errno));
-        SPY_DOCTOR_CURE(d, "mount -t proc proc /proc");
-        return SPY_DOCTOR_STOP;
-    }
-    bool all = !strcmp(link, INITIAL_PID_NAMESPACE);
-    SPY_DOCTOR_SAY(d, "%s",
-                   all ? "the machine's own: all processes are seen"
-                       : "one of its own: only the processes in it are seen");
-    if (all)
-        return SPY_DOCTOR_OK;
-    SPY_DOCTOR_CURE(d, "%s",
-                    pod ? "for the node's pods: hostPID: true; beside one service "
-                          "shareProcessNamespace: true is enough"
-                        : "for the machine's processes: docker run --pid host");
-    return SPY_DOCTOR_NOTE;
-}
-
-// The options of the uppermost mount at /proc (proc(5): the last words of a line).
-static bool proc_options(char *out, size_t size)
-{
-    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(MOUNTS_MAX);
-    bool found = false;
-    if (spy_file_read(AT_FDCWD, "/proc/self/mountinfo", &text, NULL) < 0)
-        return false;
-    for (const char *line = spy_buf_str(&text); *line;) {
-        size_t n = strcspn(line, "\n");
-        char one[1024];
-        snprintf(one, sizeof one, "%.*s", (int)(n < sizeof one ? n : sizeof one - 1), line);
-        const char *kind = strstr(one, " - proc ");
-        if (kind && strstr(one, " /proc ")) {
-            snprintf(out, size, "%s", strrchr(kind, ' ') + 1);
-            found = true;
-        }
-        line += n + (line[n] == '\n');
-    }
-    return found;
-}
-
-static enum spy_finding proc(struct spy_doctor *d)
-{
-    char options[256] = "";
-    if (!proc_options(options, sizeof options)) {
-        SPY_DOCTOR_SAY(d, "how it is mounted cannot be told");
-        return SPY_DOCTOR_NOTE;
-    }
-    const char *hide = strstr(options, "hidepid=");
-    bool hidden =
-        hide && strncmp(hide, "hidepid=0", 9) != 0 && strncmp(hide, "hidepid=off", 11) != 0;
-    SPY_DOCTOR_SAY(d, "mounted with %s", options);
-    if (!hidden || spy_doctor_may_trace())
-        return SPY_DOCTOR_OK;
-    SPY_DOCTOR_CURE(d, "hidepid hides other users' processes: give podspy CAP_SYS_PTRACE, or "
-                       "mount -o remount,hidepid=0 /proc");
-    return SPY_DOCTOR_NO;
 }
 
 // --- what it asks ---
@@ -256,7 +123,7 @@ static enum spy_finding kubernetes(struct spy_doctor *d)
         SPY_DOCTOR_SAY(d, "not asked: %s",
                        d->config.discovery.kubernetes == SPY_SWITCH_OFF
                            ? "discovery.kubernetes: off"
-                           : "this is no pod");
+                           : "this is not a pod");
         return SPY_DOCTOR_OK;
     }
     if (r <= 0) {
@@ -292,7 +159,7 @@ static const char *cure_of(const struct spy_push_result *r)
         [SPY_PUSH_BUSY] = "it is there but does not take profiles now: see the collector's log",
         [SPY_PUSH_UNREACHABLE] = "is collector.url right, does the collector run, and does "
                                  "collector.ca_file vouch for its certificate?",
-        [SPY_PUSH_STRANGE] = "what answers at collector.url is no collector",
+        [SPY_PUSH_STRANGE] = "what answers at collector.url is not a collector",
     };
     return cures[r->outcome] ? cures[r->outcome] : "";
 }
@@ -354,15 +221,7 @@ static enum spy_finding spool(struct spy_doctor *d)
 }
 
 const struct spy_doctor_check spy_doctor_agent[] = {
-    {"configuration", configuration},
-    {"capability", capability},
-    {"Yama", yama},
-    {"system call", system_call},
-    {"PID namespace", pid_namespace},
-    {"/proc", proc},
-    {"Docker", docker},
-    {"Kubernetes", kubernetes},
-    {"collector", collector},
-    {"spool", spool},
+    {"configuration", configuration}, {"Docker", docker}, {"Kubernetes", kubernetes},
+    {"collector", collector},         {"spool", spool},
 };
 const size_t spy_doctor_n_agent = SPY_COUNT(spy_doctor_agent);

@@ -3,42 +3,16 @@
 #include "agent/python/python.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-enum { STATUS_MAX = 8192 };
-
-// A line of /proc/PID/status, without its name; false: not there.
-static bool status_line(const struct spy_doctor *d, const char *name, char *out, size_t size)
-{
-    char status[STATUS_MAX], mark[32];
-    if (spy_file_read_small(spy_target_proc_fd(d->target), "status", status, sizeof status) < 0)
-        return false;
-    snprintf(mark, sizeof mark, "\n%s:\t", name);
-    const char *at = strstr(status, mark);
-    if (!at)
-        return false;
-    at += strlen(mark);
-    snprintf(out, size, "%.*s", (int)strcspn(at, "\n"), at);
-    return true;
-}
-
-// Real, effective and saved user, in our numbering.
-static bool users_of(const struct spy_doctor *d, unsigned ret[3])
-{
-    char line[128];
-    return status_line(d, "Uid", line, sizeof line) &&
-           sscanf(line, "%u %u %u", &ret[0], &ret[1], &ret[2]) == 3;
-}
 
 static enum spy_finding exists(struct spy_doctor *d)
 {
     struct spy_err err = {0};
-    char state[64] = "", comm[64] = "";
+    char comm[64] = "", why[sizeof d->text];
+    spy_guard_load(d->pid, -1, &d->guard);
+    if (spy_doctor_barred(d, SPY_BAR_PROC) || spy_doctor_barred(d, SPY_BAR_HIDDEN))
+        return SPY_DOCTOR_STOP;
     int r = spy_target_open(d->pid, &d->target, &err);
     if (r < 0) {
         SPY_DOCTOR_SAY(d, "%s", err.msg);
@@ -48,105 +22,147 @@ static enum spy_finding exists(struct spy_doctor *d)
                         "node's processes seen");
         return SPY_DOCTOR_STOP;
     }
+    spy_guard_load(d->pid, spy_target_proc_fd(d->target), &d->guard);
     spy_file_read_small(spy_target_proc_fd(d->target), "comm", comm, sizeof comm);
     comm[strcspn(comm, "\n")] = 0;
-    if (status_line(d, "State", state, sizeof state) && state[0] == 'Z') {
-        SPY_DOCTOR_SAY(d, "process %d (%s) has ended; its parent has not taken notice (a zombie)",
-                       (int)d->pid, comm);
+    if (!d->guard.known) {
+        SPY_DOCTOR_SAY(d, "process %d (%s) has just ended", (int)d->pid, comm);
         return SPY_DOCTOR_STOP;
     }
-    SPY_DOCTOR_SAY(d, "process %d (%s), state %s", (int)d->pid, comm, state);
+    if (spy_doctor_barred(d, SPY_BAR_ENDED)) {
+        snprintf(why, sizeof why, "%s", d->text);
+        SPY_DOCTOR_SAY(d, "process %d (%s): %.200s", (int)d->pid, comm, why);
+        return SPY_DOCTOR_STOP;
+    }
+    SPY_DOCTOR_SAY(d, "process %d (%s), %u thread%s%s", (int)d->pid, comm, d->guard.threads,
+                   d->guard.threads == 1 ? "" : "s",
+                   d->guard.state == 'Z' ? ", whose main thread has ended while others run on"
+                                         : "");
     return SPY_DOCTOR_OK;
 }
 
-static enum spy_finding user(struct spy_doctor *d)
+static enum spy_finding system_call(struct spy_doctor *d)
 {
-    unsigned of[3], me = getuid();
-    if (!users_of(d, of)) {
-        SPY_DOCTOR_SAY(d, "it has just ended");
-        return SPY_DOCTOR_STOP;
-    }
-    if (spy_doctor_may_trace()) {
-        SPY_DOCTOR_SAY(d, "it runs as user %u; podspy has CAP_SYS_PTRACE", of[1]);
-        return SPY_DOCTOR_OK;
-    }
-    if (of[0] == me && of[1] == me && of[2] == me) {
-        SPY_DOCTOR_SAY(d, "it runs as user %u, as podspy does", me);
-        return SPY_DOCTOR_OK;
-    }
-    SPY_DOCTOR_SAY(d, "it runs as user %u, podspy as user %u without CAP_SYS_PTRACE", of[1], me);
-    SPY_DOCTOR_CURE(d, "%s",
-                    me ? "run as root (sudo podspy ...) or as that user"
-                       : "add the capability: docker run --cap-add SYS_PTRACE; Kubernetes: "
-                         "securityContext.capabilities.add: [SYS_PTRACE]");
-    return SPY_DOCTOR_NO;
-}
-
-static enum spy_finding yama(struct spy_doctor *d)
-{
-    int scope = spy_doctor_yama();
-    bool can = spy_doctor_may_trace();
-    SPY_DOCTOR_SAY(d, "kernel.yama.ptrace_scope is %d%s", scope,
-                   scope && can && scope < 3 ? ", which CAP_SYS_PTRACE passes" : "");
-    if (!scope || (can && scope < 3))
-        return SPY_DOCTOR_OK;
-    SPY_DOCTOR_CURE(d, "%s",
-                    scope == 3 ? "3 forbids it to everybody until the machine is started anew with "
-                                 "another value"
-                               : "run as root, or: sysctl kernel.yama.ptrace_scope=0");
-    // With 1, what a debugger of its own started may be read all the same.
-    return scope == 1 ? SPY_DOCTOR_NOTE : SPY_DOCTOR_NO;
+    if (spy_doctor_barred(d, SPY_BAR_SYSTEM_CALL))
+        return SPY_DOCTOR_NO;
+    SPY_DOCTOR_SAY(d, "%s",
+                   d->rights.reads_files ? "process_vm_readv is not let through, /proc/PID/mem is"
+                                         : "process_vm_readv is let through");
+    return SPY_DOCTOR_OK;
 }
 
 static enum spy_finding user_namespace(struct spy_doctor *d)
 {
-    char ours[64] = "", its[64] = "";
+    if (spy_doctor_barred(d, SPY_BAR_USERNS))
+        return SPY_DOCTOR_NO;
+    char ours[64] = "", its[64] = "", name[40];
     ssize_t n = readlink("/proc/self/ns/user", ours, sizeof ours - 1);
-    ssize_t m = readlinkat(spy_target_proc_fd(d->target), "ns/user", its, sizeof its - 1);
+    ssize_t m =
+        readlinkat(spy_target_proc_fd(d->target),
+                   spy_target_file(d->target, "ns/user", name, sizeof name), its, sizeof its - 1);
+    if (d->guard.other_userns || (n > 0 && m > 0 && strcmp(ours, its) != 0)) {
+        SPY_DOCTOR_SAY(d, "another one than podspy's");
+        return SPY_DOCTOR_OK;
+    }
     if (n < 0 || m < 0) {
         SPY_DOCTOR_SAY(d, "which one it is in cannot be told without the right to trace it");
         return SPY_DOCTOR_NOTE;
     }
-    bool same = !strcmp(ours, its);
-    SPY_DOCTOR_SAY(d, same ? "the same as podspy's" : "another one than podspy's, below it");
-    return SPY_DOCTOR_OK; // what is not below us does not let itself be asked
+    SPY_DOCTOR_SAY(d, "the same as podspy's");
+    return SPY_DOCTOR_OK;
 }
 
-// The files of a process that must not be dumped belong to root (proc(5)).
+static bool is_let_in(const struct spy_doctor *d)
+{
+    return !d->guard.look_errno && !d->guard.read_errno;
+}
+
+// Our capabilities say nothing about it: they count in another user namespace.
+static bool is_elsewhere(const struct spy_doctor *d)
+{
+    struct spy_reason why;
+    return spy_bar_holds(SPY_BAR_USERNS, &d->rights, &d->guard, &why);
+}
+
+static enum spy_finding user(struct spy_doctor *d)
+{
+    const struct spy_guard *g = &d->guard;
+    bool only = is_elsewhere(d);
+    if (spy_doctor_barred(d, SPY_BAR_USER))
+        return SPY_DOCTOR_NO;
+    if (d->rights.can_trace)
+        SPY_DOCTOR_SAY(d, "it runs as user %u; podspy has CAP_SYS_PTRACE%s%s", g->uid[1],
+                       d->rights.initial_userns ? "" : " in its own user namespace",
+                       only ? " only" : "");
+    else if (g->uid[1] == d->rights.uid)
+        SPY_DOCTOR_SAY(d, "it runs as user %u, as podspy does", g->uid[1]);
+    else
+        SPY_DOCTOR_SAY(d, "it runs as user %u, podspy as user %u", g->uid[1], d->rights.uid);
+    return only ? SPY_DOCTOR_NOTE : SPY_DOCTOR_OK;
+}
+
+static enum spy_finding capabilities(struct spy_doctor *d)
+{
+    uint64_t its = d->guard.capabilities;
+    if (spy_doctor_barred(d, SPY_BAR_CAPABILITIES))
+        return SPY_DOCTOR_NO;
+    bool more = its & ~d->rights.capabilities, elsewhere = is_elsewhere(d);
+    SPY_DOCTOR_SAY(d, "%s",
+                   !its                  ? "it has none"
+                   : elsewhere           ? "it has some, of another user namespace than podspy's"
+                   : !more               ? "podspy has all that it has"
+                   : d->rights.can_trace ? "it has more than podspy; CAP_SYS_PTRACE passes them"
+                                         : "it has some that podspy lacks");
+    return (more || elsewhere) && !is_let_in(d) ? SPY_DOCTOR_NOTE : SPY_DOCTOR_OK;
+}
+
 static enum spy_finding dumpable(struct spy_doctor *d)
 {
-    struct stat st;
-    unsigned of[3];
-    if (fstatat(spy_target_proc_fd(d->target), "stat", &st, 0) < 0 || !users_of(d, of)) {
-        SPY_DOCTOR_SAY(d, "it has just ended");
-        return SPY_DOCTOR_STOP;
-    }
-    if (st.st_uid == of[1]) {
-        SPY_DOCTOR_SAY(d, of[1] ? "yes" : "as far as can be told of root's");
+    enum spy_known known = d->guard.dumpable;
+    if (spy_doctor_barred(d, SPY_BAR_DUMPABLE))
+        return SPY_DOCTOR_NO;
+    if (is_let_in(d)) {
+        SPY_DOCTOR_SAY(d, "%s",
+                       !d->rights.can_trace ? "yes: it can be read without CAP_SYS_PTRACE"
+                       : known == SPY_NO    ? "no, which CAP_SYS_PTRACE passes"
+                       : known == SPY_YES   ? "yes"
+                                            : "not known, and CAP_SYS_PTRACE passes it");
         return SPY_DOCTOR_OK;
     }
-    SPY_DOCTOR_SAY(d, "no: it changed its user, has capabilities of its file, or asked not to be "
-                      "(PR_SET_DUMPABLE)");
-    if (spy_doctor_may_trace())
-        return SPY_DOCTOR_OK;
-    SPY_DOCTOR_CURE(d, "only CAP_SYS_PTRACE reads such a process: run as root (sudo podspy ...)");
-    return SPY_DOCTOR_NO;
+    SPY_DOCTOR_SAY(d, "%s",
+                   known == SPY_NO    ? "no: it changed its user, or asked not to be"
+                   : known == SPY_YES ? "its files say so: they belong to its own user"
+                                      : "cannot be told: root's files look the same either way");
+    return known == SPY_YES ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
 }
 
-static enum spy_finding denied(struct spy_doctor *d, const struct spy_err *err)
+static enum spy_finding yama(struct spy_doctor *d)
 {
-    char confined[160];
-    spy_doctor_confined(confined, sizeof confined);
-    SPY_DOCTOR_SAY(d, "%s", err->msg);
-    if (spy_doctor_may_trace() && *confined)
-        SPY_DOCTOR_CURE(d,
-                        "podspy runs under a %s, which may forbid process_vm_readv: Kubernetes: "
-                        "seccompProfile RuntimeDefault with SYS_PTRACE, AppArmor unconfined; "
-                        "docker: --security-opt apparmor=unconfined",
-                        confined);
+    int scope = d->rights.yama;
+    if (spy_doctor_barred(d, SPY_BAR_YAMA))
+        return SPY_DOCTOR_NO;
+    if (scope == SPY_YAMA_UNKNOWN) {
+        SPY_DOCTOR_SAY(d, "not known: /proc/sys is not there");
+        return is_let_in(d) ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
+    }
+    bool passes = !scope || is_let_in(d) || (d->rights.can_trace && !is_elsewhere(d));
+    SPY_DOCTOR_SAY(d, "kernel.yama.ptrace_scope is %d%s", scope,
+                   !scope                ? ""
+                   : !passes             ? ", which CAP_SYS_PTRACE would pass"
+                   : d->rights.can_trace ? ", which CAP_SYS_PTRACE passes"
+                                         : ", which lets podspy in");
+    return passes ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
+}
+
+static enum spy_finding security_module(struct spy_doctor *d)
+{
+    if (spy_doctor_barred(d, SPY_BAR_MODULE))
+        return SPY_DOCTOR_NO;
+    if (d->rights.label[0])
+        SPY_DOCTOR_SAY(d, "podspy is confined as %s", d->rights.label);
     else
-        SPY_DOCTOR_CURE(d, "see what is marked above");
-    return SPY_DOCTOR_STOP;
+        SPY_DOCTOR_SAY(d, "podspy is not confined");
+    return SPY_DOCTOR_OK;
 }
 
 static enum spy_finding python(struct spy_doctor *d)
@@ -158,10 +174,11 @@ static enum spy_finding python(struct spy_doctor *d)
     if (r == 0) {
         const struct spy_py_runtime *rt = spy_python_runtime(d->python);
         SPY_DOCTOR_SAY(d, "CPython %s, in %s", rt->version, rt->module);
+        if (rt->other_module[0])
+            SPY_DOCTOR_SAY(d, "CPython %s, in %s, with more threads than CPython %s, in %s",
+                           rt->version, rt->module, rt->other_version, rt->other_module);
         return SPY_DOCTOR_OK;
     }
-    if (r == SPY_ERR_DENIED)
-        return denied(d, &err);
     SPY_DOCTOR_SAY(d, "%s", err.msg[0] ? err.msg : spy_code_name(r));
     if (r == SPY_ERR_NOTFOUND)
         SPY_DOCTOR_CURE(d, "give the process that runs Python: `ps --forest` shows the children of "
@@ -217,10 +234,7 @@ static enum spy_finding sample(struct spy_doctor *d)
         if (r == 0)
             say_stack(d, th, &stack);
     }
-    for (int i = 0; i < 1000 && pause.n_strays; i++) {
-        spy_pause_reap(&pause);
-        usleep(1000);
-    }
+    spy_pause_done(&pause);
     if (r == 0)
         return SPY_DOCTOR_OK;
     SPY_DOCTOR_SAY(d, "none could be taken: %s", spy_code_name(r));
@@ -232,9 +246,16 @@ static enum spy_finding sample(struct spy_doctor *d)
 }
 
 const struct spy_doctor_check spy_doctor_process[] = {
-    {"process", exists},    {"user", user},
-    {"Yama", yama},         {"user namespace", user_namespace},
-    {"dumpable", dumpable}, {"Python", python},
-    {"threads", threads},   {"sample", sample},
+    {"process", exists}, {"system call", system_call},         {"user namespace", user_namespace},
+    {"user", user},      {"capabilities", capabilities},       {"dumpable", dumpable},
+    {"Yama", yama},      {"security module", security_module},
 };
 const size_t spy_doctor_n_process = SPY_COUNT(spy_doctor_process);
+
+const struct spy_doctor_check spy_doctor_python[] = {
+    {"pausing", spy_doctor_pausing},
+    {"Python", python},
+    {"threads", threads},
+    {"sample", sample},
+};
+const size_t spy_doctor_n_python = SPY_COUNT(spy_doctor_python);

@@ -1,10 +1,13 @@
 // podspy dump: the stack of every thread of one process, now or when its core file was written.
 #include "agent/cli/cli.h"
+#include "agent/cli/output.h"
 #include "agent/cli/reads.h"
+#include "agent/cli/subject.h"
 #include "agent/python/python.h"
 #include "agent/target/core.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include "shared/base/text.h"
 #include "shared/formats/format.h"
 #include <argp.h>
 #include <limits.h>
@@ -18,7 +21,8 @@ enum { OUTPUT_MAX = 256 << 20 };
 struct dump {
     struct spy_cli_reads *reads; // of a live process
     pid_t pid;
-    const char *core; // the file; NULL: a live process
+    struct spy_target *target; // borrowed
+    const char *core;          // the file; NULL: a live process
     struct spy_core about;
     bool json, full_filenames;
     enum spy_py_pausing pausing;
@@ -85,7 +89,7 @@ struct shot {
 
 static const char *state_name(const struct spy_py_stack *st)
 {
-    return !st->running ? "idle" : st->holds_gil ? "active+gil" : "active";
+    return !st->running && !st->runnable ? "idle" : st->holds_gil ? "active+gil" : "active";
 }
 
 // Of a core nothing says whether a thread ran; py-spy shows only the holder of the GIL there.
@@ -97,8 +101,11 @@ static void print_title(const struct dump *d, const struct shot *s, struct spy_b
         spy_buf_printf(out, " (%s)", s->r < 0 ? "unknown" : state_name(&s->stack));
     else if (s->r == 0 && s->stack.holds_gil)
         spy_buf_puts(out, " (gil)");
-    if (!d->core || name[0])
-        spy_buf_printf(out, ": \"%s\"", name);
+    if (!d->core || name[0]) {
+        spy_buf_puts(out, ": \"");
+        spy_buf_shown(out, name);
+        spy_buf_putc(out, '"');
+    }
     spy_buf_putc(out, '\n');
 }
 
@@ -107,16 +114,30 @@ static const char *file_of(const struct dump *d, const struct spy_code *c)
     return d->full_filenames ? c->filename : spy_short_filename(c->filename);
 }
 
+static const char *reason_of(int code)
+{
+    return code == SPY_ERR_LIMIT
+               ? "too many files are open, raise the limit (ulimit -n), so its state is not known"
+           : code == SPY_ERR_AGAIN ? "its thread is not known yet"
+                                   : spy_code_name(code);
+}
+
 static void print_text(const struct dump *d, struct spy_python *py, const struct shot *s,
                        struct spy_buf *out)
 {
     print_title(d, s, out);
     if (s->r < 0)
-        spy_buf_printf(out, "    (its stack could not be read: %s)\n", spy_code_name(s->r));
+        spy_buf_printf(out, "    (its stack could not be read: %s)\n", reason_of(s->r));
+    if (s->r == 0 && s->stack.how == SPY_PY_SALVAGED)
+        spy_buf_puts(out, "    (newer frames change too fast to be read without --blocking)\n");
     for (size_t i = 0; s->r == 0 && i < s->stack.n; i++) {
         const struct spy_py_frame *f = &s->stack.frames[i];
         const struct spy_code *c = spy_codes_at(spy_python_codes(py), f->code);
-        spy_buf_printf(out, "    %s (%s:%u)\n", c->name, file_of(d, c), f->line);
+        spy_buf_puts(out, "    ");
+        spy_buf_shown(out, c->name);
+        spy_buf_puts(out, " (");
+        spy_buf_shown(out, file_of(d, c));
+        spy_buf_printf(out, ":%u)\n", f->line);
     }
     if (s->r == 0 && s->stack.truncated)
         spy_buf_puts(out, "    (deeper frames left out)\n");
@@ -154,13 +175,16 @@ static void print_json(const struct dump *d, struct spy_python *py, const struct
     spy_buf_printf(out,
                    ",\n    \"os_thread_id\": %d,\n    \"active\": %s,\n    \"owns_gil\": %s,\n",
                    (int)spy_py_thread_tid(s->thread),
-                   d->core                  ? "null"
-                   : ok && s->stack.running ? "true"
-                                            : "false",
+                   d->core                                         ? "null"
+                   : ok && (s->stack.running || s->stack.runnable) ? "true"
+                                                                   : "false",
                    ok && s->stack.holds_gil ? "true" : "false");
-    spy_buf_printf(out, "    \"error\": %s%s%s,\n    \"truncated\": %s,\n    \"frames\": [",
+    spy_buf_printf(out,
+                   "    \"error\": %s%s%s,\n    \"truncated\": %s,\n    \"changing\": %s,\n"
+                   "    \"frames\": [",
                    ok ? "" : "\"", ok ? "null" : spy_code_name(s->r), ok ? "" : "\"",
-                   ok && s->stack.truncated ? "true" : "false");
+                   ok && s->stack.truncated ? "true" : "false",
+                   ok && s->stack.how == SPY_PY_SALVAGED ? "true" : "false");
     for (size_t i = 0, at = 0; ok && i < s->stack.n && !spy_cli_stop; i++) {
         const struct spy_py_frame *f = &s->stack.frames[i];
         spy_buf_puts(out, i ? ",\n" : "\n");
@@ -170,16 +194,28 @@ static void print_json(const struct dump *d, struct spy_python *py, const struct
     spy_buf_puts(out, "\n    ],\n    \"process_info\": null\n  }");
 }
 
+// Whose Python it is: text that the process chose, and one empty line after it.
+static void print_process(const struct dump *d, const struct spy_python *py, const char *command,
+                          const char *program, struct spy_buf *out)
+{
+    spy_buf_printf(out, "Process %d: ", (int)d->pid);
+    spy_buf_shown(out, command);
+    spy_buf_printf(out, "\nPython v%s (", spy_python_runtime(py)->version);
+    spy_buf_shown(out, program);
+    spy_buf_puts(out, ")\n\n");
+}
+
 static void print_core_header(const struct dump *d, const struct spy_python *py,
                               struct spy_buf *out)
 {
     const char *name = d->about.signal ? sigabbrev_np(d->about.signal) : NULL;
     if (name)
-        spy_buf_printf(out, "Signal %d (SIG%s): %s\n", d->about.signal, name, d->core);
+        spy_buf_printf(out, "Signal %d (SIG%s): ", d->about.signal, name);
     else
-        spy_buf_printf(out, "Signal %d: %s\n", d->about.signal, d->core);
-    spy_buf_printf(out, "Process %d: %s\nPython v%s (%s)\n\n", (int)d->pid, d->about.args,
-                   spy_python_runtime(py)->version, spy_python_runtime(py)->module);
+        spy_buf_printf(out, "Signal %d: ", d->about.signal);
+    spy_buf_shown(out, d->core);
+    spy_buf_putc(out, '\n');
+    print_process(d, py, d->about.args, spy_python_runtime(py)->module, out);
 }
 
 static void print_header(const struct dump *d, const struct spy_python *py, struct spy_buf *out)
@@ -188,13 +224,13 @@ static void print_header(const struct dump *d, const struct spy_python *py, stru
         print_core_header(d, py, out);
         return;
     }
-    char cmdline[4096], link[64], exe[PATH_MAX];
+    char cmdline[4096], name[32], exe[PATH_MAX];
     spy_cli_cmdline(d->pid, cmdline, sizeof cmdline);
-    snprintf(link, sizeof link, "/proc/%d/exe", (int)d->pid);
-    ssize_t n = readlink(link, exe, sizeof exe - 1);
+    ssize_t n =
+        readlinkat(spy_target_proc_fd(d->target),
+                   spy_target_file(d->target, "exe", name, sizeof name), exe, sizeof exe - 1);
     exe[n > 0 ? n : 0] = 0;
-    spy_buf_printf(out, "Process %d: %s\nPython v%s (%s)\n\n", (int)d->pid, cmdline,
-                   spy_python_runtime(py)->version, exe);
+    print_process(d, py, cmdline, exe, out);
 }
 
 // A core file's bytes are read where it lies, and take the time that takes.
@@ -203,14 +239,20 @@ static struct spy_watch *watch_of(const struct dump *d)
     return d->core ? NULL : &d->reads->watch;
 }
 
-// A thread is read again when its memory was changing; only then is "could not be read" the answer.
+// A thread is read again when its memory was changing; only then is a part of its stack the answer,
+// or "could not be read".
 static int shoot(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
                  const struct spy_py_options *o, struct spy_py_stack *ret)
 {
+    enum { TRIES = 20, FOR_THE_WHOLE = 10 };
     int r = SPY_ERR_TORN;
+    bool part = false;
     spy_watch_begin(watch_of(d), d->pid);
-    for (int i = 0; i < 20 && r == SPY_ERR_TORN && !spy_cli_stop; i++)
+    for (int i = 0;
+         i < TRIES && (r == SPY_ERR_TORN || (part && i < FOR_THE_WHOLE)) && !spy_cli_stop; i++) {
         r = spy_python_sample(py, th, o, ret);
+        part = r == 0 && ret->how == SPY_PY_SALVAGED;
+    }
     spy_watch_end(watch_of(d));
     return r;
 }
@@ -233,11 +275,12 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
             spy_buf_puts(out, ",\n");
         (d->json ? print_json : print_text)(d, py, &s, out);
     }
-    // One that sleeps uninterruptibly is let go by the kernel when this program ends.
-    for (int i = 0; i < 1000 && pause.n_strays; i++) {
-        spy_pause_reap(&pause);
-        usleep(1000);
-    }
+    if (spy_python_n_left_out(py) && !d->json)
+        spy_buf_printf(out, "%zu threads left out: those that have not run for the longest\n",
+                       spy_python_n_left_out(py));
+    else if (spy_python_n_left_out(py))
+        fprintf(stderr, "podspy: %zu threads are left out\n", spy_python_n_left_out(py));
+    spy_pause_done(&pause);
     return out->failed;
 }
 
@@ -278,13 +321,18 @@ static int attach_process(const struct dump *d, struct spy_target *t, struct spy
 static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
                   struct spy_err *err)
 {
+    char shown[PATH_MAX];
+    if (!d->core)
+        spy_cli_resolve_thread(&d->pid);
     int r = d->core ? spy_core_open(d->core, t, &d->about, err) : spy_target_open(d->pid, t, err);
     if (r < 0)
         return r;
+    d->target = *t;
     d->pid = spy_target_pid(*t);
     r = d->core ? attach_core(d, *t, py, err) : attach_process(d, *t, py, err);
     if (r < 0)
         return r;
+    spy_cli_note_other(d->pid, spy_python_runtime(*py));
     spy_watch_begin(watch_of(d), d->pid);
     r = spy_python_refresh(*py);
     spy_watch_end(watch_of(d));
@@ -295,7 +343,8 @@ static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
     if (r < 0)
         return spy_err_set(err, r, 0, "process %d has ended", (int)d->pid);
     if (d->about.cut_bytes)
-        fprintf(stderr, "podspy: %s is cut off: %llu bytes are missing\n", d->core,
+        fprintf(stderr, "podspy: %s is cut off: %llu bytes are missing\n",
+                spy_text_show(shown, sizeof shown, d->core),
                 (unsigned long long)d->about.cut_bytes);
     return 0;
 }
@@ -313,9 +362,9 @@ static int print_all(const struct dump *d, struct spy_python *py, struct spy_err
     spy_buf_puts(&out, d->json ? "\n]\n" : "");
     if (r < 0 || out.failed)
         return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
-    if ((out.len && fwrite(out.data, 1, out.len, stdout) != out.len) || fflush(stdout) != 0)
-        return spy_err_set(err, SPY_ERR_IO, 0, "cannot write to standard output");
-    return SPY_EXIT_OK;
+    if (out.len)
+        fwrite(out.data, 1, out.len, stdout);
+    return spy_cli_flush(err);
 }
 
 int spy_cli_dump(int argc, char **argv, struct spy_err *err)

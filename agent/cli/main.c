@@ -1,4 +1,5 @@
 #include "agent/cli/cli.h"
+#include "shared/base/descriptors.h"
 #include "shared/base/mem.h"
 #include <string.h>
 #include <argp.h>
@@ -59,15 +60,17 @@ static int run(const struct spy_command *c, int argc, char **argv)
     argp_err_exit_status = SPY_EXIT_USAGE;
     snprintf(name, sizeof name, "podspy %s", c->name);
     argv[0] = name;
+    spy_descriptors_raise(); // threads and processes cost some each
     int r = c->run(argc, argv, &err);
     if (r >= 0)
         return r;
-    fprintf(stderr, "Error: %s\n", err.msg[0] ? err.msg : spy_code_name(r));
+    spy_cli_print_error(&err, r);
     return r == SPY_ERR_USAGE ? SPY_EXIT_USAGE : SPY_EXIT_FAILED;
 }
 
 int main(int argc, char **argv)
 {
+    spy_descriptors_open_std();
     if (argc < 2) {
         print_help(stderr);
         return SPY_EXIT_USAGE;

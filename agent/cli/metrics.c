@@ -10,17 +10,25 @@ enum { BYTES_MAX = 64 << 10 };
 static int print_sampler(struct spy_sampler *s, struct spy_buf *out)
 {
     struct spy_sampler_totals t = spy_sampler_totals(s);
+    const struct spy_account *a = spy_sampler_account(s);
+    int64_t running = (int64_t)a->running_ns, counted[SPY_COUNTERS];
+    for (int c = 0; c < SPY_COUNTERS; c++)
+        counted[c] = (int64_t)a->counted[c].sum;
     int64_t processes = (int64_t)spy_sampler_n_processes(s), clean = (int64_t)t.clean,
-            paused = (int64_t)t.paused, failed = (int64_t)t.failed, late = (int64_t)t.late;
+            salvaged = (int64_t)t.salvaged, paused = (int64_t)t.paused, failed = (int64_t)t.failed,
+            late = (int64_t)t.late;
     const struct spy_metric rows[] = {
         {"podspy_agent_processes", NULL, "Processes that are opted in.", SPY_GAUGE, &processes},
         {"podspy_agent_samples_total", "result=\"clean\"",
-         "Samples of threads: clean and paused were counted, failed could not be read.",
+         "Samples of threads: clean, salvaged (their proven part) and paused were counted, failed "
+         "could not be read.",
          SPY_COUNTER, &clean},
+        {"podspy_agent_samples_total", "result=\"salvaged\"", NULL, SPY_COUNTER, &salvaged},
         {"podspy_agent_samples_total", "result=\"paused\"", NULL, SPY_COUNTER, &paused},
         {"podspy_agent_samples_total", "result=\"failed\"", NULL, SPY_COUNTER, &failed},
         {"podspy_agent_late_rounds_total", NULL, "Rounds that were skipped because time ran out.",
          SPY_COUNTER, &late},
+        SPY_ACCOUNT_METRICS("podspy_agent", running, counted),
     };
     return spy_metrics_print(rows, SPY_COUNT(rows), out);
 }

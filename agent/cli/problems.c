@@ -61,6 +61,19 @@ static void tell(void *arg, const struct spy_problem *problem)
     *told = now;
 }
 
+void spy_problems_of_node(struct spy_problems *p, const char *text)
+{
+    if (p->n_node_texts < SPY_PROBLEMS_OF_NODE)
+        snprintf(p->node_texts[p->n_node_texts++], sizeof p->node_texts[0], "%s", text);
+}
+
+static void tell_of_node(struct spy_problems *p)
+{
+    const struct spy_place nowhere = {"", "", "", "", "", "", ""};
+    for (size_t i = 0; i < p->n_node_texts; i++)
+        tell(p, &(struct spy_problem){.place = nowhere, .text = p->node_texts[i]});
+}
+
 void spy_problems_tell(struct spy_problems *p, const struct spy_discover *d,
                        struct spy_profile *window, uint64_t start_ns,
                        const struct spy_cli_labels *node)
@@ -68,5 +81,6 @@ void spy_problems_tell(struct spy_problems *p, const struct spy_discover *d,
     p->window = window;
     p->start_ns = start_ns;
     p->node = node;
+    tell_of_node(p);
     spy_discover_explain(d, tell, p);
 }

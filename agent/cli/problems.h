@@ -9,13 +9,16 @@
 #include "agent/discover/discover.h"
 #include "shared/profile/profile.h"
 
-enum { SPY_PROBLEM_SLOTS = 2048 };
+enum { SPY_PROBLEM_SLOTS = 2048, SPY_PROBLEMS_OF_NODE = 8 };
 
 struct spy_problems {
     // When each was told last, by hash; two in one slot are told more often.
     struct {
         uint64_t hash, told_ns;
     } slots[SPY_PROBLEM_SLOTS];
+    // What holds for all of the node from the agent's start on.
+    char node_texts[SPY_PROBLEMS_OF_NODE][240];
+    size_t n_node_texts;
     // Of the call that runs.
     struct spy_profile *window;
     uint64_t start_ns;
@@ -27,3 +30,6 @@ struct spy_problems {
 void spy_problems_tell(struct spy_problems *p, const struct spy_discover *d,
                        struct spy_profile *window, uint64_t start_ns,
                        const struct spy_cli_labels *node);
+
+// Tells that of the node with every window that is due; beyond SPY_PROBLEMS_OF_NODE it is left out.
+void spy_problems_of_node(struct spy_problems *p, const char *text);

@@ -1,29 +1,25 @@
 // podspy record: sample one program for a while and write what it did.
 #include "agent/cli/cli.h"
+#include "agent/cli/account.h"
+#include "agent/cli/output.h"
+#include "agent/cli/program.h"
 #include "agent/cli/reads.h"
+#include "agent/cli/subject.h"
+#include "agent/discover/proc.h"
 #include "agent/sampler/sampler.h"
 #include "shared/base/clock.h"
-#include "shared/base/file.h"
 #include "shared/base/mem.h"
+#include "shared/base/text.h"
 #include "shared/formats/format.h"
 #include <argp.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <libgen.h>
-#include <limits.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_NOLINENO, KEY_FULL, KEY_HIDEPROGRESS };
-enum { OUTPUT_MAX = 1 << 30 };
+enum { OUTPUT_MAX = 1 << 30, TIMELINE_MIB = 64, COMMAND_MAX = 1024 };
 
 struct record {
     pid_t pid;
@@ -39,8 +35,10 @@ struct record {
 const struct argp_option spy_cli_record_options[] = {
     {"pid", 'p', "PID", 0, "the process to sample, in decimal or 0x hexadecimal", 0},
     {"output", 'o', "FILE", 0, "where to write; - is standard output", 0},
-    {"format", 'f', "FORMAT", 0, "flamegraph (default), speedscope or raw", 0},
-    {"duration", 'd', "SECS", 0, "stop after that long (default: until it ends or Ctrl-C)", 0},
+    {"format", 'f', "FORMAT", 0, "what to write, flamegraph by default", 0},
+    {"duration", 'd', "SECS", 0,
+     "stop after that long, and ask a started program to end (default: until it ends or Ctrl-C)",
+     0},
     {"rate", 'r', "RATE", 0, "samples a second, 1 to 1000 (default 100)", 0},
     {"threads", 't', 0, 0, "show each thread by itself", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
@@ -102,7 +100,7 @@ static int parse_option(int key, char *arg, struct argp_state *state)
     case KEY_HIDEPROGRESS:
         rec->hide_progress = true;
         break;
-    case ARGP_KEY_ARG: // the first word that is no option begins the program
+    case ARGP_KEY_ARG: // the first word that is not an option begins the program
         rec->program = &state->argv[state->next - 1];
         state->next = state->argc;
         break;
@@ -120,98 +118,33 @@ static int parse_option(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-// --- the program ---
-
-// As sudo's caller with the groups of that user, not as root: what is profiled should run as it
-// does without a profiler.
-static int become_caller(void)
-{
-    const char *uid_text = getenv("SUDO_UID"), *gid_text = getenv("SUDO_GID");
-    if (!uid_text || !gid_text || geteuid() != 0)
-        return 0;
-    uid_t uid = (uid_t)strtoul(uid_text, NULL, 10);
-    gid_t gid = (gid_t)strtoul(gid_text, NULL, 10);
-    const struct passwd *user = getpwuid(uid);
-    int r = user ? initgroups(user->pw_name, gid) : setgroups(1, &gid);
-    return r < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -1 : 0;
-}
-
-// What the child tells its parent when it could not become the program.
-struct exec_failure {
-    int sys;
-    bool caller; // it failed at becoming the user who called sudo
-};
-
-_Noreturn static void be_program(char **program, int tell)
-{
-    struct exec_failure f = {0};
-    signal(SIGPIPE, SIG_DFL); // an ignored signal would stay so through exec
-    f.caller = become_caller() < 0;
-    if (!f.caller) {
-        prctl(PR_SET_PDEATHSIG, SIGTERM); // also where podspy is killed it does not outlive it
-        execvp(program[0], program);
-    }
-    f.sys = errno;
-    _exit(write(tell, &f, sizeof f) == sizeof f ? 127 : 126);
-}
-
-static int start_program(const struct record *rec, pid_t *ret, struct spy_err *err)
-{
-    struct exec_failure f;
-    int ends[2]; // the writing one closes as the program begins
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return spy_err_set(err, SPY_ERR_IO, errno, "cannot start %s", rec->program[0]);
-    _cleanup_close_ int from = ends[0];
-    pid_t pid = fork();
-    if (pid == 0)
-        be_program(rec->program, ends[1]);
-    int sys = errno;
-    close(ends[1]);
-    if (pid < 0)
-        return spy_err_set(err, SPY_ERR_IO, sys, "cannot start %s", rec->program[0]);
-    ssize_t n;
-    while ((n = read(from, &f, sizeof f)) < 0 && errno == EINTR)
-        ;
-    if (n != sizeof f) {
-        *ret = pid;
-        return 0;
-    }
-    waitpid(pid, NULL, 0);
-    return spy_err_set(err, SPY_ERR_NOTFOUND, f.sys,
-                       f.caller ? "cannot become the user who called sudo to run %s"
-                                : "cannot run %s",
-                       rec->program[0]);
-}
-
-// A child that has ended stays a zombie until it is waited for; its status is the reason to stop.
-static bool program_ended(pid_t child)
-{
-    siginfo_t info = {0};
-    return waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid == child;
-}
-
-static void end_program(pid_t child)
-{
-    if (!program_ended(child))
-        kill(child, SIGTERM);
-    for (int i = 0; i < 100 && !program_ended(child); i++)
-        usleep(10000);
-    if (!program_ended(child))
-        kill(child, SIGKILL);
-    waitpid(child, NULL, 0);
-}
-
 // --- sampling ---
 
 enum why { WHY_SIGNAL, WHY_DURATION, WHY_ENDED, WHY_BLOCKED };
 
-static void show_progress(const struct record *rec, struct spy_sampler *s)
+// All that a recording consists of.
+struct recording {
+    const struct record *rec;
+    pid_t pid;
+    const struct spy_format *format;
+    struct spy_output output;
+    struct spy_sampler *sampler;
+    struct spy_timeline *timeline; // NULL: the format does not show the order
+    char command[COMMAND_MAX];     // the latest that was seen: a process that ended has none
+    int proc;                      // the open folder /proc
+    uint64_t image;                // see spy_proc_stat: another one is another program
+    bool lived;                    // at the start it was a process, and not a zombie
+    unsigned execs;
+    uint64_t asked_ns; // when the program was asked to end; 0: it was not
+    bool unsampled;    // it ended, or podspy was asked to, before there was a sample
+};
+
+static void show_progress(const struct recording *r)
 {
-    struct spy_sampler_totals t = spy_sampler_totals(s);
-    if (rec->hide_progress || !isatty(STDERR_FILENO))
+    struct spy_sampler_totals t = spy_sampler_totals(r->sampler);
+    if (r->rec->hide_progress || !isatty(STDERR_FILENO))
         return;
-    fprintf(stderr, "\rpodspy> %llu samples, %llu errors", (unsigned long long)t.samples,
+    fprintf(stderr, "\r\033[Kpodspy> %llu samples, %llu errors", (unsigned long long)t.samples,
             (unsigned long long)t.failed);
     if (t.behind_ns > SPY_NS_PER_SEC)
         fprintf(stderr,
@@ -220,181 +153,260 @@ static void show_progress(const struct record *rec, struct spy_sampler *s)
                 (double)t.behind_ns / (double)SPY_NS_PER_SEC);
 }
 
+static bool has_ended(const struct recording *r)
+{
+    return r->rec->program ? spy_program_ended(r->pid) : spy_sampler_ended(r->sampler, r->pid);
+}
+
+static void renew_title(struct recording *r)
+{
+    char now[COMMAND_MAX];
+    spy_cli_cmdline(r->pid, now, sizeof now);
+    if (*now)
+        memcpy(r->command, now, sizeof now);
+}
+
+static int add_process(struct recording *r, struct spy_err *err)
+{
+    char text_pid[16];
+    snprintf(text_pid, sizeof text_pid, "%d", (int)r->pid);
+    const char *const labels[][2] = {{SPY_LABEL_PID, text_pid}, {SPY_LABEL_COMMAND, r->command}};
+    struct spy_sampler_process process = {.pid = r->pid,
+                                          .rate = (uint32_t)r->rec->rate,
+                                          .pausing = r->rec->pausing,
+                                          .labels = labels,
+                                          .n_labels = SPY_COUNT(labels)};
+    return spy_sampler_add(r->sampler, &process, err);
+}
+
+static bool read_stat(const struct recording *r, struct spy_proc_stat *ret)
+{
+    return spy_proc_stat_peek(r->proc, r->pid, ret) == 0;
+}
+
+static void note_image(struct recording *r)
+{
+    struct spy_proc_stat s;
+    if (read_stat(r, &s) && s.image)
+        r->image = s.image;
+    r->execs = spy_sampler_execs(r->sampler, r->pid);
+}
+
+// The sampler finds an exec by itself where the interpreter is not at its place any more. Where the
+// new program has it at the same addresses (an executable that is not moved), this does.
+static int follow_exec(struct recording *r, struct spy_err *err)
+{
+    uint64_t image = r->image;
+    unsigned execs = r->execs;
+    note_image(r);
+    if (execs == r->execs && image == r->image)
+        return 0;
+    renew_title(r);
+    if (execs != r->execs)
+        return 0;
+    int x = add_process(r, err);
+    r->execs = 0;
+    return x;
+}
+
+static int refuse_nothing(struct recording *r, enum why why, struct spy_err *err)
+{
+    r->unsampled = why == WHY_SIGNAL || why == WHY_ENDED;
+    if (why == WHY_SIGNAL)
+        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted before anything was sampled");
+    if (why == WHY_ENDED)
+        return spy_err_set(err, SPY_ERR_GONE, 0, "process %d ended before it was sampled",
+                           (int)r->pid);
+    return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                       "no sample was taken: try a longer --duration or a higher --rate");
+}
+
 // A process given by its id must be one that can be profiled: its first refusal is final, unless it
 // is only starting. A program just started gets the time that an interpreter needs.
-static int wait_for_python(const struct record *rec, struct spy_sampler *s, pid_t pid,
-                           struct spy_err *err)
+static int wait_for_python(struct recording *r, struct spy_err *err)
 {
-    uint64_t patience = (rec->program ? 10 : 1) * SPY_NS_PER_SEC;
+    uint64_t patience = (r->rec->program ? 10 : 1) * SPY_NS_PER_SEC;
     uint64_t give_up = spy_clock_mono_ns() + patience;
-    while (!spy_cli_stop) {
-        spy_sampler_run(s, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS, &spy_cli_stop);
-        if (spy_sampler_attached(s, pid))
+    bool ended = false;
+    while (!spy_cli_stop && !ended && spy_clock_mono_ns() <= give_up) {
+        spy_sampler_run(r->sampler, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS, &spy_cli_stop);
+        if (spy_sampler_attached(r->sampler, r->pid)) {
+            renew_title(r);
+            note_image(r);
             return 0;
-        if (spy_sampler_ended(s, pid) || (rec->program && program_ended(pid)) ||
-            spy_clock_mono_ns() > give_up)
-            break;
+        }
+        ended = has_ended(r) || spy_sampler_ended(r->sampler, r->pid);
     }
-    const char *problem = spy_sampler_problem(s, pid);
+    const char *problem = spy_sampler_problem(r->sampler, r->pid);
     if (spy_cli_stop)
-        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted before anything was sampled");
+        return refuse_nothing(r, WHY_SIGNAL, err);
+    if (ended && (r->lived || r->rec->program))
+        return refuse_nothing(r, WHY_ENDED, err);
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "%s", problem ? problem : "the program has ended");
 }
 
-static enum why sample(const struct record *rec, struct spy_sampler *s, pid_t pid)
+static enum why sample(struct recording *r)
 {
-    uint64_t end = spy_clock_mono_ns() + (uint64_t)(rec->seconds * (double)SPY_NS_PER_SEC);
+    double seconds = r->rec->seconds;
+    uint64_t end = spy_clock_mono_ns() + (uint64_t)(seconds * (double)SPY_NS_PER_SEC);
     for (;;) {
         uint64_t until = spy_clock_mono_ns() + 200 * SPY_NS_PER_MS;
-        if (rec->seconds > 0 && until > end)
+        if (seconds > 0 && until > end)
             until = end;
-        spy_sampler_run(s, until, &spy_cli_stop);
-        show_progress(rec, s);
+        spy_sampler_run(r->sampler, until, &spy_cli_stop);
+        show_progress(r);
         if (spy_cli_stop)
             return WHY_SIGNAL;
-        if (spy_sampler_ended(s, pid) || (rec->program && program_ended(pid)))
+        if (has_ended(r) || follow_exec(r, NULL) < 0)
             return WHY_ENDED;
-        if (rec->seconds > 0 && spy_clock_mono_ns() >= end)
+        if (seconds > 0 && spy_clock_mono_ns() >= end)
             return WHY_DURATION;
     }
 }
 
 // --- output ---
 
-static void default_name(const struct record *rec, const struct spy_format *f, char *out,
-                         size_t size)
+static const char *name_reason(enum why why)
 {
-    char who[128], when[40];
-    time_t now = time(NULL);
-    struct tm tm;
-    localtime_r(&now, &tm);
-    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S%z", &tm);
-    if (rec->program) {
-        const char *slash = strrchr(rec->program[0], '/');
-        snprintf(who, sizeof who, "%.100s", slash ? slash + 1 : rec->program[0]);
-    } else {
-        snprintf(who, sizeof who, "%d", (int)rec->pid);
+    switch (why) {
+    case WHY_DURATION:
+        return "the time is over";
+    case WHY_ENDED:
+        return "the program has ended";
+    case WHY_BLOCKED:
+        return "it cannot be read any more";
+    default:
+        return spy_cli_stop == SIGTERM  ? "SIGTERM came"
+               : spy_cli_stop == SIGHUP ? "SIGHUP came"
+                                        : "Control-C pressed";
     }
-    snprintf(out, size, "%s-%s.%s", who, when, f->extension);
 }
 
-// Before the first sample: a wrong name shall not cost what was sampled.
-static int check_output(const struct record *rec, struct spy_err *err)
+static int print_profile(const struct recording *r, struct spy_view *view,
+                         const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
 {
-    char folder[PATH_MAX];
-    struct stat st;
-    const char *path = rec->output ? rec->output : ".";
-    if (!strcmp(path, "-"))
-        return 0;
-    if (rec->output && stat(path, &st) == 0) {
-        if (S_ISDIR(st.st_mode))
-            return spy_err_set(err, SPY_ERR_IO, EISDIR, "cannot write %s", path);
-    } else if (rec->output) {
-        snprintf(folder, sizeof folder, "%s", path);
-        path = dirname(folder);
-    }
-    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
-        return spy_err_set(err, SPY_ERR_IO, errno, "cannot write %s; give another --output",
-                           rec->output ? rec->output : "into this folder");
-    return 0;
+    int x = r->format->print(p, view, out, err);
+    if (x != SPY_ERR_LIMIT || !view->timeline)
+        return x;
+    view->timeline = NULL; // each stack once is much less
+    spy_buf_reset(out);
+    return r->format->print(p, view, out, err);
 }
 
-static int write_output(const char *path, const struct spy_buf *b, struct spy_err *err)
+// The last lines on stderr.
+static void print_end(const struct recording *r, const struct spy_view *view,
+                      const struct spy_profile *p, enum why why)
 {
-    _cleanup_close_ int fd = -1;
-    if (!strcmp(path, "-"))
-        fd = dup(STDOUT_FILENO);
-    else
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0 || spy_file_write_all(fd, b->data, b->len) < 0)
-        return spy_err_set(err, SPY_ERR_IO, errno, "cannot write %s", path);
-    return 0;
+    _cleanup_buf_ struct spy_buf empty = SPY_BUF_INIT(512);
+    char shown[PATH_MAX];
+    struct spy_sampler_totals t = spy_sampler_totals(r->sampler);
+    fprintf(stderr, "%sStopped sampling because %s\n", isatty(STDERR_FILENO) ? "\n" : "",
+            name_reason(why));
+    fprintf(stderr, "Wrote %s data to '%s'. Samples: %llu Errors: %llu\n", r->rec->format,
+            spy_text_show(shown, sizeof shown, r->output.path), (unsigned long long)t.samples,
+            (unsigned long long)t.failed);
+    if (t.left_out)
+        fprintf(stderr,
+                "Of these errors %llu are threads past the first %d: those that had not run for "
+                "the longest were left out\n",
+                (unsigned long long)t.left_out, SPY_PY_THREADS_MAX);
+    spy_cli_tell_account(spy_sampler_account(r->sampler));
+    if (spy_view_why_empty(p, view, &empty) == 0 && empty.len)
+        fprintf(stderr, "%s\n", spy_buf_str(&empty));
+    if (r->timeline && (!view->timeline || spy_timeline_is_full(r->timeline)))
+        fprintf(stderr,
+                "The order of so many samples is too large to be kept: equal ones are merged, and "
+                "speedscope's Time Order is not their order. Record for a shorter time, or with "
+                "-f flamegraph.\n");
 }
 
-static int finish(const struct record *rec, struct spy_sampler *s, const struct spy_format *f,
-                  const char *title, enum why why, struct spy_err *err)
+static int finish(struct recording *r, enum why why, struct spy_err *err)
 {
-    static const char *const reasons[] = {[WHY_SIGNAL] = "Control-C pressed",
-                                          [WHY_DURATION] = "the time is over",
-                                          [WHY_ENDED] = "the program has ended",
-                                          [WHY_BLOCKED] = "it cannot be read any more"};
-    struct spy_view view = {.title = title,
+    const struct record *rec = r->rec;
+    struct spy_view view = {.title = r->command[0] ? r->command : "podspy record",
                             .idle = rec->idle,
                             .gil = rec->gil,
                             .no_lines = rec->no_lines,
                             .function_lines = rec->function,
                             .threads = rec->threads,
-                            .full_filenames = rec->full_filenames};
+                            .full_filenames = rec->full_filenames,
+                            .timeline = r->timeline,
+                            .command_line = true};
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
-    char name[PATH_MAX];
-    int r = f->print(spy_sampler_close(s), &view, &out, err);
-    if (r < 0)
-        return r;
-    default_name(rec, f, name, sizeof name);
-    const char *path = rec->output ? rec->output : name;
-    r = write_output(path, &out, err);
-    if (r < 0)
-        return r;
-    struct spy_sampler_totals t = spy_sampler_totals(s);
-    fprintf(stderr, "%sStopped sampling because %s\n", isatty(STDERR_FILENO) ? "\n" : "",
-            reasons[why]);
-    fprintf(stderr, "Wrote %s data to '%s'. Samples: %llu Errors: %llu\n", rec->format, path,
-            (unsigned long long)t.samples, (unsigned long long)t.failed);
-    if (!t.samples)
-        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
-                           "no sample was taken: try a longer --duration or a higher --rate");
-    return SPY_EXIT_OK;
+    const struct spy_profile *p = spy_sampler_close(r->sampler);
+    if (!spy_sampler_totals(r->sampler).samples)
+        return refuse_nothing(r, why, err);
+    int x = print_profile(r, &view, p, &out, err);
+    if (x == 0)
+        x = spy_output_write(&r->output, &out, err);
+    if (x == SPY_ERR_GONE)
+        return SPY_EXIT_PIPE;
+    if (x == 0)
+        print_end(r, &view, p, why);
+    return x;
 }
 
-SPY_CLEANUP(sampler_done, struct spy_sampler, spy_sampler_free)
+// --- from start to end ---
 
-// All that a recording consists of.
-struct recording {
-    const struct record *rec;
-    struct spy_sampler *sampler;
-    const struct spy_format *format;
-    const char *title;
-};
+static int choose_output(struct recording *r, struct spy_err *err)
+{
+    char pid[16];
+    snprintf(pid, sizeof pid, "%d", (int)r->rec->pid);
+    return spy_output_choose(r->rec->output, r->rec->program ? r->rec->program[0] : pid,
+                             r->format->extension, &r->output, err);
+}
 
 // On the thread that looks at reads, while the other one is in a read that does not end.
 static void write_and_fail(void *arg, pid_t pid)
 {
-    const struct recording *r = arg;
+    struct recording *r = arg;
     struct spy_err err = {0};
     spy_sampler_hung(r->sampler);
-    if (spy_sampler_totals(r->sampler).samples &&
-        finish(r->rec, r->sampler, r->format, r->title, WHY_BLOCKED, &err) < 0)
-        fprintf(stderr, "Error: %s\n", err.msg);
+    bool has_samples = spy_sampler_totals(r->sampler).samples;
+    int x = has_samples && !r->output.path[0] ? choose_output(r, &err) : 0;
+    if (x == 0 && has_samples)
+        x = finish(r, WHY_BLOCKED, &err);
+    if (x < 0)
+        spy_cli_print_error(&err, err.code);
     spy_cli_reads_fail(NULL, pid);
 }
 
-static int record(const struct record *rec, pid_t pid, const struct spy_format *f,
-                  struct spy_err *err)
+static void recording_done(struct recording *r)
 {
-    _cleanup_(sampler_done) struct spy_sampler *s = NULL;
-    _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
-    char cmdline[1024], text_pid[16];
-    spy_cli_cmdline(pid, cmdline, sizeof cmdline);
-    snprintf(text_pid, sizeof text_pid, "%d", (int)pid);
-    const char *const labels[][2] = {{SPY_LABEL_PID, text_pid}, {SPY_LABEL_COMMAND, cmdline}};
-    struct spy_sampler_process process = {.pid = pid,
-                                          .rate = (uint32_t)rec->rate,
-                                          .pausing = rec->pausing,
-                                          .labels = labels,
-                                          .n_labels = SPY_COUNT(labels)};
-    struct recording all = {.rec = rec, .format = f, .title = cmdline};
-    int r = spy_sampler_new(&(struct spy_sampler_options){.watch = &reads.watch}, &s, err);
-    all.sampler = s;
-    if (r == 0)
-        r = spy_cli_reads_begin(&reads, write_and_fail, &all, err);
-    if (r == 0)
-        r = spy_sampler_add(s, &process, err);
-    if (r == 0)
-        r = wait_for_python(rec, s, pid, err);
-    if (r == 0)
-        r = check_output(rec, err);
-    if (r < 0)
-        return r;
+    spy_sampler_free(r->sampler);
+    spy_timeline_free(r->timeline);
+    if (r->proc >= 0)
+        close(r->proc);
+}
+
+static int prepare(struct recording *r, struct spy_cli_reads *reads, struct spy_err *err)
+{
+    struct spy_sampler_options options = {.watch = &reads->watch, .command_of = spy_cli_cmdline};
+    struct spy_proc_stat s;
+    if (r->format->ordered)
+        options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
+    r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    renew_title(r);
+    r->lived = read_stat(r, &s) && !spy_proc_dead(&s);
+    int x = spy_sampler_new(&options, &r->sampler, err);
+    if (x == 0)
+        x = spy_cli_reads_begin(reads, write_and_fail, r, err);
+    return x == 0 ? add_process(r, err) : x;
+}
+
+// A program that has the signal of a terminal already, or has ended, is not asked again.
+static void ask_program(struct recording *r, bool by_signal)
+{
+    if (!r->rec->program || r->asked_ns || spy_program_ended(r->pid))
+        return;
+    r->asked_ns = by_signal ? spy_cli_signalled_ns() : spy_clock_mono_ns();
+    bool in_group = getpgid(r->pid) == getpgrp(); // a terminal's signal goes to all of the group
+    if (!by_signal || !in_group || !spy_cli_stopped_by_terminal())
+        spy_program_ask(r->pid, by_signal ? spy_cli_stop : SIGTERM);
+}
+
+static void print_start(const struct record *rec)
+{
     if (!rec->hide_progress && rec->seconds > 0)
         fprintf(stderr,
                 "Sampling process %g times a second for %g seconds. Press Control-C to exit.\n",
@@ -402,9 +414,77 @@ static int record(const struct record *rec, pid_t pid, const struct spy_format *
     else if (!rec->hide_progress)
         fprintf(stderr, "Sampling process %g times a second. Press Control-C to exit.\n",
                 rec->rate);
-    enum why why = sample(rec, s, pid);
-    spy_cli_cmdline(pid, cmdline, sizeof cmdline);
-    return finish(rec, s, f, cmdline[0] ? cmdline : "podspy record", why, err);
+}
+
+static int record(struct recording *r, enum why *why, struct spy_err *err)
+{
+    _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
+    int x = prepare(r, &reads, err);
+    if (x == 0)
+        x = wait_for_python(r, err);
+    if (x == 0 && !r->output.path[0]) // why a process cannot be read goes before where to write
+        x = choose_output(r, err);
+    if (x == 0) {
+        spy_cli_note_other(r->pid, spy_python_runtime(spy_sampler_python(r->sampler, r->pid)));
+        print_start(r->rec);
+        *why = sample(r);
+        renew_title(r);
+    }
+    ask_program(r, spy_cli_stop); // before its profile is written: it may have little time
+    return x == 0 ? finish(r, *why, err) : x;
+}
+
+// The program's own status, unless podspy failed of its own work, or ended the program itself
+// because the time was over. Where there is nothing to write there was no success.
+static int end_with_program(struct recording *r, int result, enum why why, struct spy_err *err)
+{
+    char how[32];
+    uint64_t asked_ns = r->asked_ns ? r->asked_ns : spy_clock_mono_ns();
+    int wait_status = 0;
+    bool failed = result < 0 && !r->unsampled;
+    if (failed) // the program may take its time to end
+        spy_cli_print_error(err, result);
+    if (spy_program_wait(r->pid, asked_ns, &wait_status) < 0 || failed)
+        return SPY_EXIT_FAILED;
+    int status = spy_program_status(wait_status);
+    if (result == SPY_EXIT_OK)
+        return why == WHY_DURATION ? SPY_EXIT_OK : status;
+    if (r->unsampled && !spy_cli_stop)
+        spy_err_set(err, SPY_ERR_GONE, 0, "the program ended %s before it was sampled",
+                    spy_program_how(wait_status, how, sizeof how));
+    if (!r->unsampled || !status)
+        return result;
+    spy_cli_print_error(err, result);
+    return status;
+}
+
+// What --help says of the formats is what there is.
+static char *filter_help(int key, const char *text, void *input)
+{
+    char names[128], *list = NULL;
+    (void)input;
+    if (key != 'f')
+        return (char *)(uintptr_t)text;
+    spy_format_names(names, sizeof names, ", ");
+    return asprintf(&list, "%s; one of %s", text, names) < 0 ? (char *)(uintptr_t)text : list;
+}
+
+static int start(struct recording *r, struct spy_err *err)
+{
+    const struct record *rec = r->rec;
+    char names[128];
+    r->format = spy_format_find(rec->format);
+    if (!r->format)
+        return spy_err_set(err, SPY_ERR_USAGE, 0, "'%.40s' is not a format; there are %s",
+                           rec->format, spy_format_names(names, sizeof names, ", "));
+    if ((rec->program || rec->output) && choose_output(r, err) < 0)
+        return err->code;
+    spy_cli_catch_signals();
+    if (rec->program)
+        return spy_program_start(rec->program, &r->pid, err);
+    r->pid = rec->pid;
+    spy_cli_resolve_thread(&r->pid);
+    return 0;
 }
 
 int spy_cli_record(int argc, char **argv, struct spy_err *err)
@@ -414,25 +494,16 @@ int spy_cli_record(int argc, char **argv, struct spy_err *err)
         .parser = parse_option,
         .args_doc = "-p PID\n[--] PROGRAM [ARGS...]",
         .doc = "Samples a program and writes a flamegraph, a speedscope profile or raw stacks.",
+        .help_filter = filter_help,
     };
     struct record rec = {
         .rate = 100, .format = "flamegraph", .pausing = SPY_SAMPLER_MAY_PAUSE, .err = err};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &rec);
-    const struct spy_format *f = spy_format_find(rec.format);
-    if (!f)
-        return spy_err_set(err, SPY_ERR_USAGE, 0,
-                           "'%s' is not a format; there are flamegraph, speedscope and raw",
-                           rec.format);
-    spy_cli_catch_signals();
-    if (!rec.program)
-        return record(&rec, rec.pid, f, err);
-    pid_t child = 0;
-    int r = check_output(&rec, err); // before it is started for nothing
-    if (r == 0)
-        r = start_program(&rec, &child, err);
-    if (r < 0)
-        return r;
-    r = record(&rec, child, f, err);
-    end_program(child);
-    return r;
+    _cleanup_(recording_done) struct recording r = {.rec = &rec, .proc = -1};
+    enum why why = WHY_SIGNAL;
+    int x = start(&r, err);
+    if (x < 0)
+        return x;
+    x = record(&r, &why, err);
+    return rec.program ? end_with_program(&r, x, why, err) : x;
 }

@@ -49,7 +49,7 @@ static void as_configured(struct spy_access *a, const struct spy_agent_config *c
         COPY(a->ca_file, c->discovery.kubernetes_ca_file);
 }
 
-// A pod's own host name is no node's, so it is no guess in a pod.
+// A pod's own host name is not a node's, so it is not a guess in a pod.
 static bool find_node(struct spy_access *a, bool pod)
 {
     COPY(a->node, from_environment("NODE_NAME"));

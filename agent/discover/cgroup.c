@@ -6,7 +6,7 @@
 enum { ID_LEN = 64, UID_LEN = 36, STATIC_UID_LEN = 32 };
 
 // Names of a container's own cgroup: prefix, then the id, then nothing or suffix. The monitors of a
-// container ("crio-conmon-ID.scope") are not in it and do not match, as "conmon-" is no id.
+// container ("crio-conmon-ID.scope") are not in it and do not match, as "conmon-" is not an id.
 static const struct {
     const char *prefix;
     enum spy_runtime runtime;

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define LIST_NS      (1 * SPY_NS_PER_SEC)   // between two listings
-#define LIST_ONLY_NS (200 * SPY_NS_PER_MS)  // the same where the kernel's last number is no help
+#define LIST_ONLY_NS (200 * SPY_NS_PER_MS)  // the same where the kernel's last number does not help
 #define YOUNG_NS     (5 * SPY_NS_PER_SEC)   // age until which a process is likely to call exec
 #define CHECK_YOUNG  (800 * SPY_NS_PER_MS)  // between two looks at a young process
 #define CHECK_OLD    (1800 * SPY_NS_PER_MS) // and at an old one
@@ -52,7 +52,7 @@ static void opt_in(struct spy_discover *d, struct spy_entry *e)
         return;
     *m = d->member;
     fill_process(m);
-    m->stat = openat(d->facts.dir, "stat", O_RDONLY | O_CLOEXEC);
+    m->stat = spy_proc_stat_open(d->facts.dir, e->pid);
     if (m->stat >= FD_MAX) {
         close(m->stat);
         m->stat = -1;
@@ -319,10 +319,8 @@ static bool look_at_all_new(struct spy_discover *d)
 static int stat_member(const struct spy_discover *d, const struct spy_entry *e,
                        struct spy_proc_stat *ret)
 {
-    char text[SPY_PROC_STAT];
-    ssize_t n = e->in->stat >= 0 ? spy_proc_pread(e->in->stat, text, sizeof text)
-                                 : spy_proc_peek(d->proc, e->pid, "stat", text, sizeof text);
-    return n < 0 ? (int)n : spy_proc_stat_parse(text, (size_t)n, ret);
+    return e->in->stat >= 0 ? spy_proc_stat_again(e->in->stat, ret)
+                            : spy_proc_stat_peek(d->proc, e->pid, ret);
 }
 
 static void after_exec(struct spy_discover *d, struct spy_entry *e)
@@ -337,9 +335,10 @@ static void after_exec(struct spy_discover *d, struct spy_entry *e)
 }
 
 // To end or to call exec a process must run, and to ask its clock costs a third of reading its
-// stat. What takes none of its CPU time (another parent, another process that has its number and by
-// chance its time) is seen within a second. That the kernel tells the time of one that runs just
-// now some milliseconds late does not matter here.
+// stat, but where it has many threads, whose times the kernel sums up. What takes none of its CPU
+// time (another parent, another process that has its number and by chance its time) is seen within
+// a second. That the kernel tells the time of one that runs just now some milliseconds late does
+// not matter here.
 static bool has_slept(const struct spy_entry *e, uint64_t cpu)
 {
     enum { UNREAD_MAX = 9 };
@@ -348,9 +347,11 @@ static bool has_slept(const struct spy_entry *e, uint64_t cpu)
 
 static void check_member(struct spy_discover *d, struct spy_entry *e)
 {
+    enum { CLOCK_THREADS = 32 };
     struct spy_member *m = e->in;
     struct spy_proc_stat s;
-    uint64_t cpu = d->use_last ? spy_clock_process_cpu_ns(e->pid) : 0;
+    bool ask = d->use_last && m->threads <= CLOCK_THREADS;
+    uint64_t cpu = ask ? spy_clock_process_cpu_ns(e->pid) : 0;
     if (has_slept(e, cpu)) {
         m->unread++;
         return;
@@ -366,6 +367,7 @@ static void check_member(struct spy_discover *d, struct spy_entry *e)
         judge(d, e);
     } else if (r == 0) {
         e->ppid = m->p.ppid = s.ppid;
+        m->threads = s.threads;
         if (s.image && s.image != m->image) {
             after_exec(d, e);
         } else {
@@ -393,11 +395,16 @@ static void check_other(struct spy_discover *d, struct spy_entry *e)
     if (n < 0)
         return;
     spy_proc_args_parse(text, (size_t)n, &args);
+    if (!n && e->args_hash != spy_hash_bytes(args.joined, args.len)) {
+        // Its main thread has ended while others run on: they are another thread's.
+        _cleanup_close_ int dir = spy_proc_open(d->proc, e->pid);
+        if (dir >= 0)
+            spy_proc_args_read(dir, &args);
+    }
     bool changed =
         spy_hash_bytes(args.joined, args.len) != e->args_hash || e->dead == SPY_DEAD_SEEN;
     if (!changed && !d->use_last) // with it, a number that is in use again was noticed
-        changed = (n = spy_proc_peek(d->proc, e->pid, "stat", text, SPY_PROC_STAT)) > 0 &&
-                  spy_proc_stat_parse(text, (size_t)n, &s) == 0 && s.start_time != e->start_time;
+        changed = spy_proc_stat_peek(d->proc, e->pid, &s) == 0 && s.start_time != e->start_time;
     if (changed)
         judge(d, e);
 }

@@ -6,7 +6,7 @@ int spy_facts_open(struct spy_facts *f, int proc, pid_t pid)
 {
     f->have = 0;
     f->dir = spy_proc_open(proc, pid);
-    return f->dir < 0 ? f->dir : spy_proc_stat_read(f->dir, &f->stat);
+    return f->dir < 0 ? f->dir : spy_proc_stat_read(f->dir, pid, &f->stat);
 }
 
 void spy_facts_close(struct spy_facts *f)

@@ -282,7 +282,7 @@ static int read_head(const struct spy_split *s, char version[SPY_VERSION_TEXT], 
     if (!v || !*v || strlen(v) >= SPY_VERSION_TEXT || v[strspn(v, "0123456789")] ||
         strlen(c) >= more_size)
         r = spy_err_set(err, SPY_ERR_INVALID, 0,
-                        "Kubernetes answers with something that is no list of pods");
+                        "Kubernetes answers with something that is not a list of pods");
     if (r == 0) {
         snprintf(version, SPY_VERSION_TEXT, "%s", v);
         snprintf(more, more_size, "%s", c);
@@ -383,7 +383,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
         return on_watch(a, data, size);
     if (spy_split_feed(a->list, data, size) == 0)
         return size;
-    spy_err_set(&a->err, SPY_ERR_LIMIT, 0, "Kubernetes answers with something that is no list");
+    spy_err_set(&a->err, SPY_ERR_LIMIT, 0, "Kubernetes answers with something that is not a list");
     return 0;
 }
 
@@ -486,7 +486,6 @@ int spy_kube_new(const struct spy_access *access, struct spy_kube **ret, struct 
     pthread_mutex_init(&k->lock, NULL);
     k->access = *access;
     k->from_cache = true;
-    spy_rand_seed(&k->rand);
     k->multi = curl_multi_init();
     k->notes = spy_notes_new(&k->access);
     int sys = k->multi && k->notes ? start_thread(k) : ENOMEM;

@@ -183,7 +183,7 @@ int spy_containers_parse(const char *text, size_t len, const char *prefix,
     _cleanup_(cleanup_json) json_t *list = json_loadb(text, len, 0, &why);
     if (!json_is_array(list))
         return spy_err_set(err, SPY_ERR_INVALID, 0,
-                           "the answer is no list of containers (line %d: %.80s)",
+                           "the answer is not a list of containers (line %d: %.80s)",
                            list ? 1 : why.line, list ? "not an array" : why.text);
     size_t n = json_array_size(list);
     n = n < SPY_CONTAINERS_MAX ? n : SPY_CONTAINERS_MAX;

@@ -50,7 +50,7 @@ void spy_labels_set(struct spy_labels *l, const char *prefix, const char *key, c
 // Does the annotation `containers` choose the container of this name?
 bool spy_labels_choose(const struct spy_labels *l, const char *container);
 
-// Parses the answer's body. SPY_ERR_INVALID when it is no such list; entries without a usable id
+// Parses the answer's body. SPY_ERR_INVALID when it is not such a list; entries without a usable id
 // are passed over, and those past SPY_CONTAINERS_MAX.
 int spy_containers_parse(const char *text, size_t len, const char *prefix,
                          struct spy_containers *ret, struct spy_err *err);

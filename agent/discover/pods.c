@@ -36,7 +36,7 @@ static bool strip_end(char *name, const char *end)
 }
 
 // A CronJob names its Jobs NAME-TIME: minutes since 1970, seconds before Kubernetes 1.21. A number
-// that is no such time (a date, a build) belongs to the name.
+// that is not such a time (a date, a build) belongs to the name.
 static void strip_time(char *name)
 {
     char *dash = strrchr(name, '-');
@@ -153,7 +153,8 @@ static int read_pod(const json_t *object, const char *prefix, struct spy_pod **r
     status = json_object_get(object, "status");
     json_t *annotations = json_object_get(meta, "annotations"), *value;
     if (!*text_of(meta, "uid") || !*text_of(meta, "name"))
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "the object is no pod: it has no name or uid");
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "the object is not a pod: it has no name or uid");
     size_t max = 0;
     for (size_t i = 0; i < SPY_COUNT(container_lists); i++)
         max += json_array_size(json_object_get(spec, container_lists[i].spec));

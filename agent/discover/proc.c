@@ -1,4 +1,5 @@
 #include "agent/discover/proc.h"
+#include "agent/target/threads.h"
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
 #include "shared/base/file.h"
@@ -145,10 +146,38 @@ void spy_proc_args_parse(const char *text, size_t len, struct spy_proc_args *ret
     ret->len = len;
 }
 
-int spy_proc_stat_read(int dir, struct spy_proc_stat *ret)
+enum { STAT_NAME = 32 };
+
+static const char *stat_name(char out[STAT_NAME], pid_t pid)
+{
+    snprintf(out, STAT_NAME, "task/%d/stat", (int)pid);
+    return out;
+}
+
+int spy_proc_stat_open(int dir, pid_t pid)
+{
+    char name[STAT_NAME];
+    int fd = openat(dir, stat_name(name, pid), O_RDONLY | O_CLOEXEC);
+    return fd >= 0 ? fd : spy_code_of_errno(errno);
+}
+
+int spy_proc_stat_again(int fd, struct spy_proc_stat *ret)
 {
     char text[SPY_PROC_STAT];
-    ssize_t n = spy_file_read_small(dir, "stat", text, sizeof text);
+    ssize_t n = spy_proc_pread(fd, text, sizeof text);
+    return n < 0 ? (int)n : spy_proc_stat_parse(text, (size_t)n, ret);
+}
+
+int spy_proc_stat_read(int dir, pid_t pid, struct spy_proc_stat *ret)
+{
+    _cleanup_close_ int fd = spy_proc_stat_open(dir, pid);
+    return fd < 0 ? fd : spy_proc_stat_again(fd, ret);
+}
+
+int spy_proc_stat_peek(int proc, pid_t pid, struct spy_proc_stat *ret)
+{
+    char name[STAT_NAME], text[SPY_PROC_STAT];
+    ssize_t n = spy_proc_peek(proc, pid, stat_name(name, pid), text, sizeof text);
     return n < 0 ? (int)n : spy_proc_stat_parse(text, (size_t)n, ret);
 }
 
@@ -162,7 +191,7 @@ int spy_proc_status_read(int dir, struct spy_proc_status *ret)
 int spy_proc_args_read(int dir, struct spy_proc_args *ret)
 {
     char text[SPY_PROC_ARGS + 1];
-    ssize_t n = spy_file_read_small(dir, "cmdline", text, sizeof text);
+    ssize_t n = spy_threads_read_file(dir, "cmdline", text, sizeof text);
     if (n < 0)
         return (int)n;
     spy_proc_args_parse(text, (size_t)n, ret);
@@ -192,6 +221,17 @@ ssize_t spy_proc_peek(int proc, pid_t pid, const char *name, char *out, size_t s
     snprintf(path, sizeof path, "%d/%s", (int)pid, name);
     _cleanup_close_ int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
     return fd < 0 ? spy_code_of_errno(errno) : spy_proc_pread(fd, out, size);
+}
+
+void spy_proc_cmdline(pid_t pid, char *out, size_t size)
+{
+    char path[40];
+    struct spy_proc_args args = {.len = 0};
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    _cleanup_close_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0)
+        spy_proc_args_read(dir, &args);
+    spy_proc_clean(out, size < SPY_PROC_CMDLINE ? size : SPY_PROC_CMDLINE, args.joined, args.len);
 }
 
 void spy_proc_clean(char *out, size_t size, const char *text, size_t len)

@@ -46,7 +46,7 @@ static int compile(struct compiled *c, const struct spy_rule *rule, struct spy_e
     }
     if (rule->cmdline && regcomp(&c->cmdline, rule->cmdline, REG_EXTENDED | REG_NOSUB))
         return spy_err_set(err, SPY_ERR_INVALID, 0,
-                           "rule '%.60s': cmdline is no regular expression", rule->name);
+                           "rule '%.60s': cmdline is not a regular expression", rule->name);
     c->rule = rule;
     return 0;
 }

@@ -13,12 +13,13 @@ struct spy_member {
     struct spy_process p;
     bool by_label;    // by what its container's or pod's owner wrote, or its parent's
     uint64_t consent; // hash of the uid of the pod that opted it in, itself or its parent; or 0
-    int stat;         // its open stat file, which fails once this very process is gone; or -1
+    int stat;         // its open stat file, which fails once this very process is gone; or negative
     uint64_t image;   // see spy_proc_stat
     uint64_t cpu_ns;  // its CPU time before stat was read last; 0: not known
     uint32_t unread;  // looks since
+    uint32_t threads; // when stat was read last
     struct spy_member *next; // of those that are to be freed
-    char command[SPY_PROC_COMM], cmdline[1025];
+    char command[SPY_PROC_COMM], cmdline[SPY_PROC_CMDLINE];
     char container_id[65], pod_uid[64], namespace_name[64];
     char container_name[256], image_name[256], pod[256], service[256], reason[96];
 };

@@ -1,4 +1,6 @@
 #include "agent/python/attempt.h"
+#include "agent/python/frame.h"
+#include "agent/python/salvage.h"
 #include "agent/python/stack.h"
 #include "shared/base/clock.h"
 
@@ -53,7 +55,9 @@ static bool outermost_is_generator(const struct spy_python *p, const struct spy_
     if (!n || s->truncated)
         return false;
     const struct spy_py_rec *rec = spy_py_rec_at(th, s, n - 1);
-    if (l->heap_frames && l->f_executing == SPY_PY_ABSENT && rec->id >= 0)
+    // A compiled one (frame.h) says that it runs before it has its caller.
+    bool unsaid = l->f_executing == SPY_PY_ABSENT || (int32_t)rec->ip < 0;
+    if (l->heap_frames && unsaid && rec->id >= 0)
         return spy_code_flags(&p->codes, rec->id) & CO_GENERATOR;
     return rec->owner == l->owner_generator;
 }
@@ -71,13 +75,13 @@ static int read_held(struct spy_python *p, struct spy_py_thread *th, const struc
     r = walk(p, th, false, facts);
     bool settled = r == 0 && spy_py_stack_is_settled(p, th, facts);
     if (settled)
-        spy_pause_end(th->tid, signal);
+        spy_pause_end(o->pause, th->tid, signal);
     if (r == 0)
         r = spy_py_stack_resolve(p, th, facts);
     if (r == 0)
         r = settled && p->codes.fresh ? SPY_ERR_TORN : judge(p, th);
     if (!settled)
-        spy_pause_end(th->tid, signal);
+        spy_pause_end(o->pause, th->tid, signal);
     return r;
 }
 
@@ -96,7 +100,7 @@ static int read_paused(struct spy_python *p, struct spy_py_thread *th,
     return r == 0 && p->runtime.layout.minor > 11 ? SPY_ERR_TORN : r;
 }
 
-static bool is_torn_often(const struct spy_py_thread *th)
+bool spy_py_attempt_is_torn_often(const struct spy_py_thread *th)
 {
     return th->torn_rate > 65536 / SPY_PY_TORN_ONE_IN;
 }
@@ -104,12 +108,18 @@ static bool is_torn_often(const struct spy_py_thread *th)
 bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
     return o->pausing == SPY_PY_ALWAYS_PAUSE ||
-           (o->pausing == SPY_PY_MAY_PAUSE && is_torn_often(th));
+           (o->pausing == SPY_PY_MAY_PAUSE && spy_py_attempt_is_torn_often(th));
 }
 
 bool spy_py_attempt_is_hasty(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    return o->pausing == SPY_PY_NEVER_PAUSE && is_torn_often(th);
+    return o->pausing == SPY_PY_NEVER_PAUSE && spy_py_attempt_is_torn_often(th);
+}
+
+bool spy_py_attempt_needs_looks(const struct spy_python *p, const struct spy_py_thread *th,
+                                const struct spy_py_options *o)
+{
+    return spy_py_keeps_popped(&p->runtime.layout) && spy_py_attempt_is_hasty(th, o);
 }
 
 int spy_py_attempt_clean(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
@@ -118,9 +128,39 @@ int spy_py_attempt_clean(struct spy_python *p, struct spy_py_thread *th, struct 
     return r == 0 && outermost_is_generator(p, th) ? SPY_ERR_TORN : r;
 }
 
+int spy_py_attempt_still(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts)
+{
+    int r = read_still(p, th, facts);
+    return r == 0 && outermost_is_generator(p, th) ? SPY_ERR_TORN : r;
+}
+
 void spy_py_attempt_note(struct spy_py_thread *th, bool torn)
 {
     th->torn_rate += ((torn ? 65536 : 0) - th->torn_rate) / 64;
+}
+
+// How often it is read without a pause. Where that fails often and there will be no pause,
+// whichever of many tries succeeds would be one at a state that lasts long: there the first one
+// counts. Without `note` that was made already.
+static int count_tries(const struct spy_py_thread *th, bool running, bool note,
+                       const struct spy_py_options *o)
+{
+    return running && spy_py_attempt_is_hasty(th, o) ? note : SPY_PY_TRIES;
+}
+
+static int salvage_part(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts,
+                        enum spy_py_how *how)
+{
+    bool whole = false;
+    int r = spy_py_salvage(p, th, facts, &whole);
+    *how = whole ? SPY_PY_CLEAN : SPY_PY_SALVAGED;
+    return r == 0 && outermost_is_generator(p, th) ? SPY_ERR_TORN : r;
+}
+
+// Another tracer has it, tracing is not allowed, or it did not stop in time.
+static bool was_refused(int r)
+{
+    return r == SPY_ERR_DENIED || r == SPY_ERR_AGAIN;
 }
 
 int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running, bool note,
@@ -129,6 +169,8 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
     // Where reads fail often, those that succeed favour what lasts long, and some may be wrong:
     // they are not shown, and only made one time in 16 to learn when it works again.
     enum { STILL_TRY = 16 };
+    struct spy_py_options never = *o;
+    never.pausing = SPY_PY_NEVER_PAUSE;
     int r = SPY_ERR_TORN;
     if (!spy_target_is_live(p->target)) { // a core: nothing changes, and nothing is paused
         *how = SPY_PY_CLEAN;
@@ -139,21 +181,27 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
         if (o->pausing == SPY_PY_MAY_PAUSE && p->sample % STILL_TRY == 0)
             spy_py_attempt_note(th, spy_py_attempt_clean(p, th, facts) == SPY_ERR_TORN);
         r = read_paused(p, th, o, facts);
+        if (was_refused(r)) { // then nothing that may be wrong is shown either
+            o = &never;
+            th->hasty = spy_py_attempt_is_hasty(th, o);
+        }
     }
     if (r == 0 || r == SPY_ERR_GONE)
         return r;
+    bool proven = !running || !spy_py_attempt_needs_looks(p, th, o);
     *how = SPY_PY_CLEAN;
-    for (int i = 0; i < SPY_PY_TRIES; i++) {
+    for (int i = 0, n = count_tries(th, running, note, o); i < n; i++) {
         r = spy_py_attempt_clean(p, th, facts);
         if (i == 0 && note)
             spy_py_attempt_note(th, r == SPY_ERR_TORN);
-        if (r != SPY_ERR_TORN)
+        if (r != SPY_ERR_TORN && (r < 0 || proven))
             return r;
     }
-    r = SPY_ERR_TORN;
-    if (o->pausing == SPY_PY_NEVER_PAUSE)
-        return r;
-    *how = SPY_PY_PAUSED;
-    int paused = read_paused(p, th, o, facts);
-    return paused == SPY_ERR_DENIED || paused == SPY_ERR_AGAIN ? SPY_ERR_TORN : paused;
+    if (o->pausing != SPY_PY_NEVER_PAUSE) {
+        *how = SPY_PY_PAUSED;
+        r = read_paused(p, th, o, facts);
+        if (!was_refused(r))
+            return r;
+    }
+    return salvage_part(p, th, facts, how);
 }

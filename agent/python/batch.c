@@ -10,9 +10,24 @@ enum {
     AGAIN_MUST = 1024, // so much below the newest frame must have been read twice
 };
 
-static void span(struct spy_py_batch *b, uint64_t addr, void *to, size_t len)
+// Reads what is gathered. *ret_bad: the place that is not there; UINT32_MAX: something else is.
+static int flush_spans(const struct spy_target *t, struct spy_py_batch *b, uint32_t *ret_bad)
 {
-    b->spans[b->n++] = (struct spy_span){addr, to, len};
+    size_t done = 0;
+    int r = spy_target_read_spans(t, b->spans, b->n, &done);
+    if (r < 0)
+        *ret_bad = done < b->n ? b->place[done] : UINT32_MAX;
+    b->n = 0;
+    return r;
+}
+
+static int gather_span(const struct spy_target *t, struct spy_py_batch *b, uint32_t place,
+                       struct spy_span span, uint32_t *ret_bad)
+{
+    int r = b->n == SPY_SPANS_MAX ? flush_spans(t, b, ret_bad) : 0;
+    b->place[b->n] = place;
+    b->spans[b->n++] = span;
+    return r;
 }
 
 // --- reading ---
@@ -40,23 +55,25 @@ static void read_again(struct spy_py_batch *b, uint64_t addr, size_t len)
 static void choose_again(const struct spy_py_layout *l, const struct spy_py_thread *th,
                          struct spy_py_batch *b)
 {
-    b->n_again = 0;
     bool done = false;
-    for (size_t k = 0; k < th->n_top && !done; k++)
-        for (size_t i = 0; i < th->places.n; i++) {
-            const struct spy_py_place *p = &th->places.list[i];
-            uint64_t at = th->top[k] - p->addr;
-            if (th->top[k] < p->addr || at + l->f_size > p->room)
-                continue;
-            if (!p->is_chunk) {
-                read_again(b, th->top[k], l->f_size);
-                break;
-            }
-            uint64_t from = at < AGAIN_BELOW ? 0 : at - AGAIN_BELOW, to = at + AGAIN_ABOVE;
-            read_again(b, p->addr + from, (to < p->room ? to : p->room) - from);
-            done = true;
-            break;
+    for (size_t k = 0; k < th->n_top && !done; k++) {
+        size_t i = spy_py_places_before(&th->places, th->top[k]);
+        if (i == SIZE_MAX)
+            continue;
+        const struct spy_py_place *p = &th->places.list[i];
+        uint64_t at = th->top[k] - p->addr;
+        if (at + l->f_size > p->room)
+            continue;
+        if (!p->is_chunk) { // with what a compiled frame lies in
+            uint64_t most = l->f_object == SPY_PY_ABSENT ? 0u : (uint64_t)l->fo_data + l->f_size;
+            uint64_t inset = at < most ? at : most;
+            read_again(b, th->top[k] - inset, inset + l->f_size);
+            continue;
         }
+        uint64_t from = at < AGAIN_BELOW ? 0 : at - AGAIN_BELOW, to = at + AGAIN_ABOVE;
+        read_again(b, p->addr + from, (to < p->room ? to : p->room) - from);
+        done = true;
+    }
     size_t used = 0;
     for (size_t i = 0; i < b->n_again; i++) {
         if (used + b->again[i].len > sizeof b->top_again) {
@@ -68,110 +85,141 @@ static void choose_again(const struct spy_py_layout *l, const struct spy_py_thre
     }
 }
 
-static void after_places(const struct spy_py_layout *l, const struct spy_py_thread *th,
-                         struct spy_py_batch *b)
+static int gather_places(const struct spy_target *t, const struct spy_py_thread *th, uint8_t *copy,
+                         struct spy_py_batch *b, uint32_t *ret_bad)
 {
-    span(b, th->tstate, b->tstate, l->ts_size);
-    if (l->ts_cframe != SPY_PY_ABSENT && th->cframe)
-        span(b, th->cframe, b->cframe, sizeof b->cframe);
-    for (size_t i = 0; i < b->n_again; i++)
-        b->spans[b->n++] = b->again[i];
-    if (l->heap_frames)
-        span(b, th->tstate + l->ts_frame, b->frame_last, sizeof b->frame_last);
-    size_t used = 0;
-    for (size_t i = 0; i < th->facts.n; i++) {
-        span(b, th->facts.spans[i].addr, b->facts + used, th->facts.spans[i].len);
-        used += th->facts.spans[i].len;
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < th->places.n; i++) {
+        const struct spy_py_place *p = &th->places.list[i];
+        r = gather_span(t, b, i, (struct spy_span){p->addr, copy + p->at, p->len}, ret_bad);
     }
-}
-
-static bool keeps_popped(const struct spy_py_layout *l)
-{
-    return l->f_code_tag == 0;
-}
-
-// Flushes full batches; a stack with more places than one call takes is then not one instant any
-// more, which the comparison at the end judges.
-static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
-                    struct spy_py_thread *th, const struct spy_py_scratch *s,
-                    struct spy_py_batch *b, size_t *ret_bad)
-{
-    enum { RESERVED = SPY_PY_TOP + 3 + SPY_FACTS };
-    size_t first = 0, done = 0, fixed = 0;
-    b->n = 0;
-    if (l->ts_cframe == SPY_PY_ABSENT && keeps_popped(l))
-        span(b, th->tstate + l->ts_frame, b->frame_before, 8);
-    else if (keeps_popped(l) && th->cframe)
-        span(b, th->cframe, b->frame_before, sizeof b->frame_before);
-    fixed = b->n;
-    for (size_t i = 0; i < th->places.n; i++) {
-        span(b, th->places.list[i].addr, s->copy + th->places.list[i].at, th->places.list[i].len);
-        if (b->n < SPY_SPANS_MAX - RESERVED)
-            continue;
-        int r = spy_target_read_spans(t, b->spans, b->n, &done);
-        if (r < 0) {
-            *ret_bad = done >= fixed ? first + (done - fixed) : SIZE_MAX;
-            return r;
-        }
-        first = i + 1;
-        fixed = b->n = 0;
-    }
-    size_t n_places = b->n;
-    after_places(l, th, b);
-    int r = spy_target_read_spans(t, b->spans, b->n, &done);
-    if (r < 0)
-        *ret_bad = done >= fixed && done < n_places ? first + (done - fixed) : SIZE_MAX;
     return r;
 }
 
-static int copy_room(struct spy_py_places *places, struct spy_py_scratch *s)
+static int gather_facts(const struct spy_target *t, const struct spy_py_thread *th,
+                        struct spy_py_batch *b, uint32_t *ret_bad)
 {
+    size_t used = 0;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < th->facts.n; i++) {
+        const struct spy_span *s = &th->facts.spans[i];
+        r = gather_span(t, b, UINT32_MAX, (struct spy_span){s->addr, b->facts + used, s->len},
+                        ret_bad);
+        used += s->len;
+    }
+    return r;
+}
+
+// Nearly always one call. A stack of more pieces than that takes is then not one instant any more,
+// which the comparison at the end judges.
+static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
+                    struct spy_py_thread *th, const struct spy_py_scratch *s,
+                    struct spy_py_batch *b, uint32_t *ret_bad)
+{
+    const struct spy_span none = {0};
+    struct spy_span before = none, cframe = none, last = none;
+    bool has_cframe = l->ts_cframe != SPY_PY_ABSENT && th->cframe;
+    if (l->ts_cframe == SPY_PY_ABSENT && spy_py_keeps_popped(l))
+        before = (struct spy_span){th->tstate + l->ts_frame, b->frame_before, 8};
+    else if (spy_py_keeps_popped(l) && th->cframe)
+        before = (struct spy_span){th->cframe, b->frame_before, sizeof b->frame_before};
+    if (has_cframe)
+        cframe = (struct spy_span){th->cframe, b->cframe, sizeof b->cframe};
+    if (l->heap_frames)
+        last = (struct spy_span){th->tstate + l->ts_frame, b->frame_last, sizeof b->frame_last};
+    b->n = 0;
+    int r = before.len ? gather_span(t, b, UINT32_MAX, before, ret_bad) : 0;
+    if (r == 0)
+        r = gather_places(t, th, s->copy, b, ret_bad);
+    if (r == 0)
+        r = gather_span(t, b, UINT32_MAX, (struct spy_span){th->tstate, b->tstate, l->ts_size},
+                        ret_bad);
+    if (r == 0 && cframe.len)
+        r = gather_span(t, b, UINT32_MAX, cframe, ret_bad);
+    if (r == 0 && b->whole)
+        r = gather_places(t, th, s->copy + s->n_copy, b, ret_bad);
+    for (size_t i = 0; r == 0 && i < b->n_again; i++)
+        r = gather_span(t, b, UINT32_MAX, b->again[i], ret_bad);
+    if (r == 0 && last.len)
+        r = gather_span(t, b, UINT32_MAX, last, ret_bad);
+    if (r == 0)
+        r = gather_facts(t, th, b, ret_bad);
+    return r < 0 ? r : flush_spans(t, b, ret_bad);
+}
+
+// Makes room for one copy, or two where the read takes long.
+static int copy_room(struct spy_py_places *places, struct spy_py_scratch *s, bool twice,
+                     struct spy_py_batch *b)
+{
+    enum { LONG_BYTES = 65536, LONG_PIECES = 48 };
     s->n_copy = spy_py_places_lay_out(places);
-    return spy_grow(&s->copy, &s->copy_cap, s->n_copy, 1, SPY_PY_COPY_MAX);
+    b->whole = twice && (s->n_copy > LONG_BYTES || places->n > LONG_PIECES);
+    return spy_grow(&s->copy, &s->copy_cap, s->n_copy << b->whole, 1, 2 * SPY_PY_COPY_MAX);
+}
+
+// What is not there any more is left out. *bad is how many places that were: where it is a whole
+// part of the stack, all are learned again, which takes fewer reads.
+static int forget_place(struct spy_py_thread *th, uint32_t place, int *bad)
+{
+    enum { BAD_MAX = 4 };
+    if (place < th->places.n && ++*bad <= BAD_MAX) // a chunk was given back, a generator freed
+        spy_py_places_drop(&th->places, place);
+    else if (place < th->places.n)
+        spy_py_places_clear(&th->places);
+    else if (th->n_top)
+        th->n_top = 0;
+    else if (th->cframe) // a _PyCFrame that moved
+        th->cframe = 0;
+    else if (th->places.n)
+        spy_py_places_clear(&th->places);
+    else
+        return SPY_ERR_TORN;
+    return 0;
 }
 
 int spy_py_batch_read(const struct spy_target *t, const struct spy_py_layout *l,
                       struct spy_py_thread *th, struct spy_py_scratch *s, bool twice,
                       struct spy_py_batch *b)
 {
-    b->n_again = 0;
-    for (int tries = 0; tries <= SPY_PY_PLACES_MAX; tries++) {
-        int r = copy_room(&th->places, s);
+    int bad = 0, r = 0;
+    while (r == 0) {
+        uint32_t place = UINT32_MAX;
+        r = copy_room(&th->places, s, twice, b);
+        if (r == SPY_ERR_LIMIT) // chunks have grown beyond all bounds
+            spy_py_places_clear(&th->places);
         if (r < 0)
-            return r;
-        if (twice)
+            return r == SPY_ERR_LIMIT ? SPY_ERR_NOTFOUND : r;
+        b->n_again = 0;
+        if (twice && !b->whole)
             choose_again(l, th, b);
-        size_t bad = SIZE_MAX;
         uint64_t before = spy_clock_mono_ns();
-        r = read_all(t, l, th, s, b, &bad);
+        r = read_all(t, l, th, s, b, &place);
         b->took_ns = spy_clock_mono_ns() - before;
         if (r != SPY_ERR_TORN)
             return r;
-        // A place that is not mapped any more (a chunk was given back), or a moved _PyCFrame.
-        if (bad < th->places.n)
-            spy_py_places_drop(&th->places, bad);
-        else if (th->n_top)
-            th->n_top = 0;
-        else if (th->cframe)
-            th->cframe = 0;
-        else if (th->places.n)
-            th->places.n = 0;
-        else
-            return SPY_ERR_TORN;
+        r = forget_place(th, place, &bad);
     }
-    return SPY_ERR_TORN;
+    return r;
 }
 
 // --- comparing ---
 
-// The second copy of the frame at addr, or NULL.
+// The second copy of the frame, with so many bytes before it, or NULL; and how many bytes there are
+// from there on.
 static const uint8_t *second_copy(const struct spy_py_layout *l, const struct spy_py_batch *b,
-                                  uint64_t addr)
+                                  const struct spy_py_scratch *s, const struct spy_py_place *p,
+                                  uint64_t addr, uint64_t inset, size_t *ret_len)
 {
+    if (b->whole) {
+        *ret_len = p->len - (size_t)(addr - p->addr);
+        return s->copy + s->n_copy + p->at + (addr - p->addr);
+    }
     for (size_t i = 0; i < b->n_again; i++) {
         uint64_t at = addr - b->again[i].addr;
-        if (addr >= b->again[i].addr && at + l->f_size <= b->again[i].len)
-            return (const uint8_t *)b->again[i].to + at;
+        if (addr < b->again[i].addr || at < inset || at + l->f_size > b->again[i].len)
+            continue;
+        *ret_len = b->again[i].len - (size_t)at;
+        return (const uint8_t *)b->again[i].to + at;
     }
     return NULL;
 }
@@ -186,21 +234,22 @@ static bool same_frame(const struct spy_py_layout *l, const uint8_t *f, const ui
            (newest || spy_py_frame_instruction(l, f) == spy_py_frame_instruction(l, g));
 }
 
+// Is a compiled frame at the same line in its second copy?
+static bool same_line(const struct spy_py_layout *l, const struct spy_py_rec *rec,
+                      const uint8_t *again, uint64_t inset)
+{
+    return spy_py_frame_inset(l, rec->addr, again) == inset &&
+           spy_py_frame_is_compiled(l, rec->addr, again, inset) &&
+           spy_py_frame_own_line(l, again, inset) == rec->ip;
+}
+
 // Did the newest frame's variables or stack change between the copies? Nobody but its thread writes
 // there.
-static bool values_differ(const struct spy_py_layout *l, const struct spy_py_batch *b,
-                          const struct spy_py_scratch *s, const struct spy_py_place *p,
-                          uint64_t addr, const uint8_t *again)
+static bool values_differ(const struct spy_py_layout *l, const uint8_t *f, size_t len,
+                          const uint8_t *again, size_t len_again)
 {
-    size_t from = (size_t)(addr - p->addr) + l->f_size, len = p->len - from;
-    for (size_t i = 0; i < b->n_again; i++) {
-        const uint8_t *start = b->again[i].to;
-        if (again < start || again >= start + b->again[i].len)
-            continue;
-        size_t left = (size_t)(start + b->again[i].len - again) - l->f_size;
-        return memcmp(s->copy + p->at + from, again + l->f_size, left < len ? left : len) != 0;
-    }
-    return false;
+    len = len < len_again ? len : len_again;
+    return memcmp(f + l->f_size, again + l->f_size, len - l->f_size) != 0;
 }
 
 int spy_py_batch_compare(const struct spy_py_layout *l, const struct spy_py_batch *b,
@@ -216,28 +265,61 @@ int spy_py_batch_compare(const struct spy_py_layout *l, const struct spy_py_batc
         bool below = newest && p->is_chunk && rec->place == newest->place;
         // Further out nothing was read twice.
         bool near = below && newest->addr - rec->addr <= AGAIN_BELOW;
-        if (i >= SPY_PY_TOP && (l->heap_frames || (newest && p->is_chunk && !near)))
+        if (!b->whole && i >= SPY_PY_TOP && (l->heap_frames || (newest && p->is_chunk && !near)))
             return 0;
-        const uint8_t *f = s->copy + p->at + (rec->addr - p->addr);
-        const uint8_t *again = second_copy(l, b, rec->addr);
+        size_t len = 0, at = (size_t)(rec->addr - p->addr);
+        const uint8_t *f = s->copy + p->at + at;
+        bool compiled = rec->owner == SPY_PY_OWNER_OBJECT;
+        uint64_t inset = compiled ? spy_py_frame_inset(l, rec->addr, f) : 0;
+        const uint8_t *again = second_copy(l, b, s, p, rec->addr, inset, &len);
         if (again && !same_frame(l, f, again, i == 0))
             return SPY_ERR_TORN;
+        if (again && compiled && i && !same_line(l, rec, again, inset))
+            return SPY_ERR_TORN;
         // A newest frame that does not run has ended, or is to begin or to end this very moment.
-        if (i == 0 && !spy_py_frame_runs(l, f))
+        if (i == 0 && !compiled && !spy_py_frame_runs(l, f))
             return SPY_ERR_TORN;
         if (!again && (newest ? below && newest->addr - rec->addr < AGAIN_MUST : i < SPY_PY_TOP))
             return SPY_ERR_NOTFOUND;
         if (again && i == 0)
-            *ret_moved = spy_py_frame_instruction(l, f) != spy_py_frame_instruction(l, again) ||
-                         (newest && values_differ(l, b, s, p, rec->addr, again));
+            *ret_moved = (compiled && !same_line(l, rec, again, inset)) ||
+                         spy_py_frame_instruction(l, f) != spy_py_frame_instruction(l, again) ||
+                         (newest && values_differ(l, f, p->len - at, again, len));
     }
     return 0;
+}
+
+bool spy_py_batch_stayed(const struct spy_py_layout *l, const struct spy_py_batch *b,
+                         const struct spy_py_thread *th, const struct spy_py_scratch *s,
+                         const struct spy_py_rec *rec)
+{
+    const struct spy_py_place *p = &th->places.list[rec->place];
+    size_t len;
+    const uint8_t *f = s->copy + p->at + (rec->addr - p->addr);
+    bool compiled = rec->owner == SPY_PY_OWNER_OBJECT;
+    uint64_t inset = compiled ? spy_py_frame_inset(l, rec->addr, f) : 0;
+    const uint8_t *again = second_copy(l, b, s, p, rec->addr, inset, &len);
+    return !again ||
+           (same_frame(l, f, again, false) && (!compiled || same_line(l, rec, again, inset)));
+}
+
+bool spy_py_batch_ran(const struct spy_py_layout *l, const struct spy_py_batch *b,
+                      const struct spy_py_thread *th, const struct spy_py_scratch *s,
+                      const struct spy_py_rec *rec)
+{
+    const struct spy_py_place *p = &th->places.list[rec->place];
+    size_t len;
+    if (l->f_executing == SPY_PY_ABSENT)
+        return true;
+    const uint8_t *again = second_copy(l, b, s, p, rec->addr, 0, &len);
+    return spy_py_frame_runs(l, s->copy + p->at + (rec->addr - p->addr)) &&
+           (!again || spy_py_frame_runs(l, again));
 }
 
 bool spy_py_batch_same_current(const struct spy_py_layout *l, const struct spy_py_batch *b,
                                uint64_t cur)
 {
-    if (!keeps_popped(l))
+    if (!spy_py_keeps_popped(l))
         return true;
     if (l->heap_frames && spy_py_word(b->frame_last) != cur)
         return false;

@@ -16,15 +16,22 @@
 // frame is read first, too. Up to 3.10 frames lie on a heap and are a span each, which takes long
 // enough to go round a loop: there the current frame is read last, too. For a caller to be copied
 // twice as it was after the newest frame had ended, the program would have to go round twice.
+//
+// A deep stack, or one of many pieces, takes longer to read: long enough to return from more frames
+// than the second copy reaches, and to call as many by another way. It may even take several calls.
+// There all places are read twice, once before and once after the current frame, and every frame of
+// the chain must be the same in both: so that each was what it is when the current frame was read.
 #pragma once
 #include "agent/python/walk.h"
 
-// Some 20 KiB, made on the stack; nothing in it is owned. The places' bytes go to the scratch.
+// Some 40 KiB, made on the stack; nothing in it is owned. The places' bytes go to the scratch.
 struct spy_py_batch {
     struct spy_span again[SPY_PY_TOP]; // places read twice, into top_again
     size_t n_again;
-    uint64_t took_ns; // of the read
-    size_t n;
+    bool whole;                    // all places are read twice; the second copy follows the first
+    uint64_t took_ns;              // of the read
+    size_t n;                      // gathered for the next call
+    uint32_t place[SPY_SPANS_MAX]; // that a span reads; UINT32_MAX: none
     uint8_t cframe[16], frame_before[16], frame_last[8];
     struct spy_span spans[SPY_SPANS_MAX];
     uint8_t facts[SPY_PY_FACTS_BYTES];
@@ -49,3 +56,15 @@ bool spy_py_batch_same_current(const struct spy_py_layout *l, const struct spy_p
 int spy_py_batch_compare(const struct spy_py_layout *l, const struct spy_py_batch *b,
                          const struct spy_py_thread *th, const struct spy_py_scratch *s,
                          bool *ret_moved);
+
+// Is the frame of the chain the same, at the same instruction, in both copies? True where there is
+// one copy of it.
+bool spy_py_batch_stayed(const struct spy_py_layout *l, const struct spy_py_batch *b,
+                         const struct spy_py_thread *th, const struct spy_py_scratch *s,
+                         const struct spy_py_rec *rec);
+
+// Does the frame of the chain say in each copy of it that it runs? True where callers do not say
+// so.
+bool spy_py_batch_ran(const struct spy_py_layout *l, const struct spy_py_batch *b,
+                      const struct spy_py_thread *th, const struct spy_py_scratch *s,
+                      const struct spy_py_rec *rec);

@@ -7,7 +7,7 @@
 enum {
     LINETABLE_MAX = 1 << 20,
     SPANS_PER_CODE = 4,
-    CODES_PER_READ = SPY_SPANS_MAX / SPANS_PER_CODE
+    CODES_PER_READ = 16,
 };
 
 void spy_codes_init(struct spy_codes *c, const struct spy_target *t, const struct spy_py_layout *l)
@@ -86,13 +86,40 @@ static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uin
            half_at(a, l->co_stacksize) == half_at(b, l->co_stacksize);
 }
 
+// Where the characters of a string end, as far as they are compared. Behind them lies what is not
+// the string's, and changes.
+static size_t end_of_text(const struct spy_py_layout *l, const uint8_t *text)
+{
+    uint64_t n = word_at(text, l->str_length);
+    uint32_t state = half_at(text, l->str_state) >> l->str_kind, kind = state & 7;
+    bool compact = state >> 3 & 1, ascii = state >> 4 & 1;
+    if (l->str_is_bytes)
+        return n < SPY_CODE_PEEK ? l->bytes_data + (size_t)n : SPY_CODE_PEEK;
+    if (!compact)
+        return l->str_compact_data + 8u; // a pointer to them
+    return (ascii ? l->str_ascii_data : l->str_compact_data) +
+           (n < SPY_CODE_PEEK ? (size_t)n * kind : SPY_CODE_PEEK);
+}
+
 // The hash, length and first characters tell a string; its reference count and interned state do
 // not.
 static bool same_object(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b,
-                        size_t from)
+                        size_t from, size_t end)
 {
+    end = end < SPY_CODE_PEEK ? end : SPY_CODE_PEEK;
     return !memcmp(a + l->ob_type, b + l->ob_type, 16) &&
-           !memcmp(a + from, b + from, SPY_CODE_PEEK - from);
+           (end <= from || !memcmp(a + from, b + from, end - from));
+}
+
+static size_t end_of_table(const struct spy_py_layout *l, const struct spy_code *code)
+{
+    uint64_t n = word_at(code->lines_peek, l->ob_size);
+    return n < SPY_CODE_PEEK ? l->bytes_data + (size_t)n : SPY_CODE_PEEK;
+}
+
+static bool same_text(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
+{
+    return same_object(l, a, b, l->str_ascii_data, end_of_text(l, a));
 }
 
 static struct spy_code_addr *find_addr(const struct spy_codes *c, uint64_t addr)
@@ -251,10 +278,9 @@ struct check {
 static bool unchanged(const struct spy_codes *c, const struct spy_code *code, const struct check *k)
 {
     const struct spy_py_layout *l = c->layout;
-    return same_head(l, code->head, k->head) &&
-           same_object(l, code->name_peek, k->name, l->str_ascii_data) &&
-           same_object(l, code->file_peek, k->file, l->str_ascii_data) &&
-           same_object(l, code->lines_peek, k->lines, l->bytes_data);
+    return same_head(l, code->head, k->head) && same_text(l, code->name_peek, k->name) &&
+           same_text(l, code->file_peek, k->file) &&
+           same_object(l, code->lines_peek, k->lines, l->bytes_data, end_of_table(l, code));
 }
 
 static void spans_of(const struct spy_codes *c, const struct spy_code *code, struct check *to,
@@ -267,7 +293,7 @@ static void spans_of(const struct spy_codes *c, const struct spy_code *code, str
     spans[3] = (struct spy_span){word_at(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
 }
 
-// co_tlbc points to a count and then as many addresses, of which the first is the code object's own
+// co_tlbc points to a count and then as many addresses; the first is that of the code object's own
 // bytecode. The array moves when it grows, the copies stay until their generation ends.
 static uint64_t read_bytecode(const struct spy_codes *c, uint64_t code, int32_t index)
 {
@@ -302,7 +328,7 @@ static bool still_same(const struct spy_codes *c, const struct spy_code *code)
            peek(c, word_at(code->head, l->co_linetable), k.lines) == 0 && unchanged(c, code, &k);
 }
 
-// Reads the code object at addr anew. SPY_CODE_NONE in *ret_id when there is none.
+// Reads the code object at addr again. SPY_CODE_NONE in *ret_id when there is none.
 static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *ret_id)
 {
     if (c->bytes > 2 * (size_t)SPY_CODE_BYTES_MAX) // one stack of huge code objects
@@ -338,12 +364,12 @@ static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, 
 }
 
 // One read for up to CODES_PER_READ known code objects. Where that one fails (an object was freed
-// and its page unmapped), each is read anew by itself.
+// and its page unmapped), each is read by itself.
 static void check_known(struct spy_codes *c, struct spy_codes_when when, const int32_t *ids,
                         size_t n)
 {
     struct check got[CODES_PER_READ];
-    struct spy_span spans[SPY_SPANS_MAX] = {0};
+    struct spy_span spans[CODES_PER_READ * SPANS_PER_CODE] = {0};
     for (size_t i = 0; i < n; i++)
         spans_of(c, c->list[ids[i]], &got[i], &spans[i * SPANS_PER_CODE]);
     size_t done = 0;
@@ -374,7 +400,6 @@ static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr
         memcpy(k.file, now->file_peek, sizeof k.file);
         memcpy(k.lines, now->lines_peek, sizeof k.lines);
         bool same = unchanged(c, old, &k);
-        c->reused += !same;
         // The count said that nothing had changed: it is not what it is taken for.
         c->miscounted =
             c->miscounted || (!same && when.generation && old->generation == when.generation);
@@ -477,7 +502,7 @@ int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uin
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= 0 && !is_due(c, c->list[ids[i]], when, false))
             continue;
-        // An earlier turn of this loop may have read the same address anew.
+        // An earlier turn of this loop may have read the same address.
         int32_t id = find(c, addrs[i]);
         int r = 0;
         if (id < 0 || is_due(c, c->list[id], when, false))

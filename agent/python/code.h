@@ -66,7 +66,6 @@ struct spy_codes {
     struct spy_map map; // hash of an address -> its place in addrs
     uint32_t epoch;
     uint64_t type;    // address of the code type, learned from the first; 0: not yet
-    uint64_t reused;  // times an address was found to hold another code object
     bool miscounted;  // the count of spy_codes_when was found to be wrong: it is not used
     bool fresh;       // the last spy_codes_resolve met one that it did not know
     bool keep_tables; // spy_codes_keep_tables was called, and they have columns

@@ -2,6 +2,15 @@
 //
 // In a header, since the walk reads them of each frame of each sample. The bytes are the target's:
 // any value may stand there.
+//
+// Compiled frames. What Nuitka has compiled runs without the interpreter and pushes frames of its
+// own, so that tracebacks work. Up to 3.10 it is a frame object as any other; its code object has
+// no bytecode, and f_lasti is -1. Since 3.11 it is a _PyInterpreterFrame that lies inside of the
+// frame object which it points to, behind the fields of PyFrameObject (build/include/nuitka/
+// compiled_frame.h in its sources): no running frame of the interpreter lies there, since that
+// one's frame object is an allocation of its own, or, once it has ended, holds it at fo_data. It
+// says of itself that it is a generator's, and never says how deep its stack is. The line is in
+// f_lineno of the frame object, where sys._getframe().f_lineno and tracebacks get it, too.
 #pragma once
 #include "agent/python/layout.h"
 #include <string.h>
@@ -13,9 +22,22 @@ static inline uint64_t spy_py_word(const uint8_t *p)
     return v;
 }
 
+// Can a frame lie there? The upper half of all addresses is the kernel's, and sums with them could
+// wrap.
+static inline bool spy_py_frame_may_lie_at(uint64_t addr)
+{
+    return !(addr & 7) && !(addr >> 63);
+}
+
 static inline uint8_t spy_py_frame_owner(const struct spy_py_layout *l, const uint8_t *f)
 {
     return l->f_owner == SPY_PY_ABSENT ? 0 : f[l->f_owner];
+}
+
+// Before 3.14 a frame that was popped keeps its code; later that is cleared.
+static inline bool spy_py_keeps_popped(const struct spy_py_layout *l)
+{
+    return l->f_code_tag == 0;
 }
 
 // Which copy of the bytecode it runs; 0 where there is one only.
@@ -41,13 +63,53 @@ static inline bool spy_py_frame_runs(const struct spy_py_layout *l, const uint8_
     return stacktop == -1;
 }
 
-// The address of the instruction it is at; up to 3.10 f_lasti, an int: -1 where nothing has run
-// yet.
+// The address of the instruction it is at. Up to 3.10 f_lasti, an int: -1 where nothing has run
+// yet; then f_lineno, which follows it, is in the upper half.
 static inline uint64_t spy_py_frame_instruction(const struct spy_py_layout *l, const uint8_t *f)
 {
     int32_t lasti;
     if (!l->lasti_bytes)
         return spy_py_word(f + l->f_ip);
     memcpy(&lasti, f + l->f_ip, sizeof lasti);
-    return (uint64_t)(int64_t)lasti;
+    return lasti < 0 ? spy_py_word(f + l->f_ip) : (uint64_t)lasti;
+}
+
+// How far behind the start of its frame object a compiled frame lies, to judge by the frame, which
+// is at addr; 0: it is not one. 3.11 and later.
+static inline uint64_t spy_py_frame_inset(const struct spy_py_layout *l, uint64_t addr,
+                                          const uint8_t *f)
+{
+    if (l->f_object == SPY_PY_ABSENT)
+        return 0;
+    uint64_t inset = addr - spy_py_word(f + l->f_object);
+    return inset > l->fo_data && inset < (uint64_t)l->fo_data + l->f_size ? inset : 0;
+}
+
+// Does the frame object, whose bytes stand inset before f, say that this is its frame?
+static inline bool spy_py_frame_is_compiled(const struct spy_py_layout *l, uint64_t addr,
+                                            const uint8_t *f, uint64_t inset)
+{
+    return inset && spy_py_word(f - inset + l->fo_frame) == addr;
+}
+
+// Does such a frame say that it has ended, or has yielded? Its PyFrameState is negative then
+// in 3.11 to 3.14 (pycore_frame.h); what does not look like one says nothing.
+static inline bool spy_py_frame_has_stopped(const struct spy_py_layout *l, const uint8_t *f,
+                                            uint64_t inset)
+{
+    enum { STATE = 16, LEAST = -16 }; // behind _f_frame_data[1] and the generator
+    int32_t state;
+    if (inset < l->fo_data + STATE + sizeof state)
+        return false;
+    memcpy(&state, f - inset + l->fo_data + STATE, sizeof state);
+    return state < 0 && state > LEAST;
+}
+
+// The line of such a frame; 0: not known.
+static inline uint32_t spy_py_frame_own_line(const struct spy_py_layout *l, const uint8_t *f,
+                                             uint64_t inset)
+{
+    int32_t line;
+    memcpy(&line, f - inset + l->fo_lineno, sizeof line);
+    return line > 0 ? (uint32_t)line : 0;
 }

@@ -16,15 +16,18 @@
         .heap_frames = true, .ts_native_id = ABSENT, .ts_chunk = ABSENT, .ts_cframe = ABSENT, \
         .ts_base = ABSENT, .interp_next = 0, .interp_threads_head = 8, .interp_gil = ABSENT, \
         .interp_code_generation = ABSENT, .f_code = 32, .f_previous = 24, .f_owner = ABSENT, \
-        .f_stacktop = ABSENT, .owner_generator = 254, .owner_entry = 255, .co_firsttraceable = ABSENT
+        .f_stacktop = ABSENT, .f_object = ABSENT, .fo_frame = ABSENT, .fo_lineno = ABSENT, .fo_data = ABSENT, \
+        .owner_generator = 254, .owner_entry = 255, .co_firsttraceable = ABSENT
 // 3.11 and later: frames are pieces of a stack of their own.
 #define STACK_FRAMES \
         .runtime_gc_collecting = ABSENT, .f_executing = ABSENT, \
         .ts_next = 8, .ts_interp = 16, .owner_generator = 1, .unit_bytes = 2, \
+        .fo_frame = 24, .fo_lineno = 40, \
         .lines = SPY_LINETABLE_LOCATIONS, .co_units = 16, \
         .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136, .co_flags = 48
 #define SINCE_3_12 \
         STACK_FRAMES, .runtime_gil = ABSENT, .f_code = 0, .f_previous = 8, .f_ip = 56, \
+        .f_object = 48, \
         .owner_entry = 3, .co_firstlineno = 68, .co_nlocalsplus = 72, .co_stacksize = 64, \
         OBJECTS(40, 56, 32)
 #define SINCE_3_8 \
@@ -110,6 +113,7 @@ static const struct spy_py_layout layouts[] = {
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 296,
         .ts_cframe = 56, .ts_frame = 8, .ts_base = ABSENT, .ts_size = 304,
         .f_code = 32, .f_previous = 48, .f_ip = 56, .f_owner = 69, .f_size = 72, .f_stacktop = 64,
+        .f_object = 40, .fo_data = 48,
         .owner_entry = 255,
         .co_firstlineno = 72, .co_nlocalsplus = 76, .co_stacksize = 68,
         .co_code = 184, .co_head = 184, .co_firsttraceable = 168,
@@ -120,6 +124,7 @@ static const struct spy_py_layout layouts[] = {
         .runtime_interp_head = 40,
         .interp_next = 0, .interp_threads_head = 72, .interp_gil = 384,
         .interp_gc_collecting = 312, .interp_code_generation = ABSENT,
+        .fo_data = 48,
         .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
         .ts_cframe = 56, .ts_frame = 0, .ts_base = ABSENT, .ts_size = 240,
         .f_owner = 70, .f_size = 72, .f_stacktop = 64, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
@@ -130,6 +135,7 @@ static const struct spy_py_layout layouts[] = {
         .interp_next = 7264, .interp_threads_head = 7344, .interp_gil = 16,
         .interp_gc_collecting = 7600, .interp_code_generation = ABSENT,
         .interp_next_version = 17000,
+        .fo_data = 64,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
         .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
         .f_owner = 70, .f_size = 72, .f_stacktop = 64, .co_code = 200, .co_head = 200, .co_firsttraceable = 184,
@@ -139,6 +145,7 @@ static const struct spy_py_layout layouts[] = {
         .runtime_interp_head = 808,
         .interp_next = 7272, .interp_threads_head = 7344, .interp_gil = 16,
         .interp_gc_collecting = 7600, .interp_code_generation = 7992,
+        .fo_data = 72,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
         .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
         .f_owner = 74, .f_size = 80, .f_stacktop = ABSENT, .f_code_tag = 3,
@@ -149,6 +156,7 @@ static const struct spy_py_layout layouts[] = {
         .runtime_interp_head = 936,
         .interp_next = 7264, .interp_threads_head = 7336, .interp_gil = 16,
         .interp_gc_collecting = 7512, .interp_code_generation = 7944,
+        .fo_data = 72,
         .ts_thread_id = 176, .ts_native_id = 184, .ts_chunk = 256,
         .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = 80, .ts_size = 264,
         .f_owner = 74, .f_size = 80, .f_stacktop = ABSENT, .f_code_tag = 3,
@@ -286,6 +294,10 @@ static void move_unpublished(struct spy_py_layout *l, const struct spy_py_layout
     l->co_firsttraceable = (uint16_t)(l->co_firsttraceable + code);
     l->co_units = l->ob_size;
     l->co_head = l->co_code;
+    int object = l->ob_size - row->ob_size;
+    l->fo_frame = (uint16_t)(l->fo_frame + object);
+    l->fo_lineno = (uint16_t)(l->fo_lineno + object);
+    l->fo_data = (uint16_t)(l->fo_data + object);
     l->str_compact_data =
         (uint16_t)(row->str_compact_data + l->str_ascii_data - row->str_ascii_data);
 }
@@ -304,7 +316,7 @@ static uint16_t thread_state_size(const struct spy_py_layout *l)
 // Frames and code objects are read up to f_size and co_code: every field must lie before.
 static bool fields_fit(const struct spy_py_layout *l)
 {
-    const uint16_t frame[] = {l->f_code, l->f_previous, l->f_ip};
+    const uint16_t frame[] = {l->f_code, l->f_previous, l->f_ip, l->f_object};
     const uint16_t code[] = {l->co_filename,       l->co_name,  l->co_qualname,    l->co_linetable,
                              l->co_firstlineno,    l->co_flags, l->co_nlocalsplus, l->co_stacksize,
                              l->co_firsttraceable, l->ob_type,  l->ob_size};

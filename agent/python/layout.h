@@ -1,18 +1,19 @@
 // layout.h - where things lie inside an interpreter: one row of numbers for each CPython minor
 // version.
 //
-// All offsets are bytes from the start of their structure. 3.11 and 3.12 are constants, measured
-// from CPython's own headers (tests/unit/agent/python compiles them against every interpreter that
-// is installed); from 3.13 on the interpreter publishes most of them itself in _Py_DebugOffsets at
-// the start of _PyRuntime (Include/internal/pycore_debug_offsets.h), and the table only supplies
-// what it leaves out.
+// All offsets are bytes from the start of their structure. Those of 2.7 to 3.12 are constants,
+// measured from CPython's own headers (tests/unit/agent/python compiles them against every
+// interpreter that is installed); from 3.13 on the interpreter publishes most of them itself in
+// _Py_DebugOffsets at the start of _PyRuntime (Include/internal/pycore_debug_offsets.h), and the
+// table only supplies what it leaves out.
 #pragma once
 #include "shared/base/err.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SPY_PY_ABSENT = 0xffff }; // this version has no such field
+enum { SPY_PY_ABSENT = 0xffff };  // this version has no such field
+enum { SPY_PY_OWNER_OBJECT = 2 }; // FRAME_OWNED_BY_FRAME_OBJECT, in 3.11 to 3.15
 
 struct spy_py_layout {
     uint8_t major, minor;
@@ -43,6 +44,9 @@ struct spy_py_layout {
     uint16_t f_executing; // up to 3.10: a byte that says that the frame runs; ABSENT up to 3.3
     uint8_t executing;    // when it has this value
     uint16_t f_stacktop;  // 3.11 to 3.13: an int, -1 while the frame runs; else ABSENT
+    // 3.11+: pointer to the PyFrameObject of a frame, which it has once somebody asked for it; and
+    // what is read of that: pointer back to the frame, line, where a frame that has ended is kept.
+    uint16_t f_object, fo_frame, fo_lineno, fo_data;
     // Up to 3.10 f_ip is f_lasti, an int: bytes of bytecode (1), or code units (2). 0: a pointer.
     uint8_t lasti_bytes;
     uint8_t unit_bytes; // of a code unit: 2, or 1 before 3.6
@@ -50,7 +54,7 @@ struct spy_py_layout {
     uint16_t f_tlbc;    // free-threaded 3.14+: which copy of the bytecode it runs; else ABSENT
     uint8_t f_code_tag; // bits of f_code that are not of the address (_PyStackRef)
     // Kinds of frames (enum _frameowner). From owner_entry on: not a function's, but where the
-    // interpreter was entered from C.
+    // interpreter was entered from C. SPY_PY_OWNER_OBJECT is what a compiled frame gets (frame.h).
     uint8_t owner_generator, owner_entry;
     // PyCodeObject
     uint16_t co_filename, co_name, co_qualname, co_linetable, co_firstlineno, co_flags;

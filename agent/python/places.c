@@ -1,113 +1,201 @@
 #include "agent/python/places.h"
-#include "agent/python/python.h"
 #include "shared/base/mem.h"
+#include <stdlib.h>
 #include <string.h>
+
+void spy_py_places_done(struct spy_py_places *p)
+{
+    free(p->list);
+    free(p->order);
+    *p = (struct spy_py_places){0};
+}
 
 size_t spy_py_places_lay_out(struct spy_py_places *p)
 {
     size_t total = 0;
     for (size_t i = 0; i < p->n; i++) {
         p->list[i].at = (uint32_t)total;
+        p->list[i].copied = p->list[i].len;
         total += p->list[i].len;
     }
     return total;
 }
 
-void spy_py_places_drop(struct spy_py_places *p, size_t i)
+void spy_py_places_clear(struct spy_py_places *p)
 {
-    memmove(&p->list[i], &p->list[i + 1], (--p->n - i) * sizeof *p->list);
+    p->n = p->n_sorted = 0;
+    p->cut = 0;
 }
 
-static int add(struct spy_py_places *p, uint64_t addr, uint64_t len, uint64_t room, bool is_chunk)
+size_t spy_py_places_before(const struct spy_py_places *p, uint64_t addr)
+{
+    size_t low = 0, high = p->n_sorted;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (p->list[p->order[mid]].addr <= addr)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low ? p->order[low - 1] : SIZE_MAX;
+}
+
+// --- adding ---
+
+int spy_py_places_append(struct spy_py_places *p, const struct spy_py_place *place)
 {
     int r = spy_grow(&p->list, &p->cap, p->n + 1, sizeof *p->list, SPY_PY_PLACES_MAX);
+    if (r == 0)
+        r = spy_grow(&p->order, &p->order_cap, p->n + 1, sizeof *p->order, SPY_PY_PLACES_MAX);
     if (r < 0)
-        return r == SPY_ERR_LIMIT ? SPY_ERR_TORN : r;
-    p->list[p->n++] = (struct spy_py_place){.addr = addr,
-                                            .len = (uint32_t)(len < room ? len : room),
-                                            .room = (uint32_t)room,
-                                            .is_chunk = is_chunk};
+        return r;
+    p->list[p->n] = *place;
+    p->list[p->n].kept_low = UINT32_MAX;
+    p->n++;
     return 0;
 }
 
-// A frame by itself. Those of a heap lie close together, and one long read is cheaper than many
-// short ones: it is joined with one that lies near.
-static int add_frame(const struct spy_py_layout *l, struct spy_py_places *p, uint64_t addr)
+int spy_py_places_insert(struct spy_py_places *p, const struct spy_py_place *place)
 {
-    enum { TOGETHER = 32768 };
-    for (size_t i = 0; l->heap_frames && i < p->n; i++) {
-        struct spy_py_place *at = &p->list[i];
-        uint64_t end = at->addr + at->len, from = addr < at->addr ? addr : at->addr;
-        uint64_t to = addr + l->f_size > end ? addr + l->f_size : end;
-        if (addr + l->f_size + SPY_PY_NEAR < at->addr || addr > end + SPY_PY_NEAR ||
-            to - from > TOGETHER)
+    int r = spy_py_places_append(p, place);
+    if (r < 0)
+        return r;
+    size_t at = p->n_sorted++;
+    for (; at && p->list[p->order[at - 1]].addr > place->addr; at--)
+        p->order[at] = p->order[at - 1];
+    p->order[at] = (uint32_t)(p->n - 1);
+    return 0;
+}
+
+static int by_address(const void *a, const void *b, void *list)
+{
+    const struct spy_py_place *l = list;
+    uint64_t x = l[*(const uint32_t *)a].addr, y = l[*(const uint32_t *)b].addr;
+    return x < y ? -1 : x > y;
+}
+
+static void sort_places(struct spy_py_places *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        p->order[i] = (uint32_t)i;
+    p->n_sorted = p->n;
+    if (p->n)
+        qsort_r(p->order, p->n, sizeof *p->order, by_address, p->list);
+}
+
+// Makes one of a and b, which begins after it, when they lie so near each other that all between
+// them is mapped for sure: the gap is shorter than a page.
+static bool join_places(struct spy_py_place *a, const struct spy_py_place *b, size_t *total)
+{
+    uint64_t end = a->addr + a->len, gap = b->addr > end ? b->addr - end : 0;
+    uint64_t to = b->addr + b->len > end ? b->addr + b->len : end;
+    if (a->is_chunk || b->is_chunk || gap > SPY_PY_NEAR ||
+        (to - a->addr > SPY_PY_JOINED && b->addr >= end) || *total + gap > SPY_PY_COPY_MAX)
+        return false;
+    *total += gap;
+    a->len = a->room = (uint32_t)(to - a->addr);
+    a->idle = a->walks = 0;
+    a->kept_low = UINT32_MAX;
+    a->kept_used = 0;
+    return true;
+}
+
+int spy_py_places_settle(struct spy_py_places *p)
+{
+    size_t total = 0, n = p->n;
+    for (size_t i = 0; i < p->n; i++)
+        total += p->list[i].len;
+    sort_places(p);
+    for (size_t i = 1, last = 0; i < p->n; i++) {
+        struct spy_py_place *a = &p->list[p->order[last]], *b = &p->list[p->order[i]];
+        if (!join_places(a, b, &total)) {
+            last = i;
             continue;
-        at->addr = from;
-        at->len = at->room = (uint32_t)(to - from);
-        return 0;
+        }
+        if (a < b) {
+            b->len = 0;
+            continue;
+        }
+        *b = *a; // the older one keeps its number, since frames are known by it
+        a->len = 0;
+        p->order[last] = p->order[i];
     }
-    return add(p, addr, l->f_size, l->f_size, false);
-}
-
-// On a heap each frame is somewhere else: follows them one by one to those that are known.
-static int add_frames(const struct spy_target *t, const struct spy_py_layout *l,
-                      struct spy_py_places *p, uint64_t addr)
-{
-    size_t hint = 0;
-    for (int i = 0; addr && i < SPY_PY_DEPTH_MAX && !spy_py_places_find(p, addr, l->f_size, &hint);
-         i++) {
-        uint64_t previous;
-        if (spy_target_read_u64(t, addr + l->f_previous, &previous) < 0)
-            return i ? 0 : SPY_ERR_TORN;
-        int r = add_frame(l, p, addr);
-        if (r < 0)
-            return r;
-        addr = previous;
-    }
+    for (size_t i = p->n; i-- > 0;)
+        if (!p->list[i].len)
+            p->list[i] = p->list[--p->n];
+    if (p->n != n)
+        sort_places(p);
     return 0;
 }
 
-int spy_py_places_learn(const struct spy_target *t, const struct spy_py_layout *l,
-                        struct spy_py_places *p, uint64_t chunk, uint64_t addr)
+// --- forgetting ---
+
+// The last one takes its number.
+void spy_py_places_drop(struct spy_py_places *p, size_t i)
+{
+    uint32_t last = (uint32_t)--p->n;
+    size_t n = 0;
+    for (size_t k = 0; k < p->n_sorted; k++)
+        if (p->order[k] != i)
+            p->order[n++] = p->order[k] == last ? (uint32_t)i : p->order[k];
+    p->n_sorted = n;
+    p->list[i] = p->list[last];
+}
+
+void spy_py_places_begin(struct spy_py_places *p)
 {
     for (size_t i = 0; i < p->n; i++) {
-        struct spy_py_place *at = &p->list[i];
-        if (at->is_chunk && addr >= at->addr && addr - at->addr < at->room) {
-            uint64_t need = addr - at->addr + l->f_size + SPY_PY_SLACK;
-            at->len = (uint32_t)(need < at->room ? need : at->room);
-            return addr - at->addr + l->f_size <= at->len ? 0 : SPY_ERR_TORN;
-        }
+        p->list[i].used = 0;
+        p->list[i].low = UINT32_MAX;
     }
-    for (int i = 0; chunk && i < SPY_PY_PLACES_MAX; i++) {
-        uint64_t head[3];
-        if (spy_target_read(t, chunk, head, sizeof head) < 0)
-            return SPY_ERR_TORN;
-        uint64_t size = head[SPY_CHUNK_SIZE / 8];
-        if (size < SPY_PY_CHUNK || size > SPY_PY_COPY_MAX)
-            return SPY_ERR_TORN;
-        if (addr >= chunk && addr - chunk < size)
-            return add(p, chunk, addr - chunk + l->f_size + SPY_PY_SLACK, size, true);
-        chunk = head[SPY_CHUNK_PREVIOUS / 8];
+}
+
+static void fit_chunk(struct spy_py_place *at)
+{
+    uint32_t want = at->used + SPY_PY_SLACK;
+    if (want + SPY_PY_SHRINK < at->len)
+        at->len = want;
+    else if (want > at->len)
+        at->len = want < at->room ? want : at->room;
+}
+
+// Cuts off what no walk has used for a while.
+static void fit_frames(struct spy_py_place *at)
+{
+    enum { WALKS = 64, WORTH = 256 };
+    at->kept_low = at->low < at->kept_low ? at->low : at->kept_low;
+    at->kept_used = at->used > at->kept_used ? at->used : at->kept_used;
+    if (++at->walks < WALKS)
+        return;
+    if (at->kept_low + (at->len - at->kept_used) >= WORTH) {
+        at->addr += at->kept_low;
+        at->len = at->room = at->kept_used - at->kept_low;
     }
-    return l->heap_frames ? add_frames(t, l, p, addr) : add_frame(l, p, addr);
+    at->walks = 0;
+    at->kept_low = UINT32_MAX;
+    at->kept_used = 0;
 }
 
 void spy_py_places_fit(struct spy_py_places *p)
 {
     enum { IDLE_WALKS = 16 };
+    size_t n = p->n;
     for (size_t i = p->n; i-- > 0;) {
         struct spy_py_place *at = &p->list[i];
         if (at->used) {
             at->idle = 0;
-            uint32_t want = at->used + SPY_PY_SLACK;
-            if (at->is_chunk && want + SPY_PY_SHRINK < at->len)
-                at->len = want;
-            else if (at->is_chunk && want > at->len)
-                at->len = want < at->room ? want : at->room;
+            if (at->is_chunk)
+                fit_chunk(at);
+            else
+                fit_frames(at);
         } else if (++at->idle > IDLE_WALKS) {
-            spy_py_places_drop(p, i);
+            *at = p->list[--p->n];
         } else if (at->is_chunk && at->len > SPY_PY_SLACK) {
             at->len = SPY_PY_SLACK; // kept for when the stack grows into it again
         }
     }
+    if (p->n == n)
+        return;
+    p->cut = 0; // there may be room for what was cut off
+    sort_places(p);
 }

@@ -1,3 +1,4 @@
+#include "agent/python/text.h"
 #include "agent/python/thread_states.h"
 #include "shared/base/clock.h"
 #include <stdlib.h>
@@ -29,6 +30,8 @@ int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_
     p->target = t;
     p->runtime = rt;
     p->dirty = true;
+    p->text = SPY_BUF_INIT(4 * SPY_PY_TEXT_MAX + 8);
+    p->name = SPY_BUF_INIT(SPY_PY_NAME_MAX + 4);
     spy_codes_init(&p->codes, t, &p->runtime.layout);
     if (rt.scanned && !has_stack(p)) {
         spy_python_free(p);
@@ -48,9 +51,15 @@ void spy_python_free(struct spy_python *p)
     free(p->threads);
     free(p->spare);
     free(p->found);
+    free(p->left);
+    free(p->tids);
+    spy_map_free(&p->seen);
+    spy_buf_free(&p->text);
+    spy_buf_free(&p->name);
     spy_codes_done(&p->codes);
     free(p->scratch.copy);
     free(p->scratch.recs);
+    free(p->scratch.kept);
     free(p->scratch.addrs);
     free(p->scratch.ids);
     free(p->scratch.frames);
@@ -72,6 +81,11 @@ size_t spy_python_n_threads(const struct spy_python *p)
     return p->n_threads;
 }
 
+size_t spy_python_n_left_out(const struct spy_python *p)
+{
+    return p->n_left;
+}
+
 struct spy_py_thread *spy_python_thread(struct spy_python *p, size_t i)
 {
     return p->threads[i];
@@ -82,24 +96,19 @@ pid_t spy_py_thread_tid(const struct spy_py_thread *th)
     return th->tid;
 }
 
-pid_t spy_py_thread_ns_tid(const struct spy_py_thread *th)
-{
-    return th->ns_tid;
-}
-
 uint64_t spy_py_thread_ident(const struct spy_py_thread *th)
 {
     return th->ident;
 }
 
-bool spy_py_thread_is_main(const struct spy_py_thread *th)
-{
-    return th->is_main;
-}
-
 const char *spy_py_thread_name(const struct spy_py_thread *th)
 {
     return th->name;
+}
+
+uint32_t spy_py_thread_name_changes(const struct spy_py_thread *th)
+{
+    return th->name_changes;
 }
 
 uint64_t *spy_py_thread_user(struct spy_py_thread *th)

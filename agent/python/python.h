@@ -25,8 +25,10 @@
 #include "agent/target/threads.h"
 
 enum {
-    SPY_PY_DEPTH_MAX = 16384, // deeper stacks lose their outermost frames and are marked
-    SPY_PY_THREADS_MAX = 4096,
+    SPY_PY_DEPTH_MAX = 16384,  // deeper stacks lose their outermost frames and are marked
+    SPY_PY_THREADS_MAX = 8192, // sampled of a process; what becomes of more, see below
+    SPY_PY_LISTED_MAX = 65536, // and looked at to choose them
+    SPY_PY_NAME_MAX = 128,     // bytes of a thread's name, in whole characters
     SPY_PY_INTERPRETERS_MAX = 256,
     SPY_PY_TRIES = 3,
     SPY_PY_TORN_ONE_IN = 50,
@@ -37,6 +39,8 @@ struct spy_py_frame {
     uint32_t line; // 0: not known
 };
 
+// SALVAGED: only the outer frames, which were proven; what the innermost of them had called changed
+// faster than it could be read (salvage.h).
 enum spy_py_how { SPY_PY_CLEAN, SPY_PY_SALVAGED, SPY_PY_PAUSED };
 
 // One thread at one instant.
@@ -46,7 +50,8 @@ struct spy_py_stack {
     size_t n_same;  // so many of the outermost frames are as in the last stack of this thread
     bool truncated; // the outermost frames are missing: too deep
     bool unchanged; // the same stack as the last one given for this thread
-    bool running;   // on a CPU or ready to be
+    bool running;   // on a CPU, or ready to be where that could not be told
+    bool runnable;  // ready to run, waits for a CPU; then it is not running
     bool holds_gil, waits_gil, collecting;
     enum spy_py_how how;
 };
@@ -55,9 +60,21 @@ struct spy_py_thread; // opaque: what is kept of a thread between samples
 
 enum spy_py_pausing { SPY_PY_NEVER_PAUSE, SPY_PY_MAY_PAUSE, SPY_PY_ALWAYS_PAUSE };
 
+// The thread that samples.
+struct spy_py_self {
+    int switches_fd;  // spy_own_switches_open
+    uint64_t woke_ns; // when it last woke up, CLOCK_MONOTONIC
+};
+
 struct spy_py_options {
     enum spy_py_pausing pausing;
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
+    // NULL: a thread whose CPU the caller has taken counts as one that waits for a CPU.
+    const struct spy_py_self *self;
+    // Does the caller go to the CPU that spy_python_take_wish names, where it can? A thread whose
+    // reads fail often is then read while the caller has that thread's CPU, and need not be paused.
+    bool follows;
+    int cpu; // if so: the only CPU that the caller may run on now; -1: it is not bound to one
 };
 
 struct spy_python;
@@ -70,31 +87,45 @@ struct spy_codes *spy_python_codes(struct spy_python *p);
 
 // Brings the list of threads up to date where it may have changed. Call it before each round: it
 // costs nothing unless a read of the last round showed a change, or a quarter of a second has
-// passed. SPY_ERR_GONE: the process has ended (or called exec: attach anew).
+// passed. SPY_ERR_GONE: the process has ended (or called exec: attach again).
 int spy_python_refresh(struct spy_python *p);
 size_t spy_python_n_threads(const struct spy_python *p);
+// So many threads more there are, which are not in the list: those that have not run for the
+// longest. One that begins to work is in it within seconds.
+size_t spy_python_n_left_out(const struct spy_python *p);
 // The threads in order of their start, the oldest first. Hold until the next refresh.
 struct spy_py_thread *spy_python_thread(struct spy_python *p, size_t i);
 
 // Of a thread: numbers in our numbering and in its own, the pthread_self() that Python calls ident.
 pid_t spy_py_thread_tid(const struct spy_py_thread *th); // 0: not known
-pid_t spy_py_thread_ns_tid(const struct spy_py_thread *th);
 uint64_t spy_py_thread_ident(const struct spy_py_thread *th);
-bool spy_py_thread_is_main(const struct spy_py_thread *th);
-// comm of the OS thread, or "MainThread"; borrowed.
+// The name that the program gave it (threading.Thread.name), once its stack was read, and within
+// seconds after it was given another; "MainThread"; of others, and before that, comm of the
+// system's thread. Without control characters. Borrowed until the next refresh or sample.
 const char *spy_py_thread_name(const struct spy_py_thread *th);
+// Rises whenever the name changes.
+uint32_t spy_py_thread_name_changes(const struct spy_py_thread *th);
 // Four words of the owner's, zero at first: e.g. ids of its profile.
 uint64_t *spy_py_thread_user(struct spy_py_thread *th);
 
-// Has nothing of the process run since each of its threads gave its last stack, of which every one
-// waited? Then all of them are as they were. May be asked in a round, after the refresh, instead of
-// sampling the threads. Costs a small file a thread, up to the first that has run.
+// Has nothing of the process run since each of its threads gave its last stack, did each of them
+// wait then, and has each the name it had? Then all of them are as they were. May be asked in a
+// round, after the refresh, instead of sampling the threads. Costs a small file a thread, up to the
+// first that has run.
 bool spy_python_is_quiet(struct spy_python *p);
 
 // The stack of one thread now. SPY_ERR_GONE: the thread (or process) has ended; SPY_ERR_TORN: no
 // read hung together, counted as failed by the caller; SPY_ERR_DENIED.
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *options, struct spy_py_stack *ret);
+// Which CPU the next samples are best taken on: that of a thread that would have to be paused on
+// any other. Asked once a round, by a caller that follows. away: for one round on any CPU but that,
+// to find out whether a pause would still be necessary. cpu is -1: no matter which.
+struct spy_py_wish {
+    int cpu;
+    bool away;
+};
+struct spy_py_wish spy_python_take_wish(struct spy_python *p);
 // Where frame i of the last stack given for th stands, with columns; the line is that of the frame.
 // All is 0 where that is not known, and it is only where spy_codes_keep_tables was called before
 // the sample. *at is 0 with the first frame, and then whatever the frame before left there.

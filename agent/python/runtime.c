@@ -1,15 +1,71 @@
 #include "agent/python/runtime.h"
+#include "agent/python/others.h"
+#include "agent/python/python.h"
 #include "agent/python/scan.h"
-#include "agent/python/version.h"
-#include "agent/target/symbols.h"
+#include "agent/python/source.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // CPU time: who is kept from a CPU must not conclude that there is no Python.
-enum { MODULES_MAX = 1024, SEARCH_NS = 500000000 };
+enum { SEARCH_NS = 500000000 };
+
+// All that is known on the way: `best` is an interpreter that runs, or the first that was found.
+struct search {
+    const struct spy_target *t;
+    const struct spy_maps *maps;
+    struct spy_module *mods;
+    size_t n;
+    char exe[PATH_MAX];
+    uint64_t give_up;
+    size_t looked; // files
+    bool found;
+    size_t n_threads; // of best; 0: it does not run
+    struct spy_py_runtime best;
+    int r; // of the first that cannot be read
+    struct spy_err err;
+};
+
+static void note_other(struct spy_py_runtime *rt, const struct spy_py_runtime *other)
+{
+    snprintf(rt->other_version, sizeof rt->other_version, "%s", other->version);
+    snprintf(rt->other_module, sizeof rt->other_module, "%s", other->module);
+}
+
+static void take_runtime(struct search *s, struct spy_py_runtime *rt)
+{
+    size_t n = spy_py_count_threads(s->t, rt, s->n_threads ? SPY_PY_THREADS_MAX : 1);
+    if (n && s->n_threads) {
+        s->n_threads = spy_py_count_threads(s->t, &s->best, SPY_PY_THREADS_MAX);
+        if (n <= s->n_threads) {
+            note_other(&s->best, rt);
+            return;
+        }
+        note_other(rt, &s->best);
+    }
+    if (n || !s->found) {
+        s->best = *rt;
+        s->n_threads = n;
+        s->found = true;
+    }
+}
+
+static void look_into(struct search *s, const struct spy_py_source *from)
+{
+    struct spy_py_runtime rt = {0};
+    struct spy_err err = {0};
+    int r = spy_py_source_read(from, &rt, &err);
+    if (r == 0) {
+        take_runtime(s, &rt);
+    } else if (r != SPY_ERR_NOTFOUND && !s->r) {
+        s->r = r;
+        s->err = err;
+    }
+}
 
 static const char *base_name(const char *path)
 {
@@ -17,196 +73,142 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-// Modules named after Python come first; a process has hundreds of others.
-static bool is_likely(const struct spy_module *mod)
+// Each extension module may be called after Python: "_json.cpython-311-x86_64-linux-gnu.so".
+enum rank { RANK_PROGRAM, RANK_NAMED, RANK_LIKELY, RANK_OTHER };
+
+static enum rank rank_of(const struct search *s, const struct spy_module *mod)
 {
-    return strstr(base_name(mod->path), "python") != NULL;
+    const char *name = base_name(mod->path);
+    if (!strcmp(mod->path, s->exe))
+        return RANK_PROGRAM;
+    if (!strncmp(name, "python", 6) || !strncmp(name, "libpython", 9))
+        return RANK_NAMED;
+    return strstr(name, "python") ? RANK_LIKELY : RANK_OTHER;
 }
 
-static int in_memory(const struct spy_target *t, const struct spy_maps *maps,
-                     const struct spy_module *mod, const char *name, uint64_t *ret)
-{
-    (void)maps;
-    return spy_module_symbol(t, mod, name, ret);
-}
+// Where symbols are looked for, the likely first. Files only when no memory has it, and only of
+// what may be Python: a static one without dynamic symbols.
+static const struct pass {
+    enum rank first, last;
+    bool file;
+    bool all; // of all these files, also when one was found that runs
+} passes[] = {
+    {RANK_PROGRAM, RANK_PROGRAM, false, true}, {RANK_NAMED, RANK_NAMED, false, true},
+    {RANK_LIKELY, RANK_LIKELY, false, false},  {RANK_OTHER, RANK_OTHER, false, false},
+    {RANK_PROGRAM, RANK_LIKELY, true, false},
+};
 
-// Where a symbol is looked for, the likely first. Files only when no memory has it, since each
-// extension module may be named after Python, and only of what may be Python: a static one without
-// dynamic symbols.
-static const struct way {
-    bool likely;
-    int (*look)(const struct spy_target *t, const struct spy_maps *maps,
-                const struct spy_module *mod, const char *name, uint64_t *ret);
-} ways[] = {{true, in_memory}, {false, in_memory}, {true, spy_module_file_symbol}};
-
-// PY_VERSION_HEX: major, minor, micro, then level (a, b, c, f) and serial in a half byte each.
-static void print_version(uint32_t hex, char *out, size_t size)
+// Downwards: what is mapped later mostly lies lower. A process can map thousands of files whose
+// hash chains are made to be long.
+static void make_pass(struct search *s, const struct pass *pass)
 {
-    unsigned level = hex >> 4 & 15, serial = hex & 15;
-    int n = snprintf(out, size, "%u.%u.%u", hex >> 24, hex >> 16 & 255, hex >> 8 & 255);
-    const char *name = level == 0xa ? "a" : level == 0xb ? "b" : level == 0xc ? "rc" : NULL;
-    if (name && n > 0 && (size_t)n < size)
-        snprintf(out + n, size - (size_t)n, "%s%u", name, serial);
-}
-
-static int set_version(struct spy_py_runtime *rt, uint32_t hex, struct spy_err *err)
-{
-    rt->version_hex = hex;
-    print_version(hex, rt->version, sizeof rt->version);
-    const struct spy_py_layout *l = spy_py_layout_find(hex >> 24, hex >> 16 & 255);
-    if (!l)
-        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                           "Python %s is not supported by this build (it knows %s)", rt->version,
-                           spy_py_layout_supported());
-    rt->layout = *l;
-    return 0;
-}
-
-// Interpreters up to 3.10 tell their version only as a text.
-static int version_by_text(const struct spy_target *t, const struct spy_maps *maps,
-                           const struct spy_module *mod, struct spy_py_runtime *rt,
-                           struct spy_err *err)
-{
-    char text[24], level[3] = "f";
-    unsigned major, minor, micro, serial = 0;
-    if ((!spy_py_version_text(t, maps, mod, text, sizeof text) &&
-         !spy_py_scan_version(t, maps, mod, text, sizeof text)) ||
-        sscanf(text, "%1u.%2u.%2u%2[abrc]%2u", &major, &minor, &micro, level, &serial) < 3)
-        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                           "the Python in %s does not tell its version (this build knows %s)",
-                           mod->path, spy_py_layout_supported());
-    unsigned code = level[0] == 'a' ? 0xa : level[0] == 'b' ? 0xb : level[0] == 'r' ? 0xc : 0xf;
-    int r =
-        set_version(rt, major << 24 | minor << 16 | micro << 8 | code << 4 | (serial & 15), err);
-    uint64_t addr; // only a build with Py_TRACE_REFS has this function
-    if (r == 0 && rt->layout.heap_frames &&
-        spy_module_symbol(t, mod, "_Py_AddToAllObjects", &addr) == 0)
-        spy_py_layout_trace_refs(&rt->layout);
-    // The runtime grew in 3.7.4, before the GIL.
-    if (r == 0 && minor == 7 && major == 3 && micro < 4)
-        rt->layout.runtime_gil = SPY_PY_ABSENT;
-    return r;
-}
-
-// 3.13 and later say of themselves what they are; before that the exported constant Py_Version
-// does, which is where _PyRuntime was.
-static int read_version(const struct spy_target *t, const struct spy_maps *maps,
-                        const struct spy_module *mod, const struct way *way,
-                        struct spy_py_runtime *rt, struct spy_err *err)
-{
-    uint8_t bytes[SPY_PY_DEBUG_OFFSETS_SIZE];
-    uint32_t hex;
-    bool free_threaded;
-    int r = spy_target_read(t, rt->addr, bytes, sizeof bytes);
-    if (r < 0)
-        return spy_err_set(err, r, 0, "cannot read _PyRuntime of %s", rt->module);
-    if (spy_py_debug_offsets_version(bytes, sizeof bytes, &hex, &free_threaded)) {
-        r = set_version(rt, hex, err);
-        if (r == 0 && spy_py_layout_apply(&rt->layout, bytes, sizeof bytes) < 0)
-            return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                               "Python %s publishes debug offsets that make no sense", rt->version);
-        // A debug build has more in its interpreter than it tells; only such a build has this
-        // symbol.
-        uint64_t addr;
-        if (way->look(t, maps, mod, "_Py_NegativeRefcount", &addr) == 0)
-            rt->layout.interp_next_version = 0;
-        return r;
-    }
-    uint64_t addr, value;
-    if (way->look(t, maps, mod, "Py_Version", &addr) == 0 &&
-        spy_target_read_u64(t, addr, &value) == 0)
-        return set_version(rt, (uint32_t)value, err);
-    return version_by_text(t, maps, mod, rt, err);
-}
-
-// interp_head is no exported symbol; in a stripped program the interpreter is that of the thread
-// which has the GIL, once one has it.
-static int find_interp(const struct spy_target *t, const struct spy_maps *maps,
-                       const struct spy_module *mod, struct spy_py_runtime *rt, struct spy_err *err)
-{
-    enum { POLLS = 200, POLL_NS = 250000 };
-    if (spy_module_symbol(t, mod, "interp_head", &rt->addr) == 0 ||
-        spy_module_file_symbol(t, maps, mod, "interp_head", &rt->addr) == 0)
-        return 0;
-    for (int i = 0; i < (spy_target_is_live(t) ? POLLS : 1); i++) {
-        uint64_t tstate;
-        int r = spy_target_read_u64(t, rt->current, &tstate);
-        if (r == 0 && tstate)
-            r = spy_target_read_u64(t, tstate + rt->layout.ts_interp, &rt->interp);
-        if (r < 0)
-            return spy_err_set(err, r, 0, "cannot read _PyThreadState_Current of %s", rt->module);
-        if (rt->interp)
-            return 0;
-        if (!spy_target_is_live(t))
-            return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
-                               "no thread had the GIL, and %s has no symbol interp_head",
-                               rt->module);
-        spy_clock_sleep_until(spy_clock_mono_ns() + POLL_NS);
-    }
-    return spy_err_set(err, SPY_ERR_AGAIN, 0, "no thread of the Python in process %d took the GIL",
-                       (int)spy_target_pid(t));
-}
-
-// Up to 3.6 there is no _PyRuntime, but a variable that says whose GIL it is.
-static int find_old(const struct spy_target *t, const struct spy_maps *maps,
-                    const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
-                    struct spy_err *err)
-{
-    for (size_t k = 0; k < SPY_COUNT(ways) * n; k++) {
-        const struct way *way = &ways[k / n];
-        const struct spy_module *mod = &mods[k % n];
-        struct spy_py_runtime rt = {0};
-        if (!way->likely || !is_likely(mod) ||
-            way->look(t, maps, mod, "_PyThreadState_Current", &rt.current) < 0)
+    for (size_t i = s->n; i-- > 0;) {
+        struct spy_py_source from = {
+            .t = s->t, .maps = s->maps, .mod = &s->mods[i], .file = pass->file};
+        enum rank rank = rank_of(s, from.mod);
+        if (rank < pass->first || rank > pass->last ||
+            (pass->file && !strstr(base_name(from.mod->path), "python")))
             continue;
-        snprintf(rt.module, sizeof rt.module, "%s", mod->path);
-        int r = version_by_text(t, maps, mod, &rt, err);
-        if (r == 0)
-            r = find_interp(t, maps, mod, &rt, err);
-        if (r == 0)
-            *ret = rt;
-        return r;
+        if ((s->n_threads && !pass->all) || spy_clock_thread_cpu_ns() >= s->give_up)
+            return;
+        s->looked += !pass->file;
+        if (pass->file || spy_symbols_open(s->t, from.mod, &from.symbols) == 0)
+            look_into(s, &from);
     }
-    return SPY_ERR_NOTFOUND;
 }
 
-static int find_unnamed(const struct spy_target *t, const struct spy_maps *maps,
-                        const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
-                        struct spy_err *err)
+// --- where no symbol tells ---
+
+static size_t keep_programs(struct search *s, struct spy_module *out)
+{
+    struct spy_symbols symbols;
+    size_t n = 0;
+    for (size_t i = 0; i < s->n && spy_clock_thread_cpu_ns() < s->give_up; i++) {
+        int r = spy_symbols_open(s->t, &s->mods[i], &symbols);
+        if ((r == 0 || r == SPY_ERR_NOTFOUND) &&
+            !(s->found && !strcmp(s->mods[i].path, s->best.module)))
+            out[n++] = s->mods[i];
+    }
+    return n;
+}
+
+static int find_unnamed(struct search *s, struct spy_py_runtime *ret, struct spy_err *err)
 {
     struct spy_py_runtime rt;
-    int r = spy_py_scan(t, maps, mods, n, spy_clock_thread_cpu_ns() + SEARCH_NS, &rt, err);
+    _cleanup_free_ struct spy_module *programs = calloc(s->n + 1, sizeof *programs);
+    if (!programs)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    s->give_up = spy_clock_thread_cpu_ns() + SEARCH_NS;
+    size_t n = keep_programs(s, programs);
+    int r = spy_py_scan(s->t, s->maps, programs, n, s->give_up, &rt, err);
     // 3.13 and later: what was found is _PyRuntime with its offsets.
     const struct spy_module mod = {.path = rt.module};
+    const struct spy_py_source from = {.t = s->t, .maps = s->maps, .mod = &mod};
     if (r == 0 && !rt.layout.major)
-        r = read_version(t, maps, &mod, &ways[0], &rt, err);
+        r = spy_py_source_version(&from, &rt, err);
+    if (r == 0 && s->found && !spy_py_count_threads(s->t, &rt, 1))
+        r = SPY_ERR_NOTFOUND;
     if (r == 0)
         *ret = rt;
     return r;
 }
 
-// From 3.7 on.
-static int find_named(const struct spy_target *t, const struct spy_maps *maps,
-                      const struct spy_module *mods, size_t n, struct spy_py_runtime *ret,
-                      struct spy_err *err)
+// None of those that were found runs.
+static int take_idle(struct search *s, struct spy_py_runtime *ret, struct spy_err *err)
 {
-    // A process can map a thousand files whose hash chains are made to be long.
-    uint64_t give_up = spy_clock_thread_cpu_ns() + SEARCH_NS;
-    for (size_t k = 0; k < SPY_COUNT(ways) * n; k++) {
-        const struct way *way = &ways[k / n];
-        const struct spy_module *mod = &mods[k % n];
-        struct spy_py_runtime rt = {0};
-        if (is_likely(mod) != way->likely ||
-            (!way->likely && spy_clock_thread_cpu_ns() >= give_up) ||
-            way->look(t, maps, mod, "_PyRuntime", &rt.addr) < 0)
-            continue;
-        snprintf(rt.module, sizeof rt.module, "%s", mod->path);
-        int r = read_version(t, maps, mod, way, &rt, err);
-        if (r == 0)
-            *ret = rt;
-        return r;
+    if (s->best.current && !s->best.addr && !s->best.interp) {
+        int r = spy_py_wait_for_interp(s->t, &s->best, err);
+        if (r < 0)
+            return r;
     }
-    return SPY_ERR_NOTFOUND;
+    *ret = s->best;
+    return 0;
+}
+
+static int explain_none(const struct search *s, bool gave_up, struct spy_err *err)
+{
+    if (gave_up)
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                           "no Python was found in %zu of the %zu files that process %d has "
+                           "mapped: the search ended after half a second of CPU time",
+                           s->looked, s->n, (int)spy_target_pid(s->t));
+    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
+                       (int)spy_target_pid(s->t));
+}
+
+static int choose(struct search *s, struct spy_py_runtime *ret, struct spy_err *err)
+{
+    for (size_t i = 0; i < SPY_COUNT(passes); i++)
+        if (!s->n_threads || passes[i].all)
+            make_pass(s, &passes[i]);
+    if (s->n_threads) {
+        *ret = s->best;
+        return 0;
+    }
+    bool gave_up = s->looked < s->n;
+    const char *other = spy_py_other(s->exe, s->mods, s->n);
+    if (other)
+        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                           "process %d runs %s; podspy reads CPython only",
+                           (int)spy_target_pid(s->t), other);
+    if (s->r) {
+        if (err)
+            *err = s->err;
+        return s->r;
+    }
+    int r = find_unnamed(s, ret, err);
+    if (r < 0 && s->found)
+        return take_idle(s, ret, err);
+    return r == SPY_ERR_NOTFOUND ? explain_none(s, gave_up, err) : r;
+}
+
+static void read_exe(struct search *s)
+{
+    char name[32];
+    ssize_t n =
+        readlinkat(spy_target_proc_fd(s->t), spy_target_file(s->t, "exe", name, sizeof name),
+                   s->exe, sizeof s->exe - 1);
+    s->exe[n > 0 ? n : 0] = 0; // of a core there is none
 }
 
 int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, struct spy_err *err)
@@ -215,21 +217,15 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
     int r = spy_maps_load(t, &maps, err);
     if (r < 0)
         return r;
-    _cleanup_free_ struct spy_module *mods = calloc(MODULES_MAX, sizeof *mods);
-    if (!mods)
+    _cleanup_free_ struct spy_module *mods = NULL;
+    struct search s = {.t = t, .maps = &maps, .give_up = spy_clock_thread_cpu_ns() + SEARCH_NS};
+    if (spy_modules(&maps, &mods, &s.n) < 0)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    size_t n = spy_modules(t, &maps, mods, MODULES_MAX);
+    s.mods = mods;
     uint64_t probe;
-    if (n && spy_target_read_u64(t, mods[0].start, &probe) == SPY_ERR_DENIED)
+    const uint64_t first = s.n ? mods[0].start : maps.n ? maps.list[0].start : 0;
+    if (first && spy_target_read_u64(t, first, &probe) == SPY_ERR_DENIED)
         return spy_target_explain_denied(t, err);
-    if (!n && maps.n && spy_target_read_u64(t, maps.list[0].start, &probe) == SPY_ERR_DENIED)
-        return spy_target_explain_denied(t, err);
-    r = find_named(t, &maps, mods, n, ret, err);
-    if (r == SPY_ERR_NOTFOUND)
-        r = find_old(t, &maps, mods, n, ret, err);
-    if (r == SPY_ERR_NOTFOUND)
-        r = find_unnamed(t, &maps, mods, n, ret, err);
-    if (r == SPY_ERR_NOTFOUND)
-        return spy_err_set(err, r, 0, "there is no Python in process %d", (int)spy_target_pid(t));
-    return r;
+    read_exe(&s);
+    return choose(&s, ret, err);
 }

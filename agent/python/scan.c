@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 1 << 16, OVERLAP = 512, BATCH = SPY_SPANS_MAX };
+enum { BLOCK = 1 << 16, OVERLAP = 512, BATCH = 64 };
 
 // What interpreters.head may look like. SAME: the word after it, interpreters.main, is equal, as it
 // is while there is one interpreter. PAIR: there are more. HEAP: interp_head, before _PyRuntime
@@ -76,7 +76,6 @@ static int each_block(struct scan *s, const struct spy_module *mod,
 static int set_layout(struct spy_py_runtime *rt, uint32_t hex)
 {
     const struct spy_py_layout *l = spy_py_layout_find(hex >> 24, hex >> 16 & 255);
-    rt->version_hex = hex;
     if (!l)
         return SPY_ERR_UNSUPPORTED;
     rt->layout = *l;
@@ -102,7 +101,7 @@ static int take_text(struct spy_py_runtime *rt, const uint8_t *from, const uint8
     unsigned code = level[0] == 'a' ? 0xa : level[0] == 'b' ? 0xb : level[0] == 'r' ? 0xc : 0xf;
     int r = set_layout(rt, major << 24 | minor << 16 | micro << 8 | code << 4 | (serial & 15));
     if (r == 0 && major == 3 && minor == 7 && micro < 4)
-        rt->layout.runtime_gil = SPY_PY_ABSENT; // see version_by_text in runtime.c
+        rt->layout.runtime_gil = SPY_PY_ABSENT; // see version_by_text in source.c
     return r;
 }
 
@@ -162,8 +161,8 @@ static bool runs_code(const struct scan *s, uint64_t ts)
     return false;
 }
 
-// Is there a list of threads that are all of this interpreter, of which one runs Python? Without
-// the last, the lists of the object allocator look like it.
+// Is there a list of threads that are all of this interpreter, and does one of them run Python?
+// Without the second question, the lists of the object allocator look like it.
 static bool is_interp(const struct scan *s, uint64_t interp)
 {
     enum { CHECKED = 64 };
@@ -212,7 +211,8 @@ static void read_words(const struct spy_target *t, const uint64_t *addrs, uint64
     }
 }
 
-// Nearly all candidates are none by their first thread: of a batch that is seen with two reads.
+// Two reads tell of a whole batch where their first threads would lie: nearly all candidates have
+// none there.
 static bool find_in_batch(struct scan *s, const struct candidate *list, size_t n)
 {
     const struct spy_py_layout *l = &s->rt->layout;

@@ -4,10 +4,10 @@
 
 static int scratch_room(struct spy_py_scratch *s)
 {
-    int r = spy_grow(&s->addrs, &s->addrs_cap, s->n, sizeof *s->addrs, SPY_PY_DEPTH_MAX);
+    int r = spy_grow(&s->addrs, &s->addrs_cap, s->n, sizeof *s->addrs, SPY_PY_CHAIN_MAX);
     if (r == 0)
-        r = spy_grow(&s->ids, &s->ids_cap, s->n, sizeof *s->ids, SPY_PY_DEPTH_MAX);
-    return r ? r : spy_grow(&s->frames, &s->frames_cap, s->n, sizeof *s->frames, SPY_PY_DEPTH_MAX);
+        r = spy_grow(&s->ids, &s->ids_cap, s->n, sizeof *s->ids, SPY_PY_CHAIN_MAX);
+    return r ? r : spy_grow(&s->frames, &s->frames_cap, s->n, sizeof *s->frames, SPY_PY_CHAIN_MAX);
 }
 
 // The generation is that of the copies of bytecode when the frame was read.
@@ -19,7 +19,9 @@ static int64_t unit_of(struct spy_python *p, const struct spy_py_rec *rec, uint3
         return from ? (int64_t)(rec->ip - from) / 2 : INT64_MAX;
     }
     if (l->lasti_bytes)
-        return (int64_t)rec->ip < 0 ? -1 : (int64_t)rec->ip * l->lasti_bytes / l->unit_bytes;
+        return (int32_t)rec->ip < 0 ? -1 : (int64_t)rec->ip * l->lasti_bytes / l->unit_bytes;
+    if (rec->owner == SPY_PY_OWNER_OBJECT)
+        return -1;
     return ((int64_t)(rec->ip - rec->code) - l->co_code) / 2;
 }
 
@@ -141,11 +143,27 @@ int spy_py_stack_resolve(struct spy_python *p, struct spy_py_thread *th,
     return r;
 }
 
+// Of a frame that knows its line itself, since no instruction tells it (frame.h).
+static bool knows_line(const struct spy_python *p, const struct spy_py_rec *rec)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    return rec->owner == SPY_PY_OWNER_OBJECT ||
+           (l->lasti_bytes && (int32_t)rec->ip < 0 && !spy_codes_at(&p->codes, rec->id)->units);
+}
+
+static uint32_t line_of(const struct spy_python *p, const struct spy_py_rec *rec, int64_t unit)
+{
+    if (!knows_line(p, rec))
+        return spy_code_line(spy_codes_at(&p->codes, rec->id), unit);
+    int64_t line = (int64_t)(p->runtime.layout.lasti_bytes ? rec->ip >> 32 : rec->ip);
+    return line > 0 && line < INT32_MAX ? (uint32_t)line : 0;
+}
+
 // Frames that have not begun their function yet, and the interpreter's own, are left out as
 // tracebacks leave them out.
 static bool is_shown(const struct spy_python *p, const struct spy_py_rec *rec, int64_t unit)
 {
-    return rec->id >= 0 && (rec->owner == p->runtime.layout.owner_generator ||
+    return rec->id >= 0 && (rec->owner == p->runtime.layout.owner_generator || knows_line(p, rec) ||
                             unit >= spy_codes_at(&p->codes, rec->id)->first_traceable);
 }
 
@@ -153,7 +171,7 @@ static bool is_shown(const struct spy_python *p, const struct spy_py_rec *rec, i
 static int keep(struct spy_py_thread *th, const struct spy_py_scratch *s, size_t n, size_t n_before)
 {
     size_t depth = spy_py_depth(th, s), n_frames = th->n_frames - n_before + n;
-    int r = spy_grow(&th->last, &th->last_cap, depth, sizeof *th->last, SPY_PY_DEPTH_MAX);
+    int r = spy_grow(&th->last, &th->last_cap, depth, sizeof *th->last, SPY_PY_CHAIN_MAX);
     if (r == 0)
         r = spy_grow(&th->frames, &th->frames_cap, n_frames, sizeof *th->frames, SPY_PY_DEPTH_MAX);
     if (r < 0)
@@ -184,8 +202,7 @@ int spy_py_stack_take(struct spy_python *p, struct spy_py_thread *th, uint64_t g
         int64_t unit = unit_of(p, rec, s->tlbc_generation);
         rec->shown = is_shown(p, rec, unit);
         if (rec->shown)
-            s->frames[n++] = (struct spy_py_frame){
-                rec->id, spy_code_line(spy_codes_at(&p->codes, rec->id), unit)};
+            s->frames[n++] = (struct spy_py_frame){rec->id, line_of(p, rec, unit)};
     }
     for (size_t i = 0; i < s->from; i++)
         n_before += th->last[i].shown;
@@ -213,6 +230,8 @@ struct spy_location spy_python_location(struct spy_python *p, const struct spy_p
     if (i >= th->n_frames || *at == th->n_last)
         return (struct spy_location){0};
     const struct spy_py_rec *rec = &th->last[(*at)++];
+    if (knows_line(p, rec))
+        return (struct spy_location){.line = th->frames[i].line};
     struct spy_location l =
         spy_code_location(spy_codes_at(&p->codes, rec->id), unit_of(p, rec, th->tlbc_generation));
     // A copy of bytecode may have to be looked up again, and may be another's by now.

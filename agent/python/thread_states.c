@@ -1,13 +1,13 @@
-#include "agent/python/thread_states.h"
-#include "agent/python/tids.h"
+#include "agent/python/bind.h"
+#include "agent/python/choose.h"
+#include "agent/python/cycle.h"
+#include "agent/python/thread_name.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { REFRESH_NS = 250000000 };
 
@@ -38,11 +38,14 @@ static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t add
 static int list_interpreter(struct spy_python *p, uint64_t interp, size_t *n)
 {
     uint64_t addr;
+    struct spy_py_cycle c = {0};
     int r = spy_target_read_u64(p->target, interp + p->runtime.layout.interp_threads_head, &addr);
-    while (r == 0 && addr && *n < SPY_PY_THREADS_MAX) {
-        r = spy_grow(&p->found, &p->cap_found, *n + 1, sizeof *p->found, SPY_PY_THREADS_MAX);
-        if (r == 0)
+    while (r == 0 && addr && *n < SPY_PY_LISTED_MAX && !spy_py_cycle_closes(&c, addr)) {
+        r = spy_grow(&p->found, &p->cap_found, *n + 1, sizeof *p->found, SPY_PY_LISTED_MAX);
+        if (r == 0) {
+            p->found[*n] = (struct spy_py_found){.tstate = addr};
             r = read_thread(p, interp, addr, &p->found[*n]);
+        }
         if (r == 0)
             addr = p->found[(*n)++].next;
     }
@@ -58,7 +61,9 @@ static int list_all(struct spy_python *p, size_t *n)
     else
         r = spy_target_read_u64(p->target, p->runtime.addr + p->runtime.layout.runtime_interp_head,
                                 &interp);
-    for (int i = 0; r == 0 && interp && i < SPY_PY_INTERPRETERS_MAX; i++) {
+    struct spy_py_cycle c = {0};
+    for (int i = 0;
+         r == 0 && interp && i < SPY_PY_INTERPRETERS_MAX && !spy_py_cycle_closes(&c, interp); i++) {
         r = list_interpreter(p, interp, n);
         if (r == 0)
             r = spy_target_read_u64(p->target, interp + p->runtime.layout.interp_next, &interp);
@@ -66,77 +71,17 @@ static int list_all(struct spy_python *p, size_t *n)
     return r;
 }
 
+// The interpreters list the newest first.
+static void put_oldest_first(struct spy_py_found *found, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        struct spy_py_found f = found[i];
+        found[i] = found[n - 1 - i];
+        found[n - 1 - i] = f;
+    }
+}
+
 // --- binding to the system's threads ---
-
-static bool has_thread(const struct spy_python *p, pid_t tid)
-{
-    for (size_t i = 0; i < p->n_threads; i++)
-        if (p->threads[i]->tid == tid)
-            return true;
-    return false;
-}
-
-// Of the states of one thread, the one of the newest interpreter comes last and runs on top.
-static void find_lower(struct spy_python *p)
-{
-    for (size_t i = 0; i < p->n_threads; i++) {
-        struct spy_py_thread *th = p->threads[i];
-        th->above = NULL;
-        th->shares = false;
-        for (size_t k = 0; k < p->n_threads; k++)
-            if (k != i && th->tid && p->threads[k]->tid == th->tid) {
-                th->shares = true;
-                if (k > i)
-                    th->above = p->threads[k];
-            }
-    }
-}
-
-static void infer_tids(struct spy_python *p, const struct spy_tid *tids, size_t n)
-{
-    _cleanup_free_ uint64_t *idents = calloc(p->n_threads + 1, sizeof *idents);
-    _cleanup_free_ pid_t *ns_tids = calloc(p->n_threads + 1, sizeof *ns_tids);
-    if (!idents || !ns_tids)
-        return;
-    for (size_t i = 0; i < p->n_threads; i++)
-        idents[i] = p->threads[i]->ident;
-    spy_py_tids(p->target, tids, n, idents, ns_tids, p->n_threads, &p->tid_offset);
-    for (size_t i = 0; i < p->n_threads; i++)
-        p->threads[i]->ns_tid = ns_tids[i];
-}
-
-// Python's native id is in the numbering of the target's own PID namespace. Two thread states can
-// have one thread: a subinterpreter runs on top of the frames of whoever called it. A forked child
-// may still hold its parent's number there; the one thread that is left over then belongs to the
-// state that has none.
-static void match_tids(struct spy_python *p)
-{
-    _cleanup_free_ struct spy_tid *tids = NULL;
-    size_t n;
-    if (spy_threads_list(p->target, &tids, &n) < 0)
-        return;
-    if (p->runtime.layout.ts_native_id == SPY_PY_ABSENT)
-        infer_tids(p, tids, n);
-    struct spy_py_thread *odd = NULL;
-    size_t n_odd = 0;
-    for (size_t i = 0; i < p->n_threads; i++) {
-        struct spy_py_thread *th = p->threads[i];
-        th->tid = 0;
-        for (size_t k = 0; k < n && th->ns_tid && !th->tid; k++)
-            if (tids[k].ns_tid == th->ns_tid)
-                th->tid = tids[k].tid;
-        if (!th->tid && th->ident) {
-            odd = th;
-            n_odd++;
-        }
-    }
-    for (size_t k = 0; k < n && n_odd == 1 && !odd->tid; k++)
-        if (!has_thread(p, tids[k].tid) && (n == 1 || tids[k].tid == spy_target_pid(p->target))) {
-            odd->tid = tids[k].tid;
-            odd->ns_tid = tids[k].ns_tid;
-        }
-    find_lower(p);
-}
 
 static void name_thread(const struct spy_python *p, struct spy_py_thread *th)
 {
@@ -145,6 +90,8 @@ static void name_thread(const struct spy_python *p, struct spy_py_thread *th)
     ssize_t n = th->is_main ? -1
                             : spy_file_read_small(spy_target_proc_fd(p->target), path, th->name,
                                                   sizeof th->name);
+    th->name_changes++;
+    th->named = 0;
     if (n > 0)
         th->name[strcspn(th->name, "\n")] = 0;
     else
@@ -153,15 +100,14 @@ static void name_thread(const struct spy_python *p, struct spy_py_thread *th)
 
 static void open_thread(const struct spy_python *p, struct spy_py_thread *th)
 {
-    char path[48];
-    if (!th->tid || th->probe.fd >= 0)
+    if (!th->tid || th->tid == th->probe.files.tid)
         return;
     th->is_main = th->tid == spy_target_pid(p->target);
     name_thread(p, th);
-    if (spy_thread_probe_open(p->target, th->tid, &th->probe) < 0)
-        th->probe.fd = -1;
-    snprintf(path, sizeof path, "task/%d/schedstat", (int)th->tid);
-    th->sched_fd = openat(spy_target_proc_fd(p->target), path, O_RDONLY | O_CLOEXEC);
+    spy_thread_probe_done(&th->probe);
+    spy_thread_probe_init(&th->probe, p->target, th->tid);
+    struct spy_thread_state state;
+    th->outlived = th->is_main && spy_thread_probe_state(&th->probe, &state) == SPY_ERR_GONE;
 }
 
 // --- what is kept of them ---
@@ -170,26 +116,89 @@ void spy_py_thread_free(struct spy_py_thread *th)
 {
     if (!th)
         return;
-    spy_thread_probe_close(&th->probe);
-    if (th->sched_fd >= 0)
-        close(th->sched_fd);
-    free(th->places.list);
+    spy_thread_probe_done(&th->probe);
+    spy_py_places_done(&th->places);
     free(th->last);
     free(th->frames);
     free(th);
 }
 
-static struct spy_py_thread *take_known(struct spy_python *p, const struct spy_py_found *f)
+static uint64_t hash_of(const struct spy_py_found *f)
 {
-    for (size_t i = 0; i < p->n_threads; i++) {
-        struct spy_py_thread *th = p->threads[i];
-        if (th && !th->ended && th->tstate == f->tstate && th->interp == f->interp &&
-            th->ident == f->ident && th->native == f->native) {
-            p->threads[i] = NULL;
-            return th;
+    return spy_hash_mix(spy_hash_mix(f->tstate, f->ident), f->native);
+}
+
+static bool is_same(const struct spy_py_thread *th, const struct spy_py_found *f)
+{
+    return th && !th->ended && th->tstate == f->tstate && th->interp == f->interp &&
+           th->ident == f->ident && th->native == f->native;
+}
+
+static void take_known(struct spy_py_thread **place, struct spy_py_found *f)
+{
+    f->known = *place;
+    f->known->next = f->next;
+    f->tid = f->known->tid;
+    f->ns_tid = f->known->ns_tid;
+    *place = NULL;
+}
+
+// Moves what is known out of p->threads. Mostly nothing has changed, and each is in its old place.
+// Without memory for the rest they are made anew.
+static void find_known(struct spy_python *p, size_t n)
+{
+    size_t same = 0;
+    while (same < n && same < p->n_threads && is_same(p->threads[same], &p->found[same])) {
+        take_known(&p->threads[same], &p->found[same]);
+        same++;
+    }
+    spy_map_clear(&p->seen);
+    for (size_t i = same; i < p->n_threads; i++) {
+        const struct spy_py_thread *th = p->threads[i];
+        struct spy_py_found key = {.tstate = th->tstate, .ident = th->ident, .native = th->native};
+        if (spy_map_add(&p->seen, hash_of(&key), (uint32_t)i) < 0)
+            return;
+    }
+    for (size_t i = same; i < n; i++) {
+        struct spy_py_found *f = &p->found[i];
+        uint32_t at = SPY_MAP_FIRST, k;
+        while (!f->known && (k = spy_map_next(&p->seen, hash_of(f), &at)) != SPY_MAP_NONE)
+            if (is_same(p->threads[k], f))
+                take_known(&p->threads[k], f);
+    }
+}
+
+// And what was seen of those that are not sampled.
+static void find_left_out(struct spy_python *p, size_t n)
+{
+    spy_map_clear(&p->seen);
+    for (size_t i = 0; i < p->n_left; i++)
+        if (spy_map_add(&p->seen, hash_of(&p->left[i]), (uint32_t)i) < 0)
+            return;
+    for (size_t i = 0; i < n && p->n_left; i++) {
+        struct spy_py_found *f = &p->found[i];
+        uint32_t at = SPY_MAP_FIRST, k;
+        while (!f->known && !f->ran &&
+               (k = spy_map_next(&p->seen, hash_of(f), &at)) != SPY_MAP_NONE) {
+            const struct spy_py_found *l = &p->left[k];
+            if (l->tstate != f->tstate || l->interp != f->interp || l->ident != f->ident ||
+                l->native != f->native)
+                continue;
+            f->ns_tid = l->ns_tid;
+            f->tid = l->tid;
+            f->slices = l->slices;
+            f->cpu_ns = l->cpu_ns;
+            f->ran = l->ran;
         }
     }
-    return NULL;
+}
+
+static bool has_new(const struct spy_python *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!p->found[i].known && !p->found[i].ran)
+            return true;
+    return n != p->n_threads + p->n_left;
 }
 
 static uint64_t gil_of(const struct spy_python *p, uint64_t interp)
@@ -225,30 +234,33 @@ static struct spy_py_thread *new_thread(const struct spy_python *p, const struct
     th->ns_tid = f->ns_tid;
     th->gil = gil_of(p, f->interp);
     th->collecting = collecting_of(p, f->interp);
-    th->probe.fd = th->sched_fd = -1;
     spy_py_facts_plan(&p->runtime.layout, th);
     return th;
 }
 
-static int replace_threads(struct spy_python *p, size_t n)
+static void keep_left_out(struct spy_python *p, size_t n)
 {
-    const struct spy_py_found *list = p->found;
-    int r = spy_grow(&p->spare, &p->cap_spare, n + 1, sizeof *p->spare, SPY_PY_THREADS_MAX + 1);
-    if (r < 0)
-        return r;
-    bool fresh = n != p->n_threads;
-    p->resting = false;
-    for (size_t i = 0; i < n; i++) { // the interpreter lists the newest first
-        struct spy_py_thread *th = take_known(p, &list[n - 1 - i]);
-        fresh = fresh || !th;
-        p->spare[i] = th ? th : new_thread(p, &list[n - 1 - i]);
-        if (!p->spare[i]) { // no memory: what was made up to here is the list
-            n = i;
-            r = SPY_ERR_NOMEM;
-            break;
+    size_t most = n > SPY_PY_THREADS_MAX ? n - SPY_PY_THREADS_MAX : 0;
+    int r = spy_grow(&p->left, &p->cap_left, most, sizeof *p->left, SPY_PY_LISTED_MAX);
+    p->n_left = 0;
+    for (size_t i = 0; most && i < n; i++) {
+        struct spy_py_found *f = &p->found[i];
+        if (!f->left_out)
+            continue;
+        if (f->known) {
+            f->slices = f->known->slices;
+            f->ran = f->known->ran;
+            spy_py_thread_free(f->known);
+            f->known = NULL;
         }
-        p->spare[i]->next = list[n - 1 - i].next;
+        if (r == 0)
+            p->left[p->n_left++] = *f;
     }
+}
+
+// p->spare becomes the list, and what is left in the old one is freed.
+static void swap_lists(struct spy_python *p, size_t n)
+{
     for (size_t i = 0; i < p->n_threads; i++)
         spy_py_thread_free(p->threads[i]);
     struct spy_py_thread **now = p->spare;
@@ -258,10 +270,50 @@ static int replace_threads(struct spy_python *p, size_t n)
     p->threads = now;
     p->cap_threads = cap;
     p->n_threads = n;
-    if (fresh)
-        match_tids(p);
-    for (size_t i = 0; i < n; i++)
+}
+
+// The threads of those listed that are sampled. Without memory, those that were made up to there.
+static int take_chosen(struct spy_python *p, size_t n, size_t *ret_n)
+{
+    int r = 0;
+    *ret_n = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct spy_py_found *f = &p->found[i];
+        if (f->left_out)
+            continue;
+        struct spy_py_thread *th = f->known ? f->known : r == 0 ? new_thread(p, f) : NULL;
+        if (!th) {
+            r = SPY_ERR_NOMEM;
+            continue;
+        }
+        th->tid = f->tid;
+        th->ns_tid = f->ns_tid;
+        p->spare[(*ret_n)++] = th;
+    }
+    return r;
+}
+
+static int replace_threads(struct spy_python *p, size_t n)
+{
+    size_t made, most = n < SPY_PY_THREADS_MAX ? n : SPY_PY_THREADS_MAX;
+    int r = spy_grow(&p->spare, &p->cap_spare, most + 1, sizeof *p->spare, SPY_PY_THREADS_MAX + 1);
+    if (r < 0)
+        return r;
+    p->resting = false;
+    put_oldest_first(p->found, n);
+    find_known(p, n);
+    find_left_out(p, n);
+    if (has_new(p, n) || (p->unbound && p->refreshed - p->bound >= REFRESH_NS))
+        spy_py_bind(p, n);
+    if (n > most)
+        spy_py_choose(p, n);
+    keep_left_out(p, n);
+    r = take_chosen(p, n, &made);
+    swap_lists(p, made);
+    spy_py_bind_shared(p);
+    for (size_t i = 0; i < made; i++)
         open_thread(p, p->threads[i]);
+    spy_py_thread_find_names(p, p->refreshed);
     return r;
 }
 

@@ -3,13 +3,20 @@
 //
 // spy_python_refresh (python.h) is done here: it reads the lists, keeps what is known of the states
 // that are still there, and binds the new ones: names them, opens what /proc says of their threads.
+// bind.h finds the system's threads; where there are more than SPY_PY_THREADS_MAX, choose.h says
+// which are sampled.
 #pragma once
 #include "agent/python/inside.h"
 
 // One thread state as it was listed.
 struct spy_py_found {
     uint64_t tstate, interp, next, ident, native;
-    pid_t ns_tid;
+    pid_t ns_tid, tid;           // 0: not known (yet)
+    struct spy_py_thread *known; // NULL: it is not among those that are sampled
+    bool left_out;
+    // Of one that was left out: what it had run when it was asked last, and the refresh that met
+    // it or saw it run.
+    uint64_t slices, cpu_ns, ran;
 };
 
 // Closes and frees all that is kept of it; NULL is nothing.

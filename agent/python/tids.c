@@ -10,14 +10,6 @@ enum {
     OLD_MUSL_OFFSET = 56, // before
 };
 
-static bool is_tid(const struct spy_tid *tids, size_t n, pid_t ns_tid)
-{
-    for (size_t i = 0; i < n; i++)
-        if (ns_tid > 0 && tids[i].ns_tid == ns_tid)
-            return true;
-    return false;
-}
-
 static pid_t number_at(const uint8_t *bytes, uint32_t offset)
 {
     int32_t v;
@@ -31,7 +23,7 @@ static size_t fitting(const struct spy_tid *tids, size_t n_tids, uint8_t bytes[]
 {
     size_t fit = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!is_tid(tids, n_tids, number_at(bytes[i], offset)))
+        if (!spy_threads_find(tids, n_tids, number_at(bytes[i], offset)))
             continue;
         for (size_t k = 0; k < i; k++)
             if (number_at(bytes[i], offset) == number_at(bytes[k], offset))
@@ -42,12 +34,12 @@ static size_t fitting(const struct spy_tid *tids, size_t n_tids, uint8_t bytes[]
 }
 
 // Two thread states have one ident where a subinterpreter runs on top of another.
-static bool is_first(const uint64_t *idents, size_t i)
+static bool has_ident(const uint64_t *idents, size_t n, uint64_t ident)
 {
-    for (size_t k = 0; k < i; k++)
-        if (idents[k] == idents[i])
-            return false;
-    return idents[i] != 0;
+    for (size_t k = 0; k < n; k++)
+        if (idents[k] == ident)
+            return true;
+    return false;
 }
 
 // 0: not known. A single structure, whose thread may be number 1, tells it only where the place is
@@ -57,11 +49,13 @@ static uint32_t learn(const struct spy_target *t, const struct spy_tid *tids, si
 {
     static const uint32_t known[] = {GLIBC_OFFSET, MUSL_OFFSET, OLD_MUSL_OFFSET};
     uint8_t bytes[COMPARED][STRUCT_BYTES];
+    uint64_t read[COMPARED];
     size_t n_read = 0;
     for (size_t i = 0; i < n && n_read < COMPARED; i++)
-        if (is_first(idents, i) && spy_target_read(t, idents[i], bytes[n_read], STRUCT_BYTES) == 0)
-            n_read++;
-    // Not all must fit: after a fork, 2.7 goes on listing the threads that the parent has.
+        if (idents[i] && !has_ident(read, n_read, idents[i]) &&
+            spy_target_read(t, idents[i], bytes[n_read], STRUCT_BYTES) == 0)
+            read[n_read++] = idents[i];
+    // Not all must fit: after a fork, 2.7 still lists the threads that the parent has.
     uint32_t best = 0;
     size_t most = 0;
     for (size_t i = 0; i < SPY_COUNT(known); i++) {
@@ -86,6 +80,6 @@ void spy_py_tids(const struct spy_target *t, const struct spy_tid *tids, size_t 
         int32_t tid = 0;
         bool known =
             *offset && idents[i] && spy_target_read(t, idents[i] + *offset, &tid, sizeof tid) == 0;
-        ret[i] = known && is_tid(tids, n_tids, tid) ? tid : 0;
+        ret[i] = known && tid > 0 && spy_threads_find(tids, n_tids, tid) ? tid : 0;
     }
 }

@@ -1,5 +1,4 @@
-// version.h - the version of an interpreter that does not publish it, for the message that refuses
-// it. Inside of agent/python.
+// version.h - the version of an interpreter that does not publish it. Inside of agent/python.
 #pragma once
 #include "agent/target/symbols.h"
 

@@ -1,5 +1,6 @@
 #include "agent/python/walk.h"
 #include "agent/python/batch.h"
+#include "agent/python/cycle.h"
 #include "agent/python/frame.h"
 #include "shared/base/mem.h"
 #include <string.h>
@@ -13,7 +14,7 @@ enum {
 
 static int push_recs(struct spy_py_scratch *s, const struct spy_py_rec *recs, size_t n)
 {
-    int r = spy_grow(&s->recs, &s->cap, s->n + n, sizeof *s->recs, SPY_PY_DEPTH_MAX);
+    int r = spy_grow(&s->recs, &s->cap, s->n + n, sizeof *s->recs, SPY_PY_CHAIN_MAX);
     if (r < 0)
         return r;
     if (n)
@@ -55,6 +56,7 @@ static size_t find_last(const struct spy_py_thread *th, size_t next, uint64_t ad
 // Where the walk stands in the thread's last stack.
 struct follow {
     size_t from, next; // last[from..next-1] are the frames walked latest, not in recs yet
+    size_t n, entries; // walked; those that are entries from C
 };
 
 // Adds one walked frame. What is as it was in the last stack is not copied but counted.
@@ -90,26 +92,48 @@ static struct spy_py_rec rec_of(const struct spy_py_layout *l, uint64_t addr, si
                                .owner = spy_py_frame_owner(l, f)};
 }
 
+// Makes rec that of a compiled frame where it is one; f is its copy, at `at` in the place.
+// NOTFOUND: its frame object is not in the copy. TORN: a frame that has ended, since no other is
+// owned so.
+static int see_compiled(const struct spy_py_layout *l, struct spy_py_place *p, const uint8_t *f,
+                        uint32_t at, struct spy_py_rec *rec)
+{
+    uint64_t inset = p->is_chunk ? 0 : spy_py_frame_inset(l, rec->addr, f);
+    if (inset > at)
+        return SPY_ERR_NOTFOUND;
+    if (spy_py_frame_is_compiled(l, rec->addr, f, inset)) {
+        rec->owner = SPY_PY_OWNER_OBJECT;
+        rec->ip = spy_py_frame_own_line(l, f, inset);
+        spy_py_place_use(p, at - (uint32_t)inset, (uint32_t)inset + l->f_size);
+        return spy_py_frame_has_stopped(l, f, inset) ? SPY_ERR_TORN : 0;
+    }
+    return rec->owner == SPY_PY_OWNER_OBJECT ? SPY_ERR_TORN : 0;
+}
+
 static void begin_walk(struct spy_py_thread *th, struct spy_py_scratch *s)
 {
     s->n = 0;
     s->from = th->n_last;
     s->truncated = false;
     th->n_top = 0;
-    for (size_t i = 0; i < th->places.n; i++)
-        th->places.list[i].used = 0;
+    spy_py_places_begin(&th->places);
+}
+
+static bool is_too_deep(const struct follow *w)
+{
+    return w->n - w->entries == SPY_PY_DEPTH_MAX || w->n == SPY_PY_CHAIN_MAX;
 }
 
 // Goes on from cur for as long as all is as it was, which most of a deep stack is. Returns the
 // frame after that; what a step of the walk must look at it leaves to the walk.
 static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *th,
                           const struct spy_py_scratch *s, struct follow *w, size_t place,
-                          uint64_t cur, size_t *n)
+                          uint64_t cur)
 {
     struct spy_py_place *p = &th->places.list[place];
     uint64_t tag = l->f_code_tag;
     bool flag = l->f_executing != SPY_PY_ABSENT;
-    for (; w->next < th->n_last && *n < SPY_PY_DEPTH_MAX; w->next++, ++*n) {
+    for (; w->next < th->n_last && !is_too_deep(w); w->next++, w->n++) {
         const struct spy_py_rec *r = &th->last[w->next];
         uint64_t at = cur - p->addr;
         if (r->addr != cur || r->place != place || cur < p->addr || at + l->f_size > p->len)
@@ -118,10 +142,11 @@ static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *t
         uint64_t previous = spy_py_word(f + l->f_previous);
         if ((spy_py_word(f + l->f_code) & ~tag) != r->code ||
             spy_py_frame_instruction(l, f) != r->ip || spy_py_frame_owner(l, f) != r->owner ||
-            spy_py_frame_tlbc(l, f) != r->tlbc || previous == cur || (previous & 7) ||
-            (flag && f[l->f_executing] != l->executing))
+            spy_py_frame_tlbc(l, f) != r->tlbc || previous == cur ||
+            !spy_py_frame_may_lie_at(previous) || (flag && f[l->f_executing] != l->executing))
             break;
-        p->used = at + l->f_size > p->used ? (uint32_t)at + l->f_size : p->used;
+        spy_py_place_use(p, (uint32_t)at, l->f_size);
+        w->entries += r->owner >= l->owner_entry;
         cur = previous;
     }
     return cur;
@@ -132,19 +157,27 @@ static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *t
 static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
                      struct spy_py_scratch *s, uint64_t cur, uint64_t base, uint64_t *ret_miss)
 {
-    size_t hint = 0, n = 0, none = th->has_stack ? 0 : th->n_last;
-    struct follow w = {none, none};
+    size_t hint = 0, none = th->has_stack ? 0 : th->n_last;
+    struct follow w = {.from = none, .next = none};
+    struct spy_py_cycle cycle = {0};
     begin_walk(th, s);
-    for (; cur && cur != base; n++) {
-        if (n >= SPY_PY_TOP && w.next > w.from)
-            cur = skip_same(l, th, s, &w, hint, cur, &n);
+    for (; cur && cur != base; w.n++) {
+        if (w.n >= SPY_PY_TOP && w.next > w.from)
+            cur = skip_same(l, th, s, &w, hint, cur);
         if (!cur || cur == base)
             break;
-        if (n == SPY_PY_DEPTH_MAX) {
+        if (spy_py_cycle_closes(&cycle,
+                                cur)) // up to 3.10: frames that have ended, in a list for reuse
+            return SPY_ERR_TORN;
+        if (is_too_deep(&w)) {
             s->truncated = true;
             break;
         }
         struct spy_py_place *p = spy_py_places_find(&th->places, cur, l->f_size, &hint);
+        if (!p && w.n && cur == th->places.cut && s->n_copy > SPY_PY_COPY_MAX / 2) {
+            s->truncated = true;
+            break;
+        }
         if (!p) {
             *ret_miss = cur;
             return SPY_ERR_NOTFOUND;
@@ -152,17 +185,24 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
         uint32_t at = (uint32_t)(cur - p->addr);
         const uint8_t *f = s->copy + p->at + at;
         // Whoever has called another runs; only the newest may be about to begin or to end.
-        if (n && l->f_executing != SPY_PY_ABSENT && f[l->f_executing] != l->executing)
+        if (w.n && l->f_executing != SPY_PY_ABSENT && f[l->f_executing] != l->executing)
             return SPY_ERR_TORN;
-        p->used = at + l->f_size > p->used ? at + l->f_size : p->used;
-        if (n < SPY_PY_TOP)
+        spy_py_place_use(p, at, l->f_size);
+        if (w.n < SPY_PY_TOP)
             th->top[th->n_top++] = cur;
         struct spy_py_rec rec = rec_of(l, cur, hint, f);
-        int r = add_rec(th, s, &w, &rec);
+        w.entries += rec.owner >= l->owner_entry;
+        int r = see_compiled(l, p, f, at, &rec);
+        if (r == SPY_ERR_NOTFOUND)
+            *ret_miss = cur;
+        if (r == 0)
+            r = add_rec(th, s, &w, &rec);
         if (r < 0)
             return r;
         uint64_t previous = spy_py_word(f + l->f_previous);
-        if (previous == cur || (previous & 7))
+        // A compiled frame of up to 3.10 becomes the current one before it has its caller.
+        bool unlinked = l->heap_frames && !w.n && !previous && !spy_py_frame_runs(l, f);
+        if (previous == cur || !spy_py_frame_may_lie_at(previous) || unlinked)
             return SPY_ERR_TORN;
         cur = previous;
     }
@@ -195,9 +235,12 @@ static int current_frame(const struct spy_py_layout *l, const struct spy_py_batc
 
 // Was this read interrupted, so that its parts lie further apart than those of others? One that
 // goes through its calls in microseconds may meanwhile have come back to where it was, by another
-// way.
+// way. Where the whole stack is read twice, it takes far longer than calls do anyway, and what
+// counts is that all of it was the same before and after.
 static bool took_long(struct spy_py_thread *th, const struct spy_py_batch *b, size_t n_copy)
 {
+    if (b->whole)
+        return false;
     uint64_t took = b->took_ns, usual = th->usual_ns ? th->usual_ns : took;
     uint64_t counted = took < 2 * usual ? took : 2 * usual;
     bool same = n_copy == th->usual_copy;
@@ -209,15 +252,21 @@ static bool took_long(struct spy_py_thread *th, const struct spy_py_batch *b, si
     return took > SLOW_NS + n_copy || took > 2 * usual + SLOWER_NS;
 }
 
-// A frame that has ended has no caller, and up to 3.3 nothing else tells that it has ended: a stack
-// that is cut there has another outermost frame than the thread has had, but seldom the same twice.
+// A frame that has ended has no caller, and up to 3.3 nothing else tells that it has ended, nor of
+// a compiled frame (frame.h) before it is marked: a stack that is cut there has another outermost
+// frame than the thread has had, but seldom the same twice.
 static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
                       const struct spy_py_scratch *s, bool checked)
 {
     size_t n = spy_py_depth(th, s);
-    if (!l->heap_frames || l->f_executing != SPY_PY_ABSENT || !n || s->truncated)
+    if (!n || s->truncated)
         return true;
-    uint64_t bottom = spy_py_rec_at(th, s, n - 1)->addr;
+    const struct spy_py_rec *outermost = spy_py_rec_at(th, s, n - 1);
+    bool compiled =
+        l->heap_frames ? (int32_t)outermost->ip < 0 : outermost->owner == SPY_PY_OWNER_OBJECT;
+    if (!compiled && !(l->heap_frames && l->f_executing == SPY_PY_ABSENT))
+        return true;
+    uint64_t bottom = outermost->addr;
     if (bottom != th->bottom)
         th->bottom_seen = 0;
     th->bottom = bottom;
@@ -236,35 +285,76 @@ static bool is_of_thread(const struct spy_py_layout *l, const struct spy_py_thre
             spy_py_word(tstate + l->ts_native_id) == th->native);
 }
 
+// Follows the chain of what was read. A frame that is not in the copy is learned: NOTFOUND, read
+// again.
+static int follow_chain(const struct spy_target *t, const struct spy_py_layout *l,
+                        struct spy_py_thread *th, struct spy_py_scratch *s,
+                        const struct spy_py_batch *b, uint64_t cur)
+{
+    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : spy_py_word(b->tstate + l->ts_base), miss = 0;
+    if (!spy_py_frame_may_lie_at(cur))
+        return SPY_ERR_TORN;
+    int r = walk_copy(l, th, s, cur, base, &miss);
+    if (r != SPY_ERR_NOTFOUND)
+        return r;
+    uint64_t chunk = l->heap_frames ? 0 : spy_py_word(b->tstate + l->ts_chunk);
+    int learned = spy_py_places_learn(t, l, &th->places, s->copy, chunk, base, miss);
+    return learned < 0 ? learned : SPY_ERR_NOTFOUND;
+}
+
+// *ret_cur: where the walk over it starts.
+static int read_batch(const struct spy_target *t, const struct spy_py_layout *l,
+                      struct spy_py_thread *th, struct spy_py_scratch *s, bool twice,
+                      struct spy_py_batch *b, uint64_t *ret_cur)
+{
+    int r = spy_py_batch_read(t, l, th, s, twice, b);
+    if (r < 0)
+        return r;
+    return is_of_thread(l, th, b->tstate) ? current_frame(l, b, th, ret_cur) : SPY_ERR_GONE;
+}
+
 static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
                      struct spy_py_thread *th, struct spy_py_scratch *s, bool checked,
                      struct spy_py_batch *b, bool *ret_moved)
 {
-    uint64_t cur, miss = 0;
-    int r = spy_py_batch_read(t, l, th, s, checked, b);
-    if (r < 0)
-        return r;
-    if (!is_of_thread(l, th, b->tstate))
-        return SPY_ERR_GONE;
-    r = current_frame(l, b, th, &cur);
+    uint64_t cur = 0;
+    int r = read_batch(t, l, th, s, checked, b, &cur);
     if (r < 0)
         return r;
     if (checked && !th->at_rest && took_long(th, b, s->n_copy))
         return SPY_ERR_AGAIN;
     if (checked && !spy_py_batch_same_current(l, b, cur))
         return SPY_ERR_TORN;
-    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : spy_py_word(b->tstate + l->ts_base);
-    r = walk_copy(l, th, s, cur, base, &miss);
+    r = follow_chain(t, l, th, s, b, cur);
     if (r == 0 && checked)
         r = spy_py_batch_compare(l, b, th, s, ret_moved);
-    if (r == 0)
-        return is_bottom(l, th, s, checked) ? 0 : SPY_ERR_TORN;
-    if (r == SPY_ERR_NOTFOUND) {
-        uint64_t chunk = l->heap_frames ? 0 : spy_py_word(b->tstate + l->ts_chunk);
-        int learned = spy_py_places_learn(t, l, &th->places, chunk, miss);
-        return learned < 0 ? learned : SPY_ERR_NOTFOUND;
+    return r == 0 && !is_bottom(l, th, s, checked) ? SPY_ERR_TORN : r;
+}
+
+static void take_facts(const struct spy_py_layout *l, const struct spy_py_thread *th,
+                       struct spy_py_scratch *s, const struct spy_py_batch *b,
+                       struct spy_py_facts *ret)
+{
+    *ret = spy_py_facts_of(l, th, b->facts);
+    ret->next = spy_py_word(b->tstate + l->ts_next);
+    s->tlbc_generation = ret->tlbc_generation;
+}
+
+int spy_py_walk_unjudged(const struct spy_target *t, const struct spy_py_layout *l,
+                         struct spy_py_thread *th, struct spy_py_scratch *s, struct spy_py_batch *b,
+                         struct spy_py_facts *ret)
+{
+    uint64_t cur = 0;
+    int r = SPY_ERR_NOTFOUND;
+    for (int misses = SPY_PY_MISSES; r == SPY_ERR_NOTFOUND && misses > 0; misses--) {
+        r = read_batch(t, l, th, s, true, b, &cur);
+        if (r == 0)
+            r = follow_chain(t, l, th, s, b, cur);
     }
-    return r;
+    if (r < 0)
+        return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
+    take_facts(l, th, s, b, ret);
+    return 0;
 }
 
 int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struct spy_py_thread *th,
@@ -273,17 +363,12 @@ int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struc
     struct spy_py_batch b;
     bool moved = false;
     int r = SPY_ERR_NOTFOUND, misses = SPY_PY_MISSES, slow = SPY_PY_SLOW;
-    // A deep stack met for the first time needs a turn for each of its chunks and generators.
-    if (!th->has_stack)
-        misses += SPY_PY_PLACES_MAX;
     // A slow read says nothing of the target, but where all are slow it is no use to go on.
     while ((r == SPY_ERR_NOTFOUND && misses-- > 0) || (r == SPY_ERR_AGAIN && slow-- > 0))
         r = walk_once(t, l, th, s, checked, &b, &moved);
     if (r < 0)
         return r == SPY_ERR_NOTFOUND || r == SPY_ERR_AGAIN ? SPY_ERR_TORN : r;
-    *ret = spy_py_facts_of(l, th, b.facts);
-    ret->next = spy_py_word(b.tstate + l->ts_next);
+    take_facts(l, th, s, &b, ret);
     ret->moved = moved;
-    s->tlbc_generation = ret->tlbc_generation;
     return 0;
 }

@@ -1,22 +1,30 @@
 #include "agent/sampler/sampler.h"
+#include "agent/sampler/follow.h"
+#include "agent/sampler/kernel.h"
+#include "agent/sampler/priority.h"
 #include "agent/sampler/rest.h"
 #include "agent/sampler/schedule.h"
+#include "agent/target/switches.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     LABELS_MAX = 40,
+    COMMAND_MAX = 4096,
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter needs some tens of milliseconds to start
     BUDGET_EVERY_NS = 1000000000,
     SLOW_NS = 2000000, // where rounds take this long
     SLOW_SHARE = 5,    // those of one process get a fifth of the time
+    FEW = 4,           // of few it costs little to look at each every time
 };
-#define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
+#define FIRST_LOOKS_NS (2 * SPY_NS_PER_SEC) // of CPU time, beside the budget
+#define LAST_RETRY_NS  (5 * SPY_NS_PER_SEC)
 
 // What a round counted of one thread.
 struct counted {
@@ -36,7 +44,9 @@ struct process {
     struct spy_target *target;
     struct spy_python *python;
     char problem[240];
+    bool leaves_out; // some of its threads, and its series says so
     bool ended;
+    unsigned execs;
     uint64_t retry_ns;
     // Of the window.
     uint32_t series, epoch;             // epoch of the profile that series is valid in; 0: none
@@ -46,7 +56,9 @@ struct process {
     uint64_t last_looks, last_took_ns;  // of the window before
     uint32_t every, turn;               // it takes every nth of its looks
     struct spy_rest rest;
+    struct spy_py_wish wish; // for its next look
     struct spy_quality quality;
+    struct spy_kernel *kernel; // NULL: no memory
     // The latest round in which the threads were looked at, the epoch of its ids, and how many
     // rounds there were since in which nothing had moved: they are counted all at once.
     struct counted *counted;
@@ -59,13 +71,21 @@ struct spy_sampler {
     struct spy_sampler_options options;
     struct spy_schedule schedule; // of all processes
     struct spy_profile *profile;
-    uint32_t epoch;   // rises when the profile is made anew
-    uint32_t outside; // stack: "[no Python code]"
+    uint32_t epoch;    // rises when the profile is made anew
+    uint32_t outside;  // stack: "[no Python code]"
+    uint32_t changing; // frame: "[changing]", what was called by the proven part of a stack
     struct spy_pause pause;
-    uint64_t began; // when the latest round did
-    bool hung;      // and did not end
+    struct spy_follow follow;
+    struct spy_priority priority; // of the thread that runs the rounds
+    struct spy_py_self self;      // the same thread
+    uint64_t began;               // when the latest round did
+    bool hung;                    // and did not end
+    bool unpaced;                 // a process is sampled as fast as it goes
     uint64_t budget_at, budget_cpu;
+    uint64_t first_cpu, first_allowed; // of first looks, see keep_budget
     struct spy_sampler_totals totals;
+    struct spy_limits *limits; // NULL: no memory
+    struct spy_account account;
 };
 
 // --- the profile ---
@@ -83,16 +103,18 @@ static int marker(struct spy_profile *p, const char *text, uint32_t *ret_frame)
 static int renew_profile(struct spy_sampler *s)
 {
     struct spy_profile *p = spy_profile_new();
-    uint32_t frame, stack;
+    uint32_t frame, stack, changing;
     if (!p)
         return SPY_ERR_NOMEM;
-    if (marker(p, "[no Python code]", &frame) < 0 || spy_profile_stack(p, 0, frame, &stack) < 0) {
+    if (marker(p, "[no Python code]", &frame) < 0 || spy_profile_stack(p, 0, frame, &stack) < 0 ||
+        marker(p, "[changing]", &changing) < 0) {
         spy_profile_free(p);
         return SPY_ERR_NOMEM;
     }
     spy_profile_free(s->profile);
     s->profile = p;
     s->outside = stack;
+    s->changing = changing;
     s->epoch++;
     return 0;
 }
@@ -109,6 +131,11 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     if (!s->options.profile_bytes)
         s->options.profile_bytes = PROFILE_BYTES;
     spy_schedule_init(&s->schedule);
+    spy_priority_init(&s->priority);
+    s->self.switches_fd = spy_own_switches_open();
+    spy_follow_init(&s->follow);
+    s->first_allowed = FIRST_LOOKS_NS;
+    s->limits = spy_limits_new();
     *ret = s;
     return 0;
 }
@@ -120,13 +147,16 @@ static void detach(struct process *p)
     p->python = NULL;
     p->target = NULL;
     p->counted_epoch = 0;
+    p->leaves_out = false;
     p->epoch = 0; // attached anew it may be another version: its series is made again
     spy_rest_init(&p->rest);
+    spy_kernel_forget(p->kernel);
 }
 
 static void process_free(struct process *p)
 {
     detach(p);
+    spy_kernel_free(p->kernel);
     free(p->counted);
     for (size_t i = 0; i < p->n_labels; i++) {
         free(p->labels[i][0]);
@@ -145,10 +175,14 @@ void spy_sampler_free(struct spy_sampler *s)
     if (!s)
         return;
     spy_pause_reap(&s->pause);
+    spy_pause_done(&s->pause);
     for (size_t i = 0; i < s->schedule.n; i++)
         process_free(process_at(s, i));
     spy_schedule_free(&s->schedule);
+    spy_limits_free(s->limits);
     spy_profile_free(s->profile);
+    if (s->self.switches_fd >= 0)
+        close(s->self.switches_fd);
     free(s);
 }
 
@@ -185,6 +219,15 @@ static int set_label(struct process *p, const char *key, const char *value)
     return 0;
 }
 
+// "": it has none.
+static const char *label_of(const struct process *p, const char *key)
+{
+    for (size_t i = 0; i < p->n_labels; i++)
+        if (!strcmp(p->labels[i][0], key))
+            return p->labels[i][1];
+    return "";
+}
+
 static void unset_label(struct process *p, const char *key)
 {
     for (size_t i = 0; i < p->n_labels; i++)
@@ -207,9 +250,12 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     p->pid = process->pid;
     p->start_time = process->start_time;
     p->rate = process->rate;
+    s->unpaced = s->unpaced || !p->rate;
     p->pausing = process->pausing;
+    p->wish.cpu = -1;
     spy_rest_init(&p->rest);
     p->blocked = process->blocked;
+    p->kernel = spy_kernel_new();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
     if (r < 0) {
@@ -241,6 +287,11 @@ void spy_sampler_remove(struct spy_sampler *s, pid_t pid)
     }
 }
 
+enum spy_priority_kind spy_sampler_priority(const struct spy_sampler *s)
+{
+    return s->priority.kind;
+}
+
 size_t spy_sampler_n_processes(const struct spy_sampler *s)
 {
     return s->schedule.n;
@@ -262,6 +313,12 @@ bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid)
 {
     const struct process *p = find(s, pid);
     return !p || p->ended;
+}
+
+unsigned spy_sampler_execs(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find(s, pid);
+    return p ? p->execs : 0;
 }
 
 uint64_t spy_sampler_start_time(const struct spy_sampler *s, pid_t pid)
@@ -306,6 +363,24 @@ static void begin_window(const struct spy_sampler *s, struct process *p)
     p->every = slow ? (uint32_t)(took * SLOW_SHARE * p->rate / SPY_NS_PER_SEC) : 1;
     p->window_start = spy_clock_real_ns();
     p->window_mono = spy_clock_mono_ns();
+    if (p->python && !spy_kernel_has_begun(p->kernel))
+        spy_kernel_begin(p->kernel, p->target, s->limits, p->window_mono);
+}
+
+// The first part of a window, or one more: a sum that is not known of one part is not of all. A
+// part without samples does not count.
+static void add_account(const struct spy_sampler *s, struct spy_series *e, const struct process *p,
+                        uint64_t end_mono, uint64_t duration)
+{
+    struct spy_account part = {0}, *all = &e->account;
+    if (!s->hung) // then this is another thread
+        spy_kernel_take(p->kernel, p->target, s->limits, end_mono, duration, &part);
+    if (!p->rounds)
+        return;
+    for (int c = 0; e->period_ns && c < SPY_COUNTERS; c++)
+        if (!spy_account_knows(all, c) || !spy_account_knows(&part, c))
+            all->counted[c] = part.counted[c] = (struct spy_counted){0};
+    spy_account_unite(all, &part);
 }
 
 // Joins one part of a window with what its series has, as windows are joined. The duration is by
@@ -315,6 +390,7 @@ static void add_part(const struct spy_sampler *s, struct spy_series *e, const st
     uint64_t end_mono = s->hung ? s->began : spy_clock_mono_ns();
     uint64_t duration = end_mono > p->window_mono ? end_mono - p->window_mono : 0;
     uint64_t period = p->rounds ? duration / p->rounds : 0;
+    add_account(s, e, p, end_mono, duration);
     if (!e->start_ns)
         e->start_ns = p->window_start;
     if (!e->period_ns)
@@ -336,12 +412,14 @@ static void add_part(const struct spy_sampler *s, struct spy_series *e, const st
 static void note_counted(struct spy_sampler *s, struct process *p, unsigned how, uint64_t n)
 {
     uint64_t paused = how == SPY_PY_PAUSED ? n : 0, clean = how == SPY_PY_CLEAN ? n : 0;
+    uint64_t salvaged = n - paused - clean;
     p->quality.paused += paused;
     p->quality.clean += clean;
-    p->quality.salvaged += n - paused - clean;
+    p->quality.salvaged += salvaged;
     s->totals.samples += n;
     s->totals.paused += paused;
     s->totals.clean += clean;
+    s->totals.salvaged += salvaged;
 }
 
 static void note_failed(struct spy_sampler *s, struct process *p, uint64_t n)
@@ -356,13 +434,23 @@ static void note_late(struct spy_sampler *s, struct process *p, uint64_t n)
     s->totals.late += n;
 }
 
-// The rounds in which nothing had moved since the latest that looked at the threads.
+static int count_samples(struct spy_sampler *s, const struct process *p, const struct counted *c,
+                         uint64_t n)
+{
+    int r = spy_profile_add(s->profile, p->series, c->stack, c->thread, c->state, n, 0);
+    if (r == 0 && s->options.timeline)
+        spy_timeline_add(s->options.timeline, p->series, c->stack, c->thread, c->state, n,
+                         s->began);
+    return r;
+}
+
+// The rounds in which nothing had moved since the latest that looked at the threads. A thread's
+// next sample is counted after them, so that they stand in its timeline where they belong.
 static void count_repeats(struct spy_sampler *s, struct process *p)
 {
     for (size_t i = 0; i < p->n_counted && p->repeats; i++) {
         const struct counted *c = &p->counted[i];
-        if (spy_profile_add(s->profile, p->series, c->stack, c->thread, c->state, p->repeats, 0) ==
-            0)
+        if (count_samples(s, p, c, p->repeats) == 0)
             note_counted(s, p, c->how, p->repeats);
         else
             note_failed(s, p, p->repeats);
@@ -400,6 +488,8 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
             begin_window(s, p);
     }
     spy_profile_weigh(s->profile);
+    for (uint32_t i = 0; i < spy_profile_n_series(s->profile); i++)
+        spy_account_unite(&s->account, &spy_profile_series_get(s->profile, i)->account);
     return s->profile;
 }
 
@@ -420,6 +510,11 @@ struct spy_sampler_totals spy_sampler_totals(struct spy_sampler *s)
     for (size_t i = 0; i < s->schedule.n; i++)
         count_repeats(s, process_at(s, i));
     return s->totals;
+}
+
+const struct spy_account *spy_sampler_account(const struct spy_sampler *s)
+{
+    return &s->account;
 }
 
 // --- one round ---
@@ -448,6 +543,31 @@ static int find_python(struct spy_sampler *s, struct process *p, struct spy_err 
     return r;
 }
 
+// A real-time thread without a pause between its rounds would have a CPU to itself.
+static void raise_priority(struct spy_sampler *s)
+{
+    if (!s->unpaced || s->priority.kind != SPY_PRIORITY_FIFO)
+        spy_priority_raise(&s->priority);
+}
+
+// What was not attached to may have called exec since its labels were made: a launcher that becomes
+// the interpreter, or one program that becomes another. Asked after the interpreter was found:
+// while a process calls exec it has no arguments for a moment.
+static void renew_command(struct spy_sampler *s, struct process *p)
+{
+    char command[COMMAND_MAX] = "";
+    if (!s->options.command_of)
+        return;
+    spy_watch_begin(s->options.watch, p->pid); // the arguments lie in its memory
+    s->options.command_of(p->pid, command, sizeof command);
+    spy_watch_end(s->options.watch);
+    if (!*command || !strcmp(command, label_of(p, SPY_LABEL_COMMAND)))
+        return;
+    flush_quality(s, p);
+    set_label(p, SPY_LABEL_COMMAND, command);
+    p->epoch = 0;
+}
+
 static int attach(struct spy_sampler *s, struct process *p)
 {
     struct spy_err err = {0};
@@ -464,13 +584,19 @@ static int attach(struct spy_sampler *s, struct process *p)
     if (r == 0 && !spy_python_n_threads(p->python))
         r = spy_err_set(&err, SPY_ERR_AGAIN, 0, "the Python in process %d has no thread yet",
                         (int)p->pid);
+    if (!p->blocked)
+        renew_command(s, p);
     if (r == 0) {
         const struct spy_py_runtime *rt = spy_python_runtime(p->python);
+        flush_quality(s,
+                      p); // failures up to here, and their time, belong to the series that says why
+        p->epoch = 0;
         unset_label(p, SPY_LABEL_PROBLEM);
         set_label(p, SPY_LABEL_RUNTIME, "cpython");
         set_label(p, SPY_LABEL_RUNTIME_VERSION, rt->version);
         p->problem[0] = 0;
         p->retry_ns = 0;
+        p->window_start = 0; // of the tries before only their number is kept, not their time
         return 0;
     }
     p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
@@ -486,6 +612,16 @@ static int attach(struct spy_sampler *s, struct process *p)
     }
     begin_window(s, p);
     note_failed(s, p, 1);
+    return r;
+}
+
+// Finding an interpreter takes long and cannot be late.
+static int attach_as_ordinary(struct spy_sampler *s, struct process *p)
+{
+    spy_follow_leave(&s->follow);
+    spy_priority_lower(&s->priority);
+    int r = attach(s, p);
+    raise_priority(s);
     return r;
 }
 
@@ -546,12 +682,13 @@ static int intern_stack(struct spy_sampler *s, struct process *p, const struct s
 
 static uint32_t state_bits(const struct spy_py_stack *st)
 {
-    return (st->running ? SPY_STATE_RUNNING : 0u) | (st->holds_gil ? SPY_STATE_GIL_HOLDS : 0u) |
-           (st->waits_gil ? SPY_STATE_GIL_WAITS : 0u) | (st->collecting ? SPY_STATE_GC : 0u);
+    return (st->running ? SPY_STATE_RUNNING : 0u) | (st->runnable ? SPY_STATE_RUNNABLE : 0u) |
+           (st->holds_gil ? SPY_STATE_GIL_HOLDS : 0u) | (st->waits_gil ? SPY_STATE_GIL_WAITS : 0u) |
+           (st->collecting ? SPY_STATE_GC : 0u);
 }
 
-// What is kept with a thread: the epoch, its id in the profile, the id of its last stack and how
-// many frames that has; none where it has no id.
+// What is kept with a thread: the epoch and how often its name had changed, its id in the profile,
+// the id of its last stack and how many frames that has; none where it has no id.
 enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_FRAMES };
 #define NO_STACK UINT64_MAX
 
@@ -559,14 +696,15 @@ static int thread_id(struct spy_sampler *s, struct spy_py_thread *th)
 {
     uint64_t *user = spy_py_thread_user(th);
     uint32_t name, id;
-    if (user[USER_EPOCH] == s->epoch)
+    uint64_t epoch = (uint64_t)spy_py_thread_name_changes(th) << 32 | s->epoch;
+    if (user[USER_EPOCH] == epoch)
         return 0;
     int r = spy_profile_cstr(s->profile, spy_py_thread_name(th), &name);
     if (r == 0)
         r = spy_profile_thread(s->profile, (uint64_t)spy_py_thread_tid(th), name, &id);
     if (r < 0)
         return r;
-    user[USER_EPOCH] = s->epoch;
+    user[USER_EPOCH] = epoch;
     user[USER_THREAD] = id;
     user[USER_FRAMES] = NO_STACK;
     return 0;
@@ -586,13 +724,15 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
         user[USER_STACK] = stack;
         user[USER_FRAMES] = r == 0 ? st->n : NO_STACK;
     }
+    uint32_t shown = (uint32_t)user[USER_STACK];
+    if (r == 0 && st->how == SPY_PY_SALVAGED)
+        r = spy_profile_stack(s->profile, shown, s->changing, &shown);
+    struct counted c = {shown, (uint32_t)user[USER_THREAD], (uint16_t)state_bits(st),
+                        (uint16_t)st->how};
     if (r == 0)
-        r = spy_profile_add(s->profile, p->series, (uint32_t)user[USER_STACK],
-                            (uint32_t)user[USER_THREAD], state_bits(st), p->rest.rounds, 0);
+        r = count_samples(s, p, &c, p->rest.rounds);
     if (r == 0)
-        p->counted[p->n_counted++] =
-            (struct counted){(uint32_t)user[USER_STACK], (uint32_t)user[USER_THREAD],
-                             (uint16_t)state_bits(st), (uint16_t)st->how};
+        p->counted[p->n_counted++] = c;
     return r;
 }
 
@@ -601,7 +741,11 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     static const enum spy_py_pausing modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
                                                 [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
                                                 [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
-    struct spy_py_options o = {.pausing = modes[p->pausing], .pause = &s->pause};
+    struct spy_py_options o = {.pausing = modes[p->pausing],
+                               .pause = &s->pause,
+                               .self = &s->self,
+                               .follows = s->follow.is_on,
+                               .cpu = spy_follow_cpu(&s->follow)};
     struct spy_py_stack st;
     spy_watch_begin(s->options.watch, p->pid);
     int r = spy_python_sample(p->python, th, &o, &st);
@@ -618,6 +762,28 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     note_counted(s, p, st.how, p->rest.rounds);
 }
 
+static void count_left_out(struct spy_sampler *s, struct process *p)
+{
+    size_t n = spy_python_n_left_out(p->python);
+    if (!n != !p->leaves_out) { // what is counted from here on is another series
+        char text[160];
+        snprintf(text, sizeof text,
+                 "it has more than %d threads: the others, those that have not run for the "
+                 "longest, are left out and counted as failed",
+                 SPY_PY_THREADS_MAX);
+        flush_quality(s, p);
+        p->leaves_out = n;
+        p->epoch = 0;
+        if (!n)
+            unset_label(p, SPY_LABEL_PROBLEM);
+        else
+            set_label(p, SPY_LABEL_PROBLEM, text);
+    }
+    n *= p->rest.rounds;
+    note_failed(s, p, n);
+    s->totals.left_out += n;
+}
+
 // One whose rounds take long (it has thousands of threads, or its memory is swapped out) leaves
 // time to the others: it takes part in every nth beat only. Which, does not hang on what it does
 // just now.
@@ -631,7 +797,7 @@ static bool leaves_out(struct spy_sampler *s, struct process *p)
 
 static void round_of(struct spy_sampler *s, struct process *p)
 {
-    if (p->python ? leaves_out(s, p) : attach(s, p) < 0)
+    if (p->python ? leaves_out(s, p) : attach_as_ordinary(s, p) < 0)
         return;
     spy_watch_begin(s->options.watch, p->pid);
     int r = spy_python_refresh(p->python);
@@ -641,16 +807,20 @@ static void round_of(struct spy_sampler *s, struct process *p)
         p->ended = !spy_target_alive(p->target);
         flush_quality(s, p);
         detach(p);
+        p->execs += !p->ended;
         p->retry_ns = 0;
         return;
     }
+    count_left_out(s, p);
     begin_window(s, p);
+    spy_kernel_look(p->kernel, p->target, s->began, s->schedule.n <= FEW);
     if (series_of(s, p) < 0)
         return;
     p->rounds += p->rest.rounds;
     p->looks++;
     bool quiet = p->counted_epoch == s->epoch && spy_python_is_quiet(p->python);
     spy_rest_note(&p->rest, quiet);
+    p->wish.cpu = -1;
     if (quiet) {
         p->repeats += p->rest.rounds;
         return;
@@ -666,6 +836,7 @@ static void round_of(struct spy_sampler *s, struct process *p)
     }
     for (size_t i = 0; i < n; i++)
         sample_thread(s, p, spy_python_thread(p->python, i));
+    p->wish = spy_python_take_wish(p->python);
 }
 
 // --- time ---
@@ -675,7 +846,6 @@ _Static_assert(2 * SPY_REST_MOST - 1 <= SPY_SCHEDULE_AHEAD,
 
 static uint32_t next_look(struct spy_sampler *s, struct process *p)
 {
-    enum { FEW = 4 }; // of few it costs little to look at each every time
     bool worth = s->schedule.n > FEW || spy_python_n_threads(p->python) > FEW;
     uint32_t rate = (uint32_t)(p->rate / s->schedule.stretch);
     return spy_rest_next(&p->rest, rate, worth, &s->schedule.rand);
@@ -693,13 +863,30 @@ static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
     }
 }
 
+// What a first look costs (finding the interpreter, binding and naming each thread, reading stacks
+// of which nothing is known) says nothing of what sampling costs: a node of many threads that were
+// all met at once would be sampled too rarely for a long time. Of that, so much is left out of
+// account as the budget allows over time.
+static uint64_t take_allowance(struct spy_sampler *s, uint64_t elapsed)
+{
+    s->first_allowed += (uint64_t)((double)elapsed * s->options.budget_percent / 100);
+    if (s->first_allowed > FIRST_LOOKS_NS)
+        s->first_allowed = FIRST_LOOKS_NS;
+    uint64_t taken = s->first_cpu < s->first_allowed ? s->first_cpu : s->first_allowed;
+    s->first_allowed -= taken;
+    s->first_cpu = 0;
+    return taken;
+}
+
 static void keep_budget(struct spy_sampler *s, uint64_t now)
 {
     if (s->options.budget_percent <= 0 || now - s->budget_at < BUDGET_EVERY_NS)
         return;
     uint64_t cpu = spy_clock_cpu_ns();
     if (s->budget_at) {
-        double percent = 100.0 * (double)(cpu - s->budget_cpu) / (double)(now - s->budget_at);
+        uint64_t used = cpu - s->budget_cpu, first = take_allowance(s, now - s->budget_at);
+        double percent =
+            100.0 * (double)(used > first ? used - first : 0) / (double)(now - s->budget_at);
         double want = s->schedule.stretch * percent / s->options.budget_percent;
         // At once when over the budget, in steps when there is room again.
         s->schedule.stretch =
@@ -717,12 +904,17 @@ static void keep_budget(struct spy_sampler *s, uint64_t now)
 static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
 {
     enum { LOOK_EVERY_NS = 500000 };
-    bool cut = s->pause.n_strays && until - now > LOOK_EVERY_NS;
-    spy_clock_sleep_until(cut ? now + LOOK_EVERY_NS : until);
+    if (s->pause.n_strays && until - now > LOOK_EVERY_NS)
+        until = now + LOOK_EVERY_NS;
+    if (s->schedule.n)
+        spy_follow_sleep(&s->follow, process_at(s, 0)->wish, now);
+    spy_clock_sleep_until(until);
+    s->self.woke_ns = spy_clock_mono_ns();
+    spy_follow_woke(&s->follow, until, s->self.woke_ns);
     spy_pause_reap(&s->pause);
 }
 
-void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
+static void run_rounds(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
 {
     while (!stop || !*stop) {
         uint64_t now = spy_clock_mono_ns();
@@ -736,9 +928,19 @@ void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile
         struct process *p = process_at(s, 0);
         s->totals.behind_ns = now - due;
         s->began = now;
+        uint64_t cpu = p->python ? 0 : spy_clock_cpu_ns();
         round_of(s, p);
+        s->first_cpu += cpu ? spy_clock_cpu_ns() - cpu : 0;
         spy_pause_reap(&s->pause);
         plan_next(s, p, now);
         keep_budget(s, now);
     }
+}
+
+void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
+{
+    raise_priority(s);
+    run_rounds(s, deadline_ns, stop);
+    spy_follow_leave(&s->follow);
+    spy_priority_lower(&s->priority);
 }

@@ -18,7 +18,6 @@ struct spy_beats {
 void spy_schedule_init(struct spy_schedule *s)
 {
     *s = (struct spy_schedule){.stretch = 1};
-    spy_rand_seed(&s->rand);
 }
 
 void spy_schedule_free(struct spy_schedule *s)

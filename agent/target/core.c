@@ -22,6 +22,7 @@ SPY_CLEANUP(still_done, struct spy_still, spy_still_free)
 
 // What is being read.
 struct reader {
+    unsigned n_notes; // of the whole file
     struct spy_still *still;
     const char *name;
     uint64_t size; // of the file
@@ -242,14 +243,15 @@ static int take_note(struct reader *rd, const Elf64_Nhdr *n, uint64_t at, struct
     return 0;
 }
 
-// Those with the name "CORE"; others have types of their own.
+// Those with the name "CORE"; others have types of their own. Many segments may share the same
+// notes.
 static int read_notes(struct reader *rd, const Elf64_Phdr *ph, struct spy_err *err)
 {
     static const char core[] = "CORE";
     uint64_t at = ph->p_offset, end = at + ph->p_filesz;
     if (at > rd->size || ph->p_filesz > rd->size - at)
         return damaged(rd, "it ends before its notes do", err);
-    for (int i = 0; i < SPY_CORE_NOTES_MAX && end - at >= sizeof(Elf64_Nhdr); i++) {
+    for (; rd->n_notes < SPY_CORE_NOTES_MAX && end - at >= sizeof(Elf64_Nhdr); rd->n_notes++) {
         Elf64_Nhdr n;
         char name[sizeof core] = "";
         if (get(rd, at, &n, sizeof n) < 0)

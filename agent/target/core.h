@@ -12,7 +12,7 @@ enum { SPY_CORE_NOTES_MAX = 1 << 20, SPY_CORE_FILES_BYTES_MAX = 16 << 20 };
 
 struct spy_core {
     pid_t pid;
-    int signal;         // 0: none (a core of gdb's of a process that lived on)
+    int signal;         // 0: none (gdb wrote it, and the process lived on)
     char args[81];      // the start of its command line, without control characters
     uint64_t cut_bytes; // so much is missing at the end of the file; what was there is used
 };

@@ -99,15 +99,18 @@ int spy_maps_load(const struct spy_target *t, struct spy_maps *ret, struct spy_e
         return copy(&spy_target_still(t)->maps, ret) < 0
                    ? spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory")
                    : 0;
-    int r = spy_file_read(spy_target_proc_fd(t), "maps", &text, err);
+    char path[32];
+    int r = spy_file_read(spy_target_proc_fd(t), spy_target_file(t, "maps", path, sizeof path),
+                          &text, err);
+    if ((r == SPY_ERR_GONE || (r == 0 && !text.len)) && spy_target_find_memory(t) == 0)
+        r = spy_file_read(spy_target_proc_fd(t), spy_target_file(t, "maps", path, sizeof path),
+                          &text, err);
     if (r == SPY_ERR_DENIED)
         return spy_target_explain_denied(t, err);
     if (r < 0)
         return r;
-    if (!text.len)
-        return spy_err_set(err, SPY_ERR_GONE, 0,
-                           "process %d has no memory: it is a zombie or a kernel thread",
-                           (int)spy_target_pid(t));
+    if (!text.len) // it has no memory: a zombie, or a kernel thread
+        return spy_target_explain_denied(t, err);
     r = spy_maps_parse((char *)text.data, ret);
     if (r < 0)
         return spy_err_set(err, r, 0, "process %d has too many mappings", (int)spy_target_pid(t));

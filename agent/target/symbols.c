@@ -1,116 +1,143 @@
 #include "agent/target/symbols.h"
 #include "shared/base/mem.h"
 #include <elf.h>
+#include <stddef.h>
 #include <string.h>
 
-enum { PHDRS_MAX = 128, DYN_MAX = 256, CHAIN_MAX = 1024 };
+enum { PHDRS_MAX = 128, DYN_MAX = 256, CHAIN_MAX = 1024, TEXT_MAX = 128 };
 
-static int read_header(const struct spy_target *t, uint64_t start, Elf64_Ehdr *eh, Elf64_Phdr *ph)
+// An ELF header and the program headers, which most often follow it.
+struct head {
+    Elf64_Ehdr eh;
+    Elf64_Phdr ph[PHDRS_MAX];
+};
+
+static bool is_elf(const Elf64_Ehdr *eh)
 {
-    int r = spy_target_read(t, start, eh, sizeof *eh);
+    return !memcmp(eh->e_ident, ELFMAG, SELFMAG) && eh->e_ident[EI_CLASS] == ELFCLASS64 &&
+           (eh->e_type == ET_EXEC || eh->e_type == ET_DYN) &&
+           eh->e_phentsize == sizeof(Elf64_Phdr) && eh->e_phnum && eh->e_phnum <= PHDRS_MAX;
+}
+
+// One read where the usual number of program headers follows the header.
+static int read_head(const struct spy_target *t, uint64_t start, struct head *h)
+{
+    enum { USUAL = 16 };
+    size_t got = offsetof(struct head, ph[USUAL]);
+    int r = spy_target_read(t, start, h, got);
+    if (r == SPY_ERR_TORN) { // a short file, or not all of it is in the core
+        got = sizeof h->eh;
+        r = spy_target_read(t, start, h, got);
+    }
     if (r < 0)
         return r;
-    if (memcmp(eh->e_ident, ELFMAG, SELFMAG) || eh->e_ident[EI_CLASS] != ELFCLASS64 ||
-        (eh->e_type != ET_EXEC && eh->e_type != ET_DYN) || eh->e_phentsize != sizeof *ph ||
-        !eh->e_phnum || eh->e_phnum > PHDRS_MAX)
+    if (!is_elf(&h->eh))
         return SPY_ERR_TORN;
-    return spy_target_read(t, start + eh->e_phoff, ph, eh->e_phnum * sizeof *ph);
+    size_t len = h->eh.e_phnum * sizeof *h->ph;
+    if (h->eh.e_phoff == offsetof(struct head, ph) && offsetof(struct head, ph) + len <= got)
+        return 0;
+    return spy_target_read(t, start + h->eh.e_phoff, h->ph, len);
 }
 
 // Symbol values count from base: the difference between where the first segment lies and where it
 // says.
-static int module_base(const struct spy_target *t, uint64_t start, uint64_t *ret)
+static int base_of(const struct head *h, uint64_t start, uint64_t *ret)
 {
-    Elf64_Ehdr eh;
-    Elf64_Phdr ph[PHDRS_MAX];
-    int r = read_header(t, start, &eh, ph);
-    if (r < 0)
-        return r;
-    for (int i = 0; i < eh.e_phnum; i++)
-        if (ph[i].p_type == PT_LOAD) {
-            uint64_t page = ph[i].p_align > 1 ? ph[i].p_align : 4096;
-            *ret = start - (ph[i].p_vaddr - ph[i].p_vaddr % page);
+    for (int i = 0; i < h->eh.e_phnum; i++)
+        if (h->ph[i].p_type == PT_LOAD) {
+            uint64_t page = h->ph[i].p_align > 1 ? h->ph[i].p_align : 4096;
+            *ret = start - (h->ph[i].p_vaddr - h->ph[i].p_vaddr % page);
             return 0;
         }
     return SPY_ERR_TORN;
 }
 
-size_t spy_modules(const struct spy_target *t, const struct spy_maps *m, struct spy_module *out,
-                   size_t max)
+int spy_modules(const struct spy_maps *m, struct spy_module **ret, size_t *ret_n)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < m->n && n < max; i++) {
+    _cleanup_free_ struct spy_module *list = NULL;
+    size_t n = 0, cap = 0;
+    for (size_t i = 0; i < m->n; i++) {
         const struct spy_mapping *e = &m->list[i];
         const char *path = spy_maps_path(m, e);
         if (e->offset || !e->readable || path[0] != '/')
             continue;
-        struct spy_module mod = {.start = e->start, .path = path};
-        if (module_base(t, e->start, &mod.base) == 0)
-            out[n++] = mod;
+        int r = spy_grow(&list, &cap, n + 1, sizeof *list, SPY_MAPS_MAX);
+        if (r < 0)
+            return r;
+        list[n++] = (struct spy_module){.start = e->start, .path = path};
     }
-    return n;
+    *ret = spy_steal(&list);
+    *ret_n = n;
+    return 0;
 }
-
-struct dynamic {
-    uint64_t symtab, strtab, strsz, gnu_hash, hash;
-};
 
 // glibc relocates these addresses in place for most architectures, musl does not: both are
 // accepted.
-static uint64_t relocated(const struct spy_module *mod, uint64_t v)
+static uint64_t relocated(const struct spy_symbols *s, uint64_t v)
 {
-    return v && v < mod->base ? v + mod->base : v;
+    return v && v < s->base ? v + s->base : v;
 }
 
-static int read_dynamic(const struct spy_target *t, const struct spy_module *mod, struct dynamic *d)
+static int read_dynamic(const struct spy_target *t, const Elf64_Phdr *p, struct spy_symbols *s)
 {
-    Elf64_Ehdr eh;
-    Elf64_Phdr ph[PHDRS_MAX];
     Elf64_Dyn dyn[DYN_MAX];
-    int r = read_header(t, mod->start, &eh, ph);
-    if (r < 0)
-        return r;
-    const Elf64_Phdr *p = NULL;
-    for (int i = 0; i < eh.e_phnum && !p; i++)
-        p = ph[i].p_type == PT_DYNAMIC ? &ph[i] : NULL;
-    if (!p)
-        return SPY_ERR_NOTFOUND;
     size_t n = p->p_memsz / sizeof *dyn;
     n = n < DYN_MAX ? n : DYN_MAX;
-    r = spy_target_read(t, mod->base + p->p_vaddr, dyn, n * sizeof *dyn);
+    int r = spy_target_read(t, s->base + p->p_vaddr, dyn, n * sizeof *dyn);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n && dyn[i].d_tag != DT_NULL; i++) {
         uint64_t v = dyn[i].d_un.d_val;
         switch (dyn[i].d_tag) {
         case DT_SYMTAB:
-            d->symtab = relocated(mod, v);
+            s->symtab = relocated(s, v);
             break;
         case DT_STRTAB:
-            d->strtab = relocated(mod, v);
+            s->strtab = relocated(s, v);
             break;
         case DT_STRSZ:
-            d->strsz = v;
+            s->strsz = v;
             break;
         case DT_GNU_HASH:
-            d->gnu_hash = relocated(mod, v);
+            s->gnu_hash = relocated(s, v);
             break;
         case DT_HASH:
-            d->hash = relocated(mod, v);
+            s->hash = relocated(s, v);
             break;
         default:
             break;
         }
     }
-    return d->symtab && d->strtab && (d->gnu_hash || d->hash) ? 0 : SPY_ERR_NOTFOUND;
+    return s->symtab && s->strtab && (s->gnu_hash || s->hash) ? 0 : SPY_ERR_NOTFOUND;
+}
+
+int spy_symbols_open(const struct spy_target *t, const struct spy_module *module,
+                     struct spy_symbols *ret)
+{
+    struct head h;
+    struct spy_symbols s = {0};
+    int r = read_head(t, module->start, &h);
+    if (r == 0)
+        r = base_of(&h, module->start, &s.base);
+    if (r < 0)
+        return r;
+    r = SPY_ERR_NOTFOUND;
+    for (int i = 0; i < h.eh.e_phnum; i++)
+        if (h.ph[i].p_type == PT_DYNAMIC) {
+            r = read_dynamic(t, &h.ph[i], &s);
+            break;
+        }
+    if (r == 0 || r == SPY_ERR_NOTFOUND)
+        *ret = s;
+    return r;
 }
 
 // Is symbol `index` defined and called `name`?
-static int match(const struct spy_target *t, const struct dynamic *d, uint32_t index,
+static int match(const struct spy_target *t, const struct spy_symbols *d, uint32_t index,
                  const char *name, size_t len, uint64_t *ret)
 {
     Elf64_Sym s;
-    char text[128];
+    char text[TEXT_MAX];
     int r = spy_target_read(t, d->symtab + (uint64_t)index * sizeof s, &s, sizeof s);
     if (r < 0)
         return r;
@@ -125,7 +152,7 @@ static int match(const struct spy_target *t, const struct dynamic *d, uint32_t i
     return 0;
 }
 
-static int find_gnu(const struct spy_target *t, const struct dynamic *d, const char *name,
+static int find_gnu(const struct spy_target *t, const struct spy_symbols *d, const char *name,
                     uint64_t *ret)
 {
     uint32_t head[4]; // nbuckets, symoffset, bloom_size, bloom_shift
@@ -161,7 +188,7 @@ static int find_gnu(const struct spy_target *t, const struct dynamic *d, const c
     return SPY_ERR_TORN;
 }
 
-static int find_sysv(const struct spy_target *t, const struct dynamic *d, const char *name,
+static int find_sysv(const struct spy_target *t, const struct spy_symbols *d, const char *name,
                      uint64_t *ret)
 {
     uint32_t head[2]; // nbucket, nchain
@@ -186,17 +213,23 @@ static int find_sysv(const struct spy_target *t, const struct dynamic *d, const 
     return r < 0 ? r : SPY_ERR_NOTFOUND;
 }
 
+int spy_symbols_find(const struct spy_target *t, const struct spy_symbols *symbols,
+                     const char *name, uint64_t *ret)
+{
+    uint64_t value;
+    if (strlen(name) >= TEXT_MAX)
+        return SPY_ERR_INVALID;
+    int r = symbols->gnu_hash ? find_gnu(t, symbols, name, &value)
+                              : find_sysv(t, symbols, name, &value);
+    if (r == 0)
+        *ret = symbols->base + value;
+    return r;
+}
+
 int spy_module_symbol(const struct spy_target *t, const struct spy_module *module, const char *name,
                       uint64_t *ret)
 {
-    struct dynamic d = {0};
-    uint64_t value;
-    if (strlen(name) >= 128)
-        return SPY_ERR_INVALID;
-    int r = read_dynamic(t, module, &d);
-    if (r == 0)
-        r = d.gnu_hash ? find_gnu(t, &d, name, &value) : find_sysv(t, &d, name, &value);
-    if (r == 0)
-        *ret = module->base + value;
-    return r;
+    struct spy_symbols s;
+    int r = spy_symbols_open(t, module, &s);
+    return r < 0 ? r : spy_symbols_find(t, &s, name, ret);
 }

@@ -7,18 +7,29 @@
 #pragma once
 #include "agent/target/maps.h"
 
-// A file mapped at its first page. base is the address that symbol values are relative to.
+// A file mapped at its first page, which may be a program or a library.
 struct spy_module {
-    uint64_t start; // where the ELF header lies
-    uint64_t base;
+    uint64_t start;   // where the ELF header would lie
     const char *path; // borrowed from the spy_maps
 };
 
-// The modules of a target in address order; at most max. Returns the number.
-size_t spy_modules(const struct spy_target *t, const struct spy_maps *m, struct spy_module *out,
-                   size_t max);
-// The address of a defined dynamic symbol of module. 0, SPY_ERR_NOTFOUND, SPY_ERR_TORN (the ELF
-// makes no sense), or a code of spy_target_read.
+// All files that are mapped at their first page, in address order: *ret is an array to free(), NULL
+// where there are none. They are not read yet. SPY_ERR_NOMEM.
+int spy_modules(const struct spy_maps *m, struct spy_module **ret, size_t *ret_n);
+
+// The dynamic symbols of a module, for several questions. Addresses are those of the target.
+struct spy_symbols {
+    uint64_t base; // what symbol values are relative to
+    uint64_t symtab, strtab, strsz, gnu_hash, hash;
+};
+// SPY_ERR_NOTFOUND: it has none; SPY_ERR_TORN: not an ELF file, or one that makes no sense; or a
+// code of spy_target_read. ret->base is set also with SPY_ERR_NOTFOUND.
+int spy_symbols_open(const struct spy_target *t, const struct spy_module *module,
+                     struct spy_symbols *ret);
+// The address of a defined one. 0, SPY_ERR_NOTFOUND, SPY_ERR_TORN, or a code of spy_target_read.
+int spy_symbols_find(const struct spy_target *t, const struct spy_symbols *symbols,
+                     const char *name, uint64_t *ret);
+// Both, for one question.
 int spy_module_symbol(const struct spy_target *t, const struct spy_module *module, const char *name,
                       uint64_t *ret);
 // The same from .symtab or .dynsym of the file, opened through /proc/PID (map_files, exe, or root +

@@ -13,11 +13,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The target's own path, looked up inside the target's root so that no link of its can lead out of
-// it.
+// The target's own path, looked up inside the target's root, so that none of its links can lead out
+// of it.
 static int open_in_root(const struct spy_target *t, const char *path)
 {
-    _cleanup_close_ int root = openat(spy_target_proc_fd(t), "root", O_PATH | O_CLOEXEC);
+    char name[32];
+    _cleanup_close_ int root = openat(
+        spy_target_proc_fd(t), spy_target_file(t, "root", name, sizeof name), O_PATH | O_CLOEXEC);
     if (root < 0)
         return -1;
     struct open_how how = {.flags = O_PATH | O_CLOEXEC,
@@ -168,8 +170,13 @@ int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
     if (fd < 0)
         return SPY_ERR_NOTFOUND;
     uint64_t value;
+    struct spy_symbols s;
     int r = spy_symbols_of_file(fd, name, &value);
-    if (r == 0)
-        *ret = module->base + value;
-    return r;
+    if (r < 0)
+        return r;
+    r = spy_symbols_open(t, module, &s);
+    if (r < 0 && r != SPY_ERR_NOTFOUND) // a static program has no dynamic ones, but a base
+        return r;
+    *ret = s.base + value;
+    return 0;
 }

@@ -1,8 +1,12 @@
 #include "agent/target/target.h"
+#include "agent/target/memory.h"
+#include "agent/target/reasons.h"
 #include "agent/target/still.h"
 #include "shared/base/clock.h"
+#include "shared/base/descriptors.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,7 +19,10 @@
 
 struct spy_target {
     pid_t pid;
+    pid_t
+        reader; // the thread by whose number memory is read: pid, unless the main thread has ended
     int proc_fd, pidfd;      // -1 when it is not a live process
+    int mem_fd;              // -1 unless its memory is read through a file (memory.h)
     struct spy_still *still; // NULL: a live process
 };
 
@@ -28,15 +35,25 @@ int spy_target_open(pid_t pid, struct spy_target **ret, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     char path[32];
     snprintf(path, sizeof path, "/proc/%d", (int)pid);
-    t->pid = pid;
+    t->pid = t->reader = pid;
+    t->mem_fd = -1;
     t->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     t->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (t->proc_fd < 0) {
-        int sys = errno;
+    if (t->proc_fd < 0 || t->proc_fd >= spy_descriptors_spare()) {
+        int sys = t->proc_fd < 0 ? errno : EMFILE;
         spy_target_free(t);
-        if (sys == ENOENT)
-            return spy_err_set(err, SPY_ERR_GONE, 0, "there is no process %d", (int)pid);
+        if (sys == EMFILE)
+            return spy_err_set(err, SPY_ERR_LIMIT, 0,
+                               "process %d is left out: too many files are open; raise the limit "
+                               "of %d (ulimit -n, LimitNOFILE= of systemd)",
+                               (int)pid, spy_descriptors_limit());
+        if (sys == ENOENT || spy_code_of_errno(sys) == SPY_ERR_DENIED)
+            return spy_reason_explain(pid, -1, err);
         return spy_err_set(err, spy_code_of_errno(sys), sys, "cannot open %s", path);
+    }
+    if (!spy_proc_is_ours()) { // the number would be one process there and another one here
+        spy_target_free(t);
+        return spy_reason_explain(pid, -1, err);
     }
     *ret = t;
     return 0;
@@ -50,6 +67,8 @@ void spy_target_free(struct spy_target *t)
         close(t->proc_fd);
     if (t->pidfd >= 0)
         close(t->pidfd);
+    if (t->mem_fd >= 0)
+        close(t->mem_fd);
     spy_still_free(t->still);
     free(t);
 }
@@ -61,7 +80,8 @@ int spy_target_of_still(struct spy_still *s, struct spy_target **ret)
         spy_still_free(s);
         return SPY_ERR_NOMEM;
     }
-    *t = (struct spy_target){.pid = s->pid, .proc_fd = -1, .pidfd = -1, .still = s};
+    *t = (struct spy_target){
+        .pid = s->pid, .reader = s->pid, .proc_fd = -1, .pidfd = -1, .mem_fd = -1, .still = s};
     *ret = t;
     return 0;
 }
@@ -86,17 +106,13 @@ int spy_target_proc_fd(const struct spy_target *t)
     return t->proc_fd;
 }
 
-int spy_target_pidfd(const struct spy_target *t)
-{
-    return t->pidfd;
-}
-
 // Field 22 of stat; the name, field 2, stands in parentheses and may hold any character.
 int spy_target_start_time(const struct spy_target *t, uint64_t *ret)
 {
     enum { AFTER_NAME = 20 };
-    char text[1024];
-    ssize_t n = spy_file_read_small(t->proc_fd, "stat", text, sizeof text);
+    char name[32], text[1024];
+    snprintf(name, sizeof name, "task/%d/stat", (int)t->pid); // the process's sums up all threads
+    ssize_t n = spy_file_read_small(t->proc_fd, name, text, sizeof text);
     if (n < 0)
         return SPY_ERR_GONE;
     char *at = strrchr(text, ')');
@@ -124,10 +140,78 @@ uint64_t spy_target_cpu_ns(const struct spy_target *t)
     return t->still ? 0 : spy_clock_process_cpu_ns(t->pid); // a core's number may be another's now
 }
 
-// EFAULT: not mapped. ESRCH also comes for a zombie, which has no memory any more.
+// --- memory ---
+
+// EFAULT: not mapped. ESRCH: the thread has ended, and its memory with it if it was the last.
+// ENOSYS: what a filter of system calls says, or a kernel built without this one.
 static int code_of_read(int sys)
 {
-    return sys == EFAULT ? SPY_ERR_TORN : spy_code_of_errno(sys);
+    return sys == EFAULT ? SPY_ERR_TORN : sys == ENOSYS ? SPY_ERR_DENIED : spy_code_of_errno(sys);
+}
+
+static bool has_memory(const struct spy_target *t, pid_t tid)
+{
+    char byte;
+    _cleanup_close_ int mem_fd = -1;
+    struct iovec local = {&byte, 1}, nowhere = {NULL, 1};
+    return spy_memory_read(tid, t->proc_fd, &mem_fd, &local, &nowhere, 1) >= 0 || errno != ESRCH;
+}
+
+static bool is_ours(const struct spy_target *t, pid_t tid)
+{
+    char path[24];
+    snprintf(path, sizeof path, "task/%d", (int)tid);
+    return tid == t->pid || faccessat(t->proc_fd, path, F_OK, 0) == 0;
+}
+
+int spy_target_find_memory(const struct spy_target *t)
+{
+    enum { TRIED_MAX = 1024 }; // those that are about to end have none
+    int fd = t->still ? -1 : openat(t->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return SPY_ERR_GONE;
+    _cleanup_closedir_ DIR *dir = fdopendir(fd);
+    if (!dir) {
+        close(fd);
+        return SPY_ERR_NOMEM;
+    }
+    struct dirent *e;
+    for (int i = 0; i < TRIED_MAX && (e = readdir(dir)); i++) {
+        pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
+        if (tid <= 0 || !has_memory(t, tid) || !is_ours(t, tid))
+            continue;
+        ((struct spy_target *)t)->reader = tid; // what is read does not depend on it
+        return 0;
+    }
+    return SPY_ERR_GONE;
+}
+
+const char *spy_target_file(const struct spy_target *t, const char *name, char *out, size_t size)
+{
+    if (t->reader == t->pid)
+        snprintf(out, size, "%s", name);
+    else
+        snprintf(out, size, "task/%d/%s", (int)t->reader, name);
+    return out;
+}
+
+static ssize_t read_memory(const struct spy_target *t, const struct iovec *local,
+                           const struct iovec *remote, size_t n)
+{
+    enum { TRIES = 4 };
+    int *mem_fd = &((struct spy_target *)t)->mem_fd; // what is read does not depend on it
+    for (int i = 0; i < TRIES; i++) {
+        ssize_t got = spy_memory_read(t->reader, t->proc_fd, mem_fd, local, remote, n);
+        int sys = got < 0 ? errno : 0;
+        if (sys != ESRCH && __builtin_expect(t->reader == t->pid || is_ours(t, t->reader), 1)) {
+            errno = sys;
+            return got;
+        }
+        if (spy_target_find_memory(t) < 0)
+            break;
+    }
+    errno = ESRCH;
+    return -1;
 }
 
 int spy_target_read(const struct spy_target *t, uint64_t addr, void *to, size_t len)
@@ -135,7 +219,7 @@ int spy_target_read(const struct spy_target *t, uint64_t addr, void *to, size_t 
     if (__builtin_expect(t->still != NULL, 0))
         return spy_still_read(t->still, addr, to, len);
     struct iovec local = {to, len}, remote = {(void *)(uintptr_t)addr, len}; // NOLINT
-    ssize_t n = process_vm_readv(t->pid, &local, 1, &remote, 1, 0);
+    ssize_t n = read_memory(t, &local, &remote, 1);
     if (n < 0)
         return code_of_read(errno);
     return (size_t)n == len ? 0 : SPY_ERR_TORN;
@@ -167,7 +251,7 @@ int spy_target_read_spans(const struct spy_target *t, const struct spy_span *spa
         remote[i] = (struct iovec){(void *)(uintptr_t)spans[i].addr, spans[i].len}; // NOLINT
         total += spans[i].len;
     }
-    ssize_t got = process_vm_readv(t->pid, local, n, remote, n, 0);
+    ssize_t got = read_memory(t, local, remote, n);
     if (got >= 0 && (size_t)got == total) {
         if (ret_done)
             *ret_done = n;
@@ -187,28 +271,7 @@ int spy_target_read_u64(const struct spy_target *t, uint64_t addr, uint64_t *ret
     return spy_target_read(t, addr, ret, sizeof *ret);
 }
 
-static int yama_scope(void)
-{
-    char text[16] = "";
-    spy_file_read_small(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", text, sizeof text);
-    return text[0] >= '0' && text[0] <= '9' ? text[0] - '0' : 0; // one digit
-}
-
 int spy_target_explain_denied(const struct spy_target *t, struct spy_err *err)
 {
-    if (geteuid() == 0)
-        return spy_err_set(err, SPY_ERR_DENIED, 0,
-                           "not allowed to read process %d: root without CAP_SYS_PTRACE; add the "
-                           "capability (docker: --cap-add SYS_PTRACE; Kubernetes: "
-                           "securityContext.capabilities.add: [SYS_PTRACE])",
-                           (int)t->pid);
-    if (yama_scope() > 0)
-        return spy_err_set(err, SPY_ERR_DENIED, 0,
-                           "not allowed to read process %d: run as root (sudo podspy ...), since "
-                           "kernel.yama.ptrace_scope is %d",
-                           (int)t->pid, yama_scope());
-    return spy_err_set(
-        err, SPY_ERR_DENIED, 0,
-        "not allowed to read process %d: run as its user or as root (sudo podspy ...)",
-        (int)t->pid);
+    return spy_reason_explain(t->pid, t->proc_fd, err);
 }

@@ -1,34 +1,54 @@
 // threads.h - the operating system's threads of a target, and what they do at this instant.
 #pragma once
-#include "agent/target/target.h"
+#include "agent/target/thread_files.h"
 
 // What /proc/PID/task/TID/syscall says (proc(5)): "running", or the number and arguments of the
-// system call the thread waits in. Where the kernel has no such file, the state letter of .../stat
-// stands in.
+// system call the thread waits in. Where the kernel has no such file, or does not let it be read,
+// the state letter of .../stat stands in.
 struct spy_thread_state {
     bool running;
     int64_t syscall;  // -1: none or not known
     uint64_t args[6]; // valid when syscall >= 0
 };
 
-// One thread's kept descriptor.
-struct spy_thread_probe {
-    pid_t tid; // in the numbering of our /proc
-    int fd;    // of its syscall or stat file; -1: closed
-    bool is_stat;
+// What /proc/PID/task/TID/schedstat says (Documentation/scheduler/sched-stats.rst).
+struct spy_thread_sched {
+    uint64_t on_cpu_ns, waited_ns; // for a CPU
+    uint64_t slices;               // times it was given one
 };
 
-// Opens the probe of tid. SPY_ERR_GONE, SPY_ERR_DENIED; SPY_ERR_NOTFOUND for a core file.
-int spy_thread_probe_open(const struct spy_target *t, pid_t tid, struct spy_thread_probe *ret);
-void spy_thread_probe_close(struct spy_thread_probe *p);
-// One pread. SPY_ERR_GONE when the thread has ended.
-int spy_thread_probe_read(const struct spy_thread_probe *p, struct spy_thread_state *ret);
+// One thread that is asked again and again. Its address must not change from init to done.
+struct spy_thread_probe {
+    struct spy_thread_files files;
+    bool is_stat; // there is no syscall file to read
+};
+
+// tid is in the numbering of our /proc. Opens nothing yet.
+void spy_thread_probe_init(struct spy_thread_probe *p, const struct spy_target *t, pid_t tid);
+void spy_thread_probe_done(struct spy_thread_probe *p); // may be called again
+// The codes of spy_thread_files_read: only SPY_ERR_GONE says that the thread has ended, and none of
+// them that it runs. A main thread that has ended is SPY_ERR_GONE too while others run on.
+int spy_thread_probe_state(struct spy_thread_probe *p, struct spy_thread_state *ret);
+// The CPU that it runs on, or ran on last (stat, field 39).
+int spy_thread_probe_cpu(struct spy_thread_probe *p, int *ret);
+int spy_thread_probe_sched(struct spy_thread_probe *p, struct spy_thread_sched *ret);
 
 // A thread by both of its numbers: ours, and the one its own PID namespace gives it (what Python's
 // threading.get_native_id() returns there). NSpid in /proc/PID/task/TID/status, proc(5).
 struct spy_tid {
     pid_t tid, ns_tid;
 };
-enum { SPY_TIDS_MAX = 32768 };
-// All threads now. *ret is an array to free(); SPY_ERR_GONE, SPY_ERR_NOMEM, SPY_ERR_LIMIT.
+enum { SPY_TIDS_MAX = 65536 }; // of more, so many are listed
+// All threads now, by rising ns_tid. *ret is an array to free(); SPY_ERR_GONE, SPY_ERR_NOMEM,
+// SPY_ERR_LIMIT (not one descriptor is free).
 int spy_threads_list(const struct spy_target *t, struct spy_tid **ret, size_t *ret_n);
+// The same for one that has such a list already, which is replaced; what it says of a thread that
+// is still there is believed. On failure it stays as it was.
+int spy_threads_update(const struct spy_target *t, struct spy_tid **list, size_t *n);
+// The thread of that number in such a list, or NULL.
+const struct spy_tid *spy_threads_find(const struct spy_tid *list, size_t n, pid_t ns_tid);
+
+// Reads a small file of a process that goes with its memory and is empty without it: cmdline.
+// Where the main thread has ended, it is that of another thread. dir is an open folder /proc/PID.
+// As spy_file_read_small (shared/base/file.h).
+ssize_t spy_threads_read_file(int dir, const char *name, char *out, size_t size);

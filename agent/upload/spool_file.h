@@ -46,7 +46,7 @@ int spy_spool_pack(const struct spy_spool_row *rows, size_t n, uint64_t took, co
 int spy_spool_unpack(const uint8_t *data, size_t len, struct spy_spool_view *ret,
                      struct spy_err *err);
 void spy_spool_view_free(struct spy_spool_view *v);
-// The generation in the first SPY_SPOOL_HEADER bytes; 0 when they are no header. Not checked by
+// The generation in the first SPY_SPOOL_HEADER bytes; 0 when they are not a header. Not checked by
 // sum.
 enum { SPY_SPOOL_HEADER = 48 };
 uint64_t spy_spool_took(const uint8_t *data, size_t len);

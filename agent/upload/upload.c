@@ -219,12 +219,6 @@ static bool is_active(const struct spy_series *s, uint64_t samples)
     return samples || q->clean || q->salvaged || q->paused || q->failed || q->lost || q->late;
 }
 
-static void add_saturated(uint64_t *to, uint64_t n)
-{
-    if (__builtin_add_overflow(*to, n, to))
-        *to = UINT64_MAX;
-}
-
 // Losses that no window has reported become quality.lost of their series.
 static uint64_t *take_losses(struct window *w, struct spy_err *err)
 {
@@ -240,7 +234,7 @@ static uint64_t *take_losses(struct window *w, struct spy_err *err)
             continue;
         struct spy_series *s = spy_profile_series_at(w->p, id);
         lost[id] = l->rows[i].samples;
-        add_saturated(&s->quality.lost, lost[id]);
+        s->quality.lost = spy_add_sat(s->quality.lost, lost[id]);
     }
     pthread_mutex_unlock(&u->lock);
     if (!lost)
@@ -298,7 +292,7 @@ static int list_series(struct window *w, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     for (uint32_t i = 0; i < spy_profile_n_samples(w->p); i++) {
         const struct spy_sample *s = spy_profile_sample_at(w->p, i);
-        add_saturated(&samples[s->series], s->count);
+        samples[s->series] = spy_add_sat(samples[s->series], s->count);
     }
     give_times(w->p);
     int r = 0;
@@ -389,7 +383,7 @@ static void lose_window(struct window *w)
         for (uint32_t i = 0; i < spy_profile_n_samples(w->p); i++) {
             const struct spy_sample *sample = spy_profile_sample_at(w->p, i);
             if (sample->series == id)
-                add_saturated(&row.samples, sample->count);
+                row.samples = spy_add_sat(row.samples, sample->count);
         }
         spy_buf_reset(&w->labels);
         if (spy_labels_pack(w->p, id, &w->labels) == 0 && w->labels.len) {
@@ -485,7 +479,6 @@ int spy_upload_new(const struct spy_upload_options *options, struct spy_upload *
         spy_upload_free(u);
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     }
-    spy_rand_seed(&u->backoff.rand);
     int r = spy_push_new(&push, &u->push, err);
     if (r == 0)
         r = spy_spool_open(options->spool_dir, options->spool_bytes, &u->spool, err);

@@ -15,7 +15,7 @@
 #define REVIEWS    "/apis/authentication.k8s.io/v1/tokenreviews"
 #define MAY_DO     "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 #define WHY_AWAY   "the API server of Kubernetes cannot be asked about the token now"
-#define WHY_LEGACY "the token is no service account token of Kubernetes"
+#define WHY_LEGACY "the token is not a service account token of Kubernetes"
 
 int64_t spy_review_n_yes, spy_review_n_no, spy_review_n_failed;
 

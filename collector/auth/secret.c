@@ -15,8 +15,8 @@ static int path_of(const struct spy_secret *s, const char *kind, const char *nam
                    struct spy_err *err)
 {
     if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") != strlen(name))
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "'%s' is no name of an object of Kubernetes",
-                           name);
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "'%s' is not the name of an object of Kubernetes", name);
     if (asprintf(ret, "/api/v1/namespaces/%s/%s/%s", s->names.name_space, kind, name) < 0) {
         *ret = NULL;
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
@@ -40,8 +40,7 @@ static int explain(int r, const char *kind, const char *name, struct spy_err *er
 // Somebody else wrote first: let them finish, and not all of us at the same moment.
 static void step_aside(void)
 {
-    struct spy_rand rand;
-    spy_rand_seed(&rand);
+    struct spy_rand rand = {0};
     spy_clock_sleep_until(spy_clock_mono_ns() +
                           (uint64_t)((10 + 190 * spy_rand_unit(&rand)) * SPY_NS_PER_MS));
 }

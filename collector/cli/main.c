@@ -1,5 +1,6 @@
 // podspy-collector: takes profiles from agents, keeps them, answers questions about them.
 #include "collector/cli/collector.h"
+#include "shared/base/descriptors.h"
 #include "shared/base/log.h"
 #include <argp.h>
 #include <jansson.h>
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 const char *argp_program_version = "podspy-collector " PODSPY_VERSION;
@@ -98,16 +98,6 @@ static int load_config(const struct options *o, struct spy_collector_config *ret
     return r;
 }
 
-// Each connection is a descriptor, and the usual soft limit is 1024.
-static void raise_descriptors(void)
-{
-    struct rlimit l;
-    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-        l.rlim_cur = l.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &l);
-    }
-}
-
 // Blocked before any thread starts, so that all inherit it and only sigwait takes them.
 static void block_signals(sigset_t *set)
 {
@@ -130,7 +120,7 @@ static int run(const struct options *o, struct spy_err *err)
         return r;
     }
     block_signals(&set);
-    raise_descriptors();
+    spy_descriptors_raise(); // each connection is a descriptor
     r = spy_collector_start(&c, &config, err);
     if (r == 0) {
         sigwait(&set, &signal_number);
@@ -152,6 +142,7 @@ int main(int argc, char **argv)
     };
     struct spy_err err = {0};
     struct options o = {.err = &err};
+    spy_descriptors_open_std();
     argp_err_exit_status = SPY_EXIT_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     umask(077);

@@ -9,8 +9,10 @@
 #include <strings.h>
 
 #define FUTURE_MAX_NS (3600 * SPY_NS_PER_SEC)
+#define SUM_MAX_NS    (UINT64_C(100000000) * SPY_NS_PER_SEC)
 
 static int64_t n_batches, n_profiles, n_known, n_samples, n_bytes, n_agents;
+static int64_t ns_running, ns_counted[SPY_COUNTERS];
 static int64_t n_outcomes[SPY_INGEST_OUTCOMES];
 #define REFUSED "podspy_collector_refused_batches_total"
 const struct spy_metric spy_ingest_metrics[] = {
@@ -30,6 +32,7 @@ const struct spy_metric spy_ingest_metrics[] = {
     {REFUSED, "reason=\"agents\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_BUSY_AGENTS]},
     {REFUSED, "reason=\"store_full\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_FULL]},
     {REFUSED, "reason=\"unavailable\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_UNAVAILABLE]},
+    SPY_ACCOUNT_METRICS("podspy_collector", ns_running, ns_counted),
     {"podspy_collector_agents", NULL, "Agents that pushed lately, by their node or host.",
      SPY_GAUGE, &n_agents},
 };
@@ -179,12 +182,27 @@ static bool know_agents(struct spy_ingest *in, const struct batch *b, uint64_t n
     return ok;
 }
 
-static void count_taken(const struct batch *b, size_t known)
+// A sum that no machine counts in a window is not counted here either.
+static void count_bounded(int64_t *to, uint64_t n)
+{
+    if (n <= SUM_MAX_NS)
+        spy_count(to, (int64_t)n);
+}
+
+// What was stored before was counted then.
+static void count_taken(const struct batch *b, size_t known, const bool *is_known)
 {
     uint64_t samples = 0;
-    for (size_t i = 0; i < b->n; i++)
+    for (size_t i = 0; i < b->n; i++) {
+        if (is_known[i])
+            continue;
         for (uint32_t k = 0; k < spy_profile_n_samples(b->profiles[i]); k++)
             samples += spy_profile_sample_at(b->profiles[i], k)->count;
+        const struct spy_account *a = &spy_profile_series_get(b->profiles[i], 0)->account;
+        count_bounded(&ns_running, a->running_ns);
+        for (int c = 0; c < SPY_COUNTERS; c++)
+            count_bounded(&ns_counted[c], a->counted[c].sum);
+    }
     spy_count(&n_batches, 1);
     spy_count(&n_profiles, (int64_t)b->n);
     spy_count(&n_known, (int64_t)known);
@@ -212,7 +230,9 @@ static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, str
 {
     uint64_t now = spy_clock_real_ns();
     size_t known = 0;
-    int r = check_times(b, now, err);
+    _cleanup_free_ bool *is_known = calloc(b->n + 1, sizeof *is_known);
+    int r =
+        is_known ? check_times(b, now, err) : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     if (r < 0)
         return outcome_of(r, false);
     if (!know_agents(in, b, now)) {
@@ -221,12 +241,13 @@ static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, str
         return SPY_INGEST_BUSY_AGENTS;
     }
     if (b->n)
-        r = in->options.store->ops->append(in->options.store, b->profiles, b->n, &known, err);
+        r = in->options.store->ops->append(in->options.store, b->profiles, b->n, &known, is_known,
+                                           err);
     if (r < 0)
         return outcome_of(r, true);
     if (spy_otlp_encode_response(0, "", answer) < 0)
         return SPY_INGEST_UNAVAILABLE;
-    count_taken(b, known);
+    count_taken(b, known, is_known);
     return SPY_INGEST_TAKEN;
 }
 

@@ -36,7 +36,7 @@ static int find_url(const char *given, char **ret, struct spy_err *err)
                            "the API server's URL must begin with https://");
     if (!given && (!host || !*host))
         return spy_err_set(err, SPY_ERR_INVALID, 0,
-                           "this is no pod of Kubernetes: KUBERNETES_SERVICE_HOST is not set");
+                           "this is not a pod of Kubernetes: KUBERNETES_SERVICE_HOST is not set");
     int n = given ? asprintf(ret, "%s", given)
                   : asprintf(ret, "https://%s%s%s:%s", six ? "[" : "", host, six ? "]" : "",
                              port && *port ? port : "443");

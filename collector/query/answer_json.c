@@ -16,3 +16,24 @@ int spy_answer_json(json_t *root, struct spy_answer *a, struct spy_err *err)
                            "the list does not fit");
     return 0;
 }
+
+void spy_answer_account(const struct spy_account *a, json_t *to)
+{
+    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(8192);
+    spy_buf_putc(&text, '{');
+    spy_account_json(a, &text);
+    spy_buf_putc(&text, '}');
+    json_t *o = json_loads(spy_buf_str(&text), 0, NULL);
+    spy_buf_reset(&text);
+    spy_account_print(a, &text);
+    json_object_set_new(o, "text", json_string(spy_buf_str(&text)));
+    json_object_set_new(to, "account", o);
+    unsigned flags = spy_account_flags(a);
+    json_object_set_new(to, "throttled",
+                        spy_account_knows(a, SPY_PERIODS)
+                            ? json_boolean(flags & SPY_ACCOUNT_THROTTLED)
+                            : json_null());
+    spy_buf_reset(&text);
+    spy_account_warn(a, &text);
+    json_object_set_new(to, "warning", flags ? json_string(spy_buf_str(&text)) : json_null());
+}

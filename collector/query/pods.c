@@ -38,6 +38,11 @@ struct collect {
     json_t *pods;  // the answer's array
     json_t *index; // path of names -> the object, borrowed by all but this
     bool failed;
+    struct process_account {
+        json_t *process; // borrowed
+        struct spy_account sum;
+    } * accounts; // by the number that stands for it in `process` meanwhile
+    size_t n, cap;
 };
 
 static const char *label(const json_t *labels, const char *key)
@@ -120,6 +125,41 @@ static void add_quality(json_t *to, const struct spy_quality *q)
     add_number(o, "late", q->late);
 }
 
+// Of all series of the process; what it says is put in once they are all there.
+static void add_account(struct collect *c, json_t *process, const struct spy_account *a)
+{
+    size_t i = 0;
+    const json_t *number = json_object_get(process, "account");
+    if (number) {
+        i = (size_t)json_integer_value(number);
+    } else if (spy_grow(&c->accounts, &c->cap, c->n + 1, sizeof *c->accounts, SIZE_MAX / 2) < 0) {
+        c->failed = true;
+        return;
+    } else {
+        i = c->n++;
+        c->accounts[i] = (struct process_account){.process = process};
+        json_object_set_new(process, "account", json_integer((json_int_t)i));
+    }
+    spy_account_unite(&c->accounts[i].sum, a);
+}
+
+// A pod is throttled when one of its processes is.
+static void finish_pods(const struct collect *c)
+{
+    size_t i, j, k;
+    json_t *pod, *container, *process;
+    for (i = 0; i < c->n; i++)
+        spy_answer_account(&c->accounts[i].sum, c->accounts[i].process);
+    json_array_foreach(c->pods, i, pod)
+    {
+        bool throttled = false;
+        json_array_foreach(json_object_get(pod, "containers"), j, container)
+            json_array_foreach(json_object_get(container, "processes"), k, process) throttled =
+                throttled || json_is_true(json_object_get(process, "throttled"));
+        json_object_set_new(pod, "throttled", json_boolean(throttled));
+    }
+}
+
 static json_t *threads_of(const struct spy_store_process *p)
 {
     json_t *list = json_array();
@@ -146,7 +186,7 @@ static void put_latest(json_t *o, const json_t *labels, const struct spy_store_p
     json_object_set_new(o, "threads", threads_of(p));
 }
 
-static void add_process(json_t *o, bool is_new, const json_t *labels,
+static void add_process(struct collect *c, json_t *o, bool is_new, const json_t *labels,
                         const struct spy_store_process *p)
 {
     if (is_new)
@@ -159,6 +199,7 @@ static void add_process(json_t *o, bool is_new, const json_t *labels,
     add_number(o, "windows", p->windows);
     add_number(o, "samples", p->samples);
     add_quality(o, &p->quality);
+    add_account(c, o, &p->account);
 }
 
 static void on_process(void *arg, const struct spy_store_process *p)
@@ -177,7 +218,7 @@ static void on_process(void *arg, const struct spy_store_process *p)
     extend_path(&path, labels, process_fields, SPY_COUNT(process_fields));
     json_t *o = object_at(c, &path, processes, &is_new);
     if (o)
-        add_process(o, is_new, labels, p);
+        add_process(c, o, is_new, labels, p);
     json_decref(labels);
 }
 
@@ -194,6 +235,8 @@ static int collect(const struct spy_question *q, struct spy_selector *s, struct 
     c->index = json_object();
     r = q->store->ops->processes(q->store, &s->select, on_process, c, err);
     json_decref(c->index);
+    finish_pods(c);
+    free(c->accounts);
     if (r == 0 && c->failed)
         r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     if (r == 0 && !json_array_size(c->pods) && s->select.n)
@@ -257,6 +300,8 @@ static void put_pod(struct spy_buf *out, const json_t *pod)
     put_html(out, space);
     spy_buf_puts(out, *space ? "/" : "");
     put_html(out, *name ? name : "(no pod)");
+    if (json_is_true(json_object_get(pod, "throttled")))
+        spy_buf_puts(out, " <strong>throttled</strong>");
     if (*name) {
         put_link(out, name, "format=svg", "flamegraph");
         put_link(out, name, "format=svg&amp;idle=1", "with waiting threads");

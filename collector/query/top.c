@@ -19,11 +19,6 @@ SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
 SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
 SPY_CLEANUP(rows_done, struct row, free)
 
-static uint64_t plus(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 static void count_stack(const struct spy_profile *p, const struct spy_view *v, uint32_t id,
                         struct row *rows)
 {
@@ -36,15 +31,15 @@ static void count_stack(const struct spy_profile *p, const struct spy_view *v, u
         struct row *r = &rows[f];
         r->function = f;
         if (inner) {
-            r->self = plus(r->self, s->count);
-            r->self_ns = plus(r->self_ns, s->ns);
+            r->self = spy_add_sat(r->self, s->count);
+            r->self_ns = spy_add_sat(r->self_ns, s->ns);
         }
         inner = false;
         if (r->seen == id + 1)
             continue;
         r->seen = id + 1;
-        r->total = plus(r->total, s->count);
-        r->total_ns = plus(r->total_ns, s->ns);
+        r->total = spy_add_sat(r->total, s->count);
+        r->total_ns = spy_add_sat(r->total_ns, s->ns);
     }
 }
 
@@ -58,7 +53,7 @@ static uint64_t count_all(const struct spy_profile *p, const struct spy_view *v,
         const struct spy_sample *s = spy_profile_sample_at(p, i);
         if (!spy_view_has(v, s) || !spy_filter_has(f, s))
             continue;
-        samples = plus(samples, s->count);
+        samples = spy_add_sat(samples, s->count);
         count_stack(p, v, i, rows);
     }
     return samples;
@@ -106,6 +101,13 @@ static int print(const struct spy_profile *p, const struct spy_selector *s, cons
     json_t *root =
         json_pack("{s:s, s:s, s:I, s:I, s:o}", "from", from, "until", until, "samples",
                   integer(samples), "functions_in_all", (json_int_t)n, "functions", list);
+    struct spy_account account;
+    int r = spy_account_of(p, &account);
+    if (r < 0) {
+        json_decref(root);
+        return spy_err_set(err, r, 0, "out of memory");
+    }
+    spy_answer_account(&account, root);
     return spy_answer_json(root, a, err);
 }
 

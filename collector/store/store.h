@@ -33,6 +33,7 @@ struct spy_store_process {
     uint64_t first_ns, last_ns;
     uint64_t period_ns;         // of the latest window
     struct spy_quality quality; // sums
+    struct spy_account account; // sums
     uint64_t windows, samples;
     const struct spy_thread_name {
         uint64_t tid;
@@ -46,11 +47,11 @@ struct spy_store;
 struct spy_store_ops {
     // profiles[i] hold one series each, with a profile_id (as spy_otlp_decode makes them); they
     // stay the caller's. All are stored or, on an error, none. *ret_known: how many were stored
-    // before (or came twice in this call). SPY_ERR_LIMIT: the store is full (disk, size or
-    // max_series; the message tells); SPY_ERR_INVALID: a profile cannot be stored; SPY_ERR_IO;
-    // SPY_ERR_AGAIN.
+    // before (or came twice in this call); ret_is_known, n of them or NULL: which. SPY_ERR_LIMIT:
+    // the store is full (disk, size or max_series; the message tells); SPY_ERR_INVALID: a profile
+    // cannot be stored; SPY_ERR_IO; SPY_ERR_AGAIN.
     int (*append)(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
-                  size_t *ret_known, struct spy_err *err);
+                  size_t *ret_known, bool *ret_is_known, struct spy_err *err);
     // Adds what is selected to `into`, as spy_profile_merge would; all of one instant. After an
     // error `into` holds a part. SPY_ERR_LIMIT: more than SPY_STORE_ROWS_MAX samples and windows,
     // or than the caps of `into`; narrow it.

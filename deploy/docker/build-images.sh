@@ -6,7 +6,8 @@
 #
 # --base   where debian:bookworm-slim comes from: what is there already, else the registry, else
 #          debootstrap (auto, the default); pull and debootstrap insist on one of them.
-# The daemon is the one of the docker command (DOCKER_HOST). PODSPY_BUILD_NETWORK is the network that
+# The daemon is the one of the docker command (DOCKER_HOST); where none answers, one of its own, as
+# with-daemon.sh tells. PODSPY_BUILD_NETWORK is the network that
 # apt has while building: host by default, so that it reaches what this machine's own apt reaches.
 set -euo pipefail
 
@@ -88,7 +89,10 @@ size() {
 options "$@"
 [ -n "$VERSION" ] || die "CMakeLists.txt names no version"
 command -v docker >/dev/null || die "docker is missing: apt-get install docker.io"
-docker version >/dev/null 2>&1 || die "no docker daemon answers: start it, or set DOCKER_HOST"
+if ! timeout 10 docker version >/dev/null 2>&1; then
+    [ "$ARCHIVES" = yes ] || die "no docker daemon answers, and one that ends at once keeps no image: leave out --no-archives"
+    exec "$HERE/with-daemon.sh" "$0" "$@"
+fi
 mkdir -p "$OUT"
 get_base
 for target in "${TARGETS[@]}"; do

@@ -24,7 +24,8 @@ archives() {
         sort -u
 }
 
-# What apt inside the root needs of the outside: name service, proxies, leniency about dates.
+# What apt inside the root needs of the outside: name service, proxies, leniency about dates. A dead
+# connection is given up after seconds and tried again.
 lend_apt_settings() {
     local root=$1 uri suite
     cp -L /etc/resolv.conf "$root/etc/resolv.conf"
@@ -39,6 +40,8 @@ lend_apt_settings() {
     apt-config dump Acquire |
         grep -iE '^Acquire::((http|https)::[^ ]*proxy|check-valid-until|check-date)' \
             >"$root/etc/apt/apt.conf.d/50host" || true
+    printf 'Acquire::%s "%s";\n' Retries 3 http::Timeout 20 https::Timeout 20 \
+        >>"$root/etc/apt/apt.conf.d/50host"
     # As the official slim image does: no manuals, no documentation, no translations.
     cat >"$root/etc/dpkg/dpkg.cfg.d/slim" <<'SLIM'
 path-exclude /usr/share/doc/*
@@ -59,14 +62,21 @@ slim() {
         "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
 }
 
+# debootstrap fetches with wget, which by itself waits 15 minutes for a dead connection, 20 times.
+lend_wget_settings() {
+    { cat "${WGETRC:-$HOME/.wgetrc}" 2>/dev/null || true; printf '\n%s\n' "timeout = 20" "tries = 4"; } >"$1"
+    export WGETRC=$1
+}
+
 bootstrap() {
     local root=$1 mirror
     command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
     mirror=$(archives | awk -v suite="$SUITE" '$2 == suite { print $1; exit }')
+    lend_wget_settings "$root.wgetrc"
     say "making a root of Debian $SUITE with debootstrap (a minute, once)"
     debootstrap --variant=minbase --include=ca-certificates "$SUITE" "$root" ${mirror:+"$mirror"} \
         >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; die "debootstrap failed: see above"; }
-    rm -f "$root.log"
+    rm -f "$root.log" "$root.wgetrc"
     lend_apt_settings "$root"
     slim "$root"
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # demo.sh: the whole road on one machine. A collector, an agent and a small gunicorn service (in PID and
-# mount namespaces of its own) are started, a few customers make it work, and what the agent sees
-# comes back from the collector as build/demo/flamegraph.svg and build/demo/profile.speedscope.json.
-# On a terminal it stays until Ctrl-C. Everything it started ends with it.
+# mount namespaces of its own, where this place may make them) are started, a few customers make it
+# work, and what the agent sees comes back from the collector as build/demo/flamegraph.svg and
+# build/demo/profile.speedscope.json. On a terminal it stays until Ctrl-C. Everything it started ends
+# with it.
 #
 # PODSPY_BUILD is the build folder (build); ports other than 8443, 8080 and 8000 are taken where
 # those are in use. What each part logs is in build/demo/*.log. docs/demo.md tells what to see.
@@ -33,7 +34,8 @@ finish() {
     exit "$status"
 }
 
-# unshare itself ignores SIGTERM while the service it started lives: so its child is told too.
+# unshare itself ignores SIGTERM while the service it started lives: so its child is told too. Without
+# unshare the children are gunicorn's workers, which take the signal as well.
 end_process() {
     local children=
     [ ! -r "/proc/$1/task/$1/children" ] || children=$(<"/proc/$1/task/$1/children")
@@ -64,7 +66,7 @@ alive() { kill -0 "$1" 2>/dev/null; }
 check() {
     local program
     [ "$(id -u)" = 0 ] || die "reading other processes needs root: sudo make demo"
-    for program in gunicorn curl unshare ss setsid setpriv; do
+    for program in gunicorn curl unshare ss ps setsid setpriv; do
         command -v "$program" >/dev/null || die "$program is missing: run cmake/setup.sh demo"
     done
     for program in podspy podspy-collector; do
@@ -99,22 +101,20 @@ YAML
     die "the collector did not get ready: see above, all of it in $SHOWN/collector.log"
 }
 
-# Namespaces of its own, by their flags. Where / is no mount point (a plain chroot) unshare cannot make
-# it private; what is mounted then stays inside all the same, as the new namespace ends with the service.
-namespaces() {
-    local flags="--pid --mount --fork --kill-child --mount-proc"
-    # shellcheck disable=SC2086 # flags are words
-    unshare $flags true 2>/dev/null || flags="$flags --propagation unchanged"
-    # shellcheck disable=SC2086
-    unshare $flags true || die "the service cannot have namespaces of its own here: see above"
-    echo "$flags"
-}
+# What starts a command in namespaces of its own. Only the new /proc is kept from other namespaces: where /
+# is not a mount point (a plain chroot), unshare cannot do so with all that is mounted.
+# shellcheck disable=SC2016 # sh expands it
+NAMESPACES=(unshare --pid --mount --fork --kill-child --propagation unchanged
+    sh -c 'mount --make-rprivate /proc && mount -t proc proc /proc && exec "$@"' sh)
 
 start_service() {
-    local flags
-    flags=$(namespaces)
-    # shellcheck disable=SC2086 # flags are words
-    start service unshare $flags env --chdir="$HERE/demo" PYTHONDONTWRITEBYTECODE=1 \
+    local within=() why
+    if why=$("${NAMESPACES[@]}" true 2>&1); then
+        within=("${NAMESPACES[@]}")
+    else
+        say "left out: PID and mount namespaces of the service's own (${why#unshare: })"
+    fi
+    start service "${within[@]}" env --chdir="$HERE/demo" PYTHONDONTWRITEBYTECODE=1 \
         DEMO_BIND="127.0.0.1:$SERVICE_PORT" \
         gunicorn --config gunicorn.conf.py --name "demo-$SERVICE_PORT" shop:app
     SERVICE=$!
@@ -125,6 +125,15 @@ start_service() {
     done
     tail -5 "$OUT/service.log" >&2
     die "the gunicorn service did not answer: see above, all of it in $SHOWN/service.log"
+}
+
+# What the agent is about to do, tried once, so that a place that forbids it says at once what to change.
+check_reading() {
+    local master=$SERVICE said
+    [ "$(ps -o comm= "$SERVICE")" != unshare ] || master=$(ps -o pid= --ppid "$SERVICE" | tr -d ' ')
+    said=$("$BIN/podspy" doctor -p "$master" 2>&1) && return
+    printf '%s\n' "$said" >&2
+    die "the service cannot be read here: change what is marked NO above, and start the demo again"
 }
 
 start_agent() {
@@ -210,9 +219,10 @@ trap 'exit 143' TERM HUP
 HTTPS_PORT=$(free_port 8443)
 HTTP_PORT=$(free_port 8080)
 SERVICE_PORT=$(free_port 8000)
-say "starting a collector, a gunicorn service in namespaces of its own, and an agent"
+say "starting a collector, a gunicorn service and an agent"
 start_collector
 start_service
+check_reading
 start_agent
 start load "$PYTHON" "$HERE/demo/load.py" --rate 60 "http://127.0.0.1:$SERVICE_PORT"
 wait_for_samples

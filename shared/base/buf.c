@@ -1,5 +1,6 @@
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
+#include "shared/base/text.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,17 +108,26 @@ size_t spy_utf8_len(const char *s, size_t left)
     return n;
 }
 
+// As JSON's \u, which takes two of them beyond U+FFFF.
+static void put_json_escape(struct spy_buf *b, uint32_t code)
+{
+    if (code < 0x10000)
+        spy_buf_printf(b, "\\u%04x", code);
+    else
+        spy_buf_printf(b, "\\u%04x\\u%04x", 0xd7c0 + (code >> 10), 0xdc00 + (code & 0x3ff));
+}
+
 int spy_buf_json(struct spy_buf *b, const char *s, size_t len)
 {
     for (size_t i = 0; i < len;) {
         size_t n = spy_utf8_len(s + i, len - i);
-        unsigned char c = (unsigned char)s[i];
+        uint32_t code = n ? spy_text_code(s + i, n) : 0;
         if (n == 0)
             spy_buf_puts(b, "\xef\xbf\xbd");
-        else if (n == 1 && (c == '"' || c == '\\'))
-            spy_buf_printf(b, "\\%c", c);
-        else if (n == 1 && (c < 0x20 || c == 0x7f))
-            spy_buf_printf(b, "\\u%04x", c);
+        else if (code == '"' || code == '\\')
+            spy_buf_printf(b, "\\%c", (char)code);
+        else if (!spy_text_is_fit(code))
+            put_json_escape(b, code);
         else
             spy_buf_append(b, s + i, n);
         i += n ? n : 1;
@@ -125,27 +135,27 @@ int spy_buf_json(struct spy_buf *b, const char *s, size_t len)
     return b->failed;
 }
 
-// U+202A to U+202E and U+2066 to U+2069 would turn the text around them, too.
-static bool is_bidi_control(const char *s, size_t n)
-{
-    const uint8_t *u = (const uint8_t *)s;
-    return n == 3 && u[0] == 0xe2 &&
-           ((u[1] == 0x80 && u[2] >= 0xaa && u[2] <= 0xae) ||
-            (u[1] == 0x81 && u[2] >= 0xa6 && u[2] <= 0xa9));
-}
-
-int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max)
+static int put_cut(struct spy_buf *b, const char *s, size_t len, size_t max, bool whole)
 {
     for (size_t i = 0, n; i < len; i += n ? n : 1) {
         n = spy_utf8_len(s + i, len - i);
         if (i + (n ? n : 1) > max)
             return spy_buf_puts(b, "\xe2\x80\xa6");
-        if (!n || is_bidi_control(s + i, n))
-            spy_buf_puts(b, "\xef\xbf\xbd");
-        else if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
-            spy_buf_putc(b, ' ');
-        else
+        uint32_t code = n ? spy_text_code(s + i, n) : 0xfffd;
+        if (n && (whole || spy_text_is_fit(code)))
             spy_buf_append(b, s + i, n);
+        else
+            spy_buf_puts(b, code < 0xa0 ? " " : "\xef\xbf\xbd");
     }
     return b->failed;
+}
+
+int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max)
+{
+    return put_cut(b, s, len, max, false);
+}
+
+int spy_buf_cut(struct spy_buf *b, const char *s, size_t len, size_t max)
+{
+    return put_cut(b, s, len, max, true);
 }

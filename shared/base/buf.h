@@ -37,8 +37,9 @@ static inline void spy_buf_commit(struct spy_buf *b, size_t len) // at most what
     b->len += len;
     b->data[b->len] = 0;
 }
-// Appends s (len bytes) as the inside of a JSON string: quotes not included, control characters,
-// quotes and backslashes escaped, and each byte that is not valid UTF-8 replaced by U+FFFD.
+// Appends s (len bytes) as the inside of a JSON string: quotes not included; quotes, backslashes
+// and all that is unfit for a terminal (text.h) escaped, so that a reader of the JSON gets the same
+// text and a terminal is safe; each byte that is not valid UTF-8 replaced by U+FFFD.
 int spy_buf_json(struct spy_buf *b, const char *s, size_t len);
 // The text, never NULL.
 const char *spy_buf_str(const struct spy_buf *b);
@@ -46,8 +47,11 @@ const char *spy_buf_str(const struct spy_buf *b);
 #define _cleanup_buf_ __attribute__((cleanup(spy_buf_free)))
 
 // Appends at most the first max bytes of s as text for a label, cut between characters and then
-// ended with U+2026. Control characters become spaces; what turns the direction of text, and bytes
-// that are not UTF-8, U+FFFD. For names that others chose.
+// ended with U+2026. Control characters become spaces; what else is unfit (text.h), and bytes that
+// are not UTF-8, U+FFFD. For names that others chose.
 int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max);
+// The same of text that stays as it is but for bytes that are not UTF-8: whoever shows it makes it
+// fit (text.h).
+int spy_buf_cut(struct spy_buf *b, const char *s, size_t len, size_t max);
 // Length of the valid UTF-8 sequence at s (1 to 4), or 0 when there is none. left > 0.
 size_t spy_utf8_len(const char *s, size_t left);

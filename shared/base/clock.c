@@ -62,7 +62,7 @@ int spy_random_bytes(void *out, unsigned len)
     return 0;
 }
 
-void spy_rand_seed(struct spy_rand *r)
+static void seed(struct spy_rand *r)
 {
     if (spy_random_bytes(r, sizeof *r) < 0 || !(r->s[0] | r->s[1])) {
         r->s[0] = spy_clock_mono_ns() | 1;
@@ -73,6 +73,8 @@ void spy_rand_seed(struct spy_rand *r)
 // xorshift128+ (S. Vigna, "Further scramblings of Marsaglia's xorshift generators").
 uint64_t spy_rand_next(struct spy_rand *r)
 {
+    if (!(r->s[0] | r->s[1]))
+        seed(r);
     uint64_t a = r->s[0], b = r->s[1];
     r->s[0] = b;
     a ^= a << 23;

@@ -15,11 +15,10 @@ uint64_t spy_clock_process_cpu_ns(pid_t pid);
 // Sleeps until CLOCK_MONOTONIC reaches deadline_ns. 0, or SPY_ERR_AGAIN when a signal came first.
 int spy_clock_sleep_until(uint64_t deadline_ns);
 
-// xoshiro-like generator for jitter, never for secrets. Seed it once with spy_rand_seed.
+// Random numbers for jitter, never for secrets. Zeroed at first: it then seeds itself.
 struct spy_rand {
     uint64_t s[2];
 };
-void spy_rand_seed(struct spy_rand *r);
 uint64_t spy_rand_next(struct spy_rand *r);
 double spy_rand_unit(struct spy_rand *r);      // uniform in [0, 1)
 int spy_random_bytes(void *out, unsigned len); // getrandom(2); for ids and tokens

@@ -1,25 +1,25 @@
 #include "shared/base/err.h"
 #include "shared/base/buf.h"
+#include "shared/base/text.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-// One line, and no half of a character where it was cut: messages quote names that others chose.
-static void put_line(char *to, size_t size, char *from)
+// One line, fit for a terminal, and no half of a character where it was cut: messages quote names
+// that others chose. size: of `from`, too.
+static void put_line(char *to, size_t to_size, char *from, size_t size)
 {
-    size_t left = strlen(from), n = 0;
-    for (size_t i = 0; i < left; i++)
-        if ((unsigned char)from[i] < 0x20 || from[i] == 0x7f)
-            from[i] = ' ';
-    for (size_t step; n < left; n += step) {
-        step = spy_utf8_len(from + n, left - n);
-        if (n + step >= size || (!step && left >= size - 1 && left - n < 4))
+    size_t len = strlen(from), n = 0;
+    while (n < len) {
+        size_t step = spy_utf8_len(from + n, len - n);
+        if (!step && len == size - 1 && len - n < 4) { // vsnprintf cut there
+            from[n] = 0;
             break;
-        step += !step;
+        }
+        n += step ? step : 1;
     }
-    memcpy(to, from, n);
-    to[n] = 0;
+    spy_text_show(to, to_size, from);
 }
 
 int spy_err_set(struct spy_err *err, int code, int sys, const char *fmt, ...)
@@ -37,7 +37,7 @@ int spy_err_set(struct spy_err *err, int code, int sys, const char *fmt, ...)
     }
     err->code = code;
     err->sys = sys;
-    put_line(err->msg, sizeof err->msg, msg);
+    put_line(err->msg, sizeof err->msg, msg, sizeof msg);
     return code;
 }
 
@@ -54,7 +54,7 @@ int spy_err_context(struct spy_err *err, int code, const char *fmt, ...)
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof err->msg)
         snprintf(msg + n, sizeof msg - (size_t)n, ": %s", err->msg);
-    put_line(err->msg, sizeof err->msg, msg);
+    put_line(err->msg, sizeof err->msg, msg, sizeof msg);
     return err->code;
 }
 
@@ -79,6 +79,9 @@ int spy_code_of_errno(int sys)
         return SPY_ERR_DENIED;
     case ENOMEM:
         return SPY_ERR_NOMEM;
+    case EMFILE:
+    case ENFILE:
+        return SPY_ERR_LIMIT;
     case EAGAIN:
     case EINTR:
         return SPY_ERR_AGAIN;

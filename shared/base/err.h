@@ -27,7 +27,7 @@ enum spy_err_code {
 struct spy_err {
     int code;      // an enum spy_err_code
     int sys;       // errno of the failing call, or 0
-    char msg[240]; // one line without control characters, valid UTF-8 as far as its inputs are
+    char msg[240]; // one line, fit for a terminal: what is not is escaped (text.h)
 };
 
 // Fills *err (when not NULL) and returns code, so that `return spy_err_set(...)` is the idiom.
@@ -44,5 +44,5 @@ int spy_err_context(struct spy_err *err, int code, const char *fmt, ...)
 const char *spy_code_name(int code);
 
 // Maps an errno to a code: ESRCH and ENOENT to GONE, EPERM and EACCES to DENIED, ENOMEM to NOMEM,
-// EAGAIN and EINTR to AGAIN, anything else to IO.
+// EMFILE and ENFILE to LIMIT, EAGAIN and EINTR to AGAIN, anything else to IO.
 int spy_code_of_errno(int sys);

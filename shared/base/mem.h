@@ -1,10 +1,16 @@
-// mem.h - cleanup attributes and checked growth.
+// mem.h - cleanup attributes, checked growth and sums that do not wrap.
 //
 // Early return is safe with `_cleanup_free_ char *s = NULL;` and its kin. Nothing here aborts: out
 // of memory comes back as NULL or SPY_ERR_NOMEM.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+
+// The sum, or UINT64_MAX where it does not fit: counts stay comparable and never wrap.
+static inline uint64_t spy_add_sat(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
 
 void spy_cleanup_free(void *pointer_to_pointer);
 void spy_cleanup_close(const int *fd);

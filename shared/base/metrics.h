@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum spy_metric_kind { SPY_COUNTER, SPY_GAUGE };
+// SPY_COUNTER_NS: its value is nanoseconds and is printed as seconds.
+enum spy_metric_kind { SPY_COUNTER, SPY_GAUGE, SPY_COUNTER_NS };
 
 struct spy_metric {
     const char *name;   // podspy_agent_..., counters end in _total, base units

@@ -142,7 +142,7 @@ static int check_rule(const char *name, const struct spy_rule *r, struct spy_err
         return 0;
     }
     return spy_err_set(err, SPY_ERR_INVALID, 0,
-                       "%s:%d: cmdline of rule '%s' is no regular expression: %s", name, r->line,
+                       "%s:%d: cmdline of rule '%s' is not a regular expression: %s", name, r->line,
                        r->name, why.msg);
 }
 

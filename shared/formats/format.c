@@ -1,14 +1,15 @@
 #include "shared/formats/format.h"
 #include "shared/base/mem.h"
 #include "shared/formats/print.h"
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 static const struct spy_format formats[] = {
-    {"svg", "image/svg+xml", "svg", spy_print_svg},
-    {"speedscope", "application/json", "json", spy_print_speedscope},
-    {"collapsed", "text/plain; charset=utf-8", "txt", spy_print_collapsed},
-    {"json", "application/json", "json", spy_print_json},
+    {"svg", "flamegraph", "image/svg+xml", "svg", false, spy_print_svg},
+    {"speedscope", NULL, "application/json", "json", true, spy_print_speedscope},
+    {"collapsed", "raw", "text/plain; charset=utf-8", "txt", false, spy_print_collapsed},
+    {"json", NULL, "application/json", "json", false, spy_print_json},
 };
 
 const struct spy_format *spy_format_list(size_t *ret_n)
@@ -19,14 +20,24 @@ const struct spy_format *spy_format_list(size_t *ret_n)
 
 const struct spy_format *spy_format_find(const char *name)
 {
-    if (!strcasecmp(name, "flamegraph"))
-        name = "svg";
-    if (!strcasecmp(name, "raw"))
-        name = "collapsed";
     for (size_t i = 0; i < SPY_COUNT(formats); i++)
-        if (!strcasecmp(formats[i].name, name))
+        if (!strcasecmp(formats[i].name, name) ||
+            (formats[i].also && !strcasecmp(formats[i].also, name)))
             return &formats[i];
     return NULL;
+}
+
+const char *spy_format_names(char *out, size_t size, const char *between)
+{
+    size_t len = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < 2 * SPY_COUNT(formats); i++) {
+        const struct spy_format *f = &formats[i / 2];
+        const char *name = i % 2 ? f->name : f->also; // py-spy's names first: its users read them
+        if (name && len < size)
+            len += (size_t)snprintf(out + len, size - len, "%s%s", len ? between : "", name);
+    }
+    return out;
 }
 
 static const char *after_last(const char *text, const char *what)

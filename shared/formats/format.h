@@ -14,11 +14,12 @@
 #include "shared/profile/profile.h"
 
 struct spy_filter;
+struct spy_timeline;
 enum spy_processes { SPY_PROCESSES_AUTO, SPY_PROCESSES_NO, SPY_PROCESSES_YES };
 
 struct spy_view {
     const char *title;   // shown by formats that have a title; NULL: "podspy"
-    bool idle;           // also samples that were not running
+    bool idle;           // also samples that were not running: those that waited, and the runnable
     bool gil;            // only samples that held the GIL
     bool no_native;      // leave native frames out
     bool no_lines;       // merge frames of one function, whatever their line
@@ -31,24 +32,37 @@ struct spy_view {
                          // which speedscope never has. The smallest are folded
                          // into their parent's "(N smaller)" marker, so that totals stay right
     const struct spy_filter *filter; // of this very profile; borrowed; NULL: none. See filter.h
+    // The order of this very profile's samples, for formats that show it; borrowed; NULL: it is not
+    // known, and such a format says so.
+    const struct spy_timeline *timeline;
+    bool command_line; // who asks does so by options (--idle), not by parameters (idle=1)
 };
 
 // Is this sample chosen by the view?
 bool spy_view_has(const struct spy_view *v, const struct spy_sample *s);
 
+// Where the view chooses none of the profile's samples: why, as a sentence that says what to ask
+// for, appended to out. Nothing is appended where it chooses some.
+int spy_view_why_empty(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out);
+
 struct spy_format {
     const char *name;       // as in format= and -f
+    const char *also;       // another name for it, py-spy's; or NULL
     const char *media_type; // Content-Type
     const char *extension;  // without the dot
+    bool ordered;           // shows the order of the samples, where the view has a timeline
     // Appends the document to out. 0, SPY_ERR_LIMIT (out's cap), SPY_ERR_NOMEM.
     int (*print)(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
                  struct spy_err *err);
 };
 
-// "svg" (also "flamegraph"), "speedscope", "collapsed" (also "raw"), "json". NULL: no such format.
+// By either name, in any case: "svg", "flamegraph", "speedscope", "collapsed", "raw", "json". NULL:
+// no such format.
 const struct spy_format *spy_format_find(const char *name);
 // All rows, for help texts and messages. *ret_n is their number.
 const struct spy_format *spy_format_list(size_t *ret_n);
+// Every name that spy_format_find knows, `between` standing between two. Cut at size; returns out.
+const char *spy_format_names(char *out, size_t size, const char *between);
 
 // A borrowed tail of filename for people: what follows the last "site-packages/" or
 // "dist-packages/" or

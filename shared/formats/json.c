@@ -1,6 +1,7 @@
 // A tree with what it was made of; docs/formats.md tells its shape.
 #include "shared/formats/print.h"
 #include "shared/base/mem.h"
+#include "shared/profile/account.h"
 #include <string.h>
 
 int spy_print_failed(int r, struct spy_err *err)
@@ -40,12 +41,34 @@ static void put_series(const struct spy_profile *p, uint32_t id, struct spy_buf 
     spy_buf_printf(out,
                    "},\"start_ns\":%llu,\"duration_ns\":%llu,\"period_ns\":%llu,\"quality\":{"
                    "\"clean\":%llu,\"salvaged\":%llu,\"paused\":%llu,\"failed\":%llu,\"lost\":%llu,"
-                   "\"late\":%llu}}",
+                   "\"late\":%llu},\"account\":{",
                    (unsigned long long)s->start_ns, (unsigned long long)s->duration_ns,
                    (unsigned long long)s->period_ns, (unsigned long long)q->clean,
                    (unsigned long long)q->salvaged, (unsigned long long)q->paused,
                    (unsigned long long)q->failed, (unsigned long long)q->lost,
                    (unsigned long long)q->late);
+    spy_account_json(&s->account, out);
+    spy_buf_puts(out, "}}");
+}
+
+// Of the whole answer: the facts and warnings as the flamegraph's footer has them.
+static int put_account(const struct spy_profile *p, struct spy_buf *out)
+{
+    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(4096);
+    struct spy_account a;
+    int r = spy_account_of(p, &a);
+    if (r < 0)
+        return r;
+    spy_buf_puts(out, ",\"account\":{");
+    spy_account_json(&a, out);
+    spy_account_print(&a, &text);
+    spy_buf_puts(out, ",\"text\":");
+    spy_put_json_string(out, spy_buf_str(&text), text.len);
+    spy_buf_reset(&text);
+    spy_account_warn(&a, &text);
+    spy_buf_puts(out, ",\"warning\":");
+    spy_put_json_string(out, spy_buf_str(&text), text.len);
+    return spy_buf_putc(out, '}');
 }
 
 static void put_node(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
@@ -91,6 +114,21 @@ static void put_tree(const struct spy_tree *t, struct spy_buf *out)
     }
 }
 
+// Of all samples, whatever the view chooses: what it leaves out is told here.
+static void put_states(const struct spy_profile *p, struct spy_buf *out)
+{
+    uint64_t n[SPY_ACTIVITIES] = {0};
+    for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
+        const struct spy_sample *s = spy_profile_sample_at(p, i);
+        uint64_t *sum = &n[spy_state_activity(s->state)];
+        *sum = spy_add_sat(*sum, s->count);
+    }
+    for (size_t i = 0; i < SPY_ACTIVITIES; i++)
+        spy_buf_printf(out, "%s\"%s\":%llu", i ? "," : "{", spy_activity_names[i],
+                       (unsigned long long)n[i]);
+    spy_buf_putc(out, '}');
+}
+
 int spy_print_json(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
                    struct spy_err *err)
 {
@@ -104,7 +142,12 @@ int spy_print_json(const struct spy_profile *p, const struct spy_view *v, struct
             spy_buf_putc(out, ',');
         put_series(p, i, out);
     }
-    spy_buf_puts(out, "]},\"root\":");
+    spy_buf_puts(out, "],\"states\":");
+    put_states(p, out);
+    r = put_account(p, out);
+    if (r < 0)
+        return spy_print_failed(r, err);
+    spy_buf_puts(out, "},\"root\":");
     put_tree(&t, out);
     spy_buf_puts(out, "}\n");
     return out->failed ? spy_print_failed(out->failed, err) : 0;

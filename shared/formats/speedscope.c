@@ -1,14 +1,17 @@
 // speedscope's file format (its published file-format-schema.json): one "sampled" profile for each
-// thread of each process, frames shared.
+// thread of each process, frames shared. The order of its samples is what its Time Order shows:
+// with a timeline it is the true one, and without the names say that it is not.
 #include "shared/formats/print.h"
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
+#include "shared/profile/timeline.h"
 #include <stdlib.h>
 #include <string.h>
 
 struct writer {
     const struct spy_profile *profile;
     const struct spy_view *view;
+    const struct spy_timeline *timeline; // NULL: the samples are merged
     struct spy_buf *out;
     uint32_t *frame_ids; // by frame of the profile -> 1 + index in shared.frames
     struct spy_frame *frames;
@@ -22,9 +25,50 @@ struct writer {
 struct group {
     uint32_t series, thread;
     char *name;
-    uint32_t *samples;
+    uint32_t *samples; // ids in the profile, or runs of the timeline
     size_t n, cap;
 };
+
+static uint32_t n_samples(const struct writer *w)
+{
+    return w->timeline ? spy_timeline_n(w->timeline) : spy_profile_n_samples(w->profile);
+}
+
+static uint64_t multiply_saturated(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+static struct spy_sample sample_of(const struct writer *w, uint32_t i)
+{
+    if (!w->timeline)
+        return *spy_profile_sample_at(w->profile, i);
+    struct spy_run run = spy_timeline_at(w->timeline, i);
+    uint64_t period = spy_profile_series_get(w->profile, run.series)->period_ns;
+    return (struct spy_sample){.series = run.series,
+                               .stack = run.stack,
+                               .thread = run.thread,
+                               .state = run.state,
+                               .count = run.count,
+                               .ns = multiply_saturated(run.count, period)};
+}
+
+// The sample at *i and those after it that differ in nothing that is shown, as one; *i goes on past
+// them.
+static struct spy_sample next_joined(const struct writer *w, const struct group *g, size_t *i)
+{
+    struct spy_sample s = sample_of(w, g->samples[(*i)++]);
+    while (w->timeline && *i < g->n) {
+        struct spy_sample more = sample_of(w, g->samples[*i]);
+        if (more.stack != s.stack)
+            break;
+        s.count = spy_add_sat(s.count, more.count);
+        s.ns = spy_add_sat(s.ns, more.ns);
+        ++*i;
+    }
+    return s;
+}
 
 static int frame_id(struct writer *w, uint32_t frame, uint32_t *ret)
 {
@@ -115,21 +159,21 @@ static int put_group(struct writer *w, const struct group *g)
     spy_put_json_string(w->out, g->name, strlen(g->name));
     spy_buf_printf(w->out, ",\"unit\":\"%s\",\"startValue\":0,\"samples\":[",
                    w->by_time ? "seconds" : "none");
-    for (size_t i = 0; i < g->n; i++) {
+    for (size_t i = 0; i < g->n;) {
         if (i)
             spy_buf_putc(w->out, ',');
-        int r = put_stack(w, spy_profile_sample_at(w->profile, g->samples[i])->stack);
+        int r = put_stack(w, next_joined(w, g, &i).stack);
         if (r < 0)
             return r;
     }
     spy_buf_puts(w->out, "],\"weights\":[");
-    for (size_t i = 0; i < g->n; i++) {
-        const struct spy_sample *s = spy_profile_sample_at(w->profile, g->samples[i]);
+    for (size_t i = 0; i < g->n;) {
         if (i)
             spy_buf_putc(w->out, ',');
-        put_weight(w, s->count, s->ns);
-        count = s->count > UINT64_MAX - count ? UINT64_MAX : count + s->count;
-        ns = s->ns > UINT64_MAX - ns ? UINT64_MAX : ns + s->ns;
+        struct spy_sample s = next_joined(w, g, &i);
+        put_weight(w, s.count, s.ns);
+        count = spy_add_sat(count, s.count);
+        ns = spy_add_sat(ns, s.ns);
     }
     spy_buf_puts(w->out, "],\"endValue\":");
     put_weight(w, count, ns);
@@ -155,7 +199,7 @@ static char *group_name(const struct writer *w, uint32_t series, uint32_t thread
     }
     spy_buf_printf(&b, "Thread %llu \"", (unsigned long long)th->tid);
     spy_buf_text(&b, name, strlen(name), PART_MAX);
-    spy_buf_putc(&b, '"');
+    spy_buf_puts(&b, w->timeline ? "\"" : "\" (merged: no Time Order)");
     return (char *)b.data; // NULL: no memory
 }
 
@@ -197,18 +241,18 @@ static int group_of(struct groups *gs, const struct writer *w, const struct spy_
 
 static int collect(struct groups *gs, struct writer *w)
 {
-    for (uint32_t i = 0; i < spy_profile_n_samples(w->profile); i++) {
-        const struct spy_sample *s = spy_profile_sample_at(w->profile, i);
+    for (uint32_t i = 0; i < n_samples(w); i++) {
+        struct spy_sample s = sample_of(w, i);
         struct group *g;
-        if (!spy_view_has(w->view, s))
+        if (!spy_view_has(w->view, &s))
             continue;
-        int r = group_of(gs, w, s, &g);
+        int r = group_of(gs, w, &s, &g);
         if (r == 0)
             r = spy_grow(&g->samples, &g->cap, g->n + 1, sizeof *g->samples, 1 << 28);
         if (r < 0)
             return r;
         g->samples[g->n++] = i;
-        w->by_time = w->by_time || s->ns;
+        w->by_time = w->by_time || s.ns;
     }
     return 0;
 }
@@ -226,8 +270,8 @@ static size_t heaviest(const struct writer *w, const struct groups *gs)
     for (size_t i = 0; i < gs->n; i++) {
         uint64_t sum = 0;
         for (size_t k = 0; k < gs->list[i].n; k++) {
-            const struct spy_sample *s = spy_profile_sample_at(w->profile, gs->list[i].samples[k]);
-            sum += w->by_time ? s->ns : s->count;
+            struct spy_sample s = sample_of(w, gs->list[i].samples[k]);
+            sum += w->by_time ? s.ns : s.count;
         }
         if (sum > most) {
             most = sum;
@@ -235,6 +279,19 @@ static size_t heaviest(const struct writer *w, const struct groups *gs)
         }
     }
     return best;
+}
+
+// Of the whole file: the title, and what is to be known of what it shows.
+static void put_name(struct writer *w)
+{
+    _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(SPY_LABEL_MAX), why = SPY_BUF_INIT(SPY_LABEL_MAX);
+    spy_view_why_empty(w->profile, w->view, &why);
+    spy_buf_puts(&b, w->view->title ? w->view->title : "podspy");
+    if (why.len)
+        spy_buf_printf(&b, " (%s)", spy_buf_str(&why));
+    else if (!w->timeline)
+        spy_buf_puts(&b, " (samples are merged: Time Order is not their order in time)");
+    spy_put_json_string(w->out, spy_buf_str(&b), b.len);
 }
 
 static int print_all(struct writer *w, struct groups *gs)
@@ -246,8 +303,7 @@ static int print_all(struct writer *w, struct groups *gs)
         qsort(gs->list, gs->n, sizeof *gs->list, compare_groups);
     spy_buf_puts(w->out, "{\"$schema\":\"https://www.speedscope.app/file-format-schema.json\","
                          "\"exporter\":\"podspy " PODSPY_VERSION "\",\"name\":");
-    const char *title = w->view->title ? w->view->title : "podspy";
-    spy_put_json_string(w->out, title, strlen(title));
+    put_name(w);
     spy_buf_puts(w->out, ",");
     if (gs->n)
         spy_buf_printf(w->out, "\"activeProfileIndex\":%zu,", heaviest(w, gs));
@@ -265,7 +321,9 @@ static int print_all(struct writer *w, struct groups *gs)
 int spy_print_speedscope(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
                          struct spy_err *err)
 {
-    struct writer w = {.profile = p, .view = v, .out = out};
+    struct writer w = {.profile = p, .view = v, .out = out, .timeline = v->timeline};
+    if (v->timeline && spy_timeline_is_full(v->timeline))
+        w.timeline = NULL; // the beginning alone would be another profile
     _cleanup_(groups_done) struct groups gs = {0};
     w.frame_ids = calloc(spy_profile_n_frames(p) + 1u, sizeof *w.frame_ids);
     int r = w.frame_ids ? print_all(&w, &gs) : SPY_ERR_NOMEM;

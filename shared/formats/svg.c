@@ -6,11 +6,12 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/formats/print.h"
+#include "shared/profile/account.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { ROW = 18, TOP = 96, BOTTOM = 56, COLOURS = 8, GREY = 8, GREEN = 9 };
+enum { ROW = 18, TOP = 96, BOTTOM = 56, LINE = 18, COLOURS = 8, GREY = 8, GREEN = 9 };
 #define SMALLEST 0.0001 // of the whole: narrower frames are not drawn
 
 // XML 1.0, section 2.2: no control characters but tab, line feed and carriage return; no U+FFFE,
@@ -174,6 +175,41 @@ static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out
         t->view.gil ? " Only GIL holders." : "");
 }
 
+// What the kernel says of the same time, and what is to be watched; a line each, where it is known.
+struct account_lines {
+    struct spy_buf facts, warnings;
+};
+
+static void free_account_lines(struct account_lines *l)
+{
+    spy_buf_free(&l->facts);
+    spy_buf_free(&l->warnings);
+}
+
+static int make_account_lines(const struct spy_tree *t, struct account_lines *l)
+{
+    struct spy_account a;
+    int r = spy_account_of(t->profile, &a);
+    if (r == 0)
+        r = spy_account_print(&a, &l->facts);
+    return r < 0 ? r : spy_account_warn(&a, &l->warnings);
+}
+
+static uint32_t height_of_lines(const struct account_lines *l)
+{
+    return LINE * (uint32_t)((l->facts.len > 0) + (l->warnings.len > 0));
+}
+
+static void put_account_lines(const struct account_lines *l, uint32_t y, struct spy_buf *out)
+{
+    if (l->facts.len)
+        spy_buf_printf(out, "<text id=\"cpu\" class=\"faint\" x=\"12\" y=\"%u\">%s</text>\n", y,
+                       spy_buf_str(&l->facts));
+    if (l->warnings.len)
+        spy_buf_printf(out, "<text id=\"warning\" x=\"12\" y=\"%u\">%s</text>\n",
+                       y + (l->facts.len ? LINE : 0), spy_buf_str(&l->warnings));
+}
+
 static void put_head(const struct spy_tree *t, uint32_t height, struct spy_buf *out)
 {
     const char *title = t->view.title ? t->view.title : "podspy";
@@ -210,22 +246,33 @@ static void put_summary(const struct spy_tree *t, struct spy_buf *out)
     spy_buf_puts(out, "</text>\n");
 }
 
+static int put_empty(const struct spy_tree *t, struct spy_buf *out)
+{
+    _cleanup_buf_ struct spy_buf why = SPY_BUF_INIT(SPY_LABEL_MAX);
+    int r = spy_view_why_empty(t->profile, &t->view, &why);
+    spy_buf_printf(out, "<text id=\"empty\" x=\"10\" y=\"%d\">", TOP + ROW);
+    put_xml_str(out, spy_buf_str(&why));
+    spy_buf_puts(out, "</text>\n");
+    return r;
+}
+
 static int print_tree(const struct spy_tree *t, struct spy_buf *out)
 {
     bool empty = whole(t) <= 0;
     uint32_t bottom = TOP + (empty ? 2 : t->max_depth + 1) * ROW;
-    put_head(t, bottom + BOTTOM, out);
+    _cleanup_(free_account_lines) struct account_lines lines = {SPY_BUF_INIT(4096),
+                                                                SPY_BUF_INIT(4096)};
+    int r = make_account_lines(t, &lines);
+    if (r < 0)
+        return r;
+    put_head(t, bottom + BOTTOM + height_of_lines(&lines), out);
     put_summary(t, out);
-    int r = 0;
     if (empty)
-        spy_buf_printf(out,
-                       "<text id=\"empty\" x=\"10\" y=\"%d\">No samples: nothing ran in this time%s"
-                       "</text>\n",
-                       TOP + ROW,
-                       t->view.idle ? "." : ", or every thread was waiting (idle=1 shows them).");
+        r = put_empty(t, out);
     else
         r = put_nodes(t, out);
     put_footer(t, bottom, out);
+    put_account_lines(&lines, bottom + BOTTOM, out);
     spy_buf_puts(out, "<script>" SPY_SVG_SCRIPT_BEFORE);
     spy_buf_puts(out, spy_svg_script);
     spy_buf_puts(out, SPY_SVG_SCRIPT_AFTER "</script>\n</svg>\n");

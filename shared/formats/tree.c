@@ -133,11 +133,6 @@ static bool show_processes(const struct spy_profile *p, const struct spy_view *v
     return false;
 }
 
-static uint64_t add_saturated(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 static int add_samples(struct builder *b)
 {
     const struct spy_profile *p = b->tree->profile;
@@ -158,8 +153,8 @@ static int add_samples(struct builder *b)
         if (r < 0)
             return r;
         struct spy_node *n = &b->tree->nodes[node];
-        n->self = add_saturated(n->self, s->count);
-        n->self_ns = add_saturated(n->self_ns, s->ns);
+        n->self = spy_add_sat(n->self, s->count);
+        n->self_ns = spy_add_sat(n->self_ns, s->ns);
     }
     return 0;
 }
@@ -170,11 +165,11 @@ static void sum_up(struct spy_tree *t)
     for (size_t i = t->n; i-- > 0;) {
         struct spy_node *n = &t->nodes[i];
         struct spy_node *up = &t->nodes[n->parent];
-        n->total = add_saturated(n->total, n->self);
-        n->total_ns = add_saturated(n->total_ns, n->self_ns);
+        n->total = spy_add_sat(n->total, n->self);
+        n->total_ns = spy_add_sat(n->total_ns, n->self_ns);
         if (i) {
-            up->total = add_saturated(up->total, n->total);
-            up->total_ns = add_saturated(up->total_ns, n->total_ns);
+            up->total = spy_add_sat(up->total, n->total);
+            up->total_ns = spy_add_sat(up->total_ns, n->total_ns);
         }
     }
     t->by_time = t->nodes[0].total_ns > 0;
@@ -226,8 +221,8 @@ static void split_children(struct spy_tree *t, uint32_t i, const bool *kept, str
         }
         rest->a++;
         rest->depth = k->depth;
-        rest->self = rest->total = add_saturated(rest->total, k->total);
-        rest->self_ns = rest->total_ns = add_saturated(rest->total_ns, k->total_ns);
+        rest->self = rest->total = spy_add_sat(rest->total, k->total);
+        rest->self_ns = rest->total_ns = spy_add_sat(rest->total_ns, k->total_ns);
     }
     t->nodes[i].first_child = keep;
 }

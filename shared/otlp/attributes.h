@@ -3,7 +3,7 @@
 
 #define SPY_ATTR_THREAD_ID   "thread.id"
 #define SPY_ATTR_THREAD_NAME "thread.name"
-#define SPY_ATTR_STATE       "podspy.thread.state" // "running" or "waiting"
+#define SPY_ATTR_STATE       "podspy.thread.state" // spy_activity_names
 #define SPY_ATTR_GIL         "podspy.gil"          // "holds", "waits" or "none"
 #define SPY_ATTR_GC          "podspy.gc"           // true while collecting
 #define SPY_ATTR_QUALITY     "podspy.samples."     // + clean, salvaged, paused, failed, lost, late

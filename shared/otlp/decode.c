@@ -68,7 +68,10 @@ static int read_facts(struct spy_otlp_decoder *c, const Spy__Otlp__Sample *s, st
             f->thread_name = as_text(v);
         } else if (!strcmp(key, SPY_ATTR_STATE)) {
             f->has_state = true;
-            f->state |= !strcmp(as_text(v), "running") ? SPY_STATE_RUNNING : 0u;
+            f->state &= ~(uint32_t)(SPY_STATE_RUNNING | SPY_STATE_RUNNABLE); // the last one holds
+            f->state |= !strcmp(as_text(v), spy_activity_names[SPY_RUNNING])    ? SPY_STATE_RUNNING
+                        : !strcmp(as_text(v), spy_activity_names[SPY_RUNNABLE]) ? SPY_STATE_RUNNABLE
+                                                                                : 0u;
         } else if (!strcmp(key, SPY_ATTR_GIL)) {
             f->state |= !strcmp(as_text(v), "holds")   ? SPY_STATE_GIL_HOLDS
                         : !strcmp(as_text(v), "waits") ? SPY_STATE_GIL_WAITS
@@ -81,7 +84,7 @@ static int read_facts(struct spy_otlp_decoder *c, const Spy__Otlp__Sample *s, st
 }
 
 static int read_quality(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in,
-                        struct spy_quality *q)
+                        struct spy_quality *q, struct spy_account *account)
 {
     const struct {
         const char *key;
@@ -99,6 +102,9 @@ static int read_quality(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in
         for (size_t k = 0; v && k < SPY_COUNT(rows); k++)
             if (!strcmp(key, rows[k].key) && as_int(v) > 0)
                 *rows[k].to = (uint64_t)as_int(v);
+        for (int k = 0; v && k < SPY_COUNTERS; k++)
+            if (!strcmp(key, spy_counter_names[k].attribute) && as_int(v) >= 0)
+                account->counted[k] = (struct spy_counted){(uint64_t)as_int(v), in->duration_nano};
     }
     return 0;
 }
@@ -245,6 +251,7 @@ static int fill(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
 {
     uint32_t series;
     struct spy_quality q = {0};
+    struct spy_account account = {0};
     struct units u = units_of(c, in);
     const char *unit = in->sample_type ? spy_otlp_text(c, in->sample_type->unit_strindex) : NULL;
     if (!u.is_time && !is_count(unit))
@@ -254,7 +261,7 @@ static int fill(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
         return spy_otlp_bad(c, "the time of a profile is out of range");
     int r = map_series(c, resource, &series);
     if (r == 0)
-        r = read_quality(c, in, &q);
+        r = read_quality(c, in, &q, &account);
     if (r < 0)
         return r;
     struct spy_series *s = spy_profile_series_at(c->p, series);
@@ -263,12 +270,14 @@ static int fill(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
     s->duration_ns = in->duration_nano;
     s->period_ns = u.period;
     s->quality = q;
+    s->account = account;
     for (size_t i = 0; i < in->n_samples && r == 0; i++)
         r = add_sample(c, series, in->samples[i], &u);
+    spy_profile_note_seen(c->p);
     return r < 0 ? r : spy_otlp_check_budget(c);
 }
 
-// OTLP: all zeroes are no id, and none may be given.
+// OTLP: all zeroes are not an id, and none may be given.
 static int id_of(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in, size_t number,
                  uint8_t ret[16])
 {

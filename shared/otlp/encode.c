@@ -23,7 +23,7 @@ struct encoder {
     struct spy_map string_map, attribute_map;
     int32_t *function_ids, *location_ids, *stack_ids; // of the profile's; 0: not yet
     int32_t (*thread_ids)[2];                         // attributes: id and name
-    int32_t state_ids[2], gil_ids[3], gc_id;
+    int32_t state_ids[SPY_ACTIVITIES], gil_ids[3], gc_id;
     int failed; // the first failure; later calls do nothing
 };
 
@@ -212,7 +212,7 @@ static Spy__Otlp__Sample *make_sample(struct encoder *e, const struct spy_sample
         attributes[n++] = e->thread_ids[s->thread][0];
         attributes[n++] = e->thread_ids[s->thread][1];
     }
-    attributes[n++] = e->state_ids[(s->state & SPY_STATE_RUNNING) != 0];
+    attributes[n++] = e->state_ids[spy_state_activity(s->state)];
     attributes[n++] = e->gil_ids[s->state & SPY_STATE_GIL_HOLDS   ? 1
                                  : s->state & SPY_STATE_GIL_WAITS ? 2
                                                                   : 0];
@@ -233,19 +233,26 @@ static int64_t clamped(uint64_t n)
     return n < INT64_MAX ? (int64_t)n : INT64_MAX;
 }
 
-static void add_quality(struct encoder *e, const struct spy_quality *q, Spy__Otlp__Profile *out)
+// How the samples came to be, left out when 0; and what the kernel counted, left out when not
+// known.
+static void add_facts(struct encoder *e, const struct spy_series *s, Spy__Otlp__Profile *out)
 {
+    const struct spy_quality *q = &s->quality;
     const struct {
         const char *key;
         uint64_t value;
     } rows[] = {{SPY_ATTR_QUALITY "clean", q->clean},   {SPY_ATTR_QUALITY "salvaged", q->salvaged},
                 {SPY_ATTR_QUALITY "paused", q->paused}, {SPY_ATTR_QUALITY "failed", q->failed},
                 {SPY_ATTR_QUALITY "lost", q->lost},     {SPY_ATTR_QUALITY "late", q->late}};
-    int32_t *ids = alloc(e, SPY_COUNT(rows) * sizeof *ids);
+    int32_t *ids = alloc(e, (SPY_COUNT(rows) + SPY_COUNTERS) * sizeof *ids);
     size_t n = 0;
     for (size_t i = 0; ids && i < SPY_COUNT(rows); i++)
         if (rows[i].value)
             ids[n++] = add_attribute(e, rows[i].key, any_int(e, clamped(rows[i].value)));
+    for (int c = 0; ids && c < SPY_COUNTERS; c++)
+        if (spy_account_knows(&s->account, c))
+            ids[n++] = add_attribute(e, spy_counter_names[c].attribute,
+                                     any_int(e, clamped(s->account.counted[c].sum)));
     out->attribute_indices = ids;
     out->n_attribute_indices = n;
 }
@@ -279,7 +286,7 @@ static Spy__Otlp__Profile *make_profile(struct encoder *e, uint32_t series, size
     out->period_type = value_type(e, "wall", "nanoseconds");
     out->period = clamped(s->period_ns);
     out->samples = samples;
-    add_quality(e, &s->quality, out);
+    add_facts(e, s, out);
     return out;
 }
 
@@ -370,8 +377,8 @@ static void zero_entries(struct encoder *e)
     push(e, &e->stacks, s);
     push(e, &e->attributes, a);
     add_string(e, "");
-    e->state_ids[0] = add_attribute(e, SPY_ATTR_STATE, any_string(e, "waiting"));
-    e->state_ids[1] = add_attribute(e, SPY_ATTR_STATE, any_string(e, "running"));
+    for (size_t i = 0; i < SPY_ACTIVITIES; i++)
+        e->state_ids[i] = add_attribute(e, SPY_ATTR_STATE, any_string(e, spy_activity_names[i]));
     e->gil_ids[0] = add_attribute(e, SPY_ATTR_GIL, any_string(e, "none"));
     e->gil_ids[1] = add_attribute(e, SPY_ATTR_GIL, any_string(e, "holds"));
     e->gil_ids[2] = add_attribute(e, SPY_ATTR_GIL, any_string(e, "waits"));

@@ -114,11 +114,6 @@ static int map_thread(struct merge *m, uint32_t id, uint32_t *ret)
     return 0;
 }
 
-static uint64_t add_saturated(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 // The mean lies between the two; in doubles it may come out a little beyond.
 static uint64_t mean_period(const struct spy_series *d, const struct spy_series *s)
 {
@@ -131,17 +126,18 @@ static uint64_t mean_period(const struct spy_series *d, const struct spy_series 
 
 static void add_quality(struct spy_quality *d, const struct spy_quality *s)
 {
-    d->clean = add_saturated(d->clean, s->clean);
-    d->salvaged = add_saturated(d->salvaged, s->salvaged);
-    d->paused = add_saturated(d->paused, s->paused);
-    d->failed = add_saturated(d->failed, s->failed);
-    d->lost = add_saturated(d->lost, s->lost);
-    d->late = add_saturated(d->late, s->late);
+    d->clean = spy_add_sat(d->clean, s->clean);
+    d->salvaged = spy_add_sat(d->salvaged, s->salvaged);
+    d->paused = spy_add_sat(d->paused, s->paused);
+    d->failed = spy_add_sat(d->failed, s->failed);
+    d->lost = spy_add_sat(d->lost, s->lost);
+    d->late = spy_add_sat(d->late, s->late);
 }
 
 void spy_series_unite(struct spy_series *d, const struct spy_series *s)
 {
     add_quality(&d->quality, &s->quality);
+    spy_account_unite(&d->account, &s->account);
     if (!s->start_ns && !s->duration_ns)
         return;
     if (d->period_ns && s->period_ns && (d->duration_ns || s->duration_ns))
@@ -154,8 +150,8 @@ void spy_series_unite(struct spy_series *d, const struct spy_series *s)
         memcpy(d->profile_id, s->profile_id, sizeof d->profile_id);
         return;
     }
-    uint64_t end_d = add_saturated(d->start_ns, d->duration_ns);
-    uint64_t end_s = add_saturated(s->start_ns, s->duration_ns);
+    uint64_t end_d = spy_add_sat(d->start_ns, d->duration_ns);
+    uint64_t end_s = spy_add_sat(s->start_ns, s->duration_ns);
     d->start_ns = d->start_ns < s->start_ns ? d->start_ns : s->start_ns;
     d->duration_ns = (end_d > end_s ? end_d : end_s) - d->start_ns;
     memset(d->profile_id, 0, sizeof d->profile_id); // two windows: no single id any more

@@ -256,16 +256,19 @@ int spy_profile_series(struct spy_profile *p, const struct spy_label *labels, si
     return r;
 }
 
-static uint64_t add_saturated(uint64_t a, uint64_t b)
+const char *const spy_activity_names[SPY_ACTIVITIES] = {"waiting", "running", "runnable"};
+
+bool spy_state_is_valid(uint32_t state)
 {
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+    const uint32_t both = SPY_STATE_RUNNING | SPY_STATE_RUNNABLE;
+    return state <= SPY_STATE_ALL && (state & both) != both;
 }
 
 int spy_profile_add(struct spy_profile *p, uint32_t series, uint32_t stack, uint32_t thread,
                     uint32_t state, uint64_t count, uint64_t ns)
 {
     if (series >= p->series.n || stack >= p->stacks.n || thread >= p->threads.n ||
-        state > SPY_STATE_ALL)
+        !spy_state_is_valid(state))
         return SPY_ERR_INVALID;
     uint64_t hash = spy_hash_mix((uint64_t)series << 32 | stack, (uint64_t)thread << 8 | state);
     struct spy_sample *rows = p->samples.rows;
@@ -273,8 +276,8 @@ int spy_profile_add(struct spy_profile *p, uint32_t series, uint32_t stack, uint
          (i = spy_map_next(&p->samples.map, hash, &at)) != SPY_MAP_NONE;) {
         struct spy_sample *s = &rows[i];
         if (s->series == series && s->stack == stack && s->thread == thread && s->state == state) {
-            s->count = add_saturated(s->count, count);
-            s->ns = add_saturated(s->ns, ns);
+            s->count = spy_add_sat(s->count, count);
+            s->ns = spy_add_sat(s->ns, ns);
             return 0;
         }
     }
@@ -377,6 +380,26 @@ void spy_profile_weigh(struct spy_profile *p)
         uint64_t period = spy_profile_series_get(p, rows[i].series)->period_ns;
         if (__builtin_mul_overflow(rows[i].count, period, &rows[i].ns))
             rows[i].ns = UINT64_MAX;
+    }
+    spy_profile_note_seen(p);
+}
+
+void spy_profile_note_seen(struct spy_profile *p)
+{
+    for (uint32_t i = 0; i < p->series.n; i++) {
+        struct spy_account *a = &spy_profile_series_at(p, i)->account;
+        a->running_ns = a->runnable_ns = 0;
+        a->period_ns = spy_profile_series_get(p, i)->period_ns;
+    }
+    for (uint32_t i = 0; i < p->samples.n; i++) {
+        const struct spy_sample *s = spy_profile_sample_at(p, i);
+        struct spy_account *a = &spy_profile_series_at(p, s->series)->account;
+        if (!spy_account_knows(a, SPY_CPU))
+            continue;
+        if (s->state & SPY_STATE_RUNNING)
+            a->running_ns = spy_add_sat(a->running_ns, s->ns);
+        else if (s->state & SPY_STATE_RUNNABLE)
+            a->runnable_ns = spy_add_sat(a->runnable_ns, s->ns);
     }
 }
 

@@ -25,6 +25,7 @@
 // until the next add.
 #pragma once
 #include "shared/base/err.h"
+#include "shared/profile/account.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -65,13 +66,27 @@ struct spy_label {
 };
 
 // What a sample says of its thread at that instant. A sample's state is a set of these bits.
+// Neither RUNNING nor RUNNABLE: it waited in a system call (idle).
 enum spy_state {
-    SPY_STATE_RUNNING = 1,   // on a CPU or ready to be; else it waited in a system call (idle)
+    SPY_STATE_RUNNING = 1,   // on a CPU, or runnable where the two could not be told apart
     SPY_STATE_GIL_HOLDS = 2, // held the GIL
     SPY_STATE_GIL_WAITS = 4, // waited for the GIL
     SPY_STATE_GC = 8,        // its interpreter was collecting garbage
-    SPY_STATE_ALL = 15,
+    SPY_STATE_RUNNABLE = 16, // ready to run, waited for a CPU; never together with RUNNING
+    SPY_STATE_ALL = 31,
 };
+
+// Waiting, running or runnable: exactly one holds for each sample. On the wire and in JSON by name.
+enum spy_activity { SPY_WAITING, SPY_RUNNING, SPY_RUNNABLE, SPY_ACTIVITIES };
+extern const char *const spy_activity_names[SPY_ACTIVITIES];
+static inline enum spy_activity spy_state_activity(uint32_t state)
+{
+    return state & SPY_STATE_RUNNING    ? SPY_RUNNING
+           : state & SPY_STATE_RUNNABLE ? SPY_RUNNABLE
+                                        : SPY_WAITING;
+}
+// Known bits only, and not RUNNING and RUNNABLE at once.
+bool spy_state_is_valid(uint32_t state);
 
 // How the samples of one window came to be; counts of thread-samples. Every attempt is in exactly
 // one of clean, salvaged, paused, failed; `lost` are windows' samples that were dropped after they
@@ -87,6 +102,7 @@ struct spy_series {
     uint64_t duration_ns;
     uint64_t period_ns; // effective: duration / rounds that were really taken; 0: not known
     struct spy_quality quality;
+    struct spy_account account; // samples held against the kernel's clock
 };
 
 struct spy_sample {
@@ -118,7 +134,8 @@ int spy_profile_thread(struct spy_profile *p, uint64_t tid, uint32_t name, uint3
 enum { SPY_LABELS_MAX = 64 };
 int spy_profile_series(struct spy_profile *p, const struct spy_label *labels, size_t n,
                        uint32_t *ret);
-// Adds to the sample with this key. count and ns saturate.
+// Adds to the sample with this key. count and ns saturate. SPY_ERR_INVALID also for a state that is
+// not valid.
 int spy_profile_add(struct spy_profile *p, uint32_t series, uint32_t stack, uint32_t thread,
                     uint32_t state, uint64_t count, uint64_t ns);
 
@@ -146,21 +163,24 @@ const char *spy_profile_series_label(const struct spy_profile *p, uint32_t serie
 // Memory held, in bytes, for budgets.
 size_t spy_profile_memory(const struct spy_profile *p);
 
-// Gives every sample its time: ns = count * period_ns of its series. For the sampler, once a window
-// is over.
+// Gives every sample its time: ns = count * period_ns of its series, and every account what its
+// samples say (spy_profile_note_seen). For the sampler, once a window is over.
 void spy_profile_weigh(struct spy_profile *p);
+// Sets running_ns and runnable_ns of the accounts that know the CPU time. For whoever makes a
+// window: the profile holds one window of each series.
+void spy_profile_note_seen(struct spy_profile *p);
 
 // Ends a window: forgets the samples and the series' windows, profile ids and quality; keeps every
 // table and its ids, so that caches of ids stay right and the next window allocates nothing.
 void spy_profile_reset_window(struct spy_profile *p);
 
 // Adds all of src's samples and series to dst. Series with the same labels become one: windows are
-// united, quality is summed, period becomes the mean weighted by duration; sums saturate. dst ==
-// src is SPY_ERR_INVALID. After SPY_ERR_LIMIT or SPY_ERR_NOMEM dst holds a part of src and is good
-// for spy_profile_free alone.
+// united, quality and account are summed, period becomes the mean weighted by duration; sums
+// saturate. dst == src is SPY_ERR_INVALID. After SPY_ERR_LIMIT or SPY_ERR_NOMEM dst holds a part of
+// src and is good for spy_profile_free alone.
 int spy_profile_merge(struct spy_profile *dst, const struct spy_profile *src);
-// What spy_profile_merge does to one series: adds window and quality of s to d; labels are not
-// looked at. profile_id stays only while d has a single window.
+// What spy_profile_merge does to one series: adds window, quality and account of s to d; labels are
+// not looked at. profile_id stays only while d has a single window.
 void spy_series_unite(struct spy_series *d, const struct spy_series *s);
 
 // The OpenTelemetry and podspy label keys, spelled once.

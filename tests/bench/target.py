@@ -1,4 +1,6 @@
-"""Stays busy at a given depth of the stack: target.py DEPTH. Says "ready" once it is there.
+"""Stays busy at a given depth of the stack: target.py DEPTH [short]. Says "ready" once it is there.
+
+short: it goes through its calls in a microsecond each, so that every read of the running thread is torn.
 
 Runs on every Python there is, so it is written in what they have in common.
 """
@@ -12,12 +14,27 @@ def busy():
         n = (n + 1) % 1000003
 
 
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+
+def leaf(p):
+    return p.x + 1
+
+
+def short():
+    while True:
+        for i in range(20):
+            leaf(Point(i))
+
+
 def descend(left):
     if left > 0:
         return descend(left - 1)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    return busy()
+    return short() if sys.argv[2:] == ["short"] else busy()
 
 
 depth = int(sys.argv[1])

@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 
+import turns
+
 TARGET = """\
 import mmap, sys
 file = open(sys.argv[1], "r+b")
@@ -65,36 +67,6 @@ class Target:
         return (done2 - done) / (wall2 - wall), (done2 - done) / (cpu2 - cpu)
 
 
-def sampled(target, flags, options, out):
-    command = [options.build / "bin" / "podspy", "record", "--pid", str(target.process.pid), "--rate",
-               str(options.rate), "--duration", "600", "--output", out, *flags]
-    podspy = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(0.4)  # attached, caches full
-        assert podspy.poll() is None, "podspy record did not start"
-        return target.slice(options.slice)
-    finally:
-        podspy.terminate()
-        podspy.wait()
-        time.sleep(0.1)
-
-
-def pairs(target, flags, options, out):
-    """Ratios with : without, one pair each."""
-    ratios = []
-    for i in range(options.pairs):
-        order = ("with", "without") if i % 2 else ("without", "with")
-        got = {}
-        for which in order:
-            if which == "with" and flags is not None:
-                got[which] = sampled(target, flags, options, out)
-            else:
-                got[which] = target.slice(options.slice)
-        ratios.append([w / wo for w, wo in zip(got["with"], got["without"])])
-    return ratios
-
-
 def loss(ratios):
     """'mean % ± half of the interval' of what is lost."""
     logs = [math.log(r) for r in ratios]
@@ -120,8 +92,9 @@ def main():
         target = Target(options.python, folder)
         try:
             for mode, flags in MODES.items():
-                ratios = pairs(target, flags, options, folder / "out")
-                wall, cpu = ([r[i] for r in ratios] for i in (0, 1))
+                flags = None if flags is None else ["--rate", str(options.rate), *flags]
+                found = turns.pairs(target, flags, options, folder / "out")
+                wall, cpu = ([with_[i] / without[i] for with_, without in found] for i in (0, 1))
                 print(f"    {mode:14} lost of the work in a second {loss(wall)}, "
                       f"in a second of CPU {loss(cpu)}", flush=True)
         finally:

@@ -67,5 +67,9 @@ def wait_for(what, seconds=10):
     raise AssertionError("waited %s seconds in vain" % seconds)
 
 
+# For bash -c: runs its arguments with a standard output that nobody reads any more, and prints the status.
+TO_NOBODY = 'exec 3> >(:); wait $!; "$@" >&3 3>&-; echo $?'
+
+
 def run(argv, seconds=60, **kwargs):
     return subprocess.run(argv, capture_output=True, timeout=seconds, **kwargs)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A failure here is no memory: the test cannot go on.
+// A failure here means no memory: the test cannot go on.
 static void must(int r)
 {
     if (r < 0)
@@ -206,6 +206,9 @@ static uint32_t random_series(struct spy_profile *p, struct spy_rand *r)
     s->period_ns = 1 + below(r, 1000000000);
     s->quality = (struct spy_quality){below(r, 9), below(r, 9), below(r, 2),
                                       below(r, 9), below(r, 2), below(r, 9)};
+    for (int c = 0; c < SPY_COUNTERS && s->duration_ns; c++)
+        if (below(r, 2))
+            s->account.counted[c] = (struct spy_counted){below(r, 1000000), s->duration_ns};
     return id;
 }
 
@@ -225,7 +228,7 @@ static uint32_t random_stack(struct spy_profile *p, struct spy_rand *r, uint32_t
 
 struct spy_profile *test_profile_random(uint64_t seed, uint32_t size)
 {
-    static const uint32_t states[] = {0, 1, 3, 4, 5, 9, 11, 12};
+    static const uint32_t states[] = {0, 1, 3, 4, 5, 9, 11, 12, 16, 18};
     struct spy_rand r = {{seed * 0x9e3779b97f4a7c15u + 1, seed + 77}};
     struct spy_profile *p = spy_profile_new();
     if (!p)

@@ -46,6 +46,12 @@ static uint64_t number(struct input *in)
     return (uint64_t)byte(in) << (byte(in) % 57);
 }
 
+static uint32_t state(struct input *in)
+{
+    uint32_t bits = byte(in) % (SPY_STATE_ALL + 1u);
+    return spy_state_is_valid(bits) ? bits : bits & ~(uint32_t)SPY_STATE_RUNNABLE;
+}
+
 static struct spy_profile *profile(struct input *in)
 {
     struct spy_profile *p = spy_profile_new();
@@ -63,7 +69,7 @@ static struct spy_profile *profile(struct input *in)
             MUST(spy_profile_stack(p, stack, frame, &stack) == 0);
         }
         MUST(spy_profile_thread(p, byte(in), text(p, in), &thread) == 0);
-        MUST(spy_profile_add(p, byte(in) % spy_profile_n_series(p), stack, thread, byte(in) % 16,
+        MUST(spy_profile_add(p, byte(in) % spy_profile_n_series(p), stack, thread, state(in),
                              number(in), number(in)) == 0);
     }
     return p;

@@ -25,7 +25,7 @@ def _allowed(cell, rows):
         whole = re.fullmatch(r"all of `?(\w+)", word)
         named = {r for r in rows if r.startswith(whole[1] + "/")} if whole else {word}
         unknown = named - set(rows)
-        assert not unknown and named, f"the table allows {word!r}, which is no room of it"
+        assert not unknown and named, f"the table allows {word!r}, which is not a room of it"
         found |= named
     return found
 

@@ -14,16 +14,12 @@ enum { WINDOW_BYTES_MAX = 256 << 20 };
 struct spy_batch {
     struct spy_profile *const *profiles;
     size_t n, known;
+    bool *is_known; // each; NULL: nobody asks
     int result;
     struct spy_err err;
     bool done;
     struct spy_batch *next;
 };
-
-static uint64_t add_saturated(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
 
 static int check_profile(const struct spy_profile *p, struct spy_err *err)
 {
@@ -60,17 +56,27 @@ static int encode_samples(struct spy_sqlite *s, const struct spy_profile *p, str
     return out->failed ? spy_err_set(err, out->failed, 0, "a window does not fit in memory") : 0;
 }
 
+// What is not known is NULL.
+static void bind_counted(sqlite3_stmt *q, int first, const struct spy_account *a)
+{
+    for (int c = 0; c < SPY_COUNTERS; c++)
+        if (spy_account_knows(a, c))
+            sqlite3_bind_int64(q, first + c, (int64_t)a->counted[c].sum);
+        else
+            sqlite3_bind_null(q, first + c);
+}
+
 static int add_window(struct spy_sqlite *s, const struct spy_profile *p, int64_t series,
                       int64_t *ret, struct spy_err *err)
 {
     const struct spy_series *w = spy_profile_series_get(p, 0);
     uint64_t samples = 0;
     for (uint32_t i = 0; i < spy_profile_n_samples(p); i++)
-        samples = add_saturated(samples, spy_profile_sample_at(p, i)->count);
+        samples = spy_add_sat(samples, spy_profile_sample_at(p, i)->count);
     const int64_t values[] = {
         series,
         spy_sqlite_time(w->start_ns),
-        spy_sqlite_time(add_saturated(w->start_ns, w->duration_ns)),
+        spy_sqlite_time(spy_add_sat(w->start_ns, w->duration_ns)),
         (int64_t)w->period_ns,
         (int64_t)w->quality.clean,
         (int64_t)w->quality.salvaged,
@@ -80,10 +86,13 @@ static int add_window(struct spy_sqlite *s, const struct spy_profile *p, int64_t
         (int64_t)w->quality.late,
         (int64_t)samples,
         spy_profile_n_samples(p),
+        (int64_t)w->account.running_ns,
+        (int64_t)w->account.runnable_ns,
     };
     sqlite3_bind_blob(s->add_window, 1, w->profile_id, sizeof w->profile_id, SQLITE_STATIC);
     for (size_t i = 0; i < SPY_COUNT(values); i++)
         sqlite3_bind_int64(s->add_window, (int)i + 2, values[i]);
+    bind_counted(s->add_window, (int)SPY_COUNT(values) + 2, &w->account);
     int r = spy_sqlite_run(s->writer, s->add_window, err);
     sqlite3_bind_null(s->add_window, 1);
     if (r == 0)
@@ -101,18 +110,18 @@ static int is_known(struct spy_sqlite *s, const uint8_t id[16], struct spy_err *
                                  : spy_sqlite_failed(s->writer, err, "looking up a profile_id");
 }
 
-static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, size_t *known,
+// *ret_known: it was stored before.
+static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool *ret_known,
                          struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf data = SPY_BUF_INIT(WINDOW_BYTES_MAX);
     const struct spy_series *w = spy_profile_series_get(p, 0);
-    int64_t end = spy_sqlite_time(add_saturated(w->start_ns, w->duration_ns));
+    int64_t end = spy_sqlite_time(spy_add_sat(w->start_ns, w->duration_ns));
     int64_t series, window = 0;
     int r = is_known(s, w->profile_id, err);
-    if (r) {
-        *known += r > 0;
+    *ret_known = r > 0;
+    if (r)
         return r < 0 ? r : 0;
-    }
     r = spy_intern_begin(s->intern, p, (uint32_t)((uint64_t)end / SPY_SCHEMA_SLICE_NS), err);
     if (r == 0)
         r = spy_intern_series(s->intern, s->max_series, &series, err);
@@ -137,8 +146,13 @@ static int store_batch(struct spy_sqlite *s, struct spy_batch *b)
     int r = spy_sqlite_exec(s->writer, "SAVEPOINT batch", &b->err);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < b->n && r == 0; i++)
-        r = store_profile(s, b->profiles[i], &b->known, &b->err);
+    for (size_t i = 0; i < b->n && r == 0; i++) {
+        bool known;
+        r = store_profile(s, b->profiles[i], &known, &b->err);
+        b->known += known;
+        if (b->is_known)
+            b->is_known[i] = known;
+    }
     b->result = r;
     if (r == 0)
         return spy_sqlite_exec(s->writer, "RELEASE batch", &b->err);
@@ -211,10 +225,10 @@ static void write_until_done(struct spy_sqlite *s, struct spy_batch *mine)
 }
 
 int spy_sqlite_append(struct spy_store *store, struct spy_profile *const *profiles, size_t n,
-                      size_t *ret_known, struct spy_err *err)
+                      size_t *ret_known, bool *ret_is_known, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
-    struct spy_batch b = {.profiles = profiles, .n = n};
+    struct spy_batch b = {.profiles = profiles, .n = n, .is_known = ret_is_known};
     for (size_t i = 0; i < n; i++) {
         int r = check_profile(profiles[i], err);
         if (r < 0)

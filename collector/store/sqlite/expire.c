@@ -190,7 +190,7 @@ static int fit(struct spy_sqlite *s, uint64_t max_bytes, struct spy_err *err)
 }
 
 // With readers always at work the WAL is never begun anew by itself; then the writer waits for them
-// once. That it cannot is no error: the next call tries again.
+// once. That it cannot is not an error: the next call tries again.
 static void checkpoint(sqlite3 *db)
 {
     int wal_pages = 0;

@@ -25,13 +25,13 @@ static void listing_done(struct listing *l)
 
 static void add(uint64_t *to, sqlite3_stmt *q, int column)
 {
-    uint64_t v = (uint64_t)sqlite3_column_int64(q, column);
-    *to = *to > UINT64_MAX - v ? UINT64_MAX : *to + v;
+    *to = spy_add_sat(*to, (uint64_t)sqlite3_column_int64(q, column));
 }
 
 #define ONE_SERIES                                                                                 \
-    "SELECT id, start_ns, end_ns, period_ns, clean, salvaged, paused, failed, lost, late, samples" \
-    " FROM windows WHERE series = ?1 AND end_ns >= ?2 AND start_ns < ?3"                           \
+    "SELECT id, start_ns, end_ns, period_ns, clean, salvaged, paused, failed, lost, late, "        \
+    "samples," SPY_SQLITE_ACCOUNT                                                                  \
+    " FROM windows w WHERE series = ?1 AND end_ns >= ?2 AND start_ns < ?3"                         \
     " AND (end_ns > ?2 OR start_ns = ?2) ORDER BY end_ns"
 
 // Sums the windows; *ret_latest is the id of the last one.
@@ -55,6 +55,10 @@ static int sum_windows(struct listing *l, int64_t series, struct spy_store_proce
         add(&p->quality.lost, q, 8);
         add(&p->quality.late, q, 9);
         add(&p->samples, q, 10);
+        struct spy_account account =
+            spy_sqlite_account(q, 11, p->last_ns > start ? p->last_ns - start : 0);
+        account.period_ns = p->period_ns;
+        spy_account_unite(&p->account, &account);
         p->windows++;
         *ret_latest = sqlite3_column_int64(q, 0);
     }

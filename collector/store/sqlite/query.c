@@ -226,7 +226,18 @@ static int add_samples(struct answer *a, int64_t window, uint32_t series, uint64
 
 #define WINDOW_COLUMNS                                                                             \
     "SELECT w.id, w.series, w.rows, w.profile_id, w.start_ns, w.end_ns, w.period_ns, w.clean,"     \
-    " w.salvaged, w.paused, w.failed, w.lost, w.late FROM windows w"
+    " w.salvaged, w.paused, w.failed, w.lost, w.late, " SPY_SQLITE_ACCOUNT " FROM windows w"
+
+struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t duration_ns)
+{
+    struct spy_account a = {.running_ns = (uint64_t)sqlite3_column_int64(q, first),
+                            .runnable_ns = (uint64_t)sqlite3_column_int64(q, first + 1)};
+    for (int c = 0; c < SPY_COUNTERS; c++)
+        if (sqlite3_column_type(q, first + 2 + c) != SQLITE_NULL)
+            a.counted[c] =
+                (struct spy_counted){(uint64_t)sqlite3_column_int64(q, first + 2 + c), duration_ns};
+    return a;
+}
 
 static void read_window(sqlite3_stmt *q, struct spy_series *ret)
 {
@@ -237,6 +248,8 @@ static void read_window(sqlite3_stmt *q, struct spy_series *ret)
                                .duration_ns = v[5] > v[4] ? v[5] - v[4] : 0,
                                .period_ns = v[6],
                                .quality = {v[7], v[8], v[9], v[10], v[11], v[12]}};
+    ret->account = spy_sqlite_account(q, 13, ret->duration_ns);
+    ret->account.period_ns = ret->period_ns;
     if (sqlite3_column_bytes(q, 3) == sizeof ret->profile_id)
         memcpy(ret->profile_id, sqlite3_column_blob(q, 3), sizeof ret->profile_id);
 }

@@ -3,7 +3,15 @@
 #include "shared/profile/profile.h"
 #include <stdlib.h>
 
-enum { NS_IS_PRODUCT = 16, COUNT_IS_ONE = 32, KNOWN_BITS = 63, VARINT_MAX = 10 };
+enum { VARINT_MAX = 10 };
+// The flag byte. RUNNABLE came last and found its own bit of the state taken.
+enum {
+    LOW_STATE = 15,
+    NS_IS_PRODUCT = 16,
+    COUNT_IS_ONE = 32,
+    IS_RUNNABLE = 64,
+    KNOWN_BITS = 127,
+};
 
 static int compare(const void *a, const void *b)
 {
@@ -42,8 +50,9 @@ void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct 
         const struct spy_row *row = &rows[i];
         uint8_t bytes[1 + 4 * VARINT_MAX], *at = bytes + 1;
         bool product = is_product(row, period_ns);
-        bytes[0] = (uint8_t)((row->state & SPY_STATE_ALL) | (product ? NS_IS_PRODUCT : 0) |
-                             (row->count == 1 ? COUNT_IS_ONE : 0));
+        bytes[0] = (uint8_t)((row->state & LOW_STATE) | (product ? NS_IS_PRODUCT : 0) |
+                             (row->count == 1 ? COUNT_IS_ONE : 0) |
+                             (row->state & SPY_STATE_RUNNABLE ? IS_RUNNABLE : 0));
         at = put(at, (uint64_t)(row->stack - last.stack));
         at = put(at, zigzag(row->thread - last.thread));
         if (row->count != 1)
@@ -81,8 +90,10 @@ int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret)
     if ((flags & NS_IS_PRODUCT) && __builtin_mul_overflow(count, r->period_ns, &ns))
         return SPY_ERR_INVALID;
     int64_t step = (int64_t)(thread >> 1) ^ -(int64_t)(thread & 1);
-    struct spy_row row = {.state = flags & SPY_STATE_ALL, .count = count, .ns = ns};
-    if (stack > INT64_MAX || __builtin_add_overflow(r->last.stack, (int64_t)stack, &row.stack) ||
+    struct spy_row row = {.count = count, .ns = ns};
+    row.state = (flags & LOW_STATE) | (flags & IS_RUNNABLE ? SPY_STATE_RUNNABLE : 0u);
+    if (!spy_state_is_valid(row.state) || stack > INT64_MAX ||
+        __builtin_add_overflow(r->last.stack, (int64_t)stack, &row.stack) ||
         __builtin_add_overflow(r->last.thread, step, &row.thread) || row.thread < 0)
         return SPY_ERR_INVALID;
     r->last = *ret = row;

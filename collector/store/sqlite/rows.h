@@ -2,7 +2,8 @@
 //
 // Sorted by stack, thread, state; each sample is
 //
-//     byte     bits 0-3 state, bit 4: ns is count * period_ns of the window, bit 5: count is 1
+//     byte     bits 0-3 state but RUNNABLE, bit 4: ns is count * period_ns of the window, bit 5:
+//              count is 1, bit 6: RUNNABLE (not in rows that podspy 0.1 wrote)
 //     varint   stack id minus that of the sample before
 //     varint   thread id minus that of the sample before, zigzag
 //     varint   count, unless bit 5

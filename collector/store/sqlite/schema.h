@@ -11,9 +11,13 @@
 //
 // uint64_t values are kept as the int64_t with the same bits (never compared or summed in SQL);
 // start_ns and end_ns are compared and therefore cut at INT64_MAX (the year 2262).
+//
+// Version 2 has what the kernel counted in a window (spy_counter_names; NULL: not known) and the
+// time that its samples were running and runnable. A file of version 1 gets the columns when it is
+// opened, without being written anew: windows from before know nothing.
 #pragma once
 #define SPY_SCHEMA_APPLICATION 1886613625 // "pspy"
-#define SPY_SCHEMA_VERSION     1
+#define SPY_SCHEMA_VERSION     2
 #define SPY_SCHEMA_SLICE_NS    (15 * 60 * 1000000000ull)
 #define SPY_SCHEMA                                                                                 \
     "CREATE TABLE strings(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);"                     \
@@ -32,8 +36,18 @@
     "CREATE TABLE windows(id INTEGER PRIMARY KEY, profile_id BLOB NOT NULL UNIQUE,"                \
     " series INT NOT NULL, start_ns INT NOT NULL, end_ns INT NOT NULL, period_ns INT NOT NULL,"    \
     " clean INT NOT NULL, salvaged INT NOT NULL, paused INT NOT NULL, failed INT NOT NULL,"        \
-    " lost INT NOT NULL, late INT NOT NULL, samples INT NOT NULL, rows INT NOT NULL);"             \
+    " lost INT NOT NULL, late INT NOT NULL, samples INT NOT NULL, rows INT NOT NULL,"              \
+    " cpu_ns INT, runqueue_ns INT, throttled_ns INT, throttled_periods INT,"                       \
+    " running_ns INT NOT NULL DEFAULT 0, runnable_ns INT NOT NULL DEFAULT 0);"                     \
     "CREATE INDEX windows_series ON windows(series, end_ns);"                                      \
     "CREATE INDEX windows_time ON windows(end_ns);"                                                \
     "CREATE TABLE samples(window INTEGER PRIMARY KEY, data BLOB NOT NULL);"                        \
     "CREATE TABLE checks(id INTEGER PRIMARY KEY, at_ns INT NOT NULL);"
+// From version 1.
+#define SPY_SCHEMA_FROM_1                                                                          \
+    "ALTER TABLE windows ADD COLUMN cpu_ns INT;"                                                   \
+    "ALTER TABLE windows ADD COLUMN runqueue_ns INT;"                                              \
+    "ALTER TABLE windows ADD COLUMN throttled_ns INT;"                                             \
+    "ALTER TABLE windows ADD COLUMN throttled_periods INT;"                                        \
+    "ALTER TABLE windows ADD COLUMN running_ns INT NOT NULL DEFAULT 0;"                            \
+    "ALTER TABLE windows ADD COLUMN runnable_ns INT NOT NULL DEFAULT 0;"

@@ -126,6 +126,19 @@ static int make_schema(sqlite3 *db, struct spy_err *err)
     return r < 0 ? r : spy_sqlite_exec(db, sql, err);
 }
 
+// The transaction is whole or not at all: a collector that is killed in it leaves version 1.
+static int upgrade_schema(sqlite3 *db, struct spy_err *err)
+{
+    char sql[64];
+    snprintf(sql, sizeof sql, "PRAGMA user_version=%d; COMMIT", SPY_SCHEMA_VERSION);
+    int r = spy_sqlite_exec(db, "BEGIN IMMEDIATE; " SPY_SCHEMA_FROM_1, err);
+    if (r == 0)
+        r = spy_sqlite_exec(db, sql, err);
+    if (r < 0 && !sqlite3_get_autocommit(db))
+        spy_sqlite_exec(db, "ROLLBACK", NULL);
+    return r;
+}
+
 static int make_or_check_schema(sqlite3 *db, const char *path, struct spy_err *err)
 {
     int64_t application, version, tables;
@@ -142,6 +155,8 @@ static int make_or_check_schema(sqlite3 *db, const char *path, struct spy_err *e
         return spy_err_set(err, SPY_ERR_INVALID, 0,
                            "%s is a database of another program: move it away, or set store.dir",
                            path);
+    if (version == 1)
+        return upgrade_schema(db, err);
     if (version != SPY_SCHEMA_VERSION)
         return spy_err_set(err, SPY_ERR_INVALID, 0,
                            "%s is of version %lld and this collector knows version %d: use the "
@@ -195,7 +210,8 @@ static int open_writer(struct spy_sqlite *s, struct spy_err *err)
         {offsetof(struct spy_sqlite, find_window), "SELECT 1 FROM windows WHERE profile_id=?"},
         {offsetof(struct spy_sqlite, add_window),
          "INSERT INTO windows(profile_id, series, start_ns, end_ns, period_ns, clean, salvaged,"
-         " paused, failed, lost, late, samples, rows) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+         " paused, failed, lost, late, samples, rows, running_ns, runnable_ns, cpu_ns, runqueue_ns,"
+         " throttled_ns, throttled_periods) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
         {offsetof(struct spy_sqlite, add_samples), "INSERT INTO samples(window, data) VALUES(?,?)"},
     };
     int r = open_db(s->path, SQLITE_OPEN_READWRITE, &s->writer, err);

@@ -69,7 +69,7 @@ sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err);
 void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db);
 
 int spy_sqlite_append(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
-                      size_t *ret_known, struct spy_err *err);
+                      size_t *ret_known, bool *ret_is_known, struct spy_err *err);
 int spy_sqlite_query(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
                      struct spy_err *err);
 int spy_sqlite_processes(struct spy_store *s, const struct spy_select *select,
@@ -82,6 +82,12 @@ int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *se
                       const char *tail, sqlite3_stmt **ret, struct spy_err *err);
 // Teaches a connection the function spy_glob(pattern, text).
 int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err);
+
+// What a window knows of the kernel's clock: SPY_SQLITE_ACCOUNT are its columns, of windows w, and
+// `first` is the column that they begin at.
+#define SPY_SQLITE_ACCOUNT                                                                         \
+    " w.running_ns, w.runnable_ns, w.cpu_ns, w.runqueue_ns, w.throttled_ns, w.throttled_periods"
+struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t duration_ns);
 
 static inline int64_t spy_sqlite_time(uint64_t ns)
 {

@@ -111,7 +111,8 @@ static void *append(void *arg)
     struct spy_err err = {0};
     for (size_t i = 0, known, n; i < a->n; i += n) {
         n = a->n - i < BATCH ? a->n - i : BATCH;
-        must(a->store->ops->append(a->store, a->windows + i, n, &known, &err), &err, "append");
+        must(a->store->ops->append(a->store, a->windows + i, n, &known, NULL, &err), &err,
+             "append");
     }
     return NULL;
 }

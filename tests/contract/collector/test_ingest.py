@@ -33,10 +33,14 @@ def test_a_batch_is_taken_in_each_encoding_and_answered_as_otlp(collector, encod
 
 def test_a_profile_is_stored_once_however_often_it_comes(collector):
     body = usual_batch().bytes()
-    for _ in range(3):
+    assert collector.push(body).status_code == 200
+    samples = collector.metric("podspy_collector_samples_total")
+    for _ in range(2):
         assert collector.push(body).status_code == 200
+    assert samples > 0
     assert collector.get("/profiles?pod=demo&format=json").json()["root"]["total"] == 100
     assert collector.metric("podspy_collector_duplicate_profiles_total") == 2
+    assert collector.metric("podspy_collector_samples_total") == samples  # those of the first only
 
 
 def test_a_profile_that_comes_twice_in_one_batch_counts_once(collector):

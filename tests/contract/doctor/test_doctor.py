@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+import machine
+
 NAP = """
 import sys, time
 def nap():
@@ -55,7 +57,8 @@ def doctor(podspy, *args, prefix=(), env=None):
 def test_a_python_that_can_be_read(podspy, python):
     code, found, said = doctor(podspy, "-p", python().pid)
     assert code == 0, said
-    assert list(found) == ["process", "user", "Yama", "user namespace", "dumpable", "Python", "threads", "sample"]
+    assert list(found) == ["process", "system call", "user namespace", "user", "capabilities", "dumpable", "Yama",
+                           "security module", "pausing", "Python", "threads", "sample"]
     assert found["Python"][0] == "ok" and re.search(r"CPython 3\.\d+", found["Python"][1])
     assert "in nap" in found["sample"][1]
     assert "can be profiled" in said
@@ -80,7 +83,9 @@ def test_a_zombie_has_ended(podspy, start):
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes users and capabilities")
 class TestRights:
     def test_another_users_process(self, podspy, python):
-        code, found, said = doctor(podspy, "-p", python().pid, prefix=as_user(65534))
+        if why := machine.why_no_foreign_reads():
+            pytest.skip(why)
+        code, found, said = doctor(podspy, "-p", python(user=65533).pid, prefix=as_user(65534))
         assert code == 1 and found["user"][0] == "NO", said
         assert "run as root (sudo podspy ...) or as that user" in found["user"][1]
 
@@ -92,11 +97,13 @@ class TestRights:
         assert "capabilities.add: [SYS_PTRACE]" in found["user"][1]
 
     def test_a_process_that_must_not_be_dumped(self, podspy, start):
+        if why := machine.why_no_foreign_reads():
+            pytest.skip(why)
         # It gives root up after its start: the kernel then takes it for one that holds secrets.
         p = start("/usr/bin/python3", "-c", "import os; os.setgid(65534); os.setuid(65534)\n" + NAP)
         assert p.stdout.readline() == "up\n"
         code, found, said = doctor(podspy, "-p", p.pid, prefix=as_user(65534))
-        assert code == 1 and found["dumpable"][0] == "NO" and "CAP_SYS_PTRACE" in found["dumpable"][1], said
+        assert code == 1 and found["dumpable"][0] == "NO" and "sudo podspy" in found["dumpable"][1], said
         code, found, said = doctor(podspy, "-p", p.pid)
         assert code == 0 and found["dumpable"][0] == "ok", said
 
@@ -123,15 +130,16 @@ def config(path, **parts):
 
 def test_the_surroundings_of_an_agent(podspy, tmp_path):
     code, found, said = doctor(podspy, *config(tmp_path))
-    assert list(found) == ["configuration", "capability", "Yama", "system call", "PID namespace", "/proc", "Docker",
-                           "Kubernetes", "collector", "spool"], said
+    assert list(found) == ["/proc", "PID namespace", "capability", "Yama", "system call", "pausing", "sampling thread",
+                           "configuration", "Docker", "Kubernetes", "collector", "spool"], said
+    assert found["sampling thread"][0] in ("ok", "note") and "the sampling thread" in found["sampling thread"][1], said
     assert found["configuration"][0] == found["spool"][0] == found["system call"][0] == "ok", said
     assert not (tmp_path / "spool").exists()  # it makes nothing
 
 
 def test_a_configuration_that_is_wrong_ends_it(podspy, tmp_path):
     code, found, said = doctor(podspy, *config(tmp_path, nonsense="1"))
-    assert code == 1 and list(found) == ["configuration"] and "agent.yaml:4" in said
+    assert code == 1 and list(found)[-1] == "configuration" and "agent.yaml:4" in said
 
 
 def test_a_docker_that_does_not_answer(podspy, tmp_path):

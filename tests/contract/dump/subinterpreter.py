@@ -1,5 +1,6 @@
 """A target whose main thread runs a subinterpreter that holds still; prints what both say of their
-own frames, as two lines of JSON, or "none" where this interpreter cannot make another."""
+own frames, as two lines of JSON, or "none" where this interpreter cannot make another. With the word
+"busy" it works in there."""
 import functools
 import sys
 
@@ -36,6 +37,8 @@ def inside():
     say(sys._getframe()); time.sleep(600)
 inside()
 """
+if "busy" in sys.argv:
+    INSIDE = INSIDE.replace("time.sleep(600)", "[0 for _ in iter(int, 1)]")
 scope = {}
 exec(SAY, scope)
 say = scope["say"]

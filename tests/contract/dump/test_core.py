@@ -102,7 +102,7 @@ def test_who_held_the_gil(podspy, tmp_path):
     assert "Thread %d (gil): \"MainThread\"\n    <module> (" % t.pid in targets.run([podspy, "dump", "-c", core]).stdout.decode()
 
 
-# --- what is no good core ---
+# --- what is not a good core ---
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ jsonschema = pytest.importorskip("jsonschema", reason="install python3-jsonschem
 
 FLAGS = ["idle", "gil", "no-native", "no-lines", "function-lines", "threads", "processes", "full"]
 VIEWS = [list(v) for n in (0, 1, 2) for v in itertools.combinations(FLAGS, n)] + [FLAGS]
+UNKNOWN = {"cpu_ns": None, "runqueue_ns": None, "throttled_ns": None, "throttled_periods": None, "of_ns": 0, "runqueue_of_ns": 0, "throttled_of_ns": 0,
+           "running_ns": 0, "runnable_ns": 0}
 TOTALS = {(False, False): 1605, (True, False): 2505, (False, True): 1110, (True, True): 1110}
 
 
@@ -61,8 +63,11 @@ def test_json_has_the_documented_shape(make_profile):
     doc = json.loads(make_profile("json", "idle", "threads"))
     assert set(doc) == {"meta", "root"}
     assert re.fullmatch(r"podspy \d+\.\d+\.\d+", doc["meta"]["exporter"])
+    assert doc["meta"]["states"] == {"waiting": 900, "running": 1605, "runnable": 0}
+    assert doc["meta"]["account"] == {**UNKNOWN, "text": "", "warning": ""}
     series = doc["meta"]["series"][0]
-    assert set(series) == {"labels", "start_ns", "duration_ns", "period_ns", "quality"}
+    assert series["account"] == UNKNOWN
+    assert set(series) == {"labels", "start_ns", "duration_ns", "period_ns", "quality", "account"}
     assert series["labels"]["process.pid"] == "101"
     assert series["quality"] == {"clean": 2000, "salvaged": 30, "paused": 20, "failed": 5,
                                  "lost": 1, "late": 2}

@@ -3,10 +3,10 @@
 import json
 import os
 import shutil
-import subprocess
 
 import pytest
 
+import machine
 import pythons
 import targets
 
@@ -46,11 +46,6 @@ exec chroot "$1" "$2" -c "$3"
 """
 
 
-def can_unshare():
-    r = subprocess.run(["unshare", "-mpf", "--kill-child", "true"], capture_output=True)
-    return r.returncode == 0
-
-
 def descendants(pid):
     with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
         children = [int(x) for x in f.read().split()]
@@ -64,8 +59,8 @@ def status(pid, key):
 
 @each
 def test_dump_and_record_from_outside(python, podspy, tmp_path):
-    if not can_unshare():
-        pytest.skip("this machine does not let root unshare")
+    if why := machine.why_no_namespaces():
+        pytest.skip(why)
     root = tmp_path / "root"
     root.mkdir()
     real = os.path.realpath(python.path)

@@ -8,6 +8,7 @@ BARE = re.compile(r"^(?P<name>.*) \((?P<file>.*)\)$")
 MADE = re.compile(r"^made_(\d+)$")
 # What calls the threads' functions, in threading.py and beside it; 2.7's names begin with two.
 STARTS = ("<module>", "_bootstrap", "__bootstrap")
+CHANGING = "[changing]"  # in the place of what was called by the part that is shown
 CUT_OFF = "the outermost frame is "  # and all that is above it is possible
 
 
@@ -133,6 +134,24 @@ def parse(line):
     return frames, int(count)
 
 
+def within(lines):
+    """Samples in all; by function, those that it is in; and those in which [changing] may stand for it: it has
+    been seen somewhere below the function that had called what changed."""
+    total, seen, below, hidden = 0, {}, {}, {}
+    for line in lines:
+        frames, count = parse(line)
+        names = [f[0] for f in frames]
+        total += count
+        if names[-1] == CHANGING:
+            names.pop()
+            hidden[tuple(names)] = hidden.get(tuple(names), 0) + count
+        for name in set(names):
+            seen[name] = seen.get(name, 0) + count
+        for i, name in enumerate(names):
+            below.setdefault(name, set()).update(names[i + 1:])
+    return total, seen, below, hidden
+
+
 def faults(lines, qualified=True):
     """[(count, what, stack)], the number of samples, and samples by leaf function."""
     global QUALIFIED
@@ -145,6 +164,8 @@ def faults(lines, qualified=True):
         leaves[leaf] = leaves.get(leaf, 0) + count
         if frames[0][0] == "[no Python code]":
             continue
+        if frames[-1][0] == CHANGING:
+            frames.pop()
         what = None
         for f in frames:
             what = what or fault_of_frame(*f)

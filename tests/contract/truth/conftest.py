@@ -14,7 +14,7 @@ import check  # noqa: E402
 import shares  # noqa: E402
 
 LONG = bool(os.environ.get("PODSPY_LONG"))
-LINES, PEERS, TOTALS, VERDICTS = [], [], {}, {}
+LINES, YIELDS, PEERS, TOTALS, VERDICTS = [], [], [], {}, {}
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +60,12 @@ def outcome():
 
 
 @pytest.fixture(scope="session")
+def yields():
+    """yields(line): what --nonblocking gave of one interpreter."""
+    return YIELDS.append
+
+
+@pytest.fixture(scope="session")
 def peer_outcome():
     """peer_outcome(row): a row of the table of peers."""
     return PEERS.append
@@ -82,6 +88,8 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line("  all, %s: %d impossible stacks in %d samples" % (mode, wrong, samples))
     for mode, found in VERDICTS.items():
         terminalreporter.write_line(verdict_line(mode, found))
+    for line in YIELDS and ["--nonblocking on a program of short calls:"] + YIELDS:
+        terminalreporter.write_line(line)
     for row in PEERS and HEAD + PEERS:
         terminalreporter.write_line(row)
 

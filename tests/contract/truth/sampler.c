@@ -1,6 +1,10 @@
 // Samples one process in several modes at once and writes the raw stacks of each mode to a file:
 // what the test of truth feeds to its checker.
-//     truth_sampler PID SAMPLES GAP_US MODE=FILE...        MODE: never, may or always pause
+//     truth_sampler PID SAMPLES GAP_US MODE=FILE...    MODE: never, may or always pause; aside
+//
+// aside is the default mode at 2000 samples a second, in which the sampler goes to the CPU of a
+// thread that it would have to pause (agent/sampler/follow.h): it only does so before a sleep of
+// its own.
 //
 // Which mode takes the next sample is drawn, so that all of them meet the same target: what else
 // the machine does, and what a pause does to the target's caches, is shared. The gaps count from
@@ -16,17 +20,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MODES_MAX = 3, FAILED_MAX = 60 };
+enum { MODES_MAX = 4, FAILED_MAX = 60, ASIDE = 3, ASIDE_RATE = 2000 };
 
 struct mode {
     const char *name, *file;
     struct spy_sampler *sampler;
+    bool sleeps; // in its rounds
 };
 
 static const char *const mode_names[MODES_MAX] = {
     [SPY_SAMPLER_NEVER_PAUSE] = "never",
     [SPY_SAMPLER_MAY_PAUSE] = "may",
     [SPY_SAMPLER_ALWAYS_PAUSE] = "always",
+    [ASIDE] = "aside",
 };
 
 // text is MODE=FILE; it is cut in two.
@@ -41,7 +47,10 @@ static int start(struct mode *m, char *text, pid_t pid, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_USAGE, 0, "%s is no MODE=FILE", m->name);
     struct spy_sampler_options options = {.profile_bytes = 1u << 30};
     int r = spy_sampler_new(&options, &m->sampler, err);
-    struct spy_sampler_process p = {.pid = pid, .pausing = pausing};
+    m->sleeps = pausing == ASIDE;
+    struct spy_sampler_process p = {.pid = pid,
+                                    .rate = m->sleeps ? ASIDE_RATE : 0,
+                                    .pausing = m->sleeps ? SPY_SAMPLER_MAY_PAUSE : pausing};
     return r < 0 ? r : spy_sampler_add(m->sampler, &p, err);
 }
 
@@ -58,7 +67,7 @@ static bool wants_more(const struct mode *modes, int n, uint64_t samples, pid_t 
 }
 
 // One that needs many attempts for a sample is drawn as much more often.
-static struct spy_sampler *draw(const struct mode *modes, int n, struct spy_rand *rand)
+static const struct mode *draw(const struct mode *modes, int n, struct spy_rand *rand)
 {
     double weights[MODES_MAX], sum = 0;
     for (int i = 0; i < n; i++) {
@@ -70,18 +79,18 @@ static struct spy_sampler *draw(const struct mode *modes, int n, struct spy_rand
     int i = 0;
     while (i < n - 1 && at >= weights[i])
         at -= weights[i++];
-    return modes[i].sampler;
+    return &modes[i];
 }
 
 static void sample(const struct mode *modes, int n, uint64_t samples, pid_t pid, double gap_ns)
 {
     uint64_t give_up = spy_clock_mono_ns() + 300 * SPY_NS_PER_SEC;
-    struct spy_rand rand;
-    spy_rand_seed(&rand);
+    struct spy_rand rand = {0};
     while (wants_more(modes, n, samples, pid) && spy_clock_mono_ns() < give_up) {
-        struct spy_sampler *s = draw(modes, n, &rand);
-        spy_sampler_run(s, spy_clock_mono_ns() + 2000,
-                        NULL); // one round: it ends past the deadline
+        const struct mode *m = draw(modes, n, &rand);
+        // One round, which ends past the deadline; or those of a while.
+        uint64_t length = m->sleeps ? 4 * SPY_NS_PER_SEC / ASIDE_RATE : 2000;
+        spy_sampler_run(m->sampler, spy_clock_mono_ns() + length, NULL);
         double gap = -log(1 - spy_rand_unit(&rand)) * gap_ns;
         spy_clock_sleep_until(spy_clock_mono_ns() + (uint64_t)gap);
     }

@@ -12,6 +12,7 @@ import check
 import targets
 
 POINTS = 1  # that a share may be off
+PART_POINTS = 3  # that a function's share may be outside of what is shown and what is hidden of it
 WAITING = ("wait", "[no Python code]", "start", "join", "_wait_for_tstate_lock")
 
 
@@ -34,6 +35,7 @@ class Taken:
 
     def __init__(self):
         self.faults, self.rounds = [], []  # rounds: {leaf: samples} each
+        self.within = []  # the same of check.within
 
     def add(self, found, leaves):
         self.faults += found
@@ -84,6 +86,7 @@ def one_round(program, pid, samples, gap_us, folder, modes):
     for name, mode in modes.items():
         found, _, leaves = check.faults(files[name].read_text().splitlines(), mode.python.minor >= (3, 11))
         mode.add(found, leaves)
+        mode.within.append(check.within(files[name].read_text().splitlines()))
 
 
 def error(values):
@@ -121,3 +124,35 @@ def verdict(different):
 def beyond_chance(different):
     """The shares that are further off than a point and what chance explains."""
     return {name: d for name, d in different.items() if d[0] > POINTS + 4 * d[1]}
+
+
+def bounds(within, calls):
+    """{function: (least, most)}: per cent of the samples that show it, and with those that may hide it."""
+    total, seen, _, hidden = within
+    result = {}
+    for name in {**calls, **seen}:
+        least = seen.get(name, 0)
+        may = sum(n for names, n in hidden.items() if name not in names and name in calls.get(names[-1], ()))
+        result[name] = 100 * least / max(total, 1), 100 * (least + may) / max(total, 1)
+    return result
+
+
+def outside(taken, truth):
+    """The functions whose true share of samples is beyond what a mode shows and hides of them, by more than
+    PART_POINTS and what chance explains: {function: (true, least, most, standard error)}."""
+    calls = {}  # as the truth has seen them
+    for _, _, below, _ in truth.within:
+        for name, names in below.items():
+            calls.setdefault(name, set()).update(names)
+    got = [bounds(w, calls) for w in taken.within]
+    true = [bounds(w, calls) for w in truth.within]
+    result = {}
+    for name in calls:
+        if name in WAITING or not all(name in r for r in got + true):
+            continue
+        low, high, share = ([r[name][i] for r in side] for side, i in ((got, 0), (got, 1), (true, 0)))
+        scatter = max(error([a - b for a, b in zip(bound, share)]) for bound in (low, high))
+        least, most, is_so = (statistics.mean(x) for x in (low, high, share))
+        if is_so < least - PART_POINTS - 4 * scatter or is_so > most + PART_POINTS + 4 * scatter:
+            result[name] = is_so, least, most, scatter
+    return result

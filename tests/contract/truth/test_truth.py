@@ -27,7 +27,8 @@ LONG = bool(os.environ.get("PODSPY_LONG"))
 SUPPORTED = pythons.few() if SANITIZED else pythons.supported()
 SAMPLES = int(os.environ.get("PODSPY_TRUTH_SAMPLES") or
               (max(1000000 // len(SUPPORTED) + 1, 100000) if LONG else 2000 if SANITIZED else 8000))
-FREE_SAMPLES = SAMPLES // (12 if LONG else 6)  # without a pause: some need 40 attempts for a sample
+FREE_SAMPLES = SAMPLES // (12 if LONG else 6)
+ASIDE_SAMPLES = SAMPLES // (4 if LONG else 8)
 ROUNDS = 24 if LONG else 8
 GAP_US = 300 if LONG else 100  # as fast as it goes would be another target: one that mostly stands still
 FREE_GAP_US = 30
@@ -56,20 +57,37 @@ def test_default_mode_and_always_paused(python, program, stress, outcome, tmp_pa
     outcome(python, "always paused", truth)
     assert told(default.faults) == [] and told(truth.faults) == []
     assert default.samples() >= SAMPLES
-    assert default.quality["failed"] <= default.samples() / 100
+    assert default.quality["failed"] <= default.samples() / (20 if SANITIZED else 100)
     assert shares.beyond_chance(different) == {}
+
+
+@pytest.mark.parametrize("python", SUPPORTED if LONG else pythons.few(), ids=pythons.id_of)
+def test_a_thread_pushed_aside(python, program, stress, outcome, tmp_path, request):
+    """Samples of a thread that stood still because the sampler had its CPU: not paused, and as true."""
+    # In the long run the samplers have a core without the target; here they need the target's.
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count()))
+    request.addfinalizer(lambda: os.sched_setaffinity(0, cores))
+    aside, truth = sampled(python, program, stress, tmp_path, "aside", ASIDE_SAMPLES, GAP_US)
+    different = shares.differences(aside, truth)
+    outcome(python, "pushed aside", aside, different)
+    assert told(aside.faults) == []
+    assert aside.samples() >= ASIDE_SAMPLES
+    # Under a sanitizer the sampler is awake so long that where the target is pushed aside is not by chance.
+    assert SANITIZED or shares.beyond_chance(different) == {}
 
 
 @each
 def test_nonblocking(python, program, stress, outcome, tmp_path):
-    """Here reads may fail, which is counted, and shares are biased, which is printed; what is shown is true all
-    the same."""
+    """What is shown is true; nearly every attempt shows something; and each function's true share lies between what
+    is shown of it and what, beyond that, [changing] stands for below a function that may have called it."""
     free, truth = sampled(python, program, stress, tmp_path, "never", FREE_SAMPLES, FREE_GAP_US)
     outcome(python, "nonblocking", free, shares.differences(free, truth))
     assert told(free.faults) == []
-    # How many fail is chance: with a core of its own a target may lose nearly none, or nearly all.
-    assert free.samples() >= ROUNDS
-    assert free.quality["paused"] == 0 and free.samples() == free.quality["clean"]
+    assert free.quality["paused"] == 0
+    assert free.samples() == free.quality["clean"] + free.quality["salvaged"] >= FREE_SAMPLES
+    assert free.quality["failed"] <= free.samples() / 9
+    assert shares.outside(free, truth) == {}
 
 
 def test_the_checker_finds_what_is_wrong():
@@ -93,6 +111,8 @@ def test_the_checker_finds_what_is_wrong():
                                           ":%d);construct" % line["drive()"])], qualified)[0]
         assert check.faults(["<module> (<made-3>:1);made_4 (<made-3>:5) 1"], qualified)[0]
         assert check.faults(["<module> (<made-14>:3) 1"], qualified)[0]
+    assert check.faults([good.replace(" 1", ";[changing] 1")])[0] == []
+    assert check.faults([good.replace("construct (", "generate (").replace(" 1", ";[changing] 1")])[0]
     init = good.replace(" 1", ";%s (x/stress.py:%d) 1" % ("C.__init__", line["self.v = v"]))
     assert check.faults([init])[0] == [] and check.faults([init.replace("C.__", "__")], False)[0] == []
     assert check.faults([init.replace("C.__", "__")])[0]

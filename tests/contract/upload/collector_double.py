@@ -1,6 +1,6 @@
 """A small HTTPS server that answers as a test plans, and keeps what it acknowledged.
 
-It is no collector: it exists to fail in ways that a real one does only on a bad day.
+It is not a collector: it exists to fail in ways that a real one does only on a bad day.
 """
 
 import collections
@@ -132,6 +132,8 @@ def profiles(body):
     found = []
     for resource in all_of(request, 1):
         labels = {all_of(a, 1)[0].decode(): all_of(a, 2) for a in all_of(resource, 1, 1)}
+        if "process.pid" not in labels:
+            continue  # it tells what the agent lacks on this node
         pid = all_of(labels["process.pid"][0], 3)[0]
         for p in all_of(resource, 2, 2):
             samples = sum(v for row in all_of(p, 2, 4) for v in packed(row))

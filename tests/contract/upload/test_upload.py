@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 
+import machine
 from collector_double import (
     Authority,
     Double,
@@ -326,6 +327,8 @@ def test_a_full_disk_drops_the_oldest_and_every_sample_is_taken_or_told_lost(
 ):
     if os.geteuid() != 0:
         pytest.skip("a small file system is mounted by root only")
+    if why := machine.why_no_namespaces():
+        pytest.skip(why)
     spool = tmp_path / "spool"
     spool.mkdir()
     mount = 'mount -t tmpfs -o size=48k none "$0" && exec "$@"'

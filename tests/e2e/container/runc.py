@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import machine
 import parts
 
 REPO = pathlib.Path(__file__).resolve().parents[3]
@@ -21,6 +22,8 @@ def why_not():
         return "runc is not installed"
     if not shutil.which("debootstrap", path="/usr/bin:/usr/sbin:/sbin"):
         return "debootstrap is not installed"
+    if why := machine.why_no_containers():
+        return why
     if not os.path.isdir("/sys/fs/cgroup"):
         return "no cgroups are mounted"
     return None

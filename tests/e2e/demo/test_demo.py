@@ -1,4 +1,5 @@
-"""`make demo` once the programs are built: what it leaves behind, and that it leaves nothing running."""
+"""`make demo` once the programs are built: what it leaves behind, and that it leaves nothing running. With namespaces for
+the service, and as root has it in a plain container: without the capabilities that make them or read anybody."""
 
 import fcntl
 import json
@@ -13,12 +14,18 @@ import termios
 import time
 import xml.etree.ElementTree
 
+import machine
 import parts
 import pytest
 
 REPO = pathlib.Path(__file__).resolve().parents[3]
 DEMO = REPO / "deploy" / "docker" / "demo.sh"
 OWN = ("edit_distance", "handle_search", "handle_checkout")
+# Docker's default lacks these three; setpriv hands on no more than the bounding set.
+PLAIN = ["setpriv", "--bounding-set", "-sys_admin,-net_admin,-sys_ptrace"]
+LEFT_OUT = "demo: left out: PID and mount namespaces of the service's own (unshare failed: "
+# What Python runs before the service: only CAP_SYS_PTRACE reads a process of root's that did this (prctl(2)).
+UNDUMPABLE = "import ctypes\nctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE\n"
 
 
 def left_running():
@@ -44,10 +51,25 @@ def environment(build_dir, tmp_path):
         os.kill(pid, signal.SIGKILL)
 
 
-def test_it_shows_both_workers_and_ends(environment):
-    done = subprocess.run([DEMO], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+@pytest.fixture(params=["namespaces", "plain"])
+def before(request):
+    """What the demo is started by."""
+    if request.param == "plain":
+        return PLAIN
+    if why := machine.why_no_namespaces("unchanged"):
+        pytest.skip(why)
+    return []
+
+
+def run_demo(environment, *before):
+    return subprocess.run([*before, DEMO], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=120)
+
+
+def test_it_shows_both_workers_and_ends(environment, before):
+    done = run_demo(environment, *before)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(LEFT_OUT) == (1 if before else 0), done.stdout
     assert re.search(r"http://127\.0\.0\.1:\d+/$", done.stdout, re.M)  # the page
     assert re.search(r'curl .*https://127\.0\.0\.1:\d+/profiles\?pod=demo&format=svg', done.stdout,
                      re.S)
@@ -61,6 +83,17 @@ def test_it_shows_both_workers_and_ends(environment):
     with_own = [p["name"] for p in speedscope["profiles"]
                 if any(frames[i] == "edit_distance" for stack in p["samples"] for i in stack)]
     assert len(with_own) == 2, [p["name"] for p in speedscope["profiles"]]  # one thread a worker
+    assert not left_running()
+
+
+def test_where_reading_is_forbidden_it_says_at_once_what_to_change(environment, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(UNDUMPABLE)
+    done = run_demo(dict(environment, PYTHONPATH=str(tmp_path)), *PLAIN)
+    assert done.returncode == 1, done.stdout + done.stderr
+    cures = re.findall(r"^NO .*\n +-> (.*)", done.stderr, re.M)
+    assert cures and all("SYS_PTRACE" in cure for cure in cures), done.stderr
+    assert done.stderr.rstrip().splitlines()[-1].startswith("demo: the service cannot be read here: ")
+    assert "waiting" not in done.stdout
     assert not left_running()
 
 
@@ -84,10 +117,10 @@ def test_on_a_terminal_it_stays_until_ctrl_c(environment):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_of_it_outlives_it(environment, tmp_path, number):
+def test_nothing_of_it_outlives_it(environment, before, tmp_path, number):
     """Ended while its parts run; by SIGKILL too, when it cannot end them itself."""
     # A process in the background of a shell ignores SIGINT unless it is told not to.
-    demo = parts.Process([DEMO], tmp_path / "log", env=environment,
+    demo = parts.Process([*before, DEMO], tmp_path / "log", env=environment,
                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     with demo:
         parts.wait_until(lambda: "it waits for samples: " + demo.log,

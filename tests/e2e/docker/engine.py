@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 
+import machine
 import parts
 
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -25,7 +26,7 @@ def why_not():
         return "the docker command is not installed"
     if not compose_command():
         return "docker compose is not installed"
-    return None
+    return machine.why_no_containers()
 
 
 def compose_command():

@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# run.sh [COMMAND...]: does a clone work on a Debian 12 that has nothing but git, make and
+# run.sh [--in WAY] [COMMAND...]: does a clone work on a Debian 12 that has nothing but git, make and
 # ca-certificates? By hand, not part of make test: it takes as long as the commands do.
 #
-# Makes such a root by debootstrap, enters it in mount, PID, IPC and UTS namespaces of its own (the network
-# stays this machine's, for apt and npm), clones this repository's HEAD into it, and runs each COMMAND there
-# as root; by default `make demo`, then `make test`. Ends with the first status that is not 0, and says
-# for each how long it took. What the commands left in build/demo is copied to build/fresh/.
+# Makes such a root by debootstrap, clones this repository's HEAD into it, enters it, and runs each COMMAND
+# there as root; by default `make demo`, then `make test`. WAY tells how it is entered; the network stays
+# this machine's, for apt and npm:
+#
+#   namespaces   with mount, PID, IPC and UTS namespaces of its own, and all capabilities (the default)
+#   chroot       by chroot alone
+#   container    as a container of Docker, with Docker's default capabilities and seccomp profile
+#
+# Ends with the first status that is not 0, and says for each how long it took. What the commands left in
+# build/demo is copied to build/fresh/.
 #
 # PODSPY_FRESH_CACHE=DIR is offered to the clone as its ~/.cache/podspy (roots and interpreters that make
 # test builds once); without it, it starts from nothing. PODSPY_FRESH_KEEP=1 keeps the root.
@@ -15,19 +21,16 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 ROOT=$(cd "$HERE/../../.." && pwd)
 OUT=$ROOT/build/fresh
 PACKAGES=(git make ca-certificates)
-[ $# -gt 0 ] || set -- "make demo" "make test"
+INSIDE=/root # root's home in the new root; the clone is in podspy below it
+WAY=namespaces
 
 say() { printf 'fresh: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }
 
-[ "$(id -u)" = 0 ] || die "a root and namespaces need root"
-command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
+# --- inside a mount namespace of its own: mount what a machine has, then the root becomes / ---
 
-# --- inside the new namespaces: mount what a machine has, then the root becomes / ---
-
-mount_all() { # ROOT: what it sees of /sys is real, of /proc its own
+mount_all() { # ROOT: what it sees of /sys is real, of /proc its PID namespace's
     local new=$1 node
-    mount --bind "$new" "$new"
     mount -t proc proc "$new/proc"
     mount -t sysfs sysfs "$new/sys"
     mount --rbind /sys/fs/cgroup "$new/sys/fs/cgroup"
@@ -47,21 +50,31 @@ mount_all() { # ROOT: what it sees of /sys is real, of /proc its own
     ln -s pts/ptmx "$new/dev/ptmx"
     mount -t tmpfs run "$new/run"
     cp -L /etc/resolv.conf "$new/etc/resolv.conf"
-}
-
-inside() { # ROOT COMMAND...
-    local new=$1 command began status
-    shift
-    mount_all "$new"
     if [ -n "${PODSPY_FRESH_CACHE:-}" ]; then
         mkdir -p "$new/root/.cache/podspy"
         mount --bind "$PODSPY_FRESH_CACHE" "$new/root/.cache/podspy"
     fi
+}
+
+enter() { # WAY ROOT COMMAND...
+    local way=$1 new=$2
+    shift 2
+    if [ "$way" = chroot ]; then
+        mount_all "$new"
+        exec chroot "$new" "$INSIDE/podspy/tests/e2e/fresh/run.sh" --inside "$@"
+    fi
+    mount --bind "$new" "$new"
+    mount_all "$new"
     mkdir "$new/.old"
     cd "$new"
     pivot_root . .old
     cd /
     umount -l /.old && rmdir /.old
+    inside "$@"
+}
+
+inside() { # COMMAND...
+    local command began status
     for command in "$@"; do
         say "$command"
         began=$SECONDS
@@ -75,19 +88,41 @@ inside() { # ROOT COMMAND...
     done
 }
 
-if [ "${1:-}" = --inside ]; then
-    shift
-    inside "$@"
+case ${1:-} in
+--enter | --inside)
+    "${1#--}" "${@:2}"
     exit
-fi
+    ;;
+--in)
+    WAY=${2:?--in takes namespaces, chroot or container}
+    shift 2
+    ;;
+esac
+[ $# -gt 0 ] || set -- "make demo" "make test"
+case $WAY in
+namespaces | chroot) ;;
+container) [ -n "${PODSPY_FRESH_DAEMON:-}" ] ||
+    PODSPY_FRESH_DAEMON=1 exec "$ROOT/deploy/docker/with-daemon.sh" "$0" --in container "$@" ;;
+*) die "--in takes namespaces, chroot or container, not '$WAY'" ;;
+esac
 
 # --- outside ---
 
+[ "$(id -u)" = 0 ] || die "a root and namespaces need root"
+command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
+
 WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/podspy-fresh-XXXXXX")
+NAME=${WORK##*/} # of the image and its container
 finish() {
     local status=$?
-    if [ -d "$WORK/root/root/podspy/build/demo" ]; then
-        mkdir -p "$OUT"
+    mkdir -p "$OUT"
+    if [ "$WAY" = container ]; then
+        for file in flamegraph.svg profile.speedscope.json; do
+            docker cp "$NAME:$INSIDE/podspy/build/demo/$file" "$OUT/" 2>/dev/null || true
+        done
+        docker rm -f "$NAME" >/dev/null 2>&1 || true
+        docker rmi "${NAME,,}" >/dev/null 2>&1 || true
+    else
         cp "$WORK/root/root/podspy/build/demo/"*.{svg,json,log} "$OUT/" 2>/dev/null || true
     fi
     if [ -n "${PODSPY_FRESH_KEEP:-}" ]; then
@@ -111,5 +146,18 @@ if compgen -G "/usr/local/share/ca-certificates/*.crt" >/dev/null; then
 fi
 git clone -q --no-hardlinks "$ROOT" "$WORK/root/root/podspy"
 say "a root with ${PACKAGES[*]} and a clone of $(git -C "$ROOT" log -1 --format='%h %s') after $((SECONDS - began)) s"
-unshare --mount --pid --ipc --uts --fork --kill-child --propagation private \
-    "$HERE/run.sh" --inside "$WORK/root" "$@"
+case $WAY in
+namespaces)
+    unshare --mount --pid --ipc --uts --fork --kill-child --propagation private \
+        "$HERE/run.sh" --enter namespaces "$WORK/root" "$@"
+    ;;
+chroot) # the mounts are this script's own and end with it
+    unshare --mount --propagation private "$HERE/run.sh" --enter chroot "$WORK/root" "$@"
+    ;;
+container)
+    tar -C "$WORK/root" --numeric-owner -c . | docker import - "${NAME,,}" >/dev/null
+    docker run --name "$NAME" --network host ${CI:+--env CI="$CI"} \
+        ${PODSPY_FRESH_CACHE:+--volume "$PODSPY_FRESH_CACHE:$INSIDE/.cache/podspy"} \
+        "${NAME,,}" "$INSIDE/podspy/tests/e2e/fresh/run.sh" --inside "$@"
+    ;;
+esac

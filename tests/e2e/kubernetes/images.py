@@ -1,5 +1,4 @@
-"""The real images on the cluster's node: `make images` builds them, here with a dockerd of the test's own
-where none answers, and they are imported where the kubelet looks for them.
+"""The real images on the cluster's node: `make images` builds them, and they are imported where the kubelet looks for them.
 
 PODSPY_IMAGES=archives  build/images/*.tar are loaded as they are, however old
 PODSPY_IMAGES=present   they are on every node already; nothing is built or loaded
@@ -12,17 +11,10 @@ import pathlib
 import re
 import shlex
 import subprocess
-import sys
-import tempfile
 
-import pytest
 from cluster import devcluster
 
 REPO = pathlib.Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(REPO / "tests" / "e2e" / "docker"))
-
-import engine as docker_engine  # noqa: E402
-
 FOLDER = REPO / "build" / "images"
 NAMES = ("agent", "collector", "demo")
 # What decides over the contents of the images, as build-images.sh hands it over.
@@ -42,20 +34,8 @@ def _are_there():
 
 
 def _build():
-    if subprocess.run(["docker", "version"], capture_output=True).returncode == 0:
-        subprocess.run([REPO / "deploy" / "docker" / "build-images.sh"], check=True, timeout=1200)
-        return
-    if not docker_engine.DOCKERD:
-        pytest.fail("the images cannot be built: install docker.io, or set PODSPY_IMAGES=present")
-    own = docker_engine.Engine(tempfile.mkdtemp(prefix="podspy-images-"))
-    try:
-        if why := own.start():
-            pytest.fail(why)
-        # The progress is shown: it takes minutes where nothing is cached.
-        subprocess.run([REPO / "deploy" / "docker" / "build-images.sh", "--base", "debootstrap"],
-                       env=own.environment, check=True, timeout=1200)
-    finally:
-        own.stop()
+    # The progress is shown: it takes minutes where nothing is cached.
+    subprocess.run([REPO / "deploy" / "docker" / "build-images.sh"], check=True, timeout=1200)
 
 
 def _load_command():

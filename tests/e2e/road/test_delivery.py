@@ -4,6 +4,7 @@ import re
 import shutil
 import time
 
+import machine
 import parts
 import pytest
 
@@ -123,4 +124,5 @@ def test_an_agent_killed_while_sampling_leaves_its_spool_to_the_next(tmp_path, p
                          lambda: not agent.spooled(), 75)
         assert collector.samples() > 0
         stored = sum(p["windows"] for p in collector.processes())
-        assert stored == left
+        # Without that right, it tells that it cannot see some processes, in a window too.
+        assert stored == left + (1 if machine.why_no_foreign_reads() else 0)

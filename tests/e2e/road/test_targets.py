@@ -12,7 +12,7 @@ DEMO = pathlib.Path(__file__).resolve().parents[3] / "deploy" / "docker" / "demo
 
 
 def of(collector, pid):
-    return [p for p in collector.processes() if p["pid"] == pid]
+    return [p for p in collector.processes() if p.get("pid") == pid]
 
 
 def problem_of(collector, pid):

@@ -42,7 +42,8 @@ static void in_memory(const uint8_t *data, size_t size)
 {
     struct spy_still *s = spy_still_new();
     struct spy_target *t;
-    struct spy_module mods[4];
+    struct spy_module *mods = NULL;
+    size_t n = 0;
     struct spy_mapping m = {.start = BASE, .end = BASE + (1 << 25), .readable = true};
     if (!s || spy_maps_add(&s->maps, &m, "/python") < 0 || add_segments(s, data, size) < 0 ||
         spy_still_settle(s) < 0) {
@@ -52,12 +53,13 @@ static void in_memory(const uint8_t *data, size_t size)
     s->zero_fill = true;
     if (spy_target_of_still(s, &t) < 0)
         return;
-    size_t n = spy_modules(t, &s->maps, mods, 4);
+    spy_modules(&s->maps, &mods, &n);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
             uint64_t addr;
             spy_module_symbol(t, &mods[i], names[k], &addr);
         }
+    free(mods);
     spy_target_free(t);
 }
 

@@ -44,7 +44,8 @@ struct image {
     size_t n_pieces;
 };
 
-// False where the input is no image. A piece that is cut off by the end of the input is left out.
+// False where the input is not an image. A piece that is cut off by the end of the input is left
+// out.
 bool image_parse(const uint8_t *data, size_t size, struct image *ret);
 // Memory of these bytes, which must outlive it; NULL where pieces or maps overlap.
 struct spy_still *image_still(const struct image *im, const uint8_t *data);

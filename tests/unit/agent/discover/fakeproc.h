@@ -22,6 +22,20 @@ static inline void fake_file(pid_t pid, const char *name, const char *text, size
     fclose(f);
 }
 
+// Of the first thread: that of the process itself is dear where there are many threads, and not
+// read.
+static inline void fake_stat(pid_t pid, const char *text, size_t len)
+{
+    char path[160], name[32];
+    static const char *const folders[] = {"%s/%d", "%s/%d/task", "%s/%d/task/%d"};
+    for (size_t i = 0; i < SPY_COUNT(folders); i++) {
+        snprintf(path, sizeof path, folders[i], fake, (int)pid, (int)pid); // NOLINT
+        mkdir(path, 0755);
+    }
+    snprintf(name, sizeof name, "task/%d/stat", (int)pid);
+    fake_file(pid, name, text, len);
+}
+
 static inline void fake_process(pid_t pid, pid_t ppid, uint64_t start, const char *args,
                                 const char *cgroup)
 {
@@ -29,7 +43,7 @@ static inline void fake_process(pid_t pid, pid_t ppid, uint64_t start, const cha
     int n = snprintf(text, sizeof text,
                      "%d (python3) S %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %llu 0 0 0 1 2 3\n",
                      (int)pid, (int)ppid, (unsigned long long)start);
-    fake_file(pid, "stat", text, (size_t)n);
+    fake_stat(pid, text, (size_t)n);
     n = snprintf(text, sizeof text, "Tgid:\t%d\nUid:\t0\t0\t0\t0\nNSpid:\t%d\t7\n", (int)pid,
                  (int)pid);
     fake_file(pid, "status", text, (size_t)n);
@@ -46,14 +60,20 @@ static inline int fake_open(void **state)
 
 static inline void fake_end(pid_t pid)
 {
-    static const char *const names[] = {"stat", "status", "cmdline", "cgroup"};
-    char path[160];
+    static const char *const names[] = {"status", "cmdline", "cgroup"};
+    char folder[96], path[160];
+    snprintf(folder, sizeof folder, "%s/%d", fake, (int)pid);
     for (size_t i = 0; i < SPY_COUNT(names); i++) {
-        snprintf(path, sizeof path, "%s/%d/%s", fake, (int)pid, names[i]);
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
         unlink(path);
     }
-    snprintf(path, sizeof path, "%s/%d", fake, (int)pid);
+    snprintf(path, sizeof path, "%s/task/%d/stat", folder, (int)pid);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/task/%d", folder, (int)pid);
     rmdir(path);
+    snprintf(path, sizeof path, "%s/task", folder);
+    rmdir(path);
+    rmdir(folder);
 }
 
 static inline int fake_close(void **state)

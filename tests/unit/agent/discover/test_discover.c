@@ -505,8 +505,10 @@ static void a_number_in_use_again_is_another_process(void **state)
 {
     (void)state;
     int r = in_namespaces(reuse, true);
-    if (r == 77)
+    if (r == 77) {
+        print_message("left out: no namespaces can be made here\n");
         skip();
+    }
     assert_int_equal(r, 0);
 }
 
@@ -542,8 +544,10 @@ static void a_proc_of_another_namespace_works_too(void **state)
 {
     (void)state;
     int r = in_namespaces(from_inside, false);
-    if (r == 77)
+    if (r == 77) {
+        print_message("left out: no namespaces can be made here\n");
         skip();
+    }
     assert_int_equal(r, 0);
 }
 
@@ -561,12 +565,12 @@ static void hostile_files_are_survived(void **state)
     fake_process(10, 1, 5, "python3 web", "0::/\n");
     memset(text, 'x', big);
     fake_file(11, "cmdline", text, big);
-    fake_file(12, "stat", text, big);
+    fake_stat(12, text, big);
     fake_process(13, 1, 5, "python3 web", "");
     for (size_t i = 0; i + 4 <= big; i += 4)
         memcpy(text + i, "1:a\n", 4);
     fake_file(13, "cgroup", text, big);
-    fake_file(14, "stat", "", 0);
+    fake_stat(14, "", 0);
     fake_process(15, 15, 5, "python3 web", "0::/\n"); // its own parent
     fake_process(16, 17, 5, "x", "0::/\n");           // a ring
     fake_process(17, 16, 5, "x", "0::/\n");
@@ -595,12 +599,12 @@ static void a_first_thread_that_ended_is_neither_exit_nor_exec(void **state)
     poll_once(&r);
     static const char others_run[] =
         "50 (python3) Z 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 5 0 0 0 0 0 0\n";
-    fake_file(50, "stat", others_run, sizeof others_run - 1);
+    fake_stat(50, others_run, sizeof others_run - 1);
     poll_once(&r);
     assert_int_equal(n_told, 1);
     static const char new_image[] =
         "50 (python3) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0 1 2 4\n";
-    fake_file(50, "stat", new_image, sizeof new_image - 1);
+    fake_stat(50, new_image, sizeof new_image - 1);
     poll_once(&r);
     assert_int_equal(n_told, 2);
     assert_int_equal(told[1].event, SPY_DISCOVER_EXEC);

@@ -177,7 +177,7 @@ static void bad_answers_are_failures_that_are_tried_again_ever_more_rarely(void 
     assert_false(view.synced);
     api_list(&api, "{\"kind\":\"PodList\"}");
     api_mode(&api, API_OK, API_OK, 0);
-    UNTIL(strstr(view.err.msg, "no list of pods"));
+    UNTIL(strstr(view.err.msg, "not a list of pods"));
     api_list(&api, list_text(10, pod_text((struct podtext){.uid = "a"})));
     UNTIL(has("a") && !view.failing);
 }

@@ -148,7 +148,7 @@ static void our_own_files_are_read(void **state)
     struct spy_proc_status u;
     struct spy_proc_args a;
     assert_true(dir >= 0);
-    assert_int_equal(spy_proc_stat_read(dir, &s), 0);
+    assert_int_equal(spy_proc_stat_read(dir, getpid(), &s), 0);
     assert_int_equal(s.pid, getpid());
     assert_int_equal(s.ppid, getppid());
     assert_int_equal(spy_proc_status_read(dir, &u), 0);

@@ -69,7 +69,7 @@ static void an_item_that_is_too_large_is_passed_over(void **state)
     assert_int_equal(spy_split_feed(&s, "\"},{\"b\":1}]}", 12), 0);
     assert_int_equal(s.skipped, 1);
     assert_string_equal(got, "{\"b\":1}|");
-    // and what is no list at all comes to an end
+    // and what is not a list at all comes to an end
     int r = 0;
     for (int i = 0; i < 2 && r == 0; i++)
         r = spy_split_feed(&s, huge, SPY_SPLIT_ITEM);

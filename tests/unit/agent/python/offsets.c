@@ -106,6 +106,10 @@ int main(int argc, char **argv)
 #endif
     PUT(f_previous, offsetof(_PyInterpreterFrame, previous));
     PUT(f_owner, offsetof(_PyInterpreterFrame, owner));
+    PUT(f_object, offsetof(_PyInterpreterFrame, frame_obj));
+    PUT(fo_frame, offsetof(PyFrameObject, f_frame));
+    PUT(fo_lineno, offsetof(PyFrameObject, f_lineno));
+    PUT(fo_data, offsetof(PyFrameObject, _f_frame_data));
     PUT(f_size, offsetof(_PyInterpreterFrame, localsplus));
     PUT(owner_generator, FRAME_OWNED_BY_GENERATOR);
     PUT(co_filename, offsetof(PyCodeObject, co_filename));

@@ -81,7 +81,7 @@ static struct world *begin(unsigned major, unsigned minor)
 
 static int scan(struct world *w, struct spy_py_runtime *ret, struct spy_err *err)
 {
-    const struct spy_module mod = {.start = DATA, .base = DATA, .path = "/service"};
+    const struct spy_module mod = {.start = DATA, .path = "/service"};
     uint64_t give_up = spy_clock_thread_cpu_ns() + 10000000000;
     return spy_py_scan(w->target, &spy_target_still(w->target)->maps, &mod, 1, give_up, ret, err);
 }
@@ -176,7 +176,7 @@ static void test_what_does_not_hang_together_is_none(void **unused)
             THREAD + w->l->ts_interp,              // another interpreter's
             THREAD + w->l->ts_thread_id,           // nobody runs it
             CFRAME + (uint64_t)w->l->ts_frame,     // no frame
-            TYPE + (uint64_t)(w->l->ob_size + 8u), // what it runs is no code
+            TYPE + (uint64_t)(w->l->ob_size + 8u), // what it runs is not code
         };
         put(w, wrong[i], 0);
         assert_not_found(w);

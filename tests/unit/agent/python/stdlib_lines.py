@@ -1,7 +1,7 @@
 """Runs inside the interpreter under test, from 2.7 on: writes every code object of its standard
 library as python_probe's `lines` wants it, with the lines that the interpreter itself tells:
 co_lines() (3.10+), else dis.findlinestarts(); from 3.11 on all that co_positions() tells, too.
-With the argument "modules" only of its modules, not of its packages."""
+With the argument "modules" only of its modules, not of its packages; "library": without its tests."""
 import array
 import dis
 import os
@@ -71,6 +71,8 @@ def main():
         if "site-packages" in folder or "dist-packages" in folder:
             continue
         if "modules" in sys.argv[1:] and folder != sysconfig.get_path("stdlib"):
+            continue
+        if "library" in sys.argv[1:] and "test" in folder:
             continue
         for name in sorted(names):
             if not name.endswith(".py"):

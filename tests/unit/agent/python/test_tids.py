@@ -24,7 +24,7 @@ def test_each_thread_is_found(compiler, threads, program, tmp_path):
                 argv = [program("python_probe"), "tids", str(process.pid), *idents]
                 got = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
                 assert got == [dict(said)[i] for i in idents]
-            # What is no thread's has no number.
+            # What is not a thread's has no number.
             argv = [program("python_probe"), "tids", str(process.pid), said[0][0], "7fff00000000"]
             assert subprocess.check_output(argv, text=True).split() == [said[0][1], "0"]
         finally:

@@ -64,8 +64,7 @@ static void shares_come_out_right(void **state)
         {130, 1},  {200, 3},  {513, 3},   {520, 2},   {577, 1},    {700, 13},
         {1000, 1}, {1024, 8}, {2048, 20}, {3000, 40}, {5001, 500},
     };
-    struct spy_rand rand;
-    spy_rand_seed(&rand);
+    struct spy_rand rand = {0};
     for (size_t i = 0; i < SPY_COUNT(programs); i++) {
         const struct program *p = &programs[i];
         struct seen s = watch(p, RATE, true, &rand);
@@ -83,8 +82,7 @@ static void one_that_never_runs_is_looked_at_seldom(void **state)
 {
     (void)state;
     static const struct program never = {UINT64_MAX, 0};
-    struct spy_rand rand;
-    spy_rand_seed(&rand);
+    struct spy_rand rand = {0};
     assert_true(watch(&never, RATE, true, &rand).looks < ROUNDS / SPY_REST_MOST + 2000);
     assert_int_equal(watch(&never, RATE, false, &rand).looks, ROUNDS);
     // A second would be long: at few rounds a second each is a look.
@@ -95,8 +93,7 @@ static void one_that_runs_is_looked_at_every_time(void **state)
 {
     (void)state;
     static const struct program always = {1, 1}, often = {SPY_REST_SHARE, 1};
-    struct spy_rand rand;
-    spy_rand_seed(&rand);
+    struct spy_rand rand = {0};
     assert_int_equal(watch(&always, RATE, true, &rand).looks, ROUNDS);
     assert_int_equal(watch(&often, RATE, true, &rand).looks, ROUNDS);
 }

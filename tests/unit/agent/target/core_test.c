@@ -123,11 +123,13 @@ static void bytes_and_threads_are_those_of_the_core(void **state)
     size_t n;
     assert_int_equal(spy_threads_list(t, &tids, &n), 0);
     assert_int_equal(n, 2);
-    assert_int_equal(tids[0].tid, 77);
-    assert_int_equal(tids[1].ns_tid, 70);
+    assert_int_equal(tids[0].tid, 70);
+    assert_int_equal(tids[1].ns_tid, 77);
     free(tids);
     struct spy_thread_probe probe;
-    assert_int_equal(spy_thread_probe_open(t, 70, &probe), SPY_ERR_NOTFOUND);
+    struct spy_thread_state doing;
+    spy_thread_probe_init(&probe, t, 70);
+    assert_int_equal(spy_thread_probe_state(&probe, &doing), SPY_ERR_NOTFOUND);
     struct spy_maps maps = {0};
     assert_int_equal(spy_maps_load(t, &maps, &err), 0);
     assert_int_equal(maps.n, LOADS);

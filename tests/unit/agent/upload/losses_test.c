@@ -34,7 +34,7 @@ static void labels_packed_and_unpacked_are_the_same_series(void **state)
     assert_string_equal(spy_profile_series_label(p, first, SPY_LABEL_HOST), "node-a");
     assert_int_equal(spy_labels_unpack(p, b.data, (uint32_t)b.len, &second), 0);
     assert_int_equal(first, second);
-    for (uint32_t cut = 1; cut < b.len; cut++) { // a cut inside of a label is no label
+    for (uint32_t cut = 1; cut < b.len; cut++) { // a cut inside of a label is not a label
         uint32_t id;
         int r = spy_labels_unpack(p, b.data, cut, &id);
         assert_true(r == SPY_ERR_INVALID || r == 0);

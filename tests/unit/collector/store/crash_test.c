@@ -37,7 +37,7 @@ static void *append_for_ever(void *arg)
             kit_sample(batch[i], "main;work", 1);
             kit_sample(batch[i], id % 7 ? "main;idle" : "main;work;deep", 2);
         }
-        if (a->store->ops->append(a->store, batch, BATCH, &known, NULL) < 0)
+        if (a->store->ops->append(a->store, batch, BATCH, &known, NULL, NULL) < 0)
             _exit(2);
         for (size_t i = 0; i < BATCH; i++)
             spy_profile_free(batch[i]);

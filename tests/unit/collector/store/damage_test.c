@@ -113,9 +113,9 @@ static void other_databases_and_versions_are_refused_and_left_alone(void **state
 
     dir = kit_folder();
     fill(dir, 3);
+    run_sql(dir, "PRAGMA user_version=3");
+    assert_refused(dir, "version 3", "move");
     run_sql(dir, "PRAGMA user_version=2");
-    assert_refused(dir, "version 2", "move");
-    run_sql(dir, "PRAGMA user_version=1");
     struct spy_store *s = kit_open(dir, 10); // it was not changed
     assert_int_equal(kit_windows(s, NULL), 3);
     kit_close(s);
@@ -124,6 +124,44 @@ static void other_databases_and_versions_are_refused_and_left_alone(void **state
     struct spy_err err = {0};
     assert_true(spy_store_sqlite_open(dir, 10, &s, &err) < 0);
     assert_non_null(strstr(err.msg, "stacks"));
+    kit_remove(dir);
+}
+
+// The windows of a file that the first version wrote stay as they are, and say that nothing is
+// known of what the kernel counted; new ones are stored beside them.
+static void a_file_of_the_first_version_is_taken_over(void **state)
+{
+    (void)state;
+    uint64_t seed = 5;
+    char *dir = kit_folder();
+    fill(dir, 3);
+    run_sql(dir, "ALTER TABLE windows DROP COLUMN cpu_ns;"
+                 "ALTER TABLE windows DROP COLUMN runqueue_ns;"
+                 "ALTER TABLE windows DROP COLUMN throttled_ns;"
+                 "ALTER TABLE windows DROP COLUMN throttled_periods;"
+                 "ALTER TABLE windows DROP COLUMN running_ns;"
+                 "ALTER TABLE windows DROP COLUMN runnable_ns; PRAGMA user_version=1");
+    struct spy_store *s = kit_open(dir, 10);
+    assert_int_equal(kit_windows(s, NULL), 3);
+    struct spy_select all = kit_everything();
+    struct spy_profile *old = kit_query(s, &all), *in = kit_random_window(900, &seed);
+    struct spy_account a;
+    assert_true(kit_total(old) > 0);
+    assert_int_equal(spy_account_of(old, &a), 0);
+    for (int c = 0; c < SPY_COUNTERS; c++)
+        assert_false(spy_account_knows(&a, c));
+    assert_true(spy_account_knows(&spy_profile_series_get(in, 0)->account, SPY_CPU));
+    kit_append(s, &in, 1);
+    kit_close(s);
+    s = kit_open(dir, 10); // now of this version
+    assert_int_equal(kit_windows(s, NULL), 4);
+    struct spy_profile *out = kit_query(s, &all);
+    assert_int_equal(spy_profile_merge(old, in), 0);
+    kit_assert_same(old, out);
+    kit_close(s);
+    spy_profile_free(old);
+    spy_profile_free(in);
+    spy_profile_free(out);
     kit_remove(dir);
 }
 
@@ -152,7 +190,7 @@ static void damage_anywhere_gives_errors_and_no_crash(void **state)
         size_t known;
         if (spy_store_sqlite_open(dir, 100, &s, &err) == 0) {
             s->ops->query(s, &all, out, &err);
-            s->ops->append(s, &in, 1, &known, &err);
+            s->ops->append(s, &in, 1, &known, NULL, &err);
             s->ops->query(s, &all, out, &err);
             s->ops->expire(s, (T0 + 500) * SEC_NS, 0, 1 << 14, &err);
             s->ops->check(s, &err);
@@ -209,18 +247,59 @@ static void rows_of_noise_end_and_stay_inside(void **state)
         uint8_t *data = malloc(len + 1); // exact, so that a sanitizer sees a byte too many
         assert_non_null(data);
         for (size_t i = 0; i < len; i++)
-            data[i] = (uint8_t)(kit_random(&seed) & (round % 2 ? 0x3f : 0xff));
+            data[i] = (uint8_t)(kit_random(&seed) & (round % 2 ? 0x7f : 0xff));
         struct spy_rows_reader reader = {
             .at = data, .end = data + len, .period_ns = kit_random(&seed)};
         struct spy_row row;
         size_t n = 0;
         while (spy_rows_next(&reader, &row) > 0) {
-            assert_true(row.stack >= 0 && row.thread >= 0 && row.state <= 15);
+            assert_true(row.stack >= 0 && row.thread >= 0 && spy_state_is_valid(row.state));
             n++;
         }
         assert_true(n <= len / 3);
         free(data);
     }
+}
+
+// Byte for byte what podspy 0.1 wrote, before there was RUNNABLE, and the same with it.
+static void rows_of_the_first_version_are_still_read(void **state)
+{
+    (void)state;
+    static const uint8_t old[] = {1 | 2 | 16 | 32,
+                                  5,
+                                  4, // running, holds the GIL; once, by period
+                                  8 | 16,
+                                  1,
+                                  0,
+                                  7, // waiting, collecting; 7 times
+                                  15,
+                                  0,
+                                  2,
+                                  3,
+                                  100}; // all of the old bits; 3, 100 ns
+    static const struct spy_row want[] = {{5, 2, SPY_STATE_RUNNING | SPY_STATE_GIL_HOLDS, 1, 10},
+                                          {6, 2, SPY_STATE_GC, 7, 70},
+                                          {6, 3, 15, 3, 100}};
+    struct spy_rows_reader reader = {.at = old, .end = old + sizeof old, .period_ns = 10};
+    for (size_t i = 0; i < SPY_COUNT(want); i++) {
+        struct spy_row row;
+        assert_int_equal(spy_rows_next(&reader, &row), 1);
+        assert_memory_equal(&row, &want[i], sizeof row);
+    }
+    struct spy_row none, both[] = {want[0], want[1]};
+    assert_int_equal(spy_rows_next(&reader, &none), 0);
+    _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(64);
+    both[1].state = SPY_STATE_RUNNABLE;
+    spy_rows_encode(both, 2, 10, &out);
+    assert_memory_equal(out.data, old, 3); // rows without it are written as before
+    assert_int_equal(out.data[3], 64 | 16);
+    reader = (struct spy_rows_reader){.at = out.data, .end = out.data + out.len, .period_ns = 10};
+    assert_int_equal(spy_rows_next(&reader, &none), 1);
+    assert_int_equal(spy_rows_next(&reader, &none), 1);
+    assert_int_equal(none.state, SPY_STATE_RUNNABLE);
+    out.data[3] |= SPY_STATE_RUNNING; // both at once is damage
+    reader = (struct spy_rows_reader){.at = out.data + 3, .end = out.data + out.len};
+    assert_int_equal(spy_rows_next(&reader, &none), SPY_ERR_INVALID);
 }
 
 static void a_second_collector_is_kept_away(void **state)
@@ -273,9 +352,11 @@ int main(void)
         cmocka_unit_test(a_damaged_list_of_tables_is_refused),
         cmocka_unit_test(a_file_cut_short_is_refused_or_answers_with_an_error),
         cmocka_unit_test(other_databases_and_versions_are_refused_and_left_alone),
+        cmocka_unit_test(a_file_of_the_first_version_is_taken_over),
         cmocka_unit_test(damage_anywhere_gives_errors_and_no_crash),
         cmocka_unit_test(rows_that_contradict_each_other_are_damage),
         cmocka_unit_test(rows_of_noise_end_and_stay_inside),
+        cmocka_unit_test(rows_of_the_first_version_are_still_read),
         cmocka_unit_test(a_second_collector_is_kept_away),
         cmocka_unit_test(a_folder_that_is_not_there_is_an_error),
         cmocka_unit_test(the_files_are_for_their_owner_alone),

@@ -131,6 +131,12 @@ static uint64_t random_number(uint64_t *seed)
     return n % 8 ? n % 1000 : odd[kit_random(seed) % SPY_COUNT(odd)];
 }
 
+static uint32_t random_state(uint64_t *seed)
+{
+    uint32_t state = (uint32_t)(kit_random(seed) % (SPY_STATE_ALL + 1));
+    return spy_state_is_valid(state) ? state : state & ~(uint32_t)SPY_STATE_RUNNING;
+}
+
 static void random_samples(struct spy_profile *p, uint64_t *seed)
 {
     static const char *const names[] = {"", "MainThread", "worker-1"};
@@ -145,10 +151,7 @@ static void random_samples(struct spy_profile *p, uint64_t *seed)
             count = random_number(seed);
             ns = random_number(seed);
         }
-        assert_int_equal(spy_profile_add(p, 0, stack, thread,
-                                         (uint32_t)(kit_random(seed) % (SPY_STATE_ALL + 1)), count,
-                                         ns),
-                         0);
+        assert_int_equal(spy_profile_add(p, 0, stack, thread, random_state(seed), count, ns), 0);
     }
 }
 
@@ -168,7 +171,11 @@ struct spy_profile *kit_random_window(uint64_t id, uint64_t *seed)
     s->quality =
         (struct spy_quality){random_number(seed), random_number(seed), random_number(seed),
                              random_number(seed), random_number(seed), random_number(seed)};
+    for (int c = 0; c < SPY_COUNTERS; c++)
+        if (kit_random(seed) % 3)
+            s->account.counted[c] = (struct spy_counted){random_number(seed), s->duration_ns};
     random_samples(p, seed);
+    spy_profile_note_seen(p);
     return p;
 }
 
@@ -176,7 +183,7 @@ size_t kit_append(struct spy_store *s, struct spy_profile *const *profiles, size
 {
     size_t known = 999;
     struct spy_err err = {0};
-    if (s->ops->append(s, profiles, n, &known, &err) < 0)
+    if (s->ops->append(s, profiles, n, &known, NULL, &err) < 0)
         fail_msg("%s", err.msg);
     return known;
 }
@@ -229,6 +236,9 @@ static void put_series(struct spy_buf *b, const struct spy_profile *p, uint32_t 
                    s->period_ns, q->clean, q->salvaged, q->paused, q->failed, q->lost, q->late);
     for (int k = 0; k < 16; k++)
         spy_buf_printf(b, "%02x", s->profile_id[k]);
+    for (int c = 0; c < SPY_COUNTERS; c++)
+        spy_buf_printf(b, " %lu/%lu", s->account.counted[c].sum, s->account.counted[c].of_ns);
+    spy_buf_printf(b, " %lu %lu", s->account.running_ns, s->account.runnable_ns);
 }
 
 static void put_sample(struct spy_buf *b, const struct spy_profile *p, uint32_t i)

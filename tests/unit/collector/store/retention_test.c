@@ -147,9 +147,9 @@ static void a_series_that_is_gone_makes_room_for_another(void **state)
     append_one(s, window_of(1, T0, "a", "main"));
     struct spy_profile *p = window_of(2, T0 + 2 * HOUR_S, "b", "main");
     size_t known;
-    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL), SPY_ERR_LIMIT);
+    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL, NULL), SPY_ERR_LIMIT);
     expire(s, T0 + 2 * HOUR_S, HOUR_S, UINT64_MAX);
-    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL), 0);
+    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL, NULL), 0);
     spy_profile_free(p);
     kit_close(s);
     kit_remove(dir);
@@ -245,7 +245,7 @@ static void a_full_store_refuses_until_there_is_room(void **state)
     expire(s, T0, HOUR_S, max);
     for (; i < 5000 && r == 0; i++) {
         struct spy_profile *p = unlike_all(i, T0 + 60 * i);
-        r = s->ops->append(s, &p, 1, &known, &err);
+        r = s->ops->append(s, &p, 1, &known, NULL, &err);
         spy_profile_free(p);
     }
     assert_int_equal(r, SPY_ERR_LIMIT);
@@ -281,7 +281,7 @@ static void *write_old_and_new(void *arg)
         struct spy_profile *p =
             unlike_all(i % 2 ? i : 100000 + i, T0 + kit_random(&seed) % (4 * HOUR_S));
         size_t known;
-        w->result = w->store->ops->append(w->store, &p, 1, &known, NULL);
+        w->result = w->store->ops->append(w->store, &p, 1, &known, NULL, NULL);
         spy_profile_free(p);
     }
     return NULL;

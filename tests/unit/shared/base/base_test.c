@@ -62,7 +62,7 @@ static void err_message_is_one_line_of_whole_characters(void **state)
     (void)state;
     struct spy_err e = {0};
     spy_err_set(&e, SPY_ERR_INVALID, 0, "a\nb\rc\x1b[31m");
-    assert_string_equal(e.msg, "a b c [31m");
+    assert_string_equal(e.msg, "a\\nb\\rc\\x1b[31m");
     for (size_t pad = 0; pad < 4; pad++) {
         char text[1000] = "xxx";
         for (size_t at = pad; at < 900; at += 4)
@@ -301,6 +301,14 @@ static void clocks_go_forward_and_sleep_until_waits(void **state)
     assert_true(spy_clock_mono_ns() >= t + 5 * SPY_NS_PER_MS);
     assert_int_equal(spy_clock_sleep_until(t), 0); // already past
     assert_true(spy_clock_real_ns() > 1600000000ull * SPY_NS_PER_SEC);
+}
+
+static void random_seeds_itself(void **state)
+{
+    (void)state;
+    struct spy_rand r = {0}, other = {0};
+    uint64_t first = spy_rand_next(&r), second = spy_rand_next(&r);
+    assert_true(first != second && first != spy_rand_next(&other));
 }
 
 static void random_is_uniform_enough(void **state)
@@ -545,8 +553,9 @@ RUN(cmocka_unit_test(err_is_optional_and_returns_its_code),
     cmocka_unit_test(map_finds_all_also_after_growing_and_with_equal_hashes),
     cmocka_unit_test(map_is_not_slowed_by_chosen_hashes),
     cmocka_unit_test(clocks_go_forward_and_sleep_until_waits),
-    cmocka_unit_test(random_is_uniform_enough), IN_FOLDER(file_is_read_whole_and_bounded),
-    IN_FOLDER(file_read_small_cuts), IN_FOLDER(file_is_written_with_its_mode_and_nothing_beside_it),
+    cmocka_unit_test(random_is_uniform_enough), cmocka_unit_test(random_seeds_itself),
+    IN_FOLDER(file_is_read_whole_and_bounded), IN_FOLDER(file_read_small_cuts),
+    IN_FOLDER(file_is_written_with_its_mode_and_nothing_beside_it),
     IN_FOLDER(mkdirs_makes_all_and_refuses_a_file_in_the_way),
     cmocka_unit_test(log_lines_are_escaped),
     cmocka_unit_test(log_lines_stay_whole_when_they_are_cut),

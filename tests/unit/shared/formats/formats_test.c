@@ -106,8 +106,9 @@ static void views_choose_samples_by_state(void **state)
     add(&m, f, SPY_STATE_RUNNING | SPY_STATE_GIL_HOLDS, 100, 0);
     add(&m, f, SPY_STATE_GIL_WAITS, 1000, 0);
     add(&m, f, SPY_STATE_GIL_HOLDS, 10000, 0);
+    add(&m, f, SPY_STATE_RUNNABLE, 200000, 0); // not on a CPU: none of what ran
     assert_collapsed(p, (struct spy_view){0}, "f 110\n");
-    assert_collapsed(p, (struct spy_view){.idle = true}, "f 11111\n");
+    assert_collapsed(p, (struct spy_view){.idle = true}, "f 211111\n");
     assert_collapsed(p, (struct spy_view){.gil = true}, "f 100\n");
     assert_collapsed(p, (struct spy_view){.gil = true, .idle = true}, "f 10100\n");
 }

@@ -57,6 +57,7 @@ static void what_was_sent_comes_back_sample_by_sample(void **state)
             const struct spy_series *y = spy_profile_series_get(d.list[i], 0);
             assert_memory_equal(x->profile_id, y->profile_id, 16);
             assert_memory_equal(&x->quality, &y->quality, sizeof x->quality);
+            assert_memory_equal(&x->account, &y->account, sizeof x->account);
             assert_true(x->start_ns == y->start_ns && x->duration_ns == y->duration_ns);
             assert_true(x->period_ns == y->period_ns && x->n_labels == y->n_labels);
             assert_int_equal(spy_profile_merge(back, d.list[i]), 0);
@@ -410,7 +411,7 @@ static void a_missing_id_is_made_from_the_bytes(void **state)
         if (i == 2)
             q.values[0]++; // other bytes
         if (i == 3)
-            q.profile.profile_id.len = 16, memset(q.id, 0, 16); // zeroes are no id either
+            q.profile.profile_id.len = 16, memset(q.id, 0, 16); // zeroes are not an id either
         only_sample(&q, &d);
         const uint8_t *id = spy_profile_series_get(d.list[0], 0)->profile_id;
         assert_memory_not_equal(id, zero, 16);

@@ -128,7 +128,8 @@ static void ids_that_do_not_exist_are_refused(void **state)
     assert_int_equal(spy_profile_add(p, series, stack, 9, 0, 1, 0), SPY_ERR_INVALID);
     assert_int_equal(spy_profile_add(p, series, 9, 0, 0, 1, 0), SPY_ERR_INVALID);
     assert_int_equal(spy_profile_add(p, 9, stack, 0, 0, 1, 0), SPY_ERR_INVALID);
-    assert_int_equal(spy_profile_add(p, series, stack, 0, 16, 1, 0), SPY_ERR_INVALID);
+    assert_int_equal(spy_profile_add(p, series, stack, 0, SPY_STATE_ALL + 1, 1, 0),
+                     SPY_ERR_INVALID);
     assert_int_equal(spy_profile_n_samples(p), 0);
 }
 
@@ -225,6 +226,21 @@ static void samples_add_up_by_key_and_saturate(void **state)
     assert_int_equal(spy_profile_add(p, series, stack, 0, 1, UINT64_MAX, UINT64_MAX), 0);
     assert_true(spy_profile_sample_at(p, 0)->count == UINT64_MAX);
     assert_true(spy_profile_sample_at(p, 0)->ns == UINT64_MAX);
+}
+
+static void no_sample_is_running_and_runnable_at_once(void **state)
+{
+    (void)state;
+    _cleanup_profile_ struct spy_profile *p = spy_profile_new();
+    uint32_t series = series_of(p, "1"), stack = stack_of(p, 0, "f", 1);
+    const uint32_t ready = SPY_STATE_RUNNABLE | SPY_STATE_GIL_HOLDS;
+    assert_int_equal(spy_profile_add(p, series, stack, 0, ready, 1, 1), 0);
+    assert_int_equal(spy_state_activity(spy_profile_sample_at(p, 0)->state), SPY_RUNNABLE);
+    assert_int_equal(spy_profile_add(p, series, stack, 0, ready | SPY_STATE_RUNNING, 1, 1),
+                     SPY_ERR_INVALID);
+    assert_int_equal(spy_profile_add(p, series, stack, 0, SPY_STATE_ALL + 1, 1, 1),
+                     SPY_ERR_INVALID);
+    assert_int_equal(spy_profile_n_samples(p), 1);
 }
 
 static void weigh_gives_each_sample_its_time(void **state)
@@ -375,8 +391,9 @@ RUN(T(a_new_profile_has_the_zero_entries), T(the_same_entry_has_the_same_id),
     T(text_is_repaired), T(ids_that_do_not_exist_are_refused),
     T(series_are_the_same_in_any_order_of_labels), T(series_have_a_bound_of_labels),
     T(caps_hold_and_what_is_there_can_still_be_added), T(string_bytes_are_capped),
-    T(samples_add_up_by_key_and_saturate), T(weigh_gives_each_sample_its_time),
-    T(reset_forgets_the_window_and_keeps_ids_and_memory), T(merge_into_nothing_is_a_copy),
-    T(merge_does_not_care_for_order), T(merge_unites_windows_and_sums_quality),
-    T(merge_of_windows_at_the_end_of_time_does_not_wrap), T(merge_past_the_caps_says_so),
-    T(adding_what_is_there_takes_no_memory), T(free_of_null_does_nothing))
+    T(samples_add_up_by_key_and_saturate), T(no_sample_is_running_and_runnable_at_once),
+    T(weigh_gives_each_sample_its_time), T(reset_forgets_the_window_and_keeps_ids_and_memory),
+    T(merge_into_nothing_is_a_copy), T(merge_does_not_care_for_order),
+    T(merge_unites_windows_and_sums_quality), T(merge_of_windows_at_the_end_of_time_does_not_wrap),
+    T(merge_past_the_caps_says_so), T(adding_what_is_there_takes_no_memory),
+    T(free_of_null_does_nothing))

@@ -1,0 +1,119 @@
+#include "agent/cli/output.h"
+#include "agent/cli/cli.h"
+#include "shared/base/file.h"
+#include "shared/base/mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static int make_name(const char *who, const char *extension, struct spy_output *o)
+{
+    char when[40];
+    time_t now = time(NULL);
+    struct tm tm;
+    localtime_r(&now, &tm);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S%z", &tm);
+    const char *slash = strrchr(who, '/');
+    return snprintf(o->path, sizeof o->path, "%.100s-%s.%s", slash ? slash + 1 : who, when,
+                    extension);
+}
+
+static int refuse_path(const struct spy_output *o, int sys, struct spy_err *err)
+{
+    char copy[PATH_MAX];
+    struct stat st;
+    snprintf(copy, sizeof copy, "%s", o->path);
+    if (sys == ENOENT && stat(dirname(copy), &st) < 0)
+        return spy_err_set(
+            err, SPY_ERR_IO, 0,
+            "cannot write %.150s: its folder does not exist; make it, or give another "
+            "--output",
+            o->path);
+    if (sys == EISDIR)
+        return spy_err_set(err, SPY_ERR_IO, 0,
+                           "cannot write %.150s: it is a folder; give --output a file", o->path);
+    char why[80];
+    return spy_err_set(err, SPY_ERR_IO, 0, "cannot write %.130s: %s; give another --output",
+                       o->path, strerror_r(sys, why, sizeof why));
+}
+
+// To open it is the only sure test: a folder may be on a read-only file system, or one that holds
+// no files of ours (/proc), or full.
+static int try_path(const struct spy_output *o, struct spy_err *err)
+{
+    struct stat st;
+    if (stat(o->path, &st) == 0) {
+        if (S_ISDIR(st.st_mode))
+            return refuse_path(o, EISDIR, err);
+        return faccessat(AT_FDCWD, o->path, W_OK, AT_EACCESS) < 0 ? refuse_path(o, errno, err) : 0;
+    }
+    int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+    if (lstat(o->path, &st) == 0) // a link to nothing yet
+        flags &= ~O_EXCL;
+    _cleanup_close_ int fd = open(o->path, flags, 0666);
+    if (fd < 0)
+        return refuse_path(o, errno, err);
+    if (flags & O_EXCL)
+        unlink(o->path);
+    return 0;
+}
+
+int spy_output_choose(const char *given, const char *who, const char *extension,
+                      struct spy_output *ret, struct spy_err *err)
+{
+    struct spy_output o;
+    int n = given ? snprintf(o.path, sizeof o.path, "%s", given) : make_name(who, extension, &o);
+    if (!n)
+        return spy_err_set(err, SPY_ERR_USAGE, 0,
+                           "--output is empty; give a file, or - for standard output");
+    if (n >= (int)sizeof o.path)
+        return spy_err_set(err, SPY_ERR_USAGE, 0, "--output is longer than a path can be");
+    int r = strcmp(o.path, "-") != 0 ? try_path(&o, err) : 0;
+    if (r == 0)
+        *ret = o;
+    return r;
+}
+
+int spy_output_write(const struct spy_output *o, const struct spy_buf *b, struct spy_err *err)
+{
+    int fd = -1;
+    bool out = !strcmp(o->path, "-");
+    if (out)
+        fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+    else
+        fd = open(o->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int r = fd < 0 ? -1 : spy_file_write_all(fd, b->data, b->len), sys = errno;
+    if (fd >= 0 && close(fd) < 0 && r == 0) { // a quota or a file server may refuse only now
+        r = -1;
+        sys = errno;
+    }
+    if (r == 0)
+        return 0;
+    if (out && sys == EPIPE)
+        return SPY_ERR_GONE;
+    return spy_err_set(err, SPY_ERR_IO, sys, "cannot write %.150s",
+                       out ? "to standard output" : o->path);
+}
+
+// What failed may have been an earlier write, whose errno is lost.
+static bool has_reader(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&p, 1, 0) < 1 || !(p.revents & (POLLERR | POLLHUP));
+}
+
+int spy_cli_flush(struct spy_err *err)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return SPY_EXIT_OK;
+    if (errno == EPIPE || !has_reader())
+        return SPY_EXIT_PIPE;
+    return spy_err_set(err, SPY_ERR_IO, errno, "cannot write to standard output");
+}

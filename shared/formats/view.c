@@ -1,0 +1,43 @@
+// Why a view chooses nothing.
+#include "shared/base/mem.h"
+#include "shared/formats/format.h"
+
+static uint64_t count_chosen(const struct spy_profile *p, const struct spy_view *v)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
+        const struct spy_sample *s = spy_profile_sample_at(p, i);
+        n = spy_add_sat(n, spy_view_has(v, s) ? s->count : 0);
+    }
+    return n;
+}
+
+int spy_view_why_empty(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out)
+{
+    enum { IDLE, GIL, BOTH };
+    static const char *const cures[][2] = {
+        [IDLE] = {"idle=1 shows them", "--idle shows them"},
+        [GIL] = {"gil=0 shows them", "without --gil they are shown"},
+        [BOTH] = {"gil=0&idle=1 shows them", "--idle without --gil shows them"},
+    };
+    if (count_chosen(p, v))
+        return 0;
+    uint64_t all = count_chosen(p, &(struct spy_view){.idle = true});
+    uint64_t left = count_chosen(p, &(struct spy_view){.idle = true, .filter = v->filter});
+    if (!all)
+        return spy_buf_puts(out, "No samples to show: none was taken.");
+    if (!left)
+        return spy_buf_puts(out, "No samples to show: the filters leave none.");
+    struct spy_view without_gil = *v, holders = *v;
+    without_gil.gil = false;
+    holders.idle = true;
+    bool waiting = !count_chosen(p, &without_gil), unheld = v->gil && !count_chosen(p, &holders);
+    const char *why = waiting  ? "every thread was waiting in each"
+                      : unheld ? "no thread held the interpreter's lock (GIL) in any"
+                               : "no thread that ran held the interpreter's lock (GIL) in any";
+    return spy_buf_printf(out, "No samples to show: %s of the %llu taken; %s.", why,
+                          (unsigned long long)left,
+                          cures[!v->gil   ? IDLE
+                                : waiting ? BOTH
+                                          : GIL][v->command_line]);
+}

@@ -1,0 +1,102 @@
+"""speedscope's Time Order is the order in which things happened."""
+
+import json
+import os
+import re
+
+import pytest
+
+import pythons
+import targets
+
+SUPPORTED = pythons.few()
+if os.environ.get("PODSPY_SANITIZE"):
+    SUPPORTED = SUPPORTED[:1] + SUPPORTED[-1:]
+each = pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
+SCRIPT = """
+import sys, threading, time
+def burn(s):
+    end = time.time() + s
+    while time.time() < end: pass
+def phase_a(s): burn(s)
+def phase_b(s): burn(s)
+def nap(s): time.sleep(s)
+def main():
+    phase_a(0.8); phase_b(0.5); nap(0.6); phase_a(0.4); nap(0.3); phase_a(0.4); phase_b(0.3)
+def other():
+    nap(0.4); phase_b(0.4); nap(60)
+if "threads" in sys.argv:
+    t = threading.Thread(target=other)
+    t.daemon = True
+    t.start()
+main()
+"""
+
+
+def record(podspy, python, tmp_path, *flags, args=()):
+    script = tmp_path / "order.py"
+    script.write_text(SCRIPT)
+    r = targets.run([podspy, "record", "-f", "speedscope", "-o", "-", *flags, "--", python.path, script, *args])
+    assert r.returncode == 0, r.stderr
+    return json.loads(r.stdout)
+
+
+def story(scope, profile):
+    """[[name, seconds], ...] of the phases as Time Order shows them; equal neighbours are one."""
+    names = [f["name"] for f in scope["shared"]["frames"]]
+    told = []
+    for stack, weight in zip(profile["samples"], profile["weights"]):
+        found = re.search(r"\b(phase_a|phase_b|nap)\b", " ".join(names[i] for i in stack))
+        if found and (not told or told[-1][0] != found[1]):
+            told.append([found[1], 0])
+        if found:
+            told[-1][1] += weight
+    return told
+
+
+def main_thread(scope):
+    return next(p for p in scope["profiles"] if '"MainThread"' in p["name"])
+
+
+@each
+def test_samples_keep_their_order(python, podspy, tmp_path):
+    scope = record(podspy, python, tmp_path, "-i")
+    told = story(scope, main_thread(scope))
+    assert [name for name, _ in told] == ["phase_a", "phase_b", "nap", "phase_a", "nap", "phase_a", "phase_b"]
+    assert all(seconds > 0 for _, seconds in told), told
+    assert "merged" not in scope["name"] + main_thread(scope)["name"]
+
+
+@each
+def test_gaps_in_which_it_waits_collapse(python, podspy, tmp_path):
+    scope = record(podspy, python, tmp_path, "--nolineno")
+    told = story(scope, main_thread(scope))
+    told = [t for t in told if t[0] != "nap"]  # caught on its way into the sleep
+    joined = [told[0]]
+    for name, seconds in told[1:]:
+        if joined[-1][0] == name:
+            joined[-1][1] += seconds
+        else:
+            joined.append([name, seconds])
+    assert [name for name, _ in joined] == ["phase_a", "phase_b", "phase_a", "phase_b"]
+
+
+def test_threads_have_an_order_each(podspy, tmp_path):
+    """One rests for long, which the sampler looks at less often, and then counts at once."""
+    scope = record(podspy, SUPPORTED[-1], tmp_path, "-i", args=["threads"])
+    assert [n for n, _ in story(scope, main_thread(scope))][:3] == ["phase_a", "phase_b", "nap"]
+    other = next(p for p in scope["profiles"] if p is not main_thread(scope))
+    assert [n for n, _ in story(scope, other)] == ["nap", "phase_b", "nap"]
+
+
+def test_the_weights_are_those_of_all_samples(podspy, tmp_path):
+    """The same recording in numbers: what is shown in order is as much as what was counted."""
+    script = tmp_path / "order.py"
+    script.write_text(SCRIPT)
+    r = targets.run([podspy, "record", "-i", "-f", "speedscope", "-r", "200", "-o", "-", "--", SUPPORTED[-1].path, script])
+    samples = int(re.search(rb"Samples: (\d+)", r.stderr)[1])
+    scope = json.loads(r.stdout)
+    total = sum(sum(p["weights"]) for p in scope["profiles"])
+    assert all(abs(sum(p["weights"]) - p["endValue"]) < 1e-6 for p in scope["profiles"])
+    # Each stands for the time between two rounds: 5 ms, or more where rounds came too late and were skipped.
+    assert 0.0045 < total / samples < 0.01, (total, samples)

@@ -217,6 +217,16 @@ static int refuse_nothing(struct recording *r, enum why why, struct spy_err *err
     if (why == WHY_ENDED)
         return spy_err_set(err, SPY_ERR_GONE, 0, "process %d ended before it was sampled",
                            (int)r->pid);
+    uint64_t failed = spy_sampler_totals(r->sampler).failed;
+    if (failed && r->rec->pausing == SPY_SAMPLER_NEVER_PAUSE)
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                           "no stack could be read in %llu attempts: try without --nonblocking",
+                           (unsigned long long)failed);
+    if (failed)
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                           "no stack could be read in %llu attempts: podspy doctor --pid %d may "
+                           "say why",
+                           (unsigned long long)failed, (int)r->pid);
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                        "no sample was taken: try a longer --duration or a higher --rate");
 }

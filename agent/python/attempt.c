@@ -43,9 +43,12 @@ static int read_still(struct spy_python *p, struct spy_py_thread *th, struct spy
     return r < 0 ? r : judge(p, th);
 }
 
-// Whoever runs a generator is the frame before it. One without stands there for the nanoseconds
-// between its yield and the store of the current frame, which even a pause can hit; only in 3.11,
-// where C code without any Python below it runs a generator, it may stay so.
+// Whoever runs a generator is the frame before it. One without is met for a few instructions, which
+// even a pause can hit: from 3.12 on between its yield and the store of the current frame; in 3.11
+// where a call of the interpreter from C has put its _PyCFrame in place and not yet filled it in
+// (_PyEval_EvalFrameDefault), so that the frame of an earlier call at the same depth of the C stack
+// stands in it. Up to 3.11 one stays so where C code without any Python below it runs a generator:
+// in 3.11 that is where the call before that one has no frame either.
 static bool outermost_is_generator(const struct spy_python *p, const struct spy_py_thread *th)
 {
     enum { CO_GENERATOR = 0x20 };
@@ -59,7 +62,11 @@ static bool outermost_is_generator(const struct spy_python *p, const struct spy_
     bool unsaid = l->f_executing == SPY_PY_ABSENT || (int32_t)rec->ip < 0;
     if (l->heap_frames && unsaid && rec->id >= 0)
         return spy_code_flags(&p->codes, rec->id) & CO_GENERATOR;
-    return rec->owner == l->owner_generator;
+    uint64_t caller = 0;
+    if (rec->owner != l->owner_generator)
+        return false;
+    return l->cframe_previous == SPY_PY_ABSENT ||
+           spy_target_read_u64(p->target, th->cframe_previous + l->ts_frame, &caller) < 0 || caller;
 }
 
 // Where all code objects are as they have long been, the thread is let go as soon as its frames are
@@ -97,7 +104,7 @@ static int read_paused(struct spy_python *p, struct spy_py_thread *th,
         if (r != SPY_ERR_TORN && (r < 0 || !outermost_is_generator(p, th)))
             return r;
     }
-    return r == 0 && p->runtime.layout.minor > 11 ? SPY_ERR_TORN : r;
+    return r == 0 && !p->runtime.layout.heap_frames ? SPY_ERR_TORN : r;
 }
 
 bool spy_py_attempt_is_torn_often(const struct spy_py_thread *th)

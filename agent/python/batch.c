@@ -124,7 +124,8 @@ static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
     else if (spy_py_keeps_popped(l) && th->cframe)
         before = (struct spy_span){th->cframe, b->frame_before, sizeof b->frame_before};
     if (has_cframe)
-        cframe = (struct spy_span){th->cframe, b->cframe, sizeof b->cframe};
+        cframe =
+            (struct spy_span){th->cframe, b->cframe, l->cframe_previous == SPY_PY_ABSENT ? 16 : 24};
     if (l->heap_frames)
         last = (struct spy_span){th->tstate + l->ts_frame, b->frame_last, sizeof b->frame_last};
     b->n = 0;

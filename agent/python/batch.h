@@ -32,7 +32,7 @@ struct spy_py_batch {
     uint64_t took_ns;              // of the read
     size_t n;                      // gathered for the next call
     uint32_t place[SPY_SPANS_MAX]; // that a span reads; UINT32_MAX: none
-    uint8_t cframe[16], frame_before[16], frame_last[8];
+    uint8_t cframe[24], frame_before[16], frame_last[8];
     struct spy_span spans[SPY_SPANS_MAX];
     uint8_t facts[SPY_PY_FACTS_BYTES];
     uint8_t tstate[512], top_again[SPY_PY_AGAIN];

@@ -14,7 +14,8 @@
 // Up to 3.10: frames are objects on the heap.
 #define HEAP_FRAMES \
         .heap_frames = true, .ts_native_id = ABSENT, .ts_chunk = ABSENT, .ts_cframe = ABSENT, \
-        .ts_base = ABSENT, .interp_next = 0, .interp_threads_head = 8, .interp_gil = ABSENT, \
+        .cframe_previous = ABSENT, .ts_base = ABSENT, .interp_next = 0, .interp_threads_head = 8, \
+        .interp_gil = ABSENT, \
         .interp_code_generation = ABSENT, .f_code = 32, .f_previous = 24, .f_owner = ABSENT, \
         .f_stacktop = ABSENT, .f_object = ABSENT, .fo_frame = ABSENT, .fo_lineno = ABSENT, .fo_data = ABSENT, \
         .owner_generator = 254, .owner_entry = 255, .co_firsttraceable = ABSENT
@@ -27,7 +28,7 @@
         .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136, .co_flags = 48
 #define SINCE_3_12 \
         STACK_FRAMES, .runtime_gil = ABSENT, .f_code = 0, .f_previous = 8, .f_ip = 56, \
-        .f_object = 48, \
+        .f_object = 48, .cframe_previous = ABSENT, \
         .owner_entry = 3, .co_firstlineno = 68, .co_nlocalsplus = 72, .co_stacksize = 64, \
         OBJECTS(40, 56, 32)
 #define SINCE_3_8 \
@@ -112,6 +113,7 @@ static const struct spy_py_layout layouts[] = {
         .interp_gc_collecting = 848, .interp_code_generation = ABSENT,
         .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 296,
         .ts_cframe = 56, .ts_frame = 8, .ts_base = ABSENT, .ts_size = 304,
+        .cframe_previous = 16,
         .f_code = 32, .f_previous = 48, .f_ip = 56, .f_owner = 69, .f_size = 72, .f_stacktop = 64,
         .f_object = 40, .fo_data = 48,
         .owner_entry = 255,

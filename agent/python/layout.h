@@ -37,7 +37,8 @@ struct spy_py_layout {
     uint16_t ts_cframe; // 3.11, 3.12: pointer to a _PyCFrame; later ABSENT
     uint16_t ts_frame;  // current_frame: in the _PyCFrame, else in the thread state
     uint16_t ts_base;   // 3.15: pointer to a frame inside of the thread state that ends every stack
-    uint16_t ts_size;   // bytes to read so that all of the above are there
+    uint16_t cframe_previous; // 3.11: in a _PyCFrame, pointer to the one before; else ABSENT
+    uint16_t ts_size;         // bytes to read so that all of the above are there
     // _PyInterpreterFrame; up to 3.10 PyFrameObject, which lies on the heap
     bool heap_frames;
     uint16_t f_code, f_previous, f_ip, f_owner, f_size; // f_size: without locals

@@ -230,6 +230,8 @@ static int current_frame(const struct spy_py_layout *l, const struct spy_py_batc
         return SPY_ERR_NOTFOUND;
     }
     *ret = spy_py_word(b->cframe + l->ts_frame);
+    if (l->cframe_previous != SPY_PY_ABSENT)
+        th->cframe_previous = spy_py_word(b->cframe + l->cframe_previous);
     return 0;
 }
 

@@ -63,8 +63,8 @@ struct spy_py_thread {
     uint64_t usual_ns; // that a read takes, a moving average
     size_t usual_copy; // of so many bytes
     uint64_t bottom;   // up to 3.3, or a compiled one: the outermost frame, and how often in a row
-    unsigned bottom_seen; // it was met there
-    uint64_t cframe;
+    unsigned bottom_seen;             // it was met there
+    uint64_t cframe, cframe_previous; // the second in 3.11 only
     uint64_t top[SPY_PY_TOP]; // addresses of the newest frames in the last walk, good or not
     size_t n_top;
     struct spy_py_places places;

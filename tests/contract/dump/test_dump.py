@@ -151,9 +151,8 @@ def test_states(python, podspy, tmp_path):
             assert main["frames"][0]["name"] == "spin"
         # A free-threaded interpreter has no GIL that anybody could hold.
         assert seen.count((True, not python.free_threaded)) >= 8
-        text = targets.run([podspy, "dump", "-p", str(t.pid)]).stdout.decode()
-        state = "active" if python.free_threaded else "active+gil"
-        assert 'Thread %d (%s): "MainThread"' % (t.pid, state) in text
+        want = 'Thread %d (%s): "MainThread"' % (t.pid, "active" if python.free_threaded else "active+gil")
+        targets.wait_for(lambda: want in targets.run([podspy, "dump", "-p", str(t.pid)]).stdout.decode())
 
 
 @each

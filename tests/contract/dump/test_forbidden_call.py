@@ -50,7 +50,9 @@ def test_record_reads_a_program_that_runs(python, flags, podspy):
         assert r.returncode == 0, r.stderr
         stacks = [line.rpartition(b" ")[::2] for line in r.stdout.splitlines()]
         assert sum(int(n) for stack, n in stacks if b";work (<string>:6)" in stack) > 20, r.stdout + r.stderr
-        # Without a pause the inner frames of some samples stay unknown, and are marked.
-        changing = rb"(;\[changing\])?" if flags == ["--nonblocking"] else b""
-        whole = rb"<module> \(<string>:\d\)(;work \(<string>:6\)(;spin \(<string>:\d\))?)?"
-        assert all(re.fullmatch(whole + changing, stack) for stack, _ in stacks), r.stdout
+        # Without a pause the inner frames of some samples stay unknown, and are marked; so are, on a busy machine, those
+        # of a thread that did not stop in time.
+        whole = rb"<module> \(<string>:\d\)(;work \(<string>:6\)(;spin \(<string>:\d\))?)?(;\[changing\])?"
+        assert all(re.fullmatch(whole, stack) for stack, _ in stacks), r.stdout
+        marked = sum(int(n) for stack, n in stacks if stack.endswith(b"[changing]"))
+        assert flags == ["--nonblocking"] or marked <= 10, r.stdout

@@ -88,6 +88,11 @@ int main(int argc, char **argv)
     PUT(co_tlbc, ABSENT);
     PUT(interp_tlbc_generation, ABSENT);
 #endif
+#if MINOR == 11
+    PUT(cframe_previous, offsetof(_PyCFrame, previous));
+#else
+    PUT(cframe_previous, ABSENT);
+#endif
 #if MINOR <= 12
     PUT(ts_cframe, offsetof(PyThreadState, cframe));
     PUT(ts_frame, offsetof(_PyCFrame, current_frame));

@@ -17,7 +17,7 @@
     F(runtime_is_head) F(runtime_interp_head) F(runtime_gil) F(runtime_gc_collecting) \
     F(interp_next) F(interp_threads_head) F(interp_gil) F(interp_gc_collecting) \
     F(interp_code_generation) F(interp_tlbc_generation) F(interp_next_version) F(ts_next) F(ts_interp) F(ts_thread_id) F(ts_native_id) F(ts_chunk) \
-    F(ts_cframe) F(ts_frame) F(ts_base) F(ts_size) F(f_code) F(f_previous) F(f_ip) F(f_owner) \
+    F(ts_cframe) F(ts_frame) F(ts_base) F(cframe_previous) F(ts_size) F(f_code) F(f_previous) F(f_ip) F(f_owner) \
     F(f_size) F(f_executing) F(executing) F(f_stacktop) F(f_object) F(fo_frame) F(fo_lineno) F(fo_data) F(f_tlbc) F(owner_generator) F(owner_entry) \
     F(co_filename) F(co_name) F(co_qualname) F(co_linetable) F(co_firstlineno) F(co_flags) \
     F(co_nlocalsplus) F(co_stacksize) F(co_code) F(co_units) F(co_head) F(co_firsttraceable) \

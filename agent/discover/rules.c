@@ -1,15 +1,15 @@
 #include "agent/discover/rules.h"
+#include "shared/base/regex.h"
 #include <errno.h>
 #include <fnmatch.h>
 #include <pwd.h>
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct compiled {
     const struct spy_rule *rule;
-    regex_t cmdline; // compiled when rule->cmdline
-    uid_t uid;       // when rule->user
+    struct spy_regex *cmdline; // NULL: the rule has none
+    uid_t uid;                 // when rule->user
 };
 
 struct spy_rules {
@@ -44,11 +44,9 @@ static int compile(struct compiled *c, const struct spy_rule *rule, struct spy_e
         if (r < 0)
             return r;
     }
-    if (rule->cmdline && regcomp(&c->cmdline, rule->cmdline, REG_EXTENDED | REG_NOSUB))
-        return spy_err_set(err, SPY_ERR_INVALID, 0,
-                           "rule '%.60s': cmdline is not a regular expression", rule->name);
     c->rule = rule;
-    return 0;
+    int r = rule->cmdline ? spy_regex_new(rule->cmdline, &c->cmdline, err) : 0;
+    return r < 0 ? spy_err_context(err, r, "cmdline of a rule") : 0;
 }
 
 int spy_rules_new(const struct spy_rule *rules, size_t n, struct spy_rules **ret,
@@ -72,8 +70,7 @@ void spy_rules_free(struct spy_rules *r)
     if (!r)
         return;
     for (size_t i = 0; i < r->n; i++)
-        if (r->all[i].rule->cmdline)
-            regfree(&r->all[i].cmdline);
+        spy_regex_free(r->all[i].cmdline);
     free(r);
 }
 
@@ -110,16 +107,17 @@ static bool match_user(uid_t uid, struct spy_facts *f)
     return status && status->uid == uid;
 }
 
-static bool match_cmdline(const regex_t *re, struct spy_facts *f)
+// A command line that takes too long to search does not match.
+static bool match_cmdline(struct spy_regex *re, struct spy_facts *f)
 {
     const struct spy_proc_args *args = spy_facts_args(f);
-    return args && args->len && regexec(re, args->joined, 0, NULL, 0) == 0;
+    return args && args->len && spy_regex_search(re, args->joined, strlen(args->joined)) == 1;
 }
 
 static bool match(const struct compiled *c, struct spy_facts *f)
 {
     const struct spy_rule *r = c->rule;
-    return (!r->cmdline || match_cmdline(&c->cmdline, f)) && (!r->exe || match_exe(r->exe, f)) &&
+    return (!r->cmdline || match_cmdline(c->cmdline, f)) && (!r->exe || match_exe(r->exe, f)) &&
            (!r->cgroup || match_cgroup(r->cgroup, f)) && (!r->user || match_user(c->uid, f));
 }
 

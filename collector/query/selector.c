@@ -178,15 +178,15 @@ static int take_filter(struct parser *p, const struct parameter *row, const char
                        const char **list, size_t *n)
 {
     struct spy_err why = {0};
-    regex_t re;
+    struct spy_regex *re;
     if (!*value)
         return wrong(p, row->name, value, "it is empty: leave it out to select all");
     if (*n == SPY_FILTER_MAX)
         return wrong(p, row->name, value, "at most %d of these are taken", SPY_FILTER_MAX);
     if (row->kind != THREAD) {
-        if (spy_regex_compile(value, REG_NOSUB, &re, &why) < 0)
+        if (spy_regex_new(value, &re, &why) < 0)
             return wrong(p, row->name, value, "%s", why.msg);
-        regfree(&re);
+        spy_regex_free(re);
     }
     list[(*n)++] = value;
     note(p->to, row->name, value);

@@ -1,152 +1,77 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "shared/base/regex.h"
-#include <ctype.h>
-#include <stdbool.h>
+#include "shared/base/mem.h"
+#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATTERN_MAX = 1024, DEPTH_MAX = 64, NODES_MAX = 1024, NEST_MAX = 3 };
+enum { PATTERN_MAX = 1024, DEPTH_MAX = 64 };
 
-// glibc copies x for x+ and x{n}, so nested ones grow by their product, and knows back-references
-// only by trying all ways. So the nodes that will come of an expression are counted first.
-
-// Repetitions of what is repeated are bounded in depth as well: the ways through nested ones that
-// match nothing multiply when glibc looks where each state can go on.
-
-struct item {
-    size_t nodes;
-    int nest; // repetitions inside of repetitions
+struct spy_regex {
+    pcre2_code *code;
+    pcre2_match_data *found;
+    pcre2_match_context *limits;
 };
 
-struct count {
-    struct item groups[DEPTH_MAX + 1]; // those that are open
-    size_t depth;
-    struct item last; // what a repetition is of
-};
+SPY_CLEANUP(regex_done, struct spy_regex, spy_regex_free)
+SPY_CLEANUP(context_done, pcre2_compile_context, pcre2_compile_context_free)
 
-// The end of a bracket expression that begins at `at` (POSIX, 9.3.5), or of the text.
-static const char *after_bracket(const char *at)
+static int refuse(int code, size_t at, struct spy_err *err)
 {
-    at += at[1] == '^' ? 2 : 1;
-    at += *at == ']';
-    for (; *at && *at != ']'; at++)
-        if (*at == '[' && at[1] && strchr(".:=", at[1])) {
-            const char end[] = {at[1], ']', 0};
-            const char *found = strstr(at + 2, end);
-            if (!found)
-                return at + strlen(at);
-            at = found + 1;
-        }
-    return *at ? at + 1 : at;
+    PCRE2_UCHAR why[160] = "";
+    pcre2_get_error_message(code, why, sizeof why);
+    if (code == PCRE2_ERROR_HEAP_FAILED)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    if (code == PCRE2_ERROR_PATTERN_TOO_LARGE || code == PCRE2_ERROR_PATTERN_TOO_COMPLICATED ||
+        code == PCRE2_ERROR_PARENTHESES_NEST_TOO_DEEP)
+        return spy_err_set(err, SPY_ERR_LIMIT, 0, "%s", (const char *)why);
+    return spy_err_set(err, SPY_ERR_INVALID, 0, "%s, at byte %zu", (const char *)why, at);
 }
 
-// How often x stands in what x{n,m} becomes; *at goes behind it.
-static size_t repetitions(const char **at)
+int spy_regex_new(const char *pattern, struct spy_regex **ret, struct spy_err *err)
 {
-    size_t most = 1;
-    while (**at == '{' || **at == ',') {
-        char *end;
-        size_t n = strtoul(*at + 1, &end, 10);
-        most = n > most ? n : most;
-        *at = end;
-    }
-    *at += **at == '}';
-    return most < NODES_MAX ? most + 1 : NODES_MAX;
+    enum {
+        OPTIONS = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_DOTALL | PCRE2_DOLLAR_ENDONLY |
+                  PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE
+    };
+    int code = 0;
+    PCRE2_SIZE at = 0;
+    _cleanup_(context_done) pcre2_compile_context *how = pcre2_compile_context_create(NULL);
+    _cleanup_(regex_done) struct spy_regex *re = calloc(1, sizeof *re);
+    if (!re || !how)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    size_t len = strlen(pattern);
+    if (len > PATTERN_MAX)
+        return spy_err_set(err, SPY_ERR_LIMIT, 0, "it is longer than %d bytes", PATTERN_MAX);
+    pcre2_set_parens_nest_limit(how, DEPTH_MAX);
+    re->code = pcre2_compile((PCRE2_SPTR)pattern, len, OPTIONS, &code, &at, how);
+    if (!re->code)
+        return refuse(code, at, err);
+    re->found = pcre2_match_data_create(1, NULL);
+    re->limits = pcre2_match_context_create(NULL);
+    if (!re->found || !re->limits)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    pcre2_set_match_limit(re->limits, SPY_REGEX_STEPS);
+    pcre2_set_heap_limit(re->limits, SPY_REGEX_HEAP_KIB);
+    *ret = spy_steal(&re);
+    return 0;
 }
 
-static void add_item(struct count *c, struct item item)
+void spy_regex_free(struct spy_regex *re)
 {
-    struct item *group = &c->groups[c->depth];
-    c->last = item;
-    group->nodes += item.nodes;
-    group->nest = item.nest > group->nest ? item.nest : group->nest;
+    if (!re)
+        return;
+    pcre2_code_free(re->code);
+    pcre2_match_data_free(re->found);
+    pcre2_match_context_free(re->limits);
+    free(re);
 }
 
-static void repeat_item(struct count *c, size_t times)
+int spy_regex_search(struct spy_regex *re, const char *text, size_t len)
 {
-    struct item repeated = {(c->last.nodes + 1) * times, c->last.nest + 1};
-    c->groups[c->depth].nodes -= c->last.nodes;
-    add_item(c, repeated);
-}
-
-static bool open_group(struct count *c)
-{
-    if (c->depth == DEPTH_MAX)
-        return false;
-    c->groups[++c->depth] = (struct item){.nodes = 1};
-    c->last = (struct item){0};
-    return true;
-}
-
-static void close_group(struct count *c)
-{
-    struct item inside = {.nodes = 1}; // where none is open it is a character like others
-    if (c->depth)
-        inside = c->groups[c->depth--];
-    add_item(c, inside);
-}
-
-// Returns what follows, or NULL where groups are open too deep.
-static const char *count_one(struct count *c, const char *at)
-{
-    switch (*at) {
-    case '(':
-        return open_group(c) ? at + 1 : NULL;
-    case ')':
-        close_group(c);
-        return at + 1;
-    case '+':
-        repeat_item(c, 2);
-        return at + 1;
-    case '*':
-    case '?':
-        repeat_item(c, 1);
-        return at + 1;
-    case '{':
-        repeat_item(c, repetitions(&at));
-        return at;
-    case '[':
-        add_item(c, (struct item){.nodes = 1});
-        return after_bracket(at);
-    case '\\':
-        add_item(c, (struct item){.nodes = 1});
-        return at + (at[1] ? 2 : 1);
-    default:
-        add_item(c, (struct item){.nodes = 1});
-        return at + 1;
-    }
-}
-
-static const char *past_bounds(const char *pattern)
-{
-    struct count c = {.depth = 0};
-    if (strlen(pattern) > PATTERN_MAX)
-        return "it is longer than 1024 bytes";
-    for (const char *at = pattern; *at;) {
-        if (*at == '\\' && isdigit((unsigned char)at[1]))
-            return "back-references are not taken";
-        at = count_one(&c, at);
-        if (!at)
-            return "more than 64 parentheses are open";
-        if (c.last.nest > NEST_MAX)
-            return "more than 3 repetitions are inside of each other";
-        if (c.groups[c.depth].nodes > NODES_MAX)
-            return "its repetitions multiply to more than 1024";
-    }
-    return NULL;
-}
-
-int spy_regex_compile(const char *pattern, int flags, regex_t *ret, struct spy_err *err)
-{
-    char why[120];
-    const char *bound = past_bounds(pattern);
-    if (bound)
-        return spy_err_set(err, SPY_ERR_LIMIT, 0, "%s", bound);
-    regex_t re;
-    int code = regcomp(&re, pattern, REG_EXTENDED | flags);
-    if (code == 0) {
-        *ret = re;
-        return 0;
-    }
-    regerror(code, &re, why, sizeof why);
-    return spy_err_set(err, code == REG_ESPACE ? SPY_ERR_NOMEM : SPY_ERR_INVALID, 0, "%s", why);
+    int n = pcre2_match(re->code, (PCRE2_SPTR)text, len, 0, 0, re->found, re->limits);
+    return n >= 0                         ? 1
+           : n == PCRE2_ERROR_NOMATCH     ? 0
+           : n == PCRE2_ERROR_HEAP_FAILED ? SPY_ERR_NOMEM
+                                          : SPY_ERR_LIMIT;
 }

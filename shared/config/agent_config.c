@@ -126,7 +126,7 @@ static const struct spy_key keys[] = {
 
 static int check_rule(const char *name, const struct spy_rule *r, struct spy_err *err)
 {
-    regex_t re;
+    struct spy_regex *re;
     struct spy_err why = {0};
     if (!r->name || !*r->name)
         return spy_err_set(err, SPY_ERR_INVALID, 0, "%s:%d: a rule of processes needs a name", name,
@@ -137,8 +137,8 @@ static int check_rule(const char *name, const struct spy_rule *r, struct spy_err
                            name, r->line, r->name);
     if (!r->cmdline)
         return 0;
-    if (spy_regex_compile(r->cmdline, REG_NOSUB, &re, &why) == 0) {
-        regfree(&re);
+    if (spy_regex_new(r->cmdline, &re, &why) == 0) {
+        spy_regex_free(re);
         return 0;
     }
     return spy_err_set(err, SPY_ERR_INVALID, 0,

@@ -15,7 +15,8 @@ enum spy_switch { SPY_SWITCH_AUTO, SPY_SWITCH_ON, SPY_SWITCH_OFF };
 // A rule that opts processes in; every field that is given must match.
 struct spy_rule {
     char *name;    // required: the `pod` of what it matches outside Kubernetes and Docker
-    char *cmdline; // POSIX extended regular expression over the arguments joined by spaces, or NULL
+    char *cmdline; // regular expression (shared/base/regex.h) over the arguments joined by spaces,
+                   // or NULL
     char *exe; // glob over the path of the executable; see discover.h for what it is matched with
     char *cgroup;  // glob over a cgroup path
     char *user;    // user name or number

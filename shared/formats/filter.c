@@ -1,11 +1,13 @@
 #include "shared/formats/filter.h"
+#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/base/regex.h"
+#include "shared/base/stop.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MAX = 8192, TEXT_BETWEEN = 32768 };
+enum { TEXT_MAX = 8192 };
 
 struct spy_filter {
     bool *stacks, *threads; // by id: does it pass? NULL: all do
@@ -32,74 +34,98 @@ bool spy_glob_matches(const char *pattern, const char *text)
     return pattern[strspn(pattern, "*")] == 0;
 }
 
+// --- what it may cost ---
+
+// Asking the clock costs more than most searches, so it is asked once for so many bytes.
+struct cost {
+    const bool *stop;
+    uint64_t until_ns; // of the thread's CPU time
+    size_t bytes;      // searched since it was asked
+    struct spy_err *err;
+};
+
+static int check_cost(struct cost *c, size_t len)
+{
+    enum { BYTES = 8192 };
+    c->bytes += len;
+    if (c->bytes < BYTES)
+        return 0;
+    c->bytes = 0;
+    if (spy_stop_is_set(c->stop))
+        return spy_err_set(c->err, SPY_ERR_GONE, 0, "nobody waits for the answer");
+    if (spy_clock_thread_cpu_ns() < c->until_ns)
+        return 0;
+    return spy_err_set(c->err, SPY_ERR_LIMIT, 0,
+                       "include, exclude and thread take more than %d seconds: simplify them, or "
+                       "narrow the selection",
+                       SPY_FILTER_CPU_SECS);
+}
+
 // --- stacks ---
 
 struct expressions {
-    const char *texts[SPY_FILTER_MAX];
-    regex_t list[SPY_FILTER_MAX];
-    size_t n, matched; // bytes since they were compiled
+    struct spy_regex *list[SPY_FILTER_MAX];
+    const char *const *texts;
+    size_t n;
 };
 
 static void expressions_done(struct expressions *e)
 {
     while (e->n)
-        regfree(&e->list[--e->n]);
+        spy_regex_free(e->list[--e->n]);
 }
 
 static int compile_all(const char *const *texts, size_t n, struct expressions *e,
                        struct spy_err *err)
 {
     int r = 0;
-    e->matched = 0;
+    e->texts = texts;
     for (size_t i = 0; i < n && r == 0; i++) {
-        r = spy_regex_compile(texts[i], REG_NOSUB, &e->list[e->n], err);
-        e->texts[i] = texts[i];
+        r = spy_regex_new(texts[i], &e->list[e->n], err);
         e->n += r == 0;
     }
     return r;
 }
 
-// glibc keeps every state that matching has met, and never forgets one: so it is made to.
-static int forget_states(struct expressions *e, size_t len)
+// 1, 0, or what went wrong.
+static int search_all(const struct expressions *e, const char *text, size_t len, struct cost *cost)
 {
-    size_t n = e->n;
-    if ((e->matched += len) < TEXT_BETWEEN)
-        return 0;
-    expressions_done(e);
-    return compile_all(e->texts, n, e, NULL);
-}
-
-static bool any_matches(const struct expressions *e, const char *text)
-{
-    for (size_t i = 0; i < e->n; i++)
-        if (regexec(&e->list[i], text, 0, NULL, 0) == 0)
-            return true;
-    return false;
-}
-
-enum { INCLUDED = 1, EXCLUDED = 2 };
-
-static int look_at_functions(const struct spy_profile *p, struct expressions *include,
-                             struct expressions *exclude, uint8_t *out)
-{
-    char text[TEXT_MAX];
     int r = 0;
-    for (uint32_t i = 0; i < spy_profile_n_functions(p) && r == 0; i++) {
-        const struct spy_function *f = spy_profile_function_at(p, i);
-        int len = snprintf(text, sizeof text, "%.4000s %.4000s", spy_profile_text(p, f->name),
-                           spy_profile_text(p, f->filename));
-        out[i] = (uint8_t)((any_matches(include, text) ? INCLUDED : 0) |
-                           (any_matches(exclude, text) ? EXCLUDED : 0));
-        r = forget_states(include, (size_t)len);
+    for (size_t i = 0; i < e->n && r == 0; i++) {
+        r = check_cost(cost, len);
         if (r == 0)
-            r = forget_states(exclude, (size_t)len);
+            r = spy_regex_search(e->list[i], text, len);
+        if (r == SPY_ERR_LIMIT && !cost->err->msg[0])
+            spy_err_set(cost->err, r, 0,
+                        "the expression '%.100s' takes too many steps: simplify it", e->texts[i]);
     }
     return r;
 }
 
+enum { INCLUDED = 1, EXCLUDED = 2 };
+
+static int look_at_functions(const struct spy_profile *p, const struct expressions *include,
+                             const struct expressions *exclude, struct cost *cost, uint8_t *out)
+{
+    char text[TEXT_MAX];
+    for (uint32_t i = 0; i < spy_profile_n_functions(p); i++) {
+        const struct spy_function *f = spy_profile_function_at(p, i);
+        size_t len =
+            (size_t)snprintf(text, sizeof text, "%.4000s %.4000s", spy_profile_text(p, f->name),
+                             spy_profile_text(p, f->filename));
+        int in = search_all(include, text, len, cost);
+        int ex = in < 0 ? in : search_all(exclude, text, len, cost);
+        if (ex < 0)
+            return ex;
+        out[i] = (uint8_t)((in ? INCLUDED : 0) | (ex ? EXCLUDED : 0));
+    }
+    return 0;
+}
+
 // Parents have smaller ids, so one sweep hands down what was found outside.
-static int look_at_stacks(const struct spy_profile *p, struct expressions *include,
-                          struct expressions *exclude, struct spy_filter *f)
+static int look_at_stacks(const struct spy_profile *p, const struct expressions *include,
+                          const struct expressions *exclude, struct cost *cost,
+                          struct spy_filter *f)
 {
     uint32_t n = spy_profile_n_stacks(p);
     _cleanup_free_ uint8_t *functions = calloc((size_t)spy_profile_n_functions(p) + 1, 1);
@@ -107,7 +133,7 @@ static int look_at_stacks(const struct spy_profile *p, struct expressions *inclu
     f->stacks = calloc((size_t)n + 1, sizeof *f->stacks);
     if (!functions || !found || !f->stacks)
         return SPY_ERR_NOMEM;
-    int r = look_at_functions(p, include, exclude, functions);
+    int r = look_at_functions(p, include, exclude, cost, functions);
     if (r < 0)
         return r;
     for (uint32_t i = 0; i < n; i++) {
@@ -135,14 +161,17 @@ static bool thread_passes(const struct spy_filter_options *o, const struct spy_p
 }
 
 static int look_at_threads(const struct spy_filter_options *o, const struct spy_profile *p,
-                           struct spy_filter *f)
+                           struct cost *cost, struct spy_filter *f)
 {
+    int r = 0;
     f->threads = calloc((size_t)spy_profile_n_threads(p) + 1, sizeof *f->threads);
     if (!f->threads)
         return SPY_ERR_NOMEM;
-    for (uint32_t i = 0; i < spy_profile_n_threads(p); i++)
+    for (uint32_t i = 0; i < spy_profile_n_threads(p) && r == 0; i++) {
         f->threads[i] = thread_passes(o, p, spy_profile_thread_at(p, i));
-    return 0;
+        r = check_cost(cost, 64 * o->n_threads);
+    }
+    return r;
 }
 
 SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
@@ -152,6 +181,9 @@ int spy_filter_new(const struct spy_filter_options *o, const struct spy_profile 
 {
     _cleanup_(expressions_done) struct expressions include = {.n = 0}, exclude = {.n = 0};
     _cleanup_(filter_done) struct spy_filter *f = calloc(1, sizeof *f);
+    struct spy_err why = {0};
+    struct cost cost = {.stop = o->stop, .err = &why};
+    cost.until_ns = spy_clock_thread_cpu_ns() + SPY_FILTER_CPU_SECS * SPY_NS_PER_SEC;
     if (!f)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     int r = compile_all(o->include, o->n_include, &include, err);
@@ -160,11 +192,11 @@ int spy_filter_new(const struct spy_filter_options *o, const struct spy_profile 
     if (r < 0)
         return r;
     if (include.n || exclude.n)
-        r = look_at_stacks(p, &include, &exclude, f);
+        r = look_at_stacks(p, &include, &exclude, &cost, f);
     if (r == 0 && o->n_threads)
-        r = look_at_threads(o, p, f);
+        r = look_at_threads(o, p, &cost, f);
     if (r < 0)
-        return spy_err_set(err, r, 0, "out of memory");
+        return spy_err_set(err, r, 0, "%s", why.msg[0] ? why.msg : "out of memory");
     *ret = spy_steal(&f);
     return 0;
 }

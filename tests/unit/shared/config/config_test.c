@@ -226,7 +226,7 @@ static void each_mistake_names_its_line(void **state)
         {"discovery:\n  processes:\n  - name: web\n", ":3: rule 'web' matches everything"},
         {"discovery:\n  processes:\n  - {name: a, exe: x}\n  - {name: web, cmdline: 'a['}",
          ":4: cmdline of rule 'web' is not a regular expression: "},
-        {"discovery: {processes: [{name: a, cmdline: '((x{999}){999}){999}'}]}", "repetitions"},
+        {"discovery: {processes: [{name: a, cmdline: '((x{999}){999}){999}'}]}", "too large"},
         {"discovery: {processes: [{name: a, exe: x, rate: 0}]}", "rate is a whole number"},
         {"sampling: {rate: 5}\nsampling: {rate: 6}\n", ":2: 'sampling' is given twice"},
         {"sampling: {rate: 5, rate: 6}\n", "'rate' is given twice"},

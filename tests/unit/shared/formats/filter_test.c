@@ -97,7 +97,7 @@ static void test_expensive_and_broken_expressions_are_refused(void **state)
     static const struct {
         const char *text;
         int code;
-    } rows[] = {{"(", SPY_ERR_INVALID}, {"d++++++++++++++++", SPY_ERR_LIMIT}};
+    } rows[] = {{"(", SPY_ERR_INVALID}, {"((x{999}){999}){999}", SPY_ERR_LIMIT}};
     for (size_t i = 0; i < 2; i++) {
         struct spy_filter *filter = NULL;
         struct spy_err err = {0};
@@ -109,7 +109,53 @@ static void test_expensive_and_broken_expressions_are_refused(void **state)
     spy_profile_free(f.p);
 }
 
-// More text than is matched before the expressions are compiled anew.
+// Names of 4000 bytes, so that each search takes all its steps.
+static struct spy_profile *with_long_names(int n)
+{
+    struct spy_profile *p = spy_profile_new();
+    char name[4001];
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    for (int i = 0; i < n; i++) {
+        int digits = snprintf(name, sizeof name, "%d", i);
+        name[digits] = 'a';
+        push(p, 0, name, "/app/many.py");
+    }
+    return p;
+}
+
+static void test_searches_end_when_they_take_too_long_or_nobody_waits(void **state)
+{
+    (void)state;
+    struct spy_profile *p = with_long_names(4000);
+    struct spy_filter *filter = NULL;
+    struct spy_err err = {0};
+    bool stop = false;
+    // One search takes some milliseconds, within its steps.
+    struct spy_filter_options o = {.exclude = {"\\w+\\s{2}"}, .n_exclude = 1, .stop = &stop};
+    uint64_t began = spy_clock_thread_cpu_ns();
+    assert_int_equal(spy_filter_new(&o, p, &filter, &err), SPY_ERR_LIMIT);
+    assert_true(spy_clock_thread_cpu_ns() - began < (SPY_FILTER_CPU_SECS + 1) * SPY_NS_PER_SEC);
+    assert_non_null(strstr(err.msg, "simplify"));
+    stop = true;
+    began = spy_clock_thread_cpu_ns();
+    assert_int_equal(spy_filter_new(&o, p, &filter, &err), SPY_ERR_GONE);
+    assert_true(spy_clock_thread_cpu_ns() - began < SPY_NS_PER_SEC / 2);
+    spy_profile_free(p);
+}
+
+static void test_an_expression_of_too_many_steps_is_named(void **state)
+{
+    (void)state;
+    struct spy_profile *p = with_long_names(1);
+    struct spy_filter *filter = NULL;
+    struct spy_err err = {0};
+    struct spy_filter_options o = {.include = {"(.*a){20}~"}, .n_include = 1};
+    assert_int_equal(spy_filter_new(&o, p, &filter, &err), SPY_ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "'(.*a){20}~' takes too many steps"));
+    spy_profile_free(p);
+}
+
 static void test_many_functions_are_matched_alike(void **state)
 {
     (void)state;
@@ -159,6 +205,8 @@ int main(void)
         cmocka_unit_test(test_include_and_exclude_look_at_every_frame_of_a_stack),
         cmocka_unit_test(test_threads_go_by_number_or_name),
         cmocka_unit_test(test_expensive_and_broken_expressions_are_refused),
+        cmocka_unit_test(test_searches_end_when_they_take_too_long_or_nobody_waits),
+        cmocka_unit_test(test_an_expression_of_too_many_steps_is_named),
         cmocka_unit_test(test_many_functions_are_matched_alike),
         cmocka_unit_test(test_globs_match_whole_texts_in_bounded_time),
     };

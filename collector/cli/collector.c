@@ -51,6 +51,7 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
                                  .arg = c,
                                  .body_max = (size_t)f->limits.body_mib << 20,
                                  .bodies_max = (size_t)f->limits.body_mib << 20,
+                                 .answers_max = 512 << 20,
                                  .connections_per_ip = f->limits.connections_per_ip};
     o.bodies_max *= BODIES_HELD;
     return spy_http_new(&o, &c->http, err);

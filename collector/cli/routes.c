@@ -240,15 +240,16 @@ static void get_metrics(void *arg, const struct spy_http_request *req,
         spy_metrics_print(tables[i].rows, tables[i].n, &res->body);
 }
 
-#define POST    .method = "POST", .takes_body = true, .remote_only = true
-#define GET     .method = "GET"
+#define POST    .method = "POST", .lane = SPY_HTTP_PUSH, .takes_body = true, .remote_only = true
+#define ASK     .method = "GET", .lane = SPY_HTTP_QUESTION
+#define GET     .method = "GET", .lane = SPY_HTTP_PROMPT
 #define AT_ONCE .at_once = true
 const struct spy_http_route spy_collector_routes[] = {
     {POST, .path = "/v1development/profiles", .allow = allow_push, .handle = post_profiles},
-    {GET, .path = "/profiles", .allow = allow_read, .handle = get_profiles},
-    {GET, .path = "/top", .allow = allow_read, .handle = get_top},
-    {GET, .path = "/pods", .allow = allow_read, .handle = get_pods},
-    {GET, .path = "/", .allow = allow_read, .handle = get_index},
+    {ASK, .path = "/profiles", .allow = allow_read, .handle = get_profiles},
+    {ASK, .path = "/top", .allow = allow_read, .handle = get_top},
+    {ASK, .path = "/pods", .allow = allow_read, .handle = get_pods},
+    {ASK, .path = "/", .allow = allow_read, .handle = get_index},
     {GET, .path = "/readyz", .allow = allow_plain, .handle = get_readyz},
     {GET, .path = "/healthz", AT_ONCE, .allow = allow_plain, .handle = get_healthz},
     {GET, .path = "/metrics", AT_ONCE, .allow = allow_metrics, .handle = get_metrics},

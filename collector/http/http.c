@@ -3,32 +3,10 @@
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { EPOLL_THREADS = 2, CONNECTION_MEMORY = 32768 };
 #define TLS_PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
-
-static void *work(void *arg)
-{
-    struct spy_http *h = arg;
-    pthread_mutex_lock(&h->lock);
-    for (;;) {
-        while (!h->first && !h->stop)
-            pthread_cond_wait(&h->wake, &h->lock);
-        struct spy_job *j = h->first;
-        if (!j)
-            break; // told to stop, and all is done
-        h->first = j->next;
-        h->last = h->first ? h->last : NULL;
-        h->n_queued--;
-        pthread_mutex_unlock(&h->lock);
-        spy_job_run(j);
-        pthread_mutex_lock(&h->lock);
-    }
-    pthread_mutex_unlock(&h->lock);
-    return NULL;
-}
 
 static void on_connection(void *arg, struct MHD_Connection *c, void **state,
                           enum MHD_ConnectionNotificationCode code)
@@ -106,16 +84,6 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
     return 0;
 }
 
-static int start_workers(struct spy_http *h, struct spy_err *err)
-{
-    while (h->n_workers < SPY_HTTP_WORKERS) {
-        if (pthread_create(&h->workers[h->n_workers], NULL, work, h) != 0)
-            return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
-        h->n_workers++;
-    }
-    return 0;
-}
-
 int spy_http_new(const struct spy_http_options *options, struct spy_http **ret, struct spy_err *err)
 {
     struct spy_http *h = calloc(1, sizeof *h);
@@ -125,13 +93,12 @@ int spy_http_new(const struct spy_http_options *options, struct spy_http **ret, 
     h->tls = (struct spy_listener){.http = h};
     h->plain = (struct spy_listener){.http = h, .local = true};
     pthread_mutex_init(&h->lock, NULL);
-    pthread_cond_init(&h->wake, NULL);
     pthread_cond_init(&h->idle, NULL);
     int r = spy_watch_new(&h->watch, err);
     if (r == 0)
         r = spy_linger_new(&h->linger, err);
     if (r == 0)
-        r = start_workers(h, err);
+        r = spy_lanes_start(h, err);
     if (r == 0)
         r = start_listener(&h->tls, options->https, err);
     if (r == 0)
@@ -154,23 +121,6 @@ unsigned spy_http_plain_port(const struct spy_http *h)
     return h->plain.daemon ? h->plain.port : 0;
 }
 
-// Requests that have begun are answered, as far as they come in time.
-static void finish_jobs(struct spy_http *h)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += SPY_HTTP_GRACE_SECS;
-    pthread_mutex_lock(&h->lock);
-    h->closing = true;
-    while (h->n_jobs && pthread_cond_timedwait(&h->idle, &h->lock, &until) == 0)
-        ;
-    h->stop = true;
-    pthread_cond_broadcast(&h->wake);
-    pthread_mutex_unlock(&h->lock);
-    for (unsigned i = 0; i < h->n_workers; i++) // all that was handed over is done
-        pthread_join(h->workers[i], NULL);
-}
-
 void spy_http_free(struct spy_http *h)
 {
     if (!h)
@@ -180,7 +130,7 @@ void spy_http_free(struct spy_http *h)
         fds[0] = MHD_quiesce_daemon(h->tls.daemon);
     if (h->plain.daemon)
         fds[1] = MHD_quiesce_daemon(h->plain.daemon);
-    finish_jobs(h);
+    spy_lanes_finish(h);
     if (h->tls.daemon)
         MHD_stop_daemon(h->tls.daemon);
     struct spy_http *self = h;
@@ -193,7 +143,6 @@ void spy_http_free(struct spy_http *h)
             close(fds[i]);
     spy_linger_free(h->linger);
     spy_watch_free(h->watch);
-    pthread_cond_destroy(&h->wake);
     pthread_cond_destroy(&h->idle);
     pthread_mutex_destroy(&h->lock);
     free(h);

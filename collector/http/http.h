@@ -1,14 +1,18 @@
 // http.h - the server: listeners, deadlines, limits, routes.
 //
-// libmicrohttpd's epoll threads move bytes; a pool of workers runs the handlers, so that a handler
-// may block (on the store, on a commit) without holding up anybody's bytes. While a handler works
-// its connection is suspended.
+// libmicrohttpd's threads move bytes; workers run the handlers, so that a handler may block (on the
+// store, on a commit) without holding up anybody's bytes. While a handler works its connection is
+// suspended. Requests wait in lanes, each with workers of its own, so that pushes and probes never
+// wait for questions, nor small questions for large ones; the workers of questions run at a lower
+// priority (nice 10). A question whose client has gone is dropped: within a second from the queue,
+// and from its work as soon as its handler looks at the request's stop flag.
 //
 // Bounds, each with its own answer: connections for each address (refused), body size (413, from
 // Content-Length before a byte is read), bytes of all bodies and of all answers held at once and
 // waiting requests (503 with Retry-After), headers not complete after SPY_HTTP_HEADER_SECS, a body
-// slower than SPY_HTTP_BODY_RATE or an answer taken slower than SPY_HTTP_ANSWER_RATE (cut off).
-// libmicrohttpd's own timeout only sees idle connections, not those that drip.
+// slower than SPY_HTTP_BODY_RATE or not whole after SPY_HTTP_BODY_SECS, or an answer taken slower
+// than SPY_HTTP_ANSWER_RATE (cut off). libmicrohttpd's own timeout only sees idle connections, not
+// those that drip.
 //
 // The plain listener takes no credentials, so it listens on loopback only, and only for requests
 // whose Host is a loopback name: a page in a browser cannot reach it under a name of its own.
@@ -21,16 +25,16 @@
 
 enum {
     SPY_HTTP_HEADER_SECS = 10,
-    SPY_HTTP_BODY_RATE = 1024, // bytes a second, over the whole upload, once it is older than that
+    SPY_HTTP_BODY_RATE = 1024,    // bytes a second, over any SPY_HTTP_HEADER_SECS
+    SPY_HTTP_BODY_SECS = 120,     // for a whole body
     SPY_HTTP_ANSWER_RATE = 16384, // bytes a second that a reader must take, over the whole answer
     SPY_HTTP_IDLE_SECS = 75,      // between two requests on one connection
-    SPY_HTTP_GRACE_SECS = 10,     // for what is under way when the server is told to end
-    SPY_HTTP_WORKERS = 16,
-    SPY_HTTP_QUEUE = 1024,
+    SPY_HTTP_GRACE_SECS = 8,      // for what is under way when the server is told to end
+    SPY_HTTP_GRACE_STOP_SECS = 4, // questions that run then are stopped after that
     SPY_HTTP_CONNECTIONS = 12000,
     SPY_HTTP_PARAMS = 64,
-    SPY_HTTP_ANSWER_MAX = 128 << 20,  // bytes of one answer
-    SPY_HTTP_ANSWERS_MAX = 512 << 20, // of all that are being sent
+    SPY_HTTP_ANSWER_MAX = 128 << 20, // bytes of one answer
+    SPY_HTTP_BODY_SMALL = 1 << 20,   // larger bodies may hold three quarters of bodies_max
 };
 
 struct spy_http_param {
@@ -46,6 +50,8 @@ struct spy_http_request {
     size_t body_len;
     bool local;        // came by the plain listener
     bool may_wait;     // the function that is called may block: a worker calls it
+    bool large;        // called from SPY_HTTP_LARGE
+    const bool *stop;  // shared/base/stop.h: nobody waits for the answer any more
     void *tls_session; // gnutls_session_t, NULL on the plain listener
 };
 
@@ -54,6 +60,7 @@ struct spy_http_response {
     const char *content_type; // static; application/json unless set
     const char *policy;       // Content-Security-Policy, static or NULL
     unsigned retry_after;     // seconds; 0: no header
+    bool is_large; // it takes more than a question may take here: ask again as a large one
     struct spy_buf body;
 };
 
@@ -71,8 +78,18 @@ enum spy_http_verdict {
     SPY_HTTP_LATER, // it cannot be said without waiting: ask again when req->may_wait
 };
 
+// Where a request waits for a worker.
+enum spy_http_lane {
+    SPY_HTTP_PROMPT, // probes, and verdicts about requests of all lanes
+    SPY_HTTP_PUSH,
+    SPY_HTTP_QUESTION,
+    SPY_HTTP_LARGE, // questions of which the handler said that they are large
+    SPY_HTTP_LANES
+};
+
 struct spy_http_route {
     const char *method, *path;
+    enum spy_http_lane lane;
     bool takes_body;
     bool remote_only; // not on the plain listener, which is for queries
     bool at_once;     // handle never blocks: no worker is waited for, however many are busy
@@ -94,6 +111,7 @@ struct spy_http_options {
     void *arg;                           // for allow and handle
     size_t body_max;                     // of one request
     size_t bodies_max;                   // of all that are held at once
+    size_t answers_max;                  // bytes of all answers that are being sent
     unsigned connections_per_ip;
 };
 

@@ -84,7 +84,8 @@ static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c,
                                   .content_encoding = header(c, MHD_HTTP_HEADER_CONTENT_ENCODING),
                                   .authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION),
                                   .accept = header(c, MHD_HTTP_HEADER_ACCEPT),
-                                  .local = l->local};
+                                  .local = l->local,
+                                  .stop = &j->gone};
     if (!l->local) {
         const union MHD_ConnectionInfo *i =
             MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION);
@@ -97,11 +98,23 @@ static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c,
     return j;
 }
 
+// Counts bytes of the body that are held, or are not any more; h->lock is held. Large bodies may
+// not take all that there is, so that small ones always get in.
+static bool count_body(struct spy_job *j, size_t before, size_t after)
+{
+    struct spy_http *h = j->listener->http;
+    h->bodies += after - before;
+    h->large_bodies +=
+        (after > SPY_HTTP_BODY_SMALL ? after : 0) - (before > SPY_HTTP_BODY_SMALL ? before : 0);
+    size_t max = h->options.bodies_max;
+    return h->bodies <= max && (after <= SPY_HTTP_BODY_SMALL || h->large_bodies <= max / 4 * 3);
+}
+
 static void job_free(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
     pthread_mutex_lock(&h->lock);
-    h->bodies -= j->body.len;
+    count_body(j, j->body.len, 0);
     h->answers -= j->answer_len;
     if (--h->n_jobs == 0)
         pthread_cond_broadcast(&h->idle);
@@ -115,7 +128,7 @@ static void give_back_body(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
     pthread_mutex_lock(&h->lock);
-    h->bodies -= j->body.len;
+    count_body(j, j->body.len, 0);
     pthread_mutex_unlock(&h->lock);
     spy_buf_free(&j->body);
 }
@@ -224,7 +237,7 @@ static bool account_answer(struct spy_job *j)
     struct spy_http *h = j->listener->http;
     size_t len = j->res.body.len;
     pthread_mutex_lock(&h->lock);
-    bool fits = j->refused || h->answers + len <= SPY_HTTP_ANSWERS_MAX;
+    bool fits = j->refused || h->answers + len <= h->options.answers_max;
     if (fits) {
         h->answers += len;
         j->answer_len = len;
@@ -289,10 +302,9 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     if (spy_buf_append(&j->body, data, *len) < 0)
         too_large(j);
     pthread_mutex_lock(&h->lock);
-    h->bodies += j->body.len - before;
-    bool full = h->bodies > h->options.bodies_max;
+    bool fits = count_body(j, before, j->body.len);
     pthread_mutex_unlock(&h->lock);
-    if (full && !j->refused)
+    if (!fits && !j->refused)
         busy(j);
     spy_watch_bytes(h->watch, j->connection, *len);
     if (j->refused) {
@@ -308,23 +320,15 @@ static bool enqueue(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
     pthread_mutex_lock(&h->lock);
-    if (h->n_queued >= SPY_HTTP_QUEUE || h->stop) {
-        pthread_mutex_unlock(&h->lock);
-        busy(j);
-        return false;
+    bool put = spy_lane_put(h, j, j->deciding ? SPY_HTTP_PROMPT : j->route->lane);
+    if (put) { // the worker needs the lock to take it
+        spy_watch_work(h->watch, j->connection, &j->gone);
+        MHD_suspend_connection(j->connection);
     }
-    spy_watch_enter(h->watch, j->connection, SPY_PHASE_WORKING, 0);
-    MHD_suspend_connection(j->connection);
-    j->next = NULL; // it may have been in the queue before, for its verdict
-    if (h->last)
-        h->last->next = j;
-    else
-        h->first = j;
-    h->last = j;
-    h->n_queued++;
-    pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
-    return true;
+    if (!put)
+        busy(j);
+    return put;
 }
 
 static enum MHD_Result hand_over(struct spy_job *j)
@@ -386,19 +390,34 @@ void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
     *state = NULL;
 }
 
-void spy_job_run(struct spy_job *j)
+bool spy_job_run(struct spy_job *j, bool drop)
 {
     struct spy_http *h = j->listener->http;
     j->req.may_wait = true;
     if (j->deciding) {
         ask_allow(j);
         j->deciding = false;
-        j->decided = true;
-        MHD_resume_connection(j->connection); // calls spy_job_on_request once more
-        return;
+        j->decided = true; // spy_job_on_request is called once more
+        return false;
     }
-    j->route->handle(h->options.arg, &j->req, &j->res);
+    j->req.large = j->lane == SPY_HTTP_LARGE;
+    j->res.is_large = false;
+    if (drop)
+        refuse(j, 503, "the collector is ending", "ask again in some seconds");
+    else
+        j->route->handle(h->options.arg, &j->req, &j->res);
+    if (j->res.is_large && !j->req.large)
+        return true;
     give_back_body(j);
     j->done = true;
+    return false;
+}
+
+void spy_job_resume(struct spy_job *j, bool is_busy)
+{
+    if (is_busy) {
+        busy(j);
+        j->done = true;
+    }
     MHD_resume_connection(j->connection); // from here on the job is libmicrohttpd's thread's again
 }

@@ -6,6 +6,8 @@
 #include <microhttpd.h>
 #include <pthread.h>
 
+enum { SPY_LANE_WORKERS = 16 }; // at most
+
 struct spy_listener {
     struct spy_http *http;
     struct MHD_Daemon *daemon;
@@ -25,8 +27,24 @@ struct spy_job {
     struct spy_buf body;
     size_t answer_len; // counted in spy_http.answers
     bool refused, done;
+    enum spy_http_lane lane;
+    bool gone;              // shared/base/stop.h: the client has left, or the server ends
     bool deciding, decided; // a worker asks allow; it has, and libmicrohttpd is to be told
     struct spy_job *next;
+};
+
+// Requests that wait, and the threads that take them.
+struct spy_lane {
+    struct spy_http *http;
+    const struct spy_lane_kind *kind;
+    struct spy_job *first, *last;
+    unsigned n_queued, n_workers;
+    pthread_cond_t wake; // a job waits, or stop
+    struct spy_worker {
+        struct spy_lane *lane;
+        struct spy_job *job; // that it works on
+        pthread_t thread;
+    } workers[SPY_LANE_WORKERS];
 };
 
 struct spy_http {
@@ -35,16 +53,20 @@ struct spy_http {
     struct spy_watch *watch;
     struct spy_linger *linger;
     pthread_mutex_t lock; // of all below
-    pthread_cond_t wake;  // a job waits, or stop
     pthread_cond_t idle;  // n_jobs is 0
-    struct spy_job *first, *last;
-    unsigned n_queued, n_jobs;
-    bool closing; // answers end their connections
+    struct spy_lane lanes[SPY_HTTP_LANES];
+    unsigned n_jobs;
+    bool closing; // answers end their connections, and questions are not begun
     bool stop;
-    size_t bodies, answers; // bytes held
-    pthread_t workers[SPY_HTTP_WORKERS];
-    unsigned n_workers;
+    size_t bodies, large_bodies, answers; // bytes held
 };
+
+// The lanes' threads. In lane.c.
+int spy_lanes_start(struct spy_http *h, struct spy_err *err);
+// Gives the job to a worker. False: too many wait, or the server ends. h->lock is held.
+bool spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane);
+// Finishes what has begun, within SPY_HTTP_GRACE_SECS, and ends the threads.
+void spy_lanes_finish(struct spy_http *h);
 
 // libmicrohttpd's callbacks; arg is a struct spy_listener. In job.c.
 enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const char *url,
@@ -52,8 +74,11 @@ enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const ch
                                    size_t *len, void **state);
 void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
                           enum MHD_RequestTerminationCode why);
-// Runs the handler and lets the connection go on. Called by a worker.
-void spy_job_run(struct spy_job *j);
+// Runs the handler; drop: answers that the server ends, instead. Called by a worker. True: the job
+// is to go to the lane of large ones.
+bool spy_job_run(struct spy_job *j, bool drop);
+// Lets its connection answer, with what the handler made or, if busy, that too much is under way.
+void spy_job_resume(struct spy_job *j, bool is_busy);
 
 // ADDR:PORT -> a listening socket. loopback_only: refuse anything else. In address.c.
 int spy_http_listen(const char *address, bool loopback_only, unsigned *ret_port,

@@ -3,6 +3,8 @@
 #include "shared/base/clock.h"
 #include "shared/base/every.h"
 #include "shared/base/metrics.h"
+#include "shared/base/stop.h"
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -17,8 +19,10 @@ struct entry {
     enum spy_phase phase;
     bool refused, cut;
     uint64_t since; // when it entered the phase
-    uint64_t bytes; // of the body
-    size_t size;    // of the answer
+    uint64_t bytes; // of the body, since `mark`
+    uint64_t mark;
+    bool *gone;  // to be set when the client leaves; NULL: none
+    size_t size; // of the answer
     UT_hash_handle hh;
 };
 
@@ -28,21 +32,40 @@ struct spy_watch {
     struct spy_every *look;
 };
 
-static bool too_slow(const struct entry *e, uint64_t now)
+// Did too little of the body come since the last mark?
+static bool drips(struct entry *e, uint64_t now)
 {
+    if (now - e->mark < SPY_HTTP_HEADER_SECS * SPY_NS_PER_SEC)
+        return false;
+    bool little = e->bytes < SPY_HTTP_HEADER_SECS * SPY_HTTP_BODY_RATE;
+    e->mark = now;
+    e->bytes = 0;
+    return little;
+}
+
+static bool too_slow(struct entry *e, uint64_t now, bool crowded)
+{
+    enum { CROWDED = 5 };
     uint64_t age = now - e->since, first = SPY_HTTP_HEADER_SECS * SPY_NS_PER_SEC;
     switch (e->phase) {
     case SPY_PHASE_HEADERS:
-        return age >= first;
+        return age >= first / (crowded ? CROWDED : 1);
     case SPY_PHASE_BODY:
-        return age >= first && e->bytes * SPY_NS_PER_SEC / SPY_HTTP_BODY_RATE < age;
+        return drips(e, now) || age >= SPY_HTTP_BODY_SECS * SPY_NS_PER_SEC;
     case SPY_PHASE_SENDING:
         return age >= first + e->size * SPY_NS_PER_SEC / SPY_HTTP_ANSWER_RATE;
     case SPY_PHASE_WAITING:
-        return age >= SPY_HTTP_IDLE_SECS * SPY_NS_PER_SEC;
+        return age >= SPY_HTTP_IDLE_SECS * SPY_NS_PER_SEC / (crowded ? CROWDED : 1);
     default:
         return false;
     }
+}
+
+// Has the client closed its side? What it sent before that (TLS says goodbye) may not be read yet.
+static bool has_left(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 static void look(void *arg)
@@ -50,9 +73,12 @@ static void look(void *arg)
     struct spy_watch *w = arg;
     pthread_mutex_lock(&w->lock);
     uint64_t now = spy_clock_mono_ns();
+    bool crowded = HASH_COUNT(w->entries) > SPY_HTTP_CONNECTIONS / 8 * 7;
     // The descriptor is still open here: it is removed under the lock before it is closed.
     for (struct entry *e = w->entries; e; e = e->hh.next) {
-        if (e->cut || !too_slow(e, now))
+        if (e->gone && has_left(e->fd))
+            spy_stop_set(e->gone);
+        if (e->cut || !too_slow(e, now, crowded))
             continue;
         e->cut = true;
         spy_count(&spy_watch_n_cut, 1);
@@ -133,17 +159,29 @@ bool spy_watch_remove(struct spy_watch *w, const void *connection)
     return refused;
 }
 
-void spy_watch_enter(struct spy_watch *w, const void *connection, enum spy_phase phase, size_t size)
+static void enter(struct spy_watch *w, const void *connection, enum spy_phase phase, size_t size,
+                  bool *gone)
 {
     pthread_mutex_lock(&w->lock);
     struct entry *e = find(w, connection);
     if (e) {
         e->phase = phase;
-        e->since = spy_clock_mono_ns();
+        e->since = e->mark = spy_clock_mono_ns();
         e->bytes = 0;
         e->size = size;
+        e->gone = gone;
     }
     pthread_mutex_unlock(&w->lock);
+}
+
+void spy_watch_enter(struct spy_watch *w, const void *connection, enum spy_phase phase, size_t size)
+{
+    enter(w, connection, phase, size, NULL);
+}
+
+void spy_watch_work(struct spy_watch *w, const void *connection, bool *gone)
+{
+    enter(w, connection, SPY_PHASE_WORKING, 0, gone);
 }
 
 void spy_watch_bytes(struct spy_watch *w, const void *connection, size_t n)

@@ -5,10 +5,15 @@
 // deadline of the phase they are in:
 //
 //     headers   SPY_HTTP_HEADER_SECS after the connection began, TLS handshake included
-//     body      after the same time, whenever it came slower than SPY_HTTP_BODY_RATE on the whole
-//     working   none: it is we who are slow
-//     sending   SPY_HTTP_HEADER_SECS and the time the answer takes at SPY_HTTP_ANSWER_RATE
+//     body      when less than SPY_HTTP_BODY_RATE came in SPY_HTTP_HEADER_SECS, or it is not whole
+//     after
+//               SPY_HTTP_BODY_SECS
+//     working   none: it is we who are slow; but the flag is set that tells that the client has
+//     gone sending   SPY_HTTP_HEADER_SECS and the time the answer takes at SPY_HTTP_ANSWER_RATE
 //     waiting   for the next request, with its headers: SPY_HTTP_IDLE_SECS
+//
+// Where nearly SPY_HTTP_CONNECTIONS are open, those without a request have a fifth of that time, so
+// that new clients find room.
 //
 // Thread safe.
 #pragma once
@@ -35,6 +40,9 @@ bool spy_watch_remove(struct spy_watch *w, const void *connection);
 // size: of the answer, for SENDING.
 void spy_watch_enter(struct spy_watch *w, const void *connection, enum spy_phase phase,
                      size_t size);
+// WORKING. *gone is set (shared/base/stop.h) within a second after the client has closed its side;
+// it must live until the next phase is entered.
+void spy_watch_work(struct spy_watch *w, const void *connection, bool *gone);
 void spy_watch_bytes(struct spy_watch *w, const void *connection, size_t n);
 // Its request was refused before the whole body was read.
 void spy_watch_refused(struct spy_watch *w, const void *connection);

@@ -3,6 +3,7 @@
 #include "collector/http/linger.h"
 #include "collector/http/server.h"
 #include "shared/base/clock.h"
+#include "shared/base/stop.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -15,13 +16,14 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { BODY_MAX = 65536, BODIES_MAX = 100000 };
+enum { BODY_MAX = 65536, BODIES_MAX = 100000, MIB = 1 << 20 };
 
 struct fixture {
     struct spy_http *http;
     int slow_ms;
-    int handled; // atomically
-    int asked;   // atomically: how often a worker was asked whether a request may be served
+    int handled;        // atomically
+    int asked;          // atomically: how often a worker was asked whether a request may be served
+    int begun, stopped; // atomically: questions that were worked on, and those that were given up
     bool denies;
 };
 
@@ -33,6 +35,26 @@ static void handle_slow(void *arg, const struct spy_http_request *req,
     usleep((useconds_t)f->slow_ms * 1000);
     __atomic_fetch_add(&f->handled, 1, __ATOMIC_RELAXED);
     spy_buf_puts(&res->body, "{\"slow\":true}");
+}
+
+// Works until nobody waits for it, or for as long as the test says.
+static void handle_question(void *arg, const struct spy_http_request *req,
+                            struct spy_http_response *res)
+{
+    struct fixture *f = arg;
+    __atomic_fetch_add(&f->begun, 1, __ATOMIC_RELAXED);
+    for (int ms = 0; ms < f->slow_ms && !spy_stop_is_set(req->stop); ms += 10)
+        usleep(10000);
+    __atomic_fetch_add(&f->stopped, spy_stop_is_set(req->stop), __ATOMIC_RELAXED);
+    spy_buf_puts(&res->body, "{\"answer\":true}");
+}
+
+static void handle_large(void *arg, const struct spy_http_request *req,
+                         struct spy_http_response *res)
+{
+    res->is_large = !req->large;
+    if (req->large)
+        handle_question(arg, req, res);
 }
 
 static void handle_echo(void *arg, const struct spy_http_request *req,
@@ -69,6 +91,13 @@ static enum spy_http_verdict ask_elsewhere(void *arg, const struct spy_http_requ
 }
 
 static const struct spy_http_route routes[] = {
+    {.method = "GET", .path = "/question", .lane = SPY_HTTP_QUESTION, .handle = handle_question},
+    {.method = "GET", .path = "/large", .lane = SPY_HTTP_QUESTION, .handle = handle_large},
+    {.method = "POST",
+     .path = "/push",
+     .lane = SPY_HTTP_PUSH,
+     .takes_body = true,
+     .handle = handle_echo},
     {.method = "GET", .path = "/asked", .allow = ask_elsewhere, .handle = handle_echo},
     {.method = "GET",
      .path = "/asked-at-once",
@@ -80,7 +109,7 @@ static const struct spy_http_route routes[] = {
      .takes_body = true,
      .allow = ask_elsewhere,
      .handle = handle_echo},
-    {.method = "GET", .path = "/slow", .handle = handle_slow},
+    {.method = "GET", .path = "/slow", .lane = SPY_HTTP_PUSH, .handle = handle_slow},
     {.method = "GET", .path = "/now", .at_once = true, .handle = handle_echo},
     {.method = "GET", .path = "/echo", .handle = handle_echo},
     {.method = "POST", .path = "/echo", .takes_body = true, .handle = handle_echo},
@@ -97,7 +126,7 @@ static const struct spy_http_route routes[] = {
     {.method = NULL},
 };
 
-static int set_up(void **state)
+static int set_up_with(void **state, size_t body_max, size_t bodies_max)
 {
     static struct fixture f;
     f = (struct fixture){.slow_ms = 50};
@@ -106,10 +135,21 @@ static int set_up(void **state)
                                  .http = "127.0.0.1:0",
                                  .routes = routes,
                                  .arg = &f,
-                                 .body_max = BODY_MAX,
-                                 .bodies_max = BODIES_MAX,
+                                 .body_max = body_max,
+                                 .bodies_max = bodies_max,
+                                 .answers_max = 64 * MIB,
                                  .connections_per_ip = 200};
     return spy_http_new(&o, &f.http, NULL);
+}
+
+static int set_up(void **state)
+{
+    return set_up_with(state, BODY_MAX, BODIES_MAX);
+}
+
+static int set_up_large_bodies(void **state)
+{
+    return set_up_with(state, 2 * MIB, 4 * MIB);
 }
 
 static int tear_down(void **state)
@@ -175,24 +215,24 @@ static void test_parameters_are_decoded(void **state)
 static void test_requests_outnumber_workers_and_are_all_answered(void **state)
 {
     struct fixture *f = *state;
-    int fds[3 * SPY_HTTP_WORKERS];
-    for (size_t i = 0; i < 3 * SPY_HTTP_WORKERS; i++) {
+    int fds[3 * SPY_LANE_WORKERS];
+    for (size_t i = 0; i < 3 * SPY_LANE_WORKERS; i++) {
         fds[i] = connect_to(spy_http_plain_port(f->http));
         say(fds[i], "GET /slow HTTP/1.1\r\n" HOST);
     }
-    for (size_t i = 0; i < 3 * SPY_HTTP_WORKERS; i++) {
+    for (size_t i = 0; i < 3 * SPY_LANE_WORKERS; i++) {
         assert_non_null(strstr(hear(fds[i], "true}"), "HTTP/1.1 200 OK"));
         close(fds[i]);
     }
-    assert_int_equal(f->handled, 3 * SPY_HTTP_WORKERS);
+    assert_int_equal(f->handled, 3 * SPY_LANE_WORKERS);
 }
 
 static void test_what_never_blocks_is_answered_while_all_workers_are_busy(void **state)
 {
     struct fixture *f = *state;
-    int fds[SPY_HTTP_WORKERS + 4];
+    int fds[SPY_LANE_WORKERS + 4];
     f->slow_ms = 500;
-    for (size_t i = 0; i < SPY_HTTP_WORKERS + 4; i++) {
+    for (size_t i = 0; i < SPY_LANE_WORKERS + 4; i++) {
         fds[i] = connect_to(spy_http_plain_port(f->http));
         say(fds[i], "GET /slow HTTP/1.1\r\n" HOST);
     }
@@ -201,7 +241,7 @@ static void test_what_never_blocks_is_answered_while_all_workers_are_busy(void *
     assert_non_null(strstr(ask(f, "GET /now HTTP/1.1\r\n" HOST, "\r\n\r\n0"), "200 OK"));
     assert_true(spy_clock_mono_ns() - began < 300 * SPY_NS_PER_MS);
     assert_int_equal(__atomic_load_n(&f->handled, __ATOMIC_RELAXED), 0);
-    for (size_t i = 0; i < SPY_HTTP_WORKERS + 4; i++) {
+    for (size_t i = 0; i < SPY_LANE_WORKERS + 4; i++) {
         hear(fds[i], "true}");
         close(fds[i]);
     }
@@ -248,6 +288,138 @@ static void test_bodies_that_are_held_together_are_bounded(void **state)
     close(third);
 }
 
+static int begin_upload(struct fixture *f, size_t len, size_t sent)
+{
+    static char bytes[2 * MIB];
+    char headers[100];
+    int fd = connect_to(spy_http_plain_port(f->http));
+    snprintf(headers, sizeof headers, "POST /push HTTP/1.1\r\nContent-Length: %zu\r\n" HOST, len);
+    say(fd, headers);
+    for (size_t at = 0; at < sent;) {
+        ssize_t n = send(fd, bytes + at, sent - at, MSG_NOSIGNAL);
+        assert_true(n > 0);
+        at += (size_t)n;
+    }
+    return fd;
+}
+
+static void test_large_bodies_that_are_held_leave_room_for_small_ones(void **state)
+{
+    struct fixture *f = *state;
+    int held[2] = {begin_upload(f, 1600000, 1599999), begin_upload(f, 1600000, 1599999)};
+    const char *answer = hear(held[1], "seconds\"}}"); // together they are past three quarters
+    assert_non_null(strstr(answer, "HTTP/1.1 503 "));
+    for (int i = 0; i < 3; i++) {
+        int fd = begin_upload(f, 300000, 300000);
+        assert_non_null(strstr(hear(fd, "\r\n\r\n300000"), "200 OK"));
+        close(fd);
+    }
+    say(held[0], "x");
+    assert_non_null(strstr(hear(held[0], "\r\n\r\n1600000"), "200 OK"));
+    close(held[0]);
+    close(held[1]);
+}
+
+// --- questions ---
+
+static void *free_it(void *arg)
+{
+    struct fixture *f = arg;
+    spy_http_free(f->http);
+    f->http = NULL;
+    return NULL;
+}
+
+static void wait_for(const int *count, int n)
+{
+    uint64_t until = spy_clock_mono_ns() + 20 * SPY_NS_PER_SEC;
+    while (__atomic_load_n(count, __ATOMIC_RELAXED) < n) {
+        if (spy_clock_mono_ns() > until)
+            fail_msg("%d came, not %d", __atomic_load_n(count, __ATOMIC_RELAXED), n);
+        usleep(1000);
+    }
+}
+
+static int put_question(struct fixture *f, const char *path)
+{
+    char text[100];
+    int fd = connect_to(spy_http_plain_port(f->http));
+    snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" HOST, path);
+    say(fd, text);
+    return fd;
+}
+
+static void test_questions_hold_up_no_push_and_large_ones_no_small_one(void **state)
+{
+    struct fixture *f = *state;
+    int fds[20];
+    f->slow_ms = 60000;
+    for (int i = 0; i < 20; i++)
+        fds[i] = put_question(f, "/large");
+    wait_for(&f->begun, 2); // as many as are worked on at a time
+    f->slow_ms = 0;
+    assert_non_null(strstr(ask(f, "GET /question HTTP/1.1\r\n" HOST, "true}"), "200 OK"));
+    f->slow_ms = 60000;
+    int small[20];
+    for (int i = 0; i < 20; i++)
+        small[i] = put_question(f, "/question");
+    wait_for(&f->begun, 2 + 1 + 4);
+    assert_non_null(strstr(
+        ask(f, "POST /push HTTP/1.1\r\nContent-Length: 1\r\n" HOST "x", "\r\n\r\n1"), "200 OK"));
+    assert_int_equal(__atomic_load_n(&f->stopped, __ATOMIC_RELAXED), 0);
+    // All leave: those that run are given up, and those that wait are never begun.
+    for (int i = 0; i < 20; i++) {
+        close(fds[i]);
+        close(small[i]);
+    }
+    wait_for(&f->stopped, 2 + 4);
+    f->slow_ms = 0;
+    assert_non_null(strstr(ask(f, "GET /question HTTP/1.1\r\n" HOST, "true}"), "200 OK"));
+    assert_non_null(strstr(ask(f, "GET /large HTTP/1.1\r\n" HOST, "true}"), "200 OK"));
+    assert_int_equal(__atomic_load_n(&f->begun, __ATOMIC_RELAXED), 2 + 1 + 4 + 2);
+}
+
+static void test_too_many_questions_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    int fds[100];
+    f->slow_ms = 60000;
+    for (int i = 0; i < 100; i++)
+        fds[i] = put_question(f, "/large");
+    int refused = 0;
+    for (int i = 0; i < 100; i++) { // 2 are worked on, and 64 wait
+        struct pollfd p = {.fd = fds[i], .events = POLLIN};
+        while (refused < 34 && poll(&p, 1, i < 99 ? 0 : 10000) == 1) {
+            assert_non_null(strstr(hear(fds[i], "seconds\"}}"), "503 Service Unavailable"));
+            refused++;
+            break;
+        }
+        if (i == 99 && refused < 34)
+            i = -1; // some are still on their way
+    }
+    for (int i = 0; i < 100; i++)
+        close(fds[i]);
+}
+
+static void test_the_end_comes_in_time_whatever_is_asked(void **state)
+{
+    struct fixture *f = *state;
+    f->slow_ms = 60000;
+    int running = put_question(f, "/question");
+    wait_for(&f->begun, 1);
+    for (int i = 0; i < 3; i++)
+        put_question(f, "/question");
+    wait_for(&f->begun, 4);
+    int waiting = put_question(f, "/question");
+    assert_non_null(strstr(ask(f, "GET /now HTTP/1.1\r\n" HOST, "\r\n\r\n0"), "200 OK"));
+    uint64_t began = spy_clock_mono_ns();
+    free_it(f);
+    assert_true(spy_clock_mono_ns() - began < (SPY_HTTP_GRACE_SECS + 1) * SPY_NS_PER_SEC);
+    assert_int_equal(f->stopped, 4);
+    assert_non_null(strstr(hear(waiting, "}}"), "the collector is ending"));
+    assert_non_null(strstr(hear(running, "true}"), "200 OK"));
+}
+
 static void test_what_is_refused_early_says_why(void **state)
 {
     struct fixture *f = *state;
@@ -268,14 +440,6 @@ static void test_what_is_refused_early_says_why(void **state)
         if (!strstr(answer, rows[i].status) || !strstr(answer, rows[i].code))
             fail_msg("%s was answered with %s", rows[i].request, answer);
     }
-}
-
-static void *free_it(void *arg)
-{
-    struct fixture *f = arg;
-    spy_http_free(f->http);
-    f->http = NULL;
-    return NULL;
 }
 
 static void test_the_end_waits_for_what_is_under_way(void **state)
@@ -400,21 +564,21 @@ static void test_a_verdict_that_takes_time_comes_before_the_body_and_the_handler
 static void test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers(void **state)
 {
     struct fixture *f = *state;
-    int fds[2 * SPY_HTTP_WORKERS];
+    int fds[2 * SPY_LANE_WORKERS];
     f->slow_ms = 300;
-    for (size_t i = 0; i < 2 * SPY_HTTP_WORKERS; i++) {
+    for (size_t i = 0; i < 2 * SPY_LANE_WORKERS; i++) {
         fds[i] = connect_to(spy_http_plain_port(f->http));
         say(fds[i], "POST /asked HTTP/1.1\r\nContent-Length: 3\r\n" HOST "abc");
     }
     uint64_t began = spy_clock_mono_ns();
     assert_non_null(strstr(ask(f, "GET /now HTTP/1.1\r\n" HOST, "\r\n\r\n0"), "200 OK"));
     assert_true(spy_clock_mono_ns() - began < 250 * SPY_NS_PER_MS);
-    for (size_t i = 0; i < 2 * SPY_HTTP_WORKERS; i++) {
+    for (size_t i = 0; i < 2 * SPY_LANE_WORKERS; i++) {
         assert_non_null(strstr(hear(fds[i], "\r\n\r\n3"), "200 OK"));
         close(fds[i]);
     }
     // Clients that leave meanwhile, and an end while verdicts are under way.
-    for (size_t i = 0; i < SPY_HTTP_WORKERS; i++) {
+    for (size_t i = 0; i < SPY_LANE_WORKERS; i++) {
         int fd = connect_to(spy_http_plain_port(f->http));
         say(fd, "POST /asked HTTP/1.1\r\nContent-Length: 3\r\n" HOST);
         close(fd);
@@ -441,6 +605,13 @@ int main(void)
             tear_down),
         cmocka_unit_test_setup_teardown(test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_large_bodies_that_are_held_leave_room_for_small_ones,
+                                        set_up_large_bodies, tear_down),
+        cmocka_unit_test_setup_teardown(test_questions_hold_up_no_push_and_large_ones_no_small_one,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_too_many_questions_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_end_comes_in_time_whatever_is_asked, set_up,
+                                        tear_down),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_hosts_of_loopback),
         cmocka_unit_test(test_a_lingering_socket_takes_what_still_comes),

@@ -1,0 +1,125 @@
+#include "collector/http/server.h"
+#include "shared/base/mem.h"
+#include "shared/base/stop.h"
+#include <sys/resource.h>
+#include <time.h>
+
+// Questions that nobody waits for any more are not worked on.
+static const struct spy_lane_kind {
+    unsigned workers, queue;
+    int nice;
+    bool is_question;
+} kinds[SPY_HTTP_LANES] = {
+    [SPY_HTTP_PROMPT] = {4, 1024, 0, false},
+    [SPY_HTTP_PUSH] = {16, 1024, 0, false},
+    [SPY_HTTP_QUESTION] = {4, 256, 10, true},
+    [SPY_HTTP_LARGE] = {2, 64, 10, true},
+};
+
+static struct spy_job *take(struct spy_lane *l)
+{
+    struct spy_job *j = l->first;
+    l->first = j->next;
+    l->last = l->first ? l->last : NULL;
+    l->n_queued--;
+    return j;
+}
+
+static void *work(void *arg)
+{
+    struct spy_worker *w = arg;
+    struct spy_lane *l = w->lane;
+    struct spy_http *h = l->http;
+    if (l->kind->nice) // of this thread alone (sched(7))
+        setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + l->kind->nice);
+    pthread_mutex_lock(&h->lock);
+    for (;;) {
+        while (!l->first && !h->stop)
+            pthread_cond_wait(&l->wake, &h->lock);
+        if (!l->first)
+            break; // told to stop, and all is done
+        struct spy_job *j = w->job = take(l);
+        bool drop =
+            l->kind->is_question && !j->deciding && (h->closing || spy_stop_is_set(&j->gone));
+        pthread_mutex_unlock(&h->lock);
+        bool large = spy_job_run(j, drop);
+        pthread_mutex_lock(&h->lock);
+        w->job = NULL;
+        bool again = large && spy_lane_put(h, j, SPY_HTTP_LARGE);
+        pthread_mutex_unlock(&h->lock);
+        if (!again)
+            spy_job_resume(j, large);
+        pthread_mutex_lock(&h->lock);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return NULL;
+}
+
+bool spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane)
+{
+    struct spy_lane *l = &h->lanes[lane];
+    if (l->n_queued >= l->kind->queue || h->stop)
+        return false;
+    j->lane = lane;
+    j->next = NULL; // it may have been in a queue before, for its verdict
+    if (l->last)
+        l->last->next = j;
+    else
+        l->first = j;
+    l->last = j;
+    l->n_queued++;
+    pthread_cond_signal(&l->wake);
+    return true;
+}
+
+int spy_lanes_start(struct spy_http *h, struct spy_err *err)
+{
+    for (int i = 0; i < SPY_HTTP_LANES; i++) {
+        struct spy_lane *l = &h->lanes[i];
+        l->http = h;
+        l->kind = &kinds[i];
+        pthread_cond_init(&l->wake, NULL);
+        for (; l->n_workers < l->kind->workers; l->n_workers++) {
+            struct spy_worker *w = &l->workers[l->n_workers];
+            w->lane = l;
+            if (pthread_create(&w->thread, NULL, work, w) != 0)
+                return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
+        }
+    }
+    return 0;
+}
+
+static void wait_until_idle(struct spy_http *h, unsigned secs)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)secs;
+    while (h->n_jobs && pthread_cond_clockwait(&h->idle, &h->lock, CLOCK_MONOTONIC, &until) == 0)
+        ;
+}
+
+// Questions that wait are answered at once that the server ends, and those that run have some
+// seconds; pushes that have come are stored.
+void spy_lanes_finish(struct spy_http *h)
+{
+    pthread_mutex_lock(&h->lock);
+    h->closing = true;
+    wait_until_idle(h, SPY_HTTP_GRACE_STOP_SECS);
+    for (int i = 0; i < SPY_HTTP_LANES; i++)
+        for (unsigned k = 0; k < h->lanes[i].n_workers; k++)
+            if (h->lanes[i].workers[k].job)
+                spy_stop_set(&h->lanes[i].workers[k].job->gone);
+    wait_until_idle(h, SPY_HTTP_GRACE_SECS - SPY_HTTP_GRACE_STOP_SECS);
+    h->stop = true;
+    for (int i = 0; i < SPY_HTTP_LANES; i++)
+        if (h->lanes[i].kind)
+            pthread_cond_broadcast(&h->lanes[i].wake);
+    pthread_mutex_unlock(&h->lock);
+    for (int i = 0; i < SPY_HTTP_LANES; i++) {
+        struct spy_lane *l = &h->lanes[i];
+        for (unsigned k = 0; k < l->n_workers; k++) // all that was handed over is done
+            pthread_join(l->workers[k].thread, NULL);
+        if (l->kind)
+            pthread_cond_destroy(&l->wake);
+    }
+}

@@ -7,10 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    BODIES_HELD = 16, // bodies of the largest size that are held at once
-    EXPIRE_SECS = 60,
-};
+enum { EXPIRE_SECS = 60 };
 
 static unsigned ways_of(unsigned flags)
 {
@@ -50,10 +47,9 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
                                  .routes = spy_collector_routes,
                                  .arg = c,
                                  .body_max = (size_t)f->limits.body_mib << 20,
-                                 .bodies_max = (size_t)f->limits.body_mib << 20,
-                                 .answers_max = 512 << 20,
+                                 .bodies_max = c->memory.bodies,
+                                 .answers_max = c->memory.answers,
                                  .connections_per_ip = f->limits.connections_per_ip};
-    o.bodies_max *= BODIES_HELD;
     return spy_http_new(&o, &c->http, err);
 }
 
@@ -68,7 +64,7 @@ static void say_how(const struct spy_collector *c)
     snprintf(ingest, sizeof ingest, "%s/ingest.token", dir);
     snprintf(read, sizeof read, "%s/read.token", dir);
     spy_log(SPY_LOG_INFO, "listening", SPY_S("version", PODSPY_VERSION), SPY_I("https", https),
-            SPY_I("http", http), SPY_S("data", dir));
+            SPY_I("http", http), SPY_S("data", dir), SPY_I("memory_mib", c->memory.total >> 20));
     if (c->config.auth.ingest & SPY_AUTH_TOKEN)
         spy_log(SPY_LOG_INFO, "agents need these", SPY_S("ca_file", ca),
                 SPY_S("token_file", ingest));
@@ -174,6 +170,10 @@ int spy_collector_start(struct spy_collector *c, struct spy_collector_config *co
 {
     *c = (struct spy_collector){.config = *config, .lock_fd = -1};
     *config = (struct spy_collector_config){0};
+    size_t memory = (size_t)c->config.limits.memory_mib << 20;
+    c->memory = spy_memory_divide(memory ? memory : spy_memory_default(),
+                                  (size_t)c->config.limits.body_mib << 20);
+    spy_memory_configure();
     int r = start_parts(c, err);
     if (r == 0)
         say_how(c);

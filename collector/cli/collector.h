@@ -3,11 +3,13 @@
 //
 //     main.c       the command line, signals, exit codes
 //     collector.c  starts the parts in order and ends them in reverse
+//     memory.c     how its memory is divided
 //     data.c       the data folder: its mode, its lock, ports.json
 //     routes.c     which request goes to which room, and which code its failure becomes
 #pragma once
 #include "collector/auth/auth.h"
 #include "collector/auth/tls.h"
+#include "collector/cli/memory.h"
 #include "collector/http/http.h"
 #include "collector/ingest/ingest.h"
 #include "collector/store/store.h"
@@ -19,6 +21,7 @@ enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
 
 struct spy_collector {
     struct spy_collector_config config;
+    struct spy_memory memory;
     int lock_fd;              // of the data folder
     struct spy_kubeapi *kube; // NULL: not needed
     struct spy_tls *tls;

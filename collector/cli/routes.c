@@ -3,6 +3,7 @@
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
+#include <malloc.h>
 
 #define A_MINUTE (60 * SPY_NS_PER_SEC)
 
@@ -133,6 +134,8 @@ static void post_profiles(void *arg, const struct spy_http_request *req,
 
 // --- questions ---
 
+enum { SMALL_ROWS = 1 << 18 }; // some tenths of a second
+
 typedef int (*query_fn)(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
 
 static unsigned status_of(int r)
@@ -149,17 +152,30 @@ static void ask(struct spy_collector *c, query_fn query, const struct spy_http_r
     struct spy_param params[SPY_HTTP_PARAMS];
     struct spy_err err = {0};
     struct spy_answer a = {.body = &res->body};
+    size_t memory = req->large ? c->memory.large : c->memory.question;
     for (size_t i = 0; i < req->n_params; i++)
         params[i] = (struct spy_param){req->params[i].name, req->params[i].value};
     struct spy_question q = {.store = c->store,
                              .params = params,
                              .n_params = req->n_params,
                              .accept = req->accept,
+                             .memory = memory / 4 * 3,
+                             .rows_max = req->large ? 0 : SMALL_ROWS,
+                             .stop = req->stop,
                              .now_ns = spy_clock_real_ns()};
+    res->body.max = memory / 4 < SPY_HTTP_ANSWER_MAX ? memory / 4 : SPY_HTTP_ANSWER_MAX;
     int r = query(&q, &a, &err);
+    if (req->large)
+        malloc_trim(
+            0); // what hundreds of megabytes were freed in pieces stays with the allocator else
     if (r == 0) {
         res->content_type = a.media_type;
         res->policy = a.policy;
+        return;
+    }
+    if (r == SPY_ERR_LIMIT && !req->large) {
+        spy_buf_reset(&res->body);
+        res->is_large = true;
         return;
     }
     unsigned status = status_of(r);
@@ -168,7 +184,7 @@ static void ask(struct spy_collector *c, query_fn query, const struct spy_http_r
                                        : "try again; the collector's log tells more";
     spy_http_error(res, status, err.msg[0] ? err.msg : spy_code_name(r), hint);
     res->retry_after = status == 503 ? 5 : 0;
-    if (status == 503)
+    if (status == 503 && r != SPY_ERR_GONE)
         spy_log(SPY_LOG_ERROR, "a question could not be answered", SPY_S("path", req->path),
                 SPY_S("why", err.msg));
 }

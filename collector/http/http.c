@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EPOLL_THREADS = 2, CONNECTION_MEMORY = 32768 };
+enum { IO_THREADS = 2, CONNECTION_MEMORY = 32768 };
 #define TLS_PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 static void on_connection(void *arg, struct MHD_Connection *c, void **state,
@@ -66,11 +66,13 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
             items[n++] = item(MHD_OPTION_HTTPS_MEM_TRUST, o->client_ca_pem);
     }
     items[n] = item(MHD_OPTION_END, NULL);
+    // With epoll, a handshake that waits for its client keeps a thread busy (libmicrohttpd 0.9.75).
     unsigned flags =
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (l->local ? 0 : MHD_USE_TLS);
+        MHD_ALLOW_SUSPEND_RESUME |
+        (l->local ? MHD_USE_EPOLL_INTERNAL_THREAD : MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_TLS);
     l->daemon = MHD_start_daemon(
         flags, (uint16_t)l->port, NULL, NULL, spy_job_on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)EPOLL_THREADS, MHD_OPTION_CONNECTION_LIMIT,
+        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)IO_THREADS, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)SPY_HTTP_CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->connections_per_ip,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SPY_HTTP_IDLE_SECS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,

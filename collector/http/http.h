@@ -32,6 +32,8 @@ enum {
     SPY_HTTP_GRACE_SECS = 8,      // for what is under way when the server is told to end
     SPY_HTTP_GRACE_STOP_SECS = 4, // questions that run then are stopped after that
     SPY_HTTP_CONNECTIONS = 12000,
+    SPY_HTTP_QUESTIONS_AT_ONCE = 4, // small ones that are worked on, and large ones
+    SPY_HTTP_LARGE_AT_ONCE = 2,
     SPY_HTTP_PARAMS = 64,
     SPY_HTTP_ANSWER_MAX = 128 << 20, // bytes of one answer
     SPY_HTTP_BODY_SMALL = 1 << 20,   // larger bodies may hold three quarters of bodies_max

@@ -76,7 +76,8 @@ int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, c
     char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
     const char *const *keys = s->select.n ? s->select.terms[0].keys : pod_keys;
     struct listing l = {.keys = keys, .values = json_object()};
-    struct spy_select time = {.from_ns = s->select.from_ns, .until_ns = s->select.until_ns};
+    struct spy_select time = {
+        .from_ns = s->select.from_ns, .until_ns = s->select.until_ns, .stop = s->select.stop};
     int r = store->ops->processes(store, &time, see, &l, err);
     if (r == 0 && json_object_size(l.values))
         name_values(&l, spy_selector_name(keys[0]), hint);

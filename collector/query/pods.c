@@ -233,6 +233,7 @@ static int collect(const struct spy_question *q, struct spy_selector *s, struct 
         return r;
     c->pods = json_array();
     c->index = json_object();
+    s->select.stop = q->stop;
     r = q->store->ops->processes(q->store, &s->select, on_process, c, err);
     json_decref(c->index);
     finish_pods(c);

@@ -112,14 +112,19 @@ static int check_filter(const struct spy_profile *p, const struct spy_selector *
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "no samples match %s", s->text);
 }
 
-int spy_query_load(const struct spy_question *q, const struct spy_selector *s,
-                   struct spy_profile **ret, struct spy_filter **ret_filter, char *hint,
-                   struct spy_err *err)
+// What is read, its filter and the maps of the reading take some half of the memory, the document's
+// tree the rest.
+int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
+                   struct spy_filter **ret_filter, char *hint, struct spy_err *err)
 {
     _cleanup_(profile_done) struct spy_profile *p = spy_profile_new_capped(&answer_caps);
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
     if (!p)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    s->select.memory = q->memory / 2;
+    s->select.rows_max = q->rows_max;
+    s->select.stop = s->filter.stop = s->view.stop = q->stop;
+    s->view.memory = q->memory / 2;
     int r = q->store->ops->query(q->store, &s->select, p, err);
     if (r == SPY_ERR_LIMIT)
         snprintf(hint, SPY_HINT_MAX, "select fewer pods or a shorter time");

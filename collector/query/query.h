@@ -5,7 +5,8 @@
 //
 //     SPY_ERR_INVALID   a parameter is wrong
 //     SPY_ERR_NOTFOUND  nothing matches; the hint says what there is
-//     SPY_ERR_LIMIT     too much matches, or the document is too large
+//     SPY_ERR_LIMIT     too much matches for memory and rows_max, or the document is too large
+//     SPY_ERR_GONE      stop was set
 //     others            the store or the memory failed
 //
 // Threads: all may be called from any thread.
@@ -20,6 +21,9 @@ struct spy_question {
     const struct spy_param *params;
     size_t n_params;
     const char *accept; // the Accept header, "" when there is none
+    size_t memory;      // bytes that the answer may take while it is made, beside its body
+    size_t rows_max;    // samples and windows that it may read; 0: SPY_STORE_ROWS_MAX
+    const bool *stop;   // shared/base/stop.h: nobody waits for it any more; NULL: none
     uint64_t now_ns;
 };
 
@@ -50,8 +54,7 @@ extern const size_t spy_query_n_metrics;
 
 // For the files of this room: what the selector chooses, as one profile, and the filter of its
 // samples; both are the caller's to free. Fills hint on failure.
-int spy_query_load(const struct spy_question *q, const struct spy_selector *s,
-                   struct spy_profile **ret, struct spy_filter **ret_filter, char *hint,
-                   struct spy_err *err);
+int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
+                   struct spy_filter **ret_filter, char *hint, struct spy_err *err);
 // Questions about pods and functions asked so far.
 extern int64_t spy_query_n_pods, spy_query_n_top;

@@ -3,6 +3,7 @@
 // itself).
 #include "collector/query/answer_json.h"
 #include "shared/base/mem.h"
+#include "shared/base/stop.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,8 @@ static uint64_t count_all(const struct spy_profile *p, const struct spy_view *v,
     uint32_t n = spy_profile_n_samples(p);
     for (uint32_t i = 0; i < n; i++) {
         const struct spy_sample *s = spy_profile_sample_at(p, i);
+        if (spy_stop_is_set(v->stop))
+            return 0;
         if (!spy_view_has(v, s) || !spy_filter_has(f, s))
             continue;
         samples = spy_add_sat(samples, s->count);

@@ -25,6 +25,9 @@ struct spy_select {
         const char *value;
     } terms[SPY_SELECT_MAX]; // terms with the same keys[0] are alternatives
     size_t n;
+    size_t rows_max, memory; // bounds of a query: samples and windows, bytes; 0:
+                             // SPY_STORE_ROWS_MAX, none
+    const bool *stop;        // shared/base/stop.h: the answer is not wanted any more; NULL: none
 };
 
 // One process in an answer about what there is.
@@ -53,12 +56,12 @@ struct spy_store_ops {
     int (*append)(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
                   size_t *ret_known, bool *ret_is_known, struct spy_err *err);
     // Adds what is selected to `into`, as spy_profile_merge would; all of one instant. After an
-    // error `into` holds a part. SPY_ERR_LIMIT: more than SPY_STORE_ROWS_MAX samples and windows,
-    // or than the caps of `into`; narrow it.
+    // error `into` holds a part. SPY_ERR_LIMIT: more than the selection's bounds
+    // or the caps of `into`; narrow it. SPY_ERR_GONE: stop was set.
     int (*query)(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
                  struct spy_err *err);
     // The processes that are selected, each once, latest first; at most 10000. What they say is of
-    // the selected windows. fn may not call the store.
+    // the selected windows. fn may not call the store. SPY_ERR_GONE: stop was set.
     int (*processes)(struct spy_store *s, const struct spy_select *select, spy_store_process_fn fn,
                      void *arg, struct spy_err *err);
     // Drops the windows that end more than raw_ns before now_ns, and the oldest windows while the

@@ -35,6 +35,12 @@ uint32_t spy_map_next(const struct spy_map *m, uint64_t hash, uint32_t *at);
 int spy_map_add(struct spy_map *m, uint64_t hash, uint32_t index);
 void spy_map_clear(struct spy_map *m); // forgets all, keeps the memory
 void spy_map_free(struct spy_map *m);
+// Bytes that it holds.
+static inline size_t spy_map_memory(const struct spy_map *m)
+{
+    size_t slots = m->slots ? ((size_t)m->mask + 1) * sizeof *m->slots : 0;
+    return slots + m->hashes_cap * sizeof *m->hashes;
+}
 
 // XXH3 of len bytes; and of a few words, for keys made of integers.
 uint64_t spy_hash_bytes(const void *data, size_t len);

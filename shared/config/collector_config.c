@@ -116,6 +116,12 @@ static const struct spy_key limits_keys[] = {
      .fallback = "256",
      .min = 1,
      .max = 65536},
+    {.name = "memory_mib",
+     .type = SPY_KEY_UINT,
+     AT(limits.memory_mib),
+     .fallback = "0",
+     .min = 0,
+     .max = 1 << 22},
     {0},
 };
 static const struct spy_key keys[] = {

@@ -44,6 +44,7 @@ struct spy_collector_config {
         uint32_t agents;             // 10000
         uint32_t series;             // 1000000
         uint32_t connections_per_ip; // 256
+        uint32_t memory_mib;         // 0: three quarters of what the cgroup or the machine has
     } limits;
 };
 

@@ -55,7 +55,7 @@ static int check_cost(struct cost *c, size_t len)
         return spy_err_set(c->err, SPY_ERR_GONE, 0, "nobody waits for the answer");
     if (spy_clock_thread_cpu_ns() < c->until_ns)
         return 0;
-    return spy_err_set(c->err, SPY_ERR_LIMIT, 0,
+    return spy_err_set(c->err, SPY_ERR_INVALID, 0,
                        "include, exclude and thread take more than %d seconds: simplify them, or "
                        "narrow the selection",
                        SPY_FILTER_CPU_SECS);
@@ -95,9 +95,10 @@ static int search_all(const struct expressions *e, const char *text, size_t len,
         r = check_cost(cost, len);
         if (r == 0)
             r = spy_regex_search(e->list[i], text, len);
-        if (r == SPY_ERR_LIMIT && !cost->err->msg[0])
-            spy_err_set(cost->err, r, 0,
-                        "the expression '%.100s' takes too many steps: simplify it", e->texts[i]);
+        if (r == SPY_ERR_LIMIT)
+            r = spy_err_set(cost->err, SPY_ERR_INVALID, 0,
+                            "the expression '%.100s' takes too many steps: simplify it",
+                            e->texts[i]);
     }
     return r;
 }

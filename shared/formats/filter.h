@@ -23,8 +23,8 @@ struct spy_filter_options {
 };
 
 struct spy_filter;
-// SPY_ERR_INVALID: an expression that is none; SPY_ERR_LIMIT: they are too expensive;
-// SPY_ERR_GONE: stop was set; err says why.
+// SPY_ERR_INVALID: an expression that is none, or too expensive; SPY_ERR_LIMIT: one that is too
+// long; SPY_ERR_GONE: stop was set; err says why.
 int spy_filter_new(const struct spy_filter_options *options, const struct spy_profile *p,
                    struct spy_filter **ret, struct spy_err *err);
 void spy_filter_free(struct spy_filter *f);

@@ -36,6 +36,8 @@ struct spy_view {
     // known, and such a format says so.
     const struct spy_timeline *timeline;
     bool command_line; // who asks does so by options (--idle), not by parameters (idle=1)
+    size_t memory;     // bytes that the tree of a document may take; 0: no bound of its own
+    const bool *stop;  // shared/base/stop.h: the document is not wanted any more; NULL: none
 };
 
 // Is this sample chosen by the view?
@@ -51,7 +53,8 @@ struct spy_format {
     const char *media_type; // Content-Type
     const char *extension;  // without the dot
     bool ordered;           // shows the order of the samples, where the view has a timeline
-    // Appends the document to out. 0, SPY_ERR_LIMIT (out's cap), SPY_ERR_NOMEM.
+    // Appends the document to out. 0, SPY_ERR_LIMIT (out's cap, or the view's memory),
+    // SPY_ERR_NOMEM, SPY_ERR_GONE (the view's stop).
     int (*print)(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
                  struct spy_err *err);
 };

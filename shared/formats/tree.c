@@ -1,14 +1,21 @@
 #include "shared/formats/tree.h"
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
+#include "shared/base/stop.h"
 #include "shared/formats/filter.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { NODES_MAX = 1 << 23, DEFAULT_MAX_NODES = 20000, NAME_MAX_SHOWN = 1024 };
+enum {
+    NODES_MAX = 1 << 23,
+    NODE_BYTES = 256, // with its path and maps, while they grow
+    DEFAULT_MAX_NODES = 20000,
+    NAME_MAX_SHOWN = 1024
+};
 
 struct builder {
     struct spy_tree *tree;
+    size_t max;             // nodes
     struct spy_map by_key;  // of (parent, kind, a, b) -> node
     struct spy_map by_path; // of (base node, stack) -> node: stacks share their outer parts
     struct path {
@@ -39,7 +46,7 @@ static int child(struct builder *b, uint32_t parent, uint32_t kind, uint32_t x, 
             return 0;
         }
     }
-    int r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, NODES_MAX);
+    int r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, b->max);
     if (r == 0)
         r = spy_map_add(&b->by_key, hash, (uint32_t)t->n);
     if (r < 0)
@@ -80,7 +87,7 @@ static uint32_t known_path(const struct builder *b, uint64_t hash, uint32_t base
 
 static int remember(struct builder *b, uint64_t hash, uint32_t base, uint32_t stack, uint32_t node)
 {
-    int r = spy_grow(&b->paths, &b->cap_paths, b->n_paths + 1, sizeof *b->paths, NODES_MAX);
+    int r = spy_grow(&b->paths, &b->cap_paths, b->n_paths + 1, sizeof *b->paths, b->max);
     if (r == 0)
         r = spy_map_add(&b->by_path, hash, (uint32_t)b->n_paths);
     if (r == 0)
@@ -142,6 +149,8 @@ static int add_samples(struct builder *b)
         const struct spy_sample *s = spy_profile_sample_at(p, i);
         uint32_t node = 0;
         int r = 0;
+        if (spy_stop_is_set(v->stop))
+            return SPY_ERR_GONE;
         if (!spy_view_has(v, s))
             continue;
         if (processes)
@@ -299,7 +308,7 @@ static int sort_children(struct spy_tree *t, uint32_t node)
 int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct spy_tree *ret)
 {
     struct spy_tree t = {.profile = p, .view = *v};
-    struct builder b = {.tree = &t};
+    struct builder b = {.tree = &t, .max = v->memory ? v->memory / NODE_BYTES + 1 : NODES_MAX};
     int r = spy_grow(&t.nodes, &t.cap, 1, sizeof *t.nodes, NODES_MAX);
     if (r == 0)
         r = spy_map_add(&b.by_key, 0, 0);
@@ -312,7 +321,7 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
         r = fold(&t);
     }
     for (uint32_t i = 0; r == 0; i = spy_tree_next(&t, i)) {
-        r = sort_children(&t, i);
+        r = spy_stop_is_set(v->stop) ? SPY_ERR_GONE : sort_children(&t, i);
         if (t.nodes[i].depth > t.max_depth)
             t.max_depth = t.nodes[i].depth;
         if (!spy_tree_next(&t, i))

@@ -30,7 +30,7 @@ struct spy_tree {
 };
 
 // Builds the tree; children are sorted by their label. At most view.max_nodes nodes (the root and
-// folded ones come on top). SPY_ERR_NOMEM, SPY_ERR_LIMIT.
+// folded ones come on top). SPY_ERR_NOMEM, SPY_ERR_LIMIT, SPY_ERR_GONE.
 int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct spy_tree *ret);
 void spy_tree_free(struct spy_tree *t);
 

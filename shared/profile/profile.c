@@ -357,8 +357,7 @@ const char *spy_profile_series_label(const struct spy_profile *p, uint32_t serie
 
 static size_t table_memory(const struct table *t, size_t size)
 {
-    size_t slots = t->map.slots ? ((size_t)t->map.mask + 1) * sizeof *t->map.slots : 0;
-    return t->cap * size + slots + t->map.hashes_cap * sizeof(uint64_t);
+    return t->cap * size + spy_map_memory(&t->map);
 }
 
 size_t spy_profile_memory(const struct spy_profile *p)

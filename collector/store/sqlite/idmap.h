@@ -26,3 +26,7 @@ struct spy_idmap_entry *spy_idmap_find(const struct spy_idmap *m, const uint64_t
 int spy_idmap_add(struct spy_idmap *m, const uint64_t key[3], int64_t id, uint32_t seen);
 void spy_idmap_clear(struct spy_idmap *m);
 void spy_idmap_free(struct spy_idmap *m);
+static inline size_t spy_idmap_memory(const struct spy_idmap *m)
+{
+    return m->cap * sizeof *m->entries + spy_map_memory(&m->map);
+}

@@ -3,6 +3,7 @@
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/mem.h"
+#include "shared/base/stop.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,8 @@ struct answer {
     sqlite3 *db;
     struct spy_profile *into;
     struct spy_err *err;
+    const struct spy_select *select;
+    unsigned n_rows; // since the bounds were looked at
     sqlite3_stmt *q[N_TABLES];
     struct spy_idmap ids[N_TABLES];
     struct step { // of a descent to the root
@@ -200,6 +203,19 @@ static int map_series(struct answer *a, int64_t id, uint32_t *ret)
     return map(a, SERIES, id, r < 0 ? r : spy_profile_series(a->into, labels, n, ret), ret);
 }
 
+static int check_bounds(struct answer *a)
+{
+    enum { ONE_IN = 1024 };
+    if (++a->n_rows % ONE_IN)
+        return 0;
+    if (spy_stop_is_set(a->select->stop))
+        return spy_err_set(a->err, SPY_ERR_GONE, 0, "nobody waits for the answer");
+    size_t memory = spy_profile_memory(a->into) + a->path_cap * sizeof *a->path;
+    for (int i = 0; i < N_TABLES; i++)
+        memory += spy_idmap_memory(&a->ids[i]);
+    return a->select->memory && memory > a->select->memory ? too_large(a, SPY_ERR_LIMIT) : 0;
+}
+
 static int add_samples(struct answer *a, int64_t window, uint32_t series, uint64_t period_ns)
 {
     _cleanup_reset_ sqlite3_stmt *q = a->q[SAMPLES];
@@ -220,6 +236,7 @@ static int add_samples(struct answer *a, int64_t window, uint32_t series, uint64
         r = spy_profile_add(a->into, series, stack, thread, row.state, row.count, row.ns);
         if (r < 0)
             return too_large(a, r);
+        r = check_bounds(a);
     }
     return more < 0 ? spy_sqlite_damaged(a->db, a->err, "samples cannot be read") : r;
 }
@@ -259,7 +276,9 @@ static int add_window(struct answer *a, sqlite3_stmt *q)
     struct spy_series window;
     uint32_t series;
     read_window(q, &window);
-    int r = map_series(a, sqlite3_column_int64(q, 1), &series);
+    int r = check_bounds(a);
+    if (r == 0)
+        r = map_series(a, sqlite3_column_int64(q, 1), &series);
     if (r < 0)
         return r;
     spy_series_unite(spy_profile_series_at(a->into, series), &window);
@@ -278,16 +297,18 @@ static int check_size(sqlite3 *db, const struct spy_select *select, struct spy_e
     if (sqlite3_step(q) != SQLITE_ROW)
         return spy_sqlite_failed(db, err, "counting");
     double rows = sqlite3_column_double(q, 0);
-    if (rows > SPY_STORE_ROWS_MAX)
+    size_t max = select->rows_max ? select->rows_max : SPY_STORE_ROWS_MAX;
+    if (rows > (double)max)
         return spy_err_set(err, SPY_ERR_LIMIT, 0,
-                           "%.0f samples are selected, and at most %d can be merged: narrow the "
+                           "%.0f samples are selected, and at most %zu can be merged: narrow the "
                            "time or the labels",
-                           rows, SPY_STORE_ROWS_MAX);
+                           rows, max);
     return 0;
 }
 
-static int answer(struct answer *a, const struct spy_select *select)
+static int answer(struct answer *a)
 {
+    const struct spy_select *select = a->select;
     _cleanup_stmt_ sqlite3_stmt *windows = NULL;
     int code = SQLITE_DONE, r = check_size(a->db, select, a->err);
     for (int i = 0; i < N_TABLES && r == 0; i++)
@@ -306,8 +327,10 @@ int spy_sqlite_query(struct spy_store *store, const struct spy_select *select,
     struct spy_sqlite *s = (struct spy_sqlite *)store;
     struct spy_err mine = {0};
     sqlite3 *db = spy_sqlite_take_reader(s, &mine);
-    struct answer a = {.db = db, .into = into, .err = &mine};
-    int r = db ? answer(&a, select) : mine.code;
+    struct answer a = {.db = db, .into = into, .err = &mine, .select = select};
+    if (db)
+        spy_sqlite_heed(db, select->stop);
+    int r = db ? answer(&a) : mine.code;
     answer_done(&a);
     if (db)
         spy_sqlite_give_reader(s, db);

@@ -1,6 +1,7 @@
 // select.c - a selection as SQL. Values are always bound; the text is made of constants and
 // numbers of parameters.
 #include "collector/store/sqlite/sqlite.h"
+#include "shared/base/stop.h"
 #include <string.h>
 
 enum { TERM_PARAMETERS = 4, FIRST_TERM = 3, SQL_MAX = 64 << 10 };
@@ -34,6 +35,17 @@ static void glob_function(sqlite3_context *ctx, int n, sqlite3_value **values)
     const char *pattern = (const char *)sqlite3_value_text(values[0]);
     const char *text = (const char *)sqlite3_value_text(values[1]);
     sqlite3_result_int(ctx, pattern && text && matches(pattern, text));
+}
+
+static int is_unwanted(void *stop)
+{
+    return spy_stop_is_set(stop);
+}
+
+void spy_sqlite_heed(sqlite3 *db, const bool *stop)
+{
+    enum { STEPS = 10000 }; // of SQLite's machine: well below a millisecond
+    sqlite3_progress_handler(db, STEPS, stop ? is_unwanted : NULL, (bool *)(uintptr_t)stop);
 }
 
 int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err)

@@ -35,6 +35,8 @@ int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what)
     int code = sqlite3_errcode(db), sys = sqlite3_system_errno(db);
     if (is_damage(code))
         return spy_sqlite_damaged(db, err, sqlite3_errmsg(db));
+    if (code == SQLITE_INTERRUPT)
+        return spy_err_set(err, SPY_ERR_GONE, 0, "nobody waits for the answer");
     int ours = code == SQLITE_FULL || (code == SQLITE_IOERR && sys == ENOSPC) ? SPY_ERR_LIMIT
                : code == SQLITE_NOMEM                                         ? SPY_ERR_NOMEM
                : code == SQLITE_BUSY                                          ? SPY_ERR_AGAIN
@@ -104,6 +106,7 @@ sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err)
 
 void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db)
 {
+    spy_sqlite_heed(db, NULL);
     if (!sqlite3_get_autocommit(db))
         spy_sqlite_exec(db, "ROLLBACK", NULL);
     pthread_mutex_lock(&s->reader_lock);

@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
-enum { SPY_SQLITE_READERS = 4 };
+enum { SPY_SQLITE_READERS = 6 }; // as many as questions are worked on at a time
 
 struct spy_intern; // intern.h
 struct spy_batch;  // append.c
@@ -80,6 +80,9 @@ int spy_sqlite_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uin
 // "head WHERE <windows w that are selected> tail", prepared and bound.
 int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *select,
                       const char *tail, sqlite3_stmt **ret, struct spy_err *err);
+// Makes what the connection runs end with SPY_ERR_GONE once *stop is set; until the reader is given
+// back. NULL: nothing does.
+void spy_sqlite_heed(sqlite3 *db, const bool *stop);
 // Teaches a connection the function spy_glob(pattern, text).
 int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err);
 

@@ -159,8 +159,8 @@ static void a_selection_finds_just_what_it_says(void **state)
     }
     for (size_t i = 0; i < SPY_COUNT(wanted); i++) {
         const struct wanted *w = &wanted[i];
-        struct spy_select select = {
-            (T0 + w->from) * SEC_NS, (T0 + w->until) * SEC_NS, {{{0}, 0}}, 0};
+        struct spy_select select = {.from_ns = (T0 + w->from) * SEC_NS,
+                                    .until_ns = (T0 + w->until) * SEC_NS};
         char *terms[4] = {0};
         for (size_t k = 0; k < 4 && w->terms[k]; k++) {
             terms[k] = strdup(w->terms[k]);

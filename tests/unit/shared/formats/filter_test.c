@@ -134,7 +134,7 @@ static void test_searches_end_when_they_take_too_long_or_nobody_waits(void **sta
     // One search takes some milliseconds, within its steps.
     struct spy_filter_options o = {.exclude = {"\\w+\\s{2}"}, .n_exclude = 1, .stop = &stop};
     uint64_t began = spy_clock_thread_cpu_ns();
-    assert_int_equal(spy_filter_new(&o, p, &filter, &err), SPY_ERR_LIMIT);
+    assert_int_equal(spy_filter_new(&o, p, &filter, &err), SPY_ERR_INVALID);
     assert_true(spy_clock_thread_cpu_ns() - began < (SPY_FILTER_CPU_SECS + 1) * SPY_NS_PER_SEC);
     assert_non_null(strstr(err.msg, "simplify"));
     stop = true;
@@ -151,7 +151,7 @@ static void test_an_expression_of_too_many_steps_is_named(void **state)
     struct spy_filter *filter = NULL;
     struct spy_err err = {0};
     struct spy_filter_options o = {.include = {"(.*a){20}[!~]"}, .n_include = 1};
-    assert_int_equal(spy_filter_new(&o, p, &filter, &err), SPY_ERR_LIMIT);
+    assert_int_equal(spy_filter_new(&o, p, &filter, &err), SPY_ERR_INVALID);
     assert_non_null(strstr(err.msg, "'(.*a){20}[!~]' takes too many steps"));
     spy_profile_free(p);
 }

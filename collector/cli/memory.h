@@ -1,0 +1,25 @@
+// memory.h - how the collector's memory is divided. Inside of collector/cli.
+//
+// Half goes to questions, an eighth each to bodies that are held, to their decoding and to answers
+// that are being sent, and an eighth to what is always there (SQLite's caches, known names,
+// threads). No part takes from another, so that questions never cost a push its room.
+#pragma once
+#include <stddef.h>
+
+struct spy_memory {
+    size_t total;
+    size_t bodies, decoding, answers;
+    size_t question, large; // of each question that is worked on
+};
+
+// total bytes; body_max: of one body, which always finds room.
+struct spy_memory spy_memory_divide(size_t total, size_t body_max);
+// Three quarters of what the cgroup of this process allows (memory.max of version 2, or
+// memory.limit_in_bytes of version 1; of it and of those around it), or of the machine's memory
+// where that is less.
+size_t spy_memory_default(void);
+// The same for a process whose /proc/self/cgroup says `groups`, where cgroups are mounted at
+// `root`; SIZE_MAX: no limit. For tests.
+size_t spy_memory_limit_of(const char *groups, const char *root);
+// Tells the allocator to keep little of what was freed.
+void spy_memory_configure(void);

@@ -49,6 +49,7 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
                                  .body_max = (size_t)f->limits.body_mib << 20,
                                  .bodies_max = c->memory.bodies,
                                  .answers_max = c->memory.answers,
+                                 .large_at_once = c->memory.large_at_once,
                                  .connections_per_ip = f->limits.connections_per_ip};
     return spy_http_new(&o, &c->http, err);
 }

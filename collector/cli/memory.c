@@ -9,7 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20, BODIES_HELD = 16, SMALL_MIN = 8 * MIB, SMALL_MAX = 32 * MIB };
+enum {
+    MIB = 1 << 20,
+    BODIES_HELD = 16,
+    SMALL_MIN = 8 * MIB,
+    SMALL_MAX = 32 * MIB,
+    LARGE_MIN = 160 * MIB
+};
 
 static size_t least(size_t a, size_t b)
 {
@@ -26,8 +32,9 @@ struct spy_memory spy_memory_divide(size_t total, size_t body_max)
     m.bodies = m.bodies < 2 * body_max ? 2 * body_max : m.bodies;
     m.question = m.question < SMALL_MIN ? SMALL_MIN : m.question;
     size_t small = SPY_HTTP_QUESTIONS_AT_ONCE * m.question;
-    size_t large = total / 2 > small ? (total / 2 - small) / SPY_HTTP_LARGE_AT_ONCE : 0;
-    m.large = large > m.question ? large : m.question;
+    size_t pool = total / 2 > small ? total / 2 - small : 0;
+    m.large_at_once = pool < LARGE_MIN * SPY_HTTP_LARGE_AT_ONCE ? 1 : SPY_HTTP_LARGE_AT_ONCE;
+    m.large = pool / m.large_at_once > m.question ? pool / m.large_at_once : m.question;
     return m;
 }
 

@@ -10,6 +10,7 @@ struct spy_memory {
     size_t total;
     size_t bodies, decoding, answers;
     size_t question, large; // of each question that is worked on
+    unsigned large_at_once;
 };
 
 // total bytes; body_max: of one body, which always finds room.

@@ -32,8 +32,8 @@ enum {
     SPY_HTTP_GRACE_SECS = 8,      // for what is under way when the server is told to end
     SPY_HTTP_GRACE_STOP_SECS = 4, // questions that run then are stopped after that
     SPY_HTTP_CONNECTIONS = 12000,
-    SPY_HTTP_QUESTIONS_AT_ONCE = 4, // small ones that are worked on, and large ones
-    SPY_HTTP_LARGE_AT_ONCE = 2,
+    SPY_HTTP_QUESTIONS_AT_ONCE = 4, // small ones that are worked on
+    SPY_HTTP_LARGE_AT_ONCE = 2,     // large ones, at most
     SPY_HTTP_PARAMS = 64,
     SPY_HTTP_ANSWER_MAX = 128 << 20, // bytes of one answer
     SPY_HTTP_BODY_SMALL = 1 << 20,   // larger bodies may hold three quarters of bodies_max
@@ -115,6 +115,7 @@ struct spy_http_options {
     size_t bodies_max;                   // of all that are held at once
     size_t answers_max;                  // bytes of all answers that are being sent
     unsigned connections_per_ip;
+    unsigned large_at_once; // 0: SPY_HTTP_LARGE_AT_ONCE, which is the most
 };
 
 struct spy_http;

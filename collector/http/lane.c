@@ -79,7 +79,10 @@ int spy_lanes_start(struct spy_http *h, struct spy_err *err)
         l->http = h;
         l->kind = &kinds[i];
         pthread_cond_init(&l->wake, NULL);
-        for (; l->n_workers < l->kind->workers; l->n_workers++) {
+        unsigned workers = i == SPY_HTTP_LARGE && h->options.large_at_once
+                               ? h->options.large_at_once
+                               : l->kind->workers;
+        for (; l->n_workers < workers; l->n_workers++) {
             struct spy_worker *w = &l->workers[l->n_workers];
             w->lane = l;
             if (pthread_create(&w->thread, NULL, work, w) != 0)

@@ -112,8 +112,8 @@ static int check_filter(const struct spy_profile *p, const struct spy_selector *
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "no samples match %s", s->text);
 }
 
-// What is read, its filter and the maps of the reading take some half of the memory, the document's
-// tree the rest.
+// What is read, its filter and the maps of the reading take five eighths of the memory, the
+// document's tree the rest.
 int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
                    struct spy_filter **ret_filter, char *hint, struct spy_err *err)
 {
@@ -121,10 +121,10 @@ int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct 
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
     if (!p)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    s->select.memory = q->memory / 2;
+    s->select.memory = q->memory / 8 * 5;
     s->select.rows_max = q->rows_max;
     s->select.stop = s->filter.stop = s->view.stop = q->stop;
-    s->view.memory = q->memory / 2;
+    s->view.memory = q->memory / 8 * 3;
     int r = q->store->ops->query(q->store, &s->select, p, err);
     if (r == SPY_ERR_LIMIT)
         snprintf(hint, SPY_HINT_MAX, "select fewer pods or a shorter time");

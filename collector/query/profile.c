@@ -112,8 +112,7 @@ static int check_filter(const struct spy_profile *p, const struct spy_selector *
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "no samples match %s", s->text);
 }
 
-// What is read, its filter and the maps of the reading take five eighths of the memory, the
-// document's tree the rest.
+// Reading may take five eighths of the memory; the document's tree, what is left then.
 int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
                    struct spy_filter **ret_filter, char *hint, struct spy_err *err)
 {
@@ -124,12 +123,13 @@ int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct 
     s->select.memory = q->memory / 8 * 5;
     s->select.rows_max = q->rows_max;
     s->select.stop = s->filter.stop = s->view.stop = q->stop;
-    s->view.memory = q->memory / 8 * 3;
     int r = q->store->ops->query(q->store, &s->select, p, err);
     if (r == SPY_ERR_LIMIT)
         snprintf(hint, SPY_HINT_MAX, "select fewer pods or a shorter time");
     if (r < 0)
         return r;
+    size_t held = spy_profile_memory(p);
+    s->view.memory = held < q->memory / 8 * 5 ? q->memory - held : q->memory / 8 * 3;
     if (!spy_profile_n_series(p))
         return spy_query_not_found(q->store, s, hint, err);
     if (!has_samples(p) && (r = say_problem(p, s, hint, err)) < 0)

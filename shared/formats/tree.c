@@ -8,7 +8,7 @@
 
 enum {
     NODES_MAX = 1 << 23,
-    NODE_BYTES = 256, // with its path and maps, while they grow
+    NODE_BYTES = 192, // with its path and maps, while they grow
     DEFAULT_MAX_NODES = 20000,
     NAME_MAX_SHOWN = 1024
 };

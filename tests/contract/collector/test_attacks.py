@@ -1,0 +1,252 @@
+"""Clients that mean harm, or ask for too much: an honest push and /readyz are answered all the while, memory stays bounded, and the
+end comes in time."""
+
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+import requests
+
+from collector import Batch, labels, usual_batch
+
+SANITIZED = bool(os.environ.get("PODSPY_SANITIZE"))
+SLOW = 5 if SANITIZED else 1  # what a sanitizer makes of a bound
+PODS, FRAMES, STACKS, WINDOWS = 40, 25, 100, 40
+
+
+def cpu_seconds(c):
+    fields = pathlib.Path(f"/proc/{c.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(c):
+    status = pathlib.Path(f"/proc/{c.process.pid}/status").read_text()
+    return int(next(l for l in status.splitlines() if l.startswith("VmRSS")).split()[1]) / 1024
+
+
+def fill(c):
+    """PODS processes with WINDOWS windows each of STACKS stacks: 160,000 samples to merge, 100,000 frames in the tree."""
+    session = requests.Session()
+    for pod in range(PODS):
+        b = Batch()
+        stacks = [([(f"f{pod}_{s if d > 3 else 0}_{d}", f"/app/part{d}.py", d + 1) for d in range(FRAMES)], 1, "running", 1, "main")
+                  for s in range(STACKS)]
+        b.add(labels(pod=f"wide-{pod}", pid=100 + pod), stacks)
+        profiles = b.request.resource_profiles[0].scope_profiles[0].profiles
+        for _ in range(WINDOWS - 1):
+            profiles.add().CopyFrom(profiles[0])
+        for n, p in enumerate(profiles):
+            p.profile_id = os.urandom(16)
+            p.time_unix_nano = int((time.time() - 600 + n * 10) * 1e9)
+        assert c.push(b.bytes(), session=session).status_code == 200
+
+
+class Honest:
+    """Pushes, asks for one pod and probes, again and again, on a thread of its own; keeps the longest time of each."""
+
+    def __init__(self, c):
+        self.c, self.longest, self.wrong, self.rounds = c, {}, [], 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def one(self, name, ask):
+        began = time.monotonic()
+        try:
+            status = ask().status_code
+        except requests.RequestException as e:
+            status = repr(e)
+        if status != 200:
+            self.wrong.append((name, status))
+        self.longest[name] = max(self.longest.get(name, 0), time.monotonic() - began)
+
+    def run(self):
+        while not self.stop.is_set():
+            self.one("push", lambda: self.c.push(usual_batch(pod="honest").bytes()))
+            self.one("readyz", lambda: requests.get(self.c.url("/readyz"), verify=self.c.ca, timeout=60))
+            self.rounds += 1
+            self.stop.wait(0.05)
+
+    def check(self, seconds):
+        assert self.rounds > 3 and self.wrong == []
+        assert max(self.longest.values()) < seconds * SLOW, self.longest
+
+
+@contextlib.contextmanager
+def silent_tls(c, n, bytes_of):
+    """n connections that begin a handshake and say no more."""
+    held = []
+    for _ in range(n):
+        held.append(socket.create_connection(("127.0.0.1", c.https), timeout=20))
+        held[-1].sendall(bytes_of)
+    yield
+    for s in held:
+        s.close()
+
+
+def client_hello():
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize("begun", [b"\x16\x03\x01\x02\x00\x01", None], ids=["six bytes", "a whole hello"])
+def test_a_handshake_that_stalls_burns_no_cpu(collector, begun):
+    with silent_tls(collector, 8, begun or client_hello()):
+        time.sleep(1)  # the handshakes' own work
+        before = cpu_seconds(collector)
+        time.sleep(3)
+        assert cpu_seconds(collector) - before < 0.3  # with epoll it was 6 on two CPUs
+
+
+def ask_and_leave(port, path):
+    s = socket.create_connection(("127.0.0.1", port), timeout=20)
+    s.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode())
+    s.close()
+
+
+def test_questions_whose_clients_have_left_are_given_up(collector):
+    fill(collector)
+    collector.push(usual_batch(pod="honest").bytes())
+    with Honest(collector) as honest:
+        for _ in range(200):
+            ask_and_leave(collector.http, "/profiles?format=svg&pod=wide-*&max_nodes=100000")
+        # Within a second all that wait are dropped, and those that run soon after.
+        deadline = time.monotonic() + 15 * SLOW
+        while collector.get_plain("/profiles?pod=honest&format=json").status_code != 200:
+            assert time.monotonic() < deadline
+        honest.stop.wait(3 * SLOW)
+    honest.check(2)
+    before = cpu_seconds(collector)
+    time.sleep(2)
+    assert cpu_seconds(collector) - before < 0.5
+
+
+def test_wide_questions_leave_room_for_small_ones_and_pushes(new_collector):
+    memory = 384
+    c = new_collector(config="limits: {memory_mib: %d}\n" % memory)
+    fill(c)
+    c.push(usual_batch(pod="honest").bytes())
+    wide = "/profiles?format=json&pod=wide-*&max_nodes=50000"
+    with Honest(c) as honest, concurrent.futures.ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(c.get_plain, wide) for _ in range(12)]
+        small = []
+        while not all(a.done() for a in answers):
+            began = time.monotonic()
+            assert c.get_plain("/profiles?pod=honest&format=json").status_code == 200
+            small.append(time.monotonic() - began)
+    honest.check(2)
+    assert {a.result().status_code for a in answers} == {200}
+    assert len(small) > 5 and max(small) < 3 * SLOW, max(small)
+    # A sanitizer keeps what is freed.
+    assert SANITIZED or c.memory_peak_mib() < memory
+    time.sleep(1)
+    assert SANITIZED or rss_mib(c) < memory / 2
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_a_hint(new_collector):
+    c = new_collector(config="limits: {memory_mib: 64, body_mib: 4}\n")
+    fill(c)
+    r = c.get_plain("/profiles?format=json&pod=wide-*")
+    assert r.status_code == 413 and "narrow" in r.json()["error"]["message"]
+    assert c.get_plain("/profiles?format=json&pod=wide-3").status_code == 200
+
+
+HARD = ".*[a-z/_].{450}~"
+
+
+def test_expressions_cost_little_however_hard(collector):
+    fill(collector)
+    query = "&".join(f"include={HARD.replace('a-z', f'{chr(97 + i)}-z')}" for i in range(16))
+    with Honest(collector) as honest, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        before = cpu_seconds(collector)
+        answers = list(pool.map(collector.get_plain, [f"/top?pod=wide-*&{query}"] * 8))
+        used = cpu_seconds(collector) - before
+    honest.check(2)
+    assert {r.status_code for r in answers} <= {404, 400}, [r.text for r in answers]
+    assert used < 8 * 4 * SLOW
+    assert SANITIZED or collector.memory_peak_mib() < 300
+
+
+def test_bodies_that_are_held_leave_room_for_honest_pushes(new_collector):
+    c = new_collector(config="limits: {memory_mib: 128, body_mib: 4}\n")
+    held = []
+    with Honest(c) as honest:
+        for _ in range(12):  # 48 MiB, of the 16 that bodies may take
+            s = c.raw()
+            held.append(s)
+            head = (b"POST /v1development/profiles HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"
+                    b"Content-Type: application/x-protobuf\r\nContent-Length: %d\r\n\r\n" % (c.token("ingest").encode(), 4 << 20))
+            with contextlib.suppress(OSError):  # it may be refused meanwhile
+                s.sendall(head + b"\0" * ((4 << 20) - 1))
+        time.sleep(2)
+    honest.check(2)
+    assert c.metric("podspy_collector_http_busy_total") >= 8
+    for s in held:
+        s.close()
+
+
+def test_a_body_that_drips_after_a_fast_start_is_cut_off(collector):
+    with collector.raw() as s:
+        s.sendall(b"POST /v1development/profiles HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"
+                  b"Content-Type: application/x-protobuf\r\nContent-Length: 4000000\r\n\r\n" % collector.token("ingest").encode())
+        s.sendall(b"\0" * 1000000)  # by the rate over the whole upload it could now drip for 16 minutes
+        began = time.monotonic()
+        s.settimeout(0.5)
+        with contextlib.suppress(OSError):
+            while time.monotonic() - began < 60:
+                s.sendall(b"\0")
+                with contextlib.suppress(TimeoutError):
+                    if not s.recv(100):
+                        break
+        assert 9 < time.monotonic() - began < 30
+
+
+def test_sigterm_ends_it_within_ten_seconds_whatever_is_asked(collector):
+    fill(collector)
+    acknowledged = []
+    stop = threading.Event()
+
+    def push():
+        session = requests.Session()
+        while not stop.is_set():
+            b = usual_batch(pod="pushed")
+            with contextlib.suppress(requests.RequestException):
+                if collector.push(b.bytes(), session=session).status_code == 200:
+                    acknowledged.append(b)
+
+    def ask():
+        with contextlib.suppress(requests.RequestException):
+            collector.get_plain("/profiles?format=svg&pod=wide-*&max_nodes=1000000")
+
+    threads = [threading.Thread(target=push) for _ in range(4)] + [threading.Thread(target=ask) for _ in range(40)]
+    for t in threads:
+        t.start()
+    time.sleep(1)
+    began = time.monotonic()
+    collector.process.terminate()
+    assert collector.process.wait(60) == 0
+    took = time.monotonic() - began
+    stop.set()
+    for t in threads:
+        t.join()
+    assert took < 10 * SLOW, took
+    collector.start()
+    pods = collector.get_plain("/pods?pod=pushed").json()["pods"]
+    windows = sum(p["windows"] for pod in pods for x in pod["containers"] for p in x["processes"])
+    assert windows >= len(acknowledged) > 0

@@ -37,7 +37,8 @@ static const struct field number_fields[] = {
 struct collect {
     json_t *pods;  // the answer's array
     json_t *index; // path of names -> the object, borrowed by all but this
-    bool failed;
+    bool failed, too_large;
+    size_t bytes, memory; // that the answer takes, by estimate, and may take
     struct process_account {
         json_t *process; // borrowed
         struct spy_account sum;
@@ -205,8 +206,13 @@ static void add_process(struct collect *c, json_t *o, bool is_new, const json_t 
 static void on_process(void *arg, const struct spy_store_process *p)
 {
     struct collect *c = arg;
+    enum { PROCESS_BYTES = 8192, THREAD_BYTES = 256 }; // jansson takes some 100 for each value
     bool is_new;
     _cleanup_buf_ struct spy_buf path = SPY_BUF_INIT(1 << 20);
+    c->bytes += PROCESS_BYTES + p->n_threads * THREAD_BYTES + 4 * strlen(p->labels_json);
+    c->too_large = c->bytes > c->memory;
+    if (c->too_large)
+        return;
     json_t *labels = json_loads(p->labels_json, 0, NULL);
     extend_path(&path, labels, pod_fields, SPY_COUNT(pod_fields));
     json_t *containers =
@@ -234,10 +240,15 @@ static int collect(const struct spy_question *q, struct spy_selector *s, struct 
     c->pods = json_array();
     c->index = json_object();
     s->select.stop = q->stop;
+    c->memory = q->memory;
     r = q->store->ops->processes(q->store, &s->select, on_process, c, err);
     json_decref(c->index);
     finish_pods(c);
     free(c->accounts);
+    if (r == 0 && c->too_large)
+        r = spy_err_set(
+            err, SPY_ERR_LIMIT, 0,
+            "more processes are selected than an answer may hold: narrow the selection");
     if (r == 0 && c->failed)
         r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     if (r == 0 && !json_array_size(c->pods) && s->select.n)

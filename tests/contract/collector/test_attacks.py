@@ -250,3 +250,15 @@ def test_sigterm_ends_it_within_ten_seconds_whatever_is_asked(collector):
     pods = collector.get_plain("/pods?pod=pushed").json()["pods"]
     windows = sum(p["windows"] for pod in pods for x in pod["containers"] for p in x["processes"])
     assert windows >= len(acknowledged) > 0
+
+
+def test_a_list_that_does_not_fit_into_memory_is_refused_with_a_hint(new_collector):
+    c = new_collector(config="limits: {memory_mib: 64, body_mib: 4}\n")
+    b = Batch()
+    for pid in range(4000):
+        b.add(labels(pod=f"many-{pid % 100}", pid=pid + 1), [])
+    assert c.push(b.bytes()).status_code == 200
+    r = c.get_plain("/pods")
+    assert r.status_code == 413 and "narrow" in r.json()["error"]["message"]
+    r = c.get_plain("/pods?pod=many-7")
+    assert r.status_code == 200 and len(r.json()["pods"][0]["containers"][0]["processes"]) == 40

@@ -4,8 +4,8 @@
 // store, on a commit) without holding up anybody's bytes. While a handler works its connection is
 // suspended. Requests wait in lanes, each with workers of its own, so that pushes and probes never
 // wait for questions, nor small questions for large ones; the workers of questions run at a lower
-// priority (nice 10). A question whose client has gone is dropped: within a second from the queue,
-// and from its work as soon as its handler looks at the request's stop flag.
+// priority (nice 10, and 19 for large ones). A question whose client has gone is dropped: within a
+// second from the queue, and from its work as soon as its handler looks at the request's stop flag.
 //
 // Bounds, each with its own answer: connections for each address (refused), body size (413, from
 // Content-Length before a byte is read), bytes of all bodies and of all answers held at once and

@@ -13,7 +13,7 @@ static const struct spy_lane_kind {
     [SPY_HTTP_PROMPT] = {4, 1024, 0, false},
     [SPY_HTTP_PUSH] = {16, 1024, 0, false},
     [SPY_HTTP_QUESTION] = {SPY_HTTP_QUESTIONS_AT_ONCE, 256, 10, true},
-    [SPY_HTTP_LARGE] = {SPY_HTTP_LARGE_AT_ONCE, 64, 10, true},
+    [SPY_HTTP_LARGE] = {SPY_HTTP_LARGE_AT_ONCE, 64, 19, true},
 };
 
 static struct spy_job *take(struct spy_lane *l)

@@ -1,5 +1,6 @@
 #include "collector/http/http.h"
 #include "collector/http/server.h"
+#include "collector/http/strict.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,9 @@
 #include <unistd.h>
 
 enum { EPOLL_THREADS = 2, CONNECTION_MEMORY = 32768 };
-#define TLS_PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+// TLS 1.2 with authenticated encryption and ephemeral keys only: no CBC, no RSA key exchange.
+#define TLS_PRIORITY                                                                               \
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-MAC-ALL:+AEAD:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"
 
 static void *work(void *arg)
 {
@@ -38,6 +41,7 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **state,
     const union MHD_ConnectionInfo *i =
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
     int fd = i ? i->connect_fd : -1;
+    spy_capacity_count(&l->capacity, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
         spy_watch_add(l->http->watch, c, fd);
     else if (spy_watch_remove(l->http->watch, c))
@@ -93,11 +97,12 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
     l->daemon = MHD_start_daemon(
         flags, (uint16_t)l->port, NULL, NULL, spy_job_on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)EPOLL_THREADS, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)SPY_HTTP_CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->connections_per_ip,
+        l->capacity.max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->connections_per_ip,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SPY_HTTP_IDLE_SECS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
-        spy_job_on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_ARRAY,
-        items, MHD_OPTION_END);
+        spy_job_on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
+        MHD_OPTION_URI_LOG_CALLBACK, spy_strict_on_target, NULL, MHD_OPTION_ARRAY, items,
+        MHD_OPTION_END);
     if (!l->daemon) {
         close(fd);
         return spy_err_set(err, SPY_ERR_IO, 0, "cannot serve on %s: libmicrohttpd refused",
@@ -124,6 +129,9 @@ int spy_http_new(const struct spy_http_options *options, struct spy_http **ret, 
     h->options = *options;
     h->tls = (struct spy_listener){.http = h};
     h->plain = (struct spy_listener){.http = h, .local = true};
+    unsigned n_listeners = !is_off(options->https) + !is_off(options->http);
+    spy_capacity_init(&h->tls.capacity, n_listeners ? n_listeners : 1);
+    h->plain.capacity = h->tls.capacity;
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->wake, NULL);
     pthread_cond_init(&h->idle, NULL);

@@ -1,5 +1,6 @@
 // server.h - what the files of the server share. Inside of collector/http.
 #pragma once
+#include "collector/http/capacity.h"
 #include "collector/http/http.h"
 #include "collector/http/linger.h"
 #include "collector/http/watch.h"
@@ -11,6 +12,7 @@ struct spy_listener {
     struct MHD_Daemon *daemon;
     bool local;
     unsigned port;
+    struct spy_capacity capacity;
 };
 
 // One request, from its headers until its answer is sent.
@@ -25,6 +27,7 @@ struct spy_job {
     struct spy_buf body;
     size_t answer_len; // counted in spy_http.answers
     bool refused, done;
+    bool cut;               // the connection ends with the answer
     bool deciding, decided; // a worker asks allow; it has, and libmicrohttpd is to be told
     struct spy_job *next;
 };

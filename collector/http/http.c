@@ -66,9 +66,13 @@ static int on_certificate(gnutls_session_t session, const gnutls_datum_t *author
                           gnutls_pcert_st **ret_chain, unsigned *ret_n, gnutls_privkey_t *ret_key)
 {
     const struct spy_http *h = __atomic_load_n(&tls_server, __ATOMIC_ACQUIRE);
-    (void)session, (void)authorities, (void)n, (void)algorithms, (void)n_algorithms;
+    (void)authorities, (void)n, (void)algorithms, (void)n_algorithms;
     if (!h)
         return -1;
+    if (h->options.asks_for_certificates) { // without the names of authorities, which may change
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
+        gnutls_certificate_send_x509_rdn_sequence(session, 1);
+    }
     h->options.certificate(h->options.certificate_arg, ret_chain, ret_n, ret_key);
     return 0;
 }
@@ -88,8 +92,6 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
         items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
                                              (void *)(uintptr_t)on_certificate};
         items[n++] = item(MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITY);
-        if (o->client_ca_pem) // only asks for a certificate; collector/auth looks at it
-            items[n++] = item(MHD_OPTION_HTTPS_MEM_TRUST, o->client_ca_pem);
     }
     items[n] = item(MHD_OPTION_END, NULL);
     unsigned flags =

@@ -2,6 +2,7 @@
 #include "shared/base/buf.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
+#include "shared/trust/trust.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -153,6 +154,8 @@ static int set_up(const struct spy_access *a, CURL *c, const char *path, const c
 {
     char url[4096];
     snprintf(url, sizeof url, "%s%s", a->url, path);
+    if (spy_trust_servers_only(c) != CURLE_OK)
+        return SPY_ERR_NOMEM;
     curl_easy_setopt(c, CURLOPT_PROXY, "");
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");

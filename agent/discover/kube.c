@@ -2,6 +2,7 @@
 #include "agent/discover/note.h"
 #include "agent/discover/split.h"
 #include "shared/base/clock.h"
+#include "shared/trust/trust.h"
 #include <errno.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -142,7 +143,9 @@ static int judge_answer(struct answer *a, struct spy_err *err)
         return refused(a, status, err);
     if (a->code != CURLE_OK)
         return spy_err_set(err, SPY_ERR_IO, 0, "Kubernetes at %.80s: %.130s", a->k->access.url,
-                           *a->why ? a->why : curl_easy_strerror(a->code));
+                           a->code == CURLE_ABORTED_BY_CALLBACK ? SPY_TRUST_NOT_A_SERVER
+                           : *a->why                            ? a->why
+                                                                : curl_easy_strerror(a->code));
     return 0;
 }
 

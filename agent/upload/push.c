@@ -3,6 +3,7 @@
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include "shared/otlp/otlp.h"
+#include "shared/trust/trust.h"
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <curl/curl.h>
@@ -170,6 +171,7 @@ static bool set_up(struct spy_push *p, CURL *c)
         curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2),
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L),
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L),
+        spy_trust_servers_only(c),
         curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L),
         curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1),
         curl_easy_setopt(c, CURLOPT_POST, 1L),
@@ -330,7 +332,9 @@ static void perform(struct spy_push *p, const void *body, size_t len, struct spy
         read_answer(p, ret);
         return;
     }
-    const char *why = p->why[0] ? p->why : curl_easy_strerror(r);
+    const char *why = r == CURLE_ABORTED_BY_CALLBACK && !p->aborted ? SPY_TRUST_NOT_A_SERVER
+                      : p->why[0]                                   ? p->why
+                                                                    : curl_easy_strerror(r);
     one_line(why, strlen(why), ret->reason, sizeof ret->reason);
 }
 

@@ -1,8 +1,9 @@
 // push.h - one request to the collector at a time. Inside of agent/upload.
 //
-// TLS 1.2 or newer with the peer and its name verified, no redirects, no cookies, the answer
-// bounded, the connection kept for the next request. The token is read for every request; when the
-// CA, certificate or key file changes, the connection is given up and the next one reads them anew.
+// TLS 1.2 or newer with the peer, its name and its purpose (serverAuth) verified, no redirects, no
+// cookies, the answer bounded, the connection kept for the next request. The token is read for
+// every request; when the CA, certificate or key file changes, the connection is given up and the
+// next one reads them anew.
 //
 // A proxy is used as libcurl does (https_proxy, no_proxy in the environment), never for http://.
 // Threads: one thread at a time; spy_push_abort from any.

@@ -1,14 +1,15 @@
 #include "collector/auth/auth.h"
+#include "collector/auth/clients.h"
 #include "collector/auth/review.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
+#include "shared/base/log.h"
 #include "shared/base/mem.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@ const size_t spy_auth_n_metrics = SPY_COUNT(spy_auth_metrics);
 
 struct token {
     char path[PATH_MAX];
+    char header[PATH_MAX]; // a file for curl -H @FILE; "": none
     char text[TOKEN_MAX];
     struct stat seen; // of the file that text is from
 };
@@ -41,7 +43,8 @@ struct token {
 struct spy_auth {
     unsigned ways[2];
     struct token tokens[2];
-    struct spy_review *review; // NULL: Kubernetes is not asked
+    struct spy_review *review;   // NULL: Kubernetes is not asked
+    struct spy_clients *clients; // NULL: no client's certificate counts
     pthread_mutex_t lock;
 };
 
@@ -65,6 +68,35 @@ static bool is_same_file(const struct stat *a, const struct stat *b)
            a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+static bool is_printable(const char *text)
+{
+    while (isgraph((unsigned char)*text))
+        text++;
+    return !*text;
+}
+
+// Full disks and odd tokens stop no collector: the file is for people's convenience.
+static void write_header(const struct token *t)
+{
+    char now[TOKEN_MAX + 32], text[TOKEN_MAX + 32];
+    if (!*t->header)
+        return;
+    int len = snprintf(text, sizeof text, "Authorization: Bearer %s\n", t->text);
+    ssize_t n = spy_file_read_small(AT_FDCWD, t->header, now, sizeof now);
+    struct spy_err err = {0};
+    int r = 0;
+    if (!is_printable(t->text))
+        r = spy_err_set(&err, SPY_ERR_INVALID, 0, "%s is not one line of visible characters",
+                        t->path);
+    else if (n != len || memcmp(now, text, (size_t)len) != 0)
+        r = spy_file_write_atomic(t->header, text, (size_t)len, 0600, &err);
+    explicit_bzero(text, sizeof text);
+    explicit_bzero(now, sizeof now);
+    if (r < 0)
+        spy_log(SPY_LOG_WARN, "a file for curl -H @FILE cannot be written",
+                SPY_S("file", t->header), SPY_S("why", err.msg));
+}
+
 // Reads the file when it is another one than before. What cannot be read, or is empty because it is
 // just being written, leaves the old token valid.
 static void refresh(struct token *t)
@@ -79,13 +111,18 @@ static void refresh(struct token *t)
     if (n <= 0)
         return;
     memcpy(t->text, text, (size_t)n + 1);
+    explicit_bzero(text, sizeof text);
     t->seen = st;
+    write_header(t);
 }
 
-static int open_token(const char *dir, const char *name, struct token *t, struct spy_err *err)
+static int open_token(const char *dir, enum spy_auth_role role, struct token *t,
+                      struct spy_err *err)
 {
+    static const char *const names[] = {"ingest.token", "read.token"};
     struct stat st;
-    if (snprintf(t->path, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
+    if (snprintf(t->path, PATH_MAX, "%s/%s", dir, names[role]) >= PATH_MAX ||
+        (role == SPY_AUTH_READ && snprintf(t->header, PATH_MAX, "%s/read.header", dir) >= PATH_MAX))
         return spy_err_set(err, SPY_ERR_INVALID, 0, "the data folder's path is too long");
     if (stat(t->path, &st) < 0 && errno == ENOENT) {
         int r = make_token(t->path, err);
@@ -102,7 +139,6 @@ static int open_token(const char *dir, const char *name, struct token *t, struct
 
 int spy_auth_new(const struct spy_auth_options *options, struct spy_auth **ret, struct spy_err *err)
 {
-    static const char *const names[] = {"ingest.token", "read.token"};
     struct spy_auth *a = calloc(1, sizeof *a);
     if (!a)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
@@ -110,8 +146,10 @@ int spy_auth_new(const struct spy_auth_options *options, struct spy_auth **ret, 
     int r = 0;
     for (int i = 0; i < 2 && r == 0; i++) {
         a->ways[i] = options->ways[i];
-        r = open_token(options->dir, names[i], &a->tokens[i], err);
+        r = open_token(options->dir, (enum spy_auth_role)i, &a->tokens[i], err);
     }
+    if (r == 0 && options->client_ca_file)
+        r = spy_clients_new(options->client_ca_file, &a->clients, err);
     if (r == 0 && (a->ways[0] | a->ways[1]) & SPY_AUTH_BY_KUBERNETES)
         r = spy_review_new(options, &a->review, err);
     if (r < 0)
@@ -126,9 +164,23 @@ void spy_auth_free(struct spy_auth *a)
     if (!a)
         return;
     spy_review_free(a->review);
+    spy_clients_free(a->clients);
     pthread_mutex_destroy(&a->lock);
     explicit_bzero(a, sizeof *a);
     free(a);
+}
+
+int spy_auth_refresh(struct spy_auth *a, struct spy_err *err)
+{
+    bool changed = false;
+    pthread_mutex_lock(&a->lock);
+    for (int i = 0; i < 2; i++)
+        refresh(&a->tokens[i]);
+    pthread_mutex_unlock(&a->lock);
+    int r = a->clients ? spy_clients_refresh(a->clients, &changed, err) : 0;
+    if (changed)
+        spy_log(SPY_LOG_INFO, "other authorities vouch for clients now");
+    return r < 0 ? spy_err_context(err, r, "tls.client_ca_file") : 0;
 }
 
 // Hashes are compared, in a time that tells neither where the tokens differ nor how long ours is.
@@ -170,17 +222,13 @@ static enum spy_auth_answer judge_bearer(struct spy_auth *a, enum spy_auth_role 
     return SPY_AUTH_UNKNOWN;
 }
 
-// libmicrohttpd only asks for a certificate: here it is held against client_ca_file, its dates and
-// its purpose (RFC 5280, 4.2.1.12: a client's, where it names any).
-static bool certificate_is_good(void *session)
+// A certificate that was sent and does not count is told, unless a token was sent instead.
+static enum spy_auth_answer judge_certificate(struct spy_auth *a, void *session,
+                                              const char **ret_why)
 {
-    static char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
-    gnutls_typed_vdata_st data = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
-                                  .data = (unsigned char *)purpose};
-    unsigned status = 1;
-    return session && gnutls_certificate_type_get(session) == GNUTLS_CRT_X509 &&
-           gnutls_certificate_get_peers(session, NULL) &&
-           gnutls_certificate_verify_peers(session, &data, 1, &status) == 0 && status == 0;
+    *ret_why = a->clients ? spy_clients_fault(a->clients, session)
+                          : "no client's certificate counts: tls.client_ca_file is not set";
+    return *ret_why ? SPY_AUTH_UNKNOWN : SPY_AUTH_YES;
 }
 
 enum spy_auth_answer spy_auth_check(struct spy_auth *a, enum spy_auth_role role,
@@ -188,10 +236,12 @@ enum spy_auth_answer spy_auth_check(struct spy_auth *a, enum spy_auth_role role,
                                     const char **ret_why)
 {
     enum spy_auth_answer answer = SPY_AUTH_UNKNOWN;
-    *ret_why = "a client certificate that client_ca_file vouches for is required";
-    if (a->ways[role] & SPY_AUTH_BY_MTLS && certificate_is_good(credential->tls_session))
-        answer = SPY_AUTH_YES;
-    else if (a->ways[role] & (SPY_AUTH_BY_TOKEN | SPY_AUTH_BY_KUBERNETES))
+    bool by_bearer = a->ways[role] & (SPY_AUTH_BY_TOKEN | SPY_AUTH_BY_KUBERNETES);
+    *ret_why = "nobody may: auth names no way";
+    if (a->ways[role] & SPY_AUTH_BY_MTLS)
+        answer = judge_certificate(a, credential->tls_session, ret_why);
+    if (answer != SPY_AUTH_YES && by_bearer &&
+        (*credential->authorization || !(a->ways[role] & SPY_AUTH_BY_MTLS)))
         answer = judge_bearer(a, role, credential->authorization, may_wait, ret_why);
     if (answer == SPY_AUTH_UNKNOWN || answer == SPY_AUTH_FORBIDDEN)
         spy_count(role == SPY_AUTH_INGEST ? &n_denied_ingest : &n_denied_read, 1);

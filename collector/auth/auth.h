@@ -4,8 +4,9 @@
 //
 //     token       bearer tokens in files of the data folder, read again when the files change, so
 //                 that they can be replaced while the collector runs. Comparison takes the same
-//                 time wherever two tokens differ
-//     mtls        a client certificate that the TLS session verified against client_ca_file
+//                 time wherever two tokens differ and however long ours is. read.header holds
+//                 "Authorization: Bearer " and the read token, for curl -H @FILE
+//     mtls        a client certificate that client_ca_file vouches for (clients.h)
 //     kubernetes  service account tokens, which the API server is asked about (review.h)
 //
 // Threads: spy_auth_check may be called from any thread.
@@ -26,10 +27,11 @@ enum spy_auth_answer {
 };
 
 struct spy_auth_options {
-    const char *dir;          // the data folder
-    unsigned ways[2];         // SPY_AUTH_BY_ bits for each role
-    struct spy_kubeapi *kube; // borrowed; with SPY_AUTH_BY_KUBERNETES
-    const char *audience;     // that the agents' tokens are for, borrowed as the rest
+    const char *dir;            // the data folder
+    unsigned ways[2];           // SPY_AUTH_BY_ bits for each role
+    const char *client_ca_file; // borrowed; NULL: no client's certificate counts
+    struct spy_kubeapi *kube;   // borrowed; with SPY_AUTH_BY_KUBERNETES
+    const char *audience;       // that the agents' tokens are for, borrowed as the rest
     // The accounts that may send, each system:serviceaccount:NAMESPACE:NAME, commas between them.
     const char *agent;
     const char *service;    // who may `get` this service of name_space may read
@@ -41,6 +43,8 @@ struct spy_auth;
 int spy_auth_new(const struct spy_auth_options *options, struct spy_auth **ret,
                  struct spy_err *err);
 void spy_auth_free(struct spy_auth *a);
+// Reads tokens and authorities again, one call at a time. On failure what was read before stays.
+int spy_auth_refresh(struct spy_auth *a, struct spy_err *err);
 
 struct spy_credential {
     const char *authorization; // the header's value, "" when there is none

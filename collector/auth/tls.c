@@ -6,7 +6,9 @@
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
 #include <fcntl.h>
+#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,7 +24,7 @@ struct shown {
     gnutls_pcert_st chain[CHAIN_MAX];
     unsigned n;
     gnutls_privkey_t key;
-    struct spy_pems pems;
+    uint8_t id[32]; // the hash of what it was read from
     struct shown *older;
 };
 
@@ -30,8 +32,7 @@ struct spy_tls {
     struct spy_tls_options o;
     struct spy_cert_names names;
     struct shown *current; // written atomically
-    char *client_ca;
-    char *ca; // last written to the data folder, with a Secret
+    char *ca;              // last written to the data folder, with a Secret
 };
 
 static int read_pem(const char *path, char **ret, struct spy_err *err)
@@ -39,7 +40,7 @@ static int read_pem(const char *path, char **ret, struct spy_err *err)
     struct spy_buf b = SPY_BUF_INIT(PEM_MAX);
     int r = spy_file_read(AT_FDCWD, path, &b, err);
     if (r == 0 && !strstr(spy_buf_str(&b), "-----BEGIN "))
-        r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s is no PEM file", path);
+        r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not a PEM file", path);
     if (r < 0)
         spy_buf_free(&b);
     else
@@ -55,7 +56,6 @@ static void shown_free(struct shown *s)
         gnutls_pcert_deinit(&s->chain[i]);
     if (s->key)
         gnutls_privkey_deinit(s->key);
-    spy_pems_done(&s->pems);
     free(s);
 }
 
@@ -75,10 +75,10 @@ static bool is_pair(const struct shown *s)
     return ok;
 }
 
-static bool import(struct shown *s)
+static bool import(struct shown *s, const struct spy_pems *pems)
 {
-    gnutls_datum_t c = {(unsigned char *)s->pems.crt, (unsigned)strlen(s->pems.crt)};
-    gnutls_datum_t k = {(unsigned char *)s->pems.key, (unsigned)strlen(s->pems.key)};
+    gnutls_datum_t c = {(unsigned char *)pems->crt, (unsigned)strlen(pems->crt)};
+    gnutls_datum_t k = {(unsigned char *)pems->key, (unsigned)strlen(pems->key)};
     unsigned n = CHAIN_MAX;
     if (gnutls_pcert_list_import_x509_raw(s->chain, &n, &c, GNUTLS_X509_FMT_PEM, 0) < 0)
         return false;
@@ -88,26 +88,47 @@ static bool import(struct shown *s)
            is_pair(s);
 }
 
-// Takes pems over, also on failure.
-static int show(struct spy_tls *t, struct spy_pems *pems, struct spy_err *err)
+// Agents refuse a certificate that names purposes and not this one.
+static bool is_for_servers(const struct shown *s)
+{
+    gnutls_x509_crt_t crt = NULL;
+    bool ok = gnutls_x509_crt_init(&crt) == 0 &&
+              gnutls_x509_crt_import(crt, &s->chain[0].cert, GNUTLS_X509_FMT_DER) == 0 &&
+              gnutls_x509_crt_check_key_purpose(crt, GNUTLS_KP_TLS_WWW_SERVER, 0);
+    if (crt)
+        gnutls_x509_crt_deinit(crt);
+    return ok;
+}
+
+static bool identify(const struct spy_pems *pems, uint8_t id[32])
+{
+    gnutls_hash_hd_t h;
+    if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) < 0)
+        return false;
+    bool ok = gnutls_hash(h, pems->crt, strlen(pems->crt) + 1) == 0 && // the NUL parts them
+              gnutls_hash(h, pems->key, strlen(pems->key)) == 0;
+    gnutls_hash_deinit(h, id);
+    return ok;
+}
+
+static int show(struct spy_tls *t, const struct spy_pems *pems, struct spy_err *err)
 {
     struct shown *s = calloc(1, sizeof *s);
-    if (!s) {
-        spy_pems_done(pems);
+    if (!s || !identify(pems, s->id)) {
+        free(s);
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     }
-    s->pems = *pems;
-    *pems = (struct spy_pems){0};
     s->older = t->current;
-    if (s->older && !strcmp(s->pems.crt, s->older->pems.crt) &&
-        !strcmp(s->pems.key, s->older->pems.key)) {
+    if (s->older && !memcmp(s->id, s->older->id, sizeof s->id)) {
         shown_free(s); // the same again
         return 0;
     }
-    if (!import(s)) {
+    const char *fault = !import(s, pems)     ? "are certificate and key a pair?"
+                        : !is_for_servers(s) ? "its extended key usage lacks serverAuth"
+                                             : NULL;
+    if (fault) {
         shown_free(s);
-        return spy_err_set(err, SPY_ERR_INVALID, 0,
-                           "the certificate cannot be used; are certificate and key a pair?");
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "the certificate cannot be used: %s", fault);
     }
     if (s->older)
         spy_log(SPY_LOG_INFO, "new connections get a new certificate");
@@ -234,12 +255,10 @@ static int from_secret(struct spy_tls *t, struct spy_pems *ret, struct spy_err *
 
 int spy_tls_refresh(struct spy_tls *t, struct spy_err *err)
 {
-    struct spy_pems pems = {0};
+    _cleanup_(spy_pems_done) struct spy_pems pems = {0};
     int r = t->o.cert_file ? from_files(t, &pems, err)
             : t->o.secret  ? from_secret(t, &pems, err)
                            : from_folder(t, &pems, err);
-    if (r < 0)
-        spy_pems_done(&pems);
     return r < 0 ? r : show(t, &pems, err);
 }
 
@@ -266,8 +285,6 @@ int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, str
         .host = !options->secret, // replicas have a certificate together
     };
     int r = first_load(t, err);
-    if (r == 0 && options->client_ca_file)
-        r = read_pem(options->client_ca_file, &t->client_ca, err);
     if (r < 0)
         spy_tls_free(t);
     else
@@ -284,12 +301,6 @@ void spy_tls_free(struct spy_tls *t)
         t->current = s->older;
         shown_free(s);
     }
-    free(t->client_ca);
     free(t->ca);
     free(t);
-}
-
-const char *spy_tls_client_ca(const struct spy_tls *t)
-{
-    return t->client_ca;
 }

@@ -15,7 +15,6 @@
 struct spy_tls_options {
     const char *dir;                  // the data folder
     const char *cert_file, *key_file; // NULL: the own authority
-    const char *client_ca_file;       // NULL: none
     struct spy_kubeapi *kube;         // borrowed; used with secret
     const char *secret;               // NULL: in the data folder
     const char *config_map;           // NULL: not published
@@ -23,17 +22,16 @@ struct spy_tls_options {
 };
 
 struct spy_tls;
-// The options are borrowed for the life of it. SPY_ERR_INVALID: a given file is no PEM, or what is
-// kept is damaged; otherwise what kubeapi.h says. An API server that is away is asked for
-// SPY_TLS_PATIENCE_SECS.
+// The options are borrowed for the life of it. SPY_ERR_INVALID: a given file is not PEM, not a pair
+// or not for servers, or what is kept is damaged; otherwise what kubeapi.h says. An API server that
+// is away is asked for SPY_TLS_PATIENCE_SECS.
 enum { SPY_TLS_PATIENCE_SECS = 20, SPY_TLS_REFRESH_SECS = 60 };
 int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, struct spy_err *err);
 // Looks at what is kept, renews what ends soon, publishes. To be called every SPY_TLS_REFRESH_SECS;
-// new connections then get the new certificate. On failure the old one goes on.
+// new connections then get the new certificate. On failure the old one stays.
 int spy_tls_refresh(struct spy_tls *t, struct spy_err *err);
 void spy_tls_free(struct spy_tls *t);
 
 // What to show to a new connection; valid until spy_tls_free. arg: the struct spy_tls.
 void spy_tls_current(void *arg, gnutls_pcert_st **ret_chain, unsigned *ret_n,
                      gnutls_privkey_t *ret_key);
-const char *spy_tls_client_ca(const struct spy_tls *t); // PEM or NULL

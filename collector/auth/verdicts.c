@@ -1,4 +1,5 @@
 #include "collector/auth/verdicts.h"
+#include <gnutls/gnutls.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,7 @@ static struct spy_verdict *set_of(struct spy_verdicts *v, const uint8_t *hash)
 static struct spy_verdict *find(struct spy_verdict *set, const uint8_t *hash)
 {
     for (int i = 0; i < SPY_VERDICT_WAYS; i++)
-        if (set[i].until_ns && !memcmp(set[i].hash, hash, SPY_VERDICT_HASH))
+        if (set[i].until_ns && !gnutls_memcmp(set[i].hash, hash, SPY_VERDICT_HASH))
             return &set[i];
     return NULL;
 }

@@ -26,14 +26,31 @@ static void expire(void *arg)
         spy_log(SPY_LOG_ERROR, "cannot drop old data", SPY_S("why", err.msg));
 }
 
+// A failure is told when it is another than the last time, and every ten minutes.
+static void tell_failure(struct spy_collector *c, const char *why)
+{
+    bool is_new = strcmp(c->renewal_failure, why) != 0;
+    if (*why && (is_new || spy_log_due(&c->renewal_told, 600 * SPY_NS_PER_SEC)))
+        spy_log(SPY_LOG_ERROR, "a certificate or token cannot be read; the one before stays",
+                SPY_S("why", why));
+    if (is_new)
+        snprintf(c->renewal_failure, sizeof c->renewal_failure, "%s", why);
+}
+
 static void renew(void *arg)
 {
-    static uint64_t last;
     struct spy_collector *c = arg;
-    struct spy_err err = {0};
-    if (spy_tls_refresh(c->tls, &err) < 0 && spy_log_due(&last, 600 * SPY_NS_PER_SEC))
-        spy_log(SPY_LOG_WARN, "the certificate cannot be looked after; the one there is goes on",
-                SPY_S("why", err.msg));
+    struct spy_err err = {0}, more = {0};
+    int r = spy_tls_refresh(c->tls, &err);
+    if (spy_auth_refresh(c->auth, r < 0 ? &more : &err) < 0 && r < 0)
+        spy_err_context(&err, r, "%s; and", more.msg);
+    tell_failure(c, err.msg);
+}
+
+void spy_collector_reload(struct spy_collector *c)
+{
+    spy_log(SPY_LOG_INFO, "reading certificates and tokens again");
+    spy_every_now(c->renewal);
 }
 
 static int start_http(struct spy_collector *c, struct spy_err *err)
@@ -43,7 +60,7 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
                                  .http = f->listen.http,
                                  .certificate = spy_tls_current,
                                  .certificate_arg = c->tls,
-                                 .client_ca_pem = spy_tls_client_ca(c->tls),
+                                 .asks_for_certificates = f->tls.client_ca_file,
                                  .routes = spy_collector_routes,
                                  .arg = c,
                                  .body_max = (size_t)f->limits.body_mib << 20,
@@ -54,16 +71,35 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
     return spy_http_new(&o, &c->http, err);
 }
 
+// A word as a shell takes it.
+static void put_quoted(struct spy_buf *b, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "/._-+=:,@";
+    if (word[strspn(word, plain)] == 0) {
+        spy_buf_puts(b, word);
+        return;
+    }
+    spy_buf_putc(b, '\'');
+    for (; *word; word++)
+        if (*word == '\'')
+            spy_buf_puts(b, "'\\''");
+        else
+            spy_buf_putc(b, *word);
+    spy_buf_putc(b, '\'');
+}
+
 // What a person needs to go on: where the CA and the tokens are, and a command that works.
 static void say_how(const struct spy_collector *c)
 {
     const char *dir = c->config.store.dir;
-    char ca[PATH_MAX], ingest[PATH_MAX], read[PATH_MAX], curl[3 * PATH_MAX];
+    char ca[PATH_MAX], ingest[PATH_MAX], header[PATH_MAX];
+    _cleanup_buf_ struct spy_buf curl = SPY_BUF_INIT(SPY_LOG_MAX);
     unsigned https = spy_http_tls_port(c->http), http = spy_http_plain_port(c->http);
     bool own = !c->config.tls.cert_file;
     snprintf(ca, sizeof ca, "%s%s", own ? dir : "", own ? "/ca.pem" : "");
     snprintf(ingest, sizeof ingest, "%s/ingest.token", dir);
-    snprintf(read, sizeof read, "%s/read.token", dir);
+    snprintf(header, sizeof header, "@%s/read.header", dir);
     spy_log(SPY_LOG_INFO, "listening", SPY_S("version", PODSPY_VERSION), SPY_I("https", https),
             SPY_I("http", http), SPY_S("data", dir), SPY_I("memory_mib", c->memory.total >> 20));
     if (c->config.auth.ingest & SPY_AUTH_TOKEN)
@@ -73,17 +109,19 @@ static void say_how(const struct spy_collector *c)
         spy_log(SPY_LOG_INFO, "agents are known by their account",
                 SPY_S("agent", c->config.auth.kubernetes.agent),
                 SPY_S("audience", c->config.auth.kubernetes.audience));
-    if (https && own && c->config.auth.read & SPY_AUTH_TOKEN)
-        snprintf(curl, sizeof curl,
-                 "curl --cacert %s -H 'Authorization: Bearer '$(cat %s) "
-                 "'https://127.0.0.1:%u/profiles?pod=NAME&format=svg'",
-                 ca, read, https);
-    else if (http)
-        snprintf(curl, sizeof curl, "curl 'http://127.0.0.1:%u/profiles?pod=NAME&format=svg'",
-                 http);
-    else
+    spy_buf_puts(&curl, "curl ");
+    if (https && own && c->config.auth.read & SPY_AUTH_TOKEN) {
+        spy_buf_puts(&curl, "--cacert ");
+        put_quoted(&curl, ca);
+        spy_buf_puts(&curl, " -H ");
+        put_quoted(&curl, header);
+        spy_buf_printf(&curl, " 'https://127.0.0.1:%u/profiles?pod=NAME&format=svg'", https);
+    } else if (http) {
+        spy_buf_printf(&curl, "'http://127.0.0.1:%u/profiles?pod=NAME&format=svg'", http);
+    } else {
         return;
-    spy_log(SPY_LOG_INFO, "ask with this", SPY_S("curl", curl));
+    }
+    spy_log(SPY_LOG_INFO, "ask with this", SPY_S("curl", spy_buf_str(&curl)));
 }
 
 static int start_kube(struct spy_collector *c, struct spy_err *err)
@@ -121,7 +159,6 @@ static int start_trust(struct spy_collector *c, struct spy_err *err)
     struct spy_tls_options tls = {.dir = f->store.dir,
                                   .cert_file = f->tls.cert_file,
                                   .key_file = f->tls.key_file,
-                                  .client_ca_file = f->tls.client_ca_file,
                                   .kube = c->kube,
                                   .secret = f->tls.secret,
                                   .config_map = f->tls.config_map,
@@ -129,6 +166,7 @@ static int start_trust(struct spy_collector *c, struct spy_err *err)
                                   .name_space = name_space};
     struct spy_auth_options auth = {.dir = f->store.dir,
                                     .ways = {ways_of(f->auth.ingest), ways_of(f->auth.read)},
+                                    .client_ca_file = f->tls.client_ca_file,
                                     .kube = c->kube,
                                     .audience = f->auth.kubernetes.audience,
                                     .agent = f->auth.kubernetes.agent,

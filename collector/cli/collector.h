@@ -25,7 +25,9 @@ struct spy_collector {
     int lock_fd;              // of the data folder
     struct spy_kubeapi *kube; // NULL: not needed
     struct spy_tls *tls;
-    struct spy_every *renewal; // of the certificate
+    struct spy_every *renewal; // of certificates and tokens
+    char renewal_failure[240]; // the last one; "": none
+    uint64_t renewal_told;
     struct spy_auth *auth;
     struct spy_store *store;
     struct spy_ingest *ingest;
@@ -38,6 +40,8 @@ struct spy_collector {
 int spy_collector_start(struct spy_collector *c, struct spy_collector_config *config,
                         struct spy_err *err);
 void spy_collector_stop(struct spy_collector *c);
+// Reads certificates, authorities and tokens again, soon, on a thread of its own.
+void spy_collector_reload(struct spy_collector *c);
 
 extern const struct spy_http_route spy_collector_routes[]; // arg: the struct spy_collector
 

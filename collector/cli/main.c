@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 const char *argp_program_version = "podspy-collector " PODSPY_VERSION;
@@ -104,8 +106,18 @@ static void block_signals(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
     sigprocmask(SIG_BLOCK, set, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+// Keys and tokens are in this process's memory: no core file is written of it, and no other
+// process of its user may read it (prctl(2), PR_SET_DUMPABLE).
+static void close_memory(void)
+{
+    const struct rlimit none = {0, 0};
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+        spy_log(SPY_LOG_WARN, "the memory of the collector can be dumped with its keys in it");
 }
 
 static int run(const struct options *o, struct spy_err *err)
@@ -120,10 +132,12 @@ static int run(const struct options *o, struct spy_err *err)
         return r;
     }
     block_signals(&set);
+    close_memory();
     spy_descriptors_raise(); // each connection is a descriptor
     r = spy_collector_start(&c, &config, err);
     if (r == 0) {
-        sigwait(&set, &signal_number);
+        while (sigwait(&set, &signal_number) == 0 && signal_number == SIGHUP)
+            spy_collector_reload(&c);
         spy_log(SPY_LOG_INFO, "ending", SPY_S("signal", sigabbrev_np(signal_number)));
     }
     spy_collector_stop(&c);

@@ -25,6 +25,9 @@ static const char *hint_of(const struct spy_collector *c, enum spy_auth_role rol
     unsigned ways = role == SPY_AUTH_INGEST ? c->config.auth.ingest : c->config.auth.read;
     if (status == 503)
         return "try again; what was granted in the last minute goes on";
+    if (ways == SPY_AUTH_MTLS)
+        return "present a certificate of an authority in tls.client_ca_file, in date and for "
+               "clients (clientAuth)";
     if (!(ways & SPY_AUTH_KUBERNETES))
         return role == SPY_AUTH_INGEST
                    ? "send 'Authorization: Bearer TOKEN' with the token in ingest.token of the "

@@ -1,12 +1,15 @@
 #include "collector/http/http.h"
 #include "collector/http/server.h"
+#include "collector/http/strict.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { IO_THREADS = 2, CONNECTION_MEMORY = 32768 };
-#define TLS_PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+// TLS 1.2 with authenticated encryption and ephemeral keys only: no CBC, no RSA key exchange.
+#define TLS_PRIORITY                                                                               \
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-MAC-ALL:+AEAD:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"
 
 static void on_connection(void *arg, struct MHD_Connection *c, void **state,
                           enum MHD_ConnectionNotificationCode code)
@@ -16,6 +19,7 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **state,
     const union MHD_ConnectionInfo *i =
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
     int fd = i ? i->connect_fd : -1;
+    spy_capacity_count(&l->capacity, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
         spy_watch_add(l->http->watch, c, fd);
     else if (spy_watch_remove(l->http->watch, c))
@@ -40,9 +44,13 @@ static int on_certificate(gnutls_session_t session, const gnutls_datum_t *author
                           gnutls_pcert_st **ret_chain, unsigned *ret_n, gnutls_privkey_t *ret_key)
 {
     const struct spy_http *h = __atomic_load_n(&tls_server, __ATOMIC_ACQUIRE);
-    (void)session, (void)authorities, (void)n, (void)algorithms, (void)n_algorithms;
+    (void)authorities, (void)n, (void)algorithms, (void)n_algorithms;
     if (!h)
         return -1;
+    if (h->options.asks_for_certificates) { // without the names of authorities, which may change
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
+        gnutls_certificate_send_x509_rdn_sequence(session, 1);
+    }
     h->options.certificate(h->options.certificate_arg, ret_chain, ret_n, ret_key);
     return 0;
 }
@@ -62,8 +70,6 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
         items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
                                              (void *)(uintptr_t)on_certificate};
         items[n++] = item(MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITY);
-        if (o->client_ca_pem) // only asks for a certificate; collector/auth looks at it
-            items[n++] = item(MHD_OPTION_HTTPS_MEM_TRUST, o->client_ca_pem);
     }
     items[n] = item(MHD_OPTION_END, NULL);
     // With epoll, a handshake that waits for its client keeps a thread busy (libmicrohttpd 0.9.75).
@@ -73,11 +79,12 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
     l->daemon = MHD_start_daemon(
         flags, (uint16_t)l->port, NULL, NULL, spy_job_on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)IO_THREADS, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)SPY_HTTP_CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->connections_per_ip,
+        l->capacity.max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->connections_per_ip,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SPY_HTTP_IDLE_SECS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
-        spy_job_on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_ARRAY,
-        items, MHD_OPTION_END);
+        spy_job_on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
+        MHD_OPTION_URI_LOG_CALLBACK, spy_strict_on_target, NULL, MHD_OPTION_ARRAY, items,
+        MHD_OPTION_END);
     if (!l->daemon) {
         close(fd);
         return spy_err_set(err, SPY_ERR_IO, 0, "cannot serve on %s: libmicrohttpd refused",
@@ -94,9 +101,12 @@ int spy_http_new(const struct spy_http_options *options, struct spy_http **ret, 
     h->options = *options;
     h->tls = (struct spy_listener){.http = h};
     h->plain = (struct spy_listener){.http = h, .local = true};
+    unsigned n_listeners = !is_off(options->https) + !is_off(options->http);
+    spy_capacity_init(&h->tls.capacity, n_listeners ? n_listeners : 1);
+    h->plain.capacity = h->tls.capacity;
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->idle, NULL);
-    int r = spy_watch_new(&h->watch, err);
+    int r = spy_watch_new(h->tls.capacity.max, &h->watch, err);
     if (r == 0)
         r = spy_linger_new(&h->linger, err);
     if (r == 0)

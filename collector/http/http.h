@@ -108,7 +108,7 @@ struct spy_http_options {
     void (*certificate)(void *certificate_arg, gnutls_pcert_st **ret_chain, unsigned *ret_n,
                         gnutls_privkey_t *ret_key);
     void *certificate_arg;
-    const char *client_ca_pem;           // NULL: clients are not asked for certificates
+    bool asks_for_certificates;          // of clients; whoever judges a request looks at them
     const struct spy_http_route *routes; // ends with a route without method; borrowed
     void *arg;                           // for allow and handle
     size_t body_max;                     // of one request
@@ -119,7 +119,7 @@ struct spy_http_options {
 };
 
 struct spy_http;
-// client_ca_pem and routes are borrowed until spy_http_free; addresses only for the call. One
+// Routes are borrowed until spy_http_free; addresses only for the call. One
 // server of a program can have a TLS listener. SPY_ERR_INVALID: an address that is none, or a plain
 // one that is not loopback; SPY_ERR_IO: it cannot be listened on.
 int spy_http_new(const struct spy_http_options *options, struct spy_http **ret,

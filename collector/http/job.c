@@ -1,4 +1,5 @@
 #include "collector/http/server.h"
+#include "collector/http/strict.h"
 #include "shared/base/mem.h"
 #include "shared/base/metrics.h"
 #include <gnutls/gnutls.h>
@@ -171,6 +172,15 @@ static void ask_allow(struct spy_job *j)
     j->refused = v == SPY_HTTP_REFUSED || (v == SPY_HTTP_LATER && j->req.may_wait);
 }
 
+// A request that is not plainly HTTP: its connection ends with the refusal.
+static void check_form(struct spy_job *j, const char *version, bool bad_target)
+{
+    struct spy_fault f = spy_strict_check(j->connection, version, bad_target, j->req.local);
+    if (f.status)
+        refuse(j, f.status, f.message, f.hint);
+    j->cut = f.status == 400;
+}
+
 // What can be refused before a byte of the body is read.
 static void check_early(struct spy_job *j)
 {
@@ -286,7 +296,7 @@ static enum MHD_Result answer(struct spy_job *j)
         return MHD_NO;
     if (len)
         res->body = SPY_BUF_INIT(0); // libmicrohttpd frees it now
-    add_headers(res, close || (j->refused && has_body(j)), r);
+    add_headers(res, close || j->cut || (j->refused && has_body(j)), r);
     spy_watch_enter(j->listener->http->watch, j->connection, SPY_PHASE_SENDING, len);
     enum MHD_Result ok = MHD_queue_response(j->connection, res->status, r);
     MHD_destroy_response(r);
@@ -357,13 +367,14 @@ enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const ch
                                    size_t *len, void **state)
 {
     struct spy_listener *l = arg;
+    bool bad_target = spy_strict_take_mark(state);
     struct spy_job *j = *state;
-    (void)version;
     if (!j) {
         *state = j = job_new(l, c, url, method);
         if (!j)
             return MHD_NO;
         spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
+        check_form(j, version, bad_target);
         check_early(j);
         if (j->deciding && !j->refused && enqueue(j))
             return MHD_YES;
@@ -385,7 +396,7 @@ void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
     struct spy_listener *l = arg;
     (void)why;
     spy_watch_enter(l->http->watch, c, SPY_PHASE_WAITING, 0);
-    if (*state)
+    if (!spy_strict_take_mark(state) && *state)
         job_free(*state);
     *state = NULL;
 }

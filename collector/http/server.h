@@ -1,5 +1,6 @@
 // server.h - what the files of the server share. Inside of collector/http.
 #pragma once
+#include "collector/http/capacity.h"
 #include "collector/http/http.h"
 #include "collector/http/linger.h"
 #include "collector/http/watch.h"
@@ -13,6 +14,7 @@ struct spy_listener {
     struct MHD_Daemon *daemon;
     bool local;
     unsigned port;
+    struct spy_capacity capacity;
 };
 
 // One request, from its headers until its answer is sent.
@@ -29,6 +31,7 @@ struct spy_job {
     bool refused, done;
     enum spy_http_lane lane;
     bool gone;              // shared/base/stop.h: the client has left, or the server ends
+    bool cut;               // the connection ends with the answer
     bool deciding, decided; // a worker asks allow; it has, and libmicrohttpd is to be told
     struct spy_job *next;
 };

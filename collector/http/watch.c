@@ -29,6 +29,7 @@ struct entry {
 struct spy_watch {
     pthread_mutex_t lock;
     struct entry *entries;
+    unsigned max;
     struct spy_every *look;
 };
 
@@ -73,7 +74,7 @@ static void look(void *arg)
     struct spy_watch *w = arg;
     pthread_mutex_lock(&w->lock);
     uint64_t now = spy_clock_mono_ns();
-    bool crowded = HASH_COUNT(w->entries) > SPY_HTTP_CONNECTIONS / 8 * 7;
+    bool crowded = HASH_COUNT(w->entries) > w->max / 8 * 7;
     // The descriptor is still open here: it is removed under the lock before it is closed.
     for (struct entry *e = w->entries; e; e = e->hh.next) {
         if (e->gone && has_left(e->fd))
@@ -87,11 +88,12 @@ static void look(void *arg)
     pthread_mutex_unlock(&w->lock);
 }
 
-int spy_watch_new(struct spy_watch **ret, struct spy_err *err)
+int spy_watch_new(unsigned max, struct spy_watch **ret, struct spy_err *err)
 {
     struct spy_watch *w = calloc(1, sizeof *w);
     if (!w)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    w->max = max;
     pthread_mutex_init(&w->lock, NULL);
     int r = spy_every_new(1, look, w, &w->look, err);
     if (r < 0) {

@@ -12,8 +12,8 @@
 //     gone sending   SPY_HTTP_HEADER_SECS and the time the answer takes at SPY_HTTP_ANSWER_RATE
 //     waiting   for the next request, with its headers: SPY_HTTP_IDLE_SECS
 //
-// Where nearly SPY_HTTP_CONNECTIONS are open, those without a request have a fifth of that time, so
-// that new clients find room.
+// Where nearly as many are open as there can be, those without a request have a fifth of that time,
+// so that new clients find room.
 //
 // Thread safe.
 #pragma once
@@ -31,7 +31,8 @@ enum spy_phase {
 };
 
 struct spy_watch;
-int spy_watch_new(struct spy_watch **ret, struct spy_err *err);
+// max: connections that a listener can have.
+int spy_watch_new(unsigned max, struct spy_watch **ret, struct spy_err *err);
 void spy_watch_free(struct spy_watch *w);
 
 void spy_watch_add(struct spy_watch *w, const void *connection, int fd);

@@ -2,6 +2,7 @@
 #include "shared/base/buf.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
+#include "shared/trust/trust.h"
 #include <ctype.h>
 #include <curl/curl.h>
 #include <fcntl.h>
@@ -228,6 +229,7 @@ static bool set_up(const struct spy_kubeapi *k, CURL *h, struct call *c)
         curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2),
         curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L),
         curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L),
+        spy_trust_servers_only(h),
         curl_easy_setopt(h, CURLOPT_CAINFO, k->ca_file),
         curl_easy_setopt(h, CURLOPT_CAPATH, NULL),
         curl_easy_setopt(h, CURLOPT_PROXY, ""),
@@ -294,7 +296,9 @@ static int perform(struct spy_kubeapi *k, struct call *c, const char *path, json
     give_back(k, h);
     if (code != CURLE_OK)
         return spy_err_set(err, SPY_ERR_AGAIN, 0, "the API server at %s: %s", k->url,
-                           c->why[0] ? c->why : curl_easy_strerror(code));
+                           code == CURLE_ABORTED_BY_CALLBACK ? SPY_TRUST_NOT_A_SERVER
+                           : c->why[0]                       ? c->why
+                                                             : curl_easy_strerror(code));
     json_t *root = json_loadb(spy_buf_str(&c->answer), c->answer.len, 0, NULL);
     int r = code_of(status);
     if (r < 0)

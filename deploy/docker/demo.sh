@@ -193,7 +193,7 @@ The same by hand, on this machine:
   curl "http://127.0.0.1:$HTTP_PORT/profiles?pod=demo&format=svg" -o flamegraph.svg
   curl "http://127.0.0.1:$HTTP_PORT/pods?pod=demo"
 and over TLS with a credential, as from elsewhere:
-  curl --cacert $STORE/ca.pem -H "Authorization: Bearer \$(cat $STORE/read.token)" \\
+  curl --cacert $STORE/ca.pem -H @$STORE/read.header \\
        "https://127.0.0.1:$HTTPS_PORT/profiles?pod=demo&format=svg" -o flamegraph.svg
 
 TEXT

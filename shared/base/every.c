@@ -10,7 +10,7 @@ struct spy_every {
     void *arg;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool stop;
+    bool stop, now;
     pthread_t thread;
 };
 
@@ -20,12 +20,14 @@ static void *run(void *arg)
     pthread_mutex_lock(&e->lock);
     while (!e->stop) {
         struct timespec until;
+        e->now = false;
         pthread_mutex_unlock(&e->lock);
         e->what(e->arg);
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += (time_t)e->secs;
         pthread_mutex_lock(&e->lock);
-        while (!e->stop && pthread_cond_clockwait(&e->wake, &e->lock, CLOCK_MONOTONIC, &until) == 0)
+        while (!e->stop && !e->now &&
+               pthread_cond_clockwait(&e->wake, &e->lock, CLOCK_MONOTONIC, &until) == 0)
             ;
     }
     pthread_mutex_unlock(&e->lock);
@@ -51,6 +53,14 @@ int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_
     }
     *ret = e;
     return 0;
+}
+
+void spy_every_now(struct spy_every *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->now = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
 }
 
 void spy_every_free(struct spy_every *e)

@@ -32,7 +32,7 @@ class Authority:
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(self.cert.public_bytes(serialization.Encoding.PEM))
 
-    def _sign(self, name, public, ca=False, address=None):
+    def _sign(self, name, public, ca=False, address=None, purposes=()):
         now = datetime.datetime.utcnow()
         issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
         b = (
@@ -48,12 +48,14 @@ class Authority:
         if address:
             names = [x509.IPAddress(ipaddress.ip_address(address))]
             b = b.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if purposes:
+            b = b.add_extension(x509.ExtendedKeyUsage(list(purposes)), critical=False)
         return b.sign(self.key, hashes.SHA256())
 
-    def issue(self, address="127.0.0.1"):
-        """A file with certificate and key for a server at this address."""
+    def issue(self, address="127.0.0.1", purposes=()):
+        """A file with certificate and key for a server at this address; without purposes, for any."""
         key = ec.generate_private_key(ec.SECP256R1())
-        cert = self._sign("server", key.public_key(), address=address)
+        cert = self._sign("server", key.public_key(), address=address, purposes=purposes)
         path = self.folder / f"{self.name}-{address}.pem"
         path.write_bytes(
             cert.public_bytes(serialization.Encoding.PEM)

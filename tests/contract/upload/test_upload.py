@@ -10,6 +10,7 @@ import time
 import warnings
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 
 import machine
 from collector_double import (
@@ -263,6 +264,45 @@ def test_a_certificate_for_another_name_is_refused(start, authority):
         d.window()
         d.wait_log("cannot be reached")
         assert double.requests == []
+    finally:
+        double.close()
+
+
+@pytest.mark.parametrize("versions", [(ssl.TLSVersion.TLSv1_2,) * 2, (ssl.TLSVersion.TLSv1_3,) * 2])
+def test_a_certificate_that_is_not_for_servers_gets_no_token_and_no_window(start, authority, tmp_path, windows, versions):
+    token = tmp_path / "token"
+    token.write_text("secret-token")
+    double = Double(authority.issue(purposes=[Purpose.CLIENT_AUTH]), versions=versions)
+    received = b""
+    original = ssl.SSLSocket.recv_into
+
+    def recv_into(self, buffer, *more):  # what comes after the handshake
+        nonlocal received
+        n = original(self, buffer, *more)
+        received += bytes(buffer[:n])
+        return n
+
+    ssl.SSLSocket.recv_into = recv_into
+    try:
+        d = start(double.url, token=token)
+        d.window()
+        d.wait_log("cannot be reached")
+        assert any("lacks serverAuth" in line for line in d.log), d.log
+        assert received == b"" and double.requests == [] and windows() == 1
+    finally:
+        ssl.SSLSocket.recv_into = original
+        double.close()
+
+
+@pytest.mark.parametrize("purposes", [(), (Purpose.SERVER_AUTH,), (Purpose.CLIENT_AUTH, Purpose.SERVER_AUTH),
+                                      (Purpose.ANY_EXTENDED_KEY_USAGE,)])
+def test_a_certificate_that_is_for_servers_too_is_taken(start, authority, purposes):
+    double = Double(authority.issue(purposes=purposes))
+    try:
+        d = start(double.url)
+        ids = [d.window(), d.window()]
+        assert d.flush() == "flushed"
+        once(double, ids)
     finally:
         double.close()
 

@@ -32,8 +32,11 @@ static int tear_down(void **state)
     struct fixture *f = *state;
     spy_auth_free(f->auth);
     unlink(f->path);
-    snprintf(f->path, sizeof f->path, "%s/read.token", f->dir);
-    unlink(f->path);
+    static const char *const others[] = {"read.token", "read.header"};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(f->path, sizeof f->path, "%s/%s", f->dir, others[i]);
+        unlink(f->path);
+    }
     rmdir(f->dir);
     free(f);
     return 0;
@@ -119,6 +122,39 @@ static void test_an_empty_token_file_at_the_start_is_an_error(void **state)
     assert_non_null(strstr(err.msg, "ingest.token"));
 }
 
+static void expect_header(struct fixture *f, const char *token)
+{
+    char path[128], text[600], expected[600];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/read.header", f->dir);
+    ssize_t n = spy_file_read_small(AT_FDCWD, path, text, sizeof text);
+    int len = snprintf(expected, sizeof expected, "Authorization: Bearer %s\n", token);
+    assert_int_equal(n, len);
+    assert_string_equal(text, expected);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void test_the_header_file_follows_the_read_token(void **state)
+{
+    struct fixture *f = *state;
+    char path[128], token[600];
+    snprintf(path, sizeof path, "%s/read.token", f->dir);
+    assert_true(spy_file_read_small(AT_FDCWD, path, token, sizeof token) > 0);
+    token[strcspn(token, "\n")] = 0;
+    expect_header(f, token);
+    assert_int_equal(spy_file_write_atomic(path, "by-refresh\n", 11, 0600, NULL), 0);
+    assert_int_equal(spy_auth_refresh(f->auth, NULL), 0);
+    expect_header(f, "by-refresh");
+    assert_int_equal(spy_file_write_atomic(path, "by-use", 6, 0600, NULL), 0);
+    assert_true(allowed(f, SPY_AUTH_READ, "Bearer by-use"));
+    expect_header(f, "by-use");
+    // Nothing that would be two header lines.
+    assert_int_equal(spy_file_write_atomic(path, "a\nX-Evil: 1", 11, 0600, NULL), 0);
+    assert_int_equal(spy_auth_refresh(f->auth, NULL), 0);
+    expect_header(f, "by-use");
+}
+
 static void test_without_a_way_nobody_gets_in(void **state)
 {
     struct fixture *f = *state;
@@ -143,6 +179,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_file_that_is_gone_or_empty_leaves_the_last_token,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_empty_token_file_at_the_start_is_an_error, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_the_header_file_follows_the_read_token, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_without_a_way_nobody_gets_in, set_up, tear_down),
     };

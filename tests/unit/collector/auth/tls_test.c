@@ -41,17 +41,16 @@ static void overwrite(const char *name, const char *text)
     assert_int_equal(spy_file_write_atomic(path(name), text, strlen(text), 0600, NULL), 0);
 }
 
-static int load_files(const char *folder, const char *cert, const char *key, const char *client_ca,
-                      struct spy_tls **ret, struct spy_err *err)
+static int load_files(const char *folder, const char *cert, const char *key, struct spy_tls **ret,
+                      struct spy_err *err)
 {
-    struct spy_tls_options o = {
-        .dir = folder, .cert_file = cert, .key_file = key, .client_ca_file = client_ca};
+    struct spy_tls_options o = {.dir = folder, .cert_file = cert, .key_file = key};
     return spy_tls_new(&o, ret, err);
 }
 
 static int load(struct spy_tls **ret, struct spy_err *err)
 {
-    return load_files(dir, NULL, NULL, NULL, ret, err);
+    return load_files(dir, NULL, NULL, ret, err);
 }
 
 // What a new connection is shown.
@@ -107,7 +106,6 @@ static void test_the_first_start_makes_a_chain_that_verifies(void **state)
     assert_false(gnutls_x509_crt_check_hostname(server, "example.org"));
     assert_true(gnutls_x509_crt_get_expiration_time(server) > time(NULL) + 300 * 86400);
     assert_int_equal(gnutls_x509_crt_get_ca_status(server, NULL), 0);
-    assert_null(spy_tls_client_ca(t));
     gnutls_x509_crt_deinit(ca);
     gnutls_x509_crt_deinit(server);
     spy_tls_free(t);
@@ -178,13 +176,12 @@ static void test_given_files_are_taken_and_must_be_pem(void **state)
     spy_tls_free(t);
     snprintf(cert, sizeof cert, "%s", path("server.pem"));
     snprintf(key, sizeof key, "%s", path("server.key"));
-    assert_int_equal(load_files("/nonexistent", cert, key, cert, &t, NULL), 0);
-    assert_non_null(spy_tls_client_ca(t));
+    assert_int_equal(load_files("/nonexistent", cert, key, &t, NULL), 0);
     spy_tls_free(t);
     overwrite("server.key", "no pem at all");
-    assert_int_equal(load_files(dir, cert, key, NULL, &t, &err), SPY_ERR_INVALID);
+    assert_int_equal(load_files(dir, cert, key, &t, &err), SPY_ERR_INVALID);
     assert_non_null(strstr(err.msg, "server.key"));
-    assert_true(load_files(dir, "/nonexistent", key, NULL, &t, &err) < 0);
+    assert_true(load_files(dir, "/nonexistent", key, &t, &err) < 0);
 }
 
 static void test_given_files_are_followed_and_only_a_pair_is_taken(void **state)
@@ -197,7 +194,7 @@ static void test_given_files_are_followed_and_only_a_pair_is_taken(void **state)
     snprintf(cert, sizeof cert, "%s", path("server.pem"));
     snprintf(key, sizeof key, "%s", path("server.key"));
     assert_true(spy_file_read_small(-100, key, old_key, sizeof old_key) > 0);
-    assert_int_equal(load_files(dir, cert, key, NULL, &t, NULL), 0);
+    assert_int_equal(load_files(dir, cert, key, &t, NULL), 0);
     assert_true(same_shown(t, own));
     gnutls_pcert_st *before, *after;
     gnutls_privkey_t k;

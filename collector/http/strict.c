@@ -1,0 +1,218 @@
+#include "collector/http/strict.h"
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+// Headers that say how a request is read, or for whom it is; each may come once.
+enum single { HOST, LENGTH, CODING, AUTHORIZATION, TYPE, ENCODING, ORIGIN, SITE, N_SINGLES };
+
+static const char *const single_names[N_SINGLES] = {
+    [HOST] = MHD_HTTP_HEADER_HOST,
+    [LENGTH] = MHD_HTTP_HEADER_CONTENT_LENGTH,
+    [CODING] = MHD_HTTP_HEADER_TRANSFER_ENCODING,
+    [AUTHORIZATION] = MHD_HTTP_HEADER_AUTHORIZATION,
+    [TYPE] = MHD_HTTP_HEADER_CONTENT_TYPE,
+    [ENCODING] = MHD_HTTP_HEADER_CONTENT_ENCODING,
+    [ORIGIN] = MHD_HTTP_HEADER_ORIGIN,
+    [SITE] = "Sec-Fetch-Site",
+};
+
+static char mark; // its address is all that is used
+
+struct headers {
+    const char *single[N_SINGLES]; // NULL: not sent
+    const char *end;               // of the value that was seen last
+    bool repeated, bad_name, bad_line;
+};
+
+// --- the target ---
+
+static int hex(char c)
+{
+    return isdigit((unsigned char)c)    ? c - '0'
+           : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10
+                                        : -1;
+}
+
+static bool is_control(int byte)
+{
+    return byte < 0x20 || byte == 0x7f;
+}
+
+bool spy_strict_target_is_good(const char *target)
+{
+    for (const char *p = target; *p; p++) {
+        int byte = (unsigned char)*p;
+        if (byte == ' ')
+            return false;
+        if (byte == '%') {
+            int high = hex(p[1]), low = high < 0 ? -1 : hex(p[2]);
+            if (low < 0)
+                return false;
+            byte = high * 16 + low;
+            p += 2;
+        }
+        if (is_control(byte))
+            return false;
+    }
+    return true;
+}
+
+// libmicrohttpd 0.9.75 takes a NUL in a line for the end of a text and does not tell (later
+// versions refuse it). It leaves the lines where they came in its buffer, so the bytes behind a
+// text show what was there: connection.c of that version, get_next_header_line and
+// process_header_line.
+static bool shows_lines(void)
+{
+    return !strcmp(MHD_get_version(), "0.9.75");
+}
+
+void *spy_strict_on_target(void *arg, const char *target, struct MHD_Connection *c)
+{
+    (void)arg, (void)c;
+    if (!target)
+        return NULL; // there is no such path, which find_route says
+    // The space before "HTTP/1.1" has become the NUL.
+    bool cut = shows_lines() && strncmp(target + strlen(target) + 1, "HTTP/", 5) != 0;
+    return cut || !spy_strict_target_is_good(target) ? &mark : NULL;
+}
+
+bool spy_strict_take_mark(void **state)
+{
+    bool marked = *state == &mark;
+    if (marked)
+        *state = NULL;
+    return marked;
+}
+
+// --- headers ---
+
+// RFC 9110, 5.6.2.
+static bool is_token(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)name[i]) && !strchr("!#$%&'*+-.^_`|~", name[i]))
+            return false;
+    return len > 0;
+}
+
+static bool has_control(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (is_control((unsigned char)text[i]) && text[i] != '\t')
+            return true;
+    return false;
+}
+
+// CR and LF behind a value have become NULs. What stands in their place otherwise follows a NUL in
+// the line, or a bare LF; and a line that begins with a colon is taken for the empty one that ends
+// the headers. (Each header has a record of its own behind all lines, so the bytes are there.)
+static bool ends_well(const char *end, bool last)
+{
+    return !shows_lines() || (!end[1] && (last ? !end[2] && !end[3] : end[2] != 0));
+}
+
+static enum MHD_Result look_at_header(void *arg, enum MHD_ValueKind kind, const char *name,
+                                      size_t name_len, const char *value, size_t len)
+{
+    struct headers *h = arg;
+    (void)kind;
+    h->bad_name |= !is_token(name, name_len);
+    h->bad_line |= value && has_control(value, len);
+    h->bad_line |= h->end && !ends_well(h->end, false);
+    h->end = value ? value + len : NULL;
+    for (size_t i = 0; i < N_SINGLES; i++) {
+        if (strcasecmp(name, single_names[i]) != 0)
+            continue;
+        h->repeated |= h->single[i] != NULL;
+        h->single[i] = value ? value : "";
+    }
+    return MHD_YES;
+}
+
+// --- the host ---
+
+// The part in front of the port, or 0 where brackets are not one pair around an address.
+static size_t host_len(const char *host)
+{
+    if (*host != '[')
+        return strcspn(host, ":");
+    size_t n = 1 + strspn(host + 1, "0123456789abcdefABCDEF:.");
+    return n > 1 && host[n] == ']' ? n + 1 : 0;
+}
+
+bool spy_strict_host_is_good(const char *host)
+{
+    size_t n = host_len(host);
+    const char *port = host + n;
+    for (size_t i = 0; i < n && *host != '['; i++)
+        if (!isalnum((unsigned char)host[i]) && !strchr("-._~", host[i]))
+            return false;
+    return n > 0 && (!*port || (*port == ':' && port[1 + strspn(port + 1, "0123456789")] == 0));
+}
+
+// --- another site's page ---
+
+static bool is_other_site(const struct headers *h)
+{
+    const char *site = h->single[SITE], *origin = h->single[ORIGIN];
+    if (site && strcasecmp(site, "same-origin") != 0 && strcasecmp(site, "none") != 0)
+        return true;
+    return origin && (strncasecmp(origin, "http://", 7) != 0 ||
+                      strcasecmp(origin + 7, h->single[HOST] ? h->single[HOST] : "") != 0);
+}
+
+// --- all of it ---
+
+static struct spy_fault bad(const char *message, const char *hint)
+{
+    return (struct spy_fault){400, message, hint};
+}
+
+static struct spy_fault check_host(const char *host, const char *version)
+{
+    static const char hint[] = "send one 'Host: NAME' or 'Host: NAME:PORT'";
+    if (!host)
+        return strcmp(version, MHD_HTTP_VERSION_1_1) != 0 ? (struct spy_fault){0}
+                                                          : bad("there is no Host header", hint);
+    return spy_strict_host_is_good(host) ? (struct spy_fault){0}
+                                         : bad("the Host header is malformed", hint);
+}
+
+static struct spy_fault check_length(const struct headers *h)
+{
+    if (h->single[LENGTH] && h->single[CODING])
+        return bad("Content-Length and Transfer-Encoding exclude each other", "send one of them");
+    if (h->single[CODING] && strcasecmp(h->single[CODING], "chunked") != 0)
+        return bad("the only Transfer-Encoding that is taken is chunked",
+                   "send a Content-Length, or 'Transfer-Encoding: chunked'");
+    return (struct spy_fault){0};
+}
+
+struct spy_fault spy_strict_check(struct MHD_Connection *c, const char *version, bool bad_target,
+                                  bool local)
+{
+    struct headers h = {0};
+    struct spy_fault f = {0};
+    if (bad_target)
+        return bad("the request's target holds a control character, a space or a stray '%'",
+                   "write a '%' as %25 and a space as %20");
+    MHD_get_connection_values_n(c, MHD_HEADER_KIND, look_at_header, &h);
+    h.bad_line |= h.end && !ends_well(h.end, true);
+    if (h.bad_name)
+        return bad("a header's name is malformed", "no space may stand before the colon");
+    if (h.bad_line)
+        return bad("a header line is malformed",
+                   "lines end with CR LF and hold no control characters");
+    if (h.repeated)
+        return bad("a header came twice that may come once",
+                   "Host, Content-Length, Transfer-Encoding, Authorization, Content-Type, "
+                   "Content-Encoding, Origin and Sec-Fetch-Site may come once");
+    f = check_length(&h);
+    if (!f.status)
+        f = check_host(h.single[HOST], version);
+    if (!f.status && local && is_other_site(&h))
+        f = (struct spy_fault){403, "the plain listener does not answer another site's page",
+                               "open the address by itself, not from a page of another site"};
+    return f;
+}

@@ -1,0 +1,57 @@
+"""With all its connections taken the collector says so, rests, and goes on when one ends."""
+
+import os
+import socket
+import time
+
+import pytest
+import requests
+
+from collector import Collector
+
+LIMIT = 64
+
+
+@pytest.fixture
+def small(podspy_collector, tmp_path):
+    """A collector that may have LIMIT files open."""
+    wrapper = tmp_path / "small"
+    wrapper.write_text(f"#!/bin/sh\nulimit -n {LIMIT}\nexec {podspy_collector} \"$@\"\n")
+    wrapper.chmod(0o755)
+    c = Collector(wrapper, tmp_path / "data")
+    yield c
+    assert c.stop() == 0, c.log.read_text()
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_low_limit_of_open_files_is_told_at_the_start(small):
+    assert "raise the limit of open files" in small.log.read_text()
+
+
+@pytest.mark.parametrize("port", ["http", "https"])
+def test_when_all_connections_are_taken_it_says_so_and_burns_no_cpu(small, port):
+    address = ("127.0.0.1", getattr(small, port))
+    held = [socket.create_connection(address, timeout=10) for _ in range(LIMIT + 36)]
+    try:
+        end = time.monotonic() + 5
+        while "connections of a listener are taken" not in small.log.read_text():
+            assert time.monotonic() < end, small.log.read_text()
+            time.sleep(0.02)
+        before, began = cpu_seconds(small.process.pid), time.monotonic()
+        time.sleep(2)
+        used, passed = cpu_seconds(small.process.pid) - before, time.monotonic() - began
+        assert used < 0.1 * passed, "it waits, and does not try again and again"
+        assert small.log.read_text().count("connections of a listener are taken") == 1
+        # The other listener has connections of its own.
+        other = small.url("/healthz") if port == "http" else f"http://127.0.0.1:{small.http}/healthz"
+        assert requests.get(other, verify=small.ca, timeout=5).text == "ok\n"
+    finally:
+        for s in held:
+            s.close()
+    own = small.url("/healthz") if port == "https" else f"http://127.0.0.1:{small.http}/healthz"
+    assert requests.get(own, verify=small.ca, timeout=30).text == "ok\n"

@@ -10,7 +10,7 @@
   if (!graph) return;
   var frames = read(byId('frames').textContent), all = frames[0], zoomed = all, found = [], next = 0;
 
-  function number(digits) { return parseInt(digits, 36) || 0; }
+  function number(digits) { return digits ? parseInt(digits, 36) : 0; }
   function read(text) {
     var parts = text.split('\n'), period = number(parts.shift());
     var files = parts.splice(0, parts.indexOf('')), names, list, at;

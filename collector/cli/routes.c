@@ -6,6 +6,7 @@
 #include <malloc.h>
 
 #define A_MINUTE (60 * SPY_NS_PER_SEC)
+enum { CLOSED_MAX_AGE = 300 }; // of answers about a time that is over; seconds
 
 // --- who may ---
 
@@ -174,6 +175,7 @@ static void ask(struct spy_collector *c, query_fn query, const struct spy_http_r
     if (r == 0) {
         res->content_type = a.media_type;
         res->policy = a.policy;
+        res->max_age = spy_query_is_closed(&q) ? CLOSED_MAX_AGE : 0;
         return;
     }
     if (r == SPY_ERR_LIMIT && !req->large) {

@@ -26,6 +26,9 @@ void spy_http_error(struct spy_http_response *res, unsigned status, const char *
     res->status = status;
     res->content_type = "application/json";
     res->policy = NULL;
+    res->max_age = 0;
+    res->content_encoding = NULL; // of what the error takes the place of
+    res->etag[0] = 0;
     spy_buf_printf(&res->body, "{\"error\":{\"code\":\"%s\",\"message\":\"", code);
     spy_buf_json(&res->body, message, strlen(message));
     spy_buf_puts(&res->body, "\",\"hint\":\"");

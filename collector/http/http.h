@@ -14,6 +14,9 @@
 // than SPY_HTTP_ANSWER_RATE (cut off). libmicrohttpd's own timeout only sees idle connections, not
 // those that drip.
 //
+// Bodies from some hundred bytes on are compressed as Accept-Encoding wishes, by the worker that
+// made them; one that is made at once only where it is small.
+//
 // The plain listener takes no credentials, so it listens on loopback only, and only for requests
 // whose Host is a loopback name: a page in a browser cannot reach it under a name of its own.
 #pragma once
@@ -48,6 +51,7 @@ struct spy_http_request {
     const struct spy_http_param *params;
     size_t n_params;
     const char *content_type, *content_encoding, *authorization, *accept; // "" when not sent
+    const char *accept_encoding, *if_none_match;                          // the same
     const uint8_t *body;
     size_t body_len;
     bool local;        // came by the plain listener
@@ -62,8 +66,14 @@ struct spy_http_response {
     const char *content_type; // static; application/json unless set
     const char *policy;       // Content-Security-Policy, static or NULL
     unsigned retry_after;     // seconds; 0: no header
-    bool is_large; // it takes more than a question may take here: ask again as a large one
+    bool is_large;     // it takes more than a question may take here: ask again as a large one
+    unsigned max_age;  // seconds that the asker may keep it; 0: it must not be kept
+    const char *allow; // of a 405: the methods there are, static; else NULL
     struct spy_buf body;
+    // The server's own, see content.h.
+    const char *content_encoding; // static, or NULL
+    char etag[40];                // with its quotes; "": none
+    bool varies;                  // by the encodings that are accepted
 };
 
 // An error as JSON: {"error": {"code", "message", "hint"}}. code is a word of ours such as

@@ -1,3 +1,4 @@
+#include "collector/http/content.h"
 #include "collector/http/server.h"
 #include "collector/http/strict.h"
 #include "shared/base/mem.h"
@@ -85,6 +86,8 @@ static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c,
                                   .content_encoding = header(c, MHD_HTTP_HEADER_CONTENT_ENCODING),
                                   .authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION),
                                   .accept = header(c, MHD_HTTP_HEADER_ACCEPT),
+                                  .accept_encoding = header(c, MHD_HTTP_HEADER_ACCEPT_ENCODING),
+                                  .if_none_match = header(c, MHD_HTTP_HEADER_IF_NONE_MATCH),
                                   .local = l->local,
                                   .stop = &j->gone};
     if (!l->local) {
@@ -136,16 +139,17 @@ static void give_back_body(struct spy_job *j)
 
 static void find_route(struct spy_job *j)
 {
-    bool path_known = false;
+    const char *known = NULL; // what the path takes
     const char *method = strcmp(j->method, "HEAD") ? j->method : "GET";
     for (const struct spy_http_route *r = j->listener->http->options.routes; r->method; r++) {
         if (strcmp(r->path, j->path) != 0)
             continue;
-        path_known = true;
+        known = strcmp(r->method, "GET") ? r->method : "GET, HEAD";
         if (!strcmp(r->method, method))
             j->route = r;
     }
-    if (!j->route && path_known)
+    j->res.allow = j->route ? NULL : known;
+    if (!j->route && known)
         refuse(j, 405, "this path does not take that method",
                "profiles are sent by POST to /v1development/profiles; all else is GET");
     else if (!j->route)
@@ -268,8 +272,8 @@ static void add_headers(const struct spy_http_response *res, bool close, struct 
     MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, res->content_type);
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     MHD_add_response_header(r, "Content-Security-Policy", policy);
+    spy_content_headers(res, r);
     if (res->status == 401)
         MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
     snprintf(text, sizeof text, "%u", res->retry_after);
@@ -345,10 +349,12 @@ static enum MHD_Result hand_over(struct spy_job *j)
 {
     j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
     j->req.body_len = j->body.len;
-    if (j->route->at_once)
-        j->route->handle(j->listener->http->options.arg, &j->req, &j->res);
-    else if (enqueue(j))
+    if (!j->route->at_once && enqueue(j))
         return MHD_YES;
+    if (j->route->at_once) {
+        j->route->handle(j->listener->http->options.arg, &j->req, &j->res);
+        spy_content_prepare(&j->req, &j->res);
+    }
     return answer(j);
 }
 
@@ -420,6 +426,7 @@ bool spy_job_run(struct spy_job *j, bool drop)
     if (j->res.is_large && !j->req.large)
         return true;
     give_back_body(j);
+    spy_content_prepare(&j->req, &j->res);
     j->done = true;
     return false;
 }

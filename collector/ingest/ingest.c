@@ -2,6 +2,7 @@
 #include "collector/ingest/agents.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include "shared/base/compress.h"
 #include "shared/otlp/otlp.h"
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,8 +1,20 @@
 #include "collector/query/answer_json.h"
 
+// jansson escapes C0 alone; what else a terminal must not see (text.h) only stands in strings.
 static int append(const char *data, size_t len, void *buf)
 {
-    return spy_buf_append(buf, data, len) < 0 ? -1 : 0;
+    struct spy_buf *to = buf;
+    for (size_t i = 0, plain; i < len; i += plain) {
+        for (plain = 0; i + plain < len && (unsigned char)data[i + plain] < 0x7f;)
+            plain++;
+        spy_buf_append(to, data + i, plain);
+        if (i + plain == len)
+            break;
+        size_t n = spy_utf8_len(data + i + plain, len - i - plain);
+        spy_buf_json(to, data + i + plain, n ? n : 1);
+        plain += n ? n : 1;
+    }
+    return to->failed ? -1 : 0;
 }
 
 int spy_answer_json(json_t *root, struct spy_answer *a, struct spy_err *err)

@@ -2,6 +2,7 @@
 // series; those of one process that differ only in its problem are one process here.
 #include "collector/query/answer_json.h"
 #include "shared/base/mem.h"
+#include "shared/base/text.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -274,9 +275,11 @@ int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct sp
 
 // --- the page ---
 
-static void put_html(struct spy_buf *out, const char *text)
+static void put_html(struct spy_buf *out, const char *name)
 {
-    for (; *text; text++) {
+    _cleanup_buf_ struct spy_buf shown = SPY_BUF_INIT(1 << 20);
+    spy_buf_shown(&shown, name); // who asks may sit at a terminal
+    for (const char *text = spy_buf_str(&shown); *text; text++) {
         const char *as = *text == '&'   ? "&amp;"
                          : *text == '<' ? "&lt;"
                          : *text == '>' ? "&gt;"

@@ -49,6 +49,10 @@ int spy_query_index(const struct spy_question *q, struct spy_answer *a, struct s
 int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, char *hint,
                         struct spy_err *err);
 
+// Is the time that is asked for over, and given so that it means the same tomorrow? Then the answer
+// hardly changes: only what an agent could not push in time comes later.
+bool spy_query_is_closed(const struct spy_question *q);
+
 extern const struct spy_metric spy_query_metrics[];
 extern const size_t spy_query_n_metrics;
 

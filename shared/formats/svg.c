@@ -1,41 +1,48 @@
-// A flamegraph as one SVG file: icicle layout, root on top. Each frame is an inner <svg> of a width
-// in percent, which clips its text and follows the window; the script in web/ only adds zoom,
-// search and keys.
+// A flamegraph as one SVG file: icicle layout, root on top. It draws what can be seen
+// (svg_drawing.c) and carries all frames (svg_frames.c) for the script in web/, which adds zoom,
+// search and keys. Each frame is an inner <svg> of a width in percent, which clips its text and
+// follows the window.
 #include "shared/formats/svg.h"
 #include "shared/base/clock.h"
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
+#include "shared/base/text.h"
 #include "shared/formats/print.h"
 #include "shared/profile/account.h"
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { ROW = 18, TOP = 96, BOTTOM = 56, LINE = 18, COLOURS = 8, GREY = 8, GREEN = 9 };
-#define SMALLEST 0.0001 // of the whole: narrower frames are not drawn
+enum { ROW = 18, TOP = 96, BOTTOM = 56, LINE = 18, GREY = 8, GREEN = 9 };
 
 // XML 1.0, section 2.2: no control characters but tab, line feed and carriage return; no U+FFFE,
-// U+FFFF.
-static void put_xml(struct spy_buf *out, const char *s, size_t len)
+// U+FFFF. A terminal must not see more (text.h).
+static const char *instead_of(const char *s, size_t n)
+{
+    uint32_t code = n ? spy_text_code(s, n) : 0;
+    switch (code) {
+    case '&':
+        return "&amp;";
+    case '<':
+        return "&lt;";
+    case '>':
+        return "&gt;";
+    case '"':
+        return "&quot;";
+    case '\'':
+        return "&#39;";
+    case '\t':
+    case '\n':
+        return NULL;
+    default:
+        return code == 0xfffe || code == 0xffff || !spy_text_is_fit(code) ? "\xef\xbf\xbd" : NULL;
+    }
+}
+
+void spy_svg_put_text(struct spy_buf *out, const char *s, size_t len)
 {
     for (size_t i = 0; i < len;) {
         size_t n = spy_utf8_len(s + i, len - i);
-        unsigned char c = (unsigned char)s[i];
-        const char *instead = NULL;
-        if (!n || (c < 0x20 && c != '\t' && c != '\n') ||
-            (n == 3 && !memcmp(s + i, "\xef\xbf\xbe", 3)) ||
-            (n == 3 && !memcmp(s + i, "\xef\xbf\xbf", 3)))
-            instead = "\xef\xbf\xbd";
-        else if (c == '&')
-            instead = "&amp;";
-        else if (c == '<')
-            instead = "&lt;";
-        else if (c == '>')
-            instead = "&gt;";
-        else if (c == '"')
-            instead = "&quot;";
-        else if (c == '\'')
-            instead = "&#39;";
+        const char *instead = instead_of(s + i, n);
         if (instead)
             spy_buf_puts(out, instead);
         else
@@ -44,13 +51,13 @@ static void put_xml(struct spy_buf *out, const char *s, size_t len)
     }
 }
 
-static void put_xml_str(struct spy_buf *out, const char *s)
+static void put_str(struct spy_buf *out, const char *s)
 {
-    put_xml(out, s, strlen(s));
+    spy_svg_put_text(out, s, strlen(s));
 }
 
 // Frames of one file share a warm colour; what is not code is grey, native code green.
-static unsigned colour(const struct spy_tree *t, const struct spy_node *n)
+unsigned spy_svg_colour(const struct spy_tree *t, const struct spy_node *n)
 {
     if (n->kind != SPY_NODE_FRAME)
         return GREY;
@@ -59,71 +66,7 @@ static unsigned colour(const struct spy_tree *t, const struct spy_node *n)
         return f->kind == SPY_FRAME_NATIVE ? GREEN : GREY;
     return (unsigned)(spy_hash_bytes(spy_profile_text(t->profile, f->filename),
                                      spy_profile_text_len(t->profile, f->filename)) %
-                      COLOURS);
-}
-
-static double whole(const struct spy_tree *t)
-{
-    return (double)spy_node_weight(t, &t->nodes[0]);
-}
-
-static void put_title(const struct spy_tree *t, const struct spy_node *n,
-                      const struct spy_buf *label, struct spy_buf *out)
-{
-    spy_buf_puts(out, "<title>");
-    put_xml(out, spy_buf_str(label), label->len);
-    spy_buf_printf(out, "\n%llu samples, %.2f %%", (unsigned long long)n->total,
-                   100.0 * (double)spy_node_weight(t, n) / whole(t));
-    if (t->by_time)
-        spy_buf_printf(out, ", %.2f s", (double)n->total_ns / 1e9);
-    if (n->self && n->self != n->total)
-        spy_buf_printf(out, "\nof its own %llu samples, %.2f %%", (unsigned long long)n->self,
-                       100.0 * (double)(t->by_time ? n->self_ns : n->self) / whole(t));
-    spy_buf_puts(out, "</title>");
-}
-
-static void put_node(const struct spy_tree *t, uint32_t i, uint64_t left, struct spy_buf *out)
-{
-    const struct spy_node *n = &t->nodes[i];
-    double share = (double)spy_node_weight(t, n) / whole(t);
-    _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(SPY_LABEL_MAX);
-    spy_node_label(t, n, &label);
-    spy_buf_printf(out,
-                   "<svg class=\"f c%u\" x=\"%.4f%%\" y=\"%u\" width=\"%.4f%%\" height=\"%d\" "
-                   "data-l=\"%llu\" data-w=\"%llu\" data-d=\"%u\" tabindex=\"%d\" role=\"button\">",
-                   colour(t, n), 100.0 * (double)left / whole(t), TOP + n->depth * ROW,
-                   100.0 * share, ROW, (unsigned long long)left,
-                   (unsigned long long)spy_node_weight(t, n), n->depth, i ? -1 : 0);
-    put_title(t, n, &label, out);
-    spy_buf_puts(out, "<rect width=\"100%\" height=\"100%\"/>");
-    if (share > 0.01) {
-        spy_buf_puts(out, "<text x=\"4\" y=\"13\">");
-        put_xml(out, spy_buf_str(&label), label.len);
-        spy_buf_puts(out, "</text>");
-    }
-    spy_buf_puts(out, "</svg>\n");
-}
-
-// Depth first; a child begins where its elder sibling ends, the first where its parent begins.
-static int put_nodes(const struct spy_tree *t, struct spy_buf *out)
-{
-    _cleanup_free_ uint64_t *left = calloc(t->n, sizeof *left);
-    if (!left)
-        return SPY_ERR_NOMEM;
-    spy_buf_printf(out, "<svg id=\"graph\" x=\"1%%\" width=\"98%%\" height=\"%u\">\n",
-                   TOP + (t->max_depth + 1) * ROW);
-    put_node(t, 0, 0, out);
-    for (uint32_t i = spy_tree_next(t, 0); i && !out->failed; i = spy_tree_next(t, i)) {
-        const struct spy_node *n = &t->nodes[i];
-        if (t->nodes[n->parent].first_child == i)
-            left[i] = left[n->parent];
-        if (n->next)
-            left[n->next] = left[i] + spy_node_weight(t, n); // wraps only where sums saturated
-        if ((double)spy_node_weight(t, n) >= SMALLEST * whole(t))
-            put_node(t, i, left[i], out);
-    }
-    spy_buf_puts(out, "</svg>\n");
-    return out->failed;
+                      GREY);
 }
 
 static void put_time(struct spy_buf *out, uint64_t ns)
@@ -218,11 +161,11 @@ static void put_head(const struct spy_tree *t, uint32_t height, struct spy_buf *
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" "
         "width=\"100%%\" height=\"%u\" role=\"group\" aria-labelledby=\"title\">\n<title>",
         height);
-    put_xml_str(out, title);
+    put_str(out, title);
     spy_buf_puts(out, "</title>\n<style><![CDATA[\n");
     spy_buf_puts(out, spy_svg_style);
     spy_buf_puts(out, "]]></style>\n<text id=\"title\" x=\"12\" y=\"28\">");
-    put_xml_str(out, title);
+    put_str(out, title);
     spy_buf_puts(
         out,
         "</text>\n<foreignObject x=\"12\" y=\"40\" width=\"260\" height=\"26\"><input "
@@ -251,14 +194,23 @@ static int put_empty(const struct spy_tree *t, struct spy_buf *out)
     _cleanup_buf_ struct spy_buf why = SPY_BUF_INIT(SPY_LABEL_MAX);
     int r = spy_view_why_empty(t->profile, &t->view, &why);
     spy_buf_printf(out, "<text id=\"empty\" x=\"10\" y=\"%d\">", TOP + ROW);
-    put_xml_str(out, spy_buf_str(&why));
+    put_str(out, spy_buf_str(&why));
     spy_buf_puts(out, "</text>\n");
+    return r;
+}
+
+static int put_script(const struct spy_tree *t, struct spy_buf *out)
+{
+    int r = spy_svg_put_frames(t, out);
+    spy_buf_puts(out, "<script>" SPY_SVG_SCRIPT_BEFORE);
+    spy_buf_puts(out, spy_svg_script);
+    spy_buf_puts(out, SPY_SVG_SCRIPT_AFTER "</script>\n");
     return r;
 }
 
 static int print_tree(const struct spy_tree *t, struct spy_buf *out)
 {
-    bool empty = whole(t) <= 0;
+    bool empty = !spy_node_weight(t, &t->nodes[0]);
     uint32_t bottom = TOP + (empty ? 2 : t->max_depth + 1) * ROW;
     _cleanup_(free_account_lines) struct account_lines lines = {SPY_BUF_INIT(4096),
                                                                 SPY_BUF_INIT(4096)};
@@ -270,12 +222,14 @@ static int print_tree(const struct spy_tree *t, struct spy_buf *out)
     if (empty)
         r = put_empty(t, out);
     else
-        r = put_nodes(t, out);
+        r = spy_svg_put_drawing(t, TOP, ROW, out);
+    if (r < 0)
+        return r;
     put_footer(t, bottom, out);
     put_account_lines(&lines, bottom + BOTTOM, out);
-    spy_buf_puts(out, "<script>" SPY_SVG_SCRIPT_BEFORE);
-    spy_buf_puts(out, spy_svg_script);
-    spy_buf_puts(out, SPY_SVG_SCRIPT_AFTER "</script>\n</svg>\n");
+    if (!empty)
+        r = put_script(t, out);
+    spy_buf_puts(out, "</svg>\n");
     return r < 0 ? r : out->failed;
 }
 

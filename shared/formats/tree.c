@@ -358,18 +358,28 @@ static int put_shown(struct spy_buf *out, const char *text)
     return spy_buf_text(out, text, strlen(text), NAME_MAX_SHOWN);
 }
 
-static int frame_label(const struct spy_profile *p, const struct spy_view *v, uint32_t function,
-                       uint32_t line, struct spy_buf *out)
+int spy_node_name(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
 {
-    const struct spy_function *f = spy_profile_function_at(p, function);
-    const char *file = spy_profile_text(p, f->filename);
-    put_shown(out, spy_profile_text(p, f->name));
-    if (!*file)
+    return put_shown(out,
+                     spy_profile_text(t->profile, spy_profile_function_at(t->profile, n->a)->name));
+}
+
+int spy_node_file(const struct spy_tree *t, uint32_t filename, struct spy_buf *out)
+{
+    const char *file = spy_profile_text(t->profile, filename);
+    return put_shown(out, t->view.full_filenames ? file : spy_short_filename(file));
+}
+
+static int frame_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
+{
+    uint32_t filename = spy_profile_function_at(t->profile, n->a)->filename;
+    spy_node_name(t, n, out);
+    if (!*spy_profile_text(t->profile, filename))
         return out->failed;
     spy_buf_puts(out, " (");
-    put_shown(out, v->full_filenames ? file : spy_short_filename(file));
-    if (line)
-        spy_buf_printf(out, ":%u", line);
+    spy_node_file(t, filename, out);
+    if (n->b)
+        spy_buf_printf(out, ":%u", n->b);
     return spy_buf_putc(out, ')');
 }
 
@@ -394,7 +404,7 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
     const struct spy_thread *th;
     switch (n->kind) {
     case SPY_NODE_FRAME:
-        return frame_label(t->profile, &t->view, n->a, n->b, out);
+        return frame_label(t, n, out);
     case SPY_NODE_PROCESS:
         return process_label(t->profile, n->a, out);
     case SPY_NODE_THREAD:

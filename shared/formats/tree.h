@@ -43,5 +43,8 @@ static inline uint64_t spy_node_weight(const struct spy_tree *t, const struct sp
 // characters, names cut at 1024 bytes. It fits in SPY_LABEL_MAX bytes.
 enum { SPY_LABEL_MAX = 8192 };
 int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out);
+// The parts of the label of a SPY_NODE_FRAME: its name, and its file by the string of the profile.
+int spy_node_name(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out);
+int spy_node_file(const struct spy_tree *t, uint32_t filename, struct spy_buf *out);
 // The next node in depth-first order, or 0 at the end.
 uint32_t spy_tree_next(const struct spy_tree *t, uint32_t node);

@@ -49,14 +49,3 @@ int spy_otlp_encode_response(uint64_t rejected, const char *message, struct spy_
 // *ret_rejected and message (cut to size) from such an answer. SPY_ERR_INVALID when it is none.
 int spy_otlp_decode_response(const uint8_t *data, size_t len, uint64_t *ret_rejected, char *message,
                              size_t size);
-
-// Body encodings. compress appends to out; decompress never makes more than out->max bytes, refuses
-// a zstd window above 8 MiB, and fails with SPY_ERR_LIMIT on more, SPY_ERR_INVALID on damage or on
-// a truncated stream.
-enum spy_encoding { SPY_ENCODING_IDENTITY, SPY_ENCODING_GZIP, SPY_ENCODING_ZSTD };
-// The value of a Content-Encoding header. SPY_ERR_UNSUPPORTED when it is none of ours.
-int spy_encoding_parse(const char *header, enum spy_encoding *ret);
-int spy_compress(enum spy_encoding e, const void *data, size_t len, struct spy_buf *out,
-                 struct spy_err *err);
-int spy_decompress(enum spy_encoding e, const void *data, size_t len, struct spy_buf *out,
-                   struct spy_err *err);

@@ -1,7 +1,8 @@
 // test_make_profile FORMAT [FLAG...] - prints a synthetic profile, for the tests of what users see.
 //
 // Flags: idle gil no-native no-lines function-lines threads processes no-processes full max=N
-// title=TEXT seed=N (a random profile) empty. FORMAT "otlp" prints the bytes of the wire.
+// title=TEXT seed=N (a random profile) frames=N (a large one) empty. FORMAT "otlp" prints the bytes
+// of the wire.
 #include "shared/base/mem.h"
 #include "shared/formats/format.h"
 #include "shared/otlp/otlp.h"
@@ -40,6 +41,8 @@ static int flag(const char *a, struct spy_view *v, struct spy_profile **p)
         v->title = a + 6;
     else if (!strncmp(a, "seed=", 5))
         other = test_profile_random(strtoul(a + 5, NULL, 10), 300);
+    else if (!strncmp(a, "frames=", 7))
+        other = test_profile_large((uint32_t)strtoul(a + 7, NULL, 10));
     else if (!strcmp(a, "empty"))
         other = spy_profile_new();
     else

@@ -1,6 +1,7 @@
 #include "tests/data/synthetic.h"
 #include "shared/base/buf.h"
 #include "shared/base/clock.h"
+#include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -243,6 +244,41 @@ struct spy_profile *test_profile_random(uint64_t seed, uint32_t size)
         must(spy_profile_add(p, below(&r, spy_profile_n_series(p)), random_stack(p, &r, size),
                              thread, states[below(&r, SPY_COUNT(states))], 1 + below(&r, 1000), 0));
     }
+    spy_profile_weigh(p);
+    return p;
+}
+
+// --- large ---
+
+// The stack number n of a service: 64 of them share all but their last 6 frames, which fork in two
+// at each; 12 frames are common to all.
+static uint32_t service_stack(struct spy_profile *p, uint64_t n)
+{
+    uint64_t group = n >> 6, shared = 14 + spy_hash_mix(group, 1) % 41;
+    uint32_t at = 0;
+    for (uint64_t d = 0; d < shared + 6; d++) {
+        uint64_t path = d < shared ? group : n >> (shared + 5 - d);
+        uint64_t which = d < 12 ? d : spy_hash_mix(path, d) % 2000;
+        char name[64], file[96];
+        snprintf(name, sizeof name, "Handler%" PRIu64 ".method_%" PRIu64, which / 20, which);
+        snprintf(file, sizeof file, SITE "service/module_%" PRIu64 ".py", which / 20);
+        at = push(p, at, &(struct call){name, file, (uint32_t)(which % 20 * 30 + path % 3), 0});
+    }
+    return at;
+}
+
+struct spy_profile *test_profile_large(uint32_t frames)
+{
+    struct spy_profile *p = spy_profile_new();
+    if (!p)
+        return NULL;
+    uint32_t series = make_series(p, 0), thread = 0;
+    must(spy_profile_thread(p, 101, str(p, "MainThread"), &thread));
+    uint32_t needle = push(p, 0, &(struct call){"needle", APP "needle.py", 7, 0});
+    must(spy_profile_add(p, series, needle, thread, SPY_STATE_RUNNING, 1, 0));
+    for (uint64_t n = 0; spy_profile_n_stacks(p) + 60 < frames; n++)
+        must(spy_profile_add(p, series, service_stack(p, n), thread, SPY_STATE_RUNNING,
+                             1 + spy_hash_mix(n, 2) % 200, 0));
     spy_profile_weigh(p);
     return p;
 }

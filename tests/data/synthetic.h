@@ -12,6 +12,10 @@ struct spy_profile *test_profile_rich(void);
 // has an id, a window and a period.
 struct spy_profile *test_profile_random(uint64_t seed, uint32_t size);
 
+// A service of about so many frames in all (at least 200), 20 to 60 deep, and a frame `needle`
+// (app/needle.py:7) of one sample, which is far narrower than a pixel from some 10,000 frames on.
+struct spy_profile *test_profile_large(uint32_t frames);
+
 // Sum of count and ns over all samples.
 void test_profile_totals(const struct spy_profile *p, uint64_t *ret_count, uint64_t *ret_ns);
 

@@ -1,6 +1,6 @@
 // The first byte chooses the encoding and the cap, which is never passed. What was unpacked packs
 // and unpacks to itself.
-#include "shared/otlp/otlp.h"
+#include "shared/base/compress.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 

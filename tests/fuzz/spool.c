@@ -3,7 +3,7 @@
 #include "agent/upload/losses.h"
 #include "agent/upload/spool_file.h"
 #include "shared/base/map.h"
-#include "shared/otlp/otlp.h"
+#include "shared/base/compress.h"
 #include <stdlib.h>
 #include <string.h>
 

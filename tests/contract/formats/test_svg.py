@@ -15,7 +15,7 @@ from browsing import errors_of, requests_of  # noqa: E402
 SVG = "{http://www.w3.org/2000/svg}"
 VIEWS = [[], ["idle"], ["idle", "gil"], ["idle", "threads"], ["idle", "processes", "threads"],
          ["idle", "no-native"], ["no-lines", "no-processes"], ["function-lines", "full"],
-         ["idle", "max=7"], ["empty"], ["seed=3", "idle"], ["seed=4", "idle", "threads"]]
+         ["idle", "max=7"], ["frames=3000"], ["empty"], ["seed=3", "idle"], ["seed=4", "idle", "threads"]]
 
 
 @pytest.fixture
@@ -44,8 +44,14 @@ def title(element):
 
 
 def shown(driver):
-    return [title(f).split("\n")[0]
-            for f in driver.find_elements(By.CSS_SELECTOR, ".f:not(.hidden)")]
+    return [text.split("\n")[0] for _, text, _ in boxes_of(driver)]
+
+
+def boxes_of(driver):
+    """(class, title, width in pixels) of each frame that is shown."""
+    return driver.execute_script("""
+        return Array.from(document.querySelectorAll('.f:not(.hidden)'), f => [f.getAttribute('class'),
+            f.querySelector('title').textContent, f.querySelector('rect').getBoundingClientRect().width])""")
 
 
 def search(driver, text):
@@ -64,9 +70,10 @@ def test_is_well_formed_and_holds_nothing_but_its_own_script(make_profile, flags
     root = etree.fromstring(make_profile("svg", *flags), etree.XMLParser(resolve_entities=False))
     assert root.tag == SVG + "svg"
     scripts = list(root.iter(SVG + "script"))
-    assert len(scripts) == 1 and not scripts[0].attrib
+    assert len(scripts) == ("empty" not in flags) and not any(s.attrib for s in scripts)
     tags = {etree.QName(e).localname for e in root.iter(etree.Element)}
-    assert tags <= {"svg", "title", "style", "text", "foreignObject", "input", "g", "rect", "script"}
+    assert tags <= {"svg", "title", "style", "text", "foreignObject", "input", "g", "rect", "script",
+                    "metadata", "path"}
     for element in root.iter(etree.Element):
         for name, value in element.attrib.items():
             assert not name.startswith("on") and "href" not in name
@@ -127,8 +134,7 @@ def test_works_with_the_keyboard_alone(browser, page):
 
     def focus():
         active = browser.switch_to.active_element
-        return title(active).split("\n")[0].split(" ")[0] if active.get_attribute(
-            "data-d") else active.get_attribute("id")
+        return active.get_attribute("id") or title(active).split("\n")[0].split(" ")[0]
 
     press(Keys.TAB)
     if focus() != "search":  # the page itself, which scrolls, may come first
@@ -231,13 +237,83 @@ def test_an_empty_one_says_why(browser, page):
     assert errors_of(browser) == [] or all("favicon" in e["message"] for e in errors_of(browser))
 
 
+def carried(svg):
+    """(steps up, name, own samples) of each node that the file carries for its script."""
+    text = etree.fromstring(svg).find(SVG + "metadata").text
+    _, files, names, nodes = re.match(r"(.*?)\n(.*?\n|)\n(.*?\n)\n(.*)", text, re.S).groups()
+    names = [line.split(" ", 2)[2] for line in names.splitlines()]
+    for node in nodes.split(" "):
+        up, what, line, own = ([int(n or "0", 36) for n in node.split(",")] + [0] * 4)[:4]
+        yield up, names[what - 1] if what else f"({line} smaller)", own
+
+
 def test_what_is_folded_keeps_the_totals(make_profile):
-    whole = etree.fromstring(make_profile("svg", "idle"))
-    few = etree.fromstring(make_profile("svg", "idle", "max=7"))
+    whole = list(carried(make_profile("svg", "idle")))
+    few = list(carried(make_profile("svg", "idle", "max=7")))
+    assert sum(own for _, _, own in few) == sum(own for _, _, own in whole) == 2505
+    assert 7 <= len(few) < len(whole)
+    assert any(name.endswith("smaller)") for _, name, _ in few)
 
-    def frames(root):
-        return [e for e in root.iter(SVG + "svg") if e.get("data-w")]
 
-    assert frames(few)[0].get("data-w") == frames(whole)[0].get("data-w")
-    assert 7 <= len(frames(few)) < len(frames(whole))
-    assert any("smaller)" in e.find(SVG + "title").text for e in frames(few))
+def drawn(svg):
+    """The boxes that are there without a script: (class, title, share) each, and those in paths."""
+    graph = next(e for e in etree.fromstring(svg).iter(SVG + "svg") if e.get("id") == "graph")
+    elements = [(e.get("class"), e.find(SVG + "title").text, float(e.get("width")[:-1]) / 100) for e in graph.findall(SVG + "svg")
+                if e.get("class")]
+    return elements, sum(p.get("d").count("M") for p in graph.iter(SVG + "path"))
+
+
+def test_a_large_one_is_below_a_megabyte_and_carries_every_frame(make_profile):
+    svg = make_profile("svg", "frames=20000")
+    assert len(svg) < 1000 * 1000
+    nodes = list(carried(svg))
+    assert len(nodes) > 19800
+    elements, boxes = drawn(svg)
+    assert 100 < len(elements) <= 1000 and len(elements) + boxes < len(nodes)
+    assert not any(t.startswith("needle") for _, t, _ in elements)
+    assert any(name == "needle" for _, name, _ in nodes)
+
+
+@pytest.mark.parametrize("flags", VIEWS, ids=" ".join)
+def test_the_script_draws_what_stood_there_without_it(browser, page, make_profile, flags):
+    if "empty" in flags:
+        pytest.skip("it has no frame")
+    page(*flags)
+    before, boxes = drawn(make_profile("svg", *flags))
+    now = [(kind, text) for kind, text, _ in boxes_of(browser)]
+    wide = [(kind, text) for kind, text, share in before if share > 0.001]
+    assert set(wide) <= set(now)
+    if len(wide) == len(before) and not boxes:
+        assert sorted(wide) == sorted(now)
+    assert [e for e in errors_of(browser) if "favicon" not in e["message"]] == []
+
+
+def test_search_finds_what_is_too_narrow_to_be_drawn_and_enter_zooms_to_it(browser, page):
+    page("frames=20000")
+    assert "needle" not in " ".join(shown(browser))
+    search(browser, "^needle")
+    assert browser.find_element(By.ID, "matched").text == "Matched: 0.00 %"
+    marked = browser.find_elements(By.CSS_SELECTOR, ".f.m:not(.hidden)")
+    assert [title(f).split("\n")[0] for f in marked] == ["needle (app/needle.py:7)"]
+    assert marked[0].find_element(By.TAG_NAME, "rect").rect["width"] >= 0.9
+    ActionChains(browser).send_keys(Keys.ENTER).perform()
+    assert shown(browser) == ["all", "needle (app/needle.py:7)"]
+    assert browser.find_element(By.ID, "matched").text == "Matched: 100.00 %"
+    assert re.fullmatch(r"needle \(app/needle\.py:7\)  \|  1 samples, 0\.00 %, 0\.01 s",
+                        browser.find_element(By.ID, "details").text)
+    ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+    assert "needle" not in " ".join(shown(browser))
+
+
+def test_zoom_draws_the_small_ones(browser, page, make_profile):
+    page("frames=20000")
+    frames = len(list(carried(make_profile("svg", "frames=20000"))))
+    assert len(shown(browser)) < frames
+    method = next(f for f in browser.find_elements(By.CSS_SELECTOR, ".f:not(.hidden)")
+                  if f.find_element(By.TAG_NAME, "rect").rect["width"] < 3)
+    name, counts = title(method).split("\n")[:2]
+    browser.execute_script("arguments[0].dispatchEvent(new Event('click', {bubbles: true}))", method)
+    width = method.find_element(By.TAG_NAME, "rect").rect["width"]
+    assert width == frame(browser, "all").find_element(By.TAG_NAME, "rect").rect["width"] > 1000
+    assert title(method).split("\n")[:2] == [name, counts]
+    assert all(width >= 0.9 for _, _, width in boxes_of(browser))

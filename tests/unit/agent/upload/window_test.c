@@ -4,6 +4,7 @@
 #include "folder.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include "shared/base/compress.h"
 #include "shared/otlp/otlp.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 #include "collector/ingest/agents.h"
 #include "collector/ingest/ingest.h"
 #include "shared/base/clock.h"
+#include "shared/base/compress.h"
 #include "shared/otlp/otlp.h"
 #include <setjmp.h>
 #include <stdarg.h>

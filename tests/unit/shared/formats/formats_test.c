@@ -3,6 +3,7 @@
 #include "shared/formats/tree.h"
 #include "tests/data/synthetic.h"
 #include "tests/unit/shared/test.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,6 +270,78 @@ static void printing_does_not_change_the_profile(void **state)
     assert_string_equal(before, after);
 }
 
+static void a_flamegraph_of_20000_frames_is_below_a_megabyte(void **state)
+{
+    (void)state;
+    _cleanup_profile_ struct spy_profile *p = test_profile_large(20000);
+    _cleanup_(spy_tree_free) struct spy_tree t = {0};
+    assert_int_equal(spy_tree_build(p, &(struct spy_view){0}, &t), 0);
+    assert_in_range(t.n, 19800, 20000);
+    _cleanup_free_ char *svg = print(p, "svg", &(struct spy_view){0});
+    assert_in_range(strlen(svg), 100000, 999999);
+    assert_non_null(strstr(svg, " needle\n")); // is carried, although
+    assert_null(strstr(svg, "<title>needle")); // it is too narrow to be drawn
+}
+
+// The worst for the drawing: all as wide as the narrowest box that has to be there.
+static void a_flamegraph_of_equal_frames_is_below_a_megabyte(void **state)
+{
+    (void)state;
+    struct maker m = start();
+    _cleanup_profile_ struct spy_profile *p = m.p;
+    for (uint32_t i = 0; i < 2000; i++) {
+        char name[32];
+        uint32_t s = 0;
+        snprintf(name, sizeof name, "function_%u", i);
+        for (uint32_t d = 0; d < 10; d++)
+            s = push(&m, s, name, "/srv/app/module.py", d + 1);
+        add(&m, s, 1, 1, 0);
+    }
+    _cleanup_free_ char *svg = print(p, "svg", &(struct spy_view){0});
+    assert_in_range(strlen(svg), 100000, 999999);
+}
+
+// What a tree is by docs: PERIOD, files, names, nodes.
+static void a_flamegraph_carries_its_tree(void **state)
+{
+    (void)state;
+    struct maker m = start();
+    _cleanup_profile_ struct spy_profile *p = m.p;
+    uint32_t f = push(&m, 0, "f", "/srv/app/x.py", 40);
+    add(&m, f, 1, 37, 370);
+    add(&m, push(&m, f, "g <&>", "/srv/app/x.py", 5), 1, 2, 20);
+    add(&m, push(&m, 0, "[marker]", "", 0), 1, 1, 7);
+    spy_profile_series_at(p, m.series)->period_ns = 10;
+    _cleanup_free_ char *svg = print(p, "svg", &(struct spy_view){0});
+    char *from = strstr(svg, "<metadata id=\"frames\">");
+    assert_non_null(from);
+    char *to = strstr(from, "</metadata>");
+    assert_non_null(to);
+    *to = 0;
+    assert_string_equal(strchr(from, '>') + 1, "a\n"
+                                               "app/x.py\n"
+                                               "\n"
+                                               "8 0 all\n"
+                                               "2 0 [marker]\n"
+                                               "6 1 f\n"
+                                               "6 1 g &lt;&amp;&gt;\n"
+                                               "\n"
+                                               ",1 ,2,,1,7 1,3,14,11 ,4,5,2");
+}
+
+// The title is made of what somebody asked for.
+static void a_title_that_would_drive_a_terminal_is_shown_without(void **state)
+{
+    (void)state;
+    _cleanup_profile_ struct spy_profile *p = test_profile_rich();
+    struct spy_view v = {.title = "a\x7f\xc2\x9b\xe2\x80\xae"
+                                  "b\x1b[31m"};
+    _cleanup_free_ char *svg = print(p, "svg", &v);
+    assert_non_null(strstr(svg, "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+                                "b\xef\xbf\xbd[31m"));
+    assert_null(strpbrk(svg, "\x7f\x1b"));
+}
+
 #define T(f) cmocka_unit_test(f)
 RUN(T(formats_are_found_by_each_of_their_names), T(filenames_are_shortened_for_people),
     T(views_choose_samples_by_state), T(lines_merge_or_show_the_first),
@@ -276,4 +349,6 @@ RUN(T(formats_are_found_by_each_of_their_names), T(filenames_are_shortened_for_p
     T(names_without_end_are_cut_and_print), T(sums_saturate),
     T(trees_hang_together_whatever_is_folded), T(folding_keeps_what_there_is_room_for),
     T(the_cap_of_the_buffer_is_an_error_that_says_what_to_do),
-    T(printing_does_not_change_the_profile))
+    T(printing_does_not_change_the_profile), T(a_flamegraph_of_20000_frames_is_below_a_megabyte),
+    T(a_flamegraph_of_equal_frames_is_below_a_megabyte), T(a_flamegraph_carries_its_tree),
+    T(a_title_that_would_drive_a_terminal_is_shown_without))

@@ -1,5 +1,5 @@
 #include "shared/base/mem.h"
-#include "shared/otlp/otlp.h"
+#include "shared/base/compress.h"
 #include "tests/unit/shared/test.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "shared/otlp/otlp.h"
+#include "shared/base/compress.h"
 #include "shared/base/mem.h"
 #include <string.h>
 #include <strings.h>

@@ -84,6 +84,9 @@ static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c,
                                   .content_encoding = header(c, MHD_HTTP_HEADER_CONTENT_ENCODING),
                                   .authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION),
                                   .accept = header(c, MHD_HTTP_HEADER_ACCEPT),
+                                  .date = header(c, MHD_HTTP_HEADER_DATE),
+                                  .profiles_version =
+                                      header(c, "otlp-profiles-development-version"),
                                   .local = l->local};
     if (!l->local) {
         const union MHD_ConnectionInfo *i =

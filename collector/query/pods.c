@@ -27,6 +27,7 @@ static const struct field process_fields[] = {
     {"command", SPY_LABEL_COMMAND},
     {"runtime", SPY_LABEL_RUNTIME},
     {"python_version", SPY_LABEL_RUNTIME_VERSION},
+    {"sample_type", SPY_LABEL_SAMPLE_TYPE},
 };
 static const struct field number_fields[] = {
     {"pid", SPY_LABEL_PID},

@@ -13,7 +13,8 @@ struct spy_param {
 };
 
 struct spy_selector {
-    struct spy_select select; // borrows the parameters' values
+    struct spy_select select; // borrows the parameters' values; without type= it ends with a term
+                              // for series of CPU and wall time
     struct spy_filter_options filter;
     struct spy_view view;
     const char *format; // NULL: not given

@@ -240,7 +240,7 @@ static int collect(const struct spy_question *q, struct spy_selector *s, struct 
     free(c->accounts);
     if (r == 0 && c->failed)
         r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    if (r == 0 && !json_array_size(c->pods) && s->select.n)
+    if (r == 0 && !json_array_size(c->pods) && s->n_asked)
         r = spy_query_not_found(q->store, s, a->hint, err);
     if (r < 0)
         json_decref(c->pods);

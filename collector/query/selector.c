@@ -327,7 +327,7 @@ int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format
     int r = check_times(&p);
     if (r < 0)
         return r;
-    // Last, so that the first term stays what was asked for.
+    s.n_asked = s.select.n;
     if (!p.has_type)
         s.select.terms[s.select.n++] =
             (struct spy_select_term){.keys = {SPY_LABEL_SAMPLE_TYPE}, .value = NULL};

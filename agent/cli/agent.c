@@ -285,6 +285,12 @@ static int start(struct agent *a, const struct options *o, struct spy_err *err)
     int r = spy_agent_config_load(o->config, &a->config, err);
     if (r < 0)
         return r;
+    static const enum spy_push_compression compressions[] = {
+        [SPY_COMPRESSION_AUTO] = SPY_PUSH_AUTO,
+        [SPY_COMPRESSION_ZSTD] = SPY_PUSH_ZSTD,
+        [SPY_COMPRESSION_GZIP] = SPY_PUSH_GZIP,
+        [SPY_COMPRESSION_NONE] = SPY_PUSH_NONE,
+    };
     const struct spy_agent_config *c = &a->config;
     struct spy_upload_options up = {.url = o->collector ? o->collector : c->collector.url,
                                     .ca_file = c->collector.ca_file,
@@ -292,7 +298,8 @@ static int start(struct agent *a, const struct options *o, struct spy_err *err)
                                     .cert_file = c->collector.cert_file,
                                     .key_file = c->collector.key_file,
                                     .spool_dir = c->push.spool_dir,
-                                    .spool_bytes = (uint64_t)c->push.spool_mib << 20};
+                                    .spool_bytes = (uint64_t)c->push.spool_mib << 20,
+                                    .compression = compressions[c->push.compression]};
     if (!up.url)
         return spy_err_set(err, SPY_ERR_USAGE, 0,
                            "no collector is given: set collector.url in the configuration or use "

@@ -1,5 +1,6 @@
 #include "agent/upload/push.h"
 #include "shared/base/clock.h"
+#include "shared/base/compress.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include "shared/otlp/otlp.h"
@@ -14,8 +15,9 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <time.h>
 
-enum { ANSWER_MAX = 64 << 10, TOKEN_MAX = 16 << 10, N_FILES = 4, TOKEN = 0 };
+enum { ANSWER_MAX = 64 << 10, TOKEN_MAX = 16 << 10, PLAIN_MAX = 64 << 20, N_FILES = 4, TOKEN = 0 };
 #define PATH               "/v1development/profiles"
 #define CONNECT_TIMEOUT_NS (10 * SPY_NS_PER_SEC)
 
@@ -35,7 +37,8 @@ struct spy_push {
     const char *files[N_FILES];
     struct identity seen[N_FILES];
     char why[CURL_ERROR_SIZE];
-    int aborted; // atomic
+    enum spy_encoding encoding; // that is sent
+    int aborted;                // atomic
 };
 
 // --- the URL ---
@@ -236,21 +239,39 @@ static bool add_token(struct spy_push *p, struct spy_push_result *ret)
     return false;
 }
 
-static bool make_headers(struct spy_push *p, struct spy_push_result *ret)
+static bool add_date(struct spy_push *p)
 {
-    static const char *const fixed[] = {
-        "Content-Type: application/x-protobuf", "Content-Encoding: zstd",
-        ("User-Agent: podspy/" PODSPY_VERSION),
+    char header[64];
+    time_t now = (time_t)(spy_clock_real_ns() / SPY_NS_PER_SEC);
+    struct tm tm;
+    return gmtime_r(&now, &tm) &&
+           strftime(header, sizeof header, "Date: %a, %d %b %Y %H:%M:%S GMT", &tm) &&
+           add_header(p, header);
+}
+
+static bool make_headers(struct spy_push *p, enum spy_encoding encoding,
+                         struct spy_push_result *ret)
+{
+    static const char *const encodings[] = {
+        [SPY_ENCODING_IDENTITY] = "Content-Encoding: identity",
+        [SPY_ENCODING_GZIP] = "Content-Encoding: gzip",
+        [SPY_ENCODING_ZSTD] = "Content-Encoding: zstd",
+    };
+    const char *const fixed[] = {
+        "Content-Type: application/x-protobuf",
+        encodings[encoding],
+        "OTLP-Profiles-Development-Version: 1",
+        "User-Agent: podspy/" PODSPY_VERSION,
         "Expect:", // no 100-continue
     };
     curl_slist_free_all(p->headers);
     p->headers = NULL;
+    bool ok = add_date(p);
     for (size_t i = 0; i < SPY_COUNT(fixed); i++)
-        if (!add_header(p, fixed[i])) {
-            *ret = (struct spy_push_result){SPY_PUSH_UNREACHABLE, .reason = "out of memory"};
-            return false;
-        }
-    return !p->o.token_file || add_token(p, ret);
+        ok = ok && add_header(p, fixed[i]);
+    if (!ok)
+        *ret = (struct spy_push_result){SPY_PUSH_UNREACHABLE, .reason = "out of memory"};
+    return ok && (!p->o.token_file || add_token(p, ret));
 }
 
 // --- the answer ---
@@ -338,24 +359,56 @@ static void perform(struct spy_push *p, const void *body, size_t len, struct spy
     one_line(why, strlen(why), ret->reason, sizeof ret->reason);
 }
 
-void spy_push_send(struct spy_push *p, const void *body, size_t len, struct spy_push_result *ret)
+static bool connect_anew(struct spy_push *p, struct spy_push_result *ret)
 {
-    look_at_files(p);
-    if (!make_headers(p, ret))
-        return;
-    if (!p->easy) {
-        p->easy = curl_easy_init();
-        if (!p->easy || !set_up(p, p->easy)) {
-            forget_connection(p);
-            *ret = (struct spy_push_result){SPY_PUSH_UNREACHABLE,
-                                            .reason = "libcurl cannot be set up"};
-            return;
-        }
+    if (p->easy)
+        return true;
+    p->easy = curl_easy_init();
+    if (p->easy && set_up(p, p->easy))
+        return true;
+    forget_connection(p);
+    *ret = (struct spy_push_result){SPY_PUSH_UNREACHABLE, .reason = "libcurl cannot be set up"};
+    return false;
+}
+
+// The body in zstd as `encoding` has it.
+static bool repack(enum spy_encoding encoding, const void *body, size_t len, struct spy_buf *out)
+{
+    _cleanup_buf_ struct spy_buf plain = SPY_BUF_INIT(PLAIN_MAX);
+    return spy_decompress(SPY_ENCODING_ZSTD, body, len, &plain, NULL) == 0 &&
+           spy_compress(encoding, plain.data, plain.len, out, NULL) == 0;
+}
+
+static void send_as(struct spy_push *p, enum spy_encoding encoding, const void *body, size_t len,
+                    struct spy_push_result *ret)
+{
+    _cleanup_buf_ struct spy_buf packed = SPY_BUF_INIT(2 * PLAIN_MAX);
+    if (encoding != SPY_ENCODING_ZSTD && repack(encoding, body, len, &packed)) {
+        body = packed.data;
+        len = packed.len;
+    } else {
+        encoding = SPY_ENCODING_ZSTD; // what is no zstd is for the collector to refuse
     }
+    if (!make_headers(p, encoding, ret) || !connect_anew(p, ret))
+        return;
     perform(p, body, len, ret);
     // Nothing of a connection that failed or of another's answer is used again.
     if (ret->outcome == SPY_PUSH_UNREACHABLE || ret->outcome == SPY_PUSH_STRANGE)
         forget_connection(p);
+}
+
+void spy_push_send(struct spy_push *p, const void *body, size_t len, struct spy_push_result *ret)
+{
+    look_at_files(p);
+    send_as(p, p->encoding, body, len, ret);
+    bool refused = ret->outcome == SPY_PUSH_REJECTED && (ret->status == 400 || ret->status == 415);
+    if (!refused || p->o.compression != SPY_PUSH_AUTO || p->encoding != SPY_ENCODING_ZSTD)
+        return;
+    send_as(p, SPY_ENCODING_GZIP, body, len, ret);
+    if (ret->outcome != SPY_PUSH_STORED)
+        return;
+    p->encoding = SPY_ENCODING_GZIP;
+    ret->changed_to_gzip = true;
 }
 
 // --- life ---
@@ -380,6 +433,9 @@ int spy_push_new(const struct spy_push_options *options, struct spy_push **ret, 
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     }
     p->o = *options;
+    p->encoding = options->compression == SPY_PUSH_GZIP   ? SPY_ENCODING_GZIP
+                  : options->compression == SPY_PUSH_NONE ? SPY_ENCODING_IDENTITY
+                                                          : SPY_ENCODING_ZSTD;
     p->answer = SPY_BUF_INIT(ANSWER_MAX);
     const char *files[N_FILES] = {
         [TOKEN] = options->token_file, options->ca_file, options->cert_file, options->key_file};

@@ -15,10 +15,20 @@
 
 struct spy_push;
 
+// AUTO begins with zstd. What a backend refuses in zstd with 400 or 415 is sent once more in gzip,
+// and when that is stored, gzip stays.
+enum spy_push_compression {
+    SPY_PUSH_AUTO,
+    SPY_PUSH_ZSTD,
+    SPY_PUSH_GZIP,
+    SPY_PUSH_NONE,
+};
+
 struct spy_push_options {
     const char *url; // see upload.h
     const char *ca_file, *token_file, *cert_file, *key_file;
     uint64_t timeout_ns;
+    enum spy_push_compression compression;
 };
 
 enum spy_push_outcome {
@@ -36,6 +46,7 @@ struct spy_push_result {
     long status;             // of HTTP; 0: none
     uint64_t retry_after_ns; // 0: not said
     uint64_t rejected;       // profiles that the collector did not take, with STORED
+    bool changed_to_gzip;    // with AUTO: it was stored in gzip after zstd was refused
     char reason[240];        // one line: what the collector or libcurl said
 };
 
@@ -46,7 +57,8 @@ int spy_push_new(const struct spy_push_options *options, struct spy_push **ret,
                  struct spy_err *err);
 void spy_push_free(struct spy_push *p);
 
-// Sends a body that is OTLP in zstd.
+// Sends a body that is OTLP in zstd, in the compression that is set. The Date header tells the
+// collector this machine's clock.
 void spy_push_send(struct spy_push *p, const void *body, size_t len, struct spy_push_result *ret);
 // True when any of the files is not as it was at the last send: another try may go better.
 bool spy_push_files_changed(struct spy_push *p);

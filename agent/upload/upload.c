@@ -114,10 +114,15 @@ static void note(struct spy_upload *u, const struct spy_push_result *r, size_t l
     }
     spy_count(&counts.sent, 1);
     spy_count(&counts.bytes, (int64_t)len);
-    if (r->rejected) {
+    if (r->changed_to_gzip)
+        spy_log(SPY_LOG_INFO, "the collector takes gzip and refuses zstd: gzip is sent from now on",
+                SPY_S("url", u->strings[0]));
+    if (r->rejected || *r->reason) {
         spy_count(&counts.rejected_profiles, (int64_t)r->rejected);
         if (spy_log_due(&u->logged[SPY_PUSH_STORED], LOG_EVERY_NS))
-            spy_log(SPY_LOG_WARN, "the collector did not take all profiles of a window",
+            spy_log(SPY_LOG_WARN,
+                    r->rejected ? "the collector did not take all profiles of a window"
+                                : "the collector took a window with a warning",
                     SPY_I("profiles", r->rejected), SPY_S("reason", r->reason));
     }
     if (u->failing)
@@ -439,7 +444,8 @@ static int copy_options(struct spy_upload *u, const struct spy_upload_options *o
                                      .token_file = u->strings[2],
                                      .cert_file = u->strings[3],
                                      .key_file = u->strings[4],
-                                     .timeout_ns = o->timeout_ns ? o->timeout_ns : TIMEOUT_NS};
+                                     .timeout_ns = o->timeout_ns ? o->timeout_ns : TIMEOUT_NS,
+                                     .compression = o->compression};
     u->body_bytes = o->body_bytes ? o->body_bytes : BODY_MAX;
     return 0;
 }

@@ -192,7 +192,8 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
         r = spy_ingest_new(
             &(struct spy_ingest_options){.store = c->store,
                                          .body_max = (size_t)f->limits.body_mib << 20,
-                                         .agents_max = f->limits.agents},
+                                         .agents_max = f->limits.agents,
+                                         .retention_ns = f->retention.raw_ns},
             &c->ingest, err);
     if (r == 0)
         r = spy_every_new(EXPIRE_SECS, expire, c, &c->retention, err);

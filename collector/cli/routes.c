@@ -100,8 +100,8 @@ static const struct {
     const char *hint;
 } refusals[SPY_INGEST_OUTCOMES] = {
     [SPY_INGEST_BAD_TYPE] = {415, 0,
-                             "send OTLP Profiles as application/x-protobuf, as they are or with "
-                             "Content-Encoding gzip or zstd"},
+                             "send OTLP Profiles as application/x-protobuf or application/json, as "
+                             "they are or with Content-Encoding gzip or zstd"},
     [SPY_INGEST_MALFORMED] = {400, 0,
                               "send an ExportProfilesServiceRequest of OTLP Profiles "
                               "v1development (docs/wire.md)"},
@@ -110,6 +110,10 @@ static const struct {
     [SPY_INGEST_FULL] = {507, 60,
                          "free disk space, shorten retention, or raise limits.series or "
                          "retention.max_gib"},
+    [SPY_INGEST_NOT_TAKEN] = {400, 0, "docs/wire.md tells which profiles are taken"},
+    [SPY_INGEST_CLOCK] = {503, 60,
+                          "nothing is lost: the sender keeps its profiles and tries again; set the "
+                          "clock of the collector or of the sender right"},
     [SPY_INGEST_UNAVAILABLE] = {503, 5, "try again; the collector's log tells more"},
 };
 
@@ -121,11 +125,14 @@ static void post_profiles(void *arg, const struct spy_http_request *req,
     struct spy_err err = {0};
     struct spy_ingest_body body = {.content_type = req->content_type,
                                    .content_encoding = req->content_encoding,
+                                   .date = req->date,
+                                   .version = req->profiles_version,
                                    .data = req->body,
                                    .len = req->body_len};
-    enum spy_ingest_outcome o = spy_ingest_take(c->ingest, &body, &res->body, &err);
+    const char *type;
+    enum spy_ingest_outcome o = spy_ingest_take(c->ingest, &body, &res->body, &type, &err);
     if (o == SPY_INGEST_TAKEN) {
-        res->content_type = "application/x-protobuf";
+        res->content_type = type;
         return;
     }
     spy_http_error(res, refusals[o].status, err.msg, refusals[o].hint);

@@ -52,6 +52,7 @@ struct spy_http_request {
     size_t n_params;
     const char *content_type, *content_encoding, *authorization, *accept; // "" when not sent
     const char *accept_encoding, *if_none_match;                          // the same
+    const char *date, *profiles_version; // Date, otlp-profiles-development-version
     const uint8_t *body;
     size_t body_len;
     bool local;        // came by the plain listener

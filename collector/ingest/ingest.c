@@ -5,14 +5,20 @@
 #include "shared/base/compress.h"
 #include "shared/otlp/otlp.h"
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
+
+// Steps of the decoder (shared/otlp/otlp.h) are some tens of nanoseconds each. The stacks of many
+// processes that run the same program need a few for each byte, very deep ones some tens.
+enum { STEPS = 1 << 20, STEPS_PER_BYTE = 64 };
 
 #define FUTURE_MAX_NS (3600 * SPY_NS_PER_SEC)
 #define SUM_MAX_NS    (UINT64_C(100000000) * SPY_NS_PER_SEC)
 
-static int64_t n_batches, n_profiles, n_known, n_samples, n_bytes, n_agents;
+static int64_t n_batches, n_profiles, n_known, n_rejected, n_samples, n_bytes, n_agents;
 static int64_t ns_running, ns_counted[SPY_COUNTERS];
 static int64_t n_outcomes[SPY_INGEST_OUTCOMES];
 #define REFUSED "podspy_collector_refused_batches_total"
@@ -22,6 +28,9 @@ const struct spy_metric spy_ingest_metrics[] = {
     {"podspy_collector_profiles_total", NULL, "Profiles in them.", SPY_COUNTER, &n_profiles},
     {"podspy_collector_duplicate_profiles_total", NULL,
      "Profiles among them that were stored before.", SPY_COUNTER, &n_known},
+    {"podspy_collector_rejected_profiles_total", NULL,
+     "Profiles that were left out of requests, with the reason in the answer.", SPY_COUNTER,
+     &n_rejected},
     {"podspy_collector_samples_total", NULL, "Thread-samples in profiles that were stored.",
      SPY_COUNTER, &n_samples},
     {"podspy_collector_received_bytes_total", NULL, "Bytes of all bodies with profiles.",
@@ -30,6 +39,8 @@ const struct spy_metric spy_ingest_metrics[] = {
      &n_outcomes[SPY_INGEST_BAD_TYPE]},
     {REFUSED, "reason=\"malformed\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_MALFORMED]},
     {REFUSED, "reason=\"too_large\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_TOO_LARGE]},
+    {REFUSED, "reason=\"not_taken\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_NOT_TAKEN]},
+    {REFUSED, "reason=\"clock\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_CLOCK]},
     {REFUSED, "reason=\"agents\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_BUSY_AGENTS]},
     {REFUSED, "reason=\"store_full\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_FULL]},
     {REFUSED, "reason=\"unavailable\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_UNAVAILABLE]},
@@ -62,14 +73,20 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
         .samples = 1 << 18,
         .stack_depth = 16384,
         .caps = {.strings = 1 << 17, .stacks = 1 << 18, .string_bytes = 4 << 20},
-        .arena_bytes = 32 << 20};
+        .arena_bytes = 32 << 20,
+        .profile_bytes = 64 << 20,
+        .steps = STEPS,
+        .steps_per_byte = STEPS_PER_BYTE};
     in->large = (struct spy_otlp_limits){
         .message_bytes = options->body_max * SPY_INGEST_EXPANSION,
         .profiles = 16384,
         .samples = 4 << 20,
         .stack_depth = 16384,
         .caps = {.strings = 1 << 20, .stacks = 4 << 20, .string_bytes = 64 << 20},
-        .arena_bytes = options->body_max * SPY_INGEST_EXPANSION * 4};
+        .arena_bytes = options->body_max * SPY_INGEST_EXPANSION * 4,
+        .profile_bytes = 256 << 20,
+        .steps = STEPS,
+        .steps_per_byte = STEPS_PER_BYTE};
     in->agents = spy_agents_new(options->agents_max, SPY_INGEST_AGENT_SECS * SPY_NS_PER_SEC);
     pthread_mutex_init(&in->lock, NULL);
     pthread_cond_init(&in->slot_free, NULL);
@@ -94,8 +111,11 @@ void spy_ingest_free(struct spy_ingest *in)
 // --- bytes to profiles ---
 
 struct batch {
+    enum spy_otlp_form form;
     struct spy_profile **profiles;
     size_t n;
+    struct spy_otlp_rejected rejected;
+    uint64_t sender_ns; // the sender's clock; 0: not known
 };
 
 static void batch_done(struct batch *b)
@@ -105,21 +125,52 @@ static void batch_done(struct batch *b)
     free(b->profiles);
 }
 
-static int check_headers(const struct spy_ingest_body *b, enum spy_encoding *ret,
-                         struct spy_err *err)
+static const struct {
+    const char *name;
+    enum spy_otlp_form form;
+} types[] = {{"application/x-protobuf", SPY_OTLP_PROTOBUF},
+             {"application/protobuf", SPY_OTLP_PROTOBUF},
+             {"application/json", SPY_OTLP_JSON}};
+
+static int parse_type(const char *type, enum spy_otlp_form *ret)
 {
-    static const char *const types[] = {"application/x-protobuf", "application/protobuf"};
-    size_t n = strcspn(b->content_type, "; \t");
-    bool known = false;
+    size_t n = strcspn(type, "; \t");
     for (size_t i = 0; i < SPY_COUNT(types); i++)
-        known = known || (n == strlen(types[i]) && !strncasecmp(b->content_type, types[i], n));
-    if (!known)
+        if (n == strlen(types[i].name) && !strncasecmp(type, types[i].name, n)) {
+            *ret = types[i].form;
+            return 0;
+        }
+    return SPY_ERR_UNSUPPORTED;
+}
+
+// RFC 9110, 5.6.7: "Sun, 06 Nov 1994 08:49:37 GMT". 0: it is not such a date.
+static uint64_t parse_date(const char *date)
+{
+    struct tm tm = {0};
+    const char *end = strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    time_t t = end && !*end ? timegm(&tm) : 0;
+    return t > 0 && t < INT32_MAX * INT64_C(4) ? (uint64_t)t * SPY_NS_PER_SEC : 0;
+}
+
+static int check_headers(const struct spy_ingest_body *b, enum spy_encoding *ret,
+                         struct batch *batch, struct spy_err *err)
+{
+    batch->sender_ns = parse_date(b->date);
+    if (parse_type(b->content_type, &batch->form) < 0)
         return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                           "Content-Type is '%.60s', not application/x-protobuf", b->content_type);
+                           "Content-Type is '%.60s', not application/x-protobuf or "
+                           "application/json",
+                           b->content_type);
     if (spy_encoding_parse(b->content_encoding, ret) < 0)
         return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                            "Content-Encoding is '%.60s', not identity, gzip or zstd",
                            b->content_encoding);
+    // opentelemetry-proto, docs/specification.md: another version is refused before it is read.
+    if (*b->version && strcmp(b->version, "1") != 0)
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "otlp-profiles-development-version is '%.20s'; only version 1 is "
+                           "understood here",
+                           b->version);
     return 0;
 }
 
@@ -131,7 +182,8 @@ static int decode_within(const struct spy_otlp_limits *limits, const struct spy_
     if (r < 0)
         return r;
     const uint8_t *data = plain.data ? plain.data : (const uint8_t *)"";
-    return spy_otlp_decode(data, plain.len, limits, &ret->profiles, &ret->n, err);
+    return spy_otlp_decode(ret->form, data, plain.len, limits, &ret->profiles, &ret->n,
+                           &ret->rejected, err);
 }
 
 static void take_slot(struct spy_ingest *in)
@@ -153,21 +205,82 @@ static void give_slot(struct spy_ingest *in)
 
 // --- what the profiles say ---
 
-// A time that is far ahead would outlive all retention. Where a profiler gives none, it is now.
-static int check_times(struct batch *b, uint64_t now_ns, struct spy_err *err)
+enum { TIME_TEXT = 32 };
+
+static void print_time(uint64_t ns, char *out)
 {
-    for (size_t i = 0; i < b->n; i++)
-        for (uint32_t k = 0; k < spy_profile_n_series(b->profiles[i]); k++) {
-            struct spy_series *s = spy_profile_series_at(b->profiles[i], k);
-            if (!s->start_ns)
-                s->start_ns = s->duration_ns < now_ns ? now_ns - s->duration_ns : now_ns;
-            if (s->start_ns > now_ns + FUTURE_MAX_NS || s->duration_ns > now_ns ||
-                s->start_ns + s->duration_ns > now_ns + FUTURE_MAX_NS)
-                return spy_err_set(err, SPY_ERR_INVALID, 0,
-                                   "a profile's time is more than an hour ahead of the "
-                                   "collector's clock: set the node's clock right");
-        }
+    time_t t = (time_t)(ns / SPY_NS_PER_SEC);
+    struct tm tm;
+    if (!gmtime_r(&t, &tm) || !strftime(out, TIME_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm))
+        *out = 0;
+}
+
+// Where a profiler gives no time, it is now.
+static void give_time(struct spy_series *s, uint64_t now_ns)
+{
+    if (!s->start_ns)
+        s->start_ns = s->duration_ns < now_ns ? now_ns - s->duration_ns : now_ns;
+}
+
+static void leave_out(struct batch *b, struct spy_profile *p, const char *reason)
+{
+    spy_profile_free(p);
+    if (!b->rejected.n++)
+        snprintf(b->rejected.reason, sizeof b->rejected.reason, "%s", reason);
+}
+
+static int clocks_disagree(uint64_t theirs_ns, uint64_t now_ns, struct spy_err *err)
+{
+    char theirs[TIME_TEXT], ours[TIME_TEXT];
+    print_time(theirs_ns, theirs);
+    print_time(now_ns, ours);
+    return spy_err_set(err, SPY_ERR_AGAIN, 0,
+                       "the profile or its sender says that it is %s, this collector's clock says "
+                       "%s: set the one that is wrong right",
+                       theirs, ours);
+}
+
+// A time that is far ahead would outlive all retention, and one that is past it would go at once.
+// ingest.h says whose clock is believed. *ret_reason: why the profile is not taken; NULL: it is.
+// SPY_ERR_AGAIN: nobody's clock is believed for now.
+static int check_time(const struct spy_ingest *in, const struct batch *b,
+                      const struct spy_series *s, uint64_t now_ns, const char **ret_reason,
+                      struct spy_err *err)
+{
+    uint64_t sender = b->sender_ns, end = spy_add_sat(s->start_ns, s->duration_ns);
+    bool agree = sender < now_ns + FUTURE_MAX_NS && now_ns < sender + FUTURE_MAX_NS;
+    bool ahead = end > now_ns + FUTURE_MAX_NS;
+    bool ahead_of_sender = sender && end > sender + FUTURE_MAX_NS;
+    bool old = in->options.retention_ns && end < now_ns && now_ns - end > in->options.retention_ns;
+    if ((ahead && !ahead_of_sender) || (old && sender && !agree))
+        return clocks_disagree(sender ? sender : end, now_ns, err);
+    *ret_reason = ahead ? "a profile is more than an hour ahead of its own sender's clock"
+                  : old ? "a profile is older than what this collector keeps (retention.raw)"
+                        : NULL;
     return 0;
+}
+
+static int check_times(const struct spy_ingest *in, struct batch *b, uint64_t now_ns,
+                       struct spy_err *err)
+{
+    const char *reason;
+    size_t kept = 0;
+    int r = 0;
+    for (size_t i = 0; i < b->n && r == 0; i++) {
+        struct spy_series *s = spy_profile_series_at(b->profiles[i], 0);
+        give_time(s, now_ns);
+        r = check_time(in, b, s, now_ns, &reason, err);
+    }
+    for (size_t i = 0; i < b->n && r == 0; i++) {
+        struct spy_profile *p = b->profiles[i];
+        check_time(in, b, spy_profile_series_at(p, 0), now_ns, &reason, err);
+        if (reason)
+            leave_out(b, p, reason);
+        else
+            b->profiles[kept++] = p;
+    }
+    b->n = r == 0 ? kept : b->n;
+    return r;
 }
 
 static bool know_agents(struct spy_ingest *in, const struct batch *b, uint64_t now_ns)
@@ -198,7 +311,7 @@ static void count_taken(const struct batch *b, size_t known, const bool *is_know
         if (is_known[i])
             continue;
         for (uint32_t k = 0; k < spy_profile_n_samples(b->profiles[i]); k++)
-            samples += spy_profile_sample_at(b->profiles[i], k)->count;
+            samples = spy_add_sat(samples, spy_profile_sample_at(b->profiles[i], k)->count);
         const struct spy_account *a = &spy_profile_series_get(b->profiles[i], 0)->account;
         count_bounded(&ns_running, a->running_ns);
         for (int c = 0; c < SPY_COUNTERS; c++)
@@ -207,7 +320,7 @@ static void count_taken(const struct batch *b, size_t known, const bool *is_know
     spy_count(&n_batches, 1);
     spy_count(&n_profiles, (int64_t)b->n);
     spy_count(&n_known, (int64_t)known);
-    spy_count(&n_samples, (int64_t)(samples & INT64_MAX));
+    spy_count(&n_samples, samples < INT64_MAX ? (int64_t)samples : INT64_MAX);
 }
 
 // --- the whole way ---
@@ -219,6 +332,8 @@ static enum spy_ingest_outcome outcome_of(int r, bool of_store)
         return SPY_INGEST_BAD_TYPE;
     case SPY_ERR_INVALID:
         return SPY_INGEST_MALFORMED;
+    case SPY_ERR_AGAIN:
+        return of_store ? SPY_INGEST_UNAVAILABLE : SPY_INGEST_CLOCK;
     case SPY_ERR_LIMIT:
         return of_store ? SPY_INGEST_FULL : SPY_INGEST_TOO_LARGE;
     default:
@@ -226,55 +341,83 @@ static enum spy_ingest_outcome outcome_of(int r, bool of_store)
     }
 }
 
+// What the answer says of the profiles that were left out.
+static void tell_rejected(const struct batch *b, char *out, size_t size)
+{
+    *out = 0;
+    if (b->rejected.n)
+        snprintf(out, size, "%llu of %llu profiles were not taken; the first: %s",
+                 (unsigned long long)b->rejected.n, (unsigned long long)(b->rejected.n + b->n),
+                 b->rejected.reason);
+}
+
+static enum spy_ingest_outcome append(struct spy_ingest *in, struct batch *b,
+                                      struct spy_buf *answer, struct spy_err *err)
+{
+    size_t known = 0;
+    char rejected[400];
+    _cleanup_free_ bool *is_known = calloc(b->n + 1, sizeof *is_known);
+    int r = is_known ? 0 : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    if (r == 0 && b->n)
+        r = in->options.store->ops->append(in->options.store, b->profiles, b->n, &known, is_known,
+                                           err);
+    if (r < 0)
+        return outcome_of(r, true);
+    tell_rejected(b, rejected, sizeof rejected);
+    if (spy_otlp_encode_response(b->form, b->rejected.n, rejected, answer) < 0) {
+        spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return SPY_INGEST_UNAVAILABLE;
+    }
+    count_taken(b, known, is_known);
+    return SPY_INGEST_TAKEN;
+}
+
 static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, struct spy_buf *answer,
                                      struct spy_err *err)
 {
     uint64_t now = spy_clock_real_ns();
-    size_t known = 0;
-    _cleanup_free_ bool *is_known = calloc(b->n + 1, sizeof *is_known);
-    int r =
-        is_known ? check_times(b, now, err) : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = check_times(in, b, now, err);
     if (r < 0)
         return outcome_of(r, false);
+    if (!b->n && b->rejected.n) {
+        spy_err_set(err, SPY_ERR_INVALID, 0, "%s", b->rejected.reason);
+        return SPY_INGEST_NOT_TAKEN;
+    }
     if (!know_agents(in, b, now)) {
         spy_err_set(err, SPY_ERR_LIMIT, 0, "more than %u agents push to this collector",
                     in->options.agents_max);
         return SPY_INGEST_BUSY_AGENTS;
     }
-    if (b->n)
-        r = in->options.store->ops->append(in->options.store, b->profiles, b->n, &known, is_known,
-                                           err);
-    if (r < 0)
-        return outcome_of(r, true);
-    if (spy_otlp_encode_response(0, "", answer) < 0)
-        return SPY_INGEST_UNAVAILABLE;
-    count_taken(b, known, is_known);
-    return SPY_INGEST_TAKEN;
+    return append(in, b, answer, err);
 }
 
 static enum spy_ingest_outcome take(struct spy_ingest *in, const struct spy_ingest_body *body,
-                                    struct spy_buf *answer, struct spy_err *err)
+                                    struct batch *b, struct spy_buf *answer, struct spy_err *err)
 {
-    _cleanup_(batch_done) struct batch b = {0};
     enum spy_encoding encoding;
-    int r = check_headers(body, &encoding, err);
+    int r = check_headers(body, &encoding, b, err);
     if (r < 0)
         return outcome_of(r, false);
-    r = decode_within(&in->small, body, encoding, &b, err);
+    r = decode_within(&in->small, body, encoding, b, err);
     if (r != SPY_ERR_LIMIT)
-        return r < 0 ? outcome_of(r, false) : store(in, &b, answer, err);
+        return r < 0 ? outcome_of(r, false) : store(in, b, answer, err);
     take_slot(in);
-    r = decode_within(&in->large, body, encoding, &b, err);
-    enum spy_ingest_outcome o = r < 0 ? outcome_of(r, false) : store(in, &b, answer, err);
+    r = decode_within(&in->large, body, encoding, b, err);
+    enum spy_ingest_outcome o = r < 0 ? outcome_of(r, false) : store(in, b, answer, err);
     give_slot(in);
     return o;
 }
 
 enum spy_ingest_outcome spy_ingest_take(struct spy_ingest *in, const struct spy_ingest_body *body,
-                                        struct spy_buf *answer, struct spy_err *err)
+                                        struct spy_buf *answer, const char **ret_type,
+                                        struct spy_err *err)
 {
+    _cleanup_(batch_done) struct batch b = {0};
     spy_count(&n_bytes, (int64_t)body->len);
-    enum spy_ingest_outcome o = take(in, body, answer, err);
+    enum spy_ingest_outcome o = take(in, body, &b, answer, err);
     spy_count(&n_outcomes[o], 1);
+    if (o == SPY_INGEST_TAKEN || o == SPY_INGEST_NOT_TAKEN)
+        spy_count(&n_rejected, b.rejected.n < INT64_MAX ? (int64_t)b.rejected.n : INT64_MAX);
+    *ret_type = b.form == SPY_OTLP_JSON ? "application/json" : "application/x-protobuf";
     return o;
 }

@@ -1,7 +1,17 @@
 // ingest.h - a body that an agent pushed -> stored profiles.
 //
 // Unpack, decode, look whether its times can be, hand it to the store. What is taken is durable
-// when spy_ingest_take returns. A request is taken whole or not at all.
+// when spy_ingest_take returns. A profile that cannot be taken is left out and told in the answer
+// (partial success), and the others are taken; when none is left, the request is refused. All other
+// refusals are of the request as a whole and store nothing of it. So a request may be sent again
+// after any of them: what bears the same profile_id is stored once.
+//
+// Times. A profile more than an hour ahead, or one that retention would drop at once, tells of a
+// clock that is wrong: the sender's, the collector's, or that of the node when the profile was
+// made. The Date header of the request tells which: where it agrees with the profile, the
+// collector's clock may be the wrong one, and the request is refused for now (SPY_INGEST_CLOCK),
+// so that nothing is lost; where it agrees with the collector, the profile is left out for good.
+// Without it a profile ahead is refused for now, and one that is too old is left out.
 //
 // Memory is bounded whatever the body is: most bodies are small and are decoded inside of
 // SPY_INGEST_SMALL; one that does not fit there is decoded again with the full limits, in one of
@@ -28,6 +38,8 @@ enum spy_ingest_outcome {
     SPY_INGEST_TOO_LARGE,   // when unpacked, or too much in it
     SPY_INGEST_BUSY_AGENTS, // more agents than limits.agents
     SPY_INGEST_FULL,        // the store is
+    SPY_INGEST_NOT_TAKEN,   // none of its profiles could be taken
+    SPY_INGEST_CLOCK,       // two clocks disagree: later
     SPY_INGEST_UNAVAILABLE, // the store or the memory failed; it may go better later
     SPY_INGEST_OUTCOMES
 };
@@ -36,6 +48,7 @@ struct spy_ingest_options {
     struct spy_store *store; // borrowed
     size_t body_max;
     uint32_t agents_max;
+    uint64_t retention_ns; // what ended longer ago is not taken; 0: no bound
 };
 
 struct spy_ingest;
@@ -44,13 +57,17 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
 void spy_ingest_free(struct spy_ingest *in);
 
 struct spy_ingest_body {
-    const char *content_type, *content_encoding; // "" when not sent
+    const char *content_type, *content_encoding; // headers; "" when not sent
+    const char *date;    // of the sender's clock, as HTTP writes it; "" when not sent
+    const char *version; // otlp-profiles-development-version; "" when not sent: it means "1"
     const uint8_t *data;
     size_t len;
 };
-// TAKEN: an ExportProfilesServiceResponse is appended to answer. Else err says what is wrong.
+// TAKEN: an ExportProfilesServiceResponse in the form of the request is appended to answer, and
+// *ret_type is its media type. Else err says what is wrong.
 enum spy_ingest_outcome spy_ingest_take(struct spy_ingest *in, const struct spy_ingest_body *body,
-                                        struct spy_buf *answer, struct spy_err *err);
+                                        struct spy_buf *answer, const char **ret_type,
+                                        struct spy_err *err);
 
 extern const struct spy_metric spy_ingest_metrics[];
 extern const size_t spy_ingest_n_metrics;

@@ -74,7 +74,7 @@ int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, c
 {
     static const char *const pod_keys[3] = {SPY_LABEL_POD};
     char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
-    const char *const *keys = s->select.n ? s->select.terms[0].keys : pod_keys;
+    const char *const *keys = s->n_asked ? s->select.terms[0].keys : pod_keys;
     struct listing l = {.keys = keys, .values = json_object()};
     struct spy_select time = {
         .from_ns = s->select.from_ns, .until_ns = s->select.until_ns, .stop = s->select.stop};

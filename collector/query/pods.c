@@ -28,6 +28,7 @@ static const struct field process_fields[] = {
     {"command", SPY_LABEL_COMMAND},
     {"runtime", SPY_LABEL_RUNTIME},
     {"python_version", SPY_LABEL_RUNTIME_VERSION},
+    {"sample_type", SPY_LABEL_SAMPLE_TYPE},
 };
 static const struct field number_fields[] = {
     {"pid", SPY_LABEL_PID},
@@ -252,7 +253,7 @@ static int collect(const struct spy_question *q, struct spy_selector *s, struct 
             "more processes are selected than an answer may hold: narrow the selection");
     if (r == 0 && c->failed)
         r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    if (r == 0 && !json_array_size(c->pods) && s->select.n)
+    if (r == 0 && !json_array_size(c->pods) && s->n_asked)
         r = spy_query_not_found(q->store, s, a->hint, err);
     if (r < 0)
         json_decref(c->pods);

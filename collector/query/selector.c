@@ -10,13 +10,26 @@
 #include <string.h>
 #include <time.h>
 
-enum kind { TERM, FROM, UNTIL, FLAG, NOT_FLAG, PROCESSES, INCLUDE, EXCLUDE, THREAD, NODES, FORMAT };
+enum kind {
+    TERM,
+    TYPE,
+    FROM,
+    UNTIL,
+    FLAG,
+    NOT_FLAG,
+    PROCESSES,
+    INCLUDE,
+    EXCLUDE,
+    THREAD,
+    NODES,
+    FORMAT
+};
 enum { NODES_MIN = 10, NODES_MAX = 1000000 };
 
 static const struct parameter {
     const char *name;
     enum kind kind;
-    const char *keys[3]; // TERM
+    const char *keys[3]; // TERM, TYPE
     size_t offset;       // FLAG, NOT_FLAG: of a bool in spy_view
 } parameters[] = {
     {"cluster", TERM, {SPY_LABEL_CLUSTER}, 0},
@@ -27,6 +40,7 @@ static const struct parameter {
     {"service", TERM, {SPY_LABEL_SERVICE}, 0},
     {"pid", TERM, {SPY_LABEL_PID, SPY_LABEL_NS_PID}, 0},
     {"image", TERM, {SPY_LABEL_IMAGE}, 0},
+    {"type", TYPE, {SPY_LABEL_SAMPLE_TYPE}, 0},
     {"thread", THREAD, {0}, 0},
     {"from", FROM, {0}, 0},
     {"until", UNTIL, {0}, 0},
@@ -45,7 +59,7 @@ static const struct parameter {
 const char *spy_selector_name(const char *key)
 {
     for (size_t i = 0; i < SPY_COUNT(parameters); i++)
-        if (parameters[i].kind == TERM && !strcmp(parameters[i].keys[0], key))
+        if (parameters[i].keys[0] && !strcmp(parameters[i].keys[0], key))
             return parameters[i].name;
     return NULL;
 }
@@ -139,7 +153,7 @@ void spy_time_print(uint64_t ns, char *out)
 struct parser {
     struct spy_selector *to;
     uint64_t now_ns;
-    bool has_from, has_until;
+    bool has_from, has_until, has_type;
     char *hint;
     struct spy_err *err;
 };
@@ -160,16 +174,23 @@ static void note(struct spy_selector *s, const char *name, const char *value)
     snprintf(s->text + n, sizeof s->text - n, "%s%s=%s", n ? ", " : "", name, value);
 }
 
+// CPU and wall time, whatever a profiler calls it, is what has no label of its type.
+static bool is_usual_type(const char *value)
+{
+    return !strcmp(value, "cpu") || !strcmp(value, "wall") || !strcmp(value, "samples");
+}
+
 static int take_term(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_select *s = &p->to->select;
     if (!*value)
         return wrong(p, row->name, value, "it is empty: leave it out to select all");
-    if (s->n == SPY_SELECT_MAX)
-        return wrong(p, row->name, value, "at most %d values are taken", SPY_SELECT_MAX);
+    if (s->n == SPY_SELECT_MAX - 1)
+        return wrong(p, row->name, value, "at most %d values are taken", SPY_SELECT_MAX - 1);
     struct spy_select_term *t = &s->terms[s->n++];
     memcpy(t->keys, row->keys, sizeof t->keys);
-    t->value = value;
+    t->value = row->kind == TYPE && is_usual_type(value) ? NULL : value;
+    p->has_type = p->has_type || row->kind == TYPE;
     note(p->to, row->name, value);
     return 0;
 }
@@ -239,6 +260,7 @@ static int take(struct parser *p, const struct parameter *row, const char *value
     struct spy_filter_options *f = &s->filter;
     switch (row->kind) {
     case TERM:
+    case TYPE:
         return take_term(p, row, value);
     case FROM:
         return take_time(p, row, value, &s->select.from_ns, &p->has_from);
@@ -305,6 +327,10 @@ int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format
     int r = check_times(&p);
     if (r < 0)
         return r;
+    s.n_asked = s.select.n;
+    if (!p.has_type)
+        s.select.terms[s.select.n++] =
+            (struct spy_select_term){.keys = {SPY_LABEL_SAMPLE_TYPE}, .value = NULL};
     if (!*s.text)
         snprintf(s.text, sizeof s.text, "anything");
     *ret = s;

@@ -14,6 +14,8 @@ struct spy_param {
 
 struct spy_selector {
     struct spy_select select; // borrows the parameters' values
+    size_t n_asked; // terms of select that were asked for; without type= one more follows, which
+                    // leaves only series of CPU and wall time
     struct spy_filter_options filter;
     struct spy_view view;
     const char *format; // NULL: not given

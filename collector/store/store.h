@@ -15,14 +15,15 @@
 #include "shared/profile/profile.h"
 
 // A selection of series by their labels: of each name that is given one of the values must match
-// ('*' stands for any text; a series without the label does not match), and of time: windows that
-// overlap [from_ns, until_ns). A whole window is in or out; a window of no length is an instant.
-enum { SPY_SELECT_MAX = 64 };
+// ('*' stands for any text; a series without the label matches NULL alone), and of time: windows
+// that overlap [from_ns, until_ns). A whole window is in or out; a window of no length is an
+// instant.
+enum { SPY_SELECT_MAX = 65 };
 struct spy_select {
     uint64_t from_ns, until_ns;
     struct spy_select_term {
         const char *keys[3]; // labels that may hold it, e.g. k8s.node.name or host.name; NULL: none
-        const char *value;
+        const char *value;   // NULL: that the series has none of these labels
     } terms[SPY_SELECT_MAX]; // terms with the same keys[0] are alternatives
     size_t n;
     size_t rows_max, memory; // bounds of a query: samples and windows, bytes; 0:

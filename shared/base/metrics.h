@@ -1,10 +1,11 @@
 // metrics.h - counters and gauges, printed as Prometheus text.
 //
 // A metric is a static variable of the module that counts; the module lists its metrics in one
-// table and the program prints the tables it has. Counting is one relaxed atomic add: any thread,
-// also in the hot path.
+// table and the program prints the tables it has. Counting is one relaxed atomic operation: any
+// thread, also in the hot path.
 #pragma once
 #include "shared/base/buf.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,9 +20,15 @@ struct spy_metric {
     int64_t *value;
 };
 
+// Stays at INT64_MAX once it is there: a counter never goes down, whatever is added to it.
 static inline void spy_count(int64_t *value, int64_t n)
 {
-    __atomic_fetch_add(value, n, __ATOMIC_RELAXED);
+    int64_t before = __atomic_load_n(value, __ATOMIC_RELAXED), after;
+    do {
+        if (__builtin_add_overflow(before, n, &after))
+            after = INT64_MAX;
+    } while (!__atomic_compare_exchange_n(value, &before, after, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
 }
 static inline void spy_gauge_set(int64_t *value, int64_t n)
 {

@@ -8,6 +8,7 @@
 #define IN_RULE(member) .offset = offsetof(struct spy_rule, member)
 
 static const char *const blocking_names[] = {"never", "auto", "always", NULL};
+static const char *const compression_names[] = {"auto", "zstd", "gzip", "none", NULL};
 static const char *const switch_names[] = {"auto", "on", "off", NULL};
 
 static const struct spy_key collector_keys[] = {
@@ -111,6 +112,11 @@ static const struct spy_key push_keys[] = {
      .fallback = "256",
      .min = 1,
      .max = 1048576},
+    {.name = "compression",
+     .type = SPY_KEY_ENUM,
+     AT(push.compression),
+     .fallback = "auto",
+     .names = compression_names},
     {0},
 };
 

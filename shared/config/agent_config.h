@@ -10,6 +10,12 @@
 #include <stdint.h>
 
 enum spy_blocking { SPY_BLOCKING_NEVER, SPY_BLOCKING_AUTO, SPY_BLOCKING_ALWAYS };
+enum spy_compression {
+    SPY_COMPRESSION_AUTO, // zstd, and gzip after a backend refused that
+    SPY_COMPRESSION_ZSTD,
+    SPY_COMPRESSION_GZIP,
+    SPY_COMPRESSION_NONE
+};
 enum spy_switch { SPY_SWITCH_AUTO, SPY_SWITCH_ON, SPY_SWITCH_OFF };
 
 // A rule that opts processes in; every field that is given must match.
@@ -53,9 +59,10 @@ struct spy_agent_config {
         size_t n_processes;
     } discovery;
     struct {
-        uint64_t interval_ns; // 10s; 1s to 10m
-        char *spool_dir;      // /var/lib/podspy/spool
-        uint32_t spool_mib;   // 256
+        uint64_t interval_ns;             // 10s; 1s to 10m
+        char *spool_dir;                  // /var/lib/podspy/spool
+        uint32_t spool_mib;               // 256
+        enum spy_compression compression; // auto
     } push;
 };
 

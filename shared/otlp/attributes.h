@@ -9,3 +9,7 @@
 #define SPY_ATTR_QUALITY     "podspy.samples."     // + clean, salvaged, paused, failed, lost, late
 #define SPY_SYSTEM_MARKER    "podspy:marker"
 #define SPY_SYSTEM_NATIVE    "podspy:native"
+// Of OpenTelemetry's semantic conventions.
+#define SPY_ATTR_FRAME_TYPE "profile.frame.type"
+#define SPY_ATTR_EXE_NAME   "process.executable.name"
+#define SPY_ATTR_EXE_PATH   "process.executable.path"

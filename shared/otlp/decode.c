@@ -1,11 +1,12 @@
-#include "shared/base/arena.h"
+#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/otlp/attributes.h"
 #include "shared/otlp/decoder.h"
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { PROFILE_STEPS = 64 }; // what a profile costs that holds nothing
 
 const struct spy_otlp_limits spy_otlp_default_limits = {
     .message_bytes = 64 << 20,
@@ -15,72 +16,56 @@ const struct spy_otlp_limits spy_otlp_default_limits = {
     .caps = {.strings = 4 << 20, .stacks = 16 << 20, .string_bytes = 256 << 20},
     .arena_bytes = 512 << 20,
     .profile_bytes = 256 << 20,
-    .frames = 64 << 20,
+    .steps = 64 << 20,
+    .steps_per_byte = 64,
 };
 
 // --- attributes ---
 
 struct facts {
     uint64_t tid;
-    const char *thread_name;
+    uint32_t thread_name; // string
     uint32_t state;
     bool has_state;
 };
 
-static int64_t as_int(const Spy__Otlp__AnyValue *v)
+static uint32_t state_of(const char *activity)
 {
-    if (v->value_case == SPY__OTLP__ANY_VALUE__VALUE_BOOL_VALUE)
-        return v->bool_value;
-    if (v->value_case == SPY__OTLP__ANY_VALUE__VALUE_STRING_VALUE)
-        return strtoll(v->string_value, NULL, 10);
-    return v->value_case == SPY__OTLP__ANY_VALUE__VALUE_INT_VALUE ? v->int_value : 0;
+    return !strcmp(activity, spy_activity_names[SPY_RUNNING])    ? SPY_STATE_RUNNING
+           : !strcmp(activity, spy_activity_names[SPY_RUNNABLE]) ? SPY_STATE_RUNNABLE
+                                                                 : 0u;
 }
 
-static const char *as_text(const Spy__Otlp__AnyValue *v)
+static int read_fact(struct spy_otlp_decoder *c, struct spy_otlp_attribute *a, struct facts *f)
 {
-    return v->value_case == SPY__OTLP__ANY_VALUE__VALUE_STRING_VALUE ? v->string_value : "";
-}
-
-static int attribute(struct spy_otlp_decoder *c, int32_t index, const char **ret_key,
-                     const Spy__Otlp__AnyValue **ret)
-{
-    if (index < 0 || (size_t)index >= c->d->n_attribute_table)
-        return spy_otlp_bad(c, "an attribute index is out of range");
-    const Spy__Otlp__KeyValueAndUnit *kv = c->d->attribute_table[index];
-    *ret_key = spy_otlp_text(c, kv->key_strindex);
-    *ret = kv->value;
-    return *ret_key ? 0 : spy_otlp_bad(c, "the key of an attribute is out of range");
+    if (!strcmp(a->key, SPY_ATTR_THREAD_ID)) {
+        f->tid = (uint64_t)a->number;
+    } else if (!strcmp(a->key, SPY_ATTR_THREAD_NAME)) {
+        return spy_otlp_attribute_string(c, a, &f->thread_name);
+    } else if (!strcmp(a->key, SPY_ATTR_STATE)) {
+        f->has_state = true;
+        f->state &= ~(uint32_t)(SPY_STATE_RUNNING | SPY_STATE_RUNNABLE); // the last one holds
+        f->state |= state_of(a->text);
+    } else if (!strcmp(a->key, SPY_ATTR_GIL)) {
+        f->state |= !strcmp(a->text, "holds")   ? SPY_STATE_GIL_HOLDS
+                    : !strcmp(a->text, "waits") ? SPY_STATE_GIL_WAITS
+                                                : 0u;
+    } else if (!strcmp(a->key, SPY_ATTR_GC)) {
+        f->state |= a->number ? SPY_STATE_GC : 0u;
+    }
+    return 0;
 }
 
 static int read_facts(struct spy_otlp_decoder *c, const Spy__Otlp__Sample *s, struct facts *f)
 {
-    for (size_t i = 0; i < s->n_attribute_indices; i++) {
-        const char *key;
-        const Spy__Otlp__AnyValue *v;
-        int r = attribute(c, s->attribute_indices[i], &key, &v);
-        if (r < 0)
-            return r;
-        if (!v)
-            continue;
-        if (!strcmp(key, SPY_ATTR_THREAD_ID)) {
-            f->tid = (uint64_t)as_int(v);
-        } else if (!strcmp(key, SPY_ATTR_THREAD_NAME)) {
-            f->thread_name = as_text(v);
-        } else if (!strcmp(key, SPY_ATTR_STATE)) {
-            f->has_state = true;
-            f->state &= ~(uint32_t)(SPY_STATE_RUNNING | SPY_STATE_RUNNABLE); // the last one holds
-            f->state |= !strcmp(as_text(v), spy_activity_names[SPY_RUNNING])    ? SPY_STATE_RUNNING
-                        : !strcmp(as_text(v), spy_activity_names[SPY_RUNNABLE]) ? SPY_STATE_RUNNABLE
-                                                                                : 0u;
-        } else if (!strcmp(key, SPY_ATTR_GIL)) {
-            f->state |= !strcmp(as_text(v), "holds")   ? SPY_STATE_GIL_HOLDS
-                        : !strcmp(as_text(v), "waits") ? SPY_STATE_GIL_WAITS
-                                                       : 0u;
-        } else if (!strcmp(key, SPY_ATTR_GC)) {
-            f->state |= as_int(v) ? SPY_STATE_GC : 0u;
-        }
+    int r = 0;
+    for (size_t i = 0; i < s->n_attribute_indices && r == 0; i++) {
+        struct spy_otlp_attribute *a;
+        r = spy_otlp_attribute(c, s->attribute_indices[i], &a);
+        if (r == 0 && a->has_value)
+            r = read_fact(c, a, f);
     }
-    return 0;
+    return r;
 }
 
 static int read_quality(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in,
@@ -94,68 +79,57 @@ static int read_quality(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in
         {SPY_ATTR_QUALITY "paused", &q->paused}, {SPY_ATTR_QUALITY "failed", &q->failed},
         {SPY_ATTR_QUALITY "lost", &q->lost},     {SPY_ATTR_QUALITY "late", &q->late}};
     for (size_t i = 0; i < in->n_attribute_indices; i++) {
-        const char *key;
-        const Spy__Otlp__AnyValue *v;
-        int r = attribute(c, in->attribute_indices[i], &key, &v);
+        struct spy_otlp_attribute *a;
+        int r = spy_otlp_attribute(c, in->attribute_indices[i], &a);
         if (r < 0)
             return r;
-        for (size_t k = 0; v && k < SPY_COUNT(rows); k++)
-            if (!strcmp(key, rows[k].key) && as_int(v) > 0)
-                *rows[k].to = (uint64_t)as_int(v);
-        for (int k = 0; v && k < SPY_COUNTERS; k++)
-            if (!strcmp(key, spy_counter_names[k].attribute) && as_int(v) >= 0)
-                account->counted[k] = (struct spy_counted){(uint64_t)as_int(v), in->duration_nano};
+        for (size_t k = 0; a->has_value && k < SPY_COUNT(rows); k++)
+            if (!strcmp(a->key, rows[k].key) && a->number > 0)
+                *rows[k].to = (uint64_t)a->number;
+        for (int k = 0; a->has_value && k < SPY_COUNTERS; k++)
+            if (!strcmp(a->key, spy_counter_names[k].attribute) && a->number >= 0)
+                account->counted[k] = (struct spy_counted){(uint64_t)a->number, in->duration_nano};
     }
     return 0;
 }
 
 // --- profiles ---
 
-static int add_label(struct spy_otlp_decoder *c, const Spy__Otlp__KeyValue *kv,
+// What the profiles of one scope share.
+struct scope {
+    const struct spy_otlp_labels *labels; // of its resource
+    const char *usual; // the first sample type that is samples, CPU or wall time; NULL: none yet
+};
+
+static int add_label(struct spy_otlp_decoder *c, const char *key, const char *value,
                      struct spy_label *to)
 {
-    char number[32];
-    const char *value = number;
-    const Spy__Otlp__AnyValue *v = kv->value;
-    if (v->value_case == SPY__OTLP__ANY_VALUE__VALUE_STRING_VALUE)
-        value = v->string_value;
-    else if (v->value_case == SPY__OTLP__ANY_VALUE__VALUE_DOUBLE_VALUE)
-        snprintf(number, sizeof number, "%g", v->double_value);
-    else
-        snprintf(number, sizeof number, "%" PRId64, as_int(v));
-    int r = spy_profile_cstr(c->p, kv->key, &to->key);
+    int r = spy_profile_cstr(c->p, key, &to->key);
     if (r == 0)
         r = spy_profile_cstr(c->p, value, &to->value);
     return r < 0 ? spy_otlp_failed(c, r) : 0;
 }
 
-static bool is_plain(const Spy__Otlp__AnyValue *v)
-{
-    return v && (v->value_case == SPY__OTLP__ANY_VALUE__VALUE_STRING_VALUE ||
-                 v->value_case == SPY__OTLP__ANY_VALUE__VALUE_BOOL_VALUE ||
-                 v->value_case == SPY__OTLP__ANY_VALUE__VALUE_INT_VALUE ||
-                 v->value_case == SPY__OTLP__ANY_VALUE__VALUE_DOUBLE_VALUE);
-}
-
-// Lists and maps as values, repeated keys, and what is past the bound are left out.
-static int map_series(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
+// type: by which the series is kept apart, unless its resource has said that; or NULL.
+static int map_series(struct spy_otlp_decoder *c, const struct scope *s, const char *type,
                       uint32_t *ret)
 {
     struct spy_label labels[SPY_LABELS_MAX];
+    const struct spy_otlp_labels *from = s->labels;
     size_t n = 0;
-    for (size_t i = 0; resource && i < resource->n_attributes && n < SPY_LABELS_MAX; i++) {
-        const Spy__Otlp__KeyValue *kv = resource->attributes[i];
-        if (!is_plain(kv->value))
-            continue;
-        int r = add_label(c, kv, &labels[n]);
-        if (r < 0)
-            return r;
-        bool twice = false;
-        for (size_t k = 0; k < n; k++)
-            twice = twice || labels[k].key == labels[n].key;
-        n += !twice;
+    int r = spy_otlp_step(c, from->steps + (type ? strlen(type) / SPY_OTLP_STEP_BYTES : 0));
+    for (; r == 0 && n < from->n; n++) {
+        if (type && !strcmp(from->rows[n].key, SPY_LABEL_SAMPLE_TYPE))
+            type = NULL;
+        r = add_label(c, from->rows[n].key, from->rows[n].value, &labels[n]);
     }
-    int r = spy_profile_series(c->p, labels, n, ret);
+    if (r == 0 && type && n == SPY_LABELS_MAX)
+        return spy_otlp_bad(c, "a resource has too many attributes for the sample type's");
+    if (r == 0 && type)
+        r = add_label(c, SPY_LABEL_SAMPLE_TYPE, type, &labels[n++]);
+    if (r < 0)
+        return r;
+    r = spy_profile_series(c->p, labels, n, ret);
     return r < 0 ? spy_otlp_failed(c, r) : 0;
 }
 
@@ -187,6 +161,28 @@ static bool is_count(const char *unit)
            !strcmp(unit, "1");
 }
 
+static bool is_usual(const char *type)
+{
+    static const char *const names[] = {"", "samples", "sample", "cpu", "wall"};
+    for (size_t i = 0; i < SPY_COUNT(names); i++)
+        if (!strcmp(type, names[i]))
+            return true;
+    return false;
+}
+
+// The type by which a profile is kept apart, or NULL. The second usual type of a scope counts the
+// same samples again, as "samples" and "cpu" of a Go program do.
+static const char *type_apart(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in,
+                              struct scope *scope)
+{
+    const char *type = in->sample_type ? spy_otlp_text(c, in->sample_type->type_strindex) : "";
+    if (!is_usual(type))
+        return type;
+    if (!scope->usual)
+        scope->usual = type;
+    return strcmp(type, scope->usual) != 0 ? type : NULL;
+}
+
 static struct units units_of(const struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in)
 {
     struct units u = {0};
@@ -200,20 +196,23 @@ static struct units units_of(const struct spy_otlp_decoder *c, const Spy__Otlp__
     return u;
 }
 
+// Time counts as samples by the period, and without a period by the millisecond.
+static uint64_t samples_of(uint64_t ns, uint64_t period)
+{
+    uint64_t unit = period ? period : SPY_NS_PER_MS;
+    uint64_t n = ns / unit + (ns % unit >= unit - unit / 2);
+    return ns && !n ? 1 : n;
+}
+
 static void weigh(const Spy__Otlp__Sample *s, const struct units *u, uint64_t *count, uint64_t *ns)
 {
     // values and timestamps are alternatives: without values each timestamp is one sample.
     uint64_t sum = s->n_values ? 0 : s->n_timestamps_unix_nano;
     for (size_t i = 0; i < s->n_values; i++)
-        if (s->values[i] > 0 && __builtin_add_overflow(sum, (uint64_t)s->values[i], &sum))
-            sum = UINT64_MAX;
+        sum = spy_add_sat(sum, (uint64_t)s->values[i]); // none is negative
     if (u->is_time && s->n_values) {
         *ns = u->scale > 1 ? to_ns((double)sum * u->scale) : sum < INT64_MAX ? sum : INT64_MAX;
-        *count = u->period                   ? (*ns + u->period / 2) / u->period
-                 : s->n_timestamps_unix_nano ? s->n_timestamps_unix_nano
-                                             : 1;
-        if (*ns && !*count)
-            *count = 1;
+        *count = samples_of(*ns, u->period);
     } else {
         *count = sum;
         if (__builtin_mul_overflow(*count, u->period, ns))
@@ -221,16 +220,26 @@ static void weigh(const Spy__Otlp__Sample *s, const struct units *u, uint64_t *c
     }
 }
 
-static int add_sample(struct spy_otlp_decoder *c, uint32_t series, const Spy__Otlp__Sample *s,
-                      const struct units *u)
+static int check_sample(struct spy_otlp_decoder *c, const Spy__Otlp__Sample *s)
 {
-    struct facts f = {.thread_name = ""};
-    uint32_t stack = 0, name = 0, thread = 0;
-    uint64_t count, ns;
     if (++c->samples > c->limits->samples)
         return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "more than %u samples in one request",
                            c->limits->samples);
-    int r = read_facts(c, s, &f);
+    for (size_t i = 0; i < s->n_values; i++)
+        if (s->values[i] < 0)
+            return spy_otlp_bad(c, "a sample has a negative value");
+    return 0;
+}
+
+static int add_sample(struct spy_otlp_decoder *c, uint32_t series, const Spy__Otlp__Sample *s,
+                      const struct units *u)
+{
+    struct facts f = {0};
+    uint32_t stack = 0, thread = 0;
+    uint64_t count, ns;
+    int r = check_sample(c, s);
+    if (r == 0)
+        r = read_facts(c, s, &f);
     if (r == 0)
         r = spy_otlp_stack(c, s->stack_index, &stack);
     if (r < 0)
@@ -238,32 +247,44 @@ static int add_sample(struct spy_otlp_decoder *c, uint32_t series, const Spy__Ot
     if (!f.has_state) // another profiler's: it saw the thread on a CPU, or does not say
         f.state |= SPY_STATE_RUNNING;
     weigh(s, u, &count, &ns);
-    r = spy_profile_cstr(c->p, f.thread_name, &name);
-    if (r == 0)
-        r = spy_profile_thread(c->p, f.tid, name, &thread);
+    r = spy_profile_thread(c->p, f.tid, f.thread_name, &thread);
     if (r == 0 && count)
         r = spy_profile_add(c->p, series, stack, thread, f.state, count, ns);
     return r < 0 ? spy_otlp_failed(c, r) : 0;
 }
 
-static int fill(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
-                const Spy__Otlp__Profile *in, const uint8_t id[16])
+static int check_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in)
 {
-    uint32_t series;
-    struct spy_quality q = {0};
-    struct spy_account account = {0};
-    struct units u = units_of(c, in);
+    const Spy__Otlp__ValueType *types[] = {in->sample_type, in->period_type};
+    for (size_t i = 0; i < SPY_COUNT(types); i++)
+        if (types[i] &&
+            (!spy_otlp_text(c, types[i]->type_strindex) ||
+             !spy_otlp_text(c, types[i]->unit_strindex)) &&
+            (types[i]->type_strindex || types[i]->unit_strindex))
+            return spy_otlp_bad(c, "a type or unit is out of range");
     const char *unit = in->sample_type ? spy_otlp_text(c, in->sample_type->unit_strindex) : NULL;
-    if (!u.is_time && !is_count(unit))
+    if (time_scale(unit) <= 0 && !is_count(unit))
         return spy_err_set(c->err, SPY_ERR_UNSUPPORTED, 0,
                            "a profile counts '%.60s'; only times and counts are taken", unit);
     if (in->time_unix_nano > INT64_MAX || in->duration_nano > INT64_MAX - in->time_unix_nano)
         return spy_otlp_bad(c, "the time of a profile is out of range");
-    int r = map_series(c, resource, &series);
+    return 0;
+}
+
+static int fill(struct spy_otlp_decoder *c, struct scope *scope, const Spy__Otlp__Profile *in,
+                const uint8_t id[16])
+{
+    uint32_t series;
+    struct spy_quality q = {0};
+    struct spy_account account = {0};
+    int r = check_profile(c, in);
+    if (r == 0)
+        r = map_series(c, scope, type_apart(c, in, scope), &series);
     if (r == 0)
         r = read_quality(c, in, &q, &account);
     if (r < 0)
         return r;
+    struct units u = units_of(c, in);
     struct spy_series *s = spy_profile_series_at(c->p, series);
     memcpy(s->profile_id, id, sizeof s->profile_id);
     s->start_ns = in->time_unix_nano;
@@ -274,7 +295,7 @@ static int fill(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
     for (size_t i = 0; i < in->n_samples && r == 0; i++)
         r = add_sample(c, series, in->samples[i], &u);
     spy_profile_note_seen(c->p);
-    return r < 0 ? r : spy_otlp_check_budget(c);
+    return r < 0 ? r : spy_otlp_check_memory(c);
 }
 
 // OTLP: all zeroes are not an id, and none may be given.
@@ -296,23 +317,19 @@ static int id_of(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in, size_
 }
 
 // Each Profile message becomes a profile of its own: two may bear the same labels.
-static int decode_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
-                          const Spy__Otlp__Profile *in, size_t number, struct spy_profile **ret)
+static int decode_profile(struct spy_otlp_decoder *c, struct scope *scope,
+                          const Spy__Otlp__Profile *in, struct spy_profile **ret)
 {
     uint8_t id[16] = {0};
-    if (id_of(c, in, number, id) < 0)
-        return SPY_ERR_INVALID;
+    int r = id_of(c, in, c->number - 1, id);
+    if (r == 0)
+        r = spy_otlp_step(c, PROFILE_STEPS);
+    if (r < 0)
+        return r;
     c->p = spy_profile_new_capped(&c->limits->caps);
-    c->strings = calloc(c->d->n_string_table + 1, sizeof *c->strings);
-    c->functions = calloc(c->d->n_function_table + 1, sizeof *c->functions);
-    c->stacks = calloc(c->d->n_stack_table + 1, sizeof *c->stacks);
-    int r =
-        c->p && c->strings && c->functions && c->stacks ? fill(c, resource, in, id) : SPY_ERR_NOMEM;
+    r = c->p ? fill(c, scope, in, id) : SPY_ERR_NOMEM;
     if (r == SPY_ERR_NOMEM)
         spy_err_set(c->err, r, 0, "out of memory");
-    free(c->strings);
-    free(c->functions);
-    free(c->stacks);
     if (r < 0) {
         spy_profile_free(c->p);
         return r;
@@ -325,32 +342,101 @@ static int decode_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Resource 
 struct list {
     struct spy_profile **profiles;
     size_t n, cap;
+    struct spy_otlp_rejected *rejected; // NULL: none may be
 };
 
-static int decode_all(struct spy_otlp_decoder *c,
-                      const Spy__Otlp__ExportProfilesServiceRequest *req, struct list *out)
+static void list_free(struct list *l)
 {
-    for (size_t i = 0; i < req->n_resource_profiles; i++) {
-        const Spy__Otlp__ResourceProfiles *rp = req->resource_profiles[i];
-        for (size_t k = 0; k < rp->n_scope_profiles; k++)
-            for (size_t m = 0; m < rp->scope_profiles[k]->n_profiles; m++) {
-                int r = spy_grow(&out->profiles, &out->cap, out->n + 1, sizeof *out->profiles,
-                                 c->limits->profiles);
-                if (r < 0)
-                    return spy_err_set(c->err, r, 0, "more than %u profiles in one request",
-                                       c->limits->profiles);
-                r = decode_profile(c, rp->resource, rp->scope_profiles[k]->profiles[m], out->n,
-                                   &out->profiles[out->n]);
-                if (r < 0)
-                    return r;
-                out->n++;
-            }
+    for (size_t i = 0; i < l->n; i++)
+        spy_profile_free(l->profiles[i]);
+    free(l->profiles);
+    l->profiles = NULL;
+    l->n = 0;
+}
+
+// A profile that cannot be taken is left out and told, where the caller wants that. Else r.
+static int reject(struct list *out, const struct spy_err *why, int r)
+{
+    if (!out->rejected || (r != SPY_ERR_INVALID && r != SPY_ERR_UNSUPPORTED))
+        return r;
+    if (!out->rejected->n++)
+        snprintf(out->rejected->reason, sizeof out->rejected->reason, "%s", why->msg);
+    return 0;
+}
+
+// unnamed: why the labels of the resource are not known; NULL: they are.
+static int decode_scope(struct spy_otlp_decoder *c, const struct spy_otlp_labels *labels,
+                        const struct spy_err *unnamed, const Spy__Otlp__ScopeProfiles *sp,
+                        struct list *out)
+{
+    struct scope scope = {.labels = labels};
+    for (size_t i = 0; i < sp->n_profiles; i++) {
+        if (c->number++ == c->limits->profiles)
+            return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "more than %u profiles in one request",
+                               c->limits->profiles);
+        int r = spy_grow(&out->profiles, &out->cap, out->n + 1, sizeof *out->profiles,
+                         SIZE_MAX / sizeof *out->profiles);
+        if (r < 0)
+            return spy_err_set(c->err, r, 0, "out of memory");
+        if (unnamed)
+            *c->err = *unnamed;
+        r = unnamed ? unnamed->code
+                    : decode_profile(c, &scope, sp->profiles[i], &out->profiles[out->n]);
+        out->n += r == 0;
+        if (r < 0 && (r = reject(out, c->err, r)) < 0)
+            return r;
     }
     return 0;
 }
 
+static int decode_all(struct spy_otlp_decoder *c,
+                      const Spy__Otlp__ExportProfilesServiceRequest *req, struct spy_arena *arena,
+                      struct list *out)
+{
+    struct spy_otlp_labels labels;
+    for (size_t i = 0; i < req->n_resource_profiles; i++) {
+        const Spy__Otlp__ResourceProfiles *rp = req->resource_profiles[i];
+        int r = spy_otlp_labels(c, rp->resource, arena, &labels);
+        if (r < 0 && r != SPY_ERR_INVALID)
+            return r;
+        const struct spy_err unnamed = *c->err;
+        const bool named = r == 0;
+        for (size_t k = 0; k < rp->n_scope_profiles; k++) {
+            r = decode_scope(c, &labels, named ? NULL : &unnamed, rp->scope_profiles[k], out);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+static int decode_message(struct spy_otlp_decoder *c,
+                          const Spy__Otlp__ExportProfilesServiceRequest *req,
+                          struct spy_arena *arena, struct list *out)
+{
+    const Spy__Otlp__ProfilesDictionary *d = c->d;
+    _cleanup_free_ struct spy_otlp_memo *strings = calloc(d->n_string_table + 1, sizeof *strings);
+    _cleanup_free_ struct spy_otlp_memo *functions =
+        calloc(d->n_function_table + 1, SPY_FRAME_KINDS * sizeof *functions);
+    _cleanup_free_ struct spy_otlp_memo *stacks = calloc(d->n_stack_table + 1, sizeof *stacks);
+    _cleanup_free_ struct spy_otlp_attribute *attributes =
+        calloc(d->n_attribute_table + 1, sizeof *attributes);
+    _cleanup_free_ uint8_t *kinds = calloc(d->n_location_table + 1, 1);
+    if (!strings || !functions || !stacks || !attributes || !kinds)
+        return spy_err_set(c->err, SPY_ERR_NOMEM, 0, "out of memory");
+    c->strings = strings;
+    c->functions = functions;
+    c->stacks = stacks;
+    c->attributes = attributes;
+    c->kinds = kinds;
+    return decode_all(c, req, arena, out);
+}
+
+// --- bytes to a message ---
+
 struct unpacking {
     struct spy_arena arena;
+    json_t *text; // of the JSON form; NULL: none
     bool refused; // something did not fit
 };
 
@@ -371,38 +457,57 @@ static void arena_ignore(void *unpacking, void *pointer)
 static void unpacking_done(struct unpacking *u)
 {
     spy_arena_free(&u->arena);
+    json_decref(u->text);
 }
 
-int spy_otlp_decode(const uint8_t *data, size_t len, const struct spy_otlp_limits *limits,
-                    struct spy_profile ***ret, size_t *ret_n, struct spy_err *err)
+static int unpack(struct spy_otlp_decoder *c, const uint8_t *data, size_t len, struct unpacking *u,
+                  Spy__Otlp__ExportProfilesServiceRequest **ret)
+{
+    ProtobufCAllocator allocator = {arena_alloc, arena_ignore, u};
+    if (spy_otlp_nests_too_deep(data, len))
+        return spy_otlp_bad(c, "it nests too deep");
+    *ret = spy__otlp__export_profiles_service_request__unpack(&allocator, len, data);
+    if (!*ret && u->refused)
+        return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "the request takes too much memory to decode");
+    return *ret ? 0 : spy_otlp_bad(c, "the protobuf message is damaged or cut off");
+}
+
+int spy_otlp_decode(enum spy_otlp_form form, const uint8_t *data, size_t len,
+                    const struct spy_otlp_limits *limits, struct spy_profile ***ret, size_t *ret_n,
+                    struct spy_otlp_rejected *rejected, struct spy_err *err)
 {
     static const Spy__Otlp__ProfilesDictionary no_dictionary = SPY__OTLP__PROFILES_DICTIONARY__INIT;
     _cleanup_(unpacking_done) struct unpacking u = {
         .arena = SPY_ARENA_INIT(limits->arena_bytes),
     };
-    ProtobufCAllocator allocator = {arena_alloc, arena_ignore, &u};
-    struct spy_otlp_decoder c = {.limits = limits, .err = err};
+    struct spy_err why = {0};
+    struct spy_otlp_decoder c = {
+        .limits = limits,
+        .err = &why,
+        .steps_max = limits->steps ? limits->steps + (uint64_t)limits->steps_per_byte * len : 0};
+    Spy__Otlp__ExportProfilesServiceRequest *req = NULL;
+    struct spy_otlp_rejected left_out = {0};
+    struct list out = {.rejected = rejected ? &left_out : NULL};
     if (len > limits->message_bytes)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the request is larger than %zu bytes",
                            limits->message_bytes);
-    if (spy_otlp_nests_too_deep(data, len))
-        return spy_otlp_bad(&c, "it nests too deep");
-    Spy__Otlp__ExportProfilesServiceRequest *req =
-        spy__otlp__export_profiles_service_request__unpack(&allocator, len, data);
-    if (!req && u.refused)
-        return spy_err_set(err, SPY_ERR_LIMIT, 0, "the request takes too much memory to decode");
-    if (!req)
-        return spy_otlp_bad(&c, "the protobuf message is damaged or cut off");
-    c.body = XXH3_128bits(data, len);
-    c.d = req->dictionary ? req->dictionary : &no_dictionary;
-    struct list out = {0};
-    int r = decode_all(&c, req, &out);
+    int r = form == SPY_OTLP_JSON
+                ? spy_otlp_from_json((const char *)data, len, &u.arena, &req, &u.text, &why)
+                : unpack(&c, data, len, &u, &req);
+    if (r == 0) {
+        c.body = XXH3_128bits(data, len);
+        c.d = req->dictionary ? req->dictionary : &no_dictionary;
+        r = decode_message(&c, req, &u.arena, &out);
+    }
+    if (r < 0 || !out.n)
+        list_free(&out);
     if (r < 0) {
-        for (size_t i = 0; i < out.n; i++)
-            spy_profile_free(out.profiles[i]);
-        free(out.profiles);
+        if (err)
+            *err = why;
         return r;
     }
+    if (rejected)
+        *rejected = left_out;
     *ret = out.profiles;
     *ret_n = out.n;
     return 0;

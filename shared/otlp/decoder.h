@@ -1,36 +1,102 @@
 // decoder.h - a request on its way into profiles. Inside of shared/otlp.
 //
-//     decode.c      the request, its profiles, samples and attributes
-//     dictionary.c  what the dictionary holds for them: strings, functions, stacks
+//     decode.c      the request, its profiles and samples
+//     resource.c    whose they are: the labels of a Resource
+//     attribute.c   the dictionary's attributes
+//     dictionary.c  what else the dictionary holds for them: strings, functions, stacks
 //     nesting.c     a look at the bytes before anything is unpacked
+//     json.c        the JSON form into the same messages
+//
+// What is in the dictionary is read once for a request or once for each profile that refers to it,
+// never once for each reference; what is done for each profile is counted in steps, which are
+// bounded by the length of the request.
 #pragma once
+#include "shared/base/arena.h"
 #include "shared/otlp/otlp.h"
+#include <jansson.h>
 #include <podspy_otlp.pb-c.h>
 #include <stdbool.h>
 #include <xxhash.h>
 
+enum { SPY_OTLP_STEP_BYTES = 16 }; // bytes of text that count as one step
+
+// An id in the profile with this number (from 1), for a dictionary's entry; else not made yet.
+struct spy_otlp_memo {
+    uint32_t profile, id;
+};
+
+// An attribute of the dictionary, read once.
+struct spy_otlp_attribute {
+    bool is_read;
+    bool has_value;
+    const char *key, *text; // text: "" where the value is not text
+    int64_t number;
+    struct spy_otlp_memo string; // text in the profile
+};
+
 struct spy_otlp_decoder {
     const struct spy_otlp_limits *limits;
     const Spy__Otlp__ProfilesDictionary *d;
-    struct spy_profile *p;                  // being filled; the dictionary's ids below are of it
-    uint32_t *strings, *functions, *stacks; // dictionary index -> id + 1; 0: not yet
-    uint64_t samples, frames;               // so far, of all profiles
-    size_t made_bytes;                      // held by the profiles that are done
-    XXH128_hash_t body;                     // of the whole request
+    struct spy_profile *p;                              // being filled; the memos hold ids of it
+    uint32_t number;                                    // of p
+    struct spy_otlp_memo *strings, *functions, *stacks; // functions: one for each kind
+    struct spy_otlp_attribute *attributes;
+    uint8_t *kinds;   // of locations: enum spy_frame_kind + 1; 0: not looked at yet
+    uint64_t samples; // so far, of all profiles
+    uint64_t steps, steps_max;
+    size_t made_bytes;  // held by the profiles that are done
+    XXH128_hash_t body; // of the whole request
     struct spy_err *err;
+};
+
+// The labels of a Resource, as they are given to each of its profiles.
+struct spy_otlp_labels {
+    struct {
+        const char *key, *value;
+    } rows[SPY_LABELS_MAX];
+    size_t n;
+    uint64_t steps; // that one profile pays for them
 };
 
 // SPY_ERR_INVALID: the request is malformed; what: how.
 int spy_otlp_bad(struct spy_otlp_decoder *c, const char *what);
 // r, with a message: what the profile said to something that was added to it.
 int spy_otlp_failed(struct spy_otlp_decoder *c, int r);
+// Counts work. SPY_ERR_LIMIT once it is more than the length of the request allows.
+int spy_otlp_step(struct spy_otlp_decoder *c, uint64_t n);
+// The text in the profile, counted by its length.
+int spy_otlp_intern(struct spy_otlp_decoder *c, const char *text, uint32_t *ret);
 
 // A string of the dictionary; NULL when index is out of range.
 const char *spy_otlp_text(const struct spy_otlp_decoder *c, int32_t index);
+// The attribute of the dictionary, read.
+int spy_otlp_attribute(struct spy_otlp_decoder *c, int32_t index, struct spy_otlp_attribute **ret);
+// Its text as a string of c->p.
+int spy_otlp_attribute_string(struct spy_otlp_decoder *c, struct spy_otlp_attribute *a,
+                              uint32_t *ret);
+// A string value, inline or by index: *ret is NULL when the value is something else.
+// SPY_ERR_INVALID: the index is out of range.
+int spy_otlp_string_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
+                          const char **ret);
+// What a value says as a number: of text the number that it begins with.
+int64_t spy_otlp_number(const Spy__Otlp__AnyValue *v);
+
+// The labels of a Resource. Numbers are printed into the arena. SPY_ERR_INVALID: it is not known
+// whose profiles these are.
+int spy_otlp_labels(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
+                    struct spy_arena *arena, struct spy_otlp_labels *ret);
+
 // The stack of c->p that entry index of the stack table is; made when it is not there yet.
 int spy_otlp_stack(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret);
-// SPY_ERR_LIMIT once the profiles or the frames walked for them are more than the limits say.
-int spy_otlp_check_budget(struct spy_otlp_decoder *c);
+// SPY_ERR_LIMIT once the profiles take more memory than the limits say.
+int spy_otlp_check_memory(struct spy_otlp_decoder *c);
 
 // Whether unpacking these bytes could end the stack.
 bool spy_otlp_nests_too_deep(const uint8_t *data, size_t len);
+
+// The JSON form as the message that it stands for; memory from the arena and from *ret_text, which
+// the message borrows from: json_decref it afterwards. SPY_ERR_INVALID, SPY_ERR_LIMIT (also when
+// the arena is used up), SPY_ERR_NOMEM.
+int spy_otlp_from_json(const char *data, size_t len, struct spy_arena *arena,
+                       Spy__Otlp__ExportProfilesServiceRequest **ret, json_t **ret_text,
+                       struct spy_err *err);

@@ -1,4 +1,5 @@
 // From the dictionary of a request into a profile: strings, functions, stacks.
+#include "shared/base/mem.h"
 #include "shared/otlp/attributes.h"
 #include "shared/otlp/decoder.h"
 #include <inttypes.h>
@@ -22,19 +23,43 @@ const char *spy_otlp_text(const struct spy_otlp_decoder *c, int32_t index)
     return index >= 0 && (size_t)index < c->d->n_string_table ? c->d->string_table[index] : NULL;
 }
 
+int spy_otlp_step(struct spy_otlp_decoder *c, uint64_t n)
+{
+    c->steps = spy_add_sat(c->steps, n);
+    if (c->steps_max && c->steps > c->steps_max)
+        return spy_err_set(c->err, SPY_ERR_LIMIT, 0,
+                           "the request refers to the same stacks or texts too often");
+    return 0;
+}
+
+int spy_otlp_intern(struct spy_otlp_decoder *c, const char *text, uint32_t *ret)
+{
+    int r = spy_otlp_step(c, 1 + strlen(text) / SPY_OTLP_STEP_BYTES);
+    if (r < 0)
+        return r;
+    r = spy_profile_cstr(c->p, text, ret);
+    return r < 0 ? spy_otlp_failed(c, r) : 0;
+}
+
+static bool knows(const struct spy_otlp_decoder *c, const struct spy_otlp_memo *m, uint32_t *ret)
+{
+    if (m->profile != c->number)
+        return false;
+    *ret = m->id;
+    return true;
+}
+
 static int map_string(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
 {
     const char *s = spy_otlp_text(c, index);
     if (!s)
         return spy_otlp_bad(c, "a string index is out of range");
-    if (!c->strings[index]) {
-        int r = spy_profile_cstr(c->p, s, ret);
-        if (r < 0)
-            return spy_otlp_failed(c, r);
-        c->strings[index] = *ret + 1;
-    }
-    *ret = c->strings[index] - 1;
-    return 0;
+    if (knows(c, &c->strings[index], ret))
+        return 0;
+    int r = spy_otlp_intern(c, s, ret);
+    if (r == 0)
+        c->strings[index] = (struct spy_otlp_memo){c->number, *ret};
+    return r;
 }
 
 static uint32_t to_line(int64_t line)
@@ -42,36 +67,62 @@ static uint32_t to_line(int64_t line)
     return line > 0 && line <= INT32_MAX ? (uint32_t)line : 0;
 }
 
+// The kinds of code that are told apart are Python's and all other.
+static enum spy_frame_kind kind_of_type(const char *type)
+{
+    return !strcmp(type, "cpython")        ? SPY_FRAME_PYTHON
+           : !strcmp(type, "abort-marker") ? SPY_FRAME_MARKER
+                                           : SPY_FRAME_NATIVE;
+}
+
+// What a location says of its frames: the attribute profile.frame.type, or else whether it has a
+// mapping.
+static int kind_of_location(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
+{
+    const Spy__Otlp__Location *l = c->d->location_table[index];
+    uint32_t kind = l->mapping_index > 0 || !l->n_lines ? SPY_FRAME_NATIVE : SPY_FRAME_PYTHON;
+    for (size_t i = 0; !c->kinds[index] && i < l->n_attribute_indices; i++) {
+        struct spy_otlp_attribute *a;
+        int r = spy_otlp_attribute(c, l->attribute_indices[i], &a);
+        if (r < 0)
+            return r;
+        if (!strcmp(a->key, SPY_ATTR_FRAME_TYPE) && *a->text)
+            kind = kind_of_type(a->text);
+    }
+    if (!c->kinds[index])
+        c->kinds[index] = (uint8_t)(kind + 1);
+    *ret = c->kinds[index] - 1u;
+    return 0;
+}
+
+// podspy's own functions say their kind themselves.
 static uint32_t kind_of(const struct spy_otlp_decoder *c, const Spy__Otlp__Function *f,
-                        bool has_mapping)
+                        uint32_t kind)
 {
     const char *system = spy_otlp_text(c, f->system_name_strindex);
     if (system && !strcmp(system, SPY_SYSTEM_MARKER))
         return SPY_FRAME_MARKER;
-    if (system && !strcmp(system, SPY_SYSTEM_NATIVE))
-        return SPY_FRAME_NATIVE;
-    return has_mapping ? SPY_FRAME_NATIVE : SPY_FRAME_PYTHON;
+    return system && !strcmp(system, SPY_SYSTEM_NATIVE) ? SPY_FRAME_NATIVE : kind;
 }
 
-static int map_function(struct spy_otlp_decoder *c, int32_t index, bool has_mapping, uint32_t *ret)
+static int map_function(struct spy_otlp_decoder *c, int32_t index, uint32_t kind, uint32_t *ret)
 {
     if (index < 0 || (size_t)index >= c->d->n_function_table)
         return spy_otlp_bad(c, "a function index is out of range");
-    if (!c->functions[index]) {
-        const Spy__Otlp__Function *f = c->d->function_table[index];
-        struct spy_function fn = {.start_line = to_line(f->start_line),
-                                  .kind = kind_of(c, f, has_mapping)};
-        int r = map_string(c, f->name_strindex, &fn.name);
-        if (r == 0)
-            r = map_string(c, f->filename_strindex, &fn.filename);
-        if (r < 0)
-            return r;
-        r = spy_profile_function(c->p, &fn, ret);
-        if (r < 0)
-            return spy_otlp_failed(c, r);
-        c->functions[index] = *ret + 1;
-    }
-    *ret = c->functions[index] - 1;
+    struct spy_otlp_memo *memo = &c->functions[(size_t)index * SPY_FRAME_KINDS + kind];
+    if (knows(c, memo, ret))
+        return 0;
+    const Spy__Otlp__Function *f = c->d->function_table[index];
+    struct spy_function fn = {.start_line = to_line(f->start_line), .kind = kind_of(c, f, kind)};
+    int r = map_string(c, f->name_strindex, &fn.name);
+    if (r == 0)
+        r = map_string(c, f->filename_strindex, &fn.filename);
+    if (r < 0)
+        return r;
+    r = spy_profile_function(c->p, &fn, ret);
+    if (r < 0)
+        return spy_otlp_failed(c, r);
+    *memo = (struct spy_otlp_memo){c->number, *ret};
     return 0;
 }
 
@@ -84,28 +135,31 @@ static int push_frame(struct spy_otlp_decoder *c, uint32_t function, uint32_t li
     return r < 0 ? spy_otlp_failed(c, r) : 0;
 }
 
-static int push_named(struct spy_otlp_decoder *c, const char *name, const char *file, uint32_t kind,
+static int push_named(struct spy_otlp_decoder *c, const char *name, uint32_t file, uint32_t kind,
                       uint32_t *stack)
 {
-    struct spy_function fn = {.kind = kind};
+    struct spy_function fn = {.kind = kind, .filename = file};
     uint32_t id = 0;
     int r = spy_profile_cstr(c->p, name, &fn.name);
-    if (r == 0)
-        r = spy_profile_cstr(c->p, file, &fn.filename);
     if (r == 0)
         r = spy_profile_function(c->p, &fn, &id);
     return r < 0 ? spy_otlp_failed(c, r) : push_frame(c, id, 0, stack);
 }
 
-// A location without lines is native code nobody has symbolized: its address names it.
-static int push_address(struct spy_otlp_decoder *c, const Spy__Otlp__Location *l, uint32_t *stack)
+// A location without lines is code nobody has symbolized: its address names it.
+static int push_address(struct spy_otlp_decoder *c, const Spy__Otlp__Location *l, uint32_t kind,
+                        uint32_t *stack)
 {
     char name[32];
-    const char *file = "";
-    if ((size_t)l->mapping_index < c->d->n_mapping_table && l->mapping_index > 0)
-        file = spy_otlp_text(c, c->d->mapping_table[l->mapping_index]->filename_strindex);
+    uint32_t file = 0;
+    int32_t at = l->mapping_index;
+    if (at < 0 || (at > 0 && (size_t)at >= c->d->n_mapping_table))
+        return spy_otlp_bad(c, "a mapping index is out of range");
+    int r = at ? map_string(c, c->d->mapping_table[at]->filename_strindex, &file) : 0;
+    if (r < 0)
+        return r;
     snprintf(name, sizeof name, "0x%" PRIx64, l->address);
-    return push_named(c, name, file ? file : "", SPY_FRAME_NATIVE, stack);
+    return push_named(c, name, file, kind, stack);
 }
 
 // The lines of a location are inlined calls, the innermost first.
@@ -114,17 +168,17 @@ static int push_location(struct spy_otlp_decoder *c, int32_t index, uint32_t *st
     if (index < 0 || (size_t)index >= c->d->n_location_table)
         return spy_otlp_bad(c, "a location index is out of range");
     const Spy__Otlp__Location *l = c->d->location_table[index];
-    if (!l->n_lines)
-        return push_address(c, l, stack);
-    for (size_t i = l->n_lines; i-- > 0;) {
+    uint32_t kind;
+    int r = kind_of_location(c, index, &kind);
+    if (r == 0 && !l->n_lines)
+        return push_address(c, l, kind, stack);
+    for (size_t i = l->n_lines; r == 0 && i-- > 0;) {
         uint32_t function;
-        int r = map_function(c, l->lines[i]->function_index, l->mapping_index > 0, &function);
+        r = map_function(c, l->lines[i]->function_index, kind, &function);
         if (r == 0)
             r = push_frame(c, function, to_line(l->lines[i]->line), stack);
-        if (r < 0)
-            return r;
     }
-    return 0;
+    return r;
 }
 
 // How many of the innermost locations are kept: stack_depth counts frames, and a location can hold
@@ -145,11 +199,9 @@ static size_t fitting(const struct spy_otlp_decoder *c, const Spy__Otlp__Stack *
     return n;
 }
 
-int spy_otlp_check_budget(struct spy_otlp_decoder *c)
+int spy_otlp_check_memory(struct spy_otlp_decoder *c)
 {
     const struct spy_otlp_limits *l = c->limits;
-    if (l->frames && c->frames > l->frames)
-        return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "the stacks of the request are too large");
     if (l->profile_bytes && c->made_bytes + spy_profile_memory(c->p) > l->profile_bytes)
         return spy_err_set(c->err, SPY_ERR_LIMIT, 0,
                            "the profiles of the request take more than %zu bytes",
@@ -161,14 +213,13 @@ static int make_stack(struct spy_otlp_decoder *c, const Spy__Otlp__Stack *s, uin
 {
     uint64_t frames;
     size_t n = fitting(c, s, &frames);
-    int r = 0;
+    int r = spy_otlp_step(c, frames + 1);
     *ret = 0;
-    c->frames += frames + 1;
-    if (n < s->n_location_indices)
-        r = push_named(c, "[truncated]", "", SPY_FRAME_MARKER, ret);
+    if (r == 0 && n < s->n_location_indices)
+        r = push_named(c, "[truncated]", 0, SPY_FRAME_MARKER, ret);
     while (r == 0 && n)
         r = push_location(c, s->location_indices[--n], ret);
-    return r < 0 ? r : spy_otlp_check_budget(c);
+    return r < 0 ? r : spy_otlp_check_memory(c);
 }
 
 int spy_otlp_stack(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
@@ -178,12 +229,10 @@ int spy_otlp_stack(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
         return 0;
     if (index < 0 || (size_t)index >= c->d->n_stack_table)
         return spy_otlp_bad(c, "a stack index is out of range");
-    if (!c->stacks[index]) {
-        int r = make_stack(c, c->d->stack_table[index], ret);
-        if (r < 0)
-            return r;
-        c->stacks[index] = *ret + 1;
-    }
-    *ret = c->stacks[index] - 1;
-    return 0;
+    if (knows(c, &c->stacks[index], ret))
+        return 0;
+    int r = make_stack(c, c->d->stack_table[index], ret);
+    if (r == 0)
+        c->stacks[index] = (struct spy_otlp_memo){c->number, *ret};
+    return r;
 }

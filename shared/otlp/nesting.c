@@ -6,7 +6,18 @@
 // message of `from`, `field` holds a message of `to`. Only they are followed, so that no text (a
 // function's name) is ever taken for nesting.
 enum { NESTING_MAX = 32 };
-enum message { REQUEST, RESOURCE_PROFILES, RESOURCE, DICTIONARY, PAIR, VALUE, LIST, PAIRS };
+enum message {
+    REQUEST,
+    RESOURCE_PROFILES,
+    RESOURCE,
+    SCOPE_PROFILES,
+    SCOPE,
+    DICTIONARY,
+    PAIR,
+    VALUE,
+    LIST,
+    PAIRS
+};
 
 static const struct {
     enum message from;
@@ -16,6 +27,9 @@ static const struct {
     {REQUEST, 1, RESOURCE_PROFILES},
     {RESOURCE_PROFILES, 1, RESOURCE},
     {RESOURCE, 1, PAIR},
+    {RESOURCE_PROFILES, 2, SCOPE_PROFILES},
+    {SCOPE_PROFILES, 1, SCOPE},
+    {SCOPE, 3, PAIR},
     {REQUEST, 2, DICTIONARY},
     {DICTIONARY, 6, PAIR}, // KeyValueAndUnit: value is 2 as well
     {PAIR, 2, VALUE},

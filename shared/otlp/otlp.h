@@ -1,13 +1,13 @@
 // otlp.h - a profile as OTLP Profiles bytes and back.
 //
 // The wire is opentelemetry.proto.collector.profiles.v1development.ExportProfilesServiceRequest of
-// August 2026 (see docs/wire.md). One series of the profile is one ResourceProfiles with one scope
-// and one Profile: sample_type samples/count, period_type wall/nanoseconds, period = period_ns,
-// profile_id 16 bytes. thread.id, thread.name, podspy.thread.state, podspy.gil and podspy.gc are
-// attributes of a sample, quality counters (podspy.samples.clean, .salvaged, .paused, .failed,
-// .lost, .late) attributes of the Profile. A marker frame is a function with filename "" and
-// system_name "podspy:marker"; a native one has system_name "podspy:native" or, from others, a
-// mapping.
+// opentelemetry-proto 1.10, March 2026 (see docs/wire.md), in protobuf or JSON. One series of the
+// profile is one ResourceProfiles with one scope and one Profile: sample_type samples/count,
+// period_type wall/nanoseconds, period = period_ns, profile_id 16 bytes. thread.id, thread.name,
+// podspy.thread.state, podspy.gil and podspy.gc are attributes of a sample, quality counters
+// (podspy.samples.clean, .salvaged, .paused, .failed, .lost, .late) attributes of the Profile. A
+// marker frame is a function with filename "" and system_name "podspy:marker"; a native one has
+// system_name "podspy:native" or, from others, a mapping.
 //
 // Threads: pure functions.
 #pragma once
@@ -28,24 +28,48 @@ struct spy_otlp_limits {
     // A few bytes can name a large part of the dictionary, so the answer has bounds of its own,
     // over all profiles of a request; 0: none.
     size_t profile_bytes; // memory they hold
-    uint64_t frames;      // frames walked to make them
+    // Steps (frames walked, entries made, 16 bytes of text copied) to make them: so many, and so
+    // many more for each byte of the request.
+    uint64_t steps;
+    unsigned steps_per_byte;
 };
 extern const struct spy_otlp_limits spy_otlp_default_limits;
 
+enum spy_otlp_form { SPY_OTLP_PROTOBUF, SPY_OTLP_JSON };
+
+// Profiles of a request that cannot be taken: malformed, of values that are neither time nor counts
+// (bytes of a heap profile), with a negative value, or of a resource that does not say whose they
+// are.
+struct spy_otlp_rejected {
+    uint64_t n;
+    char reason[240]; // of the first
+};
+
 // Decodes a request. Each Profile message becomes a profile of its own with one series, so two may
 // bear the same labels: ret_n profiles come back, to be freed each with spy_profile_free and the
-// array with free() (NULL when ret_n is 0). From other profilers: values in a unit of time fill ns,
-// counts fill count; the other is derived from the period where there is one. A Profile without an
-// id (OTLP lets it be empty) gets one from a hash of the request, so that the same bytes sent again
-// bear the same id. Text is repaired as profile.h says. SPY_ERR_INVALID: malformed, with what is
-// wrong in err; SPY_ERR_UNSUPPORTED: values that are neither time nor counts (bytes of a heap
-// profile); SPY_ERR_LIMIT: too much; SPY_ERR_NOMEM.
-int spy_otlp_decode(const uint8_t *data, size_t len, const struct spy_otlp_limits *limits,
-                    struct spy_profile ***ret, size_t *ret_n, struct spy_err *err);
+// array with free() (NULL when ret_n is 0). rejected: filled, and the other profiles are taken;
+// NULL: the first profile that cannot be taken fails the request.
+//
+// From other profilers: values in a unit of time fill ns, counts fill count; the other is derived
+// from the period, and time without a period counts one sample a millisecond. A sample type that is
+// neither samples nor CPU or wall time becomes the label SPY_LABEL_SAMPLE_TYPE; so does the second
+// of two such types in one scope, which tell of the same samples. process.executable.name (or
+// .path) becomes process.command where there is neither that nor service.name. profile.frame.type
+// of a location tells the kind of its frames. A Profile without an id (OTLP lets it be empty) gets
+// one from a hash of the request, so that the same bytes sent again bear the same id. Text is
+// repaired as profile.h says.
+//
+// SPY_ERR_INVALID: malformed, with what is wrong in err; SPY_ERR_UNSUPPORTED: (rejected NULL)
+// values that are not taken; SPY_ERR_LIMIT: too much; SPY_ERR_NOMEM.
+int spy_otlp_decode(enum spy_otlp_form form, const uint8_t *data, size_t len,
+                    const struct spy_otlp_limits *limits, struct spy_profile ***ret, size_t *ret_n,
+                    struct spy_otlp_rejected *rejected, struct spy_err *err);
 
 // ExportProfilesServiceResponse: what the collector answers. rejected 0 and an empty message make
-// an empty response, which means that all was taken.
-int spy_otlp_encode_response(uint64_t rejected, const char *message, struct spy_buf *out);
-// *ret_rejected and message (cut to size) from such an answer. SPY_ERR_INVALID when it is none.
+// an empty response, which means that all was taken. SPY_ERR_LIMIT (out's cap), SPY_ERR_NOMEM.
+int spy_otlp_encode_response(enum spy_otlp_form form, uint64_t rejected, const char *message,
+                             struct spy_buf *out);
+// *ret_rejected and message (cut to size) from such an answer in protobuf. SPY_ERR_INVALID when it
+// is none.
 int spy_otlp_decode_response(const uint8_t *data, size_t len, uint64_t *ret_rejected, char *message,
                              size_t size);

@@ -1,15 +1,35 @@
 #include "shared/otlp/otlp.h"
 #include "shared/base/mem.h"
+#include <inttypes.h>
+#include <jansson.h>
 #include <podspy_otlp.pb-c.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-int spy_otlp_encode_response(uint64_t rejected, const char *message, struct spy_buf *out)
+// {"partialSuccess": {"rejectedProfiles": "1", "errorMessage": "..."}}, or {}.
+static int encode_json(uint64_t rejected, const char *message, struct spy_buf *out)
+{
+    char number[24];
+    snprintf(number, sizeof number, "%" PRIu64, rejected);
+    json_t *root = json_object();
+    if (rejected || *message)
+        json_object_set_new(
+            root, "partialSuccess",
+            json_pack("{s:s, s:s}", "rejectedProfiles", number, "errorMessage", message));
+    char *text = json_dumps(root, JSON_COMPACT);
+    int r = text ? spy_buf_puts(out, text) : SPY_ERR_NOMEM;
+    free(text);
+    json_decref(root);
+    return r;
+}
+
+static int encode_protobuf(uint64_t rejected, const char *message, struct spy_buf *out)
 {
     Spy__Otlp__ExportProfilesPartialSuccess partial =
         SPY__OTLP__EXPORT_PROFILES_PARTIAL_SUCCESS__INIT;
     Spy__Otlp__ExportProfilesServiceResponse r = SPY__OTLP__EXPORT_PROFILES_SERVICE_RESPONSE__INIT;
-    partial.rejected_profiles = rejected < INT64_MAX ? (int64_t)rejected : INT64_MAX;
-    partial.error_message = (char *)(uintptr_t)(message ? message : ""); // NOLINT: not kept
+    partial.rejected_profiles = (int64_t)rejected;
+    partial.error_message = (char *)(uintptr_t)message; // NOLINT: not kept
     if (rejected || *partial.error_message)
         r.partial_success = &partial;
     size_t n = spy__otlp__export_profiles_service_response__get_packed_size(&r);
@@ -18,6 +38,15 @@ int spy_otlp_encode_response(uint64_t rejected, const char *message, struct spy_
         return out->failed;
     spy_buf_commit(out, spy__otlp__export_profiles_service_response__pack(&r, to));
     return 0;
+}
+
+int spy_otlp_encode_response(enum spy_otlp_form form, uint64_t rejected, const char *message,
+                             struct spy_buf *out)
+{
+    if (rejected > INT64_MAX)
+        rejected = INT64_MAX;
+    return form == SPY_OTLP_JSON ? encode_json(rejected, message, out)
+                                 : encode_protobuf(rejected, message, out);
 }
 
 int spy_otlp_decode_response(const uint8_t *data, size_t len, uint64_t *ret_rejected, char *message,

@@ -36,6 +36,7 @@ enum spy_frame_kind {
     SPY_FRAME_PYTHON,
     SPY_FRAME_NATIVE,
     SPY_FRAME_MARKER, // not code: "[truncated]", "process 12: gunicorn", "thread 7: main"
+    SPY_FRAME_KINDS
 };
 
 struct spy_function {
@@ -200,5 +201,7 @@ void spy_series_unite(struct spy_series *d, const struct spy_series *s);
 #define SPY_LABEL_RUNTIME_VERSION "process.runtime.version"
 #define SPY_LABEL_NS_PID          "podspy.process.ns_pid"
 #define SPY_LABEL_PARENT_PID      "podspy.process.parent_pid"
+// What the samples count, where it is not CPU or wall time ("off_cpu"): such series are kept apart.
+#define SPY_LABEL_SAMPLE_TYPE "podspy.sample.type"
 // Why a process that is opted in has no samples; its series then has only failures.
 #define SPY_LABEL_PROBLEM "podspy.problem"

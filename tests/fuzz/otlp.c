@@ -23,7 +23,8 @@ static void again(const struct spy_profile *p)
     struct spy_err err = {0};
     size_t n;
     MUST(spy_otlp_encode(p, &b, &err) == 0);
-    MUST(spy_otlp_decode(b.data, b.len, &spy_otlp_default_limits, &list, &n, &err) == 0);
+    MUST(spy_otlp_decode(SPY_OTLP_PROTOBUF, b.data, b.len, &spy_otlp_default_limits, &list, &n,
+                         NULL, &err) == 0);
     MUST(n == 1 && spy_profile_n_samples(list[0]) <= spy_profile_n_samples(p));
     MUST(!memcmp(spy_profile_series_get(list[0], 0)->profile_id,
                  spy_profile_series_get(p, 0)->profile_id, 16));

@@ -70,18 +70,26 @@ static bool is_first_of_key(const struct spy_select *s, size_t i)
     return true;
 }
 
+static void put_term(struct spy_buf *sql, const struct spy_select *s, size_t i)
+{
+    size_t p = FIRST_TERM + TERM_PARAMETERS * i;
+    const char *value = s->terms[i].value;
+    spy_buf_printf(sql, "w.series %s (SELECT series FROM labels WHERE key IN (?%zu, ?%zu, ?%zu)",
+                   value ? "IN" : "NOT IN", p, p + 1, p + 2);
+    if (value)
+        spy_buf_printf(sql, strchr(value, '*') ? " AND spy_glob(?%zu, value)" : " AND value = ?%zu",
+                       p + 3);
+    spy_buf_puts(sql, ")");
+}
+
 static void put_alternatives(struct spy_buf *sql, const struct spy_select *s, size_t first)
 {
-    spy_buf_puts(sql, " AND w.series IN (SELECT series FROM labels WHERE ");
+    spy_buf_puts(sql, " AND (");
     for (size_t i = first; i < s->n; i++) {
-        size_t p = FIRST_TERM + TERM_PARAMETERS * i;
         if (!same_key(s, first, i))
             continue;
-        spy_buf_printf(sql, "%s(key IN (?%zu, ?%zu, ?%zu) AND ", i > first ? " OR " : "", p, p + 1,
-                       p + 2);
-        spy_buf_printf(sql,
-                       strchr(s->terms[i].value, '*') ? "spy_glob(?%zu, value))" : "value = ?%zu)",
-                       p + 3);
+        spy_buf_puts(sql, i > first ? " OR " : "");
+        put_term(sql, s, i);
     }
     spy_buf_puts(sql, ")");
 }
@@ -94,7 +102,8 @@ static void bind(sqlite3_stmt *q, const struct spy_select *s)
         int p = (int)(FIRST_TERM + TERM_PARAMETERS * i);
         for (int k = 0; k < 3 && s->terms[i].keys[k]; k++)
             sqlite3_bind_text(q, p + k, s->terms[i].keys[k], -1, SQLITE_TRANSIENT);
-        sqlite3_bind_text(q, p + 3, s->terms[i].value, -1, SQLITE_TRANSIENT);
+        if (s->terms[i].value)
+            sqlite3_bind_text(q, p + 3, s->terms[i].value, -1, SQLITE_TRANSIENT);
     }
 }
 

@@ -1,5 +1,5 @@
-// Drives agent/upload from a test: options as KEY=VALUE arguments, commands as lines on stdin, one
-// line of answer for each.
+// Drives agent/upload from a test: options as KEY=VALUE arguments (compression: zstd), commands as
+// lines on stdin, one line of answer for each.
 //
 //     window PID SAMPLES   a window of one series     -> "window PROFILE_ID" or "error MESSAGE"
 //     flush SECONDS        waits for the spool        -> "flushed" or "waiting"
@@ -79,6 +79,8 @@ static const char *value_of(int argc, char **argv, const char *key)
 
 int main(int argc, char **argv)
 {
+    static const char *const compressions[] = {"auto", "zstd", "gzip", "none"};
+    const char *compression = value_of(argc, argv, "compression");
     const char *spool = value_of(argc, argv, "spool_bytes"),
                *timeout = value_of(argc, argv, "timeout_ms");
     struct spy_upload_options o = {
@@ -91,6 +93,10 @@ int main(int argc, char **argv)
         .spool_bytes = spool ? strtoull(spool, NULL, 10) : 16 << 20,
         .timeout_ns = timeout ? strtoull(timeout, NULL, 10) * SPY_NS_PER_MS : 0,
     };
+    o.compression = SPY_PUSH_ZSTD;
+    for (unsigned i = 0; compression && i < 4; i++)
+        if (!strcmp(compression, compressions[i]))
+            o.compression = (enum spy_push_compression)i;
     struct spy_upload *u;
     struct spy_err err = {0};
     char line[512], word[256];

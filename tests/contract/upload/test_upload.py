@@ -20,6 +20,7 @@ from collector_double import (
     keep_and_cut,
     status,
     store,
+    store_gzip_only,
     truncated,
 )
 
@@ -42,6 +43,51 @@ def test_a_window_arrives_as_otlp_in_zstd_and_leaves_the_spool(double, start, wi
     assert headers["Content-Encoding"] == "zstd"
     assert headers["User-Agent"].startswith("podspy/")
     assert "Authorization" not in headers and "Expect" not in headers
+
+
+@pytest.mark.parametrize("compression, encoding", [("zstd", "zstd"), ("gzip", "gzip"), ("none", "identity"),
+                                                   ("auto", "zstd")])
+def test_a_window_is_sent_in_the_compression_that_is_set(double, start, compression, encoding):
+    d = start(double.url, compression=compression)
+    ids = [d.window(pid) for pid in (1, 2)]
+    assert d.flush() == "flushed"
+    once(double, ids)
+    assert [h["Content-Encoding"] for _, _, h, _ in double.requests] == [encoding] * 2
+
+
+def test_a_backend_that_unpacks_only_gzip_gets_gzip_and_each_window_once(double, start, windows):
+    double.default = store_gzip_only
+    d = start(double.url, compression="auto")
+    ids = [d.window(pid, 10 * pid) for pid in (1, 2, 3, 4)]
+    assert d.flush() == "flushed"
+    once(double, ids)
+    assert double.taken() == 100
+    assert windows() == 0
+    # The first window is tried in zstd; what worked is remembered.
+    assert [h["Content-Encoding"] for _, _, h, _ in double.requests] == ["zstd"] + 4 * ["gzip"]
+    d.wait_log("gzip is sent from now on")
+    assert d.metric('podspy_agent_upload_windows_total{result="rejected"}') == 0
+
+
+def test_a_backend_of_gzip_that_is_busy_in_between_loses_nothing(double, start):
+    double.default = store_gzip_only
+    double.plan = [store_gzip_only, status(503), store_gzip_only, hang(0.1)]
+    d = start(double.url, compression="auto")
+    ids = [d.window(pid) for pid in (1, 2)]
+    assert d.flush() == "flushed"
+    once(double, ids)
+
+
+def test_what_is_refused_in_zstd_and_in_gzip_is_told_as_lost(double, start):
+    double.plan = [status(400), status(400)]
+    d = start(double.url, compression="auto")
+    d.window(7, 25)
+    d.wait_log("rejected a window")
+    i = d.window(7, 5)
+    assert d.flush() == "flushed"
+    once(double, [i])
+    assert (double.taken(7), double.told_lost(7)) == (5, 25)
+    assert [h["Content-Encoding"] for _, _, h, _ in double.requests] == ["zstd", "gzip", "zstd"]
 
 
 def test_windows_wait_for_a_collector_that_is_down_and_arrive_in_order_once(

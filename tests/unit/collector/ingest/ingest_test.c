@@ -8,23 +8,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
+
+#define PROTOBUF "application/x-protobuf"
+#define HOUR     (3600 * SPY_NS_PER_SEC)
+#define JSON     "application/json"
 
 struct fixture {
     char dir[64];
     struct spy_store *store;
     struct spy_ingest *in;
+    const char *date, *version; // headers
+    uint64_t rejected;          // of the last answer
+    char why[240];              // its message, or the error's
 };
 
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     snprintf(f->dir, sizeof f->dir, "/tmp/podspy-ingest-XXXXXX");
+    f->date = f->version = "";
     *state = f;
     if (!mkdtemp(f->dir) || spy_store_sqlite_open(f->dir, 1000, &f->store, NULL) < 0)
         return -1;
-    struct spy_ingest_options o = {.store = f->store, .body_max = 4 << 20, .agents_max = 2};
+    struct spy_ingest_options o = {
+        .store = f->store, .body_max = 4 << 20, .agents_max = 2, .retention_ns = 24 * HOUR};
     return spy_ingest_new(&o, &f->in, NULL);
 }
 
@@ -85,15 +95,25 @@ static enum spy_ingest_outcome take(struct fixture *f, const struct spy_buf *b, 
 {
     struct spy_buf answer = SPY_BUF_INIT(4096);
     struct spy_err err = {0};
-    struct spy_ingest_body body = {type, encoding, b->data ? b->data : (const uint8_t *)"", b->len};
-    enum spy_ingest_outcome o = spy_ingest_take(f->in, &body, &answer, &err);
-    if (o != SPY_INGEST_TAKEN)
+    struct spy_ingest_body body = {.content_type = type,
+                                   .content_encoding = encoding,
+                                   .date = f->date,
+                                   .version = f->version,
+                                   .data = b->data ? b->data : (const uint8_t *)"",
+                                   .len = b->len};
+    const char *answer_type;
+    enum spy_ingest_outcome o = spy_ingest_take(f->in, &body, &answer, &answer_type, &err);
+    if (o != SPY_INGEST_TAKEN) {
         assert_true(err.msg[0]);
+        snprintf(f->why, sizeof f->why, "%s", err.msg);
+    } else if (!strcmp(answer_type, PROTOBUF)) {
+        const uint8_t *data = answer.data ? answer.data : (const uint8_t *)"";
+        assert_int_equal(
+            spy_otlp_decode_response(data, answer.len, &f->rejected, f->why, sizeof f->why), 0);
+    }
     spy_buf_free(&answer);
     return o;
 }
-
-#define PROTOBUF "application/x-protobuf"
 
 static uint64_t stored(struct fixture *f)
 {
@@ -111,7 +131,8 @@ static void test_types_and_encodings(void **state)
 {
     struct fixture *f = *state;
     struct spy_buf b = body_of("n", 3, spy_clock_real_ns());
-    assert_int_equal(take(f, &b, "application/json", ""), SPY_INGEST_BAD_TYPE);
+    assert_int_equal(take(f, &b, JSON, ""), SPY_INGEST_MALFORMED);
+    assert_int_equal(take(f, &b, "text/json", ""), SPY_INGEST_BAD_TYPE);
     assert_int_equal(take(f, &b, "", ""), SPY_INGEST_BAD_TYPE);
     assert_int_equal(take(f, &b, "application/x-protobufs", ""), SPY_INGEST_BAD_TYPE);
     assert_int_equal(take(f, &b, PROTOBUF, "br"), SPY_INGEST_BAD_TYPE);
@@ -147,24 +168,115 @@ static void test_a_body_past_all_bounds_is_too_large(void **state)
     spy_buf_free(&packed);
 }
 
-static void test_times_that_cannot_be_are_refused_and_missing_ones_are_now(void **state)
+static void test_a_profile_without_a_time_is_of_now(void **state)
 {
     struct fixture *f = *state;
     uint64_t now = spy_clock_real_ns();
-    struct spy_buf future = body_of("n", 1, now + 2 * 3600 * SPY_NS_PER_SEC);
-    struct spy_buf never = body_of("n", 1, UINT64_MAX - 5);
     struct spy_buf none = body_of("n", 1, 0);
-    assert_int_equal(take(f, &future, PROTOBUF, ""), SPY_INGEST_MALFORMED);
-    assert_int_equal(take(f, &never, PROTOBUF, ""), SPY_INGEST_MALFORMED);
     assert_int_equal(take(f, &none, PROTOBUF, ""), SPY_INGEST_TAKEN);
     struct spy_select lately = {.from_ns = now - 60 * SPY_NS_PER_SEC, .until_ns = INT64_MAX};
     struct spy_profile *p = spy_profile_new();
     assert_int_equal(f->store->ops->query(f->store, &lately, p, NULL), 0);
     assert_int_equal(spy_profile_n_samples(p), 1);
     spy_profile_free(p);
-    spy_buf_free(&future);
-    spy_buf_free(&never);
     spy_buf_free(&none);
+}
+
+static void http_date(int64_t hours_from_now, char out[64])
+{
+    time_t t = time(NULL) + hours_from_now * 3600;
+    struct tm tm;
+    assert_int_not_equal(strftime(out, 64, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&t, &tm)), 0);
+}
+
+// The profile and the sender's clock in hours from the collector's; NO_DATE: it is not sent.
+enum { NO_DATE = 99 };
+static const struct {
+    int profile, sender;
+    enum spy_ingest_outcome outcome;
+    const char *why;
+} clocks[] = {
+    {0, NO_DATE, SPY_INGEST_TAKEN, ""},
+    {0, 0, SPY_INGEST_TAKEN, ""},
+    {0, -48, SPY_INGEST_TAKEN, ""},
+    {-23, 0, SPY_INGEST_TAKEN, ""},
+    {2, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock says"},
+    {48, 48, SPY_INGEST_CLOCK, "this collector's clock says"},
+    {48, 0, SPY_INGEST_NOT_TAKEN, "its own sender's clock"},
+    {-48, 0, SPY_INGEST_NOT_TAKEN, "retention.raw"},
+    {-48, NO_DATE, SPY_INGEST_NOT_TAKEN, "retention.raw"},
+    {-48, -48, SPY_INGEST_CLOCK, "this collector's clock says"}, // ours is ahead
+};
+
+static void test_a_time_is_refused_for_good_only_where_the_clocks_agree(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t n = 0;
+    for (size_t i = 0; i < sizeof clocks / sizeof *clocks; i++) {
+        char date[64] = "";
+        if (clocks[i].sender != NO_DATE)
+            http_date(clocks[i].sender, date);
+        f->date = date;
+        uint64_t at = spy_clock_real_ns() + (uint64_t)(clocks[i].profile * (int64_t)HOUR);
+        struct spy_buf b = body_of("n", 1, at);
+        if (take(f, &b, PROTOBUF, "") != clocks[i].outcome || !strstr(f->why, clocks[i].why))
+            fail_msg("row %zu: %s", i, f->why);
+        n += clocks[i].outcome == SPY_INGEST_TAKEN;
+        assert_int_equal(stored(f), n);
+        spy_buf_free(&b);
+    }
+    f->date = "";
+}
+
+// Two requests of one series each in one: protobuf messages that follow upon each other are one.
+static struct spy_buf joined(struct spy_buf a, struct spy_buf b)
+{
+    assert_int_equal(spy_buf_append(&a, b.data, b.len), 0);
+    spy_buf_free(&b);
+    return a;
+}
+
+static void test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t now = spy_clock_real_ns();
+    struct spy_buf b = joined(body_of("n", 3, now), body_of("n", 3, now - 48 * HOUR));
+    for (int i = 0; i < 3; i++) { // sent again it is stored once, and told again
+        assert_int_equal(take(f, &b, PROTOBUF, ""), SPY_INGEST_TAKEN);
+        assert_int_equal(f->rejected, 1);
+        assert_string_equal(f->why, "1 of 2 profiles were not taken; the first: a profile is older "
+                                    "than what this collector keeps (retention.raw)");
+        assert_int_equal(stored(f), 3);
+    }
+    spy_buf_free(&b);
+}
+
+static void test_another_version_of_the_signal_is_refused_unread(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const wrong[] = {"2", "01", "1, 1", " 1", "x"};
+    struct spy_buf b = body_of("n", 1, spy_clock_real_ns());
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        f->version = wrong[i];
+        assert_int_equal(take(f, &b, PROTOBUF, ""), SPY_INGEST_MALFORMED);
+        assert_non_null(strstr(f->why, "only version 1"));
+    }
+    assert_int_equal(stored(f), 0);
+    f->version = "1";
+    assert_int_equal(take(f, &b, PROTOBUF, ""), SPY_INGEST_TAKEN);
+    spy_buf_free(&b);
+}
+
+static void test_counters_do_not_go_down(void **state)
+{
+    (void)state;
+    int64_t n = 0;
+    for (int i = 0; i < 3; i++)
+        spy_count(&n, INT64_MAX - 1);
+    assert_true(n == INT64_MAX);
+    int64_t gauge = 5;
+    spy_count(&gauge, -2);
+    assert_int_equal(gauge, 3);
 }
 
 static void test_agents_past_the_limit_are_refused_and_store_nothing(void **state)
@@ -211,8 +323,14 @@ int main(void)
             test_a_body_past_the_small_bounds_is_decoded_with_the_large_ones, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_body_past_all_bounds_is_too_large, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_is_of_now, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_time_is_refused_for_good_only_where_the_clocks_agree,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(
-            test_times_that_cannot_be_are_refused_and_missing_ones_are_now, set_up, tear_down),
+            test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_another_version_of_the_signal_is_refused_unread,
+                                        set_up, tear_down),
+        cmocka_unit_test(test_counters_do_not_go_down),
         cmocka_unit_test_setup_teardown(test_agents_past_the_limit_are_refused_and_store_nothing,
                                         set_up, tear_down),
         cmocka_unit_test(test_an_agent_that_was_silent_makes_room),

@@ -78,7 +78,10 @@ static void test_without_parameters_it_is_all_of_the_last_hour(void **state)
     assert_int_equal(parse(NULL, 0, &s, hint, &err), 0);
     assert_int_equal(s.select.until_ns, NOW);
     assert_int_equal(s.select.from_ns, NOW - 3600 * SPY_NS_PER_SEC);
-    assert_int_equal(s.select.n, 0);
+    assert_int_equal(s.n_asked, 0);
+    assert_int_equal(s.select.n, 1);
+    assert_string_equal(s.select.terms[0].keys[0], SPY_LABEL_SAMPLE_TYPE);
+    assert_null(s.select.terms[0].value); // nothing that is kept apart
     assert_false(s.view.idle || s.view.gil || s.view.no_native || s.view.no_lines ||
                  s.view.threads);
     assert_int_equal(s.view.processes, SPY_PROCESSES_AUTO);
@@ -108,7 +111,7 @@ static void test_each_parameter_goes_where_it_belongs(void **state)
                                        {"include", "x"},    {"exclude", "y"}, {"thread", "t"},
                                        {"max_nodes", "99"}, {"format", "svg"}};
     assert_int_equal(parse(params, sizeof params / sizeof *params, &s, hint, &err), 0);
-    assert_int_equal(s.select.n, 3);
+    assert_int_equal(s.n_asked, 3);
     assert_string_equal(s.select.terms[1].value, "b*");
     assert_string_equal(s.select.terms[0].keys[0], s.select.terms[1].keys[0]);
     assert_string_equal(s.select.terms[2].keys[0], SPY_LABEL_NODE);

@@ -38,6 +38,7 @@ static void assert_agent_defaults(const struct spy_agent_config *c)
     assert_true(c->push.interval_ns == 10 * SPY_NS_PER_SEC);
     assert_non_null(c->push.spool_dir);
     assert_int_equal(c->push.spool_mib, 256);
+    assert_int_equal(c->push.compression, SPY_COMPRESSION_AUTO);
 }
 
 static void assert_collector_defaults(const struct spy_collector_config *c)
@@ -101,7 +102,7 @@ static void the_published_block_is_taken_and_is_the_defaults(void **state)
               " kubernetes_ca_file: /c,\n"
               "            processes: [{name: web, cmdline: RE, exe: GLOB, cgroup: GLOB,"
               " user: NAME, rate: 100, native: false}]}\n"
-              "push:      {interval: 10s, spool_dir: , spool_mib: 256}\n",
+              "push:      {interval: 10s, spool_dir: , spool_mib: 256, compression: auto}\n",
               &a, &e) < 0)
         fail_msg("%s", e.msg);
     assert_agent_defaults(&a);
@@ -210,6 +211,7 @@ static void each_mistake_names_its_line(void **state)
         {"budget: {cpu_percent: 0}", "cpu_percent is a number from 0.1"},
         {"budget: {cpu_percent: nan}", "cpu_percent is a number"},
         {"budget: {cpu_percent: inf}", "cpu_percent is a number"},
+        {"push: {compression: brotli}", "auto"},
         {"push: {interval: 10}", "interval is a time like"},
         {"push: {interval: 10 s}", "interval is a time like"},
         {"push: {interval: 100ms}", "from 1s to 600s"},
@@ -293,7 +295,7 @@ static void values_are_read(void **state)
               "sampling: {rate: 1000, blocking: Never, native: yes}\n"
               "budget: {cpu_percent: 0.5}\n"
               "discovery: {kubernetes: on, docker: off, docker_socket: /s}\n"
-              "push: {interval: 1.5m, spool_dir: /x y, spool_mib: 1}\n",
+              "push: {interval: 1.5m, spool_dir: /x y, spool_mib: 1, compression: none}\n",
               &c, &e) < 0)
         fail_msg("%s", e.msg);
     assert_string_equal(c.collector.url, "http://127.0.0.1:1");
@@ -306,6 +308,7 @@ static void values_are_read(void **state)
     assert_int_equal(c.discovery.docker, SPY_SWITCH_OFF);
     assert_string_equal(c.discovery.docker_socket, "/s");
     assert_true(c.push.interval_ns == 90 * SPY_NS_PER_SEC);
+    assert_int_equal(c.push.compression, SPY_COMPRESSION_NONE);
     assert_string_equal(c.push.spool_dir, "/x y");
     spy_agent_config_free(&c);
 }

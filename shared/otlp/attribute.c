@@ -1,0 +1,66 @@
+// The attributes of a dictionary: each is read once, however often it is referred to.
+#include "shared/otlp/decoder.h"
+#include <stdlib.h>
+
+int spy_otlp_string_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
+                          const char **ret)
+{
+    *ret = NULL;
+    if (v->value_case == SPY__OTLP__ANY_VALUE__VALUE_STRING_VALUE)
+        *ret = v->string_value;
+    if (v->value_case != SPY__OTLP__ANY_VALUE__VALUE_STRING_VALUE_STRINDEX)
+        return 0;
+    *ret = spy_otlp_text(c, v->string_value_strindex);
+    return *ret ? 0 : spy_otlp_bad(c, "the string index of a value is out of range");
+}
+
+int64_t spy_otlp_number(const Spy__Otlp__AnyValue *v)
+{
+    if (v->value_case == SPY__OTLP__ANY_VALUE__VALUE_BOOL_VALUE)
+        return v->bool_value;
+    return v->value_case == SPY__OTLP__ANY_VALUE__VALUE_INT_VALUE ? v->int_value : 0;
+}
+
+static int read_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
+                      struct spy_otlp_attribute *to)
+{
+    const char *text;
+    int r = spy_otlp_string_value(c, v, &text);
+    if (r < 0)
+        return r;
+    to->has_value = true;
+    to->text = text ? text : "";
+    to->number = text ? strtoll(text, NULL, 10) : spy_otlp_number(v);
+    return 0;
+}
+
+int spy_otlp_attribute(struct spy_otlp_decoder *c, int32_t index, struct spy_otlp_attribute **ret)
+{
+    if (index < 0 || (size_t)index >= c->d->n_attribute_table)
+        return spy_otlp_bad(c, "an attribute index is out of range");
+    struct spy_otlp_attribute *a = &c->attributes[index];
+    *ret = a;
+    if (a->is_read)
+        return 0;
+    const Spy__Otlp__KeyValueAndUnit *kv = c->d->attribute_table[index];
+    a->key = spy_otlp_text(c, kv->key_strindex);
+    a->text = "";
+    if (!a->key)
+        return spy_otlp_bad(c, "the key of an attribute is out of range");
+    int r = kv->value ? read_value(c, kv->value, a) : 0;
+    a->is_read = r == 0;
+    return r;
+}
+
+int spy_otlp_attribute_string(struct spy_otlp_decoder *c, struct spy_otlp_attribute *a,
+                              uint32_t *ret)
+{
+    if (a->string.profile != c->number) {
+        int r = spy_otlp_intern(c, a->text, ret);
+        if (r < 0)
+            return r;
+        a->string = (struct spy_otlp_memo){c->number, *ret};
+    }
+    *ret = a->string.id;
+    return 0;
+}

@@ -20,16 +20,16 @@ def jwt(**claims):
     return f"{part({'alg': 'RS256'})}.{part(claims)}.c2lnbmF0dXJl"
 
 
-def make_certificate(folder):
+def make_certificate(folder, purpose):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                     "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=api",
-                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "api.key",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-addext", f"extendedKeyUsage={purpose}", "-keyout", folder / "api.key",
                     "-out", folder / "api.pem"], check=True, capture_output=True)
 
 
 class Api:
-    def __init__(self, folder):
-        make_certificate(folder)
+    def __init__(self, folder, purpose="serverAuth"):
+        make_certificate(folder, purpose)
         self.ca, self.token_file = folder / "api.pem", folder / "own.token"
         self.own_token = "the-collectors-own"
         self.token_file.write_text(self.own_token + "\n")

@@ -1,13 +1,14 @@
 """Tokens that Kubernetes vouches for: who gets in, who does not, and what an API server that is
 away or slow changes."""
 
+import subprocess
 import threading
 import time
 
 import pytest
 import requests
 
-from api_double import AGENT, AUDIENCE, NAMESPACE, jwt
+from api_double import AGENT, AUDIENCE, NAMESPACE, Api, jwt
 from collector import usual_batch
 
 
@@ -52,6 +53,21 @@ def test_what_cannot_be_right_is_401_without_a_question(api, collector, token, s
     assert says in r.json()["error"]["message"]
     assert api.reviews() == 0
     assert stored(collector) == []
+
+
+def test_an_api_server_whose_certificate_is_not_for_servers_is_sent_nothing(podspy_collector, tmp_path):
+    """The collector waits for a server with a right one for 20 seconds."""
+    api = Api(tmp_path, purpose="clientAuth")
+    config = tmp_path / "c.yaml"
+    config.write_text(api.config())
+    try:
+        p = subprocess.run([podspy_collector, "--data", tmp_path / "d", "--listen", "127.0.0.1:0", "--config", config],
+                           capture_output=True, text=True, timeout=120)
+        assert p.returncode == 1
+        assert "lacks serverAuth" in p.stderr
+        assert api.asked == []
+    finally:
+        api.close()
 
 
 def test_a_forged_token_is_401_and_asked_about_once(api, collector):

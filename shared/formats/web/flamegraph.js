@@ -71,7 +71,7 @@
 
   // What is a pixel wide, and of what is narrower the first of its row in each pixel; matches come before others.
   function draw() {
-    var pixel = zoomed.w / (graph.getBoundingClientRect().width || 1000);
+    var pixel = zoomed.w / (0.98 * root.getBoundingClientRect().width || 1000);
     var taken = [], marked = [];
     frames.forEach(function (f) {
       var above = f.d < zoomed.d && within(zoomed, f), row = f.m ? marked : taken;

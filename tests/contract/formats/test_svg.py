@@ -270,8 +270,8 @@ def test_a_large_one_is_below_a_megabyte_and_carries_every_frame(make_profile):
     assert len(nodes) > 19800
     elements, boxes = drawn(svg)
     assert 100 < len(elements) <= 1000 and len(elements) + boxes < len(nodes)
-    assert not any(t.startswith("needle") for _, t, _ in elements)
-    assert any(name == "needle" for _, name, _ in nodes)
+    assert not any(t.startswith("needle_50") for _, t, _ in elements)
+    assert any(name == "needle_50" for _, name, _ in nodes)
 
 
 @pytest.mark.parametrize("flags", VIEWS, ids=" ".join)
@@ -290,19 +290,19 @@ def test_the_script_draws_what_stood_there_without_it(browser, page, make_profil
 
 def test_search_finds_what_is_too_narrow_to_be_drawn_and_enter_zooms_to_it(browser, page):
     page("frames=20000")
-    assert "needle" not in " ".join(shown(browser))
-    search(browser, "^needle")
+    assert "needle_50" not in " ".join(shown(browser))
+    search(browser, "^needle_50")
     assert browser.find_element(By.ID, "matched").text == "Matched: 0.00 %"
     marked = browser.find_elements(By.CSS_SELECTOR, ".f.m:not(.hidden)")
-    assert [title(f).split("\n")[0] for f in marked] == ["needle (app/needle.py:7)"]
+    assert [title(f).split("\n")[0] for f in marked] == ["needle_50 (app/hay.py:7)"]
     assert marked[0].find_element(By.TAG_NAME, "rect").rect["width"] >= 0.9
     ActionChains(browser).send_keys(Keys.ENTER).perform()
-    assert shown(browser) == ["all", "needle (app/needle.py:7)"]
+    assert shown(browser) == ["all", "haystack (app/hay.py:3)", "needle_50 (app/hay.py:7)"]
     assert browser.find_element(By.ID, "matched").text == "Matched: 100.00 %"
-    assert re.fullmatch(r"needle \(app/needle\.py:7\)  \|  1 samples, 0\.00 %, 0\.01 s",
+    assert re.fullmatch(r"needle_50 \(app/hay\.py:7\) \| 1 samples, 0\.00 %, 0\.01 s",
                         browser.find_element(By.ID, "details").text)
     ActionChains(browser).send_keys(Keys.ESCAPE).perform()
-    assert "needle" not in " ".join(shown(browser))
+    assert "needle_50" not in " ".join(shown(browser))
 
 
 def test_zoom_draws_the_small_ones(browser, page, make_profile):

@@ -83,7 +83,7 @@
       if (!f.share && !f.el) return;
       f.el = f.el || element(f);
       f.el.setAttribute('class', 'f c' + f.colour + (f.m ? ' m' : '') + (above ? ' up' : '') +
-        (f.share ? '' : ' hidden'));
+        (f.w < 3 * pixel ? ' thin' : '') + (f.share ? '' : ' hidden'));
       if (!f.share) return;
       f.el.setAttribute('x', above ? '0%' : percent(f.l - zoomed.l, zoomed.w, 4) + '%');
       f.el.setAttribute('width', percent(above ? 1 : Math.max(f.w, pixel), above ? 1 : zoomed.w, 4) + '%');

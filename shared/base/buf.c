@@ -25,6 +25,8 @@ uint8_t *spy_buf_reserve(struct spy_buf *b, size_t len)
         size_t n = b->cap ? b->cap : 64;
         while (n < need)
             n *= 2;
+        if (n - 1 > b->max)
+            n = b->max + 1;
         uint8_t *p = realloc(b->data, n);
         if (!p) {
             b->failed = SPY_ERR_NOMEM;

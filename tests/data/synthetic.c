@@ -274,8 +274,13 @@ struct spy_profile *test_profile_large(uint32_t frames)
         return NULL;
     uint32_t series = make_series(p, 0), thread = 0;
     must(spy_profile_thread(p, 101, str(p, "MainThread"), &thread));
-    uint32_t needle = push(p, 0, &(struct call){"needle", APP "needle.py", 7, 0});
-    must(spy_profile_add(p, series, needle, thread, SPY_STATE_RUNNING, 1, 0));
+    uint32_t hay = push(p, 0, &(struct call){"haystack", APP "hay.py", 3, 0});
+    for (unsigned i = 0; i < 100; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "needle_%02u", i);
+        uint32_t needle = push(p, hay, &(struct call){name, APP "hay.py", 7, 0});
+        must(spy_profile_add(p, series, needle, thread, SPY_STATE_RUNNING, 1, 0));
+    }
     for (uint64_t n = 0; spy_profile_n_stacks(p) + 60 < frames; n++)
         must(spy_profile_add(p, series, service_stack(p, n), thread, SPY_STATE_RUNNING,
                              1 + spy_hash_mix(n, 2) % 200, 0));

@@ -12,8 +12,8 @@ struct spy_profile *test_profile_rich(void);
 // has an id, a window and a period.
 struct spy_profile *test_profile_random(uint64_t seed, uint32_t size);
 
-// A service of about so many frames in all (at least 200), 20 to 60 deep, and a frame `needle`
-// (app/needle.py:7) of one sample, which is far narrower than a pixel from some 10,000 frames on.
+// A service of about so many frames in all (at least 1000), 20 to 60 deep, and a frame `haystack`
+// that calls needle_00 to needle_99, one sample each: of 20,000 frames all within one pixel.
 struct spy_profile *test_profile_large(uint32_t frames);
 
 // Sum of count and ns over all samples.

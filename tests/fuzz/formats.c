@@ -87,6 +87,26 @@ static uint64_t sum_of_lines(const struct spy_buf *b)
     return sum;
 }
 
+// The samples of the tree that a flamegraph carries for its script: the fourth number of each node.
+static uint64_t sum_of_svg(const struct spy_buf *b)
+{
+    uint64_t sum = 0;
+    const char *at = strstr(spy_buf_str(b), "<metadata id=\"frames\">");
+    const char *end = at ? strstr(at, "</metadata>") : NULL;
+    if (!end)
+        return 0;
+    const char *node = (const char *)memrchr(at, '\n', (size_t)(end - at)) + 1;
+    for (const char *next; node < end; node = next + 1) {
+        const char *field = node - 1;
+        next = node + strcspn(node, " <");
+        for (int i = 0; i < 3 && field; i++)
+            field = memchr(field + 1, ',', (size_t)(next - field - 1));
+        uint64_t n = field ? strtoull(field + 1, NULL, 36) : 0;
+        sum = n > UINT64_MAX - sum ? UINT64_MAX : sum + n;
+    }
+    return sum;
+}
+
 static uint64_t chosen(const struct spy_profile *p, const struct spy_view *v)
 {
     uint64_t sum = 0;
@@ -109,6 +129,7 @@ static void check(const struct spy_format *f, const struct spy_buf *b, uint64_t 
                                     XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
         MUST(doc);
         xmlFreeDoc(doc);
+        MUST(sum_of_svg(b) == want || strstr(spy_buf_str(b), "id=\"empty\""));
     } else {
         json_error_t e;
         json_t *j = json_loadb((char *)b->data, b->len, JSON_DECODE_INT_AS_REAL, &e);

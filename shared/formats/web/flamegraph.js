@@ -71,7 +71,7 @@
 
   // What is a pixel wide, and of what is narrower the first of its row in each pixel; matches come before others.
   function draw() {
-    var pixel = zoomed.w / (graph.getBoundingClientRect().width || 1000);
+    var pixel = zoomed.w / (0.98 * root.getBoundingClientRect().width || 1000);
     var taken = [], marked = [];
     frames.forEach(function (f) {
       var above = f.d < zoomed.d && within(zoomed, f), row = f.m ? marked : taken;
@@ -83,7 +83,7 @@
       if (!f.share && !f.el) return;
       f.el = f.el || element(f);
       f.el.setAttribute('class', 'f c' + f.colour + (f.m ? ' m' : '') + (above ? ' up' : '') +
-        (f.share ? '' : ' hidden'));
+        (f.w < 3 * pixel ? ' thin' : '') + (f.share ? '' : ' hidden'));
       if (!f.share) return;
       f.el.setAttribute('x', above ? '0%' : percent(f.l - zoomed.l, zoomed.w, 4) + '%');
       f.el.setAttribute('width', percent(above ? 1 : Math.max(f.w, pixel), above ? 1 : zoomed.w, 4) + '%');

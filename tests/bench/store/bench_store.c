@@ -5,6 +5,11 @@
 //
 // The windows are like a gunicorn fleet's: 200 processes of 10 services, 10 s at 100 Hz, 8 threads,
 // stacks of depth 20 to 60 of which a service has 3000 and a window sees up to 300.
+//
+//     bench_store fill FOLDER [PROCESSES [WINDOWS [STACKS]]]     default 50 processes, 360 windows
+//     of each (one hour), 200 stacks a window
+//
+// fills a folder with windows that end now, for a collector to answer from.
 #include "collector/store/store.h"
 #include "shared/base/clock.h"
 #include "shared/base/map.h"
@@ -17,15 +22,15 @@
 #include <unistd.h>
 
 enum {
-    PROCESSES = 200,
     SERVICES = 10,
     PROCESS_THREADS = 8,
     STACKS = 3000,
-    WINDOW_STACKS = 300,
     BATCH = 10,
     APPENDERS_MAX = 64,
 };
-static const uint64_t start_ns = 1700000000ull * SPY_NS_PER_SEC;
+static struct {
+    uint64_t start_ns, processes, window_stacks;
+} fleet = {1700000000ull * SPY_NS_PER_SEC, 200, 300};
 
 static void must(int r, const struct spy_err *err, const char *what)
 {
@@ -70,7 +75,7 @@ static uint32_t stack(struct spy_profile *p, unsigned service, uint64_t n)
 static struct spy_profile *window(uint64_t n)
 {
     struct spy_profile *p = spy_profile_new();
-    unsigned process = (unsigned)(n % PROCESSES), service = process % SERVICES;
+    unsigned process = (unsigned)(n % fleet.processes), service = process % SERVICES;
     char pod[32], pid[16], name[32];
     uint32_t series = 0, threads[PROCESS_THREADS];
     snprintf(pod, sizeof pod, "service-%u-%u", service, process);
@@ -81,7 +86,7 @@ static struct spy_profile *window(uint64_t n)
     must(spy_profile_series(p, labels, SPY_COUNT(labels), &series), NULL, "a series");
     struct spy_series *s = spy_profile_series_at(p, series);
     memcpy(s->profile_id, (uint64_t[2]){n, 1}, 16);
-    s->start_ns = start_ns + n / PROCESSES * 10 * SPY_NS_PER_SEC;
+    s->start_ns = fleet.start_ns + n / fleet.processes * 10 * SPY_NS_PER_SEC;
     s->duration_ns = 10 * SPY_NS_PER_SEC;
     s->period_ns = 10 * SPY_NS_PER_MS;
     for (unsigned i = 0; i < PROCESS_THREADS; i++) {
@@ -89,7 +94,7 @@ static struct spy_profile *window(uint64_t n)
         must(spy_profile_thread(p, 1000 + process * 10 + i, text(p, name), &threads[i]), NULL,
              "a thread");
     }
-    for (uint64_t i = 0; i < WINDOW_STACKS; i++) {
+    for (uint64_t i = 0; i < fleet.window_stacks; i++) {
         uint64_t r = spy_hash_mix(n, i), count = 1 + (r >> 32) % 50;
         must(spy_profile_add(p, series, stack(p, service, r % STACKS), threads[r % PROCESS_THREADS],
                              r % 2, count, count * s->period_ns),
@@ -176,8 +181,8 @@ static void bench_reads(struct spy_store *store)
 static void bench_expire(struct spy_store *store, size_t windows)
 {
     struct spy_err err = {0};
-    uint64_t seconds = windows / PROCESSES * 10, then = spy_clock_mono_ns();
-    uint64_t now = start_ns + seconds * SPY_NS_PER_SEC;
+    uint64_t seconds = windows / fleet.processes * 10, then = spy_clock_mono_ns();
+    uint64_t now = fleet.start_ns + seconds * SPY_NS_PER_SEC;
     must(store->ops->expire(store, now, seconds / 2 * SPY_NS_PER_SEC, UINT64_MAX, &err), &err,
          "expire");
     printf("expire half: %.1f ms\n", seconds_since(then) * 1e3);
@@ -211,8 +216,40 @@ static struct spy_store *open_store(const char *dir)
     return store;
 }
 
+static uint64_t number_at(int argc, char **argv, int i, uint64_t otherwise)
+{
+    return argc > i ? strtoull(argv[i], NULL, 10) : otherwise;
+}
+
+static int fill(int argc, char **argv)
+{
+    struct spy_err err = {0};
+    struct spy_profile *batch[BATCH];
+    fleet.processes = number_at(argc, argv, 3, 50);
+    uint64_t each = number_at(argc, argv, 4, 360), known = 0;
+    fleet.window_stacks = number_at(argc, argv, 5, 200);
+    fleet.start_ns = spy_clock_real_ns() - each * 10 * SPY_NS_PER_SEC;
+    if (argc < 3 || !fleet.processes || each > 100000 || fleet.processes > 100000)
+        return 2;
+    struct spy_store *store = open_store(argv[2]);
+    for (uint64_t i = 0; i < each * fleet.processes; i += BATCH) {
+        for (size_t k = 0; k < BATCH; k++)
+            batch[k] = window(i + k);
+        must(store->ops->append(store, batch, BATCH, &known, NULL, &err), &err, "append");
+        for (size_t k = 0; k < BATCH; k++)
+            spy_profile_free(batch[k]);
+    }
+    store->ops->close(store);
+    printf("%s: %lu windows of %lu processes, %lu stacks each, %.1f MiB\n", argv[2],
+           each * fleet.processes, fleet.processes, fleet.window_stacks,
+           (double)size_of(argv[2]) / 1048576);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && !strcmp(argv[1], "fill"))
+        return fill(argc, argv);
     size_t n = argc > 1 ? strtoul(argv[1], NULL, 10) : 4000;
     size_t appenders = argc > 2 ? strtoul(argv[2], NULL, 10) : 4;
     char made[] = "podspy-bench-XXXXXX", *dir = argc > 3 ? argv[3] : made;

@@ -103,6 +103,7 @@ static void buf_never_passes_its_cap(void **state)
     assert_int_equal(spy_buf_puts(&b, "abcd"), 0);
     assert_int_equal(spy_buf_putc(&b, 'e'), SPY_ERR_LIMIT);
     assert_string_equal(spy_buf_str(&b), "abcd");
+    assert_int_equal(b.cap, 4 + 1); // nor does the memory it holds
     assert_int_equal(b.failed, SPY_ERR_LIMIT);
     assert_int_equal(spy_buf_append(&b, "", 0), SPY_ERR_LIMIT); // stays failed
     spy_buf_reset(&b);

@@ -36,7 +36,7 @@ struct spy_push {
     struct identity seen[N_FILES];
     char why[CURL_ERROR_SIZE];
     enum spy_encoding encoding; // that is sent
-    int aborted; // atomic
+    int aborted;                // atomic
 };
 
 // --- the URL ---
@@ -362,8 +362,7 @@ static bool connect_anew(struct spy_push *p, struct spy_push_result *ret)
     if (p->easy && set_up(p, p->easy))
         return true;
     forget_connection(p);
-    *ret =
-        (struct spy_push_result){SPY_PUSH_UNREACHABLE, .reason = "libcurl cannot be set up"};
+    *ret = (struct spy_push_result){SPY_PUSH_UNREACHABLE, .reason = "libcurl cannot be set up"};
     return false;
 }
 

@@ -30,7 +30,7 @@ struct spy_upload_options {
     const char *ca_file, *token_file, *cert_file, *key_file; // NULL: not used
     const char *spool_dir;
     uint64_t spool_bytes;
-    uint64_t timeout_ns; // of one request; 0: 30 s
+    uint64_t timeout_ns;                   // of one request; 0: 30 s
     enum spy_push_compression compression; // of requests; the spool is in zstd
     uint64_t body_bytes; // of one request, compressed; 0: 16 MiB, the collector's limits.body_mib
 };

@@ -76,18 +76,17 @@ static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c,
                                         .body = SPY_BUF_INIT(SPY_HTTP_ANSWER_MAX)};
     snprintf(j->method, sizeof j->method, "%s", method);
     snprintf(j->path, sizeof j->path, "%s", path);
-    j->req =
-        (struct spy_http_request){.method = j->method,
-                                  .path = j->path,
-                                  .params = j->params,
-                                  .content_type = header(c, MHD_HTTP_HEADER_CONTENT_TYPE),
-                                  .content_encoding = header(c, MHD_HTTP_HEADER_CONTENT_ENCODING),
-                                  .authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION),
-                                  .accept = header(c, MHD_HTTP_HEADER_ACCEPT),
-                                  .date = header(c, MHD_HTTP_HEADER_DATE),
-                                  .profiles_version =
-                                      header(c, "otlp-profiles-development-version"),
-                                  .local = l->local};
+    j->req = (struct spy_http_request){
+        .method = j->method,
+        .path = j->path,
+        .params = j->params,
+        .content_type = header(c, MHD_HTTP_HEADER_CONTENT_TYPE),
+        .content_encoding = header(c, MHD_HTTP_HEADER_CONTENT_ENCODING),
+        .authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION),
+        .accept = header(c, MHD_HTTP_HEADER_ACCEPT),
+        .date = header(c, MHD_HTTP_HEADER_DATE),
+        .profiles_version = header(c, "otlp-profiles-development-version"),
+        .local = l->local};
     if (!l->local) {
         const union MHD_ConnectionInfo *i =
             MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION);

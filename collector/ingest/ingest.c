@@ -10,9 +10,9 @@
 #include <strings.h>
 #include <time.h>
 
-// Steps of the decoder (shared/otlp/otlp.h) are some 30 ns each. Processes that run the same program
-// share stacks: a sample of 14 bytes walks its whole stack again for each of them, which the first
-// number is for.
+// Steps of the decoder (shared/otlp/otlp.h) are some 30 ns each. Processes that run the same
+// program share stacks: a sample of 14 bytes walks its whole stack again for each of them, which
+// the first number is for.
 enum { STEPS = 4 << 20, STEPS_PER_BYTE = 16 };
 
 #define FUTURE_MAX_NS (3600 * SPY_NS_PER_SEC)

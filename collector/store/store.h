@@ -15,8 +15,9 @@
 #include "shared/profile/profile.h"
 
 // A selection of series by their labels: of each name that is given one of the values must match
-// ('*' stands for any text; a series without the label matches NULL alone), and of time: windows that
-// overlap [from_ns, until_ns). A whole window is in or out; a window of no length is an instant.
+// ('*' stands for any text; a series without the label matches NULL alone), and of time: windows
+// that overlap [from_ns, until_ns). A whole window is in or out; a window of no length is an
+// instant.
 enum { SPY_SELECT_MAX = 65 };
 struct spy_select {
     uint64_t from_ns, until_ns;

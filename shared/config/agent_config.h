@@ -58,9 +58,9 @@ struct spy_agent_config {
         size_t n_processes;
     } discovery;
     struct {
-        uint64_t interval_ns; // 10s; 1s to 10m
-        char *spool_dir;      // /var/lib/podspy/spool
-        uint32_t spool_mib;   // 256
+        uint64_t interval_ns;             // 10s; 1s to 10m
+        char *spool_dir;                  // /var/lib/podspy/spool
+        uint32_t spool_mib;               // 256
         enum spy_compression compression; // auto
     } push;
 };

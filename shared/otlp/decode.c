@@ -88,8 +88,7 @@ static int read_quality(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in
                 *rows[k].to = (uint64_t)a->number;
         for (int k = 0; a->has_value && k < SPY_COUNTERS; k++)
             if (!strcmp(a->key, spy_counter_names[k].attribute) && a->number >= 0)
-                account->counted[k] =
-                    (struct spy_counted){(uint64_t)a->number, in->duration_nano};
+                account->counted[k] = (struct spy_counted){(uint64_t)a->number, in->duration_nano};
     }
     return 0;
 }
@@ -176,8 +175,7 @@ static bool is_usual(const char *type)
 static const char *type_apart(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in,
                               struct scope *scope)
 {
-    const char *type =
-        in->sample_type ? spy_otlp_text(c, in->sample_type->type_strindex) : "";
+    const char *type = in->sample_type ? spy_otlp_text(c, in->sample_type->type_strindex) : "";
     if (!is_usual(type))
         return type;
     if (!scope->usual)
@@ -262,8 +260,9 @@ static int check_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *i
 {
     const Spy__Otlp__ValueType *types[] = {in->sample_type, in->period_type};
     for (size_t i = 0; i < SPY_COUNT(types); i++)
-        if (types[i] && (!spy_otlp_text(c, types[i]->type_strindex) ||
-                         !spy_otlp_text(c, types[i]->unit_strindex)) &&
+        if (types[i] &&
+            (!spy_otlp_text(c, types[i]->type_strindex) ||
+             !spy_otlp_text(c, types[i]->unit_strindex)) &&
             (types[i]->type_strindex || types[i]->unit_strindex))
             return spy_otlp_bad(c, "a type or unit is out of range");
     const char *unit = in->sample_type ? spy_otlp_text(c, in->sample_type->unit_strindex) : NULL;
@@ -464,8 +463,8 @@ static void unpacking_done(struct unpacking *u)
     json_decref(u->text);
 }
 
-static int unpack(struct spy_otlp_decoder *c, const uint8_t *data, size_t len,
-                  struct unpacking *u, Spy__Otlp__ExportProfilesServiceRequest **ret)
+static int unpack(struct spy_otlp_decoder *c, const uint8_t *data, size_t len, struct unpacking *u,
+                  Spy__Otlp__ExportProfilesServiceRequest **ret)
 {
     ProtobufCAllocator allocator = {arena_alloc, arena_ignore, u};
     if (spy_otlp_nests_too_deep(data, len))
@@ -480,8 +479,7 @@ static int unpack(struct spy_otlp_decoder *c, const uint8_t *data, size_t len,
     }
     *ret = spy__otlp__export_profiles_service_request__unpack(&allocator, len, data);
     if (!*ret && u->refused)
-        return spy_err_set(c->err, SPY_ERR_LIMIT, 0,
-                           "the request takes too much memory to decode");
+        return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "the request takes too much memory to decode");
     return *ret ? 0 : spy_otlp_bad(c, "the protobuf message is damaged or cut off");
 }
 

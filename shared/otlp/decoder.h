@@ -38,8 +38,8 @@ struct spy_otlp_attribute {
 struct spy_otlp_decoder {
     const struct spy_otlp_limits *limits;
     const Spy__Otlp__ProfilesDictionary *d;
-    struct spy_profile *p; // being filled; the memos hold ids of it
-    uint32_t number;       // of p
+    struct spy_profile *p;                              // being filled; the memos hold ids of it
+    uint32_t number;                                    // of p
     struct spy_otlp_memo *strings, *functions, *stacks; // functions: one for each kind
     struct spy_otlp_attribute *attributes;
     uint8_t *kinds;   // of locations: enum spy_frame_kind + 1; 0: not looked at yet
@@ -71,8 +71,7 @@ int spy_otlp_intern(struct spy_otlp_decoder *c, const char *text, uint32_t *ret)
 // A string of the dictionary; NULL when index is out of range.
 const char *spy_otlp_text(const struct spy_otlp_decoder *c, int32_t index);
 // The attribute of the dictionary, read.
-int spy_otlp_attribute(struct spy_otlp_decoder *c, int32_t index,
-                       struct spy_otlp_attribute **ret);
+int spy_otlp_attribute(struct spy_otlp_decoder *c, int32_t index, struct spy_otlp_attribute **ret);
 // Its text as a string of c->p.
 int spy_otlp_attribute_string(struct spy_otlp_decoder *c, struct spy_otlp_attribute *a,
                               uint32_t *ret);
@@ -96,9 +95,9 @@ int spy_otlp_check_memory(struct spy_otlp_decoder *c);
 // A field of a message that is not unpacked yet.
 struct spy_otlp_field {
     uint64_t number;
-    unsigned wire;             // its wire type
+    unsigned wire;              // its wire type
     const uint8_t *tag, *value; // tag: where it begins
-    size_t len;                // of the value, where the wire type is 2
+    size_t len;                 // of the value, where the wire type is 2
 };
 // The field at *at, which moves past it. False: there is none, or it is damaged.
 bool spy_otlp_next_field(const uint8_t **at, const uint8_t *end, struct spy_otlp_field *ret);

@@ -70,9 +70,9 @@ static uint32_t to_line(int64_t line)
 // The kinds of code that are told apart are Python's and all other.
 static enum spy_frame_kind kind_of_type(const char *type)
 {
-    return !strcmp(type, "cpython")         ? SPY_FRAME_PYTHON
+    return !strcmp(type, "cpython")        ? SPY_FRAME_PYTHON
            : !strcmp(type, "abort-marker") ? SPY_FRAME_MARKER
-                                            : SPY_FRAME_NATIVE;
+                                           : SPY_FRAME_NATIVE;
 }
 
 // What a location says of its frames: the attribute profile.frame.type, or else whether it has a

@@ -1,13 +1,13 @@
 // otlp.h - a profile as OTLP Profiles bytes and back.
 //
 // The wire is opentelemetry.proto.collector.profiles.v1development.ExportProfilesServiceRequest of
-// opentelemetry-proto 1.10, March 2026 (see docs/wire.md), in protobuf or JSON. One series of the profile is one ResourceProfiles with one scope
-// and one Profile: sample_type samples/count, period_type wall/nanoseconds, period = period_ns,
-// profile_id 16 bytes. thread.id, thread.name, podspy.thread.state, podspy.gil and podspy.gc are
-// attributes of a sample, quality counters (podspy.samples.clean, .salvaged, .paused, .failed,
-// .lost, .late) attributes of the Profile. A marker frame is a function with filename "" and
-// system_name "podspy:marker"; a native one has system_name "podspy:native" or, from others, a
-// mapping.
+// opentelemetry-proto 1.10, March 2026 (see docs/wire.md), in protobuf or JSON. One series of the
+// profile is one ResourceProfiles with one scope and one Profile: sample_type samples/count,
+// period_type wall/nanoseconds, period = period_ns, profile_id 16 bytes. thread.id, thread.name,
+// podspy.thread.state, podspy.gil and podspy.gc are attributes of a sample, quality counters
+// (podspy.samples.clean, .salvaged, .paused, .failed, .lost, .late) attributes of the Profile. A
+// marker frame is a function with filename "" and system_name "podspy:marker"; a native one has
+// system_name "podspy:native" or, from others, a mapping.
 //
 // Threads: pure functions.
 #pragma once

@@ -38,8 +38,7 @@ static int read_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
         return r;
     char *text = spy_arena_alloc(arena, SIZE);
     if (!text)
-        return spy_err_set(c->err, SPY_ERR_LIMIT, 0,
-                           "the request takes too much memory to decode");
+        return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "the request takes too much memory to decode");
     if (real)
         snprintf(text, SIZE, "%g", v->double_value);
     else

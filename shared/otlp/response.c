@@ -13,9 +13,9 @@ static int encode_json(uint64_t rejected, const char *message, struct spy_buf *o
     snprintf(number, sizeof number, "%" PRIu64, rejected);
     json_t *root = json_object();
     if (rejected || *message)
-        json_object_set_new(root, "partialSuccess",
-                            json_pack("{s:s, s:s}", "rejectedProfiles", number, "errorMessage",
-                                      message));
+        json_object_set_new(
+            root, "partialSuccess",
+            json_pack("{s:s, s:s}", "rejectedProfiles", number, "errorMessage", message));
     char *text = json_dumps(root, JSON_COMPACT);
     int r = text ? spy_buf_puts(out, text) : SPY_ERR_NOMEM;
     free(text);

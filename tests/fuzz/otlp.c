@@ -1,5 +1,6 @@
 // Any bytes decode to profiles that hang together, within the limits, or to an error with a
-// message; FORM is protobuf or, in otlp_json, JSON. What was decoded encodes again, and comes back the same from there.
+// message; FORM is protobuf or, in otlp_json, JSON. What was decoded encodes again, and comes back
+// the same from there.
 #include "shared/otlp/otlp.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
@@ -27,8 +28,8 @@ static void again(const struct spy_profile *p)
     struct spy_err err = {0};
     size_t n;
     MUST(spy_otlp_encode(p, &b, &err) == 0);
-    MUST(spy_otlp_decode(SPY_OTLP_PROTOBUF, b.data, b.len, &spy_otlp_default_limits, &list, &n, NULL,
-                         &err) == 0);
+    MUST(spy_otlp_decode(SPY_OTLP_PROTOBUF, b.data, b.len, &spy_otlp_default_limits, &list, &n,
+                         NULL, &err) == 0);
     MUST(n == 1 && spy_profile_n_samples(list[0]) <= spy_profile_n_samples(p));
     MUST(!memcmp(spy_profile_series_get(list[0], 0)->profile_id,
                  spy_profile_series_get(p, 0)->profile_id, 16));

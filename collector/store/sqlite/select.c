@@ -62,8 +62,7 @@ static void put_term(struct spy_buf *sql, const struct spy_select *s, size_t i)
 {
     size_t p = FIRST_TERM + TERM_PARAMETERS * i;
     const char *value = s->terms[i].value;
-    spy_buf_printf(sql,
-                   "w.series %s (SELECT series FROM labels WHERE key IN (?%zu, ?%zu, ?%zu)",
+    spy_buf_printf(sql, "w.series %s (SELECT series FROM labels WHERE key IN (?%zu, ?%zu, ?%zu)",
                    value ? "IN" : "NOT IN", p, p + 1, p + 2);
     if (value)
         spy_buf_printf(sql, strchr(value, '*') ? " AND spy_glob(?%zu, value)" : " AND value = ?%zu",

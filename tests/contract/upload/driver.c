@@ -1,5 +1,5 @@
-// Drives agent/upload from a test: options as KEY=VALUE arguments (compression: zstd), commands as lines on stdin, one
-// line of answer for each.
+// Drives agent/upload from a test: options as KEY=VALUE arguments (compression: zstd), commands as
+// lines on stdin, one line of answer for each.
 //
 //     window PID SAMPLES   a window of one series     -> "window PROFILE_ID" or "error MESSAGE"
 //     flush SECONDS        waits for the spool        -> "flushed" or "waiting"

@@ -65,10 +65,9 @@ static size_t read_spool(const struct folder *f, struct spy_profile *all)
         struct spy_profile **list;
         size_t n_list;
         assert_int_equal(spy_decompress(SPY_ENCODING_ZSTD, body.data, body.len, &raw, NULL), 0);
-        assert_int_equal(
-            spy_otlp_decode(SPY_OTLP_PROTOBUF, raw.data, raw.len, &spy_otlp_default_limits,
-                            &list, &n_list, NULL, NULL),
-            0);
+        assert_int_equal(spy_otlp_decode(SPY_OTLP_PROTOBUF, raw.data, raw.len,
+                                         &spy_otlp_default_limits, &list, &n_list, NULL, NULL),
+                         0);
         for (size_t i = 0; i < n_list; i++) {
             assert_int_equal(spy_profile_merge(all, list[i]), 0);
             spy_profile_free(list[i]);

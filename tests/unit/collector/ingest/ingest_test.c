@@ -32,8 +32,8 @@ static int set_up(void **state)
     *state = f;
     if (!mkdtemp(f->dir) || spy_store_sqlite_open(f->dir, 1000, &f->store, NULL) < 0)
         return -1;
-    struct spy_ingest_options o = {.store = f->store, .body_max = 4 << 20, .agents_max = 2,
-                                   .retention_ns = 24 * HOUR};
+    struct spy_ingest_options o = {
+        .store = f->store, .body_max = 4 << 20, .agents_max = 2, .retention_ns = 24 * HOUR};
     return spy_ingest_new(&o, &f->in, NULL);
 }
 
@@ -185,8 +185,7 @@ static void http_date(int64_t hours_from_now, char out[64])
 {
     time_t t = time(NULL) + hours_from_now * 3600;
     struct tm tm;
-    assert_int_not_equal(
-        strftime(out, 64, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&t, &tm)), 0);
+    assert_int_not_equal(strftime(out, 64, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&t, &tm)), 0);
 }
 
 // The profile and the sender's clock in hours from the collector's; NO_DATE: it is not sent.
@@ -324,8 +323,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_body_past_all_bounds_is_too_large, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_is_of_now, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_a_time_is_refused_for_good_only_where_the_clocks_agree, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_time_is_refused_for_good_only_where_the_clocks_agree,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_another_version_of_the_signal_is_refused_unread,

@@ -102,8 +102,8 @@ static struct spy_buf sample(unsigned stack, size_t n_attributes)
 // file has the long name; n_stacks stacks of `frames` of that location.
 struct shape {
     const char *name, *key;
-    size_t n_attributes, pair_bytes;                    // of the resource
-    size_t n_profiles, n_samples, per_sample, quality;  // attributes of each sample, of the profile
+    size_t n_attributes, pair_bytes;                   // of the resource
+    size_t n_profiles, n_samples, per_sample, quality; // attributes of each sample, of the profile
     size_t lines, attributes, n_stacks, frames;
     bool mapped;
 };
@@ -218,13 +218,12 @@ static const struct shape shapes[] = {
      .per_sample = REFERENCES / 10},
     {"a long number as quality", "podspy.samples.clean", .n_profiles = 1,
      .quality = 10 * REFERENCES},
-    {"a long function name in each profile", "", .n_profiles = PROFILES, .n_samples = 1,
-     .lines = 1, .n_stacks = 1, .frames = 1},
+    {"a long function name in each profile", "", .n_profiles = PROFILES, .n_samples = 1, .lines = 1,
+     .n_stacks = 1, .frames = 1},
     {"a long file name of each frame", "", .n_profiles = 1, .n_samples = REFERENCES, .mapped = true,
      .n_stacks = REFERENCES, .frames = 1},
     {"many attributes of the frame of each stack", "profile.frame.type", .n_profiles = 1,
-     .n_samples = REFERENCES, .lines = 1, .attributes = LARGE, .n_stacks = REFERENCES,
-     .frames = 1},
+     .n_samples = REFERENCES, .lines = 1, .attributes = LARGE, .n_stacks = REFERENCES, .frames = 1},
     {"one deep stack in each profile", "", .n_profiles = PROFILES, .n_samples = 1, .lines = 1,
      .n_stacks = 1, .frames = REFERENCES},
     {"a frame of many lines in each stack", "", .n_profiles = 1, .n_samples = REFERENCES,

@@ -11,9 +11,10 @@
 #include <strings.h>
 #include <time.h>
 
-// Steps of the decoder (shared/otlp/otlp.h) are some tens of nanoseconds each. The stacks of many
-// processes that run the same program need a few for each byte, very deep ones some tens.
-enum { STEPS = 1 << 20, STEPS_PER_BYTE = 64 };
+// Steps of the decoder (shared/otlp/otlp.h) are some 30 ns each. Processes that run the same
+// program share stacks: a sample of 14 bytes walks its whole stack again for each of them, which
+// the first number is for.
+enum { STEPS = 4 << 20, STEPS_PER_BYTE = 16 };
 
 #define FUTURE_MAX_NS (3600 * SPY_NS_PER_SEC)
 #define SUM_MAX_NS    (UINT64_C(100000000) * SPY_NS_PER_SEC)

@@ -225,6 +225,9 @@ static int check_sample(struct spy_otlp_decoder *c, const Spy__Otlp__Sample *s)
     if (++c->samples > c->limits->samples)
         return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "more than %u samples in one request",
                            c->limits->samples);
+    // What looks like this may be of another version, with its values where attributes are now.
+    if (!s->n_values && !s->n_timestamps_unix_nano)
+        return spy_otlp_bad(c, "a sample has neither values nor timestamps");
     for (size_t i = 0; i < s->n_values; i++)
         if (s->values[i] < 0)
             return spy_otlp_bad(c, "a sample has a negative value");
@@ -466,6 +469,14 @@ static int unpack(struct spy_otlp_decoder *c, const uint8_t *data, size_t len, s
     ProtobufCAllocator allocator = {arena_alloc, arena_ignore, u};
     if (spy_otlp_nests_too_deep(data, len))
         return spy_otlp_bad(c, "it nests too deep");
+    _cleanup_free_ uint8_t *renumbered = NULL;
+    if (spy_otlp_is_older(data, len)) {
+        if (!(renumbered = malloc(len)))
+            return spy_err_set(c->err, SPY_ERR_NOMEM, 0, "out of memory");
+        memcpy(renumbered, data, len);
+        spy_otlp_renumber(renumbered, len);
+        data = renumbered;
+    }
     *ret = spy__otlp__export_profiles_service_request__unpack(&allocator, len, data);
     if (!*ret && u->refused)
         return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "the request takes too much memory to decode");

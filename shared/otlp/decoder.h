@@ -5,6 +5,7 @@
 //     attribute.c   the dictionary's attributes
 //     dictionary.c  what else the dictionary holds for them: strings, functions, stacks
 //     nesting.c     a look at the bytes before anything is unpacked
+//     older.c       requests of before opentelemetry-proto 1.10
 //     json.c        the JSON form into the same messages
 //
 // What is in the dictionary is read once for a request or once for each profile that refers to it,
@@ -90,6 +91,22 @@ int spy_otlp_labels(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resou
 int spy_otlp_stack(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret);
 // SPY_ERR_LIMIT once the profiles take more memory than the limits say.
 int spy_otlp_check_memory(struct spy_otlp_decoder *c);
+
+// A field of a message that is not unpacked yet.
+struct spy_otlp_field {
+    uint64_t number;
+    unsigned wire;              // its wire type
+    const uint8_t *tag, *value; // tag: where it begins
+    size_t len;                 // of the value, where the wire type is 2
+};
+// The field at *at, which moves past it. False: there is none, or it is damaged.
+bool spy_otlp_next_field(const uint8_t **at, const uint8_t *end, struct spy_otlp_field *ret);
+
+// Up to pdata 0.147 (opentelemetry-proto 1.9) the fields of a Sample had other numbers: values 2,
+// attribute_indices 3, link_index 4. Whether the request has them so.
+bool spy_otlp_is_older(const uint8_t *data, size_t len);
+// Gives them today's numbers, in place.
+void spy_otlp_renumber(uint8_t *data, size_t len);
 
 // Whether unpacking these bytes could end the stack.
 bool spy_otlp_nests_too_deep(const uint8_t *data, size_t len);

@@ -39,7 +39,7 @@ static const struct {
     {PAIRS, 1, PAIR},
 };
 
-static int way(enum message from, unsigned field)
+static int way(enum message from, uint64_t field)
 {
     for (size_t i = 0; i < SPY_COUNT(ways); i++)
         if (ways[i].from == from && ways[i].field == field)
@@ -47,7 +47,7 @@ static int way(enum message from, unsigned field)
     return -1;
 }
 
-static bool read_key(const uint8_t **at, const uint8_t *end, uint64_t *ret)
+static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
@@ -61,39 +61,41 @@ static bool read_key(const uint8_t **at, const uint8_t *end, uint64_t *ret)
     return false;
 }
 
-// Skips the value of a field that is not followed. False: damaged, which unpacking will say.
-static bool skip(const uint8_t **at, const uint8_t *end, unsigned wire)
+bool spy_otlp_next_field(const uint8_t **at, const uint8_t *end, struct spy_otlp_field *ret)
 {
-    uint64_t ignored;
-    size_t size = wire == 1 ? 8 : 4;
-    if (wire == 0)
-        return read_key(at, end, &ignored);
-    if ((wire != 1 && wire != 5) || (size_t)(end - *at) < size)
+    uint64_t key, len = 0, ignored;
+    ret->tag = *at;
+    if (*at == end || !read_varint(at, end, &key))
         return false;
-    *at += size;
+    ret->wire = key & 7;
+    ret->number = key >> 3;
+    if (ret->wire == 2 && !read_varint(at, end, &len))
+        return false;
+    ret->value = *at;
+    if (ret->wire == 0)
+        return read_varint(at, end, &ignored);
+    if (ret->wire == 1 || ret->wire == 5)
+        len = ret->wire == 1 ? 8 : 4;
+    else if (ret->wire != 2)
+        return false;
+    if (len > (uint64_t)(end - *at))
+        return false;
+    ret->len = (size_t)len;
+    *at += len;
     return true;
 }
 
-// Each level looks at bytes inside of its parent, so `depth` bounds the work.
+// Each level looks at bytes inside of its parent, so `depth` bounds the work. Damage ends the look:
+// unpacking will say it.
 static bool nests_too_deep(enum message m, const uint8_t *at, const uint8_t *end, int depth)
 {
+    struct spy_otlp_field f;
     if (depth > NESTING_MAX)
         return true;
-    while (at < end) {
-        uint64_t key, len;
-        if (!read_key(&at, end, &key))
-            return false;
-        if ((key & 7) != 2) {
-            if (!skip(&at, end, key & 7))
-                return false;
-            continue;
-        }
-        if (!read_key(&at, end, &len) || len > (uint64_t)(end - at))
-            return false;
-        int to = way(m, (unsigned)(key >> 3));
-        if (to >= 0 && nests_too_deep((enum message)to, at, at + len, depth + 1))
+    while (spy_otlp_next_field(&at, end, &f)) {
+        int to = f.wire == 2 ? way(m, f.number) : -1;
+        if (to >= 0 && nests_too_deep((enum message)to, f.value, f.value + f.len, depth + 1))
             return true;
-        at += len;
     }
     return false;
 }

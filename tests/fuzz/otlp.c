@@ -1,8 +1,13 @@
 // Any bytes decode to profiles that hang together, within the limits, or to an error with a
-// message. What was decoded encodes again, and comes back the same from there.
+// message; FORM is protobuf or, in otlp_json, JSON. What was decoded encodes again, and comes back
+// the same from there.
 #include "shared/otlp/otlp.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
+
+#ifndef FORM
+#define FORM SPY_OTLP_PROTOBUF
+#endif
 
 static void check(const struct spy_profile *p, const struct spy_otlp_limits *l)
 {
@@ -33,24 +38,33 @@ static void again(const struct spy_profile *p)
     spy_buf_free(&b);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+// Tight limits for half of the inputs.
+static struct spy_otlp_limits limits_of(const uint8_t *data, size_t size)
 {
     struct spy_otlp_limits l = spy_otlp_default_limits;
-    struct spy_profile **list;
-    struct spy_err err = {0};
-    size_t n;
-    if (size && data[size - 1] & 1) { // tight limits for half of the inputs
+    if (size && data[size - 1] & 1) {
         l.arena_bytes = 4096 + 64u * data[size - 1];
         l.profiles = 3;
         l.samples = 50;
         l.stack_depth = 20;
         l.caps.stacks = 100;
-        l.frames = 500;
+        l.steps = 500;
+        l.steps_per_byte = 1;
     }
-    int r = spy_otlp_decode(data, size, &l, &list, &n, &err);
+    return l;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct spy_otlp_limits l = limits_of(data, size);
+    struct spy_profile **list;
+    struct spy_otlp_rejected rejected = {0};
+    struct spy_err err = {0};
+    size_t n;
+    int r = spy_otlp_decode(FORM, data, size, &l, &list, &n, &rejected, &err);
     MUST(r == 0 || (r == err.code && err.msg[0]));
     if (r == 0) {
-        MUST(n <= l.profiles);
+        MUST(n + rejected.n <= l.profiles && !rejected.n == !rejected.reason[0]);
         for (size_t i = 0; i < n; i++) {
             check(list[i], &l);
             if (i < 4)
@@ -59,8 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         free(list);
     }
-    uint64_t rejected;
+    uint64_t number;
     char message[16];
-    spy_otlp_decode_response(data, size, &rejected, message, sizeof message);
+    spy_otlp_decode_response(data, size, &number, message, sizeof message);
     return 0;
 }

@@ -16,13 +16,32 @@ static unsigned ways_of(unsigned flags)
            (flags & SPY_AUTH_KUBERNETES ? SPY_AUTH_BY_KUBERNETES : 0u);
 }
 
+// Retention goes by the system's clock as far as what was seen bears it out.
+static int time_to_go_by(struct spy_collector *c, uint64_t *ret, struct spy_err *err)
+{
+    static uint64_t last;
+    struct timespec boot;
+    uint64_t real = spy_clock_real_ns();
+    clock_gettime(CLOCK_BOOTTIME, &boot);
+    int r = c->store->ops->now(
+        c->store, real, (uint64_t)boot.tv_sec * SPY_NS_PER_SEC + (uint64_t)boot.tv_nsec, ret, err);
+    if (r == 0 && *ret < real && spy_log_due(&last, 600 * SPY_NS_PER_SEC))
+        spy_log(SPY_LOG_WARN,
+                "the clock is ahead of all that came: retention goes by what came, until the clock "
+                "is set right or new windows bear it out",
+                SPY_I("seconds_ahead", (real - *ret) / SPY_NS_PER_SEC));
+    return r;
+}
+
 static void expire(void *arg)
 {
     struct spy_collector *c = arg;
     struct spy_err err = {0};
-    uint64_t max = (uint64_t)c->config.retention.max_gib << 30;
-    if (c->store->ops->expire(c->store, spy_clock_real_ns(), c->config.retention.raw_ns, max,
-                              &err) < 0)
+    uint64_t max = (uint64_t)c->config.retention.max_gib << 30, now = 0;
+    int r = time_to_go_by(c, &now, &err);
+    if (r == 0)
+        r = c->store->ops->expire(c->store, now, c->config.retention.raw_ns, max, &err);
+    if (r < 0)
         spy_log(SPY_LOG_ERROR, "cannot drop old data", SPY_S("why", err.msg));
 }
 
@@ -179,6 +198,15 @@ static int start_trust(struct spy_collector *c, struct spy_err *err)
     return r < 0 ? r : spy_every_new(SPY_TLS_REFRESH_SECS, renew, c, &c->renewal, err);
 }
 
+// On a full disk there is no ports.json; the log tells the ports, too.
+static void tell_ports(const struct spy_collector *c)
+{
+    struct spy_err err = {0};
+    if (spy_data_write_ports(c->config.store.dir, spy_http_tls_port(c->http),
+                             spy_http_plain_port(c->http), &err) < 0)
+        spy_log(SPY_LOG_WARN, "there is no ports.json", SPY_S("why", err.msg));
+}
+
 static int start_parts(struct spy_collector *c, struct spy_err *err)
 {
     const struct spy_collector_config *f = &c->config;
@@ -200,8 +228,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
     if (r == 0)
         r = start_http(c, err);
     if (r == 0)
-        r = spy_data_write_ports(dir, spy_http_tls_port(c->http), spy_http_plain_port(c->http),
-                                 err);
+        tell_ports(c);
     return r;
 }
 

@@ -67,12 +67,19 @@ struct spy_store_ops {
                      void *arg, struct spy_err *err);
     // Drops the windows that end more than raw_ns before now_ns, and the oldest windows while the
     // store holds more than max_bytes; then what only they referred to. A label, stack or string
-    // may stay for a quarter of an hour of windows' time longer. From the first call on the file is
-    // held to max_bytes and an eighth: so call it at the start and then every minute or so. Space
-    // is used again before the file grows; the file shrinks when an eighth of it is free.
+    // may stay for a quarter of an hour of windows' time longer. From the first call on
+    // database and WAL together are held to max_bytes, by append as well, which drops the oldest
+    // windows where it finds no room: so call it at the start and then every minute or so. Queries
+    // that keep the WAL from being begun anew are ended then (SPY_ERR_AGAIN). Space is used again
+    // before the file grows; the file shrinks when an eighth of it is free.
     int (*expire)(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                   struct spy_err *err);
-    // Can it be written? Writes a row, or while another call writes tells how the latest one ended.
+    // The time to pass to expire: real_ns, or an earlier one where the system's clock is ahead of
+    // what was seen (retention_clock.h). mono_ns: CLOCK_BOOTTIME.
+    int (*now)(struct spy_store *s, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
+               struct spy_err *err);
+    // Can it be written? For some seconds after an append that failed, no. Else writes a row, or
+    // while another call writes tells how the latest one ended.
     int (*check)(struct spy_store *s, struct spy_err *err);
     void (*close)(struct spy_store *s);
 };

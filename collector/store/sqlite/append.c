@@ -3,11 +3,12 @@
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/schema.h"
 #include "collector/store/sqlite/sqlite.h"
+#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP_MAX = 256 }; // batches in one commit
+enum { GROUP_MAX = 256, GROUP_BYTES = 32 << 20 }; // batches in one commit, and what they hold
 // SQLite holds a value in memory; a window is refused before it is.
 enum { WINDOW_BYTES_MAX = 256 << 20 };
 
@@ -15,6 +16,7 @@ struct spy_batch {
     struct spy_profile *const *profiles;
     size_t n, known;
     bool *is_known; // each; NULL: nobody asks
+    size_t bytes;   // that the profiles hold
     int result;
     struct spy_err err;
     bool done;
@@ -175,30 +177,71 @@ static void fail_all(struct spy_sqlite *s, struct spy_batch *group, int r,
     }
 }
 
+static void begin_group(struct spy_batch *group)
+{
+    for (struct spy_batch *b = group; b; b = b->next) {
+        b->known = 0;
+        b->result = 0;
+        b->err = (struct spy_err){0};
+    }
+}
+
+// Writes the batches in one transaction. *ret_full: one of them met the bound of the database.
+static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_retry, bool *ret_full,
+                      struct spy_err *err)
+{
+    begin_group(group);
+    int r = spy_sqlite_exec(s->writer, "BEGIN IMMEDIATE", err);
+    *ret_full = false;
+    for (struct spy_batch *b = group; b && r == 0 && !*ret_full; b = b->next) {
+        r = store_batch(s, b);
+        if (r < 0)
+            *err = b->err;
+        *ret_full = b->result == SPY_ERR_LIMIT && may_retry && spy_sqlite_is_at_bound(s);
+    }
+    if (r == 0 && !*ret_full)
+        r = spy_sqlite_exec(s->writer, "COMMIT", err);
+    if (r < 0 || *ret_full)
+        fail_all(s, group, r < 0 ? r : SPY_ERR_LIMIT, err);
+    return r;
+}
+
+static void note_result(struct spy_sqlite *s, const struct spy_batch *group)
+{
+    int worst = 0;
+    for (const struct spy_batch *b = group; b; b = b->next)
+        if (b->result < 0 && b->result != SPY_ERR_INVALID)
+            worst = b->result;
+    if (worst < 0)
+        __atomic_store_n(&s->last_failed, spy_clock_mono_ns(), __ATOMIC_RELAXED);
+    __atomic_store_n(&s->last_result, worst, __ATOMIC_RELAXED);
+}
+
+// Where the database is at its bound the oldest windows make room, once.
 static void write_group(struct spy_sqlite *s, struct spy_batch *group)
 {
     struct spy_err err = {0};
+    bool full = false;
     pthread_mutex_lock(&s->write_lock);
-    int r = spy_sqlite_exec(s->writer, "BEGIN IMMEDIATE", &err);
-    for (struct spy_batch *b = group; b && r == 0; b = b->next) {
-        r = store_batch(s, b);
-        if (r < 0)
-            err = b->err;
+    write_once(s, group, true, &full, &err);
+    if (full) {
+        spy_sqlite_make_room(s);
+        write_once(s, group, false, &full, &err);
     }
-    if (r == 0)
-        r = spy_sqlite_exec(s->writer, "COMMIT", &err);
-    if (r < 0)
-        fail_all(s, group, r, &err);
-    __atomic_store_n(&s->last_result, r, __ATOMIC_RELAXED);
+    spy_sqlite_bound_wal(s);
+    note_result(s, group);
     pthread_mutex_unlock(&s->write_lock);
 }
 
-// Called with the queue's lock; takes the oldest batches out of it.
+// Called with the queue's lock; takes the oldest batches out of it, no more than fit into the WAL.
 static struct spy_batch *take_group(struct spy_sqlite *s)
 {
     struct spy_batch *group = s->first, *end = group;
-    for (int i = 1; i < GROUP_MAX && end->next; i++)
+    size_t bytes = end->bytes;
+    for (int i = 1; i < GROUP_MAX && end->next && bytes < GROUP_BYTES; i++) {
         end = end->next;
+        bytes += end->bytes;
+    }
     s->first = end->next;
     if (!s->first)
         s->last = &s->first;
@@ -233,6 +276,7 @@ int spy_sqlite_append(struct spy_store *store, struct spy_profile *const *profil
         int r = check_profile(profiles[i], err);
         if (r < 0)
             return r;
+        b.bytes += spy_profile_memory(profiles[i]);
     }
     pthread_mutex_lock(&s->lock);
     *s->last = &b;

@@ -2,12 +2,14 @@
 // that appenders wait for one part and not for all.
 //
 // The pages of what is deleted are used again; only when more than an eighth of the file is free
-// does it shrink, SHRINK_PAGES a call. The file grows to max_bytes and an eighth at most
-// (max_page_count): between two calls an append past that is SPY_ERR_LIMIT.
+// does it shrink, SHRINK_PAGES a call. Database and WAL share max_bytes (spy_sqlite_room): the
+// database is held to its part by max_page_count, and the windows to 15 of its 16 parts. An append
+// that finds no page frees some and tries again, so none waits for the next call.
 #include "collector/store/sqlite/intern.h"
 #include "collector/store/sqlite/schema.h"
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/mem.h"
+#include "shared/base/stop.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -16,7 +18,9 @@ enum {
     PART_FIT = 50,
     PART_ROWS = 20000,
     SHRINK_PAGES = 8192,
-    WAL_PAGES_MAX = 16384
+    PAGE = 4096,      // SQLite's default, and ours
+    WAL_PAGES = 1000, // from here on the WAL is written back, as SQLite does by itself
+    MIB = 1 << 20
 };
 
 struct pages {
@@ -73,8 +77,32 @@ static int delete_part(struct spy_sqlite *s, const char *const *steps, size_t n,
     return r;
 }
 
+struct spy_sqlite_room spy_sqlite_room(uint64_t max_bytes)
+{
+    uint64_t wal = max_bytes / 8;
+    wal = wal > 512 * MIB ? 512 * MIB : wal;
+    return (struct spy_sqlite_room){(max_bytes - wal) / PAGE, wal};
+}
+
+void spy_sqlite_bound_wal(struct spy_sqlite *s)
+{
+    int total = 0, written = 0;
+    uint64_t most = spy_sqlite_room(s->max_bytes ? s->max_bytes : UINT64_MAX).wal / 2 / PAGE;
+    if (s->wal_pages < WAL_PAGES && (uint64_t)s->wal_pages < most)
+        return;
+    sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, &total, &written);
+    if ((uint64_t)s->wal_pages < most)
+        return;
+    // All of it may be in the database already, and is begun anew only when no reader looks at it.
+    spy_stop_set(&s->hurry);
+    sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    __atomic_store_n(&s->hurry, false, __ATOMIC_RELAXED);
+    s->wal_pages = 0;
+}
+
 static void let_others_write(struct spy_sqlite *s)
 {
+    spy_sqlite_bound_wal(s);
     pthread_mutex_unlock(&s->write_lock);
     pthread_mutex_lock(&s->write_lock);
 }
@@ -149,37 +177,42 @@ static int sweep(struct spy_sqlite *s, struct spy_err *err)
           "DELETE FROM series WHERE id IN (SELECT id FROM series WHERE seen < ?1 LIMIT ?2)"},
          2},
     };
-    // In one transaction: between two of these an append could take up what the next one deletes.
-    static const struct steps rest = {
-        {"DELETE FROM frames WHERE id NOT IN (SELECT frame FROM stacks)",
-         "DELETE FROM functions WHERE id NOT IN (SELECT function FROM frames)",
-         "DELETE FROM strings WHERE id NOT IN (SELECT name FROM functions UNION ALL"
-         " SELECT filename FROM functions UNION ALL SELECT name FROM threads)"},
-        3};
-    int64_t swept = 0, ignored;
-    uint32_t slice;
+    // Each part looks anew at what nothing refers to; what an append takes up in between is not.
+    static const struct steps rest[] = {
+        {{"DELETE FROM frames WHERE id IN (SELECT id FROM frames WHERE id NOT IN"
+          " (SELECT frame FROM stacks) LIMIT ?2)"},
+         1},
+        {{"DELETE FROM functions WHERE id IN (SELECT id FROM functions WHERE id NOT IN"
+          " (SELECT function FROM frames) LIMIT ?2)"},
+         1},
+        {{"DELETE FROM strings WHERE id IN (SELECT id FROM strings WHERE id NOT IN"
+          " (SELECT name FROM functions UNION ALL SELECT filename FROM functions UNION ALL"
+          " SELECT name FROM threads) LIMIT ?2)"},
+         1},
+    };
+    int64_t swept = 0;
+    uint32_t slice = 0;
     int r = oldest_slice(s->writer, &slice, err);
     if (r < 0 || slice <= s->swept)
         return r;
     for (size_t i = 0; i < SPY_COUNT(marked) && r == 0; i++)
         r = sweep_table(s, &marked[i], &swept, err);
-    if (r == 0 && swept) {
-        r = delete_part(s, rest.sql, rest.n, 0, 0, &ignored, err);
-        spy_intern_forget(s->intern);
-    }
+    for (size_t i = 0; i < SPY_COUNT(rest) && r == 0 && swept; i++)
+        r = sweep_table(s, &rest[i], &swept, err);
     if (r == 0)
         s->swept = slice == EMPTY ? 0 : slice;
     return r;
 }
 
-static int fit(struct spy_sqlite *s, uint64_t max_bytes, struct spy_err *err)
+// Drops the oldest windows until no more than `most` pages are in use.
+static int fit(struct spy_sqlite *s, uint64_t most, struct spy_err *err)
 {
     int64_t dropped = 1;
     int r = 0;
     while (r == 0 && dropped) {
         struct pages pages;
         r = count_pages(s->writer, &pages, err);
-        if (r < 0 || (uint64_t)((pages.total - pages.unused) * pages.size) <= max_bytes)
+        if (r < 0 || (uint64_t)(pages.total - pages.unused) <= most)
             return r;
         r = drop_windows(s, INT64_MAX, PART_FIT, &dropped, err);
         if (r == 0)
@@ -189,17 +222,26 @@ static int fit(struct spy_sqlite *s, uint64_t max_bytes, struct spy_err *err)
     return r;
 }
 
-// With readers always at work the WAL is never begun anew by itself; then the writer waits for them
-// once. That it cannot is not an error: the next call tries again.
-static void checkpoint(sqlite3 *db)
+bool spy_sqlite_is_at_bound(struct spy_sqlite *s)
 {
-    int wal_pages = 0;
-    sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, &wal_pages, NULL);
-    if (wal_pages > WAL_PAGES_MAX)
-        sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    enum { NEAR = 64 }; // what one statement may ask for at once
+    struct pages pages;
+    return s->max_bytes && count_pages(s->writer, &pages, NULL) == 0 &&
+           (uint64_t)(pages.total - pages.unused) + NEAR >= spy_sqlite_room(s->max_bytes).database;
 }
 
-static int shrink(struct spy_sqlite *s, uint64_t max_bytes, struct spy_err *err)
+bool spy_sqlite_make_room(struct spy_sqlite *s)
+{
+    uint64_t most = spy_sqlite_room(s->max_bytes).database;
+    struct pages before = {0}, after = {0};
+    bool ok = count_pages(s->writer, &before, NULL) == 0 &&
+              bound_pages(s->writer, UINT32_MAX, NULL) == 0 && fit(s, most / 32 * 31, NULL) == 0 &&
+              count_pages(s->writer, &after, NULL) == 0;
+    bound_pages(s->writer, most, NULL);
+    return ok && after.unused > before.unused;
+}
+
+static int shrink(struct spy_sqlite *s, struct spy_err *err)
 {
     struct pages pages;
     char sql[96];
@@ -208,26 +250,27 @@ static int shrink(struct spy_sqlite *s, uint64_t max_bytes, struct spy_err *err)
         snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%d)", SHRINK_PAGES);
         r = spy_sqlite_exec(s->writer, sql, err);
     }
-    if (r < 0)
-        return r;
-    checkpoint(s->writer);
-    return bound_pages(s->writer, (max_bytes / 8 * 9) / (uint64_t)pages.size, err);
+    return r;
 }
 
 int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                       struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
+    uint64_t most = spy_sqlite_room(max_bytes).database;
     pthread_mutex_lock(&s->write_lock);
+    s->max_bytes = max_bytes;
     int r = bound_pages(s->writer, UINT32_MAX, err);
     if (r == 0 && now_ns > raw_ns)
         r = drop_aged(s, spy_sqlite_time(now_ns - raw_ns) - 1, err);
     if (r == 0)
         r = sweep(s, err);
     if (r == 0)
-        r = fit(s, max_bytes, err);
+        r = fit(s, most / 16 * 15, err);
     if (r == 0)
-        r = shrink(s, max_bytes, err);
+        r = shrink(s, err);
+    int bound = bound_pages(s->writer, most, r == 0 ? err : NULL);
+    spy_sqlite_bound_wal(s);
     pthread_mutex_unlock(&s->write_lock);
-    return r;
+    return r < 0 ? r : bound;
 }

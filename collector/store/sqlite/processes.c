@@ -201,7 +201,7 @@ int spy_sqlite_processes(struct spy_store *store, const struct spy_select *selec
     struct spy_err mine = {0};
     sqlite3 *db = spy_sqlite_take_reader(s, &mine);
     if (db)
-        spy_sqlite_heed(db, select->stop);
+        spy_sqlite_heed(s, db, select->stop);
     struct listing l = {.db = db, .select = select, .err = &mine};
     int r = db ? list(&l, fn, arg) : mine.code;
     listing_done(&l);

@@ -23,6 +23,7 @@ struct answer {
     struct spy_profile *into;
     struct spy_err *err;
     const struct spy_select *select;
+    const bool *hurry;
     unsigned n_rows; // since the bounds were looked at
     sqlite3_stmt *q[N_TABLES];
     struct spy_idmap ids[N_TABLES];
@@ -210,6 +211,8 @@ static int check_bounds(struct answer *a)
         return 0;
     if (spy_stop_is_set(a->select->stop))
         return spy_err_set(a->err, SPY_ERR_GONE, 0, "nobody waits for the answer");
+    if (spy_stop_is_set(a->hurry))
+        return spy_err_set(a->err, SPY_ERR_AGAIN, 0, "the store had to end what it read");
     size_t memory = spy_profile_memory(a->into) + a->path_cap * sizeof *a->path;
     for (int i = 0; i < N_TABLES; i++)
         memory += spy_idmap_memory(&a->ids[i]);
@@ -327,9 +330,9 @@ int spy_sqlite_query(struct spy_store *store, const struct spy_select *select,
     struct spy_sqlite *s = (struct spy_sqlite *)store;
     struct spy_err mine = {0};
     sqlite3 *db = spy_sqlite_take_reader(s, &mine);
-    struct answer a = {.db = db, .into = into, .err = &mine, .select = select};
+    struct answer a = {.db = db, .into = into, .err = &mine, .select = select, .hurry = &s->hurry};
     if (db)
-        spy_sqlite_heed(db, select->stop);
+        spy_sqlite_heed(s, db, select->stop);
     int r = db ? answer(&a) : mine.code;
     answer_done(&a);
     if (db)

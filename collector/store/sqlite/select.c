@@ -37,15 +37,20 @@ static void glob_function(sqlite3_context *ctx, int n, sqlite3_value **values)
     sqlite3_result_int(ctx, pattern && text && matches(pattern, text));
 }
 
-static int is_unwanted(void *stop)
+static int is_unwanted(void *arg)
 {
-    return spy_stop_is_set(stop);
+    const struct spy_sqlite_heed *h = arg;
+    return spy_stop_is_set(h->stop) || spy_stop_is_set(h->hurry);
 }
 
-void spy_sqlite_heed(sqlite3 *db, const bool *stop)
+void spy_sqlite_heed(struct spy_sqlite *s, sqlite3 *db, const bool *stop)
 {
     enum { STEPS = 10000 }; // of SQLite's machine: well below a millisecond
-    sqlite3_progress_handler(db, STEPS, stop ? is_unwanted : NULL, (bool *)(uintptr_t)stop);
+    for (int i = 0; i < SPY_SQLITE_READERS; i++)
+        if (s->readers[i] == db) {
+            s->heeds[i] = (struct spy_sqlite_heed){stop, &s->hurry};
+            sqlite3_progress_handler(db, STEPS, is_unwanted, &s->heeds[i]);
+        }
 }
 
 int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err)

@@ -12,9 +12,10 @@
 #include <unistd.h>
 
 enum { BUSY_MS = 10000 };
+#define FAILED_NS (15 * SPY_NS_PER_SEC)
 static const char pragmas[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384;"
-    "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864;";
+    "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=4194304; PRAGMA secure_delete=OFF;";
 
 int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how)
 {
@@ -36,7 +37,7 @@ int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what)
     if (is_damage(code))
         return spy_sqlite_damaged(db, err, sqlite3_errmsg(db));
     if (code == SQLITE_INTERRUPT)
-        return spy_err_set(err, SPY_ERR_GONE, 0, "nobody waits for the answer");
+        return spy_err_set(err, SPY_ERR_AGAIN, 0, "the store had to end what it read");
     int ours = code == SQLITE_FULL || (code == SQLITE_IOERR && sys == ENOSPC) ? SPY_ERR_LIMIT
                : code == SQLITE_NOMEM                                         ? SPY_ERR_NOMEM
                : code == SQLITE_BUSY                                          ? SPY_ERR_AGAIN
@@ -106,7 +107,7 @@ sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err)
 
 void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db)
 {
-    spy_sqlite_heed(db, NULL);
+    sqlite3_progress_handler(db, 0, NULL, NULL);
     if (!sqlite3_get_autocommit(db))
         spy_sqlite_exec(db, "ROLLBACK", NULL);
     pthread_mutex_lock(&s->reader_lock);
@@ -188,8 +189,8 @@ static int open_db(const char *path, int flags, sqlite3 **ret, struct spy_err *e
 static int lock_and_touch(struct spy_sqlite *s, const char *dir, struct spy_err *err)
 {
     _cleanup_free_ char *lock = NULL;
-    _cleanup_close_ int db = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (db < 0)
+    s->db_fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->db_fd < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot open the store %s", s->path);
     if (asprintf(&lock, "%s/podspy.lock", dir) < 0) {
         lock = NULL;
@@ -198,10 +199,21 @@ static int lock_and_touch(struct spy_sqlite *s, const char *dir, struct spy_err 
     s->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->lock_fd < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot open %s", lock);
-    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+    // SQLite's own locks are of another kind (fcntl), and end with the first descriptor that is
+    // closed: so this one stays open as long as the store does.
+    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0 || flock(s->db_fd, LOCK_EX | LOCK_NB) < 0)
         return spy_err_set(err, SPY_ERR_DENIED, 0,
                            "%s is in use by another collector: stop it, or set store.dir", s->path);
     return 0;
+}
+
+// In the place of SQLite's own, which writes the WAL back at 1000 pages.
+static int note_wal(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct spy_sqlite *s = arg;
+    (void)db, (void)name;
+    s->wal_pages = pages;
+    return SQLITE_OK;
 }
 
 static int open_writer(struct spy_sqlite *s, struct spy_err *err)
@@ -225,6 +237,8 @@ static int open_writer(struct spy_sqlite *s, struct spy_err *err)
     for (size_t i = 0; i < SPY_COUNT(statements) && r == 0; i++)
         r = spy_sqlite_prepare(s->writer, statements[i].sql,
                                (sqlite3_stmt **)((char *)s + statements[i].to), err);
+    if (r == 0)
+        sqlite3_wal_hook(s->writer, note_wal, s);
     return r < 0 ? r : spy_intern_new(s->writer, &s->intern, err);
 }
 
@@ -248,14 +262,17 @@ static int check_write(struct spy_sqlite *s, struct spy_err *err)
     return spy_sqlite_run(s->writer, q, err);
 }
 
-// It is really written: a transaction that is rolled back would not notice a full disk.
+// It is really written: a transaction that is rolled back would not notice a full disk. A small row
+// may still fit where a push did not.
 static int check(struct spy_store *store, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
-    if (pthread_mutex_trylock(&s->write_lock) != 0) {
-        int last = __atomic_load_n(&s->last_result, __ATOMIC_RELAXED);
+    int last = __atomic_load_n(&s->last_result, __ATOMIC_RELAXED);
+    uint64_t failed = __atomic_load_n(&s->last_failed, __ATOMIC_RELAXED);
+    if (last < 0 && spy_clock_mono_ns() - failed < FAILED_NS)
+        return spy_err_set(err, last, 0, "the latest push could not be stored in %s", s->path);
+    if (pthread_mutex_trylock(&s->write_lock) != 0)
         return last < 0 ? spy_err_set(err, last, 0, "the latest write to %s failed", s->path) : 0;
-    }
     int r = check_write(s, err);
     pthread_mutex_unlock(&s->write_lock);
     return r;
@@ -271,6 +288,7 @@ static void close_store(struct spy_store *store)
     sqlite3_finalize(s->add_window);
     sqlite3_finalize(s->add_samples);
     sqlite3_close(s->writer);
+    spy_cleanup_close(&s->db_fd);
     spy_cleanup_close(&s->lock_fd);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->write_lock);
@@ -281,12 +299,36 @@ static void close_store(struct spy_store *store)
     free(s);
 }
 
+static int now(struct spy_store *store, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
+               struct spy_err *err)
+{
+    struct spy_sqlite *s = (struct spy_sqlite *)store;
+    int64_t newest = 0, trusted = 0;
+    char sql[96];
+    pthread_mutex_lock(&s->write_lock);
+    int r =
+        spy_sqlite_number(s->writer, "SELECT coalesce(max(end_ns), 0) FROM windows", &newest, err);
+    if (r == 0 && !s->clock.trusted_ns)
+        r = spy_sqlite_number(s->writer, "SELECT coalesce(max(at_ns), 0) FROM checks WHERE id=2",
+                              &trusted, err);
+    if (r == 0) {
+        *ret_ns = spy_retention_now(&s->clock, real_ns, mono_ns,
+                                    (uint64_t)(newest > trusted ? newest : trusted));
+        snprintf(sql, sizeof sql, "REPLACE INTO checks(id, at_ns) VALUES(2, %lld)",
+                 (long long)spy_sqlite_time(s->clock.trusted_ns));
+        spy_sqlite_exec(s->writer, sql, NULL); // on a full disk it is known until the end only
+    }
+    pthread_mutex_unlock(&s->write_lock);
+    return r;
+}
+
 static const struct spy_store_ops ops = {
     .append = spy_sqlite_append,
     .query = spy_sqlite_query,
     .processes = spy_sqlite_processes,
     .expire = spy_sqlite_expire,
     .check = check,
+    .now = now,
     .close = close_store,
 };
 
@@ -297,7 +339,7 @@ static struct spy_sqlite *new_store(const char *dir, uint32_t max_series)
         return NULL;
     s->base.ops = &ops;
     s->max_series = max_series;
-    s->lock_fd = -1;
+    s->lock_fd = s->db_fd = -1;
     s->last = &s->first;
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->write_lock, NULL);

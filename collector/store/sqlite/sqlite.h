@@ -5,6 +5,7 @@
 // connections of their own and see one commit for the whole of a question. podspy.lock keeps a
 // second collector away: the writer caches ids and must be the only one.
 #pragma once
+#include "collector/store/retention_clock.h"
 #include "collector/store/store.h"
 #include <pthread.h>
 #include <sqlite3.h>
@@ -29,14 +30,23 @@ struct spy_sqlite {
     sqlite3 *writer;
     struct spy_intern *intern;
     sqlite3_stmt *find_window, *add_window, *add_samples;
-    uint32_t swept; // everything seen before this slice is gone
+    uint32_t swept;     // everything seen before this slice is gone
+    uint64_t max_bytes; // of database and WAL together, as expire was told; 0: not yet
+    int wal_pages;      // after the latest commit
+    struct spy_retention_clock clock;
 
     pthread_mutex_t reader_lock;
     pthread_cond_t reader_free;
     sqlite3 *readers[SPY_SQLITE_READERS];
     bool reader_busy[SPY_SQLITE_READERS];
+    struct spy_sqlite_heed {
+        const bool *stop, *hurry;
+    } heeds[SPY_SQLITE_READERS];
+    bool hurry; // atomic: the WAL must be begun anew, so readers have to end
 
-    int last_result; // of the latest commit; atomic
+    int last_result;      // of the latest append; atomic
+    uint64_t last_failed; // when an append failed last, by CLOCK_MONOTONIC; atomic
+    int db_fd;            // keeps another process away, should podspy.lock be removed
 };
 
 // Puts what SQLite says into err, with `what` before it, and returns the code: SPY_ERR_LIMIT when
@@ -80,9 +90,23 @@ int spy_sqlite_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uin
 // "head WHERE <windows w that are selected> tail", prepared and bound.
 int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *select,
                       const char *tail, sqlite3_stmt **ret, struct spy_err *err);
-// Makes what the connection runs end with SPY_ERR_GONE once *stop is set; until the reader is given
-// back. NULL: nothing does.
-void spy_sqlite_heed(sqlite3 *db, const bool *stop);
+// Makes what the reader runs end with SPY_ERR_AGAIN once *stop is set (NULL: nothing sets it), or
+// when the WAL must be begun anew; until the reader is given back.
+void spy_sqlite_heed(struct spy_sqlite *s, sqlite3 *db, const bool *stop);
+
+// How max_bytes is shared: the pages that the database may have, and the bytes that the WAL may.
+struct spy_sqlite_room {
+    uint64_t database, wal;
+};
+struct spy_sqlite_room spy_sqlite_room(uint64_t max_bytes);
+// Drops the oldest windows until a part of the database is free. write_lock is held. Returns
+// whether there is room now.
+bool spy_sqlite_make_room(struct spy_sqlite *s);
+// Is there no page left within the bound (so that SQLITE_FULL was not the disk's)?
+bool spy_sqlite_is_at_bound(struct spy_sqlite *s);
+// After a commit, write_lock held: writes the WAL back, and where readers keep it from being begun
+// anew and it is past its part of max_bytes, ends them.
+void spy_sqlite_bound_wal(struct spy_sqlite *s);
 // Teaches a connection the function spy_glob(pattern, text).
 int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err);
 

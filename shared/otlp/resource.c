@@ -8,10 +8,10 @@
 
 static int read_key(struct spy_otlp_decoder *c, const Spy__Otlp__KeyValue *kv, const char **ret)
 {
-    const char *indexed = spy_otlp_text(c, kv->key_strindex);
+    const char *indexed = kv->key_strindex ? spy_otlp_text(c, kv->key_strindex) : "";
     if (!indexed)
         return spy_otlp_bad(c, "the key index of a resource's attribute is out of range");
-    *ret = *kv->key ? kv->key : kv->key_strindex ? indexed : "";
+    *ret = *kv->key ? kv->key : indexed;
     if (!**ret)
         return spy_otlp_bad(c, "an attribute of a resource has no key");
     if (*kv->key && kv->key_strindex && strcmp(kv->key, indexed) != 0)

@@ -16,7 +16,7 @@ declare -A GROUPS_OF=(
         python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
         fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev
-        curl strace procps iproute2 util-linux gunicorn runc=runc debootstrap
+        curl strace faketime procps iproute2 util-linux gunicorn runc=runc debootstrap
         uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc gdb
         docker.io=dockerd docker-compose=docker-compose"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"

@@ -15,7 +15,8 @@
 // jitter, honouring Retry-After; 401 and 403 likewise, with one log line a minute, since the token
 // file may be about to change: token, CA and client certificate files are read again when they
 // change, and a change ends the wait at once. 400, 413, 415 and 422 are final for that window: it
-// is dropped, counted as rejected and as lost, and logged with the collector's reason. Any other
+// is dropped, counted as rejected and as lost, and logged with the collector's reason; with
+// SPY_PUSH_AUTO only after it was refused in gzip as well. Any other
 // answer (a redirect, 404, a page of something else) is not a collector's: as unreachable.
 //
 // Threads: all functions from one thread; the upload's own thread is internal.

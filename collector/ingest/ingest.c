@@ -352,8 +352,8 @@ static void tell_rejected(const struct batch *b, char *out, size_t size)
                  b->rejected.reason);
 }
 
-static enum spy_ingest_outcome append(struct spy_ingest *in, struct batch *b,
-                                      struct spy_buf *answer, struct spy_err *err)
+static enum spy_ingest_outcome append_batch(struct spy_ingest *in, struct batch *b,
+                                            struct spy_buf *answer, struct spy_err *err)
 {
     size_t known = 0;
     char rejected[400];
@@ -389,7 +389,7 @@ static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, str
                     in->options.agents_max);
         return SPY_INGEST_BUSY_AGENTS;
     }
-    return append(in, b, answer, err);
+    return append_batch(in, b, answer, err);
 }
 
 static enum spy_ingest_outcome take(struct spy_ingest *in, const struct spy_ingest_body *body,

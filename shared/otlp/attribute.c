@@ -21,8 +21,8 @@ int64_t spy_otlp_number(const Spy__Otlp__AnyValue *v)
     return v->value_case == SPY__OTLP__ANY_VALUE__VALUE_INT_VALUE ? v->int_value : 0;
 }
 
-static int read_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
-                      struct spy_otlp_attribute *to)
+static int read_attribute_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
+                                struct spy_otlp_attribute *to)
 {
     const char *text;
     int r = spy_otlp_string_value(c, v, &text);
@@ -47,7 +47,7 @@ int spy_otlp_attribute(struct spy_otlp_decoder *c, int32_t index, struct spy_otl
     a->text = "";
     if (!a->key)
         return spy_otlp_bad(c, "the key of an attribute is out of range");
-    int r = kv->value ? read_value(c, kv->value, a) : 0;
+    int r = kv->value ? read_attribute_value(c, kv->value, a) : 0;
     a->is_read = r == 0;
     return r;
 }

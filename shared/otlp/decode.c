@@ -175,7 +175,9 @@ static bool is_usual(const char *type)
 static const char *type_apart(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in,
                               struct scope *scope)
 {
-    const char *type = in->sample_type ? spy_otlp_text(c, in->sample_type->type_strindex) : "";
+    const char *type = in->sample_type ? spy_otlp_text(c, in->sample_type->type_strindex) : NULL;
+    if (!type) // none is given
+        type = "";
     if (!is_usual(type))
         return type;
     if (!scope->usual)

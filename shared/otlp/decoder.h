@@ -5,7 +5,7 @@
 //     attribute.c   the dictionary's attributes
 //     dictionary.c  what else the dictionary holds for them: strings, functions, stacks
 //     nesting.c     a look at the bytes before anything is unpacked
-//     older.c       requests of before opentelemetry-proto 1.10
+//     older.c       requests as pdata wrote them up to 0.147
 //     json.c        the JSON form into the same messages
 //
 // What is in the dictionary is read once for a request or once for each profile that refers to it,
@@ -102,8 +102,8 @@ struct spy_otlp_field {
 // The field at *at, which moves past it. False: there is none, or it is damaged.
 bool spy_otlp_next_field(const uint8_t **at, const uint8_t *end, struct spy_otlp_field *ret);
 
-// Up to pdata 0.147 (opentelemetry-proto 1.9) the fields of a Sample had other numbers: values 2,
-// attribute_indices 3, link_index 4. Whether the request has them so.
+// Up to release 0.147 of the official Go library (pdata/pprofile) the fields of a Sample had other
+// numbers: values 2, attribute_indices 3, link_index 4. Whether the request has them so.
 bool spy_otlp_is_older(const uint8_t *data, size_t len);
 // Gives them today's numbers, in place.
 void spy_otlp_renumber(uint8_t *data, size_t len);

@@ -18,18 +18,18 @@ struct reader {
     struct spy_err *err;
 };
 
-static int damaged(struct reader *r, const char *field, const char *what)
+static int json_damaged(struct reader *r, const char *field, const char *what)
 {
     return spy_err_set(r->err, SPY_ERR_INVALID, 0, "not an OTLP profiles request: %s %s", field,
                        what);
 }
 
-static int full(struct reader *r)
+static int json_too_large(struct reader *r)
 {
     return spy_err_set(r->err, SPY_ERR_LIMIT, 0, "the request takes too much memory to decode");
 }
 
-static void *alloc(struct reader *r, size_t n, size_t size)
+static void *json_alloc(struct reader *r, size_t n, size_t size)
 {
     return n > SIZE_MAX / size ? NULL : spy_arena_alloc(r->arena, n * size);
 }
@@ -37,7 +37,7 @@ static void *alloc(struct reader *r, size_t n, size_t size)
 // --- a look before anything is parsed ---
 
 // What jansson needs for it at most is known from the marks outside of texts.
-static int look(struct reader *r, const char *data, size_t len)
+static int look_at_json(struct reader *r, const char *data, size_t len)
 {
     size_t containers = 0, values = 0;
     int depth = 0;
@@ -55,10 +55,10 @@ static int look(struct reader *r, const char *data, size_t len)
         else if (!in_text && (c == ',' || c == ':'))
             values++;
         if (depth > DEPTH_MAX)
-            return damaged(r, "the JSON", "nests too deep");
+            return json_damaged(r, "the JSON", "nests too deep");
     }
     if (containers * CONTAINER_BYTES + values * VALUE_BYTES + 2 * len > r->arena->max)
-        return full(r);
+        return json_too_large(r);
     return 0;
 }
 
@@ -105,7 +105,7 @@ static bool read_double(const json_t *v, double *ret)
     return text || json_is_number(v);
 }
 
-static int digit(char c)
+static int hex_digit(char c)
 {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'a' && c <= 'f' ? c - 'a' + 10
@@ -114,22 +114,23 @@ static int digit(char c)
 }
 
 // Ids are hexadecimal in OTLP; other bytes are base64, and nobody here looks into them.
-static int read_bytes(struct reader *r, const char *name, const json_t *v, ProtobufCBinaryData *to)
+static int read_json_bytes(struct reader *r, const char *name, const json_t *v,
+                           ProtobufCBinaryData *to)
 {
     size_t name_len = strlen(name), n = json_string_length(v);
     const char *text = json_string_value(v);
     *to = (ProtobufCBinaryData){0};
     if (!text)
-        return damaged(r, name, "is not text");
+        return json_damaged(r, name, "is not text");
     if (name_len < 3 || strcmp(name + name_len - 3, "_id") != 0)
         return 0;
-    to->data = alloc(r, n / 2 + 1, 1);
+    to->data = json_alloc(r, n / 2 + 1, 1);
     if (!to->data)
-        return full(r);
+        return json_too_large(r);
     for (size_t i = 0; i < n; i += 2) {
-        int high = digit(text[i]), low = i + 1 < n ? digit(text[i + 1]) : -1;
+        int high = hex_digit(text[i]), low = i + 1 < n ? hex_digit(text[i + 1]) : -1;
         if (high < 0 || low < 0)
-            return damaged(r, name, "is not hexadecimal");
+            return json_damaged(r, name, "is not hexadecimal");
         to->data[to->len++] = (uint8_t)(high << 4 | low);
     }
     return 0;
@@ -137,23 +138,23 @@ static int read_bytes(struct reader *r, const char *name, const json_t *v, Proto
 
 // --- messages ---
 
-static int fill(struct reader *r, const json_t *from, ProtobufCMessage *to);
+static int fill_message(struct reader *r, const json_t *from, ProtobufCMessage *to);
 
 static int read_message(struct reader *r, const ProtobufCFieldDescriptor *f, const json_t *v,
                         ProtobufCMessage **to)
 {
     const ProtobufCMessageDescriptor *d = f->descriptor;
     if (!json_is_object(v))
-        return damaged(r, f->name, "is not an object");
-    ProtobufCMessage *m = alloc(r, 1, d->sizeof_message);
+        return json_damaged(r, f->name, "is not an object");
+    ProtobufCMessage *m = json_alloc(r, 1, d->sizeof_message);
     if (!m)
-        return full(r);
+        return json_too_large(r);
     d->message_init(m);
     *to = m;
-    return fill(r, v, m);
+    return fill_message(r, v, m);
 }
 
-static size_t size_of(ProtobufCType type)
+static size_t size_of_type(ProtobufCType type)
 {
     switch (type) {
     case PROTOBUF_C_TYPE_INT32:
@@ -201,53 +202,53 @@ static bool read_number(ProtobufCType type, const json_t *v, void *to)
     }
 }
 
-static int read_value(struct reader *r, const ProtobufCFieldDescriptor *f, const json_t *v,
-                      void *to)
+static int read_json_value(struct reader *r, const ProtobufCFieldDescriptor *f, const json_t *v,
+                           void *to)
 {
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)
         return read_message(r, f, v, to);
     if (f->type == PROTOBUF_C_TYPE_BYTES)
-        return read_bytes(r, f->name, v, to);
+        return read_json_bytes(r, f->name, v, to);
     if (f->type == PROTOBUF_C_TYPE_STRING) {
         if (!json_is_string(v))
-            return damaged(r, f->name, "is not text");
+            return json_damaged(r, f->name, "is not text");
         *(const char **)to = json_string_value(v);
         return 0;
     }
-    return read_number(f->type, v, to) ? 0 : damaged(r, f->name, "is not a number in range");
+    return read_number(f->type, v, to) ? 0 : json_damaged(r, f->name, "is not a number in range");
 }
 
-static int read_list(struct reader *r, const ProtobufCFieldDescriptor *f, const json_t *list,
-                     ProtobufCMessage *to)
+static int read_json_list(struct reader *r, const ProtobufCFieldDescriptor *f, const json_t *list,
+                          ProtobufCMessage *to)
 {
-    size_t n = json_array_size(list), size = size_of(f->type);
-    char *rows = alloc(r, n + 1, size);
+    size_t n = json_array_size(list), size = size_of_type(f->type);
+    char *rows = json_alloc(r, n + 1, size);
     if (!json_is_array(list))
-        return damaged(r, f->name, "is not a list");
+        return json_damaged(r, f->name, "is not a list");
     if (!rows)
-        return full(r);
+        return json_too_large(r);
     *(size_t *)((char *)to + f->quantifier_offset) = n;
     *(void **)((char *)to + f->offset) = rows;
     for (size_t i = 0; i < n; i++) {
-        int result = read_value(r, f, json_array_get(list, i), rows + i * size);
+        int result = read_json_value(r, f, json_array_get(list, i), rows + i * size);
         if (result < 0)
             return result;
     }
     return 0;
 }
 
-static int read_field(struct reader *r, const ProtobufCFieldDescriptor *f, const json_t *v,
-                      ProtobufCMessage *to)
+static int read_json_field(struct reader *r, const ProtobufCFieldDescriptor *f, const json_t *v,
+                           ProtobufCMessage *to)
 {
     if (f->label == PROTOBUF_C_LABEL_REPEATED)
-        return read_list(r, f, v, to);
+        return read_json_list(r, f, v, to);
     if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
         uint32_t *chosen = (uint32_t *)((char *)to + f->quantifier_offset);
         if (*chosen)
-            return damaged(r, f->name, "is the second value of one");
+            return json_damaged(r, f->name, "is the second value of one");
         *chosen = f->id;
     }
-    return read_value(r, f, v, (char *)to + f->offset);
+    return read_json_value(r, f, v, (char *)to + f->offset);
 }
 
 // "timeUnixNano" of time_unix_nano.
@@ -262,7 +263,8 @@ static bool is_named(const char *key, const char *field)
     return !*key;
 }
 
-static const ProtobufCFieldDescriptor *find(const ProtobufCMessageDescriptor *d, const char *key)
+static const ProtobufCFieldDescriptor *find_json_field(const ProtobufCMessageDescriptor *d,
+                                                       const char *key)
 {
     for (unsigned i = 0; i < d->n_fields; i++)
         if (is_named(key, d->fields[i].name))
@@ -271,18 +273,18 @@ static const ProtobufCFieldDescriptor *find(const ProtobufCMessageDescriptor *d,
 }
 
 // As in protobuf, keys that are not known here are counted and else ignored.
-static int fill(struct reader *r, const json_t *from, ProtobufCMessage *to)
+static int fill_message(struct reader *r, const json_t *from, ProtobufCMessage *to)
 {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)(uintptr_t)from, key, v) // NOLINT: only read
     {
-        const ProtobufCFieldDescriptor *f = find(to->descriptor, key);
+        const ProtobufCFieldDescriptor *f = find_json_field(to->descriptor, key);
         int result = 0;
         if (!f)
             to->n_unknown_fields++;
         else if (!json_is_null(v))
-            result = read_field(r, f, v, to);
+            result = read_json_field(r, f, v, to);
         if (result < 0)
             return result;
     }
@@ -295,7 +297,7 @@ int spy_otlp_from_json(const char *data, size_t len, struct spy_arena *arena,
 {
     struct reader r = {arena, err};
     json_error_t why;
-    int result = look(&r, data, len);
+    int result = look_at_json(&r, data, len);
     if (result < 0)
         return result;
     json_t *root = json_loadb(data, len, 0, &why);
@@ -304,11 +306,11 @@ int spy_otlp_from_json(const char *data, size_t len, struct spy_arena *arena,
                            "not an OTLP profiles request: line %d of the JSON: %.120s", why.line,
                            why.text);
     *ret_text = root;
-    *ret = alloc(&r, 1, sizeof **ret);
+    *ret = json_alloc(&r, 1, sizeof **ret);
     if (!*ret)
-        return full(&r);
+        return json_too_large(&r);
     spy__otlp__export_profiles_service_request__init(*ret);
     if (!json_is_object(root))
-        return damaged(&r, "the JSON", "is not an object");
-    return fill(&r, root, &(*ret)->base);
+        return json_damaged(&r, "the JSON", "is not an object");
+    return fill_message(&r, root, &(*ret)->base);
 }

@@ -1,9 +1,9 @@
-// Requests whose samples have the field numbers of before opentelemetry-proto 1.10. Nothing in a
-// request says its version, but the wire types do: what was a list is a number now.
+// Requests whose samples have the field numbers of before pdata 0.148. Nothing in a request says
+// its version, but the wire types do: what was a list, attribute_indices, is a number now.
 #include "shared/base/mem.h"
 #include "shared/otlp/decoder.h"
 
-enum { VARINT = 0, LENGTH = 2 };
+enum { LENGTH = 2 };                           // the wire type
 enum { VALUES = 2, ATTRIBUTES = 3, LINK = 4 }; // the older numbers
 
 // The numbers of the fields that lead from a request to its samples.
@@ -33,30 +33,28 @@ struct seen {
     bool older, newer;
 };
 
-static void look(void *arg, const uint8_t *at, size_t len)
+static void look_at_sample(void *arg, const uint8_t *at, size_t len)
 {
     struct seen *s = arg;
     const uint8_t *end = at + len;
     struct spy_otlp_field f;
     while (spy_otlp_next_field(&at, end, &f)) {
         bool list = f.wire == LENGTH;
-        if (f.number == ATTRIBUTES || f.number == LINK) {
-            s->older = s->older || list == (f.number == ATTRIBUTES);
-            s->newer = s->newer || list == (f.number == LINK);
-        }
+        s->older = s->older || (list && f.number == ATTRIBUTES);
+        s->newer = s->newer || (!list && f.number == ATTRIBUTES) || (list && f.number == LINK);
     }
 }
 
 bool spy_otlp_is_older(const uint8_t *data, size_t len)
 {
     struct seen s = {0};
-    each_sample(data, len, 0, look, &s);
+    each_sample(data, len, 0, look_at_sample, &s);
     return s.older && !s.newer;
 }
 
 // In place: the tags of all these numbers are one byte, number << 3 | wire type. (A tag may be
 // spelled longer than it need be; such a field stays, and is damage to the message as it is now.)
-static void renumber(void *arg, const uint8_t *at, size_t len)
+static void renumber_sample(void *arg, const uint8_t *at, size_t len)
 {
     static const uint8_t today[] = {[VALUES] = 4, [ATTRIBUTES] = 2, [LINK] = 3};
     const struct body *b = arg;
@@ -70,5 +68,5 @@ static void renumber(void *arg, const uint8_t *at, size_t len)
 void spy_otlp_renumber(uint8_t *data, size_t len)
 {
     struct body b = {data};
-    each_sample(data, len, 0, renumber, &b);
+    each_sample(data, len, 0, renumber_sample, &b);
 }

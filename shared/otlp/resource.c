@@ -6,12 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static int read_key(struct spy_otlp_decoder *c, const Spy__Otlp__KeyValue *kv, const char **ret)
+static int read_label_key(struct spy_otlp_decoder *c, const Spy__Otlp__KeyValue *kv,
+                          const char **ret)
 {
-    const char *indexed = spy_otlp_text(c, kv->key_strindex);
+    const char *indexed = kv->key_strindex ? spy_otlp_text(c, kv->key_strindex) : "";
     if (!indexed)
         return spy_otlp_bad(c, "the key index of a resource's attribute is out of range");
-    *ret = *kv->key ? kv->key : kv->key_strindex ? indexed : "";
+    *ret = *kv->key ? kv->key : indexed;
     if (!**ret)
         return spy_otlp_bad(c, "an attribute of a resource has no key");
     if (*kv->key && kv->key_strindex && strcmp(kv->key, indexed) != 0)
@@ -26,8 +27,8 @@ static bool is_unknown(const Spy__Otlp__KeyValue *kv)
 }
 
 // *ret is NULL for a list, a map or bytes, and where there is no value.
-static int read_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
-                      struct spy_arena *arena, const char **ret)
+static int read_label_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
+                            struct spy_arena *arena, const char **ret)
 {
     enum { SIZE = 32 };
     int r = spy_otlp_string_value(c, v, ret);
@@ -47,7 +48,7 @@ static int read_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
     return 0;
 }
 
-static const char *find(const struct spy_otlp_labels *l, const char *key)
+static const char *find_label(const struct spy_otlp_labels *l, const char *key)
 {
     for (size_t i = 0; i < l->n; i++)
         if (!strcmp(l->rows[i].key, key))
@@ -55,37 +56,37 @@ static const char *find(const struct spy_otlp_labels *l, const char *key)
     return NULL;
 }
 
-static void add(struct spy_otlp_labels *l, const char *key, const char *value)
+static void keep_label(struct spy_otlp_labels *l, const char *key, const char *value)
 {
     l->steps += 1 + (strlen(key) + strlen(value)) / SPY_OTLP_STEP_BYTES;
     l->rows[l->n].key = key;
     l->rows[l->n++].value = value;
 }
 
-static int add_attribute(struct spy_otlp_decoder *c, const Spy__Otlp__KeyValue *kv,
-                         struct spy_arena *arena, struct spy_otlp_labels *to)
+static int add_resource_attribute(struct spy_otlp_decoder *c, const Spy__Otlp__KeyValue *kv,
+                                  struct spy_arena *arena, struct spy_otlp_labels *to)
 {
     const char *key = "", *value = NULL;
     if (is_unknown(kv))
         return spy_otlp_bad(c, "an attribute of a resource is given in a way that is not known "
                                "here: a newer OTLP than this collector");
-    int r = read_key(c, kv, &key);
+    int r = read_label_key(c, kv, &key);
     if (r == 0 && kv->value)
-        r = read_value(c, kv->value, arena, &value);
-    if (r == 0 && value && !find(to, key)) // of a key that comes twice the first value holds
-        add(to, key, value);
+        r = read_label_value(c, kv->value, arena, &value);
+    if (r == 0 && value && !find_label(to, key)) // of a key that comes twice the first value holds
+        keep_label(to, key, value);
     return r;
 }
 
 // The name of the executable, for a process that has nothing better.
 static void name_process(struct spy_otlp_labels *l)
 {
-    const char *name = find(l, SPY_ATTR_EXE_NAME);
+    const char *name = find_label(l, SPY_ATTR_EXE_NAME);
     if (!name || !*name)
-        name = find(l, SPY_ATTR_EXE_PATH);
-    if (name && *name && l->n < SPY_LABELS_MAX && !find(l, SPY_LABEL_SERVICE) &&
-        !find(l, SPY_LABEL_COMMAND))
-        add(l, SPY_LABEL_COMMAND, name);
+        name = find_label(l, SPY_ATTR_EXE_PATH);
+    if (name && *name && l->n < SPY_LABELS_MAX && !find_label(l, SPY_LABEL_SERVICE) &&
+        !find_label(l, SPY_LABEL_COMMAND))
+        keep_label(l, SPY_LABEL_COMMAND, name);
 }
 
 int spy_otlp_labels(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
@@ -100,7 +101,7 @@ int spy_otlp_labels(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resou
                            "a resource has %zu attributes; at most %d are taken", n,
                            SPY_LABELS_MAX);
     for (size_t i = 0; i < n; i++) {
-        int r = add_attribute(c, resource->attributes[i], arena, ret);
+        int r = add_resource_attribute(c, resource->attributes[i], arena, ret);
         if (r < 0)
             return r;
     }

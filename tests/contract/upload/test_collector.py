@@ -1,5 +1,7 @@
 """agent/upload against the real podspy-collector, which is killed again and again."""
 
+import glob
+import os
 import random
 import subprocess
 import threading
@@ -18,11 +20,11 @@ class Collector:
         self.ca, self.token = data / "ca.pem", data / "ingest.token"
         self.process, self.log = None, []
 
-    def start(self):
+    def start(self, **environment):
         self.process = subprocess.Popen(
             [self.program, "--listen", f"127.0.0.1:{self.port}", "--listen-http", "off",
              "--data", self.data],
-            stderr=subprocess.PIPE, text=True)
+            stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
         self.log = []
         ready = threading.Event()
 
@@ -84,6 +86,29 @@ def test_the_wrong_token_is_refused_and_the_right_one_taken(collector, start, tm
     token.write_text(collector.token.read_text())
     assert d.flush() == "flushed"
     assert collector.samples(100) == 7
+
+
+@pytest.mark.parametrize("error", ["-2d", "+3d"])
+def test_a_collector_whose_clock_is_wrong_loses_no_window(collector, start, windows, error):
+    library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+    if not library:
+        pytest.skip("libfaketime is not installed")
+    collector.kill()
+    collector.start(LD_PRELOAD=library[0], FAKETIME=error, FAKETIME_DONT_FAKE_MONOTONIC="1",
+                    ASAN_OPTIONS="verify_asan_link_order=0")
+    d = start(collector.url, ca=collector.ca, token=collector.token)
+    for _ in range(5):
+        d.window(100, 10)
+    d.wait_log("they wait in the spool")
+    assert any("set the one that is wrong right" in line for line in d.log)
+    assert d.metric('podspy_agent_upload_windows_total{result="rejected"}') == 0
+    assert windows() == 5
+    d.quit()
+    collector.kill()
+    collector.start()
+    d = start(collector.url, ca=collector.ca, token=collector.token)
+    assert d.flush() == "flushed"
+    assert collector.samples(100) == 50
 
 
 def test_a_collector_killed_under_load_has_every_window_once(collector, start):

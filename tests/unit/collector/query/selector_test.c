@@ -124,6 +124,22 @@ static void test_each_parameter_goes_where_it_belongs(void **state)
     assert_string_equal(s.text, "pod=a, pod=b*, node=n, include=x, exclude=y, thread=t");
 }
 
+static void test_a_type_that_is_named_is_in_place_of_the_usual(void **state)
+{
+    (void)state;
+    struct spy_selector s;
+    struct spy_err err;
+    char hint[SPY_HINT_MAX];
+    const struct spy_param params[] = {{"type", "off_cpu"}, {"type", "cpu"}};
+    assert_int_equal(parse(params, 2, &s, hint, &err), 0);
+    assert_int_equal(s.select.n, 2);
+    assert_int_equal(s.n_asked, 2);
+    assert_string_equal(s.select.terms[0].value, "off_cpu");
+    assert_null(s.select.terms[1].value); // series without the label
+    assert_string_equal(s.text, "type=off_cpu, type=cpu");
+    assert_string_equal(spy_selector_name(SPY_LABEL_SAMPLE_TYPE), "type");
+}
+
 static void test_what_is_wrong_is_named_and_changes_nothing(void **state)
 {
     (void)state;
@@ -179,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_without_parameters_it_is_all_of_the_last_hour),
         cmocka_unit_test(test_the_default_from_is_an_hour_before_until),
         cmocka_unit_test(test_each_parameter_goes_where_it_belongs),
+        cmocka_unit_test(test_a_type_that_is_named_is_in_place_of_the_usual),
         cmocka_unit_test(test_what_is_wrong_is_named_and_changes_nothing),
         cmocka_unit_test(test_format_is_unknown_where_there_are_no_formats),
         cmocka_unit_test(test_more_filters_than_are_taken_are_an_error),

@@ -220,7 +220,10 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
         r = spy_ingest_new(
             &(struct spy_ingest_options){.store = c->store,
                                          .body_max = (size_t)f->limits.body_mib << 20,
+                                         .memory = c->memory.decoding,
                                          .agents_max = f->limits.agents,
+                                         .agent_bytes_a_minute =
+                                             (uint64_t)f->limits.agent_mib_per_minute << 20,
                                          .retention_ns = f->retention.raw_ns},
             &c->ingest, err);
     if (r == 0)

@@ -26,13 +26,13 @@ struct spy_memory spy_memory_divide(size_t total, size_t body_max)
 {
     struct spy_memory m = {.total = total,
                            .bodies = least(total / 8, BODIES_HELD * body_max),
-                           .decoding = total / 8,
+                           .decoding = total / 4,
                            .answers = least(total / 8, (size_t)512 * MIB),
                            .question = least(total / 64, SMALL_MAX)};
     m.bodies = m.bodies < 2 * body_max ? 2 * body_max : m.bodies;
     m.question = m.question < SMALL_MIN ? SMALL_MIN : m.question;
     size_t small = SPY_HTTP_QUESTIONS_AT_ONCE * m.question;
-    size_t pool = total / 2 > small ? total / 2 - small : 0;
+    size_t questions = total / 8 * 3, pool = questions > small ? questions - small : 0;
     m.large_at_once = pool < LARGE_MIN * SPY_HTTP_LARGE_AT_ONCE ? 1 : SPY_HTTP_LARGE_AT_ONCE;
     m.large = pool / m.large_at_once > m.question ? pool / m.large_at_once : m.question;
     return m;

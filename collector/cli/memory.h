@@ -1,7 +1,7 @@
 // memory.h - how the collector's memory is divided. Inside of collector/cli.
 //
-// Half goes to questions, an eighth each to bodies that are held, to their decoding and to answers
-// that are being sent, and an eighth to what is always there (SQLite's caches, known names,
+// Three eighths go to questions, two to the decoding of bodies, and one each to bodies that are
+// held, to answers that are being sent, and to what is always there (SQLite's caches, known names,
 // threads). No part takes from another, so that questions never cost a push its room.
 #pragma once
 #include <stddef.h>

@@ -1,5 +1,7 @@
 #include "collector/ingest/agents.h"
+#include "shared/base/clock.h"
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #define HASH_NONFATAL_OOM 1
@@ -10,6 +12,7 @@ enum { NAME_MAX_LEN = 253 };
 struct agent {
     char name[NAME_MAX_LEN + 1];
     uint64_t seen_ns;
+    uint64_t spent; // bytes, of what it may send; they come back with time
     UT_hash_handle hh;
 };
 
@@ -17,10 +20,10 @@ struct spy_agents {
     pthread_mutex_t lock;
     struct agent *table;
     uint32_t max;
-    uint64_t silent_ns, swept_ns;
+    uint64_t silent_ns, swept_ns, bytes_a_minute;
 };
 
-struct spy_agents *spy_agents_new(uint32_t max, uint64_t silent_ns)
+struct spy_agents *spy_agents_new(uint32_t max, uint64_t silent_ns, uint64_t bytes_a_minute)
 {
     struct spy_agents *a = calloc(1, sizeof *a);
     if (!a)
@@ -28,6 +31,7 @@ struct spy_agents *spy_agents_new(uint32_t max, uint64_t silent_ns)
     pthread_mutex_init(&a->lock, NULL);
     a->max = max;
     a->silent_ns = silent_ns;
+    a->bytes_a_minute = bytes_a_minute;
     return a;
 }
 
@@ -52,34 +56,50 @@ void spy_agents_free(struct spy_agents *a)
     free(a);
 }
 
-static bool add(struct spy_agents *a, const char *name, uint64_t now_ns)
+static struct agent *add(struct spy_agents *a, const char *name, uint64_t now_ns)
 {
     struct agent *e = calloc(1, sizeof *e);
     if (!e)
-        return false;
+        return NULL;
     memcpy(e->name, name, strlen(name));
     e->seen_ns = now_ns;
     HASH_ADD_STR(a->table, name, e);
     if (e->hh.tbl)
-        return true;
+        return e;
     free(e);
-    return false;
+    return NULL;
 }
 
-bool spy_agents_see(struct spy_agents *a, const char *full_name, uint64_t now_ns)
+static bool may_send(const struct spy_agents *a, struct agent *e, size_t bytes, uint64_t now_ns)
+{
+    uint64_t passed = now_ns > e->seen_ns ? now_ns - e->seen_ns : 0;
+    double back = (double)a->bytes_a_minute * ((double)passed / (60.0 * SPY_NS_PER_SEC));
+    e->spent = back < (double)e->spent ? e->spent - (uint64_t)back : 0;
+    if (a->bytes_a_minute && e->spent >= a->bytes_a_minute)
+        return false;
+    e->spent += bytes;
+    return true;
+}
+
+enum spy_agents_answer spy_agents_see(struct spy_agents *a, const char *full_name, size_t bytes,
+                                      uint64_t now_ns)
 {
     char name[NAME_MAX_LEN + 1] = "";
     struct agent *e;
+    enum spy_agents_answer answer = SPY_AGENTS_TOO_MANY;
     memcpy(name, full_name, strnlen(full_name, NAME_MAX_LEN));
     pthread_mutex_lock(&a->lock);
     HASH_FIND_STR(a->table, name, e);
-    if (e)
-        e->seen_ns = now_ns;
-    else if (HASH_COUNT(a->table) >= a->max && now_ns - a->swept_ns > a->silent_ns / 60)
+    if (!e && HASH_COUNT(a->table) >= a->max && now_ns - a->swept_ns > a->silent_ns / 60)
         sweep(a, now_ns, a->silent_ns); // not at every refusal: it goes through all
-    bool ok = e || (HASH_COUNT(a->table) < a->max && add(a, name, now_ns));
+    if (!e && HASH_COUNT(a->table) < a->max)
+        e = add(a, name, now_ns);
+    if (e) {
+        answer = may_send(a, e, bytes, now_ns) ? SPY_AGENTS_OK : SPY_AGENTS_TOO_FAST;
+        e->seen_ns = now_ns;
+    }
     pthread_mutex_unlock(&a->lock);
-    return ok;
+    return answer;
 }
 
 uint32_t spy_agents_count(struct spy_agents *a)

@@ -42,6 +42,7 @@ const struct spy_metric spy_ingest_metrics[] = {
     {REFUSED, "reason=\"too_large\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_TOO_LARGE]},
     {REFUSED, "reason=\"not_taken\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_NOT_TAKEN]},
     {REFUSED, "reason=\"clock\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_CLOCK]},
+    {REFUSED, "reason=\"rate\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_TOO_FAST]},
     {REFUSED, "reason=\"agents\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_BUSY_AGENTS]},
     {REFUSED, "reason=\"store_full\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_FULL]},
     {REFUSED, "reason=\"unavailable\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_UNAVAILABLE]},
@@ -56,8 +57,9 @@ struct spy_ingest {
     struct spy_otlp_limits small, large;
     struct spy_agents *agents;
     pthread_mutex_t lock;
-    pthread_cond_t slot_free;
-    unsigned slots;
+    pthread_cond_t given;  // memory was given back
+    size_t memory;         // bytes that are free for decoding
+    bool large_is_decoded; // one at a time
 };
 
 int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest **ret,
@@ -67,7 +69,7 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
     if (!in)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     in->options = *options;
-    in->slots = SPY_INGEST_SLOTS;
+    in->memory = options->memory;
     in->small = (struct spy_otlp_limits){
         .message_bytes = SPY_INGEST_SMALL,
         .profiles = 4096,
@@ -88,9 +90,10 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
         .profile_bytes = 256 << 20,
         .steps = STEPS,
         .steps_per_byte = STEPS_PER_BYTE};
-    in->agents = spy_agents_new(options->agents_max, SPY_INGEST_AGENT_SECS * SPY_NS_PER_SEC);
+    in->agents = spy_agents_new(options->agents_max, SPY_INGEST_AGENT_SECS * SPY_NS_PER_SEC,
+                                options->agent_bytes_a_minute);
     pthread_mutex_init(&in->lock, NULL);
-    pthread_cond_init(&in->slot_free, NULL);
+    pthread_cond_init(&in->given, NULL);
     if (!in->agents) {
         spy_ingest_free(in);
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
@@ -104,7 +107,7 @@ void spy_ingest_free(struct spy_ingest *in)
     if (!in)
         return;
     spy_agents_free(in->agents);
-    pthread_cond_destroy(&in->slot_free);
+    pthread_cond_destroy(&in->given);
     pthread_mutex_destroy(&in->lock);
     free(in);
 }
@@ -117,13 +120,56 @@ struct batch {
     size_t n;
     struct spy_otlp_rejected rejected;
     uint64_t sender_ns; // the sender's clock; 0: not known
+    struct spy_ingest *in;
+    size_t memory; // that it has of in->memory
+    bool is_large;
 };
 
-static void batch_done(struct batch *b)
+static void free_profiles(struct batch *b)
 {
     for (size_t i = 0; i < b->n; i++)
         spy_profile_free(b->profiles[i]);
     free(b->profiles);
+    b->profiles = NULL;
+    b->n = 0;
+}
+
+// Waits until there is so much. A small one may have half of all, so that what a large one waits
+// for comes.
+static void take_memory(struct batch *b, size_t bytes, bool is_large)
+{
+    struct spy_ingest *in = b->in;
+    size_t half = in->options.memory / 2;
+    pthread_mutex_lock(&in->lock);
+    while (is_large ? in->large_is_decoded : in->memory < bytes + half)
+        pthread_cond_wait(&in->given, &in->lock);
+    if (is_large)
+        in->large_is_decoded = true;
+    else
+        in->memory -= bytes;
+    pthread_mutex_unlock(&in->lock);
+    b->is_large = is_large;
+    b->memory = bytes;
+}
+
+static void give_memory(struct batch *b)
+{
+    struct spy_ingest *in = b->in;
+    pthread_mutex_lock(&in->lock);
+    if (b->is_large)
+        in->large_is_decoded = false;
+    else
+        in->memory += b->memory;
+    pthread_cond_broadcast(&in->given);
+    pthread_mutex_unlock(&in->lock);
+    b->is_large = false;
+    b->memory = 0;
+}
+
+static void batch_done(struct batch *b)
+{
+    free_profiles(b);
+    give_memory(b);
 }
 
 static const struct {
@@ -175,33 +221,38 @@ static int check_headers(const struct spy_ingest_body *b, enum spy_encoding *ret
     return 0;
 }
 
-static int decode_within(const struct spy_otlp_limits *limits, const struct spy_ingest_body *body,
-                         enum spy_encoding encoding, struct batch *ret, struct spy_err *err)
+// A message takes several times its bytes once it is decoded, and each profile some 10 KiB. What
+// takes more than this is large.
+static size_t estimate(const struct spy_ingest *in, size_t len, bool is_large)
 {
-    _cleanup_buf_ struct spy_buf plain = SPY_BUF_INIT(limits->message_bytes);
+    enum { TIMES = 64, BASE = 1 << 20 };
+    size_t half = in->options.memory / 2, bytes = BASE + TIMES * len;
+    return is_large || bytes > half ? half : bytes;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static int decode_within(struct spy_ingest *in, const struct spy_ingest_body *body,
+                         enum spy_encoding encoding, bool is_large, struct batch *ret,
+                         struct spy_err *err)
+{
+    struct spy_otlp_limits limits = is_large ? in->large : in->small;
+    _cleanup_buf_ struct spy_buf plain = SPY_BUF_INIT(limits.message_bytes);
+    if (is_large)
+        take_memory(ret, estimate(in, 0, true), true);
     int r = spy_decompress(encoding, body->data, body->len, &plain, err);
     if (r < 0)
         return r;
+    if (!is_large)
+        take_memory(ret, estimate(in, plain.len, false), false);
+    limits.arena_bytes = least(limits.arena_bytes, ret->memory / 2);
+    limits.profile_bytes = least(limits.profile_bytes, ret->memory / 2);
     const uint8_t *data = plain.data ? plain.data : (const uint8_t *)"";
-    return spy_otlp_decode(ret->form, data, plain.len, limits, &ret->profiles, &ret->n,
+    return spy_otlp_decode(ret->form, data, plain.len, &limits, &ret->profiles, &ret->n,
                            &ret->rejected, err);
-}
-
-static void take_slot(struct spy_ingest *in)
-{
-    pthread_mutex_lock(&in->lock);
-    while (!in->slots)
-        pthread_cond_wait(&in->slot_free, &in->lock);
-    in->slots--;
-    pthread_mutex_unlock(&in->lock);
-}
-
-static void give_slot(struct spy_ingest *in)
-{
-    pthread_mutex_lock(&in->lock);
-    in->slots++;
-    pthread_cond_signal(&in->slot_free);
-    pthread_mutex_unlock(&in->lock);
 }
 
 // --- what the profiles say ---
@@ -284,17 +335,23 @@ static int check_times(const struct spy_ingest *in, struct batch *b, uint64_t no
     return r;
 }
 
-static bool know_agents(struct spy_ingest *in, const struct batch *b, uint64_t now_ns)
+static const char *agent_of(const struct spy_profile *p)
 {
-    bool ok = true;
-    for (size_t i = 0; i < b->n && ok; i++) {
-        const char *name = spy_profile_series_label(b->profiles[i], 0, SPY_LABEL_NODE);
-        if (!name)
-            name = spy_profile_series_label(b->profiles[i], 0, SPY_LABEL_HOST);
-        ok = spy_agents_see(in->agents, name ? name : "", now_ns);
-    }
+    const char *name = spy_profile_series_label(p, 0, SPY_LABEL_NODE);
+    if (!name)
+        name = spy_profile_series_label(p, 0, SPY_LABEL_HOST);
+    return name ? name : "";
+}
+
+// The bytes of a request are shared by its profiles' agents.
+static enum spy_agents_answer know_agents(struct spy_ingest *in, const struct batch *b,
+                                          size_t bytes, uint64_t now_ns)
+{
+    enum spy_agents_answer a = SPY_AGENTS_OK;
+    for (size_t i = 0; i < b->n && a == SPY_AGENTS_OK; i++)
+        a = spy_agents_see(in->agents, agent_of(b->profiles[i]), bytes / b->n, now_ns);
     spy_gauge_set(&n_agents, spy_agents_count(in->agents));
-    return ok;
+    return a;
 }
 
 // A sum that no machine counts in a window is not counted here either.
@@ -373,8 +430,21 @@ static enum spy_ingest_outcome append_batch(struct spy_ingest *in, struct batch 
     return SPY_INGEST_TAKEN;
 }
 
-static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, struct spy_buf *answer,
-                                     struct spy_err *err)
+static enum spy_ingest_outcome refuse_agents(const struct spy_ingest *in,
+                                             enum spy_agents_answer why, struct spy_err *err)
+{
+    if (why == SPY_AGENTS_TOO_MANY) {
+        spy_err_set(err, SPY_ERR_LIMIT, 0, "more than %u agents push to this collector",
+                    in->options.agents_max);
+        return SPY_INGEST_BUSY_AGENTS;
+    }
+    spy_err_set(err, SPY_ERR_LIMIT, 0, "this agent pushes more than %llu MiB a minute",
+                (unsigned long long)(in->options.agent_bytes_a_minute >> 20));
+    return SPY_INGEST_TOO_FAST;
+}
+
+static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, size_t bytes,
+                                     struct spy_buf *answer, struct spy_err *err)
 {
     uint64_t now = spy_clock_real_ns();
     int r = check_times(in, b, now, err);
@@ -384,11 +454,9 @@ static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, str
         spy_err_set(err, SPY_ERR_INVALID, 0, "%s", b->rejected.reason);
         return SPY_INGEST_NOT_TAKEN;
     }
-    if (!know_agents(in, b, now)) {
-        spy_err_set(err, SPY_ERR_LIMIT, 0, "more than %u agents push to this collector",
-                    in->options.agents_max);
-        return SPY_INGEST_BUSY_AGENTS;
-    }
+    enum spy_agents_answer agents = know_agents(in, b, bytes, now);
+    if (agents != SPY_AGENTS_OK)
+        return refuse_agents(in, agents, err);
     return append_batch(in, b, answer, err);
 }
 
@@ -399,21 +467,19 @@ static enum spy_ingest_outcome take(struct spy_ingest *in, const struct spy_inge
     int r = check_headers(body, &encoding, b, err);
     if (r < 0)
         return outcome_of(r, false);
-    r = decode_within(&in->small, body, encoding, b, err);
-    if (r != SPY_ERR_LIMIT)
-        return r < 0 ? outcome_of(r, false) : store(in, b, answer, err);
-    take_slot(in);
-    r = decode_within(&in->large, body, encoding, b, err);
-    enum spy_ingest_outcome o = r < 0 ? outcome_of(r, false) : store(in, b, answer, err);
-    give_slot(in);
-    return o;
+    r = decode_within(in, body, encoding, false, b, err);
+    if (r == SPY_ERR_LIMIT) {
+        batch_done(b);
+        r = decode_within(in, body, encoding, true, b, err);
+    }
+    return r < 0 ? outcome_of(r, false) : store(in, b, body->len, answer, err);
 }
 
 enum spy_ingest_outcome spy_ingest_take(struct spy_ingest *in, const struct spy_ingest_body *body,
                                         struct spy_buf *answer, const char **ret_type,
                                         struct spy_err *err)
 {
-    _cleanup_(batch_done) struct batch b = {0};
+    _cleanup_(batch_done) struct batch b = {.in = in};
     spy_count(&n_bytes, (int64_t)body->len);
     enum spy_ingest_outcome o = take(in, body, &b, answer, err);
     spy_count(&n_outcomes[o], 1);

@@ -13,9 +13,9 @@
 // so that nothing is lost; where it agrees with the collector, the profile is left out for good.
 // Without it a profile ahead is refused for now, and one that is too old is left out.
 //
-// Memory is bounded whatever the body is: most bodies are small and are decoded inside of
-// SPY_INGEST_SMALL; one that does not fit there is decoded again with the full limits, in one of
-// SPY_INGEST_SLOTS that others wait for.
+// Memory is bounded whatever the body is: most bodies are small and take a part of one half of
+// options.memory, by their unpacked size; those for which there is no room wait. One that does not
+// fit into SPY_INGEST_SMALL, or into its part, is decoded again with the other half, one at a time.
 //
 // Threads: spy_ingest_take may be called from any thread.
 #pragma once
@@ -26,7 +26,6 @@
 
 enum {
     SPY_INGEST_SMALL = 1 << 20, // unpacked bytes
-    SPY_INGEST_SLOTS = 2,
     SPY_INGEST_EXPANSION = 4,   // a body may unpack to this many times body_max
     SPY_INGEST_AGENT_SECS = 600 // an agent that was silent for longer is not counted any more
 };
@@ -37,6 +36,7 @@ enum spy_ingest_outcome {
     SPY_INGEST_MALFORMED,
     SPY_INGEST_TOO_LARGE,   // when unpacked, or too much in it
     SPY_INGEST_BUSY_AGENTS, // more agents than limits.agents
+    SPY_INGEST_TOO_FAST,    // an agent pushes more than limits.agent_mib_per_minute
     SPY_INGEST_FULL,        // the store is
     SPY_INGEST_NOT_TAKEN,   // none of its profiles could be taken
     SPY_INGEST_CLOCK,       // two clocks disagree: later
@@ -47,8 +47,10 @@ enum spy_ingest_outcome {
 struct spy_ingest_options {
     struct spy_store *store; // borrowed
     size_t body_max;
+    size_t memory; // bytes for decoding
     uint32_t agents_max;
-    uint64_t retention_ns; // what ended longer ago is not taken; 0: no bound
+    uint64_t agent_bytes_a_minute; // as they are sent; 0: no bound
+    uint64_t retention_ns;         // what ended longer ago is not taken; 0: no bound
 };
 
 struct spy_ingest;

@@ -40,11 +40,12 @@ struct spy_collector_config {
         uint32_t max_gib;                      // 50
     } retention;
     struct {
-        uint32_t body_mib;           // 16
-        uint32_t agents;             // 10000
-        uint32_t series;             // 1000000
-        uint32_t connections_per_ip; // 256
-        uint32_t memory_mib;         // 0: three quarters of what the cgroup or the machine has
+        uint32_t body_mib;             // 16
+        uint32_t agents;               // 10000
+        uint32_t series;               // 1000000
+        uint32_t connections_per_ip;   // 256
+        uint32_t agent_mib_per_minute; // 256; 0: no bound
+        uint32_t memory_mib;           // 0: three quarters of what the cgroup or the machine has
     } limits;
 };
 

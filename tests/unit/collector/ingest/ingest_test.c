@@ -33,8 +33,11 @@ static int set_up(void **state)
     *state = f;
     if (!mkdtemp(f->dir) || spy_store_sqlite_open(f->dir, 1000, &f->store, NULL) < 0)
         return -1;
-    struct spy_ingest_options o = {
-        .store = f->store, .body_max = 4 << 20, .agents_max = 2, .retention_ns = 24 * HOUR};
+    struct spy_ingest_options o = {.store = f->store,
+                                   .body_max = 4 << 20,
+                                   .memory = 256 << 20,
+                                   .agents_max = 2,
+                                   .retention_ns = 24 * HOUR};
     return spy_ingest_new(&o, &f->in, NULL);
 }
 
@@ -300,18 +303,40 @@ static void test_agents_past_the_limit_are_refused_and_store_nothing(void **stat
 static void test_an_agent_that_was_silent_makes_room(void **state)
 {
     (void)state;
-    struct spy_agents *a = spy_agents_new(2, 600);
+    struct spy_agents *a = spy_agents_new(2, 600, 0);
     char longest[1000];
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = 0;
-    assert_true(spy_agents_see(a, "one", 1000));
-    assert_true(spy_agents_see(a, longest, 1100));
-    assert_false(spy_agents_see(a, "three", 1200));
-    assert_true(spy_agents_see(a, longest, 1500));
-    assert_false(spy_agents_see(a, "three", 1599));
-    assert_true(spy_agents_see(a, "three", 1620)); // "one" was silent for 620
-    assert_false(spy_agents_see(a, "one", 1640));
+    assert_int_equal(spy_agents_see(a, "one", 1 << 30, 1000), SPY_AGENTS_OK);
+    assert_int_equal(spy_agents_see(a, longest, 1 << 30, 1100), SPY_AGENTS_OK);
+    assert_int_equal(spy_agents_see(a, "three", 1 << 30, 1200), SPY_AGENTS_TOO_MANY);
+    assert_int_equal(spy_agents_see(a, longest, 1 << 30, 1500), SPY_AGENTS_OK);
+    assert_int_equal(spy_agents_see(a, "three", 1 << 30, 1599), SPY_AGENTS_TOO_MANY);
+    assert_int_equal(spy_agents_see(a, "three", 1 << 30, 1620),
+                     SPY_AGENTS_OK); // "one" was silent for 620
+    assert_int_equal(spy_agents_see(a, "one", 1 << 30, 1640), SPY_AGENTS_TOO_MANY);
     assert_int_equal(spy_agents_count(a), 2);
+    spy_agents_free(a);
+}
+
+static void an_agent_that_sends_too_much_is_told_to_wait(void **state)
+{
+    (void)state;
+    struct spy_agents *a = spy_agents_new(10, 600 * SPY_NS_PER_SEC, 1000);
+    uint64_t now = 100000 * SPY_NS_PER_SEC;
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(spy_agents_see(a, "busy", 100, now), SPY_AGENTS_OK);
+    assert_int_equal(spy_agents_see(a, "busy", 100, now), SPY_AGENTS_TOO_FAST);
+    assert_int_equal(spy_agents_see(a, "other", 100, now), SPY_AGENTS_OK);
+    now += 6 * SPY_NS_PER_SEC; // a tenth of a minute: room for one more
+    assert_int_equal(spy_agents_see(a, "busy", 100, now), SPY_AGENTS_OK);
+    assert_int_equal(spy_agents_see(a, "busy", 100, now), SPY_AGENTS_TOO_FAST);
+    now += 600 * SPY_NS_PER_SEC; // but never for more than a minute's
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(spy_agents_see(a, "busy", 100, now), SPY_AGENTS_OK);
+    assert_int_equal(spy_agents_see(a, "busy", 1, now), SPY_AGENTS_TOO_FAST);
+    now -= 3600 * SPY_NS_PER_SEC; // a clock that goes back
+    assert_int_equal(spy_agents_see(a, "busy", 1, now), SPY_AGENTS_TOO_FAST);
     spy_agents_free(a);
 }
 
@@ -334,6 +359,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_agents_past_the_limit_are_refused_and_store_nothing,
                                         set_up, tear_down),
         cmocka_unit_test(test_an_agent_that_was_silent_makes_room),
+        cmocka_unit_test(an_agent_that_sends_too_much_is_told_to_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,7 +105,8 @@ static const struct {
     [SPY_INGEST_MALFORMED] = {400, 0,
                               "send an ExportProfilesServiceRequest of OTLP Profiles "
                               "v1development (docs/wire.md)"},
-    [SPY_INGEST_TOO_LARGE] = {413, 0, "push smaller windows, or raise limits.body_mib and limits.memory_mib"},
+    [SPY_INGEST_TOO_LARGE] =
+        {413, 0, "push smaller windows, or raise limits.body_mib and limits.memory_mib"},
     [SPY_INGEST_TOO_FAST] = {429, 20,
                              "push less often or at a lower rate, or raise "
                              "limits.agent_mib_per_minute"},

@@ -17,7 +17,7 @@ from collector import Batch, labels, usual_batch
 
 SANITIZED = bool(os.environ.get("PODSPY_SANITIZE"))
 SLOW = 5 if SANITIZED else 1  # what a sanitizer makes of a bound
-PODS, FRAMES, STACKS, WINDOWS = 40, 25, 100, 40
+PODS, FRAMES, STACKS, WINDOWS, A_PUSH = 40, 25, 100, 40, 4
 
 
 def cpu_seconds(c):
@@ -39,12 +39,13 @@ def fill(c):
                   for s in range(STACKS)]
         b.add(labels(pod=f"wide-{pod}", pid=100 + pod), stacks)
         profiles = b.request.resource_profiles[0].scope_profiles[0].profiles
-        for _ in range(WINDOWS - 1):
+        for _ in range(A_PUSH - 1):
             profiles.add().CopyFrom(profiles[0])
-        for n, p in enumerate(profiles):
-            p.profile_id = os.urandom(16)
-            p.time_unix_nano = int((time.time() - 600 + n * 10) * 1e9)
-        assert c.push(b.bytes(), session=session).status_code == 200
+        for first in range(0, WINDOWS, A_PUSH):
+            for n, p in enumerate(profiles):
+                p.profile_id = os.urandom(16)
+                p.time_unix_nano = int((time.time() - 600 + (first + n) * 10) * 1e9)
+            assert c.push(b.bytes(), session=session).status_code == 200
 
 
 class Honest:
@@ -254,10 +255,11 @@ def test_sigterm_ends_it_within_ten_seconds_whatever_is_asked(collector):
 
 def test_a_list_that_does_not_fit_into_memory_is_refused_with_a_hint(new_collector):
     c = new_collector(config="limits: {memory_mib: 64, body_mib: 4}\n")
-    b = Batch()
-    for pid in range(4000):
-        b.add(labels(pod=f"many-{pid % 100}", pid=pid + 1), [])
-    assert c.push(b.bytes()).status_code == 200
+    for first in range(0, 4000, 100):
+        b = Batch()
+        for pid in range(first, first + 100):
+            b.add(labels(pod=f"many-{pid % 100}", pid=pid + 1), [])
+        assert c.push(b.bytes()).status_code == 200
     r = c.get_plain("/pods")
     assert r.status_code == 413 and "narrow" in r.json()["error"]["message"]
     r = c.get_plain("/pods?pod=many-7")

@@ -57,7 +57,7 @@ static void put(const char *root, const char *dir, const char *file, const char 
 static int make_root(void **state)
 {
     static char root[40];
-    strcpy(root, "/tmp/podspy-memory-XXXXXX");
+    snprintf(root, sizeof root, "/tmp/podspy-memory-XXXXXX");
     *state = mkdtemp(root);
     return *state ? 0 : -1;
 }

@@ -207,6 +207,30 @@ static void tell_ports(const struct spy_collector *c)
         spy_log(SPY_LOG_WARN, "there is no ports.json", SPY_S("why", err.msg));
 }
 
+// What is damaged may be met only when it is asked for: so some is looked for at the start.
+static void look_for_damage(const struct spy_collector *c)
+{
+    enum { SECS = 1 };
+    struct spy_err err = {0};
+    if (c->store->ops->verify(c->store, SECS, &err) < 0)
+        spy_log(SPY_LOG_ERROR, "podspy-collector --check tells more", SPY_S("why", err.msg));
+}
+
+int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err)
+{
+    struct spy_store *store = NULL;
+    int lock = -1, r = spy_data_open(config->store.dir, &lock, err);
+    if (r == 0)
+        r = spy_store_sqlite_open(config->store.dir, config->limits.series, &store, err);
+    if (r == 0)
+        r = store->ops->verify(store, 0, err);
+    if (store)
+        store->ops->close(store);
+    if (lock >= 0)
+        close(lock);
+    return r;
+}
+
 static int start_parts(struct spy_collector *c, struct spy_err *err)
 {
     const struct spy_collector_config *f = &c->config;
@@ -216,6 +240,8 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
         r = start_trust(c, err);
     if (r == 0)
         r = spy_store_sqlite_open(dir, f->limits.series, &c->store, err);
+    if (r == 0)
+        look_for_damage(c);
     if (r == 0)
         r = spy_ingest_new(
             &(struct spy_ingest_options){.store = c->store,

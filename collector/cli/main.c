@@ -14,10 +14,11 @@
 
 const char *argp_program_version = "podspy-collector " PODSPY_VERSION;
 
-enum { KEY_LISTEN_HTTP = 256, KEY_DATA, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
+enum { KEY_LISTEN_HTTP = 256, KEY_DATA, KEY_CHECK, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
 
 struct options {
     const char *config, *https, *http, *data;
+    bool check;
     struct spy_err *err;
 };
 
@@ -27,6 +28,7 @@ static const struct argp_option option_list[] = {
     {"listen-http", KEY_LISTEN_HTTP, "ADDR:PORT", 0,
      "listen here for queries without TLS, loopback only; 'off' for not at all", 0},
     {"data", KEY_DATA, "DIR", 0, "keep the data, the CA and the tokens in DIR", 0},
+    {"check", KEY_CHECK, NULL, 0, "look for damage in the data that is kept, and end", 0},
     {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info (default) or debug", 0},
     {"log-format", KEY_LOG_FORMAT, "FORMAT", 0, "logfmt (default) or json", 0},
     {0},
@@ -49,6 +51,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         if (!*arg)
             argp_error(state, "--data needs a folder");
         o->data = arg;
+        return 0;
+    case KEY_CHECK:
+        o->check = true;
         return 0;
     case KEY_LOG_LEVEL:
         if (spy_log_set_level(arg, o->err) < 0)
@@ -128,6 +133,13 @@ static int run(const struct options *o, struct spy_err *err)
     struct spy_collector c;
     int r = load_config(o, &config, err);
     if (r < 0) {
+        spy_collector_config_free(&config);
+        return r;
+    }
+    if (o->check) {
+        r = spy_collector_check(&config, err);
+        if (r == 0)
+            printf("%s: no damage found\n", config.store.dir);
         spy_collector_config_free(&config);
         return r;
     }

@@ -81,6 +81,9 @@ struct spy_store_ops {
     // Can it be written? For some seconds after an append that failed, no. Else writes a row, or
     // while another call writes tells how the latest one ended.
     int (*check)(struct spy_store *s, struct spy_err *err);
+    // Looks for damage. max_secs 0: in all there is; else as far as that time goes, without harm to
+    // others. SPY_ERR_IO: there is some; the message says where and what to do.
+    int (*verify)(struct spy_store *s, unsigned max_secs, struct spy_err *err);
     void (*close)(struct spy_store *s);
 };
 struct spy_store {

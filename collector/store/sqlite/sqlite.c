@@ -329,6 +329,7 @@ static const struct spy_store_ops ops = {
     .expire = spy_sqlite_expire,
     .check = check,
     .now = now,
+    .verify = spy_sqlite_verify,
     .close = close_store,
 };
 

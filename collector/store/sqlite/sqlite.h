@@ -84,6 +84,7 @@ int spy_sqlite_query(struct spy_store *s, const struct spy_select *select, struc
                      struct spy_err *err);
 int spy_sqlite_processes(struct spy_store *s, const struct spy_select *select,
                          spy_store_process_fn fn, void *arg, struct spy_err *err);
+int spy_sqlite_verify(struct spy_store *s, unsigned max_secs, struct spy_err *err);
 int spy_sqlite_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                       struct spy_err *err);
 

@@ -1,0 +1,154 @@
+// verify.c - looks for damage: what SQLite finds wrong, ids that lead nowhere, samples that cannot
+// be read.
+#include "collector/store/sqlite/idmap.h"
+#include "collector/store/sqlite/rows.h"
+#include "collector/store/sqlite/sqlite.h"
+#include "shared/base/clock.h"
+#include "shared/base/mem.h"
+
+// Each selects the rows that refer to what is not there.
+static const struct reference {
+    const char *sql, *what;
+} references[] = {
+    {"SELECT 1 FROM windows WHERE series NOT IN (SELECT id FROM series) LIMIT 1",
+     "a window's series is missing"},
+    {"SELECT 1 FROM windows WHERE rows > 0 AND id NOT IN (SELECT window FROM samples) LIMIT 1",
+     "a window's samples are missing"},
+    {"SELECT 1 FROM stacks WHERE frame NOT IN (SELECT id FROM frames) LIMIT 1",
+     "a stack's frame is missing"},
+    {"SELECT 1 FROM stacks WHERE parent <> 0 AND (parent >= id OR parent NOT IN (SELECT id FROM "
+     "stacks)) LIMIT 1",
+     "a stack has no way to the root"},
+    {"SELECT 1 FROM frames WHERE function NOT IN (SELECT id FROM functions) LIMIT 1",
+     "a frame's function is missing"},
+    {"SELECT 1 FROM functions WHERE name NOT IN (SELECT id FROM strings) OR filename NOT IN "
+     "(SELECT id FROM strings) LIMIT 1",
+     "a function's name is missing"},
+    {"SELECT 1 FROM threads WHERE name NOT IN (SELECT id FROM strings) LIMIT 1",
+     "a thread's name is missing"},
+};
+
+static int is_late(void *until_ns)
+{
+    return spy_clock_mono_ns() > *(const uint64_t *)until_ns;
+}
+
+// 1: the time is over.
+static int check_pages(sqlite3 *db, bool quick, struct spy_err *err)
+{
+    _cleanup_stmt_ sqlite3_stmt *q = NULL;
+    int r = spy_sqlite_prepare(db, quick ? "PRAGMA quick_check(1)" : "PRAGMA integrity_check(1)",
+                               &q, err);
+    if (r < 0)
+        return r;
+    int code = sqlite3_step(q);
+    if (code == SQLITE_INTERRUPT)
+        return 1;
+    if (code != SQLITE_ROW)
+        return spy_sqlite_failed(db, err, "looking for damage");
+    const char *found = (const char *)sqlite3_column_text(q, 0);
+    return found && !sqlite3_stricmp(found, "ok") ? 0 : spy_sqlite_damaged(db, err, found);
+}
+
+static int check_references(sqlite3 *db, struct spy_err *err)
+{
+    for (size_t i = 0; i < SPY_COUNT(references); i++) {
+        _cleanup_stmt_ sqlite3_stmt *q = NULL;
+        int r = spy_sqlite_prepare(db, references[i].sql, &q, err);
+        if (r < 0)
+            return r;
+        int code = sqlite3_step(q);
+        if (code == SQLITE_ROW)
+            return spy_sqlite_damaged(db, err, references[i].what);
+        if (code != SQLITE_DONE)
+            return spy_sqlite_failed(db, err, "looking for damage");
+    }
+    return 0;
+}
+
+// Ids that were found are remembered, up to some number.
+static int check_id(sqlite3 *db, sqlite3_stmt *borrowed, struct spy_idmap *known, int64_t id,
+                    struct spy_err *err)
+{
+    const uint64_t key[3] = {(uint64_t)id, 0, 0};
+    if (!id || spy_idmap_find(known, key))
+        return 0;
+    _cleanup_reset_ sqlite3_stmt *q = borrowed;
+    sqlite3_bind_int64(q, 1, id);
+    int code = sqlite3_step(q);
+    if (code == SQLITE_DONE)
+        return spy_sqlite_damaged(db, err, "a sample's stack or thread is missing");
+    if (code != SQLITE_ROW)
+        return spy_sqlite_failed(db, err, "looking for damage");
+    return spy_idmap_add(known, key, 1, 0);
+}
+
+enum { STACKS, THREADS, N_IDS };
+
+static int check_window(sqlite3 *db, sqlite3_stmt *window, sqlite3_stmt *const find[N_IDS],
+                        struct spy_idmap known[N_IDS], struct spy_err *err)
+{
+    const uint8_t *data = sqlite3_column_blob(window, 0);
+    struct spy_rows_reader reader = {.at = data,
+                                     .period_ns = (uint64_t)sqlite3_column_int64(window, 1)};
+    reader.end = data ? data + sqlite3_column_bytes(window, 0) : NULL;
+    struct spy_row row;
+    int64_t rows = 0;
+    int more, r = 0;
+    while ((more = spy_rows_next(&reader, &row)) > 0 && r == 0) {
+        r = check_id(db, find[STACKS], &known[STACKS], row.stack, err);
+        if (r == 0)
+            r = check_id(db, find[THREADS], &known[THREADS], row.thread, err);
+        rows++;
+    }
+    if (r == 0 && (more < 0 || rows != sqlite3_column_int64(window, 2)))
+        r = spy_sqlite_damaged(db, err, "samples cannot be read");
+    return r;
+}
+
+static int check_samples(sqlite3 *db, struct spy_err *err)
+{
+    enum { KNOWN_MAX = 1 << 20 };
+    static const char *const sql[N_IDS] = {"SELECT 1 FROM stacks WHERE id=?",
+                                           "SELECT 1 FROM threads WHERE id=?"};
+    struct spy_idmap known[N_IDS] = {{.max = KNOWN_MAX}, {.max = KNOWN_MAX}};
+    sqlite3_stmt *find[N_IDS] = {NULL, NULL};
+    _cleanup_stmt_ sqlite3_stmt *q = NULL;
+    int code = SQLITE_DONE;
+    int r = spy_sqlite_prepare(
+        db, "SELECT s.data, w.period_ns, w.rows FROM samples s JOIN windows w ON w.id = s.window",
+        &q, err);
+    for (int i = 0; i < N_IDS && r == 0; i++)
+        r = spy_sqlite_prepare(db, sql[i], &find[i], err);
+    while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW)
+        r = check_window(db, q, find, known, err);
+    if (r == 0 && code != SQLITE_DONE)
+        r = spy_sqlite_failed(db, err, "looking for damage");
+    for (int i = 0; i < N_IDS; i++) {
+        sqlite3_finalize(find[i]);
+        spy_idmap_free(&known[i]);
+    }
+    return r;
+}
+
+int spy_sqlite_verify(struct spy_store *store, unsigned max_secs, struct spy_err *err)
+{
+    struct spy_sqlite *s = (struct spy_sqlite *)store;
+    uint64_t until_ns = spy_clock_mono_ns() + max_secs * SPY_NS_PER_SEC;
+    struct spy_err mine = {0};
+    sqlite3 *db = spy_sqlite_take_reader(s, &mine);
+    int r = db ? 0 : mine.code;
+    if (db && max_secs)
+        sqlite3_progress_handler(db, 1000, is_late, &until_ns);
+    if (r == 0)
+        r = check_pages(db, max_secs != 0, &mine);
+    if (r == 0 && !max_secs)
+        r = check_references(db, &mine);
+    if (r == 0 && !max_secs)
+        r = check_samples(db, &mine);
+    if (db)
+        spy_sqlite_give_reader(s, db);
+    if (r < 0 && err)
+        *err = mine;
+    return r < 0 ? r : 0;
+}

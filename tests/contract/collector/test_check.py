@@ -1,0 +1,78 @@
+"""Damage in the store: --check finds it in a store that is not in use, and a collector that starts says so in its log."""
+
+import sqlite3
+import subprocess
+
+import pytest
+
+from collector import Collector, usual_batch
+
+PAGE = 4096
+
+
+@pytest.fixture
+def stored(collector):
+    """The data folder of a collector that has ended, with some windows."""
+    for i in range(30):
+        assert collector.push(usual_batch(pod=f"pod-{i}", pid=i + 1).bytes()).status_code == 200
+    assert collector.stop() == 0
+    return collector
+
+
+def check(podspy_collector, data):
+    return subprocess.run([podspy_collector, "--data", data, "--check"], capture_output=True, text=True, timeout=120)
+
+
+def root_page(data, table):
+    with sqlite3.connect(f"file:{data / 'podspy.db'}?mode=ro", uri=True) as db:
+        return db.execute("SELECT rootpage FROM sqlite_master WHERE name=?", (table,)).fetchone()[0]
+
+
+def overwrite(data, page, byte):
+    with open(data / "podspy.db", "r+b") as f:
+        f.seek((page - 1) * PAGE)
+        f.write(bytes([byte]) * PAGE)
+
+
+def test_a_sound_store_has_no_damage(stored, podspy_collector):
+    r = check(podspy_collector, stored.data)
+    assert (r.returncode, r.stderr) == (0, "")
+    assert "no damage found" in r.stdout
+
+
+@pytest.mark.parametrize("table", ["samples", "stacks", "strings", "labels_value"])
+@pytest.mark.parametrize("byte", [0, 0xA5])
+def test_a_damaged_page_is_found_and_told(stored, podspy_collector, table, byte):
+    overwrite(stored.data, root_page(stored.data, table), byte)
+    r = check(podspy_collector, stored.data)
+    assert r.returncode == 1 and r.stdout == ""
+    assert "the store is damaged" in r.stderr and "podspy.db" in r.stderr
+    c = Collector(podspy_collector, stored.data)
+    c.stop()
+    assert "the store is damaged" in c.log.read_text() and "--check" in c.log.read_text()
+
+
+@pytest.mark.parametrize("sql, told", [
+    ("UPDATE samples SET data = x'ff'", "samples cannot be read"),
+    ("DELETE FROM samples WHERE window = (SELECT max(window) FROM samples)", "a window's samples are missing"),
+    ("DELETE FROM frames", "a stack's frame is missing"),
+    ("DELETE FROM strings WHERE text = 'hot'", "a function's name is missing"),
+])
+def test_data_that_leads_nowhere_is_found(stored, podspy_collector, sql, told):
+    with sqlite3.connect(stored.data / "podspy.db") as db:
+        db.execute(sql)
+    r = check(podspy_collector, stored.data)
+    assert r.returncode == 1 and told in r.stderr
+
+
+def test_a_store_that_is_in_use_is_not_checked(collector, podspy_collector):
+    r = check(podspy_collector, collector.data)
+    assert r.returncode == 1 and "another collector runs" in r.stderr
+
+
+def test_a_second_collector_is_refused_though_the_lock_files_are_gone(collector, podspy_collector):
+    for name in ("lock", "podspy.lock"):
+        (collector.data / name).unlink()
+    r = check(podspy_collector, collector.data)
+    assert r.returncode == 1 and "in use by another collector" in r.stderr
+    assert collector.push(usual_batch().bytes()).status_code == 200

@@ -18,6 +18,7 @@ enum {
     PART_FIT = 50,
     PART_ROWS = 20000,
     SHRINK_PAGES = 8192,
+    SPARE_PAGES = 64, // that deleting may take
     PAGE = 4096,      // SQLite's default, and ours
     WAL_PAGES = 1000, // from here on the WAL is written back, as SQLite does by itself
     MIB = 1 << 20
@@ -37,7 +38,7 @@ static int count_pages(sqlite3 *db, struct pages *ret, struct spy_err *err)
     return r;
 }
 
-// Deleting can itself need a page or two, so the bound is off while it runs.
+// Deleting can itself need a page or two, so the bound is SPARE_PAGES higher while it runs.
 static int bound_pages(sqlite3 *db, uint64_t pages, struct spy_err *err)
 {
     char sql[64];
@@ -235,8 +236,8 @@ bool spy_sqlite_make_room(struct spy_sqlite *s)
     uint64_t most = spy_sqlite_room(s->max_bytes).database;
     struct pages before = {0}, after = {0};
     bool ok = count_pages(s->writer, &before, NULL) == 0 &&
-              bound_pages(s->writer, UINT32_MAX, NULL) == 0 && fit(s, most / 32 * 31, NULL) == 0 &&
-              count_pages(s->writer, &after, NULL) == 0;
+              bound_pages(s->writer, most + SPARE_PAGES, NULL) == 0 &&
+              fit(s, most / 32 * 31, NULL) == 0 && count_pages(s->writer, &after, NULL) == 0;
     bound_pages(s->writer, most, NULL);
     return ok && after.unused > before.unused;
 }
@@ -260,7 +261,7 @@ int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns,
     uint64_t most = spy_sqlite_room(max_bytes).database;
     pthread_mutex_lock(&s->write_lock);
     s->max_bytes = max_bytes;
-    int r = bound_pages(s->writer, UINT32_MAX, err);
+    int r = bound_pages(s->writer, most + SPARE_PAGES, err);
     if (r == 0 && now_ns > raw_ns)
         r = drop_aged(s, spy_sqlite_time(now_ns - raw_ns) - 1, err);
     if (r == 0)

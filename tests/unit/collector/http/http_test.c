@@ -42,8 +42,9 @@ static void handle_question(void *arg, const struct spy_http_request *req,
                             struct spy_http_response *res)
 {
     struct fixture *f = arg;
+    int most = __atomic_load_n(&f->slow_ms, __ATOMIC_RELAXED); // the test changes it meanwhile
     __atomic_fetch_add(&f->begun, 1, __ATOMIC_RELAXED);
-    for (int ms = 0; ms < f->slow_ms && !spy_stop_is_set(req->stop); ms += 10)
+    for (int ms = 0; ms < most && !spy_stop_is_set(req->stop); ms += 10)
         usleep(10000);
     __atomic_fetch_add(&f->stopped, spy_stop_is_set(req->stop), __ATOMIC_RELAXED);
     spy_buf_puts(&res->body, "{\"answer\":true}");
@@ -357,9 +358,9 @@ static void test_questions_hold_up_no_push_and_large_ones_no_small_one(void **st
     for (int i = 0; i < 20; i++)
         fds[i] = put_question(f, "/large");
     wait_for(&f->begun, 2); // as many as are worked on at a time
-    f->slow_ms = 0;
+    __atomic_store_n(&f->slow_ms, 0, __ATOMIC_RELAXED);
     assert_non_null(strstr(ask(f, "GET /question HTTP/1.1\r\n" HOST, "true}"), "200 OK"));
-    f->slow_ms = 60000;
+    __atomic_store_n(&f->slow_ms, 60000, __ATOMIC_RELAXED);
     int small[20];
     for (int i = 0; i < 20; i++)
         small[i] = put_question(f, "/question");
@@ -373,7 +374,7 @@ static void test_questions_hold_up_no_push_and_large_ones_no_small_one(void **st
         close(small[i]);
     }
     wait_for(&f->stopped, 2 + 4);
-    f->slow_ms = 0;
+    __atomic_store_n(&f->slow_ms, 0, __ATOMIC_RELAXED);
     assert_non_null(strstr(ask(f, "GET /question HTTP/1.1\r\n" HOST, "true}"), "200 OK"));
     assert_non_null(strstr(ask(f, "GET /large HTTP/1.1\r\n" HOST, "true}"), "200 OK"));
     assert_int_equal(__atomic_load_n(&f->begun, __ATOMIC_RELAXED), 2 + 1 + 4 + 2);

@@ -257,8 +257,8 @@ static void *read_on(void *arg)
 static void appends_make_room_and_database_and_wal_stay_within_the_bound(void **state)
 {
     (void)state;
-    enum { WINDOWS = 4000 };
-    const int64_t max = 4 << 20;
+    enum { WINDOWS = 1500 };
+    const int64_t max = 2 << 20;
     char *dir = kit_folder();
     struct spy_store *s = kit_open(dir, 1000);
     struct reader reader = {.store = s};

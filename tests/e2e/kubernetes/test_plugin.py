@@ -100,7 +100,7 @@ def test_what_is_wrong_is_said_in_one_line():
     for args, code, words in [
             (("flame", "no-such-pod", "-n", SHOP), 1, "there are"),
             (("top", "shop", "-n", SHOP, "--podspy-namespace", "nowhere"), 1, "no way to the collector"),
-            (("flame", "x", "--since", "soon"), 2, "no duration"),
+            (("flame", "x", "--since", "soon"), 2, "not a duration"),
             (("flame",), 2, "POD"),
             (("list", "--context", "no-such-context"), 1, "Error: ")]:
         done = podspy(*args)

@@ -219,7 +219,13 @@ static void look_for_damage(const struct spy_collector *c)
 int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err)
 {
     struct spy_store *store = NULL;
-    int lock = -1, r = spy_data_open(config->store.dir, &lock, err);
+    char path[PATH_MAX];
+    int lock = -1;
+    snprintf(path, sizeof path, "%s/podspy.db", config->store.dir);
+    if (access(path, F_OK) < 0) // nothing is made here
+        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
+                           "there is no store %s: name its folder with --data or --config", path);
+    int r = spy_data_open(config->store.dir, &lock, err);
     if (r == 0)
         r = spy_store_sqlite_open(config->store.dir, config->limits.series, &store, err);
     if (r == 0)

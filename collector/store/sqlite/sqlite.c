@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { BUSY_MS = 10000 };
@@ -185,10 +186,46 @@ static int open_db(const char *path, int flags, sqlite3 **ret, struct spy_err *e
     return r;
 }
 
+static off_t size_of_wal(const struct spy_sqlite *s)
+{
+    struct stat st;
+    _cleanup_free_ char *wal = NULL;
+    if (asprintf(&wal, "%s-wal", s->path) < 0) {
+        wal = NULL;
+        return 0;
+    }
+    return stat(wal, &st) == 0 ? st.st_size : 0;
+}
+
+// SQLite would begin an empty database afresh and drop the WAL beside it, with what was
+// acknowledged.
+static int refuse_emptied(struct spy_sqlite *s, struct spy_err *err)
+{
+    struct stat st;
+    if (fstat(s->db_fd, &st) < 0)
+        return spy_err_set(err, SPY_ERR_IO, errno, "cannot look at the store %s", s->path);
+    if (st.st_size || (s->is_new && !size_of_wal(s)))
+        return 0;
+    return spy_err_set(
+        err, SPY_ERR_INVALID, 0,
+        "the store %s is empty, and was not made now: it may have been cut off. Put a "
+        "copy of it back, or move %s* away to start afresh",
+        s->path, s->path);
+}
+
+// One that was made now and did not come to anything must not look as if it had been cut off.
+static void remove_unfinished(const struct spy_sqlite *s)
+{
+    struct stat st;
+    if (s->is_new && s->db_fd >= 0 && fstat(s->db_fd, &st) == 0 && !st.st_size)
+        unlink(s->path);
+}
+
 // SQLite makes its files 0644 less the umask; what is in them is for the collector alone.
 static int lock_and_touch(struct spy_sqlite *s, const char *dir, struct spy_err *err)
 {
     _cleanup_free_ char *lock = NULL;
+    s->is_new = access(s->path, F_OK) < 0;
     s->db_fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->db_fd < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot open the store %s", s->path);
@@ -204,7 +241,7 @@ static int lock_and_touch(struct spy_sqlite *s, const char *dir, struct spy_err 
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0 || flock(s->db_fd, LOCK_EX | LOCK_NB) < 0)
         return spy_err_set(err, SPY_ERR_DENIED, 0,
                            "%s is in use by another collector: stop it, or set store.dir", s->path);
-    return 0;
+    return refuse_emptied(s, err);
 }
 
 // In the place of SQLite's own, which writes the WAL back at 1000 pages.
@@ -370,6 +407,7 @@ int spy_store_sqlite_open(const char *dir, uint32_t max_series, struct spy_store
             r = SPY_ERR_INVALID;
         if (err)
             err->code = r;
+        remove_unfinished(s);
         close_store(&s->base);
         return r;
     }

@@ -46,6 +46,7 @@ struct spy_sqlite {
 
     int last_result;      // of the latest append; atomic
     uint64_t last_failed; // when an append failed last, by CLOCK_MONOTONIC; atomic
+    bool is_new;          // there was no podspy.db
     int db_fd;            // keeps another process away, should podspy.lock be removed
 };
 

@@ -76,3 +76,39 @@ def test_a_second_collector_is_refused_though_the_lock_files_are_gone(collector,
     r = check(podspy_collector, collector.data)
     assert r.returncode == 1 and "in use by another collector" in r.stderr
     assert collector.push(usual_batch().bytes()).status_code == 200
+
+
+def start_fails(podspy_collector, data):
+    r = subprocess.run([podspy_collector, "--data", data, "--listen", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"],
+                       capture_output=True, text=True, timeout=120)
+    return r.returncode == 1 and "may have been cut off" in r.stderr
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["with a WAL", "after a clean end"])
+def test_a_store_that_was_emptied_is_refused_and_what_is_beside_it_stays(collector, podspy_collector, killed):
+    assert collector.push(usual_batch().bytes()).status_code == 200
+    if killed:
+        collector.kill()
+    else:
+        assert collector.stop() == 0
+    db, wal = collector.data / "podspy.db", collector.data / "podspy.db-wal"
+    whole, log = db.read_bytes(), wal.read_bytes() if killed else None
+    db.write_bytes(b"")
+    r = check(podspy_collector, collector.data)
+    assert r.returncode == 1 and "may have been cut off" in r.stderr
+    assert start_fails(podspy_collector, collector.data)
+    assert db.read_bytes() == b"" and (not killed or wal.read_bytes() == log)
+    db.write_bytes(whole)  # the copy that the message asks for
+    again = Collector(podspy_collector, collector.data)
+    assert len(again.get_plain("/pods").json()["pods"]) == 1
+    assert again.stop() == 0
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["an empty folder", "no folder"])
+def test_check_makes_nothing(podspy_collector, tmp_path, made):
+    data = tmp_path / "typo"
+    if made:
+        data.mkdir()
+    r = check(podspy_collector, data)
+    assert r.returncode == 1 and "there is no store" in r.stderr and r.stdout == ""
+    assert data.exists() == made and (not made or list(data.iterdir()) == [])

@@ -20,11 +20,8 @@ static unsigned ways_of(unsigned flags)
 static int time_to_go_by(struct spy_collector *c, uint64_t *ret, struct spy_err *err)
 {
     static uint64_t last;
-    struct timespec boot;
     uint64_t real = spy_clock_real_ns();
-    clock_gettime(CLOCK_BOOTTIME, &boot);
-    int r = c->store->ops->now(
-        c->store, real, (uint64_t)boot.tv_sec * SPY_NS_PER_SEC + (uint64_t)boot.tv_nsec, ret, err);
+    int r = c->store->ops->now(c->store, real, spy_clock_boot_ns(), ret, err);
     if (r == 0 && *ret < real && spy_log_due(&last, 600 * SPY_NS_PER_SEC))
         spy_log(SPY_LOG_WARN,
                 "the clock is ahead of all that came: retention goes by what came, until the clock "

@@ -1,6 +1,8 @@
 #include "collector/cli/memory.h"
 #include "collector/http/http.h"
 #include "shared/base/file.h"
+#include "shared/base/mem.h"
+#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
 #include <stdint.h>
@@ -17,18 +19,13 @@ enum {
     LARGE_MIN = 160 * MIB
 };
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 struct spy_memory spy_memory_divide(size_t total, size_t body_max)
 {
     struct spy_memory m = {.total = total,
-                           .bodies = least(total / 8, BODIES_HELD * body_max),
+                           .bodies = spy_min(total / 8, BODIES_HELD * body_max),
                            .decoding = total / 4,
-                           .answers = least(total / 8, (size_t)512 * MIB),
-                           .question = least(total / 64, SMALL_MAX)};
+                           .answers = spy_min(total / 8, (size_t)512 * MIB),
+                           .question = spy_min(total / 64, SMALL_MAX)};
     m.bodies = m.bodies < 2 * body_max ? 2 * body_max : m.bodies;
     m.question = m.question < SMALL_MIN ? SMALL_MIN : m.question;
     size_t small = SPY_HTTP_QUESTIONS_AT_ONCE * m.question;
@@ -42,14 +39,10 @@ struct spy_memory spy_memory_divide(size_t total, size_t body_max)
 static size_t read_limit(const char *dir, const char *file)
 {
     char path[PATH_MAX], text[64];
-    if (snprintf(path, sizeof path, "%s/%s", dir, file) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/%s", dir, file) >= (int)sizeof path ||
+        spy_file_read_small(AT_FDCWD, path, text, sizeof text) <= 0)
         return SIZE_MAX;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return SIZE_MAX;
-    bool ok = fgets(text, sizeof text, f) && *text >= '0' && *text <= '9';
-    fclose(f);
-    return ok ? strtoull(text, NULL, 10) : SIZE_MAX;
+    return *text >= '0' && *text <= '9' ? strtoull(text, NULL, 10) : SIZE_MAX;
 }
 
 // The least limit of the group and those around it. A group that a container does not see is the
@@ -61,7 +54,7 @@ static size_t limit_below(const char *mount, char *group, const char *file)
     for (char *end = group + strlen(group); end && end > group; end = strrchr(group, '/')) {
         *end = 0;
         if (snprintf(dir, sizeof dir, "%s%s", mount, group) < (int)sizeof dir)
-            limit = least(limit, read_limit(dir, file));
+            limit = spy_min(limit, read_limit(dir, file));
     }
     return limit;
 }
@@ -92,7 +85,7 @@ size_t spy_memory_limit_of(const char *groups, const char *root)
         if (n < sizeof line) {
             memcpy(line, at, n);
             line[n] = 0;
-            limit = least(limit, limit_of_line(line, root));
+            limit = spy_min(limit, limit_of_line(line, root));
         }
         at += n + (at[n] != 0);
     }
@@ -102,13 +95,10 @@ size_t spy_memory_limit_of(const char *groups, const char *root)
 size_t spy_memory_default(void)
 {
     char groups[8192] = "";
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    if (f) {
-        groups[fread(groups, 1, sizeof groups - 1, f)] = 0;
-        fclose(f);
-    }
+    if (spy_file_read_small(AT_FDCWD, "/proc/self/cgroup", groups, sizeof groups) < 0)
+        *groups = 0;
     size_t machine = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    return least(spy_memory_limit_of(groups, "/sys/fs/cgroup"), machine) / 4 * 3;
+    return spy_min(spy_memory_limit_of(groups, "/sys/fs/cgroup"), machine) / 4 * 3;
 }
 
 void spy_memory_configure(void)

@@ -180,9 +180,8 @@ static void ask(struct spy_collector *c, query_fn query, const struct spy_http_r
                              .now_ns = spy_clock_real_ns()};
     res->body.max = memory / 4 < SPY_HTTP_ANSWER_MAX ? memory / 4 : SPY_HTTP_ANSWER_MAX;
     int r = query(&q, &a, &err);
-    if (req->large)
-        malloc_trim(
-            0); // what hundreds of megabytes were freed in pieces stays with the allocator else
+    if (req->large) // else what was freed in small pieces stays with the allocator
+        malloc_trim(0);
     if (r == 0) {
         res->content_type = a.media_type;
         res->policy = a.policy;

@@ -1,4 +1,5 @@
 #include "collector/http/strict.h"
+#include "shared/base/text.h"
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
@@ -27,13 +28,6 @@ struct headers {
 
 // --- the target ---
 
-static int hex(char c)
-{
-    return isdigit((unsigned char)c)    ? c - '0'
-           : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10
-                                        : -1;
-}
-
 static bool is_control(int byte)
 {
     return byte < 0x20 || byte == 0x7f;
@@ -46,7 +40,7 @@ bool spy_strict_target_is_good(const char *target)
         if (byte == ' ')
             return false;
         if (byte == '%') {
-            int high = hex(p[1]), low = high < 0 ? -1 : hex(p[2]);
+            int high = spy_hex_digit(p[1]), low = high < 0 ? -1 : spy_hex_digit(p[2]);
             if (low < 0)
                 return false;
             byte = high * 16 + low;

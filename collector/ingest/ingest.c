@@ -230,11 +230,6 @@ static size_t estimate(const struct spy_ingest *in, size_t len, bool is_large)
     return is_large || bytes > half ? half : bytes;
 }
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static int decode_within(struct spy_ingest *in, const struct spy_ingest_body *body,
                          enum spy_encoding encoding, bool is_large, struct batch *ret,
                          struct spy_err *err)
@@ -248,8 +243,8 @@ static int decode_within(struct spy_ingest *in, const struct spy_ingest_body *bo
         return r;
     if (!is_large)
         take_memory(ret, estimate(in, plain.len, false), false);
-    limits.arena_bytes = least(limits.arena_bytes, ret->memory / 2);
-    limits.profile_bytes = least(limits.profile_bytes, ret->memory / 2);
+    limits.arena_bytes = spy_min(limits.arena_bytes, ret->memory / 2);
+    limits.profile_bytes = spy_min(limits.profile_bytes, ret->memory / 2);
     const uint8_t *data = plain.data ? plain.data : (const uint8_t *)"";
     return spy_otlp_decode(ret->form, data, plain.len, &limits, &ret->profiles, &ret->n,
                            &ret->rejected, err);

@@ -75,7 +75,7 @@ struct spy_store_ops {
     int (*expire)(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                   struct spy_err *err);
     // The time to pass to expire: real_ns, or an earlier one where the system's clock is ahead of
-    // what was seen (retention_clock.h). mono_ns: CLOCK_BOOTTIME.
+    // what was seen (retention_clock.h). mono_ns: spy_clock_boot_ns.
     int (*now)(struct spy_store *s, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
                struct spy_err *err);
     // Can it be written? For some seconds after an append that failed, no. Else writes a row, or

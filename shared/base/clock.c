@@ -16,6 +16,11 @@ uint64_t spy_clock_mono_ns(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+uint64_t spy_clock_boot_ns(void)
+{
+    return read_clock(CLOCK_BOOTTIME);
+}
+
 uint64_t spy_clock_real_ns(void)
 {
     return read_clock(CLOCK_REALTIME);

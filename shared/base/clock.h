@@ -7,6 +7,7 @@
 #define SPY_NS_PER_MS  1000000ull
 
 uint64_t spy_clock_mono_ns(void);       // CLOCK_MONOTONIC
+uint64_t spy_clock_boot_ns(void);       // CLOCK_BOOTTIME: as monotonic, and counts suspended time
 uint64_t spy_clock_real_ns(void);       // since the Unix epoch
 uint64_t spy_clock_cpu_ns(void);        // CPU time of this whole process
 uint64_t spy_clock_thread_cpu_ns(void); // CPU time of the calling thread

@@ -12,6 +12,11 @@ static inline uint64_t spy_add_sat(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+static inline size_t spy_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 void spy_cleanup_free(void *pointer_to_pointer);
 void spy_cleanup_close(const int *fd);
 void spy_cleanup_fclose(void *pointer_to_file);

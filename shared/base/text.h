@@ -22,3 +22,10 @@ bool spy_text_is_fit(uint32_t code);
 int spy_buf_shown(struct spy_buf *b, const char *s);
 // The same into out (size bytes with the NUL), cut between characters; returns out.
 const char *spy_text_show(char *out, size_t size, const char *s);
+
+// Does all of text match the pattern, '*' standing for any text, also none? The time is bounded by
+// the product of the lengths.
+bool spy_glob_matches(const char *pattern, const char *text);
+
+// 0 to 15, or -1 for what is not a hexadecimal digit.
+int spy_hex_digit(char c);

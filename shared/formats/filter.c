@@ -3,6 +3,7 @@
 #include "shared/base/mem.h"
 #include "shared/base/regex.h"
 #include "shared/base/stop.h"
+#include "shared/base/text.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,27 +13,6 @@ enum { TEXT_MAX = 8192 };
 struct spy_filter {
     bool *stacks, *threads; // by id: does it pass? NULL: all do
 };
-
-// Goes back to the last '*' only, so the time is bounded by the product of the lengths.
-bool spy_glob_matches(const char *pattern, const char *text)
-{
-    const char *star = NULL, *from = NULL;
-    while (*text) {
-        if (*pattern == '*') {
-            star = ++pattern;
-            from = text;
-        } else if (*pattern == *text) {
-            pattern++;
-            text++;
-        } else if (star) {
-            pattern = star;
-            text = ++from;
-        } else {
-            return false;
-        }
-    }
-    return pattern[strspn(pattern, "*")] == 0;
-}
 
 // --- what it may cost ---
 

@@ -29,6 +29,3 @@ int spy_filter_new(const struct spy_filter_options *options, const struct spy_pr
                    struct spy_filter **ret, struct spy_err *err);
 void spy_filter_free(struct spy_filter *f);
 bool spy_filter_has(const struct spy_filter *f, const struct spy_sample *s);
-
-// Does all of text match the pattern, '*' standing for any text?
-bool spy_glob_matches(const char *pattern, const char *text);

@@ -3,6 +3,7 @@
 //
 // The messages are filled by their descriptors, so that the .proto alone says what there is. A look
 // at the text before it is parsed bounds depth and memory.
+#include "shared/base/text.h"
 #include "shared/otlp/decoder.h"
 #include <ctype.h>
 #include <errno.h>
@@ -105,14 +106,6 @@ static bool read_double(const json_t *v, double *ret)
     return text || json_is_number(v);
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 // Ids are hexadecimal in OTLP; other bytes are base64, and nobody here looks into them.
 static int read_json_bytes(struct reader *r, const char *name, const json_t *v,
                            ProtobufCBinaryData *to)
@@ -128,7 +121,7 @@ static int read_json_bytes(struct reader *r, const char *name, const json_t *v,
     if (!to->data)
         return json_too_large(r);
     for (size_t i = 0; i < n; i += 2) {
-        int high = hex_digit(text[i]), low = i + 1 < n ? hex_digit(text[i + 1]) : -1;
+        int high = spy_hex_digit(text[i]), low = i + 1 < n ? spy_hex_digit(text[i + 1]) : -1;
         if (high < 0 || low < 0)
             return json_damaged(r, name, "is not hexadecimal");
         to->data[to->len++] = (uint8_t)(high << 4 | low);

@@ -207,7 +207,5 @@ int spy_sqlite_processes(struct spy_store *store, const struct spy_select *selec
     listing_done(&l);
     if (db)
         spy_sqlite_give_reader(s, db);
-    if (r < 0 && err)
-        *err = mine;
-    return r;
+    return spy_sqlite_end_read(select, r, &mine, err);
 }

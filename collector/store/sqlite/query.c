@@ -337,7 +337,5 @@ int spy_sqlite_query(struct spy_store *store, const struct spy_select *select,
     answer_done(&a);
     if (db)
         spy_sqlite_give_reader(s, db);
-    if (r < 0 && err)
-        *err = mine;
-    return r;
+    return spy_sqlite_end_read(select, r, &mine, err);
 }

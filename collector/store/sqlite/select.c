@@ -2,39 +2,17 @@
 // numbers of parameters.
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/stop.h"
+#include "shared/base/text.h"
 #include <string.h>
 
 enum { TERM_PARAMETERS = 4, FIRST_TERM = 3, SQL_MAX = 64 << 10 };
-
-// '*' stands for any text, also none; everything else for itself.
-static bool matches(const char *pattern, const char *text)
-{
-    const char *star = NULL, *retry = NULL;
-    while (*text) {
-        if (*pattern == '*') {
-            star = ++pattern;
-            retry = text;
-        } else if (*pattern == *text) {
-            pattern++;
-            text++;
-        } else if (star) {
-            pattern = star;
-            text = ++retry;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return !*pattern;
-}
 
 static void glob_function(sqlite3_context *ctx, int n, sqlite3_value **values)
 {
     (void)n;
     const char *pattern = (const char *)sqlite3_value_text(values[0]);
     const char *text = (const char *)sqlite3_value_text(values[1]);
-    sqlite3_result_int(ctx, pattern && text && matches(pattern, text));
+    sqlite3_result_int(ctx, pattern && text && spy_glob_matches(pattern, text));
 }
 
 static int is_unwanted(void *arg)
@@ -51,6 +29,16 @@ void spy_sqlite_heed(struct spy_sqlite *s, sqlite3 *db, const bool *stop)
             s->heeds[i] = (struct spy_sqlite_heed){stop, &s->hurry};
             sqlite3_progress_handler(db, STEPS, is_unwanted, &s->heeds[i]);
         }
+}
+
+int spy_sqlite_end_read(const struct spy_select *select, int r, const struct spy_err *why,
+                        struct spy_err *err)
+{
+    if (r < 0 && spy_stop_is_set(select->stop))
+        return spy_err_set(err, SPY_ERR_GONE, 0, "nobody waits for the answer");
+    if (r < 0 && err)
+        *err = *why;
+    return r;
 }
 
 int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err)

@@ -95,6 +95,10 @@ int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *se
 // Makes what the reader runs end with SPY_ERR_AGAIN once *stop is set (NULL: nothing sets it), or
 // when the WAL must be begun anew; until the reader is given back.
 void spy_sqlite_heed(struct spy_sqlite *s, sqlite3 *db, const bool *stop);
+// What a read that ended with r comes to: SPY_ERR_GONE where its stop was set, whatever met it
+// first.
+int spy_sqlite_end_read(const struct spy_select *select, int r, const struct spy_err *why,
+                        struct spy_err *err);
 
 // How max_bytes is shared: the pages that the database may have, and the bytes that the WAL may.
 struct spy_sqlite_room {

@@ -136,6 +136,7 @@ def test_questions_whose_clients_have_left_are_given_up(collector):
     before = cpu_seconds(collector)
     time.sleep(2)
     assert cpu_seconds(collector) - before < 0.5
+    assert "could not be answered" not in collector.log.read_text()  # nobody was there to be answered
 
 
 def test_wide_questions_leave_room_for_small_ones_and_pushes(new_collector):

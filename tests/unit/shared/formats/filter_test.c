@@ -1,5 +1,6 @@
 #include "shared/formats/filter.h"
 #include "shared/base/clock.h"
+#include "shared/base/text.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

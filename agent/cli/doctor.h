@@ -45,7 +45,7 @@ struct spy_doctor {
 // Whether a process may be read; only its world-readable files are looked at.
 extern const struct spy_doctor_check spy_doctor_process[];
 extern const size_t spy_doctor_n_process;
-// What is in one that may be read: after a NO above it is left out.
+// Checks of a process that may be read. They are left out after a NO above.
 extern const struct spy_doctor_check spy_doctor_python[];
 extern const size_t spy_doctor_n_python;
 // What the place allows where podspy runs: rights and view. A new right is a new row here.

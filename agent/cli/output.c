@@ -43,8 +43,8 @@ static int refuse_path(const struct spy_output *o, int sys, struct spy_err *err)
                        o->path, strerror_r(sys, why, sizeof why));
 }
 
-// To open it is the only sure test: a folder may be on a read-only file system, or one that holds
-// no files of ours (/proc), or full.
+// Opening the file is the only sure test: the folder may be on a read-only or full file system, or
+// on /proc, which takes no files.
 static int try_path(const struct spy_output *o, struct spy_err *err)
 {
     struct stat st;

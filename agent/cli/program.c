@@ -26,8 +26,8 @@
 
 // --- start ---
 
-// As sudo's caller with the groups of that user, not as root: what is profiled should run as it
-// does without a profiler.
+// The program runs as sudo's caller, with that user's groups and not as root, as it would without a
+// profiler.
 static int become_caller(void)
 {
     const char *uid_text = getenv("SUDO_UID"), *gid_text = getenv("SUDO_GID");

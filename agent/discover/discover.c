@@ -337,8 +337,8 @@ static void after_exec(struct spy_discover *d, struct spy_entry *e)
 // To end or to call exec a process must run, and to ask its clock costs a third of reading its
 // stat, but where it has many threads, whose times the kernel sums up. What takes none of its CPU
 // time (another parent, another process that has its number and by chance its time) is seen within
-// a second. That the kernel tells the time of one that runs just now some milliseconds late does
-// not matter here.
+// a second. The kernel may report a running process's time some milliseconds late, which does not
+// matter here.
 static bool has_slept(const struct spy_entry *e, uint64_t cpu)
 {
     enum { UNREAD_MAX = 9 };

@@ -1,8 +1,8 @@
 // aside.h - a thread that runs, read while this program has its CPU. Inside of agent/python.
 //
 // Two threads do not run on one CPU at once. A sampler that wakes up on the CPU of a running thread
-// pushes it aside: until the sampler sleeps again, or the kernel moves the thread elsewhere, it
-// stands as still as one that is paused, and nobody has to stop it and wait for that. This costs a
+// pushes it aside: until the sampler sleeps again, or the kernel moves the thread elsewhere, the
+// thread stands as still as a paused thread, without a stop to ask for and wait for. This costs a
 // third of a pause, and the thread less than half of the time.
 //
 // The proof: the count of times that it was given a CPU (schedstat), then the CPU that it is on or

@@ -1,10 +1,10 @@
 // choose.h - which threads are sampled of a process that has more than SPY_PY_THREADS_MAX. Inside
 // of agent/python.
 //
-// Those that ran most lately. Of a thread that is sampled that is known; the others are asked, some
-// at each refresh in turn, for what they have run, so that one that begins to work is met within
-// seconds and takes the place of one that waits. Of threads that were never asked before, those
-// that have used most CPU time come first.
+// The threads that ran most recently. Sampling tells that of the chosen threads. Each refresh asks
+// some of the others, in turn, what they have run, so that a thread that begins to work is found
+// within seconds and takes a waiting thread's place. Threads that were never asked before come by
+// their CPU time, the most first.
 #pragma once
 #include "agent/python/thread_states.h"
 

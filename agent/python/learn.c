@@ -117,7 +117,7 @@ static const struct spy_py_place *known_chunk(const struct learner *e, uint64_t 
     return p && p->is_chunk && p->addr == chunk ? p : NULL;
 }
 
-// Adds those that are not known. The head of one that is known is in the copy.
+// Adds the chunks that are not known. A known chunk's head is in the copy.
 static int add_chunks(struct learner *e)
 {
     uint64_t chunk = e->chunk, head[2];

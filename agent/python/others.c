@@ -8,7 +8,7 @@ static const struct mark {
     bool program; // only as the program: nothing else is called so for this reason
 } marks[] = {
     {"libpypy", "PyPy", false},           // libpypy3.11-c.so
-    {"pypy", "PyPy", true},               // one that was linked into its program
+    {"pypy", "PyPy", true},               // linked into its program
     {"libpythonvm", "GraalPy", false},    // of a native standalone
     {"graalpy", "GraalPy", true},         // its launcher
     {"libgraalpy", "GraalPy", false},     //

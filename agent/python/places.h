@@ -48,9 +48,9 @@ size_t spy_py_places_lay_out(struct spy_py_places *p);
 void spy_py_places_drop(struct spy_py_places *p, size_t i);
 void spy_py_places_clear(struct spy_py_places *p);
 
-// Adds one that may be found at once. SPY_ERR_LIMIT, SPY_ERR_NOMEM.
+// Adds a place that can be found at once. SPY_ERR_LIMIT, SPY_ERR_NOMEM.
 int spy_py_places_insert(struct spy_py_places *p, const struct spy_py_place *place);
-// Adds one that is found after the next spy_py_places_settle, which is what many cost less with.
+// Adds a place that can be found after the next spy_py_places_settle. Cheaper for many places.
 int spy_py_places_append(struct spy_py_places *p, const struct spy_py_place *place);
 // Sorts what was appended, and joins what lies near each other.
 int spy_py_places_settle(struct spy_py_places *p);

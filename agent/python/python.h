@@ -69,7 +69,7 @@ struct spy_py_self {
 struct spy_py_options {
     enum spy_py_pausing pausing;
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
-    // NULL: a thread whose CPU the caller has taken counts as one that waits for a CPU.
+    // NULL: a thread whose CPU the caller has taken counts as waiting for a CPU.
     const struct spy_py_self *self;
     // Does the caller go to the CPU that spy_python_take_wish names, where it can? A thread whose
     // reads fail often is then read while the caller has that thread's CPU, and need not be paused.
@@ -90,8 +90,8 @@ struct spy_codes *spy_python_codes(struct spy_python *p);
 // passed. SPY_ERR_GONE: the process has ended (or called exec: attach again).
 int spy_python_refresh(struct spy_python *p);
 size_t spy_python_n_threads(const struct spy_python *p);
-// So many threads more there are, which are not in the list: those that have not run for the
-// longest. One that begins to work is in it within seconds.
+// The number of threads that are not in the list: they have not run for the longest time. A thread
+// that begins to work is in the list within seconds.
 size_t spy_python_n_left_out(const struct spy_python *p);
 // The threads in order of their start, the oldest first. Hold until the next refresh.
 struct spy_py_thread *spy_python_thread(struct spy_python *p, size_t i);

@@ -98,8 +98,8 @@ static const struct pass {
     {RANK_PROGRAM, RANK_LIKELY, true, false},
 };
 
-// Downwards: what is mapped later mostly lies lower. A process can map thousands of files whose
-// hash chains are made to be long.
+// Looks from high addresses to low: later mappings mostly lie lower. A process can map thousands of
+// files whose hash chains are made to be long.
 static void make_pass(struct search *s, const struct pass *pass)
 {
     for (size_t i = s->n; i-- > 0;) {

@@ -15,7 +15,7 @@ struct spy_py_runtime {
     struct spy_py_layout layout;
 };
 
-// Of all interpreters that are mapped, the one that runs: it is initialised, and has threads whose
+// Finds the running one of all mapped interpreters: it is initialised, and has threads whose
 // states hang together. First the program and the libraries called after Python are asked, and only
 // where none of them runs all other mapped files. Of two that run (a program that has embedded
 // Python twice), it is the one with more threads, of equally many the program's own or the one that

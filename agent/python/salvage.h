@@ -10,8 +10,8 @@
 // the same wrong state with a chance of a half and more: up to 3.10, where frames lie far apart and
 // a read takes long enough for that, 12 reads, one right after another, agreed by chance for one in
 // 1000 stacks, and 32 for none in 160,000. So the outermost frames that are the same in all reads
-// were so during all of them, and with them the one that they called, which may have reached
-// another instruction. Of a thread that stands still in the middle of a call, all but the newest
+// stayed the same throughout. So did the frame that they called, which may have reached another
+// instruction. Of a thread that stands still in the middle of a call, all but the newest
 // frame is shown.
 #pragma once
 #include "agent/python/inside.h"

@@ -245,7 +245,8 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         r = spy_py_cpu_of(th, o, &slices, &cpu);
     if (r < 0)
         return failed(p, th, r);
-    // One that stands aside for this program is read as it stands, but where all are to be paused.
+    // A thread that this program has pushed aside is read as it stands, unless all are to be
+    // paused.
     bool aside = cpu == SPY_PY_HELD_UP && o->pausing != SPY_PY_ALWAYS_PAUSE;
     bool moves = state.running && cpu != SPY_PY_RUNNABLE && !aside;
     struct spy_py_stack stack = {.running = state.running && cpu != SPY_PY_RUNNABLE,

@@ -144,7 +144,7 @@ static void take_known(struct spy_py_thread **place, struct spy_py_found *f)
 }
 
 // Moves what is known out of p->threads. Mostly nothing has changed, and each is in its old place.
-// Without memory for the rest they are made anew.
+// Where memory runs out, the rest are made again from nothing.
 static void find_known(struct spy_python *p, size_t n)
 {
     size_t same = 0;

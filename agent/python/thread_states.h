@@ -14,8 +14,8 @@ struct spy_py_found {
     pid_t ns_tid, tid;           // 0: not known (yet)
     struct spy_py_thread *known; // NULL: it is not among those that are sampled
     bool left_out;
-    // Of one that was left out: what it had run when it was asked last, and the refresh that met
-    // it or saw it run.
+    // For a thread that was left out: what it had run when it was last asked, and the refresh that
+    // found it or saw it run.
     uint64_t slices, cpu_ns, ran;
 };
 

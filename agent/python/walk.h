@@ -46,7 +46,7 @@ struct spy_py_thread {
     bool is_main;
     bool outlived;                  // the main thread, which has ended while others run on
     bool shares;                    // another thread state has the same thread
-    struct spy_py_thread *above;    // the one that runs on top of this one; borrowed
+    struct spy_py_thread *above;    // runs on top of this one; borrowed
     char name[SPY_PY_NAME_MAX + 4]; // UTF-8; a long one ends in U+2026
     uint32_t name_changes;
     uint64_t named; // monotonic: when it was looked for last; 0: not yet

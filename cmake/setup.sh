@@ -12,7 +12,7 @@ declare -A GROUPS_OF=(
         libcurl4-gnutls-dev libyaml-dev libjansson-dev libzstd-dev zlib1g-dev
         libpcre2-dev libxxhash-dev uthash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev"
     [test]="libcmocka-dev clang-format shellcheck mandoc zsh fish git
-        python3 python3-pytest python3-pytest-xdist python3-requests python3-hypothesis python3-pyflakes
+        python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-requests python3-hypothesis python3-pyflakes
         python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
         fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev

@@ -8,6 +8,7 @@ _podspy_collector() {
         '--data[the folder of the store, the authority and the tokens]:DIR:_files -/' \
         '--log-level[error, warn, info (default) or debug]:LEVEL:(error warn info debug)' \
         '--log-format[logfmt (default) or json]:FORMAT:(logfmt json)' \
+        '--check[look for damage in the data that is kept, and end]' \
         '--help[print a help text]' \
         '--version[print the version]'
 }

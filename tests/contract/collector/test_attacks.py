@@ -145,8 +145,8 @@ def test_wide_questions_leave_room_for_small_ones_and_pushes(new_collector):
     fill(c)
     c.push(usual_batch(pod="honest").bytes())
     wide = "/profiles?format=json&pod=wide-*&max_nodes=50000"
-    with Honest(c) as honest, concurrent.futures.ThreadPoolExecutor(12) as pool:
-        answers = [pool.submit(c.get_plain, wide) for _ in range(2 if SANITIZED else 12)]
+    with Honest(c) as honest, concurrent.futures.ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(c.get_plain, wide) for _ in range(2 if SANITIZED else 6)]
         small = []
         while not all(a.done() for a in answers):
             began = time.monotonic()

@@ -54,7 +54,7 @@ static _Noreturn void child(const char *dir, int to, uint64_t first)
     pthread_t thread;
     struct spy_store *s = NULL;
     struct spy_err err = {0};
-    if (spy_store_sqlite_open(dir, 10, &s, &err) < 0) {
+    if (spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) < 0) {
         fprintf(stderr, "%s\n", err.msg);
         _exit(1);
     }

@@ -110,6 +110,37 @@ void spy_sqlite_bound_wal(struct spy_sqlite *s)
     spy_sqlite_hold_database(s, INT64_MAX, NULL); // it was cut
 }
 
+// In the place of ftruncate(2) for SQLite, which begins the index of the WAL (podspy.db-shm) anew
+// when it opens: it cuts it to three bytes, and needs a full disk's blocks again at once. Zeroes
+// say the same.
+static int cut_or_clear(int fd, off_t size)
+{
+    enum { SHM_CUT = 3, SHM_KEPT = 64 << 10 };
+    static const char zeroes[PAGE];
+    struct stat st;
+    if (size != SHM_CUT || fstat(fd, &st) < 0 || st.st_size <= SHM_CUT)
+        return ftruncate(fd, size);
+    if (st.st_size > SHM_KEPT && ftruncate(fd, SHM_KEPT) < 0)
+        return -1;
+    for (off_t at = 0; at < st.st_size && at < SHM_KEPT; at += PAGE)
+        if (pwrite(fd, zeroes, PAGE, at) != PAGE)
+            return ftruncate(fd, size);
+    return 0;
+}
+
+static void replace_ftruncate(void)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    if (vfs && vfs->iVersion >= 3 && vfs->xSetSystemCall)
+        vfs->xSetSystemCall(vfs, "ftruncate", (sqlite3_syscall_ptr)cut_or_clear);
+}
+
+void spy_sqlite_keep_index(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, replace_ftruncate);
+}
+
 // A WAL that ended is written back. It keeps its blocks for a start on a full disk, and loses its
 // header, so that a copy of podspy.db that is put back is read as it is.
 void spy_sqlite_close_writer(struct spy_sqlite *s)

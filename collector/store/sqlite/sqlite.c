@@ -5,6 +5,7 @@
 #include "shared/base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,18 +317,29 @@ static int open_reader(struct spy_sqlite *s, int i, struct spy_err *err)
     return r < 0 ? r : spy_sqlite_add_glob(s->readers[i], err);
 }
 
-// What is in the WAL is read and stays there. Where there is none, SQLite makes one for as long as
-// the connection lasts.
+// What is in the WAL is read and stays there.
 static int open_unchanged(struct spy_sqlite *s, sqlite3 **ret, struct spy_err *err)
 {
-    bool keep = size_of_wal(s) > 0;
     struct identity i = {0};
     int r = open_db(s->path, SQLITE_OPEN_READONLY, ret, err);
-    if (r == 0 && keep)
+    if (r == 0)
         sqlite3_db_config(*ret, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     if (r == 0)
         r = read_identity(*ret, &i, err);
     return r < 0 ? r : check_identity(&i, s->path, err);
+}
+
+// Where there was no WAL, such a connection makes an empty one and leaves it.
+static void close_unchanged(struct spy_sqlite *s, sqlite3 **db)
+{
+    static const char *const made[] = {"-wal", "-shm"};
+    sqlite3_close(*db);
+    *db = NULL;
+    for (size_t i = 0; i < SPY_COUNT(made) && !size_of_wal(s); i++) {
+        char path[PATH_MAX];
+        if (snprintf(path, sizeof path, "%s%s", s->path, made[i]) < (int)sizeof path)
+            unlink(path);
+    }
 }
 
 // --- the table of functions ---
@@ -417,6 +429,7 @@ static const struct spy_store_ops ops = {
 static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t memory)
 {
     struct spy_sqlite *s = calloc(1, sizeof *s);
+    spy_sqlite_keep_index();
     if (!s)
         return NULL;
     s->base.ops = &ops;
@@ -479,6 +492,7 @@ int spy_store_sqlite_verify(const char *dir, struct spy_err *err)
         r = spy_sqlite_verify_db(s->readers[0], 0, err);
     else
         r = fail_open(s->readers[0], r, err);
+    close_unchanged(s, &s->readers[0]);
     remove_unfinished(s);
     close_store(&s->base);
     return r;

@@ -125,6 +125,8 @@ struct spy_sqlite_room spy_sqlite_room(uint64_t max_bytes);
 int spy_sqlite_hold_database(struct spy_sqlite *s, int64_t before, struct spy_err *err);
 // Is there less on the disk than the WAL may take?
 bool spy_sqlite_is_disk_low(const struct spy_sqlite *s);
+// Before the first connection: sees to it that the index of the WAL keeps its blocks.
+void spy_sqlite_keep_index(void);
 // Sees to it that the WAL has its blocks, where the disk has them.
 void spy_sqlite_hold_wal(struct spy_sqlite *s);
 // After a commit: writes the WAL back, and where readers keep it from being begun anew and it is

@@ -187,6 +187,11 @@ static void begin_group(struct spy_batch *group)
     }
 }
 
+static bool is_out_of_space(int r, const struct spy_err *err)
+{
+    return r == SPY_ERR_LIMIT && err->sys == ENOSPC;
+}
+
 // Writes the batches in one transaction. *ret_full: one of them met the bound of the database.
 // A full disk fails all of them.
 static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_retry, bool *ret_full,
@@ -202,7 +207,8 @@ static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_re
         r = store_batch(s, b);
         if (r < 0)
             *err = b->err;
-        *ret_full = b->result == SPY_ERR_LIMIT && may_retry && spy_sqlite_is_at_bound(s, b->bytes);
+        *ret_full =
+            is_out_of_space(b->result, &b->err) && may_retry && spy_sqlite_is_at_bound(s, b->bytes);
     }
     if (r == 0 && !*ret_full)
         r = spy_sqlite_hold_database(s, pages, err);
@@ -222,11 +228,6 @@ static void note_result(struct spy_sqlite *s, const struct spy_batch *group)
     if (worst < 0)
         __atomic_store_n(&s->last_failed, spy_clock_mono_ns(), __ATOMIC_RELAXED);
     __atomic_store_n(&s->last_result, worst, __ATOMIC_RELAXED);
-}
-
-static bool is_out_of_space(int r, const struct spy_err *err)
-{
-    return r == SPY_ERR_LIMIT && err->sys == ENOSPC;
 }
 
 // Where the database is at its bound the oldest windows make room, once. Others keep theirs.
@@ -262,8 +263,7 @@ static void tell_what_is_full(struct spy_sqlite *s, struct spy_batch *group)
             continue;
         else if (spy_sqlite_is_at_bound(s, b->bytes))
             spy_err_set(&b->err, SPY_ERR_LIMIT, 0,
-                        "the store holds all that retention.max_gib "
-                        "lets it");
+                        "the store holds all that retention.max_gib lets it");
         else
             spy_err_set(&b->err, SPY_ERR_LIMIT, ENOSPC, "the disk of %s is full", s->path);
 }

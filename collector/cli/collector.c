@@ -215,7 +215,6 @@ static void look_for_damage(const struct spy_collector *c)
 
 int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err)
 {
-    struct spy_store *store = NULL;
     char path[PATH_MAX];
     int lock = -1;
     snprintf(path, sizeof path, "%s/podspy.db", config->store.dir);
@@ -224,11 +223,7 @@ int spy_collector_check(const struct spy_collector_config *config, struct spy_er
                            "there is no store %s: name its folder with --data or --config", path);
     int r = spy_data_open(config->store.dir, &lock, err);
     if (r == 0)
-        r = spy_store_sqlite_open(config->store.dir, config->limits.series, &store, err);
-    if (r == 0)
-        r = store->ops->verify(store, 0, err);
-    if (store)
-        store->ops->close(store);
+        r = spy_store_sqlite_verify(config->store.dir, err);
     if (lock >= 0)
         close(lock);
     return r;
@@ -242,7 +237,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
     if (r == 0)
         r = start_trust(c, err);
     if (r == 0)
-        r = spy_store_sqlite_open(dir, f->limits.series, &c->store, err);
+        r = spy_store_sqlite_open(dir, f->limits.series, c->memory.store, &c->store, err);
     if (r == 0)
         look_for_damage(c);
     if (r == 0)

@@ -40,7 +40,8 @@ struct spy_collector {
 int spy_collector_start(struct spy_collector *c, struct spy_collector_config *config,
                         struct spy_err *err);
 void spy_collector_stop(struct spy_collector *c);
-// Looks for damage in a store that no collector uses. SPY_ERR_IO: there is some.
+// Looks for damage in a store that no collector uses, and changes nothing in it. SPY_ERR_IO: there
+// is some.
 int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err);
 // Reads certificates, authorities and tokens again, soon, on a thread of its own.
 void spy_collector_reload(struct spy_collector *c);

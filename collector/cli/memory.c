@@ -25,6 +25,7 @@ struct spy_memory spy_memory_divide(size_t total, size_t body_max)
                            .bodies = spy_min(total / 8, BODIES_HELD * body_max),
                            .decoding = total / 4,
                            .answers = spy_min(total / 8, (size_t)512 * MIB),
+                           .store = total / 8,
                            .question = spy_min(total / 64, SMALL_MAX)};
     m.bodies = m.bodies < 2 * body_max ? 2 * body_max : m.bodies;
     m.question = m.question < SMALL_MIN ? SMALL_MIN : m.question;

@@ -8,7 +8,7 @@
 
 struct spy_memory {
     size_t total;
-    size_t bodies, decoding, answers;
+    size_t bodies, decoding, answers, store;
     size_t question, large; // of each question that is worked on
     unsigned large_at_once;
 };

@@ -5,7 +5,8 @@
 #include "shared/base/mem.h"
 #include <malloc.h>
 
-#define A_MINUTE (60 * SPY_NS_PER_SEC)
+#define A_MINUTE    (60 * SPY_NS_PER_SEC)
+#define A_FULL_DISK (5 * SPY_NS_PER_SEC)
 enum { CLOSED_MAX_AGE = 300 }; // of answers about a time that is over; seconds
 
 // --- who may ---
@@ -112,8 +113,11 @@ static const struct {
                              "limits.agent_mib_per_minute"},
     [SPY_INGEST_BUSY_AGENTS] = {429, 60, "raise limits.agents, or run more collectors"},
     [SPY_INGEST_FULL] = {507, 60,
-                         "free disk space, shorten retention, or raise limits.series or "
-                         "retention.max_gib"},
+                         "raise the bound that the message names, or shorten retention.raw"},
+    [SPY_INGEST_DISK_FULL] = {507, 60,
+                              "free space on the collector's disk, or shorten retention.raw or "
+                              "lower retention.max_gib: what is dropped makes room, and pushes "
+                              "are taken again"},
     [SPY_INGEST_NOT_TAKEN] = {400, 0, "docs/wire.md tells which profiles are taken"},
     [SPY_INGEST_CLOCK] = {503, 60,
                           "nothing is lost: the sender keeps its profiles and tries again; set the "
@@ -124,7 +128,7 @@ static const struct {
 static void post_profiles(void *arg, const struct spy_http_request *req,
                           struct spy_http_response *res)
 {
-    static uint64_t last;
+    static uint64_t last, last_expiry;
     struct spy_collector *c = arg;
     struct spy_err err = {0};
     struct spy_ingest_body body = {.content_type = req->content_type,
@@ -141,6 +145,8 @@ static void post_profiles(void *arg, const struct spy_http_request *req,
     }
     spy_http_error(res, refusals[o].status, err.msg, refusals[o].hint);
     res->retry_after = refusals[o].retry_after;
+    if (o == SPY_INGEST_DISK_FULL && spy_log_due(&last_expiry, A_FULL_DISK))
+        spy_every_now(c->retention); // what is too old by now makes room
     if (spy_log_due(&last, A_MINUTE))
         spy_log(refusals[o].status >= 500 ? SPY_LOG_ERROR : SPY_LOG_WARN,
                 "a batch of profiles was refused", SPY_I("status", refusals[o].status),

@@ -4,6 +4,7 @@
 #include "shared/base/mem.h"
 #include "shared/base/compress.h"
 #include "shared/otlp/otlp.h"
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,7 @@ const struct spy_metric spy_ingest_metrics[] = {
     {REFUSED, "reason=\"rate\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_TOO_FAST]},
     {REFUSED, "reason=\"agents\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_BUSY_AGENTS]},
     {REFUSED, "reason=\"store_full\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_FULL]},
+    {REFUSED, "reason=\"disk_full\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_DISK_FULL]},
     {REFUSED, "reason=\"unavailable\"", NULL, SPY_COUNTER, &n_outcomes[SPY_INGEST_UNAVAILABLE]},
     SPY_ACCOUNT_METRICS("podspy_collector", ns_running, ns_counted),
     {"podspy_collector_agents", NULL, "Agents that pushed lately, by their node or host.",
@@ -409,13 +411,16 @@ static enum spy_ingest_outcome append_batch(struct spy_ingest *in, struct batch 
 {
     size_t known = 0;
     char rejected[400];
+    struct spy_err why = {0};
     _cleanup_free_ bool *is_known = calloc(b->n + 1, sizeof *is_known);
-    int r = is_known ? 0 : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = is_known ? 0 : spy_err_set(&why, SPY_ERR_NOMEM, 0, "out of memory");
     if (r == 0 && b->n)
         r = in->options.store->ops->append(in->options.store, b->profiles, b->n, &known, is_known,
-                                           err);
-    if (r < 0)
-        return outcome_of(r, true);
+                                           &why);
+    if (r < 0) {
+        *err = why;
+        return r == SPY_ERR_LIMIT && why.sys == ENOSPC ? SPY_INGEST_DISK_FULL : outcome_of(r, true);
+    }
     tell_rejected(b, rejected, sizeof rejected);
     if (spy_otlp_encode_response(b->form, b->rejected.n, rejected, answer) < 0) {
         spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");

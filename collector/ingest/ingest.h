@@ -37,7 +37,8 @@ enum spy_ingest_outcome {
     SPY_INGEST_TOO_LARGE,   // when unpacked, or too much in it
     SPY_INGEST_BUSY_AGENTS, // more agents than limits.agents
     SPY_INGEST_TOO_FAST,    // an agent pushes more than limits.agent_mib_per_minute
-    SPY_INGEST_FULL,        // the store is
+    SPY_INGEST_FULL,        // the store is, by its bounds
+    SPY_INGEST_DISK_FULL,
     SPY_INGEST_NOT_TAKEN,   // none of its profiles could be taken
     SPY_INGEST_CLOCK,       // two clocks disagree: later
     SPY_INGEST_UNAVAILABLE, // the store or the memory failed; it may go better later

@@ -52,7 +52,8 @@ struct spy_store_ops {
     // profiles[i] hold one series each, with a profile_id (as spy_otlp_decode makes them); they
     // stay the caller's. All are stored or, on an error, none. *ret_known: how many were stored
     // before (or came twice in this call); ret_is_known, n of them or NULL: which. SPY_ERR_LIMIT:
-    // the store is full (disk, size or max_series; the message tells); SPY_ERR_INVALID: a profile
+    // the store is full (size or max_series, the message tells; err->sys ENOSPC: the disk, and
+    // expire still works); SPY_ERR_INVALID: a profile
     // cannot be stored; SPY_ERR_IO; SPY_ERR_AGAIN.
     int (*append)(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
                   size_t *ret_known, bool *ret_is_known, struct spy_err *err);
@@ -70,7 +71,8 @@ struct spy_store_ops {
     // may stay for a quarter of an hour of windows' time longer. From the first call on
     // database and WAL together are held to max_bytes, by append as well, which drops the oldest
     // windows where it finds no room: so call it at the start and then every minute or so. Queries
-    // that keep the WAL from being begun anew are ended then (SPY_ERR_AGAIN). Space is used again
+    // that keep the WAL from being begun anew are ended then (SPY_ERR_AGAIN). It works on a full
+    // disk: both files hold room for it (16 MiB). Space is used again
     // before the file grows; the file shrinks when an eighth of it is free.
     int (*expire)(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                   struct spy_err *err);
@@ -94,5 +96,11 @@ enum { SPY_STORE_ROWS_MAX = 8 << 20 };
 // The store in dir/podspy.db; dir exists. SPY_ERR_INVALID: the file there is damaged, of another
 // program, or of another version; SPY_ERR_DENIED: another process has it open; the message says
 // what to do. *ret goes with ops->close.
-int spy_store_sqlite_open(const char *dir, uint32_t max_series, struct spy_store **ret,
-                          struct spy_err *err);
+// memory: bytes for what is remembered and SQLite's caches; more than SPY_STORE_MEMORY_MAX is not
+// used.
+#define SPY_STORE_MEMORY_MAX ((size_t)400 << 20)
+int spy_store_sqlite_open(const char *dir, uint32_t max_series, size_t memory,
+                          struct spy_store **ret, struct spy_err *err);
+// Looks for all damage in the store in dir, which no collector may have open, and changes nothing
+// in it. Errors as of open and of ops->verify.
+int spy_store_sqlite_verify(const char *dir, struct spy_err *err);

@@ -5,6 +5,7 @@
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -186,19 +187,31 @@ static void begin_group(struct spy_batch *group)
     }
 }
 
+static bool is_out_of_space(int r, const struct spy_err *err)
+{
+    return r == SPY_ERR_LIMIT && err->sys == ENOSPC;
+}
+
 // Writes the batches in one transaction. *ret_full: one of them met the bound of the database.
+// A full disk fails all of them.
 static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_retry, bool *ret_full,
                       struct spy_err *err)
 {
+    int64_t pages = 0;
     begin_group(group);
-    int r = spy_sqlite_exec(s->writer, "BEGIN IMMEDIATE", err);
+    int r = spy_sqlite_number(s->writer, "PRAGMA page_count", &pages, err);
+    if (r == 0)
+        r = spy_sqlite_exec(s->writer, "BEGIN IMMEDIATE", err);
     *ret_full = false;
     for (struct spy_batch *b = group; b && r == 0 && !*ret_full; b = b->next) {
         r = store_batch(s, b);
         if (r < 0)
             *err = b->err;
-        *ret_full = b->result == SPY_ERR_LIMIT && may_retry && spy_sqlite_is_at_bound(s);
+        *ret_full =
+            is_out_of_space(b->result, &b->err) && may_retry && spy_sqlite_is_at_bound(s, b->bytes);
     }
+    if (r == 0 && !*ret_full)
+        r = spy_sqlite_hold_database(s, pages, err);
     if (r == 0 && !*ret_full)
         r = spy_sqlite_exec(s->writer, "COMMIT", err);
     if (r < 0 || *ret_full)
@@ -217,18 +230,52 @@ static void note_result(struct spy_sqlite *s, const struct spy_batch *group)
     __atomic_store_n(&s->last_result, worst, __ATOMIC_RELAXED);
 }
 
-// Where the database is at its bound the oldest windows make room, once.
+// Where the database is at its bound the oldest windows make room, once. Others keep theirs.
+static int write_or_make_room(struct spy_sqlite *s, struct spy_batch *group, struct spy_err *err)
+{
+    bool full = false;
+    int r = write_once(s, group, true, &full, err);
+    if (full) {
+        spy_sqlite_make_room(s);
+        r = write_once(s, group, false, &full, err);
+    }
+    spy_sqlite_bound_wal(s);
+    return r;
+}
+
+// On a full disk a batch that needs no more than what is free in the database is stored still.
+static void write_each(struct spy_sqlite *s, struct spy_batch *group)
+{
+    for (struct spy_batch *b = group, *next; b; b = next) {
+        struct spy_err err = {0};
+        next = b->next;
+        b->next = NULL;
+        write_or_make_room(s, b, &err);
+        b->next = next;
+    }
+}
+
+// What SQLite says of both is the same, and what is to be done is not.
+static void tell_what_is_full(struct spy_sqlite *s, struct spy_batch *group)
+{
+    for (struct spy_batch *b = group; b; b = b->next)
+        if (!is_out_of_space(b->result, &b->err))
+            continue;
+        else if (spy_sqlite_is_at_bound(s, b->bytes))
+            spy_err_set(&b->err, SPY_ERR_LIMIT, 0,
+                        "the store holds all that retention.max_gib lets it");
+        else
+            spy_err_set(&b->err, SPY_ERR_LIMIT, ENOSPC, "the disk of %s is full", s->path);
+}
+
 static void write_group(struct spy_sqlite *s, struct spy_batch *group)
 {
     struct spy_err err = {0};
-    bool full = false;
     pthread_mutex_lock(&s->write_lock);
-    write_once(s, group, true, &full, &err);
-    if (full) {
-        spy_sqlite_make_room(s);
-        write_once(s, group, false, &full, &err);
-    }
-    spy_sqlite_bound_wal(s);
+    int r = write_or_make_room(s, group, &err);
+    if (is_out_of_space(r, &err) && group->next)
+        write_each(s, group);
+    tell_what_is_full(s, group);
     note_result(s, group);
     pthread_mutex_unlock(&s->write_lock);
 }

@@ -9,7 +9,6 @@
 #include "collector/store/sqlite/schema.h"
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/mem.h"
-#include "shared/base/stop.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -17,11 +16,9 @@ enum {
     PART_AGED = 500,
     PART_FIT = 50,
     PART_ROWS = 20000,
+    SHRINK_PART = 512,
     SHRINK_PAGES = 8192,
     SPARE_PAGES = 64, // that deleting may take
-    PAGE = 4096,      // SQLite's default, and ours
-    WAL_PAGES = 1000, // from here on the WAL is written back, as SQLite does by itself
-    MIB = 1 << 20
 };
 
 struct pages {
@@ -47,18 +44,23 @@ static int bound_pages(sqlite3 *db, uint64_t pages, struct spy_err *err)
     return spy_sqlite_exec(db, sql, err);
 }
 
+struct steps {
+    const char *sql[3];
+    size_t n;
+};
+
 // The steps in one transaction. ?1 is value, ?2 the part; *ret_deleted is of the last step.
-static int delete_part(struct spy_sqlite *s, const char *const *steps, size_t n, int64_t value,
-                       int64_t part, int64_t *ret_deleted, struct spy_err *err)
+static int delete_part(struct spy_sqlite *s, const struct steps *steps, int64_t value, int64_t part,
+                       int64_t *ret_deleted, struct spy_err *err)
 {
     sqlite3 *db = s->writer;
     int64_t deleted = 0;
     int r = spy_sqlite_exec(db, "BEGIN IMMEDIATE", err);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < n && r == 0; i++) {
+    for (size_t i = 0; i < steps->n && r == 0; i++) {
         _cleanup_stmt_ sqlite3_stmt *q = NULL;
-        r = spy_sqlite_prepare(db, steps[i], &q, err);
+        r = spy_sqlite_prepare(db, steps->sql[i], &q, err);
         if (r < 0)
             break;
         int params = sqlite3_bind_parameter_count(q);
@@ -78,27 +80,25 @@ static int delete_part(struct spy_sqlite *s, const char *const *steps, size_t n,
     return r;
 }
 
-struct spy_sqlite_room spy_sqlite_room(uint64_t max_bytes)
+// A full disk has the room for the WAL that is held (room.c), and no more: there it is begun anew
+// and the part is made smaller.
+static bool make_smaller(struct spy_sqlite *s, int64_t *part)
 {
-    uint64_t wal = max_bytes / 8;
-    wal = wal > 512 * MIB ? 512 * MIB : wal;
-    return (struct spy_sqlite_room){(max_bytes - wal) / PAGE, wal};
+    if (*part == 1 && !s->wal_pages)
+        return false;
+    spy_sqlite_restart_wal(s);
+    *part = *part > 4 ? *part / 4 : 1;
+    return true;
 }
 
-void spy_sqlite_bound_wal(struct spy_sqlite *s)
+static int delete_some(struct spy_sqlite *s, const struct steps *steps, int64_t value,
+                       int64_t *part, int64_t *ret_deleted, struct spy_err *err)
 {
-    int total = 0, written = 0;
-    uint64_t most = spy_sqlite_room(s->max_bytes ? s->max_bytes : UINT64_MAX).wal / 2 / PAGE;
-    if (s->wal_pages < WAL_PAGES && (uint64_t)s->wal_pages < most)
-        return;
-    sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, &total, &written);
-    if ((uint64_t)s->wal_pages < most)
-        return;
-    // All of it may be in the database already, and is begun anew only when no reader looks at it.
-    spy_stop_set(&s->hurry);
-    sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    __atomic_store_n(&s->hurry, false, __ATOMIC_RELAXED);
-    s->wal_pages = 0;
+    int r;
+    do
+        r = delete_part(s, steps, value, *part, ret_deleted, err);
+    while (r == SPY_ERR_LIMIT && make_smaller(s, part));
+    return r;
 }
 
 static void let_others_write(struct spy_sqlite *s)
@@ -108,22 +108,23 @@ static void let_others_write(struct spy_sqlite *s)
     pthread_mutex_lock(&s->write_lock);
 }
 
-// The oldest windows that end at `last_ns` or before, at most `part` of them.
-static int drop_windows(struct spy_sqlite *s, int64_t last_ns, int64_t part, int64_t *ret_dropped,
+// The oldest windows that end at `last_ns` or before, at most *part of them.
+static int drop_windows(struct spy_sqlite *s, int64_t last_ns, int64_t *part, int64_t *ret_dropped,
                         struct spy_err *err)
 {
 #define OLDEST "(SELECT id FROM windows WHERE end_ns <= ?1 ORDER BY end_ns, id LIMIT ?2)"
-    static const char *const steps[] = {"DELETE FROM samples WHERE window IN " OLDEST,
-                                        "DELETE FROM windows WHERE id IN " OLDEST};
-    return delete_part(s, steps, SPY_COUNT(steps), last_ns, part, ret_dropped, err);
+    static const struct steps steps = {
+        {"DELETE FROM samples WHERE window IN " OLDEST, "DELETE FROM windows WHERE id IN " OLDEST},
+        2};
+    return delete_some(s, &steps, last_ns, part, ret_dropped, err);
 }
 
 static int drop_aged(struct spy_sqlite *s, int64_t last_ns, struct spy_err *err)
 {
-    int64_t dropped = PART_AGED;
+    int64_t part = PART_AGED, dropped = part;
     int r = 0;
-    while (r == 0 && dropped == PART_AGED) {
-        r = drop_windows(s, last_ns, PART_AGED, &dropped, err);
+    while (r == 0 && dropped >= part) {
+        r = drop_windows(s, last_ns, &part, &dropped, err);
         let_others_write(s);
     }
     return r;
@@ -141,23 +142,18 @@ static int oldest_slice(sqlite3 *db, uint32_t *ret, struct spy_err *err)
     return r;
 }
 
-struct steps {
-    const char *sql[3];
-    size_t n;
-};
-
 // Part by part. Each part asks anew what is garbage: an append in between may have brought an old
 // window.
 static int sweep_table(struct spy_sqlite *s, const struct steps *steps, int64_t *total,
                        struct spy_err *err)
 {
-    int64_t deleted = PART_ROWS;
+    int64_t part = PART_ROWS, deleted = part;
     int r = 0;
-    while (r == 0 && deleted == PART_ROWS) {
+    while (r == 0 && deleted >= part) {
         uint32_t slice;
         r = oldest_slice(s->writer, &slice, err);
         if (r == 0)
-            r = delete_part(s, steps->sql, steps->n, slice, PART_ROWS, &deleted, err);
+            r = delete_some(s, steps, slice, &part, &deleted, err);
         spy_intern_forget(s->intern); // the next append must not find in the cache what is gone
         if (r == 0) {
             *total += deleted;
@@ -208,14 +204,14 @@ static int sweep(struct spy_sqlite *s, struct spy_err *err)
 // Drops the oldest windows until no more than `most` pages are in use.
 static int fit(struct spy_sqlite *s, uint64_t most, struct spy_err *err)
 {
-    int64_t dropped = 1;
+    int64_t part = PART_FIT, dropped = 1;
     int r = 0;
     while (r == 0 && dropped) {
         struct pages pages;
         r = count_pages(s->writer, &pages, err);
         if (r < 0 || (uint64_t)(pages.total - pages.unused) <= most)
             return r;
-        r = drop_windows(s, INT64_MAX, PART_FIT, &dropped, err);
+        r = drop_windows(s, INT64_MAX, &part, &dropped, err);
         if (r == 0)
             r = sweep(s, err);
         let_others_write(s);
@@ -223,12 +219,14 @@ static int fit(struct spy_sqlite *s, uint64_t most, struct spy_err *err)
     return r;
 }
 
-bool spy_sqlite_is_at_bound(struct spy_sqlite *s)
+bool spy_sqlite_is_at_bound(struct spy_sqlite *s, size_t bytes)
 {
     enum { NEAR = 64 }; // what one statement may ask for at once
     struct pages pages;
+    uint64_t most = spy_sqlite_room(s->max_bytes).database;
+    uint64_t need = NEAR + spy_min(bytes / SPY_SQLITE_PAGE, most / 16);
     return s->max_bytes && count_pages(s->writer, &pages, NULL) == 0 &&
-           (uint64_t)(pages.total - pages.unused) + NEAR >= spy_sqlite_room(s->max_bytes).database;
+           (uint64_t)(pages.total - pages.unused) + need >= most;
 }
 
 bool spy_sqlite_make_room(struct spy_sqlite *s)
@@ -242,14 +240,23 @@ bool spy_sqlite_make_room(struct spy_sqlite *s)
     return ok && after.unused > before.unused;
 }
 
+// Gives back some pages that are free, when many are: part by part, as pages are moved for it. On a
+// full disk they are kept for pushes.
 static int shrink(struct spy_sqlite *s, struct spy_err *err)
 {
-    struct pages pages;
-    char sql[96];
-    int r = count_pages(s->writer, &pages, err);
-    if (r == 0 && pages.unused > pages.total / 8) {
-        snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%d)", SHRINK_PAGES);
-        r = spy_sqlite_exec(s->writer, sql, err);
+    int64_t part = SHRINK_PART;
+    int r = 0;
+    for (int64_t left = SHRINK_PAGES; left > 0 && r == 0; left -= part) {
+        struct pages pages;
+        char sql[96];
+        r = count_pages(s->writer, &pages, err);
+        if (r < 0 || pages.unused <= pages.total / 8 || spy_sqlite_is_disk_low(s))
+            return r;
+        do
+            snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%" PRId64 ")", part);
+        while ((r = spy_sqlite_exec(s->writer, sql, err)) == SPY_ERR_LIMIT &&
+               make_smaller(s, &part));
+        spy_sqlite_bound_wal(s);
     }
     return r;
 }
@@ -261,6 +268,8 @@ int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns,
     uint64_t most = spy_sqlite_room(max_bytes).database;
     pthread_mutex_lock(&s->write_lock);
     s->max_bytes = max_bytes;
+    spy_sqlite_hold_wal(s);
+    spy_sqlite_hold_database(s, INT64_MAX, NULL);
     int r = bound_pages(s->writer, most + SPARE_PAGES, err);
     if (r == 0 && now_ns > raw_ns)
         r = drop_aged(s, spy_sqlite_time(now_ns - raw_ns) - 1, err);

@@ -56,8 +56,9 @@ struct spy_intern {
     sqlite3_stmt *add_label;
     struct spy_idmap maps[N_KEYED];
     struct texts texts[N_TEXTS];
-    struct known not_remembered; // of a text too long for it
-    int64_t n_series;            // rows; -1: to be counted
+    struct spy_profile_caps caps; // of each
+    struct known not_remembered;  // of a text too long for it
+    int64_t n_series;             // rows; -1: to be counted
     bool dirty;
 
     const struct spy_profile *p;
@@ -86,17 +87,25 @@ static void finalize(struct statements *s)
     sqlite3_finalize(s->touch);
 }
 
-int spy_intern_new(sqlite3 *db, struct spy_intern **ret, struct spy_err *err)
+static uint32_t scale(uint32_t most, size_t memory)
+{
+    uint64_t n = (uint64_t)most * spy_min(memory, SPY_INTERN_MEMORY) / SPY_INTERN_MEMORY;
+    return n > 1024 ? (uint32_t)n : 1024;
+}
+
+int spy_intern_new(sqlite3 *db, size_t memory, struct spy_intern **ret, struct spy_err *err)
 {
     struct spy_intern *t = calloc(1, sizeof *t);
     if (!t)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     t->db = db;
     t->n_series = -1;
+    t->caps = (struct spy_profile_caps){.strings = scale(SPY_INTERN_ENTRIES, memory),
+                                        .string_bytes = scale(SPY_INTERN_STRING_BYTES, memory)};
     int r = spy_sqlite_prepare(db, "INSERT INTO labels(series, key, value) VALUES(?,?,?)",
                                &t->add_label, err);
     for (int i = 0; i < N_KEYED && r == 0; i++) {
-        t->maps[i].max = i == STACKS ? SPY_INTERN_STACKS : SPY_INTERN_ENTRIES;
+        t->maps[i].max = scale(i == STACKS ? SPY_INTERN_STACKS : SPY_INTERN_ENTRIES, memory);
         r = prepare(t, &keyed_sql[i], &t->keyed[i], err);
     }
     for (int i = 0; i < N_TEXTS && r == 0; i++)
@@ -242,14 +251,13 @@ static int keyed(struct spy_intern *t, int kind, const uint64_t key[3], const in
 }
 
 // Where the text is remembered; NULL: it cannot be.
-static struct known *remembered(struct texts *t, const char *text, size_t len)
+static struct known *remembered(struct texts *t, const struct spy_profile_caps *caps,
+                                const char *text, size_t len)
 {
-    static const struct spy_profile_caps caps = {.strings = SPY_INTERN_ENTRIES,
-                                                 .string_bytes = SPY_INTERN_STRING_BYTES};
     for (int attempt = 0; attempt < 2; attempt++) {
         uint32_t i = 0, before;
         if (!t->interned) {
-            t->interned = spy_profile_new_capped(&caps);
+            t->interned = spy_profile_new_capped(caps);
             if (!t->interned)
                 return NULL;
         }
@@ -274,7 +282,7 @@ static int find_text(struct spy_intern *t, int kind, const char *bytes, size_t l
                      struct known **ret, struct spy_err *err)
 {
     const struct statements *s = &t->text[kind];
-    struct known *k = remembered(&t->texts[kind], bytes, len);
+    struct known *k = remembered(&t->texts[kind], &t->caps, bytes, len);
     if (!k) {
         t->not_remembered = (struct known){0};
         k = &t->not_remembered;

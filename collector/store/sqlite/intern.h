@@ -2,7 +2,7 @@
 // Inside of store/sqlite.
 //
 // What was looked up once is remembered, so that a window like the one before costs no SQL but its
-// own two rows. The memory is bounded (about 200 MiB at worst; SPY_INTERN_ bounds): what is full
+// own two rows. The memory is bounded: what is full
 // is forgotten and read again. Used under the writer's lock, inside of its transaction.
 #pragma once
 #include "shared/base/err.h"
@@ -10,13 +10,14 @@
 #include <sqlite3.h>
 
 enum {
+    SPY_INTERN_MEMORY = 200 << 20, // what the bounds below come to; with less they are less
     SPY_INTERN_STACKS = 1 << 20,
     SPY_INTERN_ENTRIES = 1 << 18, // of each other table
     SPY_INTERN_STRING_BYTES = 32 << 20,
 };
 
 struct spy_intern;
-int spy_intern_new(sqlite3 *db, struct spy_intern **ret, struct spy_err *err);
+int spy_intern_new(sqlite3 *db, size_t memory, struct spy_intern **ret, struct spy_err *err);
 void spy_intern_free(struct spy_intern *t);
 
 // Rows were added since the last call of spy_intern_mark; so a rollback to there must be followed

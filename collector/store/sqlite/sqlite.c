@@ -5,6 +5,7 @@
 #include "shared/base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUSY_MS = 10000 };
+enum { BUSY_MS = 10000, WRITER_CACHE = 16 << 20, READER_CACHE = 8 << 20 };
 #define FAILED_NS (15 * SPY_NS_PER_SEC)
 static const char pragmas[] =
-    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384;"
-    "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=4194304; PRAGMA secure_delete=OFF;";
+    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;"
+    " PRAGMA journal_size_limit=16777216; PRAGMA secure_delete=OFF;";
 
 int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how)
 {
@@ -43,9 +44,11 @@ int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what)
                : code == SQLITE_NOMEM                                         ? SPY_ERR_NOMEM
                : code == SQLITE_BUSY                                          ? SPY_ERR_AGAIN
                                                                               : SPY_ERR_IO;
-    return spy_err_set(
-        err, ours, ours == SPY_ERR_IO ? sys : 0, "the store: %s: %s%s", what, sqlite3_errmsg(db),
-        ours == SPY_ERR_LIMIT ? "; free disk space, or raise retention.max_gib" : "");
+    return spy_err_set(err, ours,
+                       ours == SPY_ERR_IO      ? sys
+                       : ours == SPY_ERR_LIMIT ? ENOSPC
+                                               : 0,
+                       "the store: %s: %s", what, sqlite3_errmsg(db));
 }
 
 int spy_sqlite_exec(sqlite3 *db, const char *sql, struct spy_err *err)
@@ -144,30 +147,44 @@ static int upgrade_schema(sqlite3 *db, struct spy_err *err)
     return r;
 }
 
-static int make_or_check_schema(sqlite3 *db, const char *path, struct spy_err *err)
-{
+struct identity {
     int64_t application, version, tables;
-    int r = spy_sqlite_number(db, "PRAGMA application_id", &application, err);
+};
+
+static int read_identity(sqlite3 *db, struct identity *ret, struct spy_err *err)
+{
+    int r = spy_sqlite_number(db, "PRAGMA application_id", &ret->application, err);
     if (r == 0)
-        r = spy_sqlite_number(db, "PRAGMA user_version", &version, err);
+        r = spy_sqlite_number(db, "PRAGMA user_version", &ret->version, err);
     if (r == 0)
-        r = spy_sqlite_number(db, "SELECT count(*) FROM sqlite_master", &tables, err);
-    if (r < 0)
-        return r;
-    if (!application && !version && !tables)
-        return make_schema(db, err);
-    if (application != SPY_SCHEMA_APPLICATION)
+        r = spy_sqlite_number(db, "SELECT count(*) FROM sqlite_master", &ret->tables, err);
+    return r;
+}
+
+static int check_identity(const struct identity *i, const char *path, struct spy_err *err)
+{
+    if (i->application != SPY_SCHEMA_APPLICATION)
         return spy_err_set(err, SPY_ERR_INVALID, 0,
                            "%s is a database of another program: move it away, or set store.dir",
                            path);
-    if (version == 1)
-        return upgrade_schema(db, err);
-    if (version != SPY_SCHEMA_VERSION)
+    if (i->version < 1 || i->version > SPY_SCHEMA_VERSION)
         return spy_err_set(err, SPY_ERR_INVALID, 0,
                            "%s is of version %lld and this collector knows version %d: use the "
                            "collector that wrote it, or move it away to start afresh",
-                           path, (long long)version, SPY_SCHEMA_VERSION);
+                           path, (long long)i->version, SPY_SCHEMA_VERSION);
     return 0;
+}
+
+static int make_or_check_schema(sqlite3 *db, const char *path, struct spy_err *err)
+{
+    struct identity i = {0};
+    int r = read_identity(db, &i, err);
+    if (r < 0)
+        return r;
+    if (!i.application && !i.version && !i.tables)
+        return make_schema(db, err);
+    r = check_identity(&i, path, err);
+    return r == 0 && i.version == 1 ? upgrade_schema(db, err) : r;
 }
 
 static int open_db(const char *path, int flags, sqlite3 **ret, struct spy_err *err)
@@ -253,6 +270,13 @@ static int note_wal(void *arg, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
+static int bound_cache(sqlite3 *db, size_t bytes, struct spy_err *err)
+{
+    char sql[64];
+    snprintf(sql, sizeof sql, "PRAGMA cache_size=-%zu", bytes >> 10);
+    return spy_sqlite_exec(db, sql, err);
+}
+
 static int open_writer(struct spy_sqlite *s, struct spy_err *err)
 {
     static const struct {
@@ -274,17 +298,48 @@ static int open_writer(struct spy_sqlite *s, struct spy_err *err)
     for (size_t i = 0; i < SPY_COUNT(statements) && r == 0; i++)
         r = spy_sqlite_prepare(s->writer, statements[i].sql,
                                (sqlite3_stmt **)((char *)s + statements[i].to), err);
-    if (r == 0)
+    if (r == 0) {
         sqlite3_wal_hook(s->writer, note_wal, s);
-    return r < 0 ? r : spy_intern_new(s->writer, &s->intern, err);
+        sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, &s->wal_pages, NULL);
+    }
+    if (r == 0)
+        r = bound_cache(s->writer, spy_min(s->memory / 8, WRITER_CACHE), err);
+    return r < 0 ? r : spy_intern_new(s->writer, s->memory / 2, &s->intern, err);
 }
 
 static int open_reader(struct spy_sqlite *s, int i, struct spy_err *err)
 {
     int r = open_db(s->path, SQLITE_OPEN_READWRITE, &s->readers[i], err);
     if (r == 0)
-        r = spy_sqlite_exec(s->readers[i], "PRAGMA query_only=1; PRAGMA cache_size=-8192", err);
+        r = spy_sqlite_exec(s->readers[i], "PRAGMA query_only=1", err);
+    if (r == 0)
+        r = bound_cache(s->readers[i], spy_min(s->memory / 16, READER_CACHE), err);
     return r < 0 ? r : spy_sqlite_add_glob(s->readers[i], err);
+}
+
+// What is in the WAL is read and stays there.
+static int open_unchanged(struct spy_sqlite *s, sqlite3 **ret, struct spy_err *err)
+{
+    struct identity i = {0};
+    int r = open_db(s->path, SQLITE_OPEN_READONLY, ret, err);
+    if (r == 0)
+        sqlite3_db_config(*ret, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+    if (r == 0)
+        r = read_identity(*ret, &i, err);
+    return r < 0 ? r : check_identity(&i, s->path, err);
+}
+
+// Where there was no WAL, such a connection makes an empty one and leaves it.
+static void close_unchanged(struct spy_sqlite *s, sqlite3 **db)
+{
+    static const char *const made[] = {"-wal", "-shm"};
+    sqlite3_close(*db);
+    *db = NULL;
+    for (size_t i = 0; i < SPY_COUNT(made) && !size_of_wal(s); i++) {
+        char path[PATH_MAX];
+        if (snprintf(path, sizeof path, "%s%s", s->path, made[i]) < (int)sizeof path)
+            unlink(path);
+    }
 }
 
 // --- the table of functions ---
@@ -324,7 +379,8 @@ static void close_store(struct spy_store *store)
     sqlite3_finalize(s->find_window);
     sqlite3_finalize(s->add_window);
     sqlite3_finalize(s->add_samples);
-    sqlite3_close(s->writer);
+    if (s->writer)
+        spy_sqlite_close_writer(s);
     spy_cleanup_close(&s->db_fd);
     spy_cleanup_close(&s->lock_fd);
     pthread_mutex_destroy(&s->lock);
@@ -370,13 +426,15 @@ static const struct spy_store_ops ops = {
     .close = close_store,
 };
 
-static struct spy_sqlite *new_store(const char *dir, uint32_t max_series)
+static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t memory)
 {
     struct spy_sqlite *s = calloc(1, sizeof *s);
+    spy_sqlite_keep_index();
     if (!s)
         return NULL;
     s->base.ops = &ops;
     s->max_series = max_series;
+    s->memory = memory;
     s->lock_fd = s->db_fd = -1;
     s->last = &s->first;
     pthread_mutex_init(&s->lock, NULL);
@@ -391,10 +449,20 @@ static struct spy_sqlite *new_store(const char *dir, uint32_t max_series)
     return NULL;
 }
 
-int spy_store_sqlite_open(const char *dir, uint32_t max_series, struct spy_store **ret,
-                          struct spy_err *err)
+// A file that cannot be read at all is not one of ours.
+static int fail_open(sqlite3 *db, int r, struct spy_err *err)
 {
-    struct spy_sqlite *s = new_store(dir, max_series);
+    if (db && is_damage(sqlite3_errcode(db)))
+        r = SPY_ERR_INVALID;
+    if (err)
+        err->code = r;
+    return r;
+}
+
+int spy_store_sqlite_open(const char *dir, uint32_t max_series, size_t memory,
+                          struct spy_store **ret, struct spy_err *err)
+{
+    struct spy_sqlite *s = new_store(dir, max_series, memory);
     if (!s)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     int r = lock_and_touch(s, dir, err);
@@ -403,14 +471,29 @@ int spy_store_sqlite_open(const char *dir, uint32_t max_series, struct spy_store
     for (int i = 0; i < SPY_SQLITE_READERS && r == 0; i++)
         r = open_reader(s, i, err);
     if (r < 0) {
-        if (s->writer && is_damage(sqlite3_errcode(s->writer)))
-            r = SPY_ERR_INVALID;
-        if (err)
-            err->code = r;
+        r = fail_open(s->writer, r, err);
         remove_unfinished(s);
         close_store(&s->base);
         return r;
     }
     *ret = &s->base;
     return 0;
+}
+
+int spy_store_sqlite_verify(const char *dir, struct spy_err *err)
+{
+    struct spy_sqlite *s = new_store(dir, 0, SPY_STORE_MEMORY_MAX);
+    if (!s)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = lock_and_touch(s, dir, err);
+    if (r == 0)
+        r = open_unchanged(s, &s->readers[0], err);
+    if (r == 0)
+        r = spy_sqlite_verify_db(s->readers[0], 0, err);
+    else
+        r = fail_open(s->readers[0], r, err);
+    close_unchanged(s, &s->readers[0]);
+    remove_unfinished(s);
+    close_store(&s->base);
+    return r;
 }

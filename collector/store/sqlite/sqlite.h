@@ -20,6 +20,7 @@ struct spy_sqlite {
     char *path;
     int lock_fd; // of podspy.lock
     uint32_t max_series;
+    size_t memory;
 
     pthread_mutex_t lock; // of the queue of batches
     pthread_cond_t done;
@@ -50,9 +51,10 @@ struct spy_sqlite {
     int db_fd;            // keeps another process away, should podspy.lock be removed
 };
 
-// Puts what SQLite says into err, with `what` before it, and returns the code: SPY_ERR_LIMIT when
-// the disk or the file is full. A damaged file is SPY_ERR_IO (a retry elsewhere or later can help;
-// the windows that were to be stored are not to blame) and the message says what to do.
+// Puts what SQLite says into err, with `what` before it, and returns the code: SPY_ERR_LIMIT, with
+// ENOSPC in err->sys, when the disk or the file is full. A damaged file is SPY_ERR_IO (a retry
+// elsewhere or later can help; the windows that were to be stored are not to blame) and the message
+// says what to do.
 int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what);
 int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how);
 int spy_sqlite_exec(sqlite3 *db, const char *sql, struct spy_err *err);
@@ -86,6 +88,7 @@ int spy_sqlite_query(struct spy_store *s, const struct spy_select *select, struc
 int spy_sqlite_processes(struct spy_store *s, const struct spy_select *select,
                          spy_store_process_fn fn, void *arg, struct spy_err *err);
 int spy_sqlite_verify(struct spy_store *s, unsigned max_secs, struct spy_err *err);
+int spy_sqlite_verify_db(sqlite3 *db, unsigned max_secs, struct spy_err *err);
 int spy_sqlite_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                       struct spy_err *err);
 
@@ -100,19 +103,39 @@ void spy_sqlite_heed(struct spy_sqlite *s, sqlite3 *db, const bool *stop);
 int spy_sqlite_end_read(const struct spy_select *select, int r, const struct spy_err *why,
                         struct spy_err *err);
 
-// How max_bytes is shared: the pages that the database may have, and the bytes that the WAL may.
-struct spy_sqlite_room {
-    uint64_t database, wal;
-};
-struct spy_sqlite_room spy_sqlite_room(uint64_t max_bytes);
 // Drops the oldest windows until a part of the database is free. write_lock is held. Returns
 // whether there is room now.
 bool spy_sqlite_make_room(struct spy_sqlite *s);
-// Is there no page left within the bound (so that SQLITE_FULL was not the disk's)?
-bool spy_sqlite_is_at_bound(struct spy_sqlite *s);
-// After a commit, write_lock held: writes the WAL back, and where readers keep it from being begun
-// anew and it is past its part of max_bytes, ends them.
+// Is there no room within the bound for a batch of so many bytes (so that SQLITE_FULL was not the
+// disk's)?
+bool spy_sqlite_is_at_bound(struct spy_sqlite *s, size_t bytes);
+
+// room.c; for all of it write_lock is held.
+//
+// How max_bytes is shared: the pages that the database may have, and the bytes that the WAL may.
+// held: the bytes that the WAL always has on the disk.
+struct spy_sqlite_room {
+    uint64_t database, wal, held;
+};
+enum { SPY_SQLITE_PAGE = 4096, SPY_SQLITE_HELD_WAL = 16 << 20 }; // SQLite's default page, and ours
+struct spy_sqlite_room spy_sqlite_room(uint64_t max_bytes);
+// Before a commit: sees to it that the database file has blocks for all its pages and some more.
+// SPY_ERR_LIMIT with ENOSPC in err->sys: the disk is full, and the database has more pages than
+// `before`.
+int spy_sqlite_hold_database(struct spy_sqlite *s, int64_t before, struct spy_err *err);
+// Is there less on the disk than the WAL may take?
+bool spy_sqlite_is_disk_low(const struct spy_sqlite *s);
+// Before the first connection: sees to it that the index of the WAL keeps its blocks.
+void spy_sqlite_keep_index(void);
+// Sees to it that the WAL has its blocks, where the disk has them.
+void spy_sqlite_hold_wal(struct spy_sqlite *s);
+// After a commit: writes the WAL back, and where readers keep it from being begun anew and it is
+// past its part of max_bytes, or of what a full disk has for it, ends them.
 void spy_sqlite_bound_wal(struct spy_sqlite *s);
+// Writes the WAL back, ends its readers and begins it anew.
+void spy_sqlite_restart_wal(struct spy_sqlite *s);
+// The last connection.
+void spy_sqlite_close_writer(struct spy_sqlite *s);
 // Teaches a connection the function spy_glob(pattern, text).
 int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err);
 

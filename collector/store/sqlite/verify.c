@@ -131,24 +131,29 @@ static int check_samples(sqlite3 *db, struct spy_err *err)
     return r;
 }
 
+int spy_sqlite_verify_db(sqlite3 *db, unsigned max_secs, struct spy_err *err)
+{
+    uint64_t until_ns = spy_clock_mono_ns() + max_secs * SPY_NS_PER_SEC;
+    if (max_secs)
+        sqlite3_progress_handler(db, 1000, is_late, &until_ns);
+    int r = check_pages(db, max_secs != 0, err);
+    if (r == 0 && !max_secs)
+        r = check_references(db, err);
+    if (r == 0 && !max_secs)
+        r = check_samples(db, err);
+    sqlite3_progress_handler(db, 0, NULL, NULL);
+    return r < 0 ? r : 0;
+}
+
 int spy_sqlite_verify(struct spy_store *store, unsigned max_secs, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
-    uint64_t until_ns = spy_clock_mono_ns() + max_secs * SPY_NS_PER_SEC;
     struct spy_err mine = {0};
     sqlite3 *db = spy_sqlite_take_reader(s, &mine);
-    int r = db ? 0 : mine.code;
-    if (db && max_secs)
-        sqlite3_progress_handler(db, 1000, is_late, &until_ns);
-    if (r == 0)
-        r = check_pages(db, max_secs != 0, &mine);
-    if (r == 0 && !max_secs)
-        r = check_references(db, &mine);
-    if (r == 0 && !max_secs)
-        r = check_samples(db, &mine);
+    int r = db ? spy_sqlite_verify_db(db, max_secs, &mine) : mine.code;
     if (db)
         spy_sqlite_give_reader(s, db);
     if (r < 0 && err)
         *err = mine;
-    return r < 0 ? r : 0;
+    return r;
 }

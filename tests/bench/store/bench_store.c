@@ -212,7 +212,7 @@ static struct spy_store *open_store(const char *dir)
 {
     struct spy_err err = {0};
     struct spy_store *store = NULL;
-    must(spy_store_sqlite_open(dir, 1000000, &store, &err), &err, "open");
+    must(spy_store_sqlite_open(dir, 1000000, SPY_STORE_MEMORY_MAX, &store, &err), &err, "open");
     return store;
 }
 

@@ -1,5 +1,6 @@
 """Damage in the store: --check finds it in a store that is not in use, and a collector that starts says so in its log."""
 
+import shutil
 import sqlite3
 import subprocess
 
@@ -112,3 +113,40 @@ def test_check_makes_nothing(podspy_collector, tmp_path, made):
     r = check(podspy_collector, data)
     assert r.returncode == 1 and "there is no store" in r.stderr and r.stdout == ""
     assert data.exists() == made and (not made or list(data.iterdir()) == [])
+
+
+def files(data):
+    return {f.name: f.read_bytes() for f in data.glob("podspy.db*") if not f.name.endswith("-shm")}
+
+
+def make_version_1(data):
+    with sqlite3.connect(data / "podspy.db") as db:
+        for column in ("cpu_ns", "runqueue_ns", "throttled_ns", "throttled_periods", "running_ns", "runnable_ns"):
+            db.execute(f"ALTER TABLE windows DROP COLUMN {column}")
+        db.execute("PRAGMA user_version=1")
+    db.close()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("killed", [True, False], ids=["with a WAL", "after a clean end"])
+def test_check_changes_nothing(stored, podspy_collector, tmp_path, version, killed):
+    data = tmp_path / "other"
+    if version == 1:
+        make_version_1(stored.data)
+    if killed:  # a copy of what another connection has in its WAL
+        db = sqlite3.connect(stored.data / "podspy.db")
+        db.execute("PRAGMA wal_autocheckpoint=0")
+        db.execute("REPLACE INTO checks(id, at_ns) VALUES(1, 7)")
+        db.commit()
+        shutil.copytree(stored.data, data)
+        db.close()
+    else:
+        shutil.copytree(stored.data, data)
+    before = files(data)
+    assert not killed or len(before["podspy.db-wal"]) > PAGE
+    r = check(podspy_collector, data)
+    assert (r.returncode, r.stderr) == (0, "") and "no damage found" in r.stdout
+    assert files(data) == before
+    c = Collector(podspy_collector, data)  # takes it up, and up to its own version
+    assert len(c.get_plain("/pods").json()["pods"]) == 30
+    assert c.stop() == 0

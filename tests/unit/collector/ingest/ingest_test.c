@@ -31,7 +31,8 @@ static int set_up(void **state)
     snprintf(f->dir, sizeof f->dir, "/tmp/podspy-ingest-XXXXXX");
     f->date = f->version = "";
     *state = f;
-    if (!mkdtemp(f->dir) || spy_store_sqlite_open(f->dir, 1000, &f->store, NULL) < 0)
+    if (!mkdtemp(f->dir) ||
+        spy_store_sqlite_open(f->dir, 1000, SPY_STORE_MEMORY_MAX, &f->store, NULL) < 0)
         return -1;
     struct spy_ingest_options o = {.store = f->store,
                                    .body_max = 4 << 20,

@@ -51,7 +51,8 @@ static void assert_refused(const char *dir, const char *says, const char *advise
 {
     struct spy_store *s = NULL;
     struct spy_err err = {0};
-    assert_int_equal(spy_store_sqlite_open(dir, 10, &s, &err), SPY_ERR_INVALID);
+    assert_int_equal(spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &s, &err),
+                     SPY_ERR_INVALID);
     assert_null(s);
     if (!strstr(err.msg, says) || !strstr(err.msg, advises) || !strstr(err.msg, dir))
         fail_msg("the message is: %s", err.msg);
@@ -93,7 +94,7 @@ static void a_file_cut_short_is_refused_or_answers_with_an_error(void **state)
     struct spy_err err = {0};
     struct spy_select all = kit_everything();
     struct spy_profile *p = spy_profile_new();
-    if (spy_store_sqlite_open(dir, 10, &s, &err) == 0) {
+    if (spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) == 0) {
         assert_int_equal(s->ops->query(s, &all, p, &err), SPY_ERR_IO);
         kit_close(s);
     }
@@ -122,7 +123,7 @@ static void other_databases_and_versions_are_refused_and_left_alone(void **state
 
     run_sql(dir, "DROP TABLE stacks");
     struct spy_err err = {0};
-    assert_true(spy_store_sqlite_open(dir, 10, &s, &err) < 0);
+    assert_true(spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) < 0);
     assert_non_null(strstr(err.msg, "stacks"));
     kit_remove(dir);
 }
@@ -188,7 +189,7 @@ static void damage_anywhere_gives_errors_and_no_crash(void **state)
         struct spy_profile *in = kit_random_window(999, &seed), *out = spy_profile_new();
         struct spy_select all = kit_everything();
         size_t known;
-        if (spy_store_sqlite_open(dir, 100, &s, &err) == 0) {
+        if (spy_store_sqlite_open(dir, 100, SPY_STORE_MEMORY_MAX, &s, &err) == 0) {
             s->ops->query(s, &all, out, &err);
             s->ops->append(s, &in, 1, &known, NULL, &err);
             s->ops->query(s, &all, out, &err);
@@ -308,7 +309,8 @@ static void a_second_collector_is_kept_away(void **state)
     char *dir = kit_folder();
     struct spy_store *s = kit_open(dir, 10), *second = NULL;
     struct spy_err err = {0};
-    assert_int_equal(spy_store_sqlite_open(dir, 10, &second, &err), SPY_ERR_DENIED);
+    assert_int_equal(spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &second, &err),
+                     SPY_ERR_DENIED);
     assert_non_null(strstr(err.msg, "another collector"));
     kit_close(s);
     s = kit_open(dir, 10);
@@ -321,7 +323,9 @@ static void a_folder_that_is_not_there_is_an_error(void **state)
     (void)state;
     struct spy_store *s = NULL;
     struct spy_err err = {0};
-    assert_int_equal(spy_store_sqlite_open("/nonexistent/podspy", 10, &s, &err), SPY_ERR_IO);
+    assert_int_equal(
+        spy_store_sqlite_open("/nonexistent/podspy", 10, SPY_STORE_MEMORY_MAX, &s, &err),
+        SPY_ERR_IO);
     assert_non_null(strstr(err.msg, "/nonexistent/podspy"));
 }
 

@@ -33,7 +33,7 @@ struct spy_store *kit_open(const char *dir, uint32_t max_series)
 {
     struct spy_store *s = NULL;
     struct spy_err err = {0};
-    if (spy_store_sqlite_open(dir, max_series, &s, &err) < 0)
+    if (spy_store_sqlite_open(dir, max_series, SPY_STORE_MEMORY_MAX, &s, &err) < 0)
         fail_msg("%s", err.msg);
     return s;
 }

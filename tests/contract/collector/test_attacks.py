@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import select
 import socket
 import ssl
 import threading
@@ -159,6 +160,25 @@ def test_wide_questions_leave_room_for_small_ones_and_pushes(new_collector):
     assert SANITIZED or c.memory_peak_mib() < memory
     time.sleep(1)
     assert SANITIZED or rss_mib(c) < memory / 2
+
+
+def ask_from(address, port, path):
+    s = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(address, 0))
+    s.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path.encode())
+    return s
+
+
+def test_questions_of_one_address_leave_room_for_those_of_another(new_collector):
+    c = new_collector(config="limits: {connections_per_ip: 400}\n")
+    fill(c)
+    wide = "/profiles?format=json&pod=wide-*&max_nodes=%d"
+    greedy = [ask_from("127.0.0.1", c.http, wide % (50000 + n)) for n in range(300)]
+    with ask_from("127.0.0.2", c.http, wide % 60000) as s:
+        assert s.recv(100).startswith(b"HTTP/1.1 200 ")
+    refused = [s for s in greedy if select.select([s], [], [], 0)[0] and s.recv(100).startswith(b"HTTP/1.1 429 ")]
+    assert refused
+    for s in greedy:
+        s.close()
 
 
 def test_what_does_not_fit_into_memory_is_refused_with_a_hint(new_collector):

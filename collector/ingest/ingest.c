@@ -120,6 +120,7 @@ struct batch {
     size_t n;
     struct spy_otlp_rejected rejected;
     uint64_t sender_ns; // the sender's clock; 0: not known
+    uint64_t latest_ns; // the end of the latest profile that tells a time; 0: none does
     struct spy_ingest *in;
     size_t memory; // that it has of in->memory
     bool is_large;
@@ -265,8 +266,7 @@ static void print_time(uint64_t ns, char *out)
 // Where a profiler gives no time, it is now.
 static void give_time(struct spy_series *s, uint64_t now_ns)
 {
-    if (!s->start_ns)
-        s->start_ns = s->duration_ns < now_ns ? now_ns - s->duration_ns : now_ns;
+    s->start_ns = s->duration_ns < now_ns ? now_ns - s->duration_ns : now_ns;
 }
 
 static void leave_out(struct batch *b, struct spy_profile *p, const char *reason)
@@ -287,6 +287,20 @@ static int clocks_disagree(uint64_t theirs_ns, uint64_t now_ns, struct spy_err *
                        theirs, ours);
 }
 
+static bool is_old(const struct spy_ingest *in, uint64_t end_ns, uint64_t now_ns)
+{
+    uint64_t most = in->options.retention_ns;
+    return most && end_ns < now_ns && now_ns - end_ns > most;
+}
+
+// Without the sender's time, a profile that could be of now bears this clock out.
+static bool clocks_agree(const struct spy_ingest *in, const struct batch *b, uint64_t now_ns)
+{
+    if (b->sender_ns)
+        return b->sender_ns < now_ns + FUTURE_MAX_NS && now_ns < b->sender_ns + FUTURE_MAX_NS;
+    return b->latest_ns <= now_ns + FUTURE_MAX_NS && !is_old(in, b->latest_ns, now_ns);
+}
+
 // A time that is far ahead would outlive all retention, and one that is past it would go at once.
 // ingest.h says whose clock is believed. *ret_reason: why the profile is not taken; NULL: it is.
 // SPY_ERR_AGAIN: nobody's clock is believed for now.
@@ -295,16 +309,27 @@ static int check_time(const struct spy_ingest *in, const struct batch *b,
                       struct spy_err *err)
 {
     uint64_t sender = b->sender_ns, end = spy_add_sat(s->start_ns, s->duration_ns);
-    bool agree = sender < now_ns + FUTURE_MAX_NS && now_ns < sender + FUTURE_MAX_NS;
     bool ahead = end > now_ns + FUTURE_MAX_NS;
     bool ahead_of_sender = sender && end > sender + FUTURE_MAX_NS;
-    bool old = in->options.retention_ns && end < now_ns && now_ns - end > in->options.retention_ns;
-    if ((ahead && !ahead_of_sender) || (old && sender && !agree))
+    bool old = is_old(in, end, now_ns);
+    if ((ahead && !ahead_of_sender) || (old && !clocks_agree(in, b, now_ns)))
         return clocks_disagree(sender ? sender : end, now_ns, err);
     *ret_reason = ahead ? "a profile is more than an hour ahead of its own sender's clock"
                   : old ? "a profile is older than what this collector keeps (retention.raw)"
                         : NULL;
     return 0;
+}
+
+static void give_times(struct batch *b, uint64_t now_ns)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        struct spy_series *s = spy_profile_series_at(b->profiles[i], 0);
+        uint64_t end = spy_add_sat(s->start_ns, s->duration_ns);
+        if (!s->start_ns)
+            give_time(s, now_ns);
+        else if (end > b->latest_ns)
+            b->latest_ns = end;
+    }
 }
 
 static int check_times(const struct spy_ingest *in, struct batch *b, uint64_t now_ns,
@@ -313,11 +338,9 @@ static int check_times(const struct spy_ingest *in, struct batch *b, uint64_t no
     const char *reason;
     size_t kept = 0;
     int r = 0;
-    for (size_t i = 0; i < b->n && r == 0; i++) {
-        struct spy_series *s = spy_profile_series_at(b->profiles[i], 0);
-        give_time(s, now_ns);
-        r = check_time(in, b, s, now_ns, &reason, err);
-    }
+    give_times(b, now_ns);
+    for (size_t i = 0; i < b->n && r == 0; i++)
+        r = check_time(in, b, spy_profile_series_at(b->profiles[i], 0), now_ns, &reason, err);
     for (size_t i = 0; i < b->n && r == 0; i++) {
         struct spy_profile *p = b->profiles[i];
         check_time(in, b, spy_profile_series_at(p, 0), now_ns, &reason, err);

@@ -239,6 +239,16 @@ def test_a_body_that_drips_after_a_fast_start_is_cut_off(collector):
         assert 9 < time.monotonic() - began < 30
 
 
+def test_a_flood_of_probes_writes_little(collector):
+    """A probe needs no credential, and each used to be a transaction."""
+    wal, session = collector.data / "podspy.db-wal", requests.Session()
+    before, began = wal.stat().st_size, time.monotonic()
+    for _ in range(300):
+        assert session.get(f"http://127.0.0.1:{collector.http}/readyz").status_code == 200
+    took = time.monotonic() - began
+    assert wal.stat().st_size - before < (2 + took) * 32768
+
+
 def test_sigterm_ends_it_within_ten_seconds_whatever_is_asked(collector):
     fill(collector)
     acknowledged = []

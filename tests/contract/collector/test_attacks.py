@@ -31,10 +31,10 @@ def rss_mib(c):
     return int(next(l for l in status.splitlines() if l.startswith("VmRSS")).split()[1]) / 1024
 
 
-def fill(c):
-    """PODS processes with WINDOWS windows each of STACKS stacks: 160,000 samples to merge, 100,000 frames in the tree."""
+def fill(c, pods=PODS):
+    """So many processes with WINDOWS windows each of STACKS stacks: of all PODS 160,000 samples to merge, 100,000 frames in the tree."""
     session = requests.Session()
-    for pod in range(PODS):
+    for pod in range(pods):
         b = Batch()
         stacks = [([(f"f{pod}_{s if d > 3 else 0}_{d}", f"/app/part{d}.py", d + 1) for d in range(FRAMES)], 1, "running", 1, "main")
                   for s in range(STACKS)]
@@ -170,7 +170,7 @@ def ask_from(address, port, path):
 
 def test_questions_of_one_address_leave_room_for_those_of_another(new_collector):
     c = new_collector(config="limits: {connections_per_ip: 400}\n")
-    fill(c)
+    fill(c, 8)
     wide = "/profiles?format=json&pod=wide-*&max_nodes=%d"
     greedy = [ask_from("127.0.0.1", c.http, wide % (50000 + n)) for n in range(300)]
     with ask_from("127.0.0.2", c.http, wide % 60000) as s:

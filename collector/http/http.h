@@ -41,6 +41,7 @@ enum {
     SPY_HTTP_LARGE_AT_ONCE = 2,     // large ones, at most
     SPY_HTTP_PARAMS = 64,
     SPY_HTTP_ANSWER_MAX = 128 << 20, // bytes of one answer
+    SPY_HTTP_ANSWER_SMALL = 4096,    // of an answer that always has room: what acknowledges a push
     SPY_HTTP_BODY_SMALL = 1 << 20,   // larger bodies may hold three quarters of bodies_max
 };
 

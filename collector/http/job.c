@@ -268,13 +268,15 @@ static enum MHD_Result answer_and_cut(struct spy_job *j)
 }
 
 // Counts what the job's answer holds, in place of what was counted for it before. False: all
-// answers together would hold too much. A refusal always has room.
+// answers together would hold too much. A small one always has room, so that readers who take
+// their answers slowly keep no push from being acknowledged and no probe from being answered.
 static bool count_answer(struct spy_job *j, size_t bytes)
 {
     struct spy_http *h = j->listener->http;
     pthread_mutex_lock(&h->lock);
     size_t others = h->answers - j->answer_len;
-    bool fits = j->refused || others + bytes <= h->options.answers_max;
+    bool is_small = j->res.body.len <= SPY_HTTP_ANSWER_SMALL;
+    bool fits = is_small || others + bytes <= h->options.answers_max;
     if (fits) {
         h->answers = others + bytes;
         j->answer_len = bytes;

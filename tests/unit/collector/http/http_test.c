@@ -179,8 +179,9 @@ static int tear_down(void **state)
     return 0;
 }
 
-// from: the last part of the client's address, 127.0.0.from.
-static int connect_from(unsigned from, unsigned port)
+// from: the last part of the client's address, 127.0.0.from. receives: bytes that the kernel takes
+// of an answer that is not read; 0: as many as it likes.
+static int connect_as(unsigned from, int receives, unsigned port)
 {
     struct sockaddr_in client = {.sin_family = AF_INET,
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + from)};
@@ -188,14 +189,21 @@ static int connect_from(unsigned from, unsigned port)
                             .sin_port = htons((uint16_t)port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (receives)
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receives, sizeof receives), 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&client, sizeof client), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
     return fd;
 }
 
+static int connect_from(unsigned from, unsigned port)
+{
+    return connect_as(from, 0, port);
+}
+
 static int connect_to(unsigned port)
 {
-    return connect_from(1, port);
+    return connect_as(1, 0, port);
 }
 
 static void say(int fd, const char *text)
@@ -374,6 +382,34 @@ static void test_an_answer_is_compressed_where_there_is_room_for_both_copies(voi
         close(fd);
         usleep(200000); // until the server sees that
     }
+}
+
+// Asks for so many KiB and does not read them.
+static int leave_unread(struct fixture *f, const char *kib)
+{
+    char text[100];
+    int fd = connect_as(1, 4096, spy_http_plain_port(f->http));
+    snprintf(text, sizeof text, "GET /text?n=%s HTTP/1.1\r\n" HOST, kib);
+    say(fd, text);
+    return fd;
+}
+
+static void test_answers_that_nobody_reads_keep_no_small_one_from_being_sent(void **state)
+{
+    struct fixture *f = *state;
+    int unread = leave_unread(f, "4095"); // the kernel takes a part, and 1 KiB is left
+    uint64_t until = spy_clock_mono_ns() + 20 * SPY_NS_PER_SEC;
+    while (!strstr(ask(f, "GET /text?n=1000 HTTP/1.1\r\n" HOST, "\r\n\r\n"), "503 ")) {
+        assert_true(spy_clock_mono_ns() < until);
+        usleep(20000);
+    }
+    const char *push = "POST /push HTTP/1.1\r\nContent-Length: 1\r\n" HOST "x";
+    for (int i = 0; i < 5; i++) {
+        assert_non_null(strstr(ask(f, push, "\r\n\r\n1"), "200 OK"));
+        assert_non_null(strstr(ask(f, "GET /text?n=4 HTTP/1.1\r\n" HOST, "letters."), "200 OK"));
+    }
+    assert_non_null(strstr(ask(f, "GET /text?n=1000 HTTP/1.1\r\n" HOST, "\r\n\r\n"), "503 "));
+    close(unread);
 }
 
 // --- questions ---
@@ -718,6 +754,8 @@ int main(void)
                                         set_up_large_bodies, tear_down),
         cmocka_unit_test_setup_teardown(
             test_an_answer_is_compressed_where_there_is_room_for_both_copies, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_answers_that_nobody_reads_keep_no_small_one_from_being_sent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_questions_hold_up_no_push_and_large_ones_no_small_one,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_too_many_questions_are_refused, set_up, tear_down),

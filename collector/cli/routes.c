@@ -139,10 +139,10 @@ static void post_profiles(void *arg, const struct spy_http_request *req,
         res->content_type = type;
         return;
     }
-    spy_http_error(res, refusals[o].status, err.msg, refusals[o].hint);
-    res->retry_after = refusals[o].retry_after;
     if (refusals[o].status >= 500)
         __atomic_store_n(&c->ready_until, 0, __ATOMIC_RELAXED);
+    spy_http_error(res, refusals[o].status, err.msg, refusals[o].hint);
+    res->retry_after = refusals[o].retry_after;
     if (spy_log_due(&last, A_MINUTE))
         spy_log(refusals[o].status >= 500 ? SPY_LOG_ERROR : SPY_LOG_WARN,
                 "a batch of profiles was refused", SPY_I("status", refusals[o].status),

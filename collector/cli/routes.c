@@ -132,7 +132,8 @@ static void post_profiles(void *arg, const struct spy_http_request *req,
                                    .date = req->date,
                                    .version = req->profiles_version,
                                    .data = req->body,
-                                   .len = req->body_len};
+                                   .len = req->body_len,
+                                   .stop = req->stop};
     const char *type;
     enum spy_ingest_outcome o = spy_ingest_take(c->ingest, &body, &res->body, &type, &err);
     if (o == SPY_INGEST_TAKEN) {

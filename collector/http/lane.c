@@ -69,6 +69,8 @@ static void *work(void *arg)
         struct spy_job *j = w->job = take(l);
         bool drop =
             l->kind->is_question && !j->deciding && (h->closing || spy_stop_is_set(&j->gone));
+        if (h->stop) // the time for what waited is over
+            spy_stop_set(&j->gone);
         pthread_mutex_unlock(&h->lock);
         bool large = spy_job_run(j, drop);
         pthread_mutex_lock(&h->lock);

@@ -3,6 +3,7 @@
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/base/compress.h"
+#include "shared/base/stop.h"
 #include "shared/otlp/otlp.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -60,6 +61,7 @@ struct spy_ingest {
     pthread_cond_t given;  // memory was given back
     size_t memory;         // bytes that are free for decoding
     bool large_is_decoded; // one at a time
+    unsigned n_waiting;    // large ones that wait for that
 };
 
 int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest **ret,
@@ -89,7 +91,9 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
         .arena_bytes = options->body_max * SPY_INGEST_EXPANSION * 4,
         .profile_bytes = 256 << 20,
         .steps = STEPS,
-        .steps_per_byte = STEPS_PER_BYTE};
+        .steps_per_byte = STEPS_PER_BYTE,
+        // A step for each byte of the largest body: two seconds, where a body may have 16 MiB.
+        .steps_most = STEPS + options->body_max * SPY_INGEST_EXPANSION};
     in->agents = spy_agents_new(options->agents_max, SPY_INGEST_AGENT_SECS * SPY_NS_PER_SEC,
                                 options->agent_bytes_a_minute);
     pthread_mutex_init(&in->lock, NULL);
@@ -135,22 +139,48 @@ static void free_profiles(struct batch *b)
     b->n = 0;
 }
 
-// Waits until there is so much. A small one may have half of all, so that what a large one waits
-// for comes.
-static void take_memory(struct batch *b, size_t bytes, bool is_large)
+// Waits until there is so much of the half that small ones share.
+static void take_memory(struct batch *b, size_t bytes)
 {
     struct spy_ingest *in = b->in;
     size_t half = in->options.memory / 2;
     pthread_mutex_lock(&in->lock);
-    while (is_large ? in->large_is_decoded : in->memory < bytes + half)
+    while (in->memory < bytes + half)
         pthread_cond_wait(&in->given, &in->lock);
-    if (is_large)
-        in->large_is_decoded = true;
-    else
-        in->memory -= bytes;
+    in->memory -= bytes;
     pthread_mutex_unlock(&in->lock);
-    b->is_large = is_large;
     b->memory = bytes;
+}
+
+static void wait_for_large(struct spy_ingest *in, const bool *stop)
+{
+    struct timespec until;
+    while (in->large_is_decoded && !spy_stop_is_set(stop)) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec++; // then it looks whether it is to stop
+        pthread_cond_clockwait(&in->given, &in->lock, CLOCK_MONOTONIC, &until);
+    }
+}
+
+// Waits for the other half. Few may wait: each holds one of the 16 threads that take pushes.
+static int take_large_memory(struct batch *b, size_t bytes, const bool *stop, struct spy_err *err)
+{
+    enum { WAITING_MAX = 8 };
+    struct spy_ingest *in = b->in;
+    pthread_mutex_lock(&in->lock);
+    bool crowded = in->large_is_decoded && in->n_waiting >= WAITING_MAX;
+    if (!crowded) {
+        in->n_waiting++;
+        wait_for_large(in, stop);
+        in->n_waiting--;
+        b->is_large = !in->large_is_decoded && !spy_stop_is_set(stop);
+        in->large_is_decoded = in->large_is_decoded || b->is_large;
+        b->memory = b->is_large ? bytes : 0;
+    }
+    pthread_mutex_unlock(&in->lock);
+    return b->is_large ? 0
+           : crowded   ? spy_err_set(err, SPY_ERR_NOMEM, 0, "other large bodies are being decoded")
+                       : spy_err_set(err, SPY_ERR_GONE, 0, "the collector is ending");
 }
 
 static void give_memory(struct batch *b)
@@ -237,13 +267,14 @@ static int decode_within(struct spy_ingest *in, const struct spy_ingest_body *bo
 {
     struct spy_otlp_limits limits = is_large ? in->large : in->small;
     _cleanup_buf_ struct spy_buf plain = SPY_BUF_INIT(limits.message_bytes);
-    if (is_large)
-        take_memory(ret, estimate(in, 0, true), true);
-    int r = spy_decompress(encoding, body->data, body->len, &plain, err);
+    int r = is_large ? take_large_memory(ret, estimate(in, 0, true), body->stop, err) : 0;
+    if (r == 0)
+        r = spy_decompress(encoding, body->data, body->len, &plain, err);
     if (r < 0)
         return r;
     if (!is_large)
-        take_memory(ret, estimate(in, plain.len, false), false);
+        take_memory(ret, estimate(in, plain.len, false));
+    limits.stop = is_large ? body->stop : NULL;
     limits.arena_bytes = spy_min(limits.arena_bytes, ret->memory / 2);
     limits.profile_bytes = spy_min(limits.profile_bytes, ret->memory / 2);
     const uint8_t *data = plain.data ? plain.data : (const uint8_t *)"";

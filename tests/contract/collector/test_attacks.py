@@ -13,6 +13,7 @@ import time
 
 import pytest
 import requests
+import zstandard
 
 from collector import Batch, labels, usual_batch
 
@@ -237,6 +238,44 @@ def test_a_body_that_drips_after_a_fast_start_is_cut_off(collector):
                     if not s.recv(100):
                         break
         assert 9 < time.monotonic() - began < 30
+
+
+def expensive_body():
+    """40 KB when packed. 40,000 stacks of a location of 16,000 lines; the bytes of a long text let it have more of them."""
+    b = Batch()
+    d = b.request.dictionary
+    d.function_table.add(name_strindex=b._string("f"))
+    location = d.location_table.add()
+    for n in range(16000):
+        location.lines.add(function_index=1, line=n % 3)
+    scope = b.request.resource_profiles.add()
+    scope.resource.attributes.add(key="service.name").value.string_value = "x"
+    profile = scope.scope_profiles.add().profiles.add(profile_id=b"x" * 16)
+    for n in range(40000):
+        d.stack_table.add().location_indices.append(1)
+        profile.samples.add(stack_index=n + 1, values=[1])
+    d.string_table.append("7" * (10 << 20))
+    return zstandard.ZstdCompressor().compress(b.bytes())
+
+
+def test_pushes_that_cost_much_leave_room_for_honest_ones_and_for_the_end(new_collector):
+    collector = new_collector(config="limits: {body_mib: 4}\n")
+    body = expensive_body()
+    before = cpu_seconds(collector)
+    assert collector.push(body, "zstd").status_code == 413
+    assert cpu_seconds(collector) - before < 2.5 * SLOW  # it was 5, and 20 where a body may have 16 MiB; and 200
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        with Honest(collector) as honest:
+            answers = list(pool.map(lambda _: collector.push(body, "zstd").status_code, range(24)))
+        honest.check(2)
+        assert set(answers) == {413, 503} and answers.count(503) > 8
+        for _ in range(24):
+            pool.submit(collector.push, body, "zstd")
+        time.sleep(1)
+        began = time.monotonic()
+        collector.process.terminate()
+        assert collector.process.wait(60) == 0
+        assert time.monotonic() - began < 10 * SLOW
 
 
 def test_a_flood_of_probes_writes_little(collector):

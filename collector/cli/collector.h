@@ -33,7 +33,8 @@ struct spy_collector {
     struct spy_ingest *ingest;
     struct spy_every *retention; // drops old data
     struct spy_http *http;
-    bool ending; // read and written atomically; /readyz says no from then on
+    uint64_t ready_until; // monotonic, atomically: /readyz need not check the store until then
+    bool ending;          // read and written atomically; /readyz says no from then on
 };
 
 // config is taken over, also on failure. What was started is ended by spy_collector_stop.

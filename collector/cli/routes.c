@@ -136,13 +136,16 @@ static void post_profiles(void *arg, const struct spy_http_request *req,
                                    .date = req->date,
                                    .version = req->profiles_version,
                                    .data = req->body,
-                                   .len = req->body_len};
+                                   .len = req->body_len,
+                                   .stop = req->stop};
     const char *type;
     enum spy_ingest_outcome o = spy_ingest_take(c->ingest, &body, &res->body, &type, &err);
     if (o == SPY_INGEST_TAKEN) {
         res->content_type = type;
         return;
     }
+    if (refusals[o].status >= 500)
+        __atomic_store_n(&c->ready_until, 0, __ATOMIC_RELAXED);
     spy_http_error(res, refusals[o].status, err.msg, refusals[o].hint);
     res->retry_after = refusals[o].retry_after;
     if (o == SPY_INGEST_DISK_FULL && spy_log_due(&last_expiry, A_FULL_DISK))
@@ -242,13 +245,26 @@ static void get_healthz(void *arg, const struct spy_http_request *req,
     spy_buf_puts(&res->body, "ok\n");
 }
 
+// A check writes to the disk, and whoever reaches the port may ask for one: a good one holds for a
+// second, unless a push fails meanwhile.
+static int check_store(struct spy_collector *c, struct spy_err *err)
+{
+    uint64_t now = spy_clock_mono_ns();
+    if (now < __atomic_load_n(&c->ready_until, __ATOMIC_RELAXED))
+        return 0;
+    int r = c->store->ops->check(c->store, err);
+    if (r == 0)
+        __atomic_store_n(&c->ready_until, now + SPY_NS_PER_SEC, __ATOMIC_RELAXED);
+    return r;
+}
+
 static void get_readyz(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
 {
     struct spy_collector *c = arg;
     struct spy_err err = {0};
     if (__atomic_load_n(&c->ending, __ATOMIC_RELAXED))
         spy_http_error(res, 503, "the collector is ending", "ask another one");
-    else if (c->store->ops->check(c->store, &err) < 0)
+    else if (check_store(c, &err) < 0)
         spy_http_error(res, 503, err.msg, "the store cannot be written: see the collector's log");
     else
         get_healthz(arg, req, res);

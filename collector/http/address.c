@@ -39,6 +39,17 @@ static bool is_loopback(const struct sockaddr *a)
     return a->sa_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 == 127;
 }
 
+bool spy_http_same_client(const struct sockaddr *a, const struct sockaddr *b)
+{
+    if (!a || !b || a->sa_family != b->sa_family)
+        return a == b;
+    if (a->sa_family == AF_INET6)
+        return IN6_ARE_ADDR_EQUAL(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
+                                  &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr);
+    return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
+           ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
+}
+
 static int bind_and_listen(const struct addrinfo *ai)
 {
     int one = 1;

@@ -121,7 +121,8 @@ void spy_content_prepare(const struct spy_http_request *req, struct spy_http_res
     if (res->body.failed || !soon)
         return;
     enum spy_encoding encoding = spy_content_choose(req->accept_encoding);
-    if (res->varies && res->body.len > SPY_CONTENT_SMALL && encoding != SPY_ENCODING_IDENTITY)
+    bool worth = res->varies && res->body.len > SPY_CONTENT_SMALL && !res->keeps_plain;
+    if (worth && encoding != SPY_ENCODING_IDENTITY)
         compress_body(res, encoding);
     give_back_room(&res->body);
     bool get = !strcmp(req->method, "GET") || !strcmp(req->method, "HEAD");
@@ -132,19 +133,4 @@ void spy_content_prepare(const struct spy_http_request *req, struct spy_http_res
         res->status = 304;
         spy_buf_free(&res->body);
     }
-}
-
-void spy_content_headers(const struct spy_http_response *res, struct MHD_Response *r)
-{
-    char text[48];
-    snprintf(text, sizeof text, "private, max-age=%u", res->max_age);
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, res->max_age ? text : "no-store");
-    if (res->varies)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_VARY, "Accept, Accept-Encoding");
-    if (*res->etag)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_ETAG, res->etag);
-    if (res->content_encoding && res->status != 304)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, res->content_encoding);
-    if (res->allow)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, res->allow);
 }

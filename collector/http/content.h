@@ -7,7 +7,6 @@
 #pragma once
 #include "collector/http/http.h"
 #include "shared/base/compress.h"
-#include <microhttpd.h>
 
 enum {
     SPY_CONTENT_SMALL = 512,     // bytes of a body that is not worth compressing
@@ -23,8 +22,6 @@ bool spy_content_is_known(const char *if_none_match, const char *etag);
 
 // Between the handler and the answer, on the handler's thread: gives a 200 to a GET or HEAD its
 // ETag, turns it into a 304 where the client has it, and compresses the body. req->may_wait: not
-// only bodies that are soon done. On failure the body stays as it is. The memory that res->body
-// holds afterwards is that of what is sent.
+// only bodies that are soon done. On failure, and where res->keeps_plain says so, the body stays as
+// it is. The memory that res->body holds afterwards is that of what is sent.
 void spy_content_prepare(const struct spy_http_request *req, struct spy_http_response *res);
-// The headers that tell of it, and how long the answer may be kept.
-void spy_content_headers(const struct spy_http_response *res, struct MHD_Response *r);

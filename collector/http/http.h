@@ -6,13 +6,15 @@
 // wait for questions, nor small questions for large ones; the workers of questions run at a lower
 // priority (nice 10, and 19 for large ones). A question whose client has gone is dropped: within a
 // second from the queue, and from its work as soon as its handler looks at the request's stop flag.
+// One address may have half of a queue of questions, and a worker takes the question of the address
+// that the fewest workers are busy for: who asks little waits little.
 //
 // Bounds, each with its own answer: connections for each address (refused), body size (413, from
 // Content-Length before a byte is read), bytes of all bodies and of all answers held at once and
-// waiting requests (503 with Retry-After), headers not complete after SPY_HTTP_HEADER_SECS, a body
-// slower than SPY_HTTP_BODY_RATE or not whole after SPY_HTTP_BODY_SECS, or an answer taken slower
-// than SPY_HTTP_ANSWER_RATE (cut off). libmicrohttpd's own timeout only sees idle connections, not
-// those that drip.
+// waiting requests (503 with Retry-After; 429 where one address has too many), headers not complete
+// after SPY_HTTP_HEADER_SECS, a body slower than SPY_HTTP_BODY_RATE or not whole after
+// SPY_HTTP_BODY_SECS, or an answer taken slower than SPY_HTTP_ANSWER_RATE (cut off).
+// libmicrohttpd's own timeout only sees idle connections, not those that drip.
 //
 // Bodies from some hundred bytes on are compressed as Accept-Encoding wishes, by the worker that
 // made them; one that is made at once only where it is small.
@@ -39,6 +41,7 @@ enum {
     SPY_HTTP_LARGE_AT_ONCE = 2,     // large ones, at most
     SPY_HTTP_PARAMS = 64,
     SPY_HTTP_ANSWER_MAX = 128 << 20, // bytes of one answer
+    SPY_HTTP_ANSWER_SMALL = 4096,    // of an answer that always has room: what acknowledges a push
     SPY_HTTP_BODY_SMALL = 1 << 20,   // larger bodies may hold three quarters of bodies_max
 };
 
@@ -73,6 +76,7 @@ struct spy_http_response {
     struct spy_buf body;
     // The server's own, see content.h.
     const char *content_encoding; // static, or NULL
+    bool keeps_plain;             // no room for a compressed copy beside the body
     char etag[40];                // with its quotes; "": none
     bool varies;                  // by the encodings that are accepted
 };

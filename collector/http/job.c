@@ -1,4 +1,5 @@
 #include "collector/http/content.h"
+#include "collector/http/headers.h"
 #include "collector/http/server.h"
 #include "collector/http/strict.h"
 #include "shared/base/mem.h"
@@ -38,12 +39,29 @@ static void busy(struct spy_job *j)
     j->res.retry_after = 2;
 }
 
+static void find_no_place(struct spy_job *j, enum spy_lane_put put)
+{
+    busy(j);
+    if (put == SPY_LANE_CROWDED) {
+        refuse(j, 429, "too many questions from this address wait",
+               "ask again when some of them are answered");
+        j->res.retry_after = 2;
+    }
+}
+
 static void too_large(struct spy_job *j)
 {
     refuse(j, 413, "the body is too large", "push smaller windows, or raise limits.body_mib");
 }
 
 // --- making a job of a request ---
+
+static const struct sockaddr *client_of(struct MHD_Connection *c)
+{
+    const union MHD_ConnectionInfo *i =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    return i ? i->client_addr : NULL;
+}
 
 static enum MHD_Result add_param(void *arg, enum MHD_ValueKind kind, const char *name,
                                  const char *value)
@@ -72,6 +90,7 @@ static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c,
         return NULL;
     j->listener = l;
     j->connection = c;
+    j->client = client_of(c);
     j->body = SPY_BUF_INIT(l->http->options.body_max);
     j->res = (struct spy_http_response){.status = 200,
                                         .content_type = "application/json",
@@ -232,12 +251,12 @@ static void send_raw(struct spy_job *j, const void *data, size_t len)
 static enum MHD_Result answer_and_cut(struct spy_job *j)
 {
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(4096);
-    spy_buf_printf(&b,
-                   "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                   "Connection: close\r\n",
-                   j->res.status, reason(j->res.status), j->res.content_type, j->res.body.len);
-    if (j->res.retry_after)
-        spy_buf_printf(&b, "Retry-After: %u\r\n", j->res.retry_after);
+    struct spy_headers h;
+    spy_headers_of(&j->res, true, &h);
+    spy_buf_printf(&b, "HTTP/1.1 %u %s\r\nContent-Length: %zu\r\n", j->res.status,
+                   reason(j->res.status), j->res.body.len);
+    for (size_t i = 0; i < h.n; i++)
+        spy_buf_printf(&b, "%s: %s\r\n", h.rows[i].name, h.rows[i].value);
     spy_buf_puts(&b, "\r\n");
     spy_buf_append(&b, j->res.body.data, j->res.body.len);
     spy_count(&n_requests, 1);
@@ -248,41 +267,58 @@ static enum MHD_Result answer_and_cut(struct spy_job *j)
     return MHD_NO;
 }
 
-static bool account_answer(struct spy_job *j)
+// Counts what the job's answer holds, in place of what was counted for it before. False: all
+// answers together would hold too much. A small one always has room, so that readers who take
+// their answers slowly keep no push from being acknowledged and no probe from being answered.
+static bool count_answer(struct spy_job *j, size_t bytes)
 {
     struct spy_http *h = j->listener->http;
-    size_t len = j->res.body.len;
     pthread_mutex_lock(&h->lock);
-    bool fits = j->refused || h->answers + len <= h->options.answers_max;
+    size_t others = h->answers - j->answer_len;
+    bool is_small = j->res.body.len <= SPY_HTTP_ANSWER_SMALL;
+    bool fits = is_small || others + bytes <= h->options.answers_max;
     if (fits) {
-        h->answers += len;
-        j->answer_len = len;
+        h->answers = others + bytes;
+        j->answer_len = bytes;
     }
+    pthread_mutex_unlock(&h->lock);
+    return fits;
+}
+
+static void give_up_answer(struct spy_job *j)
+{
+    spy_buf_free(&j->res.body);
+    busy(j);
+    count_answer(j, j->res.body.len);
+}
+
+// Both copies count while an answer is compressed; where there is no room for both it stays plain.
+static void prepare_answer(struct spy_job *j)
+{
+    struct spy_buf *body = &j->res.body;
+    j->res.keeps_plain = !count_answer(j, body->cap + body->len);
+    if (j->res.keeps_plain && !count_answer(j, body->cap)) {
+        give_up_answer(j);
+        return;
+    }
+    spy_content_prepare(&j->req, &j->res);
+    count_answer(j, body->len); // less than before
+}
+
+static bool is_closing(struct spy_http *h)
+{
+    pthread_mutex_lock(&h->lock);
     bool closing = h->closing;
     pthread_mutex_unlock(&h->lock);
-    if (!fits) {
-        spy_buf_free(&j->res.body);
-        busy(j);
-    }
     return closing;
 }
 
-static void add_headers(const struct spy_http_response *res, bool close, struct MHD_Response *r)
+static void add_headers(const struct spy_http_response *res, bool ends, struct MHD_Response *r)
 {
-    char text[16];
-    const char *policy = res->policy ? res->policy : "default-src 'none'; frame-ancestors 'none'";
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, res->content_type);
-    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(r, "Content-Security-Policy", policy);
-    spy_content_headers(res, r);
-    if (res->status == 401)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
-    snprintf(text, sizeof text, "%u", res->retry_after);
-    if (res->retry_after)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_RETRY_AFTER, text);
-    if (close)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+    struct spy_headers h;
+    spy_headers_of(res, ends, &h);
+    for (size_t i = 0; i < h.n; i++)
+        MHD_add_response_header(r, h.rows[i].name, h.rows[i].value);
 }
 
 static enum MHD_Result answer(struct spy_job *j)
@@ -291,7 +327,8 @@ static enum MHD_Result answer(struct spy_job *j)
     if (res->body.failed)
         spy_http_error(res, 413, "the answer is too large",
                        "narrow the selection, or set max_nodes");
-    bool close = account_answer(j);
+    if (!count_answer(j, res->body.len))
+        give_up_answer(j);
     spy_count(&n_requests, 1);
     if (res->status >= 400)
         spy_count(res->status >= 500 ? &n_errors : &n_refused, 1);
@@ -302,7 +339,8 @@ static enum MHD_Result answer(struct spy_job *j)
         return MHD_NO;
     if (len)
         res->body = SPY_BUF_INIT(0); // libmicrohttpd frees it now
-    add_headers(res, close || j->cut || (j->refused && has_body(j)), r);
+    bool ends = is_closing(j->listener->http) || j->cut || (j->refused && has_body(j));
+    add_headers(res, ends, r);
     spy_watch_enter(j->listener->http->watch, j->connection, SPY_PHASE_SENDING, len);
     enum MHD_Result ok = MHD_queue_response(j->connection, res->status, r);
     MHD_destroy_response(r);
@@ -336,15 +374,15 @@ static bool enqueue(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
     pthread_mutex_lock(&h->lock);
-    bool put = spy_lane_put(h, j, j->deciding ? SPY_HTTP_PROMPT : j->route->lane);
-    if (put) { // the worker needs the lock to take it
+    enum spy_lane_put put = spy_lane_put(h, j, j->deciding ? SPY_HTTP_PROMPT : j->route->lane);
+    if (put == SPY_LANE_TAKEN) { // the worker needs the lock to take it
         spy_watch_work(h->watch, j->connection, &j->gone);
         MHD_suspend_connection(j->connection);
     }
     pthread_mutex_unlock(&h->lock);
-    if (!put)
-        busy(j);
-    return put;
+    if (put != SPY_LANE_TAKEN)
+        find_no_place(j, put);
+    return put == SPY_LANE_TAKEN;
 }
 
 static enum MHD_Result hand_over(struct spy_job *j)
@@ -428,15 +466,15 @@ bool spy_job_run(struct spy_job *j, bool drop)
     if (j->res.is_large && !j->req.large)
         return true;
     give_back_body(j);
-    spy_content_prepare(&j->req, &j->res);
+    prepare_answer(j);
     j->done = true;
     return false;
 }
 
-void spy_job_resume(struct spy_job *j, bool is_busy)
+void spy_job_resume(struct spy_job *j, enum spy_lane_put put)
 {
-    if (is_busy) {
-        busy(j);
+    if (put != SPY_LANE_TAKEN) {
+        find_no_place(j, put);
         j->done = true;
     }
     MHD_resume_connection(j->connection); // from here on the job is libmicrohttpd's thread's again

@@ -7,22 +7,50 @@
 // Questions that nobody waits for any more are not worked on.
 static const struct spy_lane_kind {
     unsigned workers, queue;
+    unsigned of_one; // of one client in the queue; 0: no such bound
     int nice;
     bool is_question;
 } kinds[SPY_HTTP_LANES] = {
-    [SPY_HTTP_PROMPT] = {4, 1024, 0, false},
-    [SPY_HTTP_PUSH] = {16, 1024, 0, false},
-    [SPY_HTTP_QUESTION] = {SPY_HTTP_QUESTIONS_AT_ONCE, 256, 10, true},
-    [SPY_HTTP_LARGE] = {SPY_HTTP_LARGE_AT_ONCE, 64, 19, true},
+    [SPY_HTTP_PROMPT] = {4, 1024, 0, 0, false},
+    [SPY_HTTP_PUSH] = {16, 1024, 0, 0, false},
+    [SPY_HTTP_QUESTION] = {SPY_HTTP_QUESTIONS_AT_ONCE, 256, 128, 10, true},
+    [SPY_HTTP_LARGE] = {SPY_HTTP_LARGE_AT_ONCE, 64, 32, 19, true},
 };
 
+static unsigned n_waiting_of(const struct spy_lane *l, const struct sockaddr *client)
+{
+    unsigned n = 0;
+    for (const struct spy_job *j = l->first; j; j = j->next)
+        n += spy_http_same_client(j->client, client);
+    return n;
+}
+
+static unsigned n_busy_for(const struct spy_lane *l, const struct sockaddr *client)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < l->n_workers; i++)
+        n += l->workers[i].job && spy_http_same_client(l->workers[i].job->client, client);
+    return n;
+}
+
+// The first of all; where clients are told apart, the first of the client that the fewest workers
+// are busy for.
 static struct spy_job *take(struct spy_lane *l)
 {
-    struct spy_job *j = l->first;
-    l->first = j->next;
-    l->last = l->first ? l->last : NULL;
+    struct spy_job *before = NULL, *best_before = NULL, *best = l->first;
+    unsigned least = l->kind->of_one ? n_busy_for(l, best->client) : 0;
+    for (struct spy_job *j = l->first; j && least; before = j, j = j->next) {
+        unsigned n = n_busy_for(l, j->client);
+        if (n < least) {
+            least = n;
+            best = j;
+            best_before = before;
+        }
+    }
+    *(best_before ? &best_before->next : &l->first) = best->next;
+    l->last = l->last == best ? best_before : l->last;
     l->n_queued--;
-    return j;
+    return best;
 }
 
 static void *work(void *arg)
@@ -41,25 +69,29 @@ static void *work(void *arg)
         struct spy_job *j = w->job = take(l);
         bool drop =
             l->kind->is_question && !j->deciding && (h->closing || spy_stop_is_set(&j->gone));
+        if (h->stop) // the time for what waited is over
+            spy_stop_set(&j->gone);
         pthread_mutex_unlock(&h->lock);
         bool large = spy_job_run(j, drop);
         pthread_mutex_lock(&h->lock);
         w->job = NULL;
-        bool again = large && spy_lane_put(h, j, SPY_HTTP_LARGE);
+        enum spy_lane_put put = large ? spy_lane_put(h, j, SPY_HTTP_LARGE) : SPY_LANE_TAKEN;
         pthread_mutex_unlock(&h->lock);
-        if (!again)
-            spy_job_resume(j, large);
+        if (!large || put != SPY_LANE_TAKEN)
+            spy_job_resume(j, put);
         pthread_mutex_lock(&h->lock);
     }
     pthread_mutex_unlock(&h->lock);
     return NULL;
 }
 
-bool spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane)
+enum spy_lane_put spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane)
 {
     struct spy_lane *l = &h->lanes[lane];
     if (l->n_queued >= l->kind->queue || h->stop)
-        return false;
+        return SPY_LANE_FULL;
+    if (l->kind->of_one && n_waiting_of(l, j->client) >= l->kind->of_one)
+        return SPY_LANE_CROWDED;
     j->lane = lane;
     j->next = NULL; // it may have been in a queue before, for its verdict
     if (l->last)
@@ -69,7 +101,7 @@ bool spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane
     l->last = j;
     l->n_queued++;
     pthread_cond_signal(&l->wake);
-    return true;
+    return SPY_LANE_TAKEN;
 }
 
 int spy_lanes_start(struct spy_http *h, struct spy_err *err)

@@ -6,6 +6,7 @@
 #include "collector/http/watch.h"
 #include <microhttpd.h>
 #include <pthread.h>
+#include <sys/socket.h>
 
 enum { SPY_LANE_WORKERS = 16 }; // at most
 
@@ -21,6 +22,7 @@ struct spy_listener {
 struct spy_job {
     struct spy_listener *listener;
     struct MHD_Connection *connection;
+    const struct sockaddr *client; // of the connection; NULL: not known
     const struct spy_http_route *route;
     struct spy_http_request req;
     struct spy_http_response res;
@@ -66,8 +68,13 @@ struct spy_http {
 
 // The lanes' threads. In lane.c.
 int spy_lanes_start(struct spy_http *h, struct spy_err *err);
-// Gives the job to a worker. False: too many wait, or the server ends. h->lock is held.
-bool spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane);
+enum spy_lane_put {
+    SPY_LANE_TAKEN,
+    SPY_LANE_FULL,   // too many wait, or the server ends
+    SPY_LANE_CROWDED // too many of the same client wait
+};
+// Gives the job to a worker. h->lock is held.
+enum spy_lane_put spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane);
 // Finishes what has begun, within SPY_HTTP_GRACE_SECS, and ends the threads.
 void spy_lanes_finish(struct spy_http *h);
 
@@ -80,9 +87,12 @@ void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
 // Runs the handler; drop: answers that the server ends, instead. Called by a worker. True: the job
 // is to go to the lane of large ones.
 bool spy_job_run(struct spy_job *j, bool drop);
-// Lets its connection answer, with what the handler made or, if busy, that too much is under way.
-void spy_job_resume(struct spy_job *j, bool is_busy);
+// Lets its connection answer: with what the handler made where put is SPY_LANE_TAKEN, else that it
+// found no place.
+void spy_job_resume(struct spy_job *j, enum spy_lane_put put);
 
+// Do both come from one address, whatever the port? Unknown ones (NULL) are one.
+bool spy_http_same_client(const struct sockaddr *a, const struct sockaddr *b);
 // ADDR:PORT -> a listening socket. loopback_only: refuse anything else. In address.c.
 int spy_http_listen(const char *address, bool loopback_only, unsigned *ret_port,
                     struct spy_err *err);

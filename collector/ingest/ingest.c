@@ -3,6 +3,7 @@
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/base/compress.h"
+#include "shared/base/stop.h"
 #include "shared/otlp/otlp.h"
 #include <errno.h>
 #include <pthread.h>
@@ -62,6 +63,7 @@ struct spy_ingest {
     pthread_cond_t given;  // memory was given back
     size_t memory;         // bytes that are free for decoding
     bool large_is_decoded; // one at a time
+    unsigned n_waiting;    // large ones that wait for that
 };
 
 int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest **ret,
@@ -91,7 +93,9 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
         .arena_bytes = options->body_max * SPY_INGEST_EXPANSION * 4,
         .profile_bytes = 256 << 20,
         .steps = STEPS,
-        .steps_per_byte = STEPS_PER_BYTE};
+        .steps_per_byte = STEPS_PER_BYTE,
+        // A step for each byte of the largest body: two seconds, where a body may have 16 MiB.
+        .steps_most = STEPS + options->body_max * SPY_INGEST_EXPANSION};
     in->agents = spy_agents_new(options->agents_max, SPY_INGEST_AGENT_SECS * SPY_NS_PER_SEC,
                                 options->agent_bytes_a_minute);
     pthread_mutex_init(&in->lock, NULL);
@@ -122,6 +126,7 @@ struct batch {
     size_t n;
     struct spy_otlp_rejected rejected;
     uint64_t sender_ns; // the sender's clock; 0: not known
+    uint64_t latest_ns; // the end of the latest profile that tells a time; 0: none does
     struct spy_ingest *in;
     size_t memory; // that it has of in->memory
     bool is_large;
@@ -136,22 +141,48 @@ static void free_profiles(struct batch *b)
     b->n = 0;
 }
 
-// Waits until there is so much. A small one may have half of all, so that what a large one waits
-// for comes.
-static void take_memory(struct batch *b, size_t bytes, bool is_large)
+// Waits until there is so much of the half that small ones share.
+static void take_memory(struct batch *b, size_t bytes)
 {
     struct spy_ingest *in = b->in;
     size_t half = in->options.memory / 2;
     pthread_mutex_lock(&in->lock);
-    while (is_large ? in->large_is_decoded : in->memory < bytes + half)
+    while (in->memory < bytes + half)
         pthread_cond_wait(&in->given, &in->lock);
-    if (is_large)
-        in->large_is_decoded = true;
-    else
-        in->memory -= bytes;
+    in->memory -= bytes;
     pthread_mutex_unlock(&in->lock);
-    b->is_large = is_large;
     b->memory = bytes;
+}
+
+static void wait_for_large(struct spy_ingest *in, const bool *stop)
+{
+    struct timespec until;
+    while (in->large_is_decoded && !spy_stop_is_set(stop)) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec++; // then it looks whether it is to stop
+        pthread_cond_clockwait(&in->given, &in->lock, CLOCK_MONOTONIC, &until);
+    }
+}
+
+// Waits for the other half. Few may wait: each holds one of the 16 threads that take pushes.
+static int take_large_memory(struct batch *b, size_t bytes, const bool *stop, struct spy_err *err)
+{
+    enum { WAITING_MAX = 8 };
+    struct spy_ingest *in = b->in;
+    pthread_mutex_lock(&in->lock);
+    bool crowded = in->large_is_decoded && in->n_waiting >= WAITING_MAX;
+    if (!crowded) {
+        in->n_waiting++;
+        wait_for_large(in, stop);
+        in->n_waiting--;
+        b->is_large = !in->large_is_decoded && !spy_stop_is_set(stop);
+        in->large_is_decoded = in->large_is_decoded || b->is_large;
+        b->memory = b->is_large ? bytes : 0;
+    }
+    pthread_mutex_unlock(&in->lock);
+    return b->is_large ? 0
+           : crowded   ? spy_err_set(err, SPY_ERR_NOMEM, 0, "other large bodies are being decoded")
+                       : spy_err_set(err, SPY_ERR_GONE, 0, "the collector is ending");
 }
 
 static void give_memory(struct batch *b)
@@ -238,13 +269,14 @@ static int decode_within(struct spy_ingest *in, const struct spy_ingest_body *bo
 {
     struct spy_otlp_limits limits = is_large ? in->large : in->small;
     _cleanup_buf_ struct spy_buf plain = SPY_BUF_INIT(limits.message_bytes);
-    if (is_large)
-        take_memory(ret, estimate(in, 0, true), true);
-    int r = spy_decompress(encoding, body->data, body->len, &plain, err);
+    int r = is_large ? take_large_memory(ret, estimate(in, 0, true), body->stop, err) : 0;
+    if (r == 0)
+        r = spy_decompress(encoding, body->data, body->len, &plain, err);
     if (r < 0)
         return r;
     if (!is_large)
-        take_memory(ret, estimate(in, plain.len, false), false);
+        take_memory(ret, estimate(in, plain.len, false));
+    limits.stop = is_large ? body->stop : NULL;
     limits.arena_bytes = spy_min(limits.arena_bytes, ret->memory / 2);
     limits.profile_bytes = spy_min(limits.profile_bytes, ret->memory / 2);
     const uint8_t *data = plain.data ? plain.data : (const uint8_t *)"";
@@ -267,8 +299,7 @@ static void print_time(uint64_t ns, char *out)
 // Where a profiler gives no time, it is now.
 static void give_time(struct spy_series *s, uint64_t now_ns)
 {
-    if (!s->start_ns)
-        s->start_ns = s->duration_ns < now_ns ? now_ns - s->duration_ns : now_ns;
+    s->start_ns = s->duration_ns < now_ns ? now_ns - s->duration_ns : now_ns;
 }
 
 static void leave_out(struct batch *b, struct spy_profile *p, const char *reason)
@@ -289,6 +320,20 @@ static int clocks_disagree(uint64_t theirs_ns, uint64_t now_ns, struct spy_err *
                        theirs, ours);
 }
 
+static bool is_old(const struct spy_ingest *in, uint64_t end_ns, uint64_t now_ns)
+{
+    uint64_t most = in->options.retention_ns;
+    return most && end_ns < now_ns && now_ns - end_ns > most;
+}
+
+// Without the sender's time, a profile that could be of now bears this clock out.
+static bool clocks_agree(const struct spy_ingest *in, const struct batch *b, uint64_t now_ns)
+{
+    if (b->sender_ns)
+        return b->sender_ns < now_ns + FUTURE_MAX_NS && now_ns < b->sender_ns + FUTURE_MAX_NS;
+    return b->latest_ns <= now_ns + FUTURE_MAX_NS && !is_old(in, b->latest_ns, now_ns);
+}
+
 // A time that is far ahead would outlive all retention, and one that is past it would go at once.
 // ingest.h says whose clock is believed. *ret_reason: why the profile is not taken; NULL: it is.
 // SPY_ERR_AGAIN: nobody's clock is believed for now.
@@ -297,16 +342,27 @@ static int check_time(const struct spy_ingest *in, const struct batch *b,
                       struct spy_err *err)
 {
     uint64_t sender = b->sender_ns, end = spy_add_sat(s->start_ns, s->duration_ns);
-    bool agree = sender < now_ns + FUTURE_MAX_NS && now_ns < sender + FUTURE_MAX_NS;
     bool ahead = end > now_ns + FUTURE_MAX_NS;
     bool ahead_of_sender = sender && end > sender + FUTURE_MAX_NS;
-    bool old = in->options.retention_ns && end < now_ns && now_ns - end > in->options.retention_ns;
-    if ((ahead && !ahead_of_sender) || (old && sender && !agree))
+    bool old = is_old(in, end, now_ns);
+    if ((ahead && !ahead_of_sender) || (old && !clocks_agree(in, b, now_ns)))
         return clocks_disagree(sender ? sender : end, now_ns, err);
     *ret_reason = ahead ? "a profile is more than an hour ahead of its own sender's clock"
                   : old ? "a profile is older than what this collector keeps (retention.raw)"
                         : NULL;
     return 0;
+}
+
+static void give_times(struct batch *b, uint64_t now_ns)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        struct spy_series *s = spy_profile_series_at(b->profiles[i], 0);
+        uint64_t end = spy_add_sat(s->start_ns, s->duration_ns);
+        if (!s->start_ns)
+            give_time(s, now_ns);
+        else if (end > b->latest_ns)
+            b->latest_ns = end;
+    }
 }
 
 static int check_times(const struct spy_ingest *in, struct batch *b, uint64_t now_ns,
@@ -315,11 +371,9 @@ static int check_times(const struct spy_ingest *in, struct batch *b, uint64_t no
     const char *reason;
     size_t kept = 0;
     int r = 0;
-    for (size_t i = 0; i < b->n && r == 0; i++) {
-        struct spy_series *s = spy_profile_series_at(b->profiles[i], 0);
-        give_time(s, now_ns);
-        r = check_time(in, b, s, now_ns, &reason, err);
-    }
+    give_times(b, now_ns);
+    for (size_t i = 0; i < b->n && r == 0; i++)
+        r = check_time(in, b, spy_profile_series_at(b->profiles[i], 0), now_ns, &reason, err);
     for (size_t i = 0; i < b->n && r == 0; i++) {
         struct spy_profile *p = b->profiles[i];
         check_time(in, b, spy_profile_series_at(p, 0), now_ns, &reason, err);

@@ -11,11 +11,14 @@
 // made. The Date header of the request tells which: where it agrees with the profile, the
 // collector's clock may be the wrong one, and the request is refused for now (SPY_INGEST_CLOCK),
 // so that nothing is lost; where it agrees with the collector, the profile is left out for good.
-// Without it a profile ahead is refused for now, and one that is too old is left out.
+// Without it a profile ahead is refused for now. So is one that is too old, unless another one of
+// the request could be of now, which bears the collector's clock out: then it is left out. OTLP
+// senders try again after the status that stands for SPY_INGEST_CLOCK (503), and after no 400.
 //
 // Memory is bounded whatever the body is: most bodies are small and take a part of one half of
 // options.memory, by their unpacked size; those for which there is no room wait. One that does not
-// fit into SPY_INGEST_SMALL, or into its part, is decoded again with the other half, one at a time.
+// fit into SPY_INGEST_SMALL, or into its part, is decoded again with the other half, one at a time,
+// and eight wait at most (SPY_INGEST_UNAVAILABLE beyond that).
 //
 // Threads: spy_ingest_take may be called from any thread.
 #pragma once
@@ -65,6 +68,7 @@ struct spy_ingest_body {
     const char *version; // otlp-profiles-development-version; "" when not sent: it means "1"
     const uint8_t *data;
     size_t len;
+    const bool *stop; // shared/base/stop.h: a large one is given up; or NULL
 };
 // TAKEN: an ExportProfilesServiceResponse in the form of the request is appended to answer, and
 // *ret_type is its media type. Else err says what is wrong.

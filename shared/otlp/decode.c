@@ -485,6 +485,12 @@ static int unpack(struct spy_otlp_decoder *c, const uint8_t *data, size_t len, s
     return *ret ? 0 : spy_otlp_bad(c, "the protobuf message is damaged or cut off");
 }
 
+static uint64_t steps_of(const struct spy_otlp_limits *limits, size_t len)
+{
+    uint64_t steps = limits->steps ? limits->steps + (uint64_t)limits->steps_per_byte * len : 0;
+    return limits->steps_most && steps > limits->steps_most ? limits->steps_most : steps;
+}
+
 int spy_otlp_decode(enum spy_otlp_form form, const uint8_t *data, size_t len,
                     const struct spy_otlp_limits *limits, struct spy_profile ***ret, size_t *ret_n,
                     struct spy_otlp_rejected *rejected, struct spy_err *err)
@@ -494,10 +500,7 @@ int spy_otlp_decode(enum spy_otlp_form form, const uint8_t *data, size_t len,
         .arena = SPY_ARENA_INIT(limits->arena_bytes),
     };
     struct spy_err why = {0};
-    struct spy_otlp_decoder c = {
-        .limits = limits,
-        .err = &why,
-        .steps_max = limits->steps ? limits->steps + (uint64_t)limits->steps_per_byte * len : 0};
+    struct spy_otlp_decoder c = {.limits = limits, .err = &why, .steps_max = steps_of(limits, len)};
     Spy__Otlp__ExportProfilesServiceRequest *req = NULL;
     struct spy_otlp_rejected left_out = {0};
     struct list out = {.rejected = rejected ? &left_out : NULL};

@@ -1,5 +1,6 @@
 // From the dictionary of a request into a profile: strings, functions, stacks.
 #include "shared/base/mem.h"
+#include "shared/base/stop.h"
 #include "shared/otlp/attributes.h"
 #include "shared/otlp/decoder.h"
 #include <inttypes.h>
@@ -25,6 +26,8 @@ const char *spy_otlp_text(const struct spy_otlp_decoder *c, int32_t index)
 
 int spy_otlp_step(struct spy_otlp_decoder *c, uint64_t n)
 {
+    if (spy_stop_is_set(c->limits->stop))
+        return spy_err_set(c->err, SPY_ERR_GONE, 0, "nobody waits for the request any more");
     c->steps = spy_add_sat(c->steps, n);
     if (c->steps_max && c->steps > c->steps_max)
         return spy_err_set(c->err, SPY_ERR_LIMIT, 0,

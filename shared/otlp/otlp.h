@@ -32,6 +32,9 @@ struct spy_otlp_limits {
     // many more for each byte of the request.
     uint64_t steps;
     unsigned steps_per_byte;
+    uint64_t
+        steps_most;   // but no more than so many: bytes of a long text would buy them; 0: no bound
+    const bool *stop; // shared/base/stop.h: ends it with SPY_ERR_GONE; or NULL
 };
 extern const struct spy_otlp_limits spy_otlp_default_limits;
 

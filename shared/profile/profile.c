@@ -115,9 +115,23 @@ static const struct text *text_at(const struct spy_profile *p, uint32_t id)
     return &((const struct text *)p->strings.rows)[id];
 }
 
+// Eight bytes of ASCII, none of them a NUL, as nearly all text is: looked at one by one, characters
+// are most of what a long name costs. (x - 1 sets the top bit of a byte only where it was 0, or of
+// one above such a byte.)
+static bool is_ascii_word(const char *s)
+{
+    uint64_t word;
+    memcpy(&word, s, sizeof word);
+    return !((word | (word - UINT64_C(0x0101010101010101))) & UINT64_C(0x8080808080808080));
+}
+
 static bool is_clean(const char *s, size_t len)
 {
     for (size_t i = 0; i < len;) {
+        if (len - i >= 8 && is_ascii_word(s + i)) {
+            i += 8;
+            continue;
+        }
         size_t n = s[i] ? spy_utf8_len(s + i, len - i) : 0;
         if (!n)
             return false;

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import select
 import socket
 import ssl
 import threading
@@ -12,6 +13,7 @@ import time
 
 import pytest
 import requests
+import zstandard
 
 from collector import Batch, labels, usual_batch
 
@@ -30,10 +32,10 @@ def rss_mib(c):
     return int(next(l for l in status.splitlines() if l.startswith("VmRSS")).split()[1]) / 1024
 
 
-def fill(c):
-    """PODS processes with WINDOWS windows each of STACKS stacks: 160,000 samples to merge, 100,000 frames in the tree."""
+def fill(c, pods=PODS):
+    """So many processes with WINDOWS windows each of STACKS stacks: of all PODS 160,000 samples to merge, 100,000 frames in the tree."""
     session = requests.Session()
-    for pod in range(PODS):
+    for pod in range(pods):
         b = Batch()
         stacks = [([(f"f{pod}_{s if d > 3 else 0}_{d}", f"/app/part{d}.py", d + 1) for d in range(FRAMES)], 1, "running", 1, "main")
                   for s in range(STACKS)]
@@ -161,6 +163,25 @@ def test_wide_questions_leave_room_for_small_ones_and_pushes(new_collector):
     assert SANITIZED or rss_mib(c) < memory / 2
 
 
+def ask_from(address, port, path):
+    s = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(address, 0))
+    s.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path.encode())
+    return s
+
+
+def test_questions_of_one_address_leave_room_for_those_of_another(new_collector):
+    c = new_collector(config="limits: {connections_per_ip: 400}\n")
+    fill(c, 8)
+    wide = "/profiles?format=json&pod=wide-*&max_nodes=%d"
+    greedy = [ask_from("127.0.0.1", c.http, wide % (50000 + n)) for n in range(300)]
+    with ask_from("127.0.0.2", c.http, wide % 60000) as s:
+        assert s.recv(100).startswith(b"HTTP/1.1 200 ")
+    refused = [s for s in greedy if select.select([s], [], [], 0)[0] and s.recv(100).startswith(b"HTTP/1.1 429 ")]
+    assert refused
+    for s in greedy:
+        s.close()
+
+
 def test_what_does_not_fit_into_memory_is_refused_with_a_hint(new_collector):
     c = new_collector(config="limits: {memory_mib: 64, body_mib: 4}\n")
     fill(c)
@@ -217,6 +238,54 @@ def test_a_body_that_drips_after_a_fast_start_is_cut_off(collector):
                     if not s.recv(100):
                         break
         assert 9 < time.monotonic() - began < 30
+
+
+def expensive_body():
+    """40 KB when packed. 40,000 stacks of a location of 16,000 lines; the bytes of a long text let it have more of them."""
+    b = Batch()
+    d = b.request.dictionary
+    d.function_table.add(name_strindex=b._string("f"))
+    location = d.location_table.add()
+    for n in range(16000):
+        location.lines.add(function_index=1, line=n % 3)
+    scope = b.request.resource_profiles.add()
+    scope.resource.attributes.add(key="service.name").value.string_value = "x"
+    profile = scope.scope_profiles.add().profiles.add(profile_id=b"x" * 16)
+    for n in range(40000):
+        d.stack_table.add().location_indices.append(1)
+        profile.samples.add(stack_index=n + 1, values=[1])
+    d.string_table.append("7" * (2 << 20))
+    return zstandard.ZstdCompressor().compress(b.bytes())
+
+
+def test_pushes_that_cost_much_leave_room_for_honest_ones_and_for_the_end(new_collector):
+    collector = new_collector(config="limits: {body_mib: 1}\n")
+    body = expensive_body()
+    before = cpu_seconds(collector)
+    assert collector.push(body, "zstd").status_code == 413
+    assert cpu_seconds(collector) - before < 0.9 * SLOW  # it was 1.4; and 20 s where a body may have 16 MiB
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        with Honest(collector) as honest:
+            answers = list(pool.map(lambda _: collector.push(body, "zstd").status_code, range(24)))
+        honest.check(2)
+        assert set(answers) == {413, 503} and answers.count(503) > 4
+        for _ in range(24):
+            pool.submit(collector.push, body, "zstd")
+        time.sleep(1)
+        began = time.monotonic()
+        collector.process.terminate()
+        assert collector.process.wait(60) == 0
+        assert time.monotonic() - began < 10 * SLOW
+
+
+def test_a_flood_of_probes_writes_little(collector):
+    """A probe needs no credential, and each used to be a transaction."""
+    wal, session = collector.data / "podspy.db-wal", requests.Session()
+    before, began = wal.stat().st_size, time.monotonic()
+    for _ in range(300):
+        assert session.get(f"http://127.0.0.1:{collector.http}/readyz").status_code == 200
+    took = time.monotonic() - began
+    assert wal.stat().st_size - before < (2 + took) * 32768
 
 
 def test_sigterm_ends_it_within_ten_seconds_whatever_is_asked(collector):

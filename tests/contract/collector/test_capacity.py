@@ -33,6 +33,21 @@ def test_a_low_limit_of_open_files_is_told_at_the_start(small):
     assert "raise the limit of open files" in small.log.read_text()
 
 
+def test_silent_connections_make_room_soon_where_nearly_all_are_taken(small):
+    held = []
+    try:
+        while "connections of a listener are taken" not in small.log.read_text():
+            held.append(socket.create_connection(("127.0.0.1", small.http), timeout=10, source_address=("127.0.0.2", 0)))
+            assert len(held) < 2 * LIMIT
+            time.sleep(0.02)
+        began = time.monotonic()
+        assert requests.get(f"http://127.0.0.1:{small.http}/healthz", timeout=30).text == "ok\n"
+        assert time.monotonic() - began < 7, "not the 10 seconds that a client has otherwise"
+    finally:
+        for s in held:
+            s.close()
+
+
 @pytest.mark.parametrize("port", ["http", "https"])
 def test_when_all_connections_are_taken_it_says_so_and_burns_no_cpu(small, port):
     address = ("127.0.0.1", getattr(small, port))

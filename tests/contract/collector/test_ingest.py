@@ -98,9 +98,10 @@ def test_what_is_malformed_is_400_with_the_reason(collector, name, body, encodin
     assert collector.get("/pods").json()["pods"] == []
 
 
-def test_a_time_far_ahead_is_refused_for_now_since_the_clock_here_may_be_wrong(collector):
+@pytest.mark.parametrize("days", [1, -30])
+def test_a_time_out_of_range_is_refused_for_now_since_the_clock_here_may_be_wrong(collector, days):
     b = Batch()
-    b.add(labels(), usual_stacks(), start=time.time() + 86400)
+    b.add(labels(), usual_stacks(), start=time.time() + days * 86400)
     r = collector.push(b.bytes())
     assert r.status_code == 503
     assert int(r.headers["Retry-After"]) > 0

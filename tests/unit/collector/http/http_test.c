@@ -11,12 +11,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { BODY_MAX = 65536, BODIES_MAX = 100000, MIB = 1 << 20 };
+enum { ORDER = 128, BODY_MAX = 65536, BODIES_MAX = 100000, ANSWERS_MAX = 4 << 20, MIB = 1 << 20 };
 
 struct fixture {
     struct spy_http *http;
@@ -24,6 +25,9 @@ struct fixture {
     int handled;        // atomically
     int asked;          // atomically: how often a worker was asked whether a request may be served
     int begun, stopped; // atomically: questions that were worked on, and those that were given up
+    int found_large;    // atomically: questions that are about to wait with the large ones
+    int round;          // atomically: those that run end when it changes
+    char who[ORDER]; // the first parameter's value of each question, in the order they were begun
     bool denies;
 };
 
@@ -43,8 +47,13 @@ static void handle_question(void *arg, const struct spy_http_request *req,
 {
     struct fixture *f = arg;
     int most = __atomic_load_n(&f->slow_ms, __ATOMIC_RELAXED); // the test changes it meanwhile
-    __atomic_fetch_add(&f->begun, 1, __ATOMIC_RELAXED);
-    for (int ms = 0; ms < most && !spy_stop_is_set(req->stop); ms += 10)
+    int round = __atomic_load_n(&f->round, __ATOMIC_RELAXED);
+    int at = __atomic_fetch_add(&f->begun, 1, __ATOMIC_RELAXED);
+    if (req->n_params && at < ORDER)
+        __atomic_store_n(&f->who[at], *req->params[0].value, __ATOMIC_RELAXED);
+    for (int ms = 0; ms < most && !spy_stop_is_set(req->stop) &&
+                     round == __atomic_load_n(&f->round, __ATOMIC_RELAXED);
+         ms += 10)
         usleep(10000);
     __atomic_fetch_add(&f->stopped, spy_stop_is_set(req->stop), __ATOMIC_RELAXED);
     spy_buf_puts(&res->body, "{\"answer\":true}");
@@ -53,6 +62,8 @@ static void handle_question(void *arg, const struct spy_http_request *req,
 static void handle_large(void *arg, const struct spy_http_request *req,
                          struct spy_http_response *res)
 {
+    struct fixture *f = arg;
+    __atomic_fetch_add(&f->found_large, !req->large, __ATOMIC_RELAXED);
     res->is_large = !req->large;
     if (req->large)
         handle_question(arg, req, res);
@@ -65,6 +76,15 @@ static void handle_echo(void *arg, const struct spy_http_request *req,
     for (size_t i = 0; i < req->n_params; i++)
         spy_buf_printf(&res->body, "%s=%s;", req->params[i].name, req->params[i].value);
     spy_buf_printf(&res->body, "%zu", req->body_len);
+}
+
+// As many KiB as are asked for, of text that can be compressed.
+static void handle_text(void *arg, const struct spy_http_request *req,
+                        struct spy_http_response *res)
+{
+    (void)arg;
+    for (long n = 64 * strtol(req->params[0].value, NULL, 10); n > 0; n--)
+        spy_buf_puts(&res->body, "sixteen letters.");
 }
 
 static enum spy_http_verdict refuse_all(void *arg, const struct spy_http_request *req,
@@ -113,6 +133,7 @@ static const struct spy_http_route routes[] = {
     {.method = "GET", .path = "/slow", .lane = SPY_HTTP_PUSH, .handle = handle_slow},
     {.method = "GET", .path = "/now", .at_once = true, .handle = handle_echo},
     {.method = "GET", .path = "/echo", .handle = handle_echo},
+    {.method = "GET", .path = "/text", .lane = SPY_HTTP_QUESTION, .handle = handle_text},
     {.method = "POST", .path = "/echo", .takes_body = true, .handle = handle_echo},
     {.method = "POST",
      .path = "/refused",
@@ -138,7 +159,7 @@ static int set_up_with(void **state, size_t body_max, size_t bodies_max)
                                  .arg = &f,
                                  .body_max = body_max,
                                  .bodies_max = bodies_max,
-                                 .answers_max = 64 * MIB,
+                                 .answers_max = ANSWERS_MAX,
                                  .connections_per_ip = 200};
     return spy_http_new(&o, &f.http, NULL);
 }
@@ -161,14 +182,31 @@ static int tear_down(void **state)
     return 0;
 }
 
-static int connect_to(unsigned port)
+// from: the last part of the client's address, 127.0.0.from. receives: bytes that the kernel takes
+// of an answer that is not read; 0: as many as it likes.
+static int connect_as(unsigned from, int receives, unsigned port)
 {
+    struct sockaddr_in client = {.sin_family = AF_INET,
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + from)};
     struct sockaddr_in a = {.sin_family = AF_INET,
                             .sin_port = htons((uint16_t)port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (receives)
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receives, sizeof receives), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&client, sizeof client), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
     return fd;
+}
+
+static int connect_from(unsigned from, unsigned port)
+{
+    return connect_as(from, 0, port);
+}
+
+static int connect_to(unsigned port)
+{
+    return connect_as(1, 0, port);
 }
 
 static void say(int fd, const char *text)
@@ -324,6 +362,59 @@ static void test_large_bodies_that_are_held_leave_room_for_small_ones(void **sta
     close(held[1]);
 }
 
+static void test_an_answer_is_compressed_where_there_is_room_for_both_copies(void **state)
+{
+    static const struct {
+        const char *kib, *status;
+        bool packed;
+    } rows[] = {{"1500", "200 OK", true}, // 1.5 MiB, in at most 2, and a copy, of 4
+                {"3000", "200 OK", false},
+                {"5000", "503 ", false},
+                {"1500", "200 OK", true}}; // all was given back
+    uint64_t until = spy_clock_mono_ns() + 20 * SPY_NS_PER_SEC;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows;) {
+        char text[200];
+        snprintf(text, sizeof text,
+                 "GET /text?n=%s HTTP/1.1\r\nConnection: close\r\nAccept-Encoding: gzip\r\n" HOST,
+                 rows[i].kib);
+        const char *answer = ask(*state, text, "\r\n\r\n");
+        bool packed = strstr(answer, "Content-Encoding: gzip") != NULL;
+        if (strstr(answer, rows[i].status) && packed == rows[i].packed)
+            i++;
+        else if (spy_clock_mono_ns() > until) // the answer before may still be held for a while
+            fail_msg("row %zu was answered with %s", i, answer);
+        else
+            usleep(20000);
+    }
+}
+
+// Asks for so many KiB and does not read them.
+static int leave_unread(struct fixture *f, const char *kib)
+{
+    char text[100];
+    int fd = connect_as(1, 4096, spy_http_plain_port(f->http));
+    snprintf(text, sizeof text, "GET /text?n=%s HTTP/1.1\r\n" HOST, kib);
+    say(fd, text);
+    return fd;
+}
+
+static void test_answers_that_nobody_reads_keep_no_small_one_from_being_sent(void **state)
+{
+    struct fixture *f = *state;
+    int unread = leave_unread(f, "4095"); // the kernel takes a part, and 1 KiB is left
+    char begin[] = "HTTP/1.1 200 OK";
+    assert_int_equal(recv(unread, begin, sizeof begin - 1, MSG_WAITALL), sizeof begin - 1);
+    assert_string_equal(begin, "HTTP/1.1 200 OK");
+    assert_non_null(strstr(ask(f, "GET /text?n=1000 HTTP/1.1\r\n" HOST, "\r\n\r\n"), "503 "));
+    const char *push = "POST /push HTTP/1.1\r\nContent-Length: 1\r\n" HOST "x";
+    for (int i = 0; i < 5; i++) {
+        assert_non_null(strstr(ask(f, push, "\r\n\r\n1"), "200 OK"));
+        assert_non_null(strstr(ask(f, "GET /text?n=4 HTTP/1.1\r\n" HOST, "letters."), "200 OK"));
+    }
+    assert_non_null(strstr(ask(f, "GET /text?n=1000 HTTP/1.1\r\n" HOST, "\r\n\r\n"), "503 "));
+    close(unread);
+}
+
 // --- questions ---
 
 static void *free_it(void *arg)
@@ -344,13 +435,18 @@ static void wait_for(const int *count, int n)
     }
 }
 
-static int put_question(struct fixture *f, const char *path)
+static int put_question_from(unsigned from, struct fixture *f, const char *path)
 {
     char text[100];
-    int fd = connect_to(spy_http_plain_port(f->http));
+    int fd = connect_from(from, spy_http_plain_port(f->http));
     snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" HOST, path);
     say(fd, text);
     return fd;
+}
+
+static int put_question(struct fixture *f, const char *path)
+{
+    return put_question_from(1, f, path);
 }
 
 static void test_questions_hold_up_no_push_and_large_ones_no_small_one(void **state)
@@ -371,8 +467,9 @@ static void test_questions_hold_up_no_push_and_large_ones_no_small_one(void **st
     assert_non_null(strstr(
         ask(f, "POST /push HTTP/1.1\r\nContent-Length: 1\r\n" HOST "x", "\r\n\r\n1"), "200 OK"));
     assert_int_equal(__atomic_load_n(&f->stopped, __ATOMIC_RELAXED), 0);
-    // All leave: those that run are given up, and those that wait are never begun.
-    for (int i = 0; i < 20; i++) {
+    // All leave, the last ones first: those that wait are never begun, and those that run are given
+    // up.
+    for (int i = 19; i >= 0; i--) {
         close(fds[i]);
         close(small[i]);
     }
@@ -389,7 +486,7 @@ static void test_too_many_questions_are_refused(void **state)
     int fds[100];
     f->slow_ms = 60000;
     for (int i = 0; i < 100; i++)
-        fds[i] = put_question(f, "/large");
+        fds[i] = put_question_from(1 + (unsigned)i % 3, f, "/large");
     int refused = 0;
     for (int i = 0; i < 100; i++) { // 2 are worked on, and 64 wait
         struct pollfd p = {.fd = fds[i], .events = POLLIN};
@@ -403,6 +500,55 @@ static void test_too_many_questions_are_refused(void **state)
     }
     for (int i = 0; i < 100; i++)
         close(fds[i]);
+}
+
+// Reads answers until n of these questions were refused with 429; each is read once.
+static void wait_for_crowded(int *fds, int n_fds, int n)
+{
+    uint64_t until = spy_clock_mono_ns() + 20 * SPY_NS_PER_SEC;
+    for (int i = 0; n > 0; i = (i + 1) % n_fds) {
+        struct pollfd p = {.fd = fds[i], .events = POLLIN};
+        if (spy_clock_mono_ns() > until)
+            fail_msg("%d more are to be refused", n);
+        if (fds[i] < 0 || poll(&p, 1, 1) != 1)
+            continue;
+        const char *answer = hear(fds[i], "answered\"}}");
+        assert_non_null(strstr(answer, "HTTP/1.1 429 "));
+        assert_non_null(strstr(answer, "Retry-After: "));
+        assert_non_null(strstr(answer, "\"too_many\""));
+        assert_non_null(strstr(answer, "from this address"));
+        close(fds[i]);
+        fds[i] = -1;
+        n--;
+    }
+}
+
+static void test_one_address_has_half_of_a_queue_and_waits_behind_others(void **state)
+{
+    struct fixture *f = *state;
+    int many[60], few[3];
+    f->slow_ms = 60000;
+    for (int i = 0; i < 60; i++)
+        many[i] = put_question(f, "/large?of=many");
+    wait_for(&f->begun, 2);
+    wait_for_crowded(many, 60, 60 - 2 - 32);
+    for (int i = 0; i < 3; i++)
+        few[i] = put_question_from(2, f, "/large?of=few");
+    wait_for(&f->found_large, 60 + 3);
+    usleep(200000); // they wait, behind 32
+    __atomic_store_n(&f->slow_ms, 50, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&f->round, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < 3; i++)
+        assert_non_null(strstr(hear(few[i], "true}"), "200 OK"));
+    int n = 0;
+    for (int i = 2; i < 2 + 10; i++)
+        n += __atomic_load_n(&f->who[i], __ATOMIC_RELAXED) == 'f';
+    assert_int_equal(n, 3);
+    for (int i = 0; i < 60; i++)
+        if (many[i] >= 0)
+            close(many[i]);
+    for (int i = 0; i < 3; i++)
+        close(few[i]);
 }
 
 static void test_the_end_comes_in_time_whatever_is_asked(void **state)
@@ -611,9 +757,15 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large_bodies_that_are_held_leave_room_for_small_ones,
                                         set_up_large_bodies, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_an_answer_is_compressed_where_there_is_room_for_both_copies, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_answers_that_nobody_reads_keep_no_small_one_from_being_sent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_questions_hold_up_no_push_and_large_ones_no_small_one,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_too_many_questions_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_one_address_has_half_of_a_queue_and_waits_behind_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_end_comes_in_time_whatever_is_asked, set_up,
                                         tear_down),
         cmocka_unit_test(test_addresses),

@@ -208,7 +208,7 @@ static const struct {
     {48, 48, SPY_INGEST_CLOCK, "this collector's clock says"},
     {48, 0, SPY_INGEST_NOT_TAKEN, "its own sender's clock"},
     {-48, 0, SPY_INGEST_NOT_TAKEN, "retention.raw"},
-    {-48, NO_DATE, SPY_INGEST_NOT_TAKEN, "retention.raw"},
+    {-48, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock says"},
     {-48, -48, SPY_INGEST_CLOCK, "this collector's clock says"}, // ours is ahead
 };
 
@@ -252,6 +252,16 @@ static void test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once(void *
                                     "than what this collector keeps (retention.raw)");
         assert_int_equal(stored(f), 3);
     }
+    spy_buf_free(&b);
+}
+
+// A profile that is given a time here tells nothing about the clock.
+static void test_a_profile_without_a_time_bears_no_clock_out(void **state)
+{
+    struct fixture *f = *state;
+    struct spy_buf b = joined(body_of("n", 3, 0), body_of("n", 3, spy_clock_real_ns() - 48 * HOUR));
+    assert_int_equal(take(f, &b, PROTOBUF, ""), SPY_INGEST_CLOCK);
+    assert_int_equal(stored(f), 0);
     spy_buf_free(&b);
 }
 
@@ -354,6 +364,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_bears_no_clock_out, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_another_version_of_the_signal_is_refused_unread,
                                         set_up, tear_down),
         cmocka_unit_test(test_counters_do_not_go_down),

@@ -560,7 +560,7 @@ static void limits_hold(void **state)
     _cleanup_profile_ struct spy_profile *p = test_profile_rich();
     _cleanup_buf_ struct spy_buf b;
     encode(p, &b);
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         struct spy_otlp_limits l = spy_otlp_default_limits;
         struct decoded d = {0};
         struct spy_err e = {0};
@@ -576,12 +576,27 @@ static void limits_hold(void **state)
             l.arena_bytes = 1000;
         else if (i == 5)
             l.profile_bytes = 4000;
-        else
+        else if (i == 6)
             l.steps = 300, l.steps_per_byte = 0;
+        else
+            l.steps_most = 300;
         if (decode(b.data, b.len, &l, &d, &e) != SPY_ERR_LIMIT)
             fail_msg("limit %d did not hold", i);
         assert_int_not_equal(e.msg[0], 0);
     }
+}
+
+static void it_ends_when_it_is_told_to(void **state)
+{
+    (void)state;
+    _cleanup_profile_ struct spy_profile *p = test_profile_rich();
+    _cleanup_buf_ struct spy_buf b;
+    encode(p, &b);
+    bool stop = true;
+    struct spy_otlp_limits l = spy_otlp_default_limits;
+    struct decoded d = {0};
+    l.stop = &stop;
+    assert_int_equal(decode(b.data, b.len, &l, &d, NULL), SPY_ERR_GONE);
 }
 
 // 300 KiB that name one deep stack 4096 times over would become gigabytes.
@@ -706,6 +721,6 @@ RUN(T(what_was_sent_comes_back_sample_by_sample), T(series_without_an_id_are_not
     T(inlined_calls_are_frames_innermost_first), T(deep_stacks_lose_their_outermost_frames),
     T(a_missing_id_is_made_from_the_bytes), T(each_malformed_reference_is_refused),
     T(profiles_of_bytes_are_not_taken_for_samples), T(nothing_is_a_request_of_nothing),
-    T(every_truncation_and_flip_is_survived), T(limits_hold),
+    T(every_truncation_and_flip_is_survived), T(limits_hold), T(it_ends_when_it_is_told_to),
     T(a_small_request_cannot_become_a_large_answer), T(values_that_nest_without_end_are_refused),
     T(a_name_that_looks_like_nesting_is_a_name), T(the_answer_comes_back))

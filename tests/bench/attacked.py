@@ -4,8 +4,8 @@
     tests/bench/attacked.py --build build/release [--seconds 15] [--only NAME]
 
 The collector runs in a cgroup of its own (root; else without, and a line says so) with the default
-limits.memory_mib. An honest client pushes, asks for its own pod and probes /readyz, each on a new
-connection, while each attack runs: a row tells how long the honest ones waited, how many were refused, and what the
+limits.memory_mib. An honest client, a process with an address of its own, pushes, asks for its own pod and
+probes /readyz, each on a new connection, while each attack runs: a row tells how long the honest ones waited, how many were refused, and what the
 collector used. slowhttptest's modes are left out, with a line, where it is not installed. At the end: descriptors
 beside those of the start, and how long SIGTERM took while questions ran.
 """
@@ -14,6 +14,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import gzip
+import multiprocessing
 import os
 import pathlib
 import random
@@ -53,35 +54,53 @@ def cgroup():
     yield None, lambda: 0
 
 
-class Honest:
-    """One push, one question and one probe after the other, each on a connection of its own."""
+class FromElsewhere(requests.adapters.HTTPAdapter):
+    """Connections come from an address of their own: one address has a bound."""
 
-    def __init__(self, c):
-        self.c, self.took, self.wrong = c, {"push": [], "question": [], "readyz": []}, {}
-        self.stop = threading.Event()
-        self.threads = [threading.Thread(target=self.run, args=a, daemon=True) for a in (
-            ("push", lambda: c.push(usual_batch(pod="honest").bytes())),
-            ("question", lambda: c.get_plain("/profiles?pod=honest&format=json")),
-            ("readyz", lambda: requests.get(c.url("/readyz"), verify=c.ca, timeout=60)))]
-        for t in self.threads:
-            t.start()
+    def init_poolmanager(self, *args, **more):
+        super().init_poolmanager(*args, source_address=("127.7.7.7", 0), **more)
 
-    def run(self, name, ask):
-        while not self.stop.wait(0.05):
-            began = time.monotonic()
-            try:
-                status = ask().status_code
-            except requests.RequestException as e:
-                status = type(e).__name__
-            self.took[name].append(time.monotonic() - began)
+
+def be_honest(c, stop, found):
+    """In a process of its own: a push, a question and a probe again and again, each on a new connection."""
+    took, wrong = {"push": [], "question": [], "readyz": []}, {}
+    asks = {"push": lambda s: c.push(usual_batch(pod="honest").bytes(), session=s, Connection="close"),
+            "question": lambda s: s.get(f"http://127.0.0.1:{c.http}/profiles?pod=honest&format=json", timeout=60),
+            "readyz": lambda s: s.get(c.url("/readyz"), verify=c.ca, timeout=60)}
+
+    def run(name):
+        while not stop.wait(0.05):
+            with requests.Session() as s:
+                for scheme in ("http://", "https://"):
+                    s.mount(scheme, FromElsewhere())
+                began = time.monotonic()
+                try:
+                    status = asks[name](s).status_code
+                except requests.RequestException as e:
+                    status = type(e).__name__
+                took[name].append(time.monotonic() - began)
             if status != 200:
-                self.wrong.setdefault(name, []).append(status)
+                wrong.setdefault(name, []).append(status)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in asks]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    found.put((took, wrong))
+
+
+class Honest:
+    def __init__(self, c):
+        fork = multiprocessing.get_context("fork")
+        self.stop, self.found = fork.Event(), fork.Queue()
+        self.process = fork.Process(target=be_honest, args=(c, self.stop, self.found))
+        self.process.start()
 
     def end(self):
         self.stop.set()
-        for t in self.threads:
-            t.join()
-        return self
+        self.took, self.wrong = self.found.get()
+        self.process.join()
 
 
 def ms(took, part):

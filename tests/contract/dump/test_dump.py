@@ -149,8 +149,8 @@ def test_states(python, podspy, tmp_path):
             seen.append((main["active"], main["owns_gil"]))
             assert [e["active"] for e in by_name.values()] == [False]
             assert main["frames"][0]["name"] == "spin"
-        # A free-threaded interpreter has no GIL that anybody could hold.
-        assert seen.count((True, not python.free_threaded)) >= 8
+        # A free-threaded interpreter has no GIL that anybody could hold. Python 2 gives it up every 100 instructions.
+        assert seen.count((True, not python.free_threaded)) >= (8 if python.minor >= (3,) else 5)
         want = 'Thread %d (%s): "MainThread"' % (t.pid, "active" if python.free_threaded else "active+gil")
         targets.wait_for(lambda: want in targets.run([podspy, "dump", "-p", str(t.pid)]).stdout.decode())
 

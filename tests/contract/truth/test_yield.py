@@ -40,7 +40,9 @@ def possible():
         first = LINES["def leaf_%s():" % letter]
         warm = frame("loop", call) + ";" + frame("warm_" + letter, leaf - 1, leaf)
         ends += [warm, warm + ";" + frame("leaf_" + letter, first, first + 1)]
-    return re.compile("%s(;(%s))?(%s)?$" % (start, "|".join(ends), re.escape(MARKER)))
+    # "ready" is there before the write of it has returned.
+    before = frame("<module>", LINES['sys.stdout.write("ready\\n")'], LINES["sys.stdout.flush()"])
+    return re.compile("(%s|%s(;(%s))?)(%s)?$" % (before, start, "|".join(ends), re.escape(MARKER)))
 
 
 def impossible(lines):

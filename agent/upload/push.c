@@ -150,11 +150,15 @@ static size_t on_answer(char *data, size_t size, size_t n, void *arg)
     return spy_buf_append(&p->answer, data, size * n) < 0 ? 0 : size * n;
 }
 
+static int is_aborted(const struct spy_push *p)
+{
+    return __atomic_load_n(&p->aborted, __ATOMIC_RELAXED);
+}
+
 static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
-    const struct spy_push *p = arg;
     (void)a, (void)b, (void)c, (void)d;
-    return __atomic_load_n(&p->aborted, __ATOMIC_RELAXED);
+    return is_aborted(arg);
 }
 
 static long milliseconds(uint64_t ns)
@@ -353,9 +357,9 @@ static void perform(struct spy_push *p, const void *body, size_t len, struct spy
         read_answer(p, ret);
         return;
     }
-    const char *why = r == CURLE_ABORTED_BY_CALLBACK && !p->aborted ? SPY_TRUST_NOT_A_SERVER
-                      : p->why[0]                                   ? p->why
-                                                                    : curl_easy_strerror(r);
+    const char *why = r == CURLE_ABORTED_BY_CALLBACK && !is_aborted(p) ? SPY_TRUST_NOT_A_SERVER
+                      : p->why[0]                                      ? p->why
+                                                                       : curl_easy_strerror(r);
     one_line(why, strlen(why), ret->reason, sizeof ret->reason);
 }
 

@@ -27,7 +27,8 @@ struct spy_sqlite_room spy_sqlite_room(uint64_t max_bytes)
 {
     uint64_t wal = max_bytes / 8;
     wal = wal > 512 * MIB ? 512 * MIB : wal;
-    return (struct spy_sqlite_room){(max_bytes - wal) / PAGE, wal, spy_min(wal / 2, HELD_WAL)};
+    uint64_t database = (max_bytes - wal) / CHUNK * CHUNK; // the file's size is a multiple of it
+    return (struct spy_sqlite_room){database / PAGE, wal, spy_min(wal / 2, HELD_WAL)};
 }
 
 static struct spy_sqlite_room room_of(const struct spy_sqlite *s)

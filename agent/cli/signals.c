@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
-volatile int spy_cli_stop;
+_Atomic int spy_cli_stop;
 static struct {
     int number;
     struct sigaction before; // of those who started podspy
@@ -15,7 +15,7 @@ static struct {
               {.number = SIGHUP},
               {.number = SIGPIPE},
               {.number = SIGCHLD}};
-static volatile sig_atomic_t by_terminal;
+static _Atomic bool by_terminal;
 static bool leads_session;
 static _Atomic uint64_t latest_ns;
 

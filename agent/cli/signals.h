@@ -16,7 +16,7 @@ void spy_cli_catch_signals(void);
 void spy_cli_release_signals(void);
 
 // The number of the first of these signals, once there was one.
-extern volatile int spy_cli_stop;
+extern _Atomic int spy_cli_stop;
 // Did a terminal send that one, to all that run on it?
 bool spy_cli_stopped_by_terminal(void);
 // When the latest came, by spy_clock_mono_ns; 0: none yet.

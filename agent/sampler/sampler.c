@@ -914,7 +914,7 @@ static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
     spy_pause_reap(&s->pause);
 }
 
-static void run_rounds(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
+static void run_rounds(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop)
 {
     while (!stop || !*stop) {
         uint64_t now = spy_clock_mono_ns();
@@ -937,7 +937,7 @@ static void run_rounds(struct spy_sampler *s, uint64_t deadline_ns, const volati
     }
 }
 
-void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop)
+void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop)
 {
     raise_priority(s);
     run_rounds(s, deadline_ns, stop);

@@ -104,7 +104,7 @@ struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid);
 
 // Takes the rounds that are due and sleeps in between until CLOCK_MONOTONIC is deadline_ns or *stop
 // is not 0 (a signal handler sets it). stop may be NULL.
-void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const volatile int *stop);
+void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop);
 
 // Closes the window: series get their start, duration, period, quality and account, samples their
 // time. The profile is the sampler's; read it, then call spy_sampler_reset before the next run.

@@ -495,7 +495,7 @@ static void a_stop_ends_a_run_at_once(void **state)
 {
     (void)state;
     struct spy_sampler *s = new_sampler(0);
-    volatile int stop = 1;
+    _Atomic int stop = 1;
     uint64_t now = spy_clock_mono_ns();
     spy_sampler_run(s, now + 5 * SPY_NS_PER_SEC, &stop);
     assert_true(spy_clock_mono_ns() - now < SPY_NS_PER_SEC);

@@ -198,7 +198,7 @@ def test_expressions_cost_little_however_hard(collector):
     query = "&".join(f"include={HARD.replace('a-z', f'{chr(97 + i)}-z')}" for i in range(16))
     with Honest(collector) as honest, concurrent.futures.ThreadPoolExecutor(8) as pool:
         before = cpu_seconds(collector)
-        answers = list(pool.map(collector.get_plain, [f"/top?pod=wide-*&{query}"] * 8))
+        answers = list(pool.map(collector.get_plain, [f"/top?pod=wide-*&{query}"] * (2 if SANITIZED else 8)))
         used = cpu_seconds(collector) - before
     honest.check(2)
     assert {r.status_code for r in answers} <= {404, 400}, [r.text for r in answers]

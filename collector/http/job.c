@@ -292,7 +292,7 @@ static void give_up_answer(struct spy_job *j)
     count_answer(j, j->res.body.len);
 }
 
-// Both copies count while an answer is compressed; where there is no room for both it stays plain.
+// While an answer is compressed both copies count. Without room for both it is sent uncompressed.
 static void prepare_answer(struct spy_job *j)
 {
     struct spy_buf *body = &j->res.body;

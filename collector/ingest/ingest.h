@@ -11,8 +11,9 @@
 // made. The Date header of the request tells which: where it agrees with the profile, the
 // collector's clock may be the wrong one, and the request is refused for now (SPY_INGEST_CLOCK),
 // so that nothing is lost; where it agrees with the collector, the profile is left out for good.
-// Without it a profile ahead is refused for now. So is one that is too old, unless another one of
-// the request could be of now, which bears the collector's clock out: then it is left out. OTLP
+// Without it a profile ahead is refused for now. So is a profile that is too old, unless another
+// profile of the request could be of now, which confirms the collector's clock: then the old
+// profile is left out. OTLP
 // senders try again after the status that stands for SPY_INGEST_CLOCK (503), and after no 400.
 //
 // Memory is bounded whatever the body is: most bodies are small and take a part of one half of

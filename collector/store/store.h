@@ -71,7 +71,7 @@ struct spy_store_ops {
     // may stay for a quarter of an hour of windows' time longer. From the first call on
     // database and WAL together are held to max_bytes, by append as well, which drops the oldest
     // windows where it finds no room: so call it at the start and then every minute or so. Queries
-    // that keep the WAL from being begun anew are ended then (SPY_ERR_AGAIN). It works on a full
+    // that keep the WAL from being restarted are ended then (SPY_ERR_AGAIN). Expiry works on a full
     // disk: both files hold room for it (16 MiB). Space is used again
     // before the file grows; the file shrinks when an eighth of it is free.
     int (*expire)(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
@@ -96,8 +96,7 @@ enum { SPY_STORE_ROWS_MAX = 8 << 20 };
 // The store in dir/podspy.db; dir exists. SPY_ERR_INVALID: the file there is damaged, of another
 // program, or of another version; SPY_ERR_DENIED: another process has it open; the message says
 // what to do. *ret goes with ops->close.
-// memory: bytes for what is remembered and SQLite's caches; more than SPY_STORE_MEMORY_MAX is not
-// used.
+// memory: bytes for the intern tables and SQLite's caches, which use at most SPY_STORE_MEMORY_MAX.
 #define SPY_STORE_MEMORY_MAX ((size_t)400 << 20)
 int spy_store_sqlite_open(const char *dir, uint32_t max_series, size_t memory,
                           struct spy_store **ret, struct spy_err *err);

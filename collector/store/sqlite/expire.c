@@ -80,8 +80,8 @@ static int delete_part(struct spy_sqlite *s, const struct steps *steps, int64_t 
     return r;
 }
 
-// A full disk has the room for the WAL that is held (room.c), and no more: there it is begun anew
-// and the part is made smaller.
+// On a full disk the WAL has only the room that is held for it (room.c). A part that does not fit
+// restarts the WAL and is tried again, smaller.
 static bool make_smaller(struct spy_sqlite *s, int64_t *part)
 {
     if (*part == 1 && !s->wal_pages)

@@ -3,7 +3,7 @@
 // Deleting needs room as well: in the WAL, and in the database where the WAL is written back. So
 // both files hold blocks before they need them. A push that makes the database longer is committed
 // only when the blocks for it are there, and what is in the WAL can always be written back. The
-// WAL is begun anew, not cut off, and so keeps HELD_WAL; a disk that others fill takes none of it.
+// WAL is restarted, not truncated, so it keeps HELD_WAL even when others fill the disk.
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
@@ -87,7 +87,7 @@ void spy_sqlite_hold_wal(struct spy_sqlite *s)
 
 void spy_sqlite_restart_wal(struct spy_sqlite *s)
 {
-    // All of it may be in the database already, and is begun anew only when no reader looks at it.
+    // SQLite restarts a WAL that is written back only when no reader uses it.
     spy_stop_set(&s->hurry);
     sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
     __atomic_store_n(&s->hurry, false, __ATOMIC_RELAXED);
@@ -111,9 +111,9 @@ void spy_sqlite_bound_wal(struct spy_sqlite *s)
     spy_sqlite_hold_database(s, INT64_MAX, NULL); // it was cut
 }
 
-// In the place of ftruncate(2) for SQLite, which begins the index of the WAL (podspy.db-shm) anew
-// when it opens: it cuts it to three bytes, and needs a full disk's blocks again at once. Zeroes
-// say the same.
+// Replaces ftruncate(2) for SQLite. When SQLite opens a database it truncates the WAL's index
+// (podspy.db-shm) to three bytes and extends it again, which fails on a full disk. Zeroes mean the
+// same to SQLite and keep the blocks.
 static int cut_or_clear(int fd, off_t size)
 {
     enum { SHM_CUT = 3, SHM_KEPT = 64 << 10 };

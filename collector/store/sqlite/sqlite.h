@@ -129,10 +129,10 @@ bool spy_sqlite_is_disk_low(const struct spy_sqlite *s);
 void spy_sqlite_keep_index(void);
 // Sees to it that the WAL has its blocks, where the disk has them.
 void spy_sqlite_hold_wal(struct spy_sqlite *s);
-// After a commit: writes the WAL back, and where readers keep it from being begun anew and it is
-// past its part of max_bytes, or of what a full disk has for it, ends them.
+// After a commit: writes the WAL back. Ends the readers that keep SQLite from restarting it, once
+// it is past half of its part of max_bytes, or of what is held for it on a full disk.
 void spy_sqlite_bound_wal(struct spy_sqlite *s);
-// Writes the WAL back, ends its readers and begins it anew.
+// Writes the WAL back, ends its readers and restarts it.
 void spy_sqlite_restart_wal(struct spy_sqlite *s);
 // The last connection.
 void spy_sqlite_close_writer(struct spy_sqlite *s);

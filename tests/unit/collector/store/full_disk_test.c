@@ -166,21 +166,23 @@ static void assert_takes_pushes(struct spy_store *s, uint64_t first, uint64_t n)
             fail_msg("after %lu: %s", i, err.msg);
 }
 
-static bool skipped(const struct disk *d)
+// A store on a full disk; *ret_n: its windows. Skips the test where there is no such disk.
+static struct spy_store *open_and_fill(struct disk *d, uint64_t *ret_n)
 {
-    if (d->dir)
-        return false;
-    print_message("left out: nothing can be mounted here\n");
-    return true;
+    if (!d->dir) {
+        print_message("left out: nothing can be mounted here\n");
+        skip();
+    }
+    struct spy_store *s = kit_open(d->dir, 1000);
+    *ret_n = fill_all(s, d);
+    return s;
 }
 
 static void old_windows_can_be_dropped_from_a_full_disk(void **state)
 {
     struct disk *d = *state;
-    if (skipped(d))
-        skip();
-    struct spy_store *s = kit_open(d->dir, 1000);
-    uint64_t n = fill_all(s, d);
+    uint64_t n;
+    struct spy_store *s = open_and_fill(d, &n);
     expire(s, T0 + 60 * (n - 1000) + 3600 + 10, MAX_BYTES);
     assert_int_equal(windows(s), 1000);
     wait_until_full(d);
@@ -194,10 +196,8 @@ static void old_windows_can_be_dropped_from_a_full_disk(void **state)
 static void a_lower_bound_works_on_a_full_disk(void **state)
 {
     struct disk *d = *state;
-    if (skipped(d))
-        skip();
-    struct spy_store *s = kit_open(d->dir, 1000);
-    uint64_t n = fill_all(s, d);
+    uint64_t n;
+    struct spy_store *s = open_and_fill(d, &n);
     expire(s, T0, 6 * MIB);
     size_t left = windows(s);
     assert_true(left > 100 && left < n);
@@ -213,10 +213,8 @@ static void a_lower_bound_works_on_a_full_disk(void **state)
 static void a_store_opens_on_a_full_disk_and_drops_there(void **state)
 {
     struct disk *d = *state;
-    if (skipped(d))
-        skip();
-    struct spy_store *s = kit_open(d->dir, 1000);
-    uint64_t n = fill_all(s, d);
+    uint64_t n;
+    struct spy_store *s = open_and_fill(d, &n);
     for (int i = 0; i < 20; i++) {
         kit_close(s);
         wait_until_full(d); // what it held it holds
@@ -241,7 +239,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_store_opens_on_a_full_disk_and_drops_there, mount_disk,
                                         unmount_disk),
     };
-    // What is mounted here is seen here only, and gone with this process.
+    // This process alone sees its mounts, and they end with it.
     if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         perror("mount");
     return cmocka_run_group_tests_name("store: full disk", tests, NULL, NULL);

@@ -1,8 +1,8 @@
 // podspy agent: find, sample, push, for ever.
-#include "agent/cli/cli.h"
 #include "agent/cli/blocked.h"
-#include "agent/cli/metrics.h"
+#include "agent/cli/cli.h"
 #include "agent/cli/labels.h"
+#include "agent/cli/metrics.h"
 #include "agent/cli/problems.h"
 #include "agent/cli/reads.h"
 #include "agent/discover/discover.h"

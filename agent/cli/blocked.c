@@ -2,6 +2,7 @@
 #include "shared/base/mem.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/close_range.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,7 +10,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <linux/close_range.h>
 
 #define VARIABLE "PODSPY_BLOCKED="
 

@@ -1,8 +1,8 @@
 #include "agent/cli/cli.h"
 #include "shared/base/descriptors.h"
 #include "shared/base/mem.h"
-#include <string.h>
 #include <argp.h>
+#include <string.h>
 
 const char *argp_program_version = "podspy " PODSPY_VERSION; // --version of every command
 

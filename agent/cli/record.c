@@ -1,6 +1,6 @@
 // podspy record: sample one program for a while and write what it did.
-#include "agent/cli/cli.h"
 #include "agent/cli/account.h"
+#include "agent/cli/cli.h"
 #include "agent/cli/output.h"
 #include "agent/cli/program.h"
 #include "agent/cli/reads.h"

@@ -1,7 +1,7 @@
 #include "agent/upload/spool_file.h"
+#include "shared/base/compress.h"
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
-#include "shared/base/compress.h"
 #include <stdlib.h>
 #include <string.h>
 

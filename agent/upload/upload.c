@@ -3,9 +3,9 @@
 #include "agent/upload/push.h"
 #include "agent/upload/spool.h"
 #include "shared/base/clock.h"
+#include "shared/base/compress.h"
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
-#include "shared/base/compress.h"
 #include "shared/otlp/otlp.h"
 #include <curl/curl.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 #include "collector/ingest/ingest.h"
 #include "collector/ingest/agents.h"
 #include "shared/base/clock.h"
-#include "shared/base/mem.h"
 #include "shared/base/compress.h"
+#include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include "shared/otlp/otlp.h"
 #include <errno.h>

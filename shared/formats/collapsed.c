@@ -1,7 +1,7 @@
 // One line for each stack: "outer;...;inner N". A ';' inside of a name would end the frame for
 // every reader of this format, so it is printed as ':'. Samples without a frame stand as one.
-#include "shared/formats/print.h"
 #include "shared/base/mem.h"
+#include "shared/formats/print.h"
 #include <stdlib.h>
 #include <string.h>
 

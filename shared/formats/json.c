@@ -1,6 +1,6 @@
 // A tree with what it was made of; docs/formats.md tells its shape.
-#include "shared/formats/print.h"
 #include "shared/base/mem.h"
+#include "shared/formats/print.h"
 #include "shared/profile/account.h"
 #include <string.h>
 

@@ -1,9 +1,9 @@
 // speedscope's file format (its published file-format-schema.json): one "sampled" profile for each
 // thread of each process, frames shared. The order of its samples is what its Time Order shows:
 // with a timeline it is the true one, and without the names say that it is not.
-#include "shared/formats/print.h"
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
+#include "shared/formats/print.h"
 #include "shared/profile/timeline.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-#include "shared/otlp/otlp.h"
 #include "shared/base/mem.h"
+#include "shared/otlp/otlp.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <podspy_otlp.pb-c.h>

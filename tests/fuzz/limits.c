@@ -1,7 +1,7 @@
 // What tells of a process's CPU limit and its threads' waiting: any bytes are refused or read,
 // paths stay inside of their bounds and never step up.
-#include "agent/sampler/kernel.h"
 #include "agent/sampler/limits.h"
+#include "agent/sampler/kernel.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 // the right ones put in, as if someone who can write the folder had made the file.
 #include "agent/upload/losses.h"
 #include "agent/upload/spool_file.h"
-#include "shared/base/map.h"
 #include "shared/base/compress.h"
+#include "shared/base/map.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 """No stack that the program cannot have, and no share that differs from the paused truth.
 
 stress.py makes every trouble a reader can meet; check.py knows which caller-callee pairs its text
-allows. Each interpreter gives $PODSPY_TRUTH_SAMPLES (8000) samples in the default mode, as many
+allows. Each interpreter gives $PODSPY_TRUTH_SAMPLES (4000) samples in the default mode, as many
 paused always, and a third without a pause. With PODSPY_LONG=1 it is a million over all of them and at least
 100000 each, and the target has a core of its own.
 
@@ -26,7 +26,7 @@ SANITIZED = bool(os.environ.get("PODSPY_SANITIZE"))
 LONG = bool(os.environ.get("PODSPY_LONG"))
 SUPPORTED = pythons.few() if SANITIZED else pythons.supported()
 SAMPLES = int(os.environ.get("PODSPY_TRUTH_SAMPLES") or
-              (max(1000000 // len(SUPPORTED) + 1, 100000) if LONG else 2000 if SANITIZED else 8000))
+              (max(1000000 // len(SUPPORTED) + 1, 100000) if LONG else 2000 if SANITIZED else 4000))
 FREE_SAMPLES = SAMPLES // (12 if LONG else 6)
 ASIDE_SAMPLES = SAMPLES // (4 if LONG else 8)
 ROUNDS = 24 if LONG else 8

@@ -93,7 +93,9 @@ def test_nine_of_ten_attempts_give_a_stack(python, podspy, yields, tmp_path):
         (shown, _), (true, m) = share(lines, "warm_" + way), share(paused, "warm_" + way)
         off = POINTS + chance(n, m)
         assert shown - off <= true <= shown + part + off, (way, shown, true, part, n, m)
-    assert share(lines, "loop (")[0] > 97
+    # A partial stack may end above loop (on a slow machine one in twenty does); a whole one does not.
+    whole = [line for line in lines if MARKER not in line and not line.startswith("[no Python")]
+    assert share(lines, "loop (")[0] > 85 and share(whole, "loop (")[0] > 97
 
 
 def looked_at(program, pid, mode, folder):

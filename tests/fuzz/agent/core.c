@@ -1,8 +1,8 @@
 // A hostile core file: its headers and notes, and what a dump then reads of it. The files that it
 // names are looked for as they are in any core.
+#include "agent/target/core.h"
 #include "../fuzz.h"
 #include "agent/python/python.h"
-#include "agent/target/core.h"
 #include "agent/target/still.h"
 #include <string.h>
 #include <sys/mman.h>

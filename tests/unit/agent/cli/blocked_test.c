@@ -1,12 +1,10 @@
 // Which processes an agent leaves alone, as one that starts anew hands it on.
 #include "agent/cli/blocked.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static void load(struct spy_blocked *b, const char *text)
 {
@@ -60,12 +58,4 @@ static void the_oldest_is_forgotten(void **state)
     assert_true(spy_blocked_has(&b, 3, 7) && spy_blocked_has(&b, SPY_BLOCKED_MAX + 2, 7));
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_environment_is_read),
-        cmocka_unit_test(nonsense_is_left_out),
-        cmocka_unit_test(the_oldest_is_forgotten),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(the_environment_is_read), T(nonsense_is_left_out), T(the_oldest_is_forgotten))

@@ -3,15 +3,11 @@
 #include "agent/python/cycle.h"
 #include "agent/python/layout.h"
 #include "agent/python/walk.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/unit/test.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 // cmocka.h needs the above.
-#include <cmocka.h>
 
 // Steps until it is found out, of a list of `tail` addresses before a cycle of `round`; 0: never.
 static size_t steps_until_found(size_t tail, size_t round, size_t limit)
@@ -112,12 +108,6 @@ static void test_frames_that_call_each_other_in_a_cycle_are_torn(void **unused)
     }
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_cycle_of_any_length_behind_a_tail_of_any_length_is_found_soon),
-        cmocka_unit_test(test_a_list_without_a_cycle_has_none),
-        cmocka_unit_test(test_frames_that_call_each_other_in_a_cycle_are_torn),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_a_cycle_of_any_length_behind_a_tail_of_any_length_is_found_soon),
+    T(test_a_list_without_a_cycle_has_none),
+    T(test_frames_that_call_each_other_in_a_cycle_are_torn))

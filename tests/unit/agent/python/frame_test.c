@@ -1,11 +1,7 @@
 // Which frames say that they run: one that has ended must not pass for the newest of a stack.
 #include "agent/python/frame.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/unit/test.h"
 // cmocka.h needs the above.
-#include <cmocka.h>
 
 enum { EMPTY = 5, IN_A_CALL = 7, RUNS = -1 }; // EMPTY: has not begun, or has ended
 
@@ -132,15 +128,8 @@ static void test_what_has_not_begun_up_to_3_10_tells_its_line(void **unused)
     assert_int_equal(spy_py_frame_instruction(l, frame), 12);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_from_3_11_to_3_13_the_depth_of_its_stack_tells),
-        cmocka_unit_test(test_from_3_4_to_3_10_a_byte_tells),
-        cmocka_unit_test(test_a_compiled_frame_lies_in_its_object_and_is_pointed_to),
-        cmocka_unit_test(test_a_compiled_frame_says_that_it_has_stopped),
-        cmocka_unit_test(test_a_frame_of_the_interpreter_is_not_taken_for_a_compiled_one),
-        cmocka_unit_test(test_what_has_not_begun_up_to_3_10_tells_its_line),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_from_3_11_to_3_13_the_depth_of_its_stack_tells), T(test_from_3_4_to_3_10_a_byte_tells),
+    T(test_a_compiled_frame_lies_in_its_object_and_is_pointed_to),
+    T(test_a_compiled_frame_says_that_it_has_stopped),
+    T(test_a_frame_of_the_interpreter_is_not_taken_for_a_compiled_one),
+    T(test_what_has_not_begun_up_to_3_10_tells_its_line))

@@ -1,12 +1,8 @@
 // Location entries of every kind, written by hand after Objects/locations.md of CPython; what the
 // standard libraries hold is in test_layout.py.
 #include "agent/python/linetable.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/unit/test.h"
 // cmocka.h needs the above.
-#include <cmocka.h>
 
 enum { ONE_UNIT = 0, TWO_UNITS = 1, FIRST_LINE = 100 };
 #define ENTRY(kind, units) (0x80 | (kind) << 3 | (units))
@@ -84,12 +80,4 @@ static void test_what_is_cut_off_is_not_known(void **unused)
     check(too_large, sizeof too_large, 1, (struct spy_location[]){{100, 0, 0, 1}});
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_kind),
-        cmocka_unit_test(test_from_within_an_entry),
-        cmocka_unit_test(test_what_is_cut_off_is_not_known),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_every_kind), T(test_from_within_an_entry), T(test_what_is_cut_off_is_not_known))

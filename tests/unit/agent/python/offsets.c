@@ -2,8 +2,9 @@
 // have them; compiled by test_layout.py against each one that is found. With an argument: the bytes
 // of _Py_DebugOffsets that an interpreter of these headers (3.14 and later) publishes.
 #define Py_BUILD_CORE 1
-#include <Python.h>
+#include <Python.h> // before all else of CPython's
 #include <stddef.h>
+
 #include "internal/pycore_code.h"
 #include "internal/pycore_frame.h"
 #include "internal/pycore_gil.h"

@@ -2,13 +2,10 @@
 #include "agent/python/scan.h"
 #include "agent/target/still.h"
 #include "shared/base/clock.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/unit/test.h"
 #include <stdlib.h>
 #include <string.h>
 // cmocka.h needs the above.
-#include <cmocka.h>
 
 enum { DATA = 0x500000, HEAP = 0x900000, BLOCK = 1 << 16, DATA_SIZE = 8 * BLOCK };
 enum { HEAP_SIZE = BLOCK, SLOT = 2 * BLOCK + 4096, TEXT = 5 * BLOCK, OBJECT = 4096 };
@@ -256,19 +253,8 @@ static void test_candidates_are_bounded(void **unused)
     assert_not_found(w);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_only_interpreter),
-        cmocka_unit_test(test_a_slot_at_the_edge_of_a_block),
-        cmocka_unit_test(test_the_newest_of_several_interpreters),
-        cmocka_unit_test(test_before_the_runtime),
-        cmocka_unit_test(test_what_does_not_hang_together_is_none),
-        cmocka_unit_test(test_no_text_no_interpreter),
-        cmocka_unit_test(test_an_unknown_version_is_named),
-        cmocka_unit_test(test_a_cookie_is_the_runtime),
-        cmocka_unit_test(test_data_is_read_once),
-        cmocka_unit_test(test_candidates_are_bounded),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_the_only_interpreter), T(test_a_slot_at_the_edge_of_a_block),
+    T(test_the_newest_of_several_interpreters), T(test_before_the_runtime),
+    T(test_what_does_not_hang_together_is_none), T(test_no_text_no_interpreter),
+    T(test_an_unknown_version_is_named), T(test_a_cookie_is_the_runtime), T(test_data_is_read_once),
+    T(test_candidates_are_bounded))

@@ -1,13 +1,10 @@
 // Which copy of its bytecode a frame of a free-threaded 3.14 or later runs. This very process is
 // the target: its memory holds what such an interpreter has (_PyCodeArray, Include/cpython/code.h).
 #include "agent/python/code.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/unit/test.h"
 #include <string.h>
 #include <unistd.h>
 // cmocka.h needs the above.
-#include <cmocka.h>
 
 enum { CO_TLBC = 224, CO_CODE = 240 };
 
@@ -77,12 +74,5 @@ static void test_what_is_not_there_is_not_known(void **unused)
     spy_target_free(w.target);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_copy_of_a_thread),
-        cmocka_unit_test(test_copies_hold_for_their_generation),
-        cmocka_unit_test(test_what_is_not_there_is_not_known),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_the_copy_of_a_thread), T(test_copies_hold_for_their_generation),
+    T(test_what_is_not_there_is_not_known))

@@ -1,14 +1,12 @@
 #include "children.h"
 #include "shared/base/clock.h"
+#include "tests/unit/test.h"
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 struct child start_child(const char *script, const char *arg)
 {

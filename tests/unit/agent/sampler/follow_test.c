@@ -7,12 +7,10 @@
 #include "agent/sampler/follow.h"
 #include "children.h"
 #include "shared/base/clock.h"
-#include <setjmp.h>
+#include "tests/unit/test.h"
 #include <signal.h>
-#include <stdarg.h>
 #include <string.h>
 #include <time.h>
-#include <cmocka.h>
 
 enum { RATE = 1000, NAP_NS = 300000, LATE_NS = 700000, SHORT_NS = 20000, LONG_NS = 300000 };
 
@@ -271,18 +269,8 @@ static void for_a_single_wish_it_does_not_move(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        TEST(a_thread_of_short_calls_is_read_on_its_own_cpu),
-        TEST(without_pauses_it_is_seen_all_the_same),
-        TEST(where_every_sample_is_to_be_paused_it_stays),
-        TEST(a_cpu_that_it_was_not_given_is_not_taken),
-        TEST(who_binds_it_otherwise_has_the_last_word),
-        TEST(who_is_let_in_late_there_stays_away),
-        TEST(who_is_late_everywhere_may_stay),
-        TEST(who_is_awake_for_long_there_stays_away),
-        TEST(for_a_single_wish_it_does_not_move),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(TEST(a_thread_of_short_calls_is_read_on_its_own_cpu),
+    TEST(without_pauses_it_is_seen_all_the_same), TEST(where_every_sample_is_to_be_paused_it_stays),
+    TEST(a_cpu_that_it_was_not_given_is_not_taken), TEST(who_binds_it_otherwise_has_the_last_word),
+    TEST(who_is_let_in_late_there_stays_away), TEST(who_is_late_everywhere_may_stay),
+    TEST(who_is_awake_for_long_there_stays_away), TEST(for_a_single_wish_it_does_not_move))

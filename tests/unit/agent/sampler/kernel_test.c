@@ -3,16 +3,14 @@
 #include "agent/sampler/kernel.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include "tests/unit/test.h"
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static void schedstat_is_two_sums_and_a_count(void **state)
 {
@@ -259,15 +257,6 @@ static void nothing_is_known_before_it_begins(void **state)
     end(&c);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(schedstat_is_two_sums_and_a_count),
-        cmocka_unit_test(cpu_time_is_that_of_the_window),
-        cmocka_unit_test(threads_that_begin_and_end_within_are_not_lost),
-        cmocka_unit_test(two_that_want_one_cpu_wait_for_it),
-        cmocka_unit_test(a_process_that_ended_has_what_was_seen_of_it),
-        cmocka_unit_test(nothing_is_known_before_it_begins),
-    };
-    return cmocka_run_group_tests_name("kernel", tests, NULL, NULL);
-}
+RUN(T(schedstat_is_two_sums_and_a_count), T(cpu_time_is_that_of_the_window),
+    T(threads_that_begin_and_end_within_are_not_lost), T(two_that_want_one_cpu_wait_for_it),
+    T(a_process_that_ended_has_what_was_seen_of_it), T(nothing_is_known_before_it_begins))

@@ -2,10 +2,8 @@
 // and from a container with a cgroup namespace.
 #include "agent/sampler/limits.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <string.h>
-#include <cmocka.h>
 
 static void the_hierarchy_of_the_cpu_controller_is_chosen(void **state)
 {
@@ -142,14 +140,6 @@ static void the_level_that_did_most_counts(void **state)
     assert_false(spy_limits_growth(&a, &b, &t));
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_hierarchy_of_the_cpu_controller_is_chosen),
-        cmocka_unit_test(mounts_are_found_in_mountinfo),
-        cmocka_unit_test(a_path_is_found_below_the_mount_that_has_it),
-        cmocka_unit_test(both_forms_of_cpu_stat_are_read),
-        cmocka_unit_test(the_level_that_did_most_counts),
-    };
-    return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
-}
+RUN(T(the_hierarchy_of_the_cpu_controller_is_chosen), T(mounts_are_found_in_mountinfo),
+    T(a_path_is_found_below_the_mount_that_has_it), T(both_forms_of_cpu_stat_are_read),
+    T(the_level_that_did_most_counts))

@@ -1,8 +1,6 @@
 // The sampling thread's priority: what it asks for, and that nothing else has it.
 #include "agent/sampler/priority.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/unit/test.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -10,7 +8,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 enum { OTHER = 0, FIFO = 1, IDLE = 5, SHORTEST_NS = 100000 };
 
@@ -134,15 +131,6 @@ static void every_kind_has_words_and_what_gives_a_better_one(void **state)
     }
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_kernel_with_slices_grants_the_shortest),
-        cmocka_unit_test(timers_have_no_slack_while_it_is_raised),
-        cmocka_unit_test(lowered_the_thread_is_as_it_was),
-        cmocka_unit_test(without_any_privilege_it_is_a_slice_or_nothing),
-        cmocka_unit_test(a_priority_that_somebody_chose_stays),
-        cmocka_unit_test(every_kind_has_words_and_what_gives_a_better_one),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(a_kernel_with_slices_grants_the_shortest), T(timers_have_no_slack_while_it_is_raised),
+    T(lowered_the_thread_is_as_it_was), T(without_any_privilege_it_is_a_slice_or_nothing),
+    T(a_priority_that_somebody_chose_stays), T(every_kind_has_words_and_what_gives_a_better_one))

@@ -2,11 +2,9 @@
 // same. No clock is asked, and no process is looked at.
 #include "agent/sampler/rest.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 enum { RATE = 100, ROUNDS = 20000000 };
 
@@ -98,12 +96,5 @@ static void one_that_runs_is_looked_at_every_time(void **state)
     assert_int_equal(watch(&often, RATE, true, &rand).looks, ROUNDS);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shares_come_out_right),
-        cmocka_unit_test(one_that_never_runs_is_looked_at_seldom),
-        cmocka_unit_test(one_that_runs_is_looked_at_every_time),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(shares_come_out_right), T(one_that_never_runs_is_looked_at_seldom),
+    T(one_that_runs_is_looked_at_every_time))

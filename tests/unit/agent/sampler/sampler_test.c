@@ -3,18 +3,16 @@
 #include "children.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include "tests/unit/test.h"
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define COUNTS_ALLOCATIONS 1
@@ -502,22 +500,10 @@ static void a_stop_ends_a_run_at_once(void **state)
     spy_sampler_free(s);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(many_processes_and_their_ends),
-        cmocka_unit_test(what_is_not_python_is_listed_with_a_reason),
-        cmocka_unit_test(a_late_interpreter_has_the_time_since_it_was_found),
-        cmocka_unit_test(a_number_that_is_anothers_is_not_read),
-        cmocka_unit_test(a_warm_round_allocates_nothing),
-        cmocka_unit_test(an_ordinary_program_is_seldom_paused),
-        cmocka_unit_test(a_clock_that_is_set_changes_no_weights),
-        cmocka_unit_test(what_sleeps_is_counted_until_it_wakes),
-        cmocka_unit_test(what_sleeps_among_many_is_counted_until_it_wakes),
-        cmocka_unit_test(short_work_after_a_sleep_is_seen),
-        cmocka_unit_test(short_work_is_seen_among_many_that_sleep),
-        cmocka_unit_test(the_budget_is_kept),
-        cmocka_unit_test(a_stop_ends_a_run_at_once),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(many_processes_and_their_ends), T(what_is_not_python_is_listed_with_a_reason),
+    T(a_late_interpreter_has_the_time_since_it_was_found), T(a_number_that_is_anothers_is_not_read),
+    T(a_warm_round_allocates_nothing), T(an_ordinary_program_is_seldom_paused),
+    T(a_clock_that_is_set_changes_no_weights), T(what_sleeps_is_counted_until_it_wakes),
+    T(what_sleeps_among_many_is_counted_until_it_wakes), T(short_work_after_a_sleep_is_seen),
+    T(short_work_is_seen_among_many_that_sleep), T(the_budget_is_kept),
+    T(a_stop_ends_a_run_at_once))

@@ -2,11 +2,9 @@
 // and what comes late skipped and counted. No clock is asked.
 #include "agent/sampler/schedule.h"
 #include "shared/base/err.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdbool.h>
 #include <string.h>
-#include <cmocka.h>
 
 enum { MANY = 200, TURNS = 2000 };
 #define BEGIN (1000 * SPY_NS_PER_SEC)
@@ -196,15 +194,6 @@ static void without_a_rate_each_has_its_turn(void **state)
     spy_schedule_free(&s);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(those_of_one_rate_share_their_moments),
-        cmocka_unit_test(gaps_are_jittered_about_the_period),
-        cmocka_unit_test(what_comes_late_is_skipped_and_counted),
-        cmocka_unit_test(beats_may_be_left_out),
-        cmocka_unit_test(one_off_the_beat_comes_back_to_it),
-        cmocka_unit_test(without_a_rate_each_has_its_turn),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(those_of_one_rate_share_their_moments), T(gaps_are_jittered_about_the_period),
+    T(what_comes_late_is_skipped_and_counted), T(beats_may_be_left_out),
+    T(one_off_the_beat_comes_back_to_it), T(without_a_rate_each_has_its_turn))

@@ -2,12 +2,10 @@
 // is the reading alone that takes long; the processes are real.
 #include "children.h"
 #include "shared/base/clock.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 enum { RATE = 100, SECONDS = 4 };
 #define ROUND_NS (20 * SPY_NS_PER_MS) // of the slow one
@@ -88,10 +86,4 @@ static void a_slow_process_leaves_time_to_the_others(void **state)
     end_child(&other);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_slow_process_leaves_time_to_the_others),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(a_slow_process_leaves_time_to_the_others))

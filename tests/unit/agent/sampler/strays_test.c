@@ -7,14 +7,12 @@
 #include "agent/target/pause.h"
 #include "children.h"
 #include "shared/base/clock.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <time.h>
-#include <cmocka.h>
 
 enum {
     RATE = 10,              // its sleeps are 50 ms and longer
@@ -119,10 +117,4 @@ static void one_that_stops_late_is_let_go_between_two_rounds(void **state)
     end_child(&c);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_that_stops_late_is_let_go_between_two_rounds),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(one_that_stops_late_is_let_go_between_two_rounds))

@@ -4,7 +4,7 @@
 #include "agent/target/still.h"
 #include "agent/target/threads.h"
 #include "shared/base/mem.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <elf.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -242,13 +242,5 @@ static void nonsense_is_refused(void **state)
     refuse(m, SPY_ERR_INVALID, "holds no memory");
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bytes_and_threads_are_those_of_the_core),
-        cmocka_unit_test(only_the_file_that_was_mapped_is_read),
-        cmocka_unit_test(what_is_cut_off_is_told),
-        cmocka_unit_test(nonsense_is_refused),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(bytes_and_threads_are_those_of_the_core), T(only_the_file_that_was_mapped_is_read),
+    T(what_is_cut_off_is_told), T(nonsense_is_refused))

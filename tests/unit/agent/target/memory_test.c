@@ -1,13 +1,12 @@
 // Memory is read the same where process_vm_readv is forbidden: each test runs as it is, and under a
 // seccomp filter.
 #include "agent/target/target.h"
+#include "tests/unit/test.h"
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +14,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static char here[3][16] = {"one", "two", "three"}; // the child has them at the same addresses
 
@@ -174,9 +172,9 @@ static int forbid_the_call(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_what_is_there_and_tells_what_is_not),
-        cmocka_unit_test(follows_a_process_into_another_program),
-        cmocka_unit_test(reads_through_a_thread_where_the_main_one_has_ended),
+        T(reads_what_is_there_and_tells_what_is_not),
+        T(follows_a_process_into_another_program),
+        T(reads_through_a_thread_where_the_main_one_has_ended),
     };
     int failed = cmocka_run_group_tests_name("as it is", tests, NULL, NULL);
     return failed + cmocka_run_group_tests_name("forbidden", tests, forbid_the_call, NULL);

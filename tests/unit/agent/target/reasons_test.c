@@ -2,13 +2,11 @@
 // together, as each scope of Yama and each security module.
 #include "agent/target/reasons.h"
 #include "shared/base/mem.h"
+#include "tests/unit/test.h"
 #include <errno.h>
 #include <linux/capability.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 #define CAP(name) (UINT64_C(1) << CAP_##name)
 #define NONE      SPY_BARS
@@ -238,19 +236,7 @@ static void names_of_capabilities(void **state)
     assert_null(spy_capability_name(CAP_LAST_CAP + 1));
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_let_in_has_no_bar),
-        cmocka_unit_test(a_refusal_always_has_a_bar),
-        cmocka_unit_test(users_groups_and_how_to_become_them),
-        cmocka_unit_test(more_rights_than_podspy),
-        cmocka_unit_test(user_namespaces),
-        cmocka_unit_test(the_scopes_of_yama),
-        cmocka_unit_test(filters_and_modules),
-        cmocka_unit_test(what_proc_shows),
-        cmocka_unit_test(what_holds_for_all),
-        cmocka_unit_test(names_of_capabilities),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(what_is_let_in_has_no_bar), T(a_refusal_always_has_a_bar),
+    T(users_groups_and_how_to_become_them), T(more_rights_than_podspy), T(user_namespaces),
+    T(the_scopes_of_yama), T(filters_and_modules), T(what_proc_shows), T(what_holds_for_all),
+    T(names_of_capabilities))

@@ -1,16 +1,14 @@
 // Does a thread run, or wait for a CPU? Held against two threads that share one CPU.
 #include "agent/target/switches.h"
 #include "shared/base/clock.h"
+#include "tests/unit/test.h"
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #define DASHES "-------------------------------------------------------------------\n"
 
@@ -163,13 +161,6 @@ static void of_two_threads_on_one_cpu_one_runs(void **state)
     assert_true(runs[0] > LOOKS / 20 && runs[1] > LOOKS / 20);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_file_of_a_usual_kernel_is_parsed),
-        cmocka_unit_test(what_makes_no_sense_is_refused),
-        cmocka_unit_test(a_thread_cannot_forge_its_counts_by_its_name),
-        cmocka_unit_test_setup_teardown(of_two_threads_on_one_cpu_one_runs, start, end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(the_file_of_a_usual_kernel_is_parsed), T(what_makes_no_sense_is_refused),
+    T(a_thread_cannot_forge_its_counts_by_its_name),
+    cmocka_unit_test_setup_teardown(of_two_threads_on_one_cpu_one_runs, start, end))

@@ -6,13 +6,12 @@
 #include "agent/target/threads.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include "tests/unit/test.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +22,6 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 // What a child shares with its test.
 struct shared {
@@ -700,24 +698,11 @@ static void a_killed_tracer_leaves_nothing_stopped(void **state)
     end(pid);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(maps_equal_what_the_linker_knows),
-        cmocka_unit_test(maps_text_that_is_no_maps_text),
-        cmocka_unit_test(reads_say_what_went_wrong),
-        cmocka_unit_test(symbols_equal_what_the_linker_knows),
-        cmocka_unit_test(symbols_of_a_static_program),
-        cmocka_unit_test(threads_and_what_they_do),
-        cmocka_unit_test(a_paused_thread_stands_still_and_goes_on),
-        cmocka_unit_test(no_signal_is_lost_or_doubled),
-        cmocka_unit_test(a_stopped_process_stays_stopped),
-        cmocka_unit_test(waiting_for_one_that_does_not_stop_is_bounded),
-        cmocka_unit_test(who_stops_after_the_last_look_is_let_go),
-        cmocka_unit_test(a_thread_that_is_killed_while_it_is_held_ends),
-        cmocka_unit_test(a_wait_ends_though_all_signals_are_blocked),
-        cmocka_unit_test(what_is_not_there_cannot_be_paused),
-        cmocka_unit_test(a_killed_tracer_leaves_nothing_stopped),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(maps_equal_what_the_linker_knows), T(maps_text_that_is_no_maps_text),
+    T(reads_say_what_went_wrong), T(symbols_equal_what_the_linker_knows),
+    T(symbols_of_a_static_program), T(threads_and_what_they_do),
+    T(a_paused_thread_stands_still_and_goes_on), T(no_signal_is_lost_or_doubled),
+    T(a_stopped_process_stays_stopped), T(waiting_for_one_that_does_not_stop_is_bounded),
+    T(who_stops_after_the_last_look_is_let_go), T(a_thread_that_is_killed_while_it_is_held_ends),
+    T(a_wait_ends_though_all_signals_are_blocked), T(what_is_not_there_cannot_be_paused),
+    T(a_killed_tracer_leaves_nothing_stopped))

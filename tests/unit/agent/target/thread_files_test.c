@@ -1,17 +1,15 @@
 // The small files of many threads, under a limit of open files that is far too low for all of them.
 #include "agent/target/threads.h"
 #include "shared/base/mem.h"
+#include "tests/unit/test.h"
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 enum { THREADS = 60, LIMIT = 40, MOST = LIMIT / 2 };
 
@@ -169,10 +167,10 @@ static void an_end_is_told_whether_the_file_was_kept_or_not(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_are_asked_within_half_of_the_limit),
-        cmocka_unit_test(those_that_work_get_the_files_of_those_that_wait),
-        cmocka_unit_test(without_a_free_descriptor_nothing_is_claimed),
-        cmocka_unit_test(an_end_is_told_whether_the_file_was_kept_or_not),
+        T(all_are_asked_within_half_of_the_limit),
+        T(those_that_work_get_the_files_of_those_that_wait),
+        T(without_a_free_descriptor_nothing_is_claimed),
+        T(an_end_is_told_whether_the_file_was_kept_or_not),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -1,9 +1,6 @@
 // How long the upload waits after failures.
 #include "agent/upload/backoff.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/test.h"
 
 static struct spy_backoff seeded(void)
 {
@@ -63,13 +60,6 @@ static void a_success_begins_anew(void **state)
         assert_true(spy_backoff_failed(&b, 0) <= SPY_BACKOFF_BASE_NS);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_wait_is_spread_between_nothing_and_a_cap_that_doubles),
-        cmocka_unit_test(the_same_seed_gives_the_same_waits),
-        cmocka_unit_test(what_retry_after_asks_is_waited_at_least_and_within_bounds),
-        cmocka_unit_test(a_success_begins_anew),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(the_wait_is_spread_between_nothing_and_a_cap_that_doubles),
+    T(the_same_seed_gives_the_same_waits),
+    T(what_retry_after_asks_is_waited_at_least_and_within_bounds), T(a_success_begins_anew))

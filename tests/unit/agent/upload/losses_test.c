@@ -1,11 +1,9 @@
 // Losses by labels.
 #include "agent/upload/losses.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 static struct spy_buf labels_of(const char *pid)
 {
@@ -92,12 +90,6 @@ static void past_the_bound_losses_are_added_up_in_one_row_of_the_node(void **sta
     spy_losses_free(&l);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(labels_packed_and_unpacked_are_the_same_series),
-        cmocka_unit_test(losses_add_up_by_labels_and_go_when_they_are_taken),
-        cmocka_unit_test(past_the_bound_losses_are_added_up_in_one_row_of_the_node),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(labels_packed_and_unpacked_are_the_same_series),
+    T(losses_add_up_by_labels_and_go_when_they_are_taken),
+    T(past_the_bound_losses_are_added_up_in_one_row_of_the_node))

@@ -1,10 +1,7 @@
 // Which collectors are accepted. What a request does on the wire is held by tests/contract/upload.
 #include "agent/upload/push.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/unit/test.h"
 #include <string.h>
-#include <cmocka.h>
 
 static void refused(const char *url, const char *word)
 {
@@ -62,13 +59,5 @@ static void certificate_and_key_go_together(void **state)
     assert_non_null(strstr(err.msg, "key_file"));
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(clear_text_goes_to_loopback_only),
-        cmocka_unit_test(a_url_is_scheme_host_and_port),
-        cmocka_unit_test(a_url_that_is_refused_is_not_repeated_with_its_password),
-        cmocka_unit_test(certificate_and_key_go_together),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(clear_text_goes_to_loopback_only), T(a_url_is_scheme_host_and_port),
+    T(a_url_that_is_refused_is_not_repeated_with_its_password), T(certificate_and_key_go_together))

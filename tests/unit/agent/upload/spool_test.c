@@ -3,10 +3,7 @@
 #include "folder.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/test.h"
 
 enum { ROOMY = 1 << 20 };
 
@@ -419,29 +416,21 @@ static void a_folder_that_cannot_be_written_is_an_error_and_the_loss_is_kept(voi
 
 #define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_make, folder_remove)
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        IN_A_FOLDER(windows_leave_in_the_order_they_came),
-        IN_A_FOLDER(files_are_for_their_owner_only),
-        IN_A_FOLDER(another_run_finds_what_was_left_and_goes_on_behind_it),
-        IN_A_FOLDER(the_bound_holds_and_the_oldest_goes_first),
-        IN_A_FOLDER(a_bound_that_was_lowered_holds_at_once),
-        IN_A_FOLDER(what_is_in_flight_is_not_dropped),
-        IN_A_FOLDER(a_window_larger_than_the_spool_is_refused_and_counted),
-        IN_A_FOLDER(losses_outlive_the_run_and_go_once_a_window_reports_them),
-        IN_A_FOLDER(a_rejected_window_is_a_loss),
-        IN_A_FOLDER(killed_before_the_rename_the_part_is_deleted),
-        IN_A_FOLDER(killed_between_the_count_and_the_drop_nothing_counts_twice),
-        IN_A_FOLDER(killed_between_the_report_and_its_note_nothing_is_reported_twice),
-        IN_A_FOLDER(a_name_dropped_once_is_not_used_again_while_it_is_noted),
-        IN_A_FOLDER(a_damaged_body_is_set_aside_and_its_samples_are_lost),
-        IN_A_FOLDER(every_damage_and_every_cut_is_noticed),
-        IN_A_FOLDER(damaged_files_are_bounded_and_go_before_windows),
-        IN_A_FOLDER(a_damaged_record_of_losses_does_not_stop_the_agent),
-        IN_A_FOLDER(names_of_others_are_left_alone),
-        IN_A_FOLDER(two_agents_do_not_share_a_folder),
-        IN_A_FOLDER(a_folder_that_cannot_be_written_is_an_error_and_the_loss_is_kept),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(IN_A_FOLDER(windows_leave_in_the_order_they_came), IN_A_FOLDER(files_are_for_their_owner_only),
+    IN_A_FOLDER(another_run_finds_what_was_left_and_goes_on_behind_it),
+    IN_A_FOLDER(the_bound_holds_and_the_oldest_goes_first),
+    IN_A_FOLDER(a_bound_that_was_lowered_holds_at_once),
+    IN_A_FOLDER(what_is_in_flight_is_not_dropped),
+    IN_A_FOLDER(a_window_larger_than_the_spool_is_refused_and_counted),
+    IN_A_FOLDER(losses_outlive_the_run_and_go_once_a_window_reports_them),
+    IN_A_FOLDER(a_rejected_window_is_a_loss),
+    IN_A_FOLDER(killed_before_the_rename_the_part_is_deleted),
+    IN_A_FOLDER(killed_between_the_count_and_the_drop_nothing_counts_twice),
+    IN_A_FOLDER(killed_between_the_report_and_its_note_nothing_is_reported_twice),
+    IN_A_FOLDER(a_name_dropped_once_is_not_used_again_while_it_is_noted),
+    IN_A_FOLDER(a_damaged_body_is_set_aside_and_its_samples_are_lost),
+    IN_A_FOLDER(every_damage_and_every_cut_is_noticed),
+    IN_A_FOLDER(damaged_files_are_bounded_and_go_before_windows),
+    IN_A_FOLDER(a_damaged_record_of_losses_does_not_stop_the_agent),
+    IN_A_FOLDER(names_of_others_are_left_alone), IN_A_FOLDER(two_agents_do_not_share_a_folder),
+    IN_A_FOLDER(a_folder_that_cannot_be_written_is_an_error_and_the_loss_is_kept))

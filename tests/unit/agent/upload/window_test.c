@@ -3,13 +3,10 @@
 #include "agent/upload/upload.h"
 #include "folder.h"
 #include "shared/base/clock.h"
-#include "shared/base/mem.h"
 #include "shared/base/compress.h"
+#include "shared/base/mem.h"
 #include "shared/otlp/otlp.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/test.h"
 
 enum { ROOMY = 4 << 20 };
 
@@ -345,18 +342,12 @@ static void a_flush_without_a_collector_ends_in_time(void **state)
 
 #define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_make, folder_remove)
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        IN_A_FOLDER(only_series_with_something_to_say_get_an_id),
-        IN_A_FOLDER(an_empty_window_sends_nothing),
-        IN_A_FOLDER(a_large_window_goes_in_several_requests_of_whole_series),
-        IN_A_FOLDER(one_series_too_large_is_lost_and_the_next_window_says_so),
-        IN_A_FOLDER(every_sample_is_in_the_spool_or_reported_as_lost),
-        IN_A_FOLDER(labels_that_are_too_much_for_one_file_go_in_several),
-        IN_A_FOLDER(no_sample_goes_uncounted_when_memory_runs_out),
-        IN_A_FOLDER(two_uploads_on_one_folder_are_refused),
-        IN_A_FOLDER(a_flush_without_a_collector_ends_in_time),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(IN_A_FOLDER(only_series_with_something_to_say_get_an_id),
+    IN_A_FOLDER(an_empty_window_sends_nothing),
+    IN_A_FOLDER(a_large_window_goes_in_several_requests_of_whole_series),
+    IN_A_FOLDER(one_series_too_large_is_lost_and_the_next_window_says_so),
+    IN_A_FOLDER(every_sample_is_in_the_spool_or_reported_as_lost),
+    IN_A_FOLDER(labels_that_are_too_much_for_one_file_go_in_several),
+    IN_A_FOLDER(no_sample_goes_uncounted_when_memory_runs_out),
+    IN_A_FOLDER(two_uploads_on_one_folder_are_refused),
+    IN_A_FOLDER(a_flush_without_a_collector_ends_in_time))

@@ -1,14 +1,12 @@
 #include "collector/auth/auth.h"
 #include "shared/base/file.h"
+#include "tests/unit/test.h"
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 struct fixture {
     char dir[64], path[128], header[600];
@@ -168,21 +166,14 @@ static void test_without_a_way_nobody_gets_in(void **state)
     spy_auth_free(closed);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_tokens_are_long_secret_and_each_its_own, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_what_is_nearly_right_is_wrong, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_new_file_holds_at_once_and_the_old_token_no_more,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_file_that_is_gone_or_empty_leaves_the_last_token,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_empty_token_file_at_the_start_is_an_error, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_the_header_file_follows_the_read_token, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_without_a_way_nobody_gets_in, set_up, tear_down),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(cmocka_unit_test_setup_teardown(test_tokens_are_long_secret_and_each_its_own, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_what_is_nearly_right_is_wrong, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_new_file_holds_at_once_and_the_old_token_no_more, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_a_file_that_is_gone_or_empty_leaves_the_last_token, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_an_empty_token_file_at_the_start_is_an_error, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_the_header_file_follows_the_read_token, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_without_a_way_nobody_gets_in, set_up, tear_down))

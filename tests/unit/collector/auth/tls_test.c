@@ -1,15 +1,13 @@
 #include "collector/auth/tls.h"
 #include "shared/base/file.h"
+#include "tests/unit/test.h"
 #include <gnutls/x509.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static const char *const files[] = {"ca.pem", "ca.key", "server.pem", "server.key"};
 static char dir[64];
@@ -222,22 +220,15 @@ static void test_given_files_are_followed_and_only_a_pair_is_taken(void **state)
     spy_tls_free(t);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_the_first_start_makes_a_chain_that_verifies, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_the_next_start_takes_what_is_there, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_a_damaged_server_certificate_is_made_anew_under_the_same_ca, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_damaged_ca_is_an_error_and_never_replaced, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_a_first_start_that_was_cut_short_is_begun_anew, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_given_files_are_taken_and_must_be_pem, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_given_files_are_followed_and_only_a_pair_is_taken,
-                                        set_up, tear_down),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(cmocka_unit_test_setup_teardown(test_the_first_start_makes_a_chain_that_verifies, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_the_next_start_takes_what_is_there, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(
+        test_a_damaged_server_certificate_is_made_anew_under_the_same_ca, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_damaged_ca_is_an_error_and_never_replaced, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_a_first_start_that_was_cut_short_is_begun_anew, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_given_files_are_taken_and_must_be_pem, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_given_files_are_followed_and_only_a_pair_is_taken, set_up,
+                                    tear_down))

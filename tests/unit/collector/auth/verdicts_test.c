@@ -1,10 +1,7 @@
 #include "collector/auth/verdicts.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 // Hash number n; all of one set, as an attacker would choose them.
 static struct spy_verdict verdict(uint8_t n, enum spy_auth_answer answer, uint64_t until)
@@ -69,12 +66,6 @@ static void test_a_granted_token_finds_a_place_among_refused_ones(void **state)
     spy_verdicts_free(v);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_an_answer_holds_until_its_end),
-        cmocka_unit_test(test_no_flood_of_refused_tokens_drives_out_a_granted_one),
-        cmocka_unit_test(test_a_granted_token_finds_a_place_among_refused_ones),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_an_answer_holds_until_its_end),
+    T(test_no_flood_of_refused_tokens_drives_out_a_granted_one),
+    T(test_a_granted_token_finds_a_place_among_refused_ones))

@@ -1,15 +1,12 @@
 #include "collector/cli/memory.h"
 #include "collector/http/http.h"
+#include "tests/unit/test.h"
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #define MIB ((size_t)1 << 20)
 
@@ -100,16 +97,8 @@ static void version_1_has_a_folder_of_its_own(void **state)
     assert_int_equal(spy_memory_limit_of(groups, root), 268435456);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_parts_are_no_more_than_the_whole),
-        cmocka_unit_test(the_smallest_and_the_largest_body_find_room),
-        cmocka_unit_test_setup_teardown(the_least_limit_of_the_group_and_those_around_it_holds,
-                                        make_root, remove_root),
-        cmocka_unit_test_setup_teardown(a_container_sees_its_group_as_the_root, make_root,
-                                        remove_root),
-        cmocka_unit_test_setup_teardown(version_1_has_a_folder_of_its_own, make_root, remove_root),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(the_parts_are_no_more_than_the_whole), T(the_smallest_and_the_largest_body_find_room),
+    cmocka_unit_test_setup_teardown(the_least_limit_of_the_group_and_those_around_it_holds,
+                                    make_root, remove_root),
+    cmocka_unit_test_setup_teardown(a_container_sees_its_group_as_the_root, make_root, remove_root),
+    cmocka_unit_test_setup_teardown(version_1_has_a_folder_of_its_own, make_root, remove_root))

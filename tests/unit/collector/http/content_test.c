@@ -1,10 +1,8 @@
 // How bodies are sent: the coding, the entity tag, the memory that is held.
 #include "collector/http/content.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <string.h>
-#include <cmocka.h>
 
 static void the_coding_goes_by_the_weights_of_accept_encoding(void **state)
 {
@@ -174,15 +172,6 @@ static void an_error_takes_all_of_the_answer_back(void **state)
     spy_buf_free(&res.body);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_coding_goes_by_the_weights_of_accept_encoding),
-        cmocka_unit_test(a_tag_is_known_by_its_whole_text),
-        cmocka_unit_test(a_body_is_packed_where_that_is_worth_it),
-        cmocka_unit_test(an_answer_that_the_client_has_is_304),
-        cmocka_unit_test(errors_and_pushes_bear_no_tag),
-        cmocka_unit_test(an_error_takes_all_of_the_answer_back),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(the_coding_goes_by_the_weights_of_accept_encoding), T(a_tag_is_known_by_its_whole_text),
+    T(a_body_is_packed_where_that_is_worth_it), T(an_answer_that_the_client_has_is_304),
+    T(errors_and_pushes_bear_no_tag), T(an_error_takes_all_of_the_answer_back))

@@ -4,18 +4,16 @@
 #include "collector/http/server.h"
 #include "shared/base/clock.h"
 #include "shared/base/stop.h"
+#include "tests/unit/test.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 enum { ORDER = 128, BODY_MAX = 65536, BODIES_MAX = 100000, ANSWERS_MAX = 4 << 20, MIB = 1 << 20 };
 
@@ -735,42 +733,31 @@ static void test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers(void **sta
     }
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_parameters_are_decoded, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_requests_outnumber_workers_and_are_all_answered,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_what_never_blocks_is_answered_while_all_workers_are_busy, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_one_connection_serves_many_requests, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_bodies_that_are_held_together_are_bounded, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_what_is_refused_early_says_why, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_the_end_waits_for_what_is_under_way, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_a_verdict_that_takes_time_comes_before_the_body_and_the_handler, set_up,
-            tear_down),
-        cmocka_unit_test_setup_teardown(test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_large_bodies_that_are_held_leave_room_for_small_ones,
-                                        set_up_large_bodies, tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_an_answer_is_compressed_where_there_is_room_for_both_copies, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_answers_that_nobody_reads_keep_no_small_one_from_being_sent, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_questions_hold_up_no_push_and_large_ones_no_small_one,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_too_many_questions_are_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_one_address_has_half_of_a_queue_and_waits_behind_others, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_the_end_comes_in_time_whatever_is_asked, set_up,
-                                        tear_down),
-        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_hosts_of_loopback),
-        cmocka_unit_test(test_a_lingering_socket_takes_what_still_comes),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(cmocka_unit_test_setup_teardown(test_parameters_are_decoded, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_requests_outnumber_workers_and_are_all_answered, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_what_never_blocks_is_answered_while_all_workers_are_busy,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_one_connection_serves_many_requests, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_bodies_that_are_held_together_are_bounded, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_what_is_refused_early_says_why, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_the_end_waits_for_what_is_under_way, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(
+        test_a_verdict_that_takes_time_comes_before_the_body_and_the_handler, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_large_bodies_that_are_held_leave_room_for_small_ones,
+                                    set_up_large_bodies, tear_down),
+    cmocka_unit_test_setup_teardown(
+        test_an_answer_is_compressed_where_there_is_room_for_both_copies, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(
+        test_answers_that_nobody_reads_keep_no_small_one_from_being_sent, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_questions_hold_up_no_push_and_large_ones_no_small_one,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_too_many_questions_are_refused, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_one_address_has_half_of_a_queue_and_waits_behind_others,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_the_end_comes_in_time_whatever_is_asked, set_up,
+                                    tear_down),
+    T(test_addresses), T(test_hosts_of_loopback), T(test_a_lingering_socket_takes_what_still_comes))

@@ -1,9 +1,6 @@
 // Which targets and hosts are taken.
 #include "collector/http/strict.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/test.h"
 
 static void test_targets(void **state)
 {
@@ -32,9 +29,4 @@ static void test_hosts(void **state)
         assert_false(spy_strict_host_is_good(bad[i]));
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets),
-                                       cmocka_unit_test(test_hosts)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_targets), T(test_hosts))

@@ -3,14 +3,12 @@
 #include "shared/base/clock.h"
 #include "shared/base/compress.h"
 #include "shared/otlp/otlp.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #define PROTOBUF "application/x-protobuf"
 #define HOUR     (3600 * SPY_NS_PER_SEC)
@@ -351,28 +349,20 @@ static void an_agent_that_sends_too_much_is_told_to_wait(void **state)
     spy_agents_free(a);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_types_and_encodings, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_a_body_past_the_small_bounds_is_decoded_with_the_large_ones, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_body_past_all_bounds_is_too_large, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_is_of_now, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_time_is_refused_for_good_only_where_the_clocks_agree,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_bears_no_clock_out, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_another_version_of_the_signal_is_refused_unread,
-                                        set_up, tear_down),
-        cmocka_unit_test(test_counters_do_not_go_down),
-        cmocka_unit_test_setup_teardown(test_agents_past_the_limit_are_refused_and_store_nothing,
-                                        set_up, tear_down),
-        cmocka_unit_test(test_an_agent_that_was_silent_makes_room),
-        cmocka_unit_test(an_agent_that_sends_too_much_is_told_to_wait),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(cmocka_unit_test_setup_teardown(test_types_and_encodings, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(
+        test_a_body_past_the_small_bounds_is_decoded_with_the_large_ones, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_body_past_all_bounds_is_too_large, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_is_of_now, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_time_is_refused_for_good_only_where_the_clocks_agree,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_bears_no_clock_out, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_another_version_of_the_signal_is_refused_unread, set_up,
+                                    tear_down),
+    T(test_counters_do_not_go_down),
+    cmocka_unit_test_setup_teardown(test_agents_past_the_limit_are_refused_and_store_nothing,
+                                    set_up, tear_down),
+    T(test_an_agent_that_was_silent_makes_room), T(an_agent_that_sends_too_much_is_told_to_wait))

@@ -1,10 +1,8 @@
 #include "collector/query/selector.h"
 #include "shared/base/clock.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 #define NOW (1700000000 * SPY_NS_PER_SEC) // 2023-11-14T22:13:20Z
 
@@ -188,17 +186,9 @@ static void test_more_filters_than_are_taken_are_an_error(void **state)
     assert_true(strlen(s.text) < sizeof s.text);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_times_in_every_form),
-        cmocka_unit_test(test_without_parameters_it_is_all_of_the_last_hour),
-        cmocka_unit_test(test_the_default_from_is_an_hour_before_until),
-        cmocka_unit_test(test_each_parameter_goes_where_it_belongs),
-        cmocka_unit_test(test_a_type_that_is_named_is_in_place_of_the_usual),
-        cmocka_unit_test(test_what_is_wrong_is_named_and_changes_nothing),
-        cmocka_unit_test(test_format_is_unknown_where_there_are_no_formats),
-        cmocka_unit_test(test_more_filters_than_are_taken_are_an_error),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_times_in_every_form), T(test_without_parameters_it_is_all_of_the_last_hour),
+    T(test_the_default_from_is_an_hour_before_until), T(test_each_parameter_goes_where_it_belongs),
+    T(test_a_type_that_is_named_is_in_place_of_the_usual),
+    T(test_what_is_wrong_is_named_and_changes_nothing),
+    T(test_format_is_unknown_where_there_are_no_formats),
+    T(test_more_filters_than_are_taken_are_an_error))

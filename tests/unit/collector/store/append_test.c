@@ -348,17 +348,8 @@ static void too_many_samples_to_merge_are_refused(void **state)
     kit_remove(dir);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_window_sent_again_is_known),
-        cmocka_unit_test(a_window_twice_in_one_batch_is_stored_once),
-        cmocka_unit_test(eight_appenders_and_two_readers_at_once),
-        cmocka_unit_test(one_series_too_many_is_refused_and_leaves_no_trace),
-        cmocka_unit_test(a_refused_batch_does_not_take_its_group_along),
-        cmocka_unit_test(what_cannot_be_stored_is_invalid),
-        cmocka_unit_test(a_stack_of_any_depth_is_stored),
-        cmocka_unit_test(too_many_samples_to_merge_are_refused),
-    };
-    return cmocka_run_group_tests_name("store: append", tests, NULL, NULL);
-}
+RUN(T(a_window_sent_again_is_known), T(a_window_twice_in_one_batch_is_stored_once),
+    T(eight_appenders_and_two_readers_at_once),
+    T(one_series_too_many_is_refused_and_leaves_no_trace),
+    T(a_refused_batch_does_not_take_its_group_along), T(what_cannot_be_stored_is_invalid),
+    T(a_stack_of_any_depth_is_stored), T(too_many_samples_to_merge_are_refused))

@@ -280,11 +280,5 @@ static void with_a_small_bound_only_the_oldest_go_and_the_files_stay_within_it(v
     kit_remove(dir);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_acknowledged_survives_sigkill_once),
-        cmocka_unit_test(with_a_small_bound_only_the_oldest_go_and_the_files_stay_within_it),
-    };
-    return cmocka_run_group_tests_name("store: crash", tests, NULL, NULL);
-}
+RUN(T(what_was_acknowledged_survives_sigkill_once),
+    T(with_a_small_bound_only_the_oldest_go_and_the_files_stay_within_it))

@@ -349,21 +349,10 @@ static void the_files_are_for_their_owner_alone(void **state)
     kit_remove(dir);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_file_of_noise_is_refused),
-        cmocka_unit_test(a_damaged_list_of_tables_is_refused),
-        cmocka_unit_test(a_file_cut_short_is_refused_or_answers_with_an_error),
-        cmocka_unit_test(other_databases_and_versions_are_refused_and_left_alone),
-        cmocka_unit_test(a_file_of_the_first_version_is_taken_over),
-        cmocka_unit_test(damage_anywhere_gives_errors_and_no_crash),
-        cmocka_unit_test(rows_that_contradict_each_other_are_damage),
-        cmocka_unit_test(rows_of_noise_end_and_stay_inside),
-        cmocka_unit_test(rows_of_the_first_version_are_still_read),
-        cmocka_unit_test(a_second_collector_is_kept_away),
-        cmocka_unit_test(a_folder_that_is_not_there_is_an_error),
-        cmocka_unit_test(the_files_are_for_their_owner_alone),
-    };
-    return cmocka_run_group_tests_name("store: damage", tests, NULL, NULL);
-}
+RUN(T(a_file_of_noise_is_refused), T(a_damaged_list_of_tables_is_refused),
+    T(a_file_cut_short_is_refused_or_answers_with_an_error),
+    T(other_databases_and_versions_are_refused_and_left_alone),
+    T(a_file_of_the_first_version_is_taken_over), T(damage_anywhere_gives_errors_and_no_crash),
+    T(rows_that_contradict_each_other_are_damage), T(rows_of_noise_end_and_stay_inside),
+    T(rows_of_the_first_version_are_still_read), T(a_second_collector_is_kept_away),
+    T(a_folder_that_is_not_there_is_an_error), T(the_files_are_for_their_owner_alone))

@@ -6,13 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 char *kit_folder(void)
 {
-    const char *tmp = getenv("TMPDIR");
+    struct statvfs memory;
+    bool fits = statvfs("/dev/shm", &memory) == 0 && access("/dev/shm", W_OK) == 0 &&
+                (uint64_t)memory.f_bavail * memory.f_frsize >= 256 << 20;
     char *dir = NULL;
-    assert_true(asprintf(&dir, "%s/podspy-store-XXXXXX", tmp ? tmp : "/tmp") > 0);
+    assert_true(asprintf(&dir, "%s/podspy-store-XXXXXX", fits ? "/dev/shm" : "/tmp") > 0);
     assert_non_null(mkdtemp(dir));
     return dir;
 }

@@ -1,17 +1,14 @@
 // kit.h - what the tests of the store share: a folder, profiles made from a seed, comparison.
 #pragma once
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "collector/store/store.h"
-#include <cmocka.h>
+#include "tests/unit/test.h"
 
 #define SEC_NS UINT64_C(1000000000)
 #define T0     UINT64_C(1700000000) // a time to begin at, in seconds
 
-// A new folder, removed with all that is in it by kit_remove.
+// A new folder, removed with all that is in it by kit_remove. It is in memory where that has room: what
+// these tests do to a store does not depend on the disk, and a slow disk's fsync makes them last minutes.
 char *kit_folder(void);
 void kit_remove(char *dir);
 struct spy_store *kit_open(const char *dir, uint32_t max_series);

@@ -1,8 +1,5 @@
 #include "collector/store/retention_clock.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/test.h"
 
 #define SEC  UINT64_C(1000000000)
 #define HOUR (3600 * SEC)
@@ -61,14 +58,7 @@ static void windows_of_the_future_bear_nothing_out_beyond_the_clock(void **state
     assert_int_equal(c.trusted_ns, T);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_right_clock_is_believed),
-        cmocka_unit_test(a_jump_ahead_is_not_believed_however_long_it_lasts),
-        cmocka_unit_test(a_clock_that_is_behind_drops_less),
-        cmocka_unit_test(after_days_of_rest_the_first_window_bears_the_clock_out),
-        cmocka_unit_test(windows_of_the_future_bear_nothing_out_beyond_the_clock),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(a_right_clock_is_believed), T(a_jump_ahead_is_not_believed_however_long_it_lasts),
+    T(a_clock_that_is_behind_drops_less),
+    T(after_days_of_rest_the_first_window_bears_the_clock_out),
+    T(windows_of_the_future_bear_nothing_out_beyond_the_clock))

@@ -331,16 +331,9 @@ static void expiry_runs_while_others_append_and_ask(void **state)
     kit_remove(dir);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(windows_older_than_the_age_go_and_younger_stay),
-        cmocka_unit_test(what_only_old_windows_referred_to_goes_with_them),
-        cmocka_unit_test(a_series_that_is_gone_makes_room_for_another),
-        cmocka_unit_test(the_file_is_bounded_and_the_newest_stays),
-        cmocka_unit_test(the_file_shrinks_when_much_of_it_is_free),
-        cmocka_unit_test(appends_make_room_and_database_and_wal_stay_within_the_bound),
-        cmocka_unit_test(expiry_runs_while_others_append_and_ask),
-    };
-    return cmocka_run_group_tests_name("store: retention", tests, NULL, NULL);
-}
+RUN(T(windows_older_than_the_age_go_and_younger_stay),
+    T(what_only_old_windows_referred_to_goes_with_them),
+    T(a_series_that_is_gone_makes_room_for_another), T(the_file_is_bounded_and_the_newest_stays),
+    T(the_file_shrinks_when_much_of_it_is_free),
+    T(appends_make_room_and_database_and_wal_stay_within_the_bound),
+    T(expiry_runs_while_others_append_and_ask))

@@ -274,16 +274,8 @@ static void a_process_without_samples_is_listed_too(void **state)
     kit_remove(dir);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_window_comes_back_exactly),
-        cmocka_unit_test(many_windows_come_back_as_merge_makes_them),
-        cmocka_unit_test(an_answer_is_added_to_what_is_there),
-        cmocka_unit_test(a_selection_finds_just_what_it_says),
-        cmocka_unit_test(a_window_without_length_is_an_instant),
-        cmocka_unit_test(a_process_is_listed_once_with_its_sums_and_latest_threads),
-        cmocka_unit_test(a_process_without_samples_is_listed_too),
-    };
-    return cmocka_run_group_tests_name("store: round trip", tests, NULL, NULL);
-}
+RUN(T(a_window_comes_back_exactly), T(many_windows_come_back_as_merge_makes_them),
+    T(an_answer_is_added_to_what_is_there), T(a_selection_finds_just_what_it_says),
+    T(a_window_without_length_is_an_instant),
+    T(a_process_is_listed_once_with_its_sums_and_latest_threads),
+    T(a_process_without_samples_is_listed_too))

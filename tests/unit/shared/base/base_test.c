@@ -7,7 +7,7 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/metrics.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -540,26 +540,18 @@ static void metrics_print_one_help_for_each_name(void **state)
 
 #define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
 
-RUN(cmocka_unit_test(err_is_optional_and_returns_its_code),
-    cmocka_unit_test(err_appends_errno_and_context),
-    cmocka_unit_test(err_context_of_a_silent_failure_stays_a_failure),
-    cmocka_unit_test(err_message_can_quote_itself),
-    cmocka_unit_test(err_message_is_one_line_of_whole_characters),
-    cmocka_unit_test(every_code_has_its_name), cmocka_unit_test(buf_never_passes_its_cap),
-    cmocka_unit_test(buf_refuses_lengths_that_wrap), cmocka_unit_test(buf_str_of_nothing_is_empty),
-    cmocka_unit_test(buf_commit_ends_the_text), cmocka_unit_test(utf8_takes_exactly_rfc_3629),
-    cmocka_unit_test(json_escapes_what_must_be), cmocka_unit_test(text_is_cut_between_characters),
-    cmocka_unit_test(grow_stops_at_max_and_changes_nothing_then),
-    cmocka_unit_test(arena_zeroes_aligns_and_keeps_its_cap),
-    cmocka_unit_test(map_finds_all_also_after_growing_and_with_equal_hashes),
-    cmocka_unit_test(map_is_not_slowed_by_chosen_hashes),
-    cmocka_unit_test(clocks_go_forward_and_sleep_until_waits),
-    cmocka_unit_test(random_is_uniform_enough), cmocka_unit_test(random_seeds_itself),
-    IN_FOLDER(file_is_read_whole_and_bounded), IN_FOLDER(file_read_small_cuts),
-    IN_FOLDER(file_is_written_with_its_mode_and_nothing_beside_it),
-    IN_FOLDER(mkdirs_makes_all_and_refuses_a_file_in_the_way),
-    cmocka_unit_test(log_lines_are_escaped),
-    cmocka_unit_test(log_lines_stay_whole_when_they_are_cut),
-    cmocka_unit_test(log_prints_the_level_that_is_set_and_what_is_graver),
-    cmocka_unit_test(log_due_is_true_once_for_all_threads),
-    cmocka_unit_test(metrics_print_one_help_for_each_name))
+RUN(T(err_is_optional_and_returns_its_code), T(err_appends_errno_and_context),
+    T(err_context_of_a_silent_failure_stays_a_failure), T(err_message_can_quote_itself),
+    T(err_message_is_one_line_of_whole_characters), T(every_code_has_its_name),
+    T(buf_never_passes_its_cap), T(buf_refuses_lengths_that_wrap), T(buf_str_of_nothing_is_empty),
+    T(buf_commit_ends_the_text), T(utf8_takes_exactly_rfc_3629), T(json_escapes_what_must_be),
+    T(text_is_cut_between_characters), T(grow_stops_at_max_and_changes_nothing_then),
+    T(arena_zeroes_aligns_and_keeps_its_cap),
+    T(map_finds_all_also_after_growing_and_with_equal_hashes),
+    T(map_is_not_slowed_by_chosen_hashes), T(clocks_go_forward_and_sleep_until_waits),
+    T(random_is_uniform_enough), T(random_seeds_itself), IN_FOLDER(file_is_read_whole_and_bounded),
+    IN_FOLDER(file_read_small_cuts), IN_FOLDER(file_is_written_with_its_mode_and_nothing_beside_it),
+    IN_FOLDER(mkdirs_makes_all_and_refuses_a_file_in_the_way), T(log_lines_are_escaped),
+    T(log_lines_stay_whole_when_they_are_cut),
+    T(log_prints_the_level_that_is_set_and_what_is_graver), T(log_due_is_true_once_for_all_threads),
+    T(metrics_print_one_help_for_each_name))

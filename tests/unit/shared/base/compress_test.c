@@ -1,6 +1,6 @@
-#include "shared/base/mem.h"
 #include "shared/base/compress.h"
-#include "tests/unit/shared/test.h"
+#include "shared/base/mem.h"
+#include "tests/unit/test.h"
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -154,7 +154,6 @@ static void headers_name_the_encoding(void **state)
     assert_int_equal(e, SPY_ENCODING_ZSTD);
 }
 
-#define T(f) cmocka_unit_test(f)
 RUN(T(what_was_packed_comes_back), T(one_byte_more_than_fits_is_too_much),
     T(a_bomb_is_stopped_at_the_cap), T(every_truncation_and_trailing_byte_is_damage),
     T(damage_is_found_by_the_checksum_or_survived), T(members_and_frames_in_a_row_are_one_body),

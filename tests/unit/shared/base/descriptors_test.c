@@ -1,15 +1,11 @@
 // The limit of open files, and what a child gets of it.
 #include "shared/base/descriptors.h"
+#include "tests/unit/test.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static void set(rlim_t soft, rlim_t hard)
 {
@@ -78,11 +74,5 @@ static void closed_descriptors_are_taken(void **state)
         assert_int_equal(try_closed(closed), 0);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_soft_limit_becomes_the_hard_one_and_a_child_gets_it_back),
-        cmocka_unit_test(closed_descriptors_are_taken),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(the_soft_limit_becomes_the_hard_one_and_a_child_gets_it_back),
+    T(closed_descriptors_are_taken))

@@ -1,9 +1,6 @@
-#include "shared/base/every.h"
 #include "shared/base/clock.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "shared/base/every.h"
+#include "tests/unit/test.h"
 
 static void count(void *arg)
 {
@@ -32,9 +29,4 @@ static void test_it_is_called_at_the_start_and_when_told_long_before_its_time(vo
     spy_every_free(e);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_it_is_called_at_the_start_and_when_told_long_before_its_time)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_it_is_called_at_the_start_and_when_told_long_before_its_time))

@@ -1,7 +1,7 @@
-#include "shared/base/regex.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
-#include "tests/unit/shared/test.h"
+#include "shared/base/regex.h"
+#include "tests/unit/test.h"
 #include <string.h>
 
 static int search(const char *pattern, const char *text)
@@ -90,8 +90,6 @@ static void a_search_ends_soon_whatever_it_looks_for(void **state)
     assert_true(spy_clock_cpu_ns() - start < SPY_NS_PER_SEC);
 }
 
-RUN(cmocka_unit_test(a_good_expression_matches),
-    cmocka_unit_test(text_that_is_not_utf8_does_no_harm),
-    cmocka_unit_test(a_wrong_one_says_why_and_where),
-    cmocka_unit_test(what_is_past_a_bound_is_refused),
-    cmocka_unit_test(a_search_ends_soon_whatever_it_looks_for))
+RUN(T(a_good_expression_matches), T(text_that_is_not_utf8_does_no_harm),
+    T(a_wrong_one_says_why_and_where), T(what_is_past_a_bound_is_refused),
+    T(a_search_ends_soon_whatever_it_looks_for))

@@ -1,8 +1,8 @@
-#include "shared/base/text.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
-#include "tests/unit/shared/test.h"
+#include "shared/base/text.h"
+#include "tests/unit/test.h"
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -135,11 +135,7 @@ static void log_lines_show_nothing_unfit(void **state)
     assert_int_equal(strcspn(line, "\n"), strlen(line) - 1);
 }
 
-RUN(cmocka_unit_test(unfit_characters_are_written_as_python_does),
-    cmocka_unit_test(what_was_shown_already_stays),
-    cmocka_unit_test(shown_text_is_cut_between_characters),
-    cmocka_unit_test(json_is_the_same_text_and_fit_for_a_terminal),
-    cmocka_unit_test(a_label_is_one_line_for_every_reader),
-    cmocka_unit_test(text_that_is_cut_stays_as_it_is),
-    cmocka_unit_test(errors_quote_names_as_they_are_shown),
-    cmocka_unit_test(log_lines_show_nothing_unfit))
+RUN(T(unfit_characters_are_written_as_python_does), T(what_was_shown_already_stays),
+    T(shown_text_is_cut_between_characters), T(json_is_the_same_text_and_fit_for_a_terminal),
+    T(a_label_is_one_line_for_every_reader), T(text_that_is_cut_stays_as_it_is),
+    T(errors_quote_names_as_they_are_shown), T(log_lines_show_nothing_unfit))

@@ -3,7 +3,7 @@
 #include "shared/base/mem.h"
 #include "shared/config/agent_config.h"
 #include "shared/config/collector_config.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -426,7 +426,6 @@ static void files_are_read_and_named(void **state)
     assert_non_null(strstr(e.msg, path));
 }
 
-#define T(f) cmocka_unit_test(f)
 RUN(T(nothing_gives_the_defaults), T(the_published_block_is_taken_and_is_the_defaults),
     T(every_way_to_authenticate_has_its_name), T(what_this_version_cannot_do_is_said),
     T(kubernetes_has_its_defaults_and_its_rules), T(each_mistake_names_its_line),

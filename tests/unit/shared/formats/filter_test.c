@@ -1,11 +1,9 @@
-#include "shared/formats/filter.h"
 #include "shared/base/clock.h"
 #include "shared/base/text.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "shared/formats/filter.h"
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 static uint32_t str(struct spy_profile *p, const char *s)
 {
@@ -200,16 +198,8 @@ static void test_globs_match_whole_texts_in_bounded_time(void **state)
     assert_true(spy_clock_mono_ns() - began < 2 * SPY_NS_PER_SEC);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_include_and_exclude_look_at_every_frame_of_a_stack),
-        cmocka_unit_test(test_threads_go_by_number_or_name),
-        cmocka_unit_test(test_expensive_and_broken_expressions_are_refused),
-        cmocka_unit_test(test_searches_end_when_they_take_too_long_or_nobody_waits),
-        cmocka_unit_test(test_an_expression_of_too_many_steps_is_named),
-        cmocka_unit_test(test_many_functions_are_matched_alike),
-        cmocka_unit_test(test_globs_match_whole_texts_in_bounded_time),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(test_include_and_exclude_look_at_every_frame_of_a_stack),
+    T(test_threads_go_by_number_or_name), T(test_expensive_and_broken_expressions_are_refused),
+    T(test_searches_end_when_they_take_too_long_or_nobody_waits),
+    T(test_an_expression_of_too_many_steps_is_named), T(test_many_functions_are_matched_alike),
+    T(test_globs_match_whole_texts_in_bounded_time))

@@ -2,7 +2,7 @@
 #include "shared/formats/format.h"
 #include "shared/formats/tree.h"
 #include "tests/data/synthetic.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -342,7 +342,6 @@ static void a_title_that_would_drive_a_terminal_is_shown_without(void **state)
     assert_null(strpbrk(svg, "\x7f\x1b"));
 }
 
-#define T(f) cmocka_unit_test(f)
 RUN(T(formats_are_found_by_each_of_their_names), T(filenames_are_shortened_for_people),
     T(views_choose_samples_by_state), T(lines_merge_or_show_the_first),
     T(processes_show_by_themselves_when_there_are_two), T(samples_without_a_frame_are_counted),

@@ -1,7 +1,7 @@
 #include "shared/formats/filter.h"
 #include "shared/formats/format.h"
 #include "shared/profile/timeline.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,9 +165,6 @@ static void speedscope_says_where_there_is_no_order(void **state)
     spy_profile_free(p);
 }
 
-RUN(cmocka_unit_test(an_empty_view_says_why_and_what_to_ask_for),
-    cmocka_unit_test(over_http_it_says_so_in_parameters),
-    cmocka_unit_test(a_filter_that_leaves_nothing_is_the_reason),
-    cmocka_unit_test(every_format_tells_its_names),
-    cmocka_unit_test(speedscope_prints_the_order_of_a_timeline),
-    cmocka_unit_test(speedscope_says_where_there_is_no_order))
+RUN(T(an_empty_view_says_why_and_what_to_ask_for), T(over_http_it_says_so_in_parameters),
+    T(a_filter_that_leaves_nothing_is_the_reason), T(every_format_tells_its_names),
+    T(speedscope_prints_the_order_of_a_timeline), T(speedscope_says_where_there_is_no_order))

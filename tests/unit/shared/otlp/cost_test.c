@@ -3,7 +3,7 @@
 #include "shared/base/mem.h"
 #include "shared/otlp/otlp.h"
 #include "tests/data/synthetic.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,4 +249,4 @@ static void no_body_costs_more_than_so_many_honest_ones(void **state)
     }
 }
 
-RUN(cmocka_unit_test(no_body_costs_more_than_so_many_honest_ones))
+RUN(T(no_body_costs_more_than_so_many_honest_ones))

@@ -1,7 +1,7 @@
 #include "shared/base/mem.h"
 #include "shared/otlp/otlp.h"
 #include "tests/data/synthetic.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <podspy_otlp.pb-c.h>
 #include <stdlib.h>
 #include <string.h>
@@ -711,7 +711,6 @@ static void the_answer_comes_back(void **state)
     assert_int_equal(rejected, 5);
 }
 
-#define T(f) cmocka_unit_test(f)
 RUN(T(what_was_sent_comes_back_sample_by_sample), T(series_without_an_id_are_not_sent),
     T(labels_of_numbers_come_back_as_they_were), T(an_encoder_that_does_not_fit_says_so),
     T(values_in_time_fill_both_time_and_count), T(units_of_time_are_converted),

@@ -2,7 +2,7 @@
 // warned.
 #include "shared/base/mem.h"
 #include "tests/data/synthetic.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <string.h>
 
 SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
@@ -237,19 +237,8 @@ static void sums_do_not_wrap(void **state)
     assert_int_equal(spy_account_warn(&full, &b), 0);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_says_what_both_counted),
-        cmocka_unit_test(what_is_not_known_is_not_none),
-        cmocka_unit_test(it_warns_over_two_points_and_a_tenth),
-        cmocka_unit_test(it_does_not_warn_of_what_chance_explains),
-        cmocka_unit_test(throttling_is_told_and_warned_of),
-        cmocka_unit_test(processes_at_once_share_the_time_and_the_limit),
-        cmocka_unit_test(processes_one_after_the_other_add_up_in_time),
-        cmocka_unit_test(windows_that_know_nothing_change_nothing),
-        cmocka_unit_test(only_samples_beside_a_known_cpu_time_are_compared),
-        cmocka_unit_test(sums_do_not_wrap),
-    };
-    return cmocka_run_group_tests_name("account", tests, NULL, NULL);
-}
+RUN(T(it_says_what_both_counted), T(what_is_not_known_is_not_none),
+    T(it_warns_over_two_points_and_a_tenth), T(it_does_not_warn_of_what_chance_explains),
+    T(throttling_is_told_and_warned_of), T(processes_at_once_share_the_time_and_the_limit),
+    T(processes_one_after_the_other_add_up_in_time), T(windows_that_know_nothing_change_nothing),
+    T(only_samples_beside_a_known_cpu_time_are_compared), T(sums_do_not_wrap))

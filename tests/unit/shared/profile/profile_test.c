@@ -1,7 +1,7 @@
-#include "shared/profile/profile.h"
 #include "shared/base/mem.h"
+#include "shared/profile/profile.h"
 #include "tests/data/synthetic.h"
-#include "tests/unit/shared/test.h"
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -385,7 +385,6 @@ static void free_of_null_does_nothing(void **state)
     spy_profile_free(NULL);
 }
 
-#define T(f) cmocka_unit_test(f)
 RUN(T(a_new_profile_has_the_zero_entries), T(the_same_entry_has_the_same_id),
     T(the_first_frame_under_the_root_is_not_the_root), T(ids_stay_right_over_many_entries),
     T(text_is_repaired), T(ids_that_do_not_exist_are_refused),

@@ -1,6 +1,6 @@
-#include "shared/profile/timeline.h"
 #include "shared/base/mem.h"
-#include "tests/unit/shared/test.h"
+#include "shared/profile/timeline.h"
+#include "tests/unit/test.h"
 #include <string.h>
 
 #define MS 1000000u
@@ -112,10 +112,7 @@ static void more_time_than_it_can_tell_makes_it_full(void **state)
     assert_true(spy_timeline_is_full(t));
 }
 
-RUN(cmocka_unit_test(equal_samples_of_one_thread_are_one_run),
-    cmocka_unit_test(a_stack_that_comes_back_is_another_run),
-    cmocka_unit_test(one_thread_of_two_series_has_two_stories),
-    cmocka_unit_test(counts_are_kept_however_large),
-    cmocka_unit_test(it_takes_no_more_than_it_may_and_says_so),
-    cmocka_unit_test(many_threads_are_bounded_too),
-    cmocka_unit_test(more_time_than_it_can_tell_makes_it_full))
+RUN(T(equal_samples_of_one_thread_are_one_run), T(a_stack_that_comes_back_is_another_run),
+    T(one_thread_of_two_series_has_two_stories), T(counts_are_kept_however_large),
+    T(it_takes_no_more_than_it_may_and_says_so), T(many_threads_are_bounded_too),
+    T(more_time_than_it_can_tell_makes_it_full))

@@ -1,12 +1,10 @@
 // Paths as the runtimes write them, by driver and cgroup version.
 #include "agent/discover/cgroup.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #define ID1        "3f2b8e0d4c5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
 #define ID2        "aaaabbbbccccddddeeeeffff0000111122223333444455556666777788889999"
@@ -153,12 +151,5 @@ static void every_cut_of_a_file_is_harmless(void **state)
     }
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(real_paths_give_container_and_pod),
-        cmocka_unit_test(a_line_with_a_container_wins_over_one_with_a_pod_only),
-        cmocka_unit_test(every_cut_of_a_file_is_harmless),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(real_paths_give_container_and_pod), T(a_line_with_a_container_wins_over_one_with_a_pod_only),
+    T(every_cut_of_a_file_is_harmless))

@@ -6,9 +6,7 @@
 #include "tests/unit/agent/discover/fakeproc.h"
 #include "tests/unit/agent/discover/podtext.h"
 #include "tests/unit/agent/discover/problems.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <cmocka.h>
+#include "tests/unit/test.h"
 
 static struct api api;
 static struct spy_agent_config config;

@@ -1,9 +1,7 @@
 #include "agent/discover/docker.h"
 #include "shared/base/clock.h"
 #include "tests/unit/agent/discover/engine.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <cmocka.h>
+#include "tests/unit/test.h"
 
 #define ID1 "1111111111111111111111111111111111111111111111111111111111111111"
 
@@ -163,12 +161,12 @@ static int group_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_containers_are_listed),
-        cmocka_unit_test(asking_brings_a_new_answer_soon_but_not_too_often),
-        cmocka_unit_test(bad_answers_are_errors_that_name_the_socket),
-        cmocka_unit_test(a_daemon_that_hangs_is_given_up),
-        cmocka_unit_test(a_socket_that_goes_and_comes_back_is_found_again),
-        cmocka_unit_test(nobody_listening_is_not_absence),
+        T(the_containers_are_listed),
+        T(asking_brings_a_new_answer_soon_but_not_too_often),
+        T(bad_answers_are_errors_that_name_the_socket),
+        T(a_daemon_that_hangs_is_given_up),
+        T(a_socket_that_goes_and_comes_back_is_found_again),
+        T(nobody_listening_is_not_absence),
     };
     return cmocka_run_group_tests(tests, group_start, group_end);
 }

@@ -1,14 +1,12 @@
 #include "agent/discover/proc.h"
 #include "shared/base/err.h"
 #include "shared/base/mem.h"
+#include "tests/unit/test.h"
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #define REST                                                                                       \
     " S 1 42 42 0 -1 4194560 100 0 0 0 5 3 0 0 20 0 3 0 123456 1000000 200 "                       \
@@ -159,17 +157,7 @@ static void our_own_files_are_read(void **state)
     assert_int_equal(spy_proc_open(proc, 2147483646), SPY_ERR_GONE);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stat_is_parsed_whatever_the_name_holds),
-        cmocka_unit_test(kernel_threads_and_the_dead_are_told),
-        cmocka_unit_test(an_exec_changes_the_image_and_not_the_start),
-        cmocka_unit_test(broken_stat_is_refused),
-        cmocka_unit_test(status_gives_group_user_and_inner_number),
-        cmocka_unit_test(arguments_are_joined_and_cut),
-        cmocka_unit_test(text_is_made_fit_for_printing),
-        cmocka_unit_test(our_own_files_are_read),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(stat_is_parsed_whatever_the_name_holds), T(kernel_threads_and_the_dead_are_told),
+    T(an_exec_changes_the_image_and_not_the_start), T(broken_stat_is_refused),
+    T(status_gives_group_user_and_inner_number), T(arguments_are_joined_and_cut),
+    T(text_is_made_fit_for_printing), T(our_own_files_are_read))

@@ -1,11 +1,9 @@
 #include "agent/discover/access.h"
 #include "shared/base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 static struct spy_access a;
 static struct spy_err err;
@@ -116,13 +114,5 @@ static void a_token_that_is_none_is_not_sent(void **state)
     assert_non_null(strstr(err.msg, path));
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(in_a_pod_the_environment_says_where_it_is),
-        cmocka_unit_test(elsewhere_the_configuration_does),
-        cmocka_unit_test(what_is_missing_is_said),
-        cmocka_unit_test(a_token_that_is_none_is_not_sent),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(in_a_pod_the_environment_says_where_it_is), T(elsewhere_the_configuration_does),
+    T(what_is_missing_is_said), T(a_token_that_is_none_is_not_sent))

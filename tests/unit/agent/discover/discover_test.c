@@ -6,15 +6,13 @@
 #include "tests/unit/agent/discover/engine.h"
 #include "tests/unit/agent/discover/fakeproc.h"
 #include "tests/unit/agent/discover/problems.h"
+#include "tests/unit/test.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <cmocka.h>
 
 #define ID1 "1111111111111111111111111111111111111111111111111111111111111111"
 #define ID2 "2222222222222222222222222222222222222222222222222222222222222222"
@@ -772,30 +770,19 @@ static void what_cannot_work_is_said_at_the_start(void **state)
     }
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_rule_opts_in_and_nothing_else_is_told),
-        cmocka_unit_test(a_child_is_found_by_the_poll_after_250_ms),
-        cmocka_unit_test(descendants_from_before_the_start_are_in),
-        cmocka_unit_test(a_thread_is_no_child),
-        cmocka_unit_test(an_exec_raises_the_generation),
-        cmocka_unit_test(a_shell_that_execs_what_a_rule_matches_is_found),
-        cmocka_unit_test(an_exit_is_told_also_of_a_zombie),
-        cmocka_unit_test(a_hostile_name_hides_nothing),
-        cmocka_unit_test(a_number_in_use_again_is_another_process),
-        cmocka_unit_test(a_proc_of_another_namespace_works_too),
-        cmocka_unit_test_setup_teardown(hostile_files_are_survived, fake_open, fake_close),
-        cmocka_unit_test_setup_teardown(a_first_thread_that_ended_is_neither_exit_nor_exec,
-                                        fake_open, fake_close),
-        cmocka_unit_test_setup_teardown(docker_is_asked_about_a_container_not_about_each_process,
-                                        fake_open, fake_close),
-        cmocka_unit_test_setup_teardown(docker_labels_opt_in, fake_open, fake_close),
-        cmocka_unit_test_setup_teardown(
-            a_new_container_is_asked_about_and_a_lost_daemon_loses_nobody, fake_open, fake_close),
-        cmocka_unit_test_setup_teardown(no_docker_is_no_problem_and_rules_do_not_wait, fake_open,
-                                        fake_close),
-        cmocka_unit_test(what_cannot_work_is_said_at_the_start),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(a_rule_opts_in_and_nothing_else_is_told), T(a_child_is_found_by_the_poll_after_250_ms),
+    T(descendants_from_before_the_start_are_in), T(a_thread_is_no_child),
+    T(an_exec_raises_the_generation), T(a_shell_that_execs_what_a_rule_matches_is_found),
+    T(an_exit_is_told_also_of_a_zombie), T(a_hostile_name_hides_nothing),
+    T(a_number_in_use_again_is_another_process), T(a_proc_of_another_namespace_works_too),
+    cmocka_unit_test_setup_teardown(hostile_files_are_survived, fake_open, fake_close),
+    cmocka_unit_test_setup_teardown(a_first_thread_that_ended_is_neither_exit_nor_exec, fake_open,
+                                    fake_close),
+    cmocka_unit_test_setup_teardown(docker_is_asked_about_a_container_not_about_each_process,
+                                    fake_open, fake_close),
+    cmocka_unit_test_setup_teardown(docker_labels_opt_in, fake_open, fake_close),
+    cmocka_unit_test_setup_teardown(a_new_container_is_asked_about_and_a_lost_daemon_loses_nobody,
+                                    fake_open, fake_close),
+    cmocka_unit_test_setup_teardown(no_docker_is_no_problem_and_rules_do_not_wait, fake_open,
+                                    fake_close),
+    T(what_cannot_work_is_said_at_the_start))

@@ -1,10 +1,8 @@
 #include "agent/discover/labels.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #define ID1 "1111111111111111111111111111111111111111111111111111111111111111"
 #define ID2 "2222222222222222222222222222222222222222222222222222222222222222"
@@ -139,16 +137,6 @@ static void no_list_is_refused(void **state)
     }
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(only_true_opts_in),
-        cmocka_unit_test(right_values_are_taken),
-        cmocka_unit_test(wrong_values_leave_the_default_and_are_told),
-        cmocka_unit_test(many_problems_are_bounded),
-        cmocka_unit_test(the_list_is_read),
-        cmocka_unit_test(another_prefix_is_looked_for),
-        cmocka_unit_test(no_list_is_refused),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(only_true_opts_in), T(right_values_are_taken), T(wrong_values_leave_the_default_and_are_told),
+    T(many_problems_are_bounded), T(the_list_is_read), T(another_prefix_is_looked_for),
+    T(no_list_is_refused))

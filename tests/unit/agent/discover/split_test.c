@@ -1,11 +1,9 @@
 #include "agent/discover/split.h"
 #include "shared/base/err.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 static char got[4096];
 
@@ -78,13 +76,5 @@ static void an_item_that_is_too_large_is_passed_over(void **state)
     spy_split_free(&s);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(items_come_one_by_one),
-        cmocka_unit_test(strings_hide_brackets_and_quotes),
-        cmocka_unit_test(only_the_outermost_items_are_meant),
-        cmocka_unit_test(an_item_that_is_too_large_is_passed_over),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(items_come_one_by_one), T(strings_hide_brackets_and_quotes),
+    T(only_the_outermost_items_are_meant), T(an_item_that_is_too_large_is_passed_over))

@@ -5,12 +5,9 @@
 #include "shared/base/mem.h"
 #include "shared/config/agent_config.h"
 #include "shared/config/collector_config.h"
+#include "tests/unit/test.h"
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <string.h>
-#include <cmocka.h>
 
 // Takes the "# " away before YAML (an indented or top-level key or list entry, not a sentence).
 static void uncomment(char *text)
@@ -99,12 +96,5 @@ static void collector_example_comments_are_the_defaults(void **state)
     spy_collector_config_free(&defaults);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agent_example_is_valid),
-        cmocka_unit_test(agent_example_comments_are_the_defaults),
-        cmocka_unit_test(collector_example_comments_are_the_defaults),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(agent_example_is_valid), T(agent_example_comments_are_the_defaults),
+    T(collector_example_comments_are_the_defaults))

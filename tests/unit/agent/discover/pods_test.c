@@ -1,10 +1,8 @@
 #include "agent/discover/pods.h"
 #include "shared/base/mem.h"
 #include "tests/unit/agent/discover/podtext.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <string.h>
-#include <cmocka.h>
 
 static struct spy_pod *parse(struct podtext p)
 {
@@ -271,20 +269,9 @@ static void there_is_an_end_to_pods_and_containers(void **state)
     spy_pod_unref(pod);
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_pod_is_reduced_to_what_is_needed),
-        cmocka_unit_test(init_and_ephemeral_containers_are_containers),
-        cmocka_unit_test(a_container_that_was_not_started_has_a_reason),
-        cmocka_unit_test(the_service_is_what_a_person_deployed),
-        cmocka_unit_test(wrong_values_are_problems_and_not_failures),
-        cmocka_unit_test(what_is_no_pod_is_refused),
-        cmocka_unit_test(a_watch_tells_changes_bookmarks_and_errors),
-        cmocka_unit_test(a_version_is_digits),
-        cmocka_unit_test(a_list_changes_only_when_a_pod_does),
-        cmocka_unit_test(a_static_pod_is_found_by_the_uid_of_its_cgroups),
-        cmocka_unit_test(there_is_an_end_to_pods_and_containers),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(a_pod_is_reduced_to_what_is_needed), T(init_and_ephemeral_containers_are_containers),
+    T(a_container_that_was_not_started_has_a_reason), T(the_service_is_what_a_person_deployed),
+    T(wrong_values_are_problems_and_not_failures), T(what_is_no_pod_is_refused),
+    T(a_watch_tells_changes_bookmarks_and_errors), T(a_version_is_digits),
+    T(a_list_changes_only_when_a_pod_does), T(a_static_pod_is_found_by_the_uid_of_its_cgroups),
+    T(there_is_an_end_to_pods_and_containers))

@@ -1,9 +1,7 @@
 #include "agent/discover/rules.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/test.h"
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 static struct spy_facts facts;
 
@@ -122,15 +120,6 @@ static void an_unknown_user_is_an_error_that_names_the_rule(void **state)
     assert_non_null(strstr(err.msg, "no-such-user-here"));
 }
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_field_matches_as_documented),
-        cmocka_unit_test(all_given_fields_must_match),
-        cmocka_unit_test(the_first_rule_that_matches_is_taken),
-        cmocka_unit_test(a_process_without_arguments_matches_no_arguments),
-        cmocka_unit_test(a_process_that_went_away_matches_nothing),
-        cmocka_unit_test(an_unknown_user_is_an_error_that_names_the_rule),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+RUN(T(each_field_matches_as_documented), T(all_given_fields_must_match),
+    T(the_first_rule_that_matches_is_taken), T(a_process_without_arguments_matches_no_arguments),
+    T(a_process_that_went_away_matches_nothing), T(an_unknown_user_is_an_error_that_names_the_rule))

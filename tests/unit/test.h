@@ -1,12 +1,13 @@
-// test.h - what the cmocka tests of the shared rooms have in common.
+// test.h - what every cmocka test needs.
 #pragma once
-// clang-format off: cmocka needs these before it
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
-// clang-format on
+
+#include <cmocka.h> // needs those before it
+
+#define T(function) cmocka_unit_test(function)
 
 #define RUN(...)                                                                                   \
     int main(void)                                                                                 \

@@ -140,10 +140,10 @@ int spy_cli_doctor(int argc, char **argv, struct spy_err *err)
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     if (a.pid)
         spy_cli_resolve_thread(&a.pid);
-    _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
+    _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
     _cleanup_(doctor_done) struct spy_doctor d = {
         .pid = a.pid, .config_path = a.config, .reads = &reads};
-    int r = spy_cli_reads_begin(&reads, spy_cli_reads_fail, NULL, err);
+    int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
     if (r < 0)
         return r;
     spy_rights_load(&d.rights);

@@ -4,10 +4,10 @@
 // Checks run in the order of their table. After a SPY_DOCTOR_STOP the rest has no meaning and is
 // left out. What forbids to read a process, and what changes it, is said by agent/target/reasons.h.
 #pragma once
-#include "agent/cli/reads.h"
+#include "agent/config/agent_config.h"
+#include "agent/daemon/hung_reads.h"
 #include "agent/target/reasons.h"
 #include "shared/base/err.h"
-#include "shared/config/agent_config.h"
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -31,7 +31,7 @@ struct spy_doctor {
     pid_t pid; // 0: the agent's surroundings are asked about
     const char *config_path;
     struct spy_agent_config config; // without pid
-    struct spy_cli_reads *reads;
+    struct spy_hung_reads *reads;
     struct spy_rights rights;
     struct spy_guard guard;    // with pid
     struct spy_target *target; // with pid, from the first check on

@@ -4,6 +4,7 @@
 #include "agent/upload/push.h"
 #include "shared/base/buf.h"
 #include "shared/base/clock.h"
+#include "shared/base/compress.h"
 #include "shared/base/mem.h"
 #include <errno.h>
 #include <jansson.h>
@@ -12,7 +13,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include <zstd.h>
 
 enum { ANSWER_MAX = 64 << 10 };
 
@@ -170,7 +170,7 @@ static enum spy_finding collector(struct spy_doctor *d)
     struct spy_err err = {0};
     struct spy_push *p = NULL;
     struct spy_push_result r = {0};
-    uint8_t body[64];
+    _cleanup_buf_ struct spy_buf body = SPY_BUF_INIT(4096);
     const struct spy_agent_config *c = &d->config;
     struct spy_push_options o = {.url = c->collector.url,
                                  .ca_file = c->collector.ca_file,
@@ -183,11 +183,12 @@ static enum spy_finding collector(struct spy_doctor *d)
         SPY_DOCTOR_CURE(d, "set collector.url, or use podspy agent --collector URL");
         return SPY_DOCTOR_NOTE;
     }
-    if (spy_push_check_url(o.url, &err) < 0 || spy_push_new(&o, &p, &err) < 0) {
+    if (spy_compress(SPY_ENCODING_ZSTD, "", 0, &body, &err) < 0 ||
+        spy_push_check_url(o.url, &err) < 0 || spy_push_new(&o, &p, &err) < 0) {
         SPY_DOCTOR_SAY(d, "%s", err.msg);
         return SPY_DOCTOR_NO;
     }
-    spy_push_send(p, body, ZSTD_compress(body, sizeof body, "", 0, 1), &r);
+    spy_push_send(p, body.data, body.len, &r);
     spy_push_free(p);
     if (r.outcome == SPY_PUSH_STORED || r.outcome == SPY_PUSH_REJECTED) {
         SPY_DOCTOR_SAY(d, "%.200s takes profiles of this agent", o.url);

@@ -1,8 +1,8 @@
 // podspy dump: the stack of every thread of one process, now or when its core file was written.
 #include "agent/cli/cli.h"
 #include "agent/cli/output.h"
-#include "agent/cli/reads.h"
 #include "agent/cli/subject.h"
+#include "agent/daemon/hung_reads.h"
 #include "agent/python/python.h"
 #include "agent/target/core.h"
 #include "shared/base/clock.h"
@@ -19,7 +19,7 @@ enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL };
 enum { OUTPUT_MAX = 256 << 20 };
 
 struct dump {
-    struct spy_cli_reads *reads; // of a live process
+    struct spy_hung_reads *reads; // of a live process
     pid_t pid;
     struct spy_target *target; // borrowed
     const char *core;          // the file; NULL: a live process
@@ -375,13 +375,13 @@ int spy_cli_dump(int argc, char **argv, struct spy_err *err)
         .args_doc = "-p PID\n--core FILE",
         .doc = "Prints the stack of every thread of a Python process.",
     };
-    _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
+    _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
     struct dump d = {.reads = &reads, .pausing = SPY_PY_MAY_PAUSE, .err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &d);
     spy_cli_catch_signals();
     _cleanup_(target_done) struct spy_target *t = NULL;
     _cleanup_(python_done) struct spy_python *py = NULL;
-    int r = spy_cli_reads_begin(&reads, spy_cli_reads_fail, NULL, err);
+    int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
     if (r == 0)
         r = attach(&d, &t, &py, err);
     return r < 0 ? r : print_all(&d, py, err);

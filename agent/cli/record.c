@@ -3,8 +3,8 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/output.h"
 #include "agent/cli/program.h"
-#include "agent/cli/reads.h"
 #include "agent/cli/subject.h"
+#include "agent/daemon/hung_reads.h"
 #include "agent/discover/proc.h"
 #include "agent/sampler/sampler.h"
 #include "shared/base/clock.h"
@@ -378,7 +378,7 @@ static void write_and_fail(void *arg, pid_t pid)
         x = finish(r, WHY_BLOCKED, &err);
     if (x < 0)
         spy_cli_print_error(&err, err.code);
-    spy_cli_reads_fail(NULL, pid);
+    spy_hung_reads_fail(NULL, pid);
 }
 
 static void recording_done(struct recording *r)
@@ -389,7 +389,7 @@ static void recording_done(struct recording *r)
         close(r->proc);
 }
 
-static int prepare(struct recording *r, struct spy_cli_reads *reads, struct spy_err *err)
+static int prepare(struct recording *r, struct spy_hung_reads *reads, struct spy_err *err)
 {
     struct spy_sampler_options options = {.watch = &reads->watch, .command_of = spy_cli_cmdline};
     struct spy_proc_stat s;
@@ -400,7 +400,7 @@ static int prepare(struct recording *r, struct spy_cli_reads *reads, struct spy_
     r->lived = read_stat(r, &s) && !spy_proc_dead(&s);
     int x = spy_sampler_new(&options, &r->sampler, err);
     if (x == 0)
-        x = spy_cli_reads_begin(reads, write_and_fail, r, err);
+        x = spy_hung_reads_begin(reads, write_and_fail, r, err);
     return x == 0 ? add_process(r, err) : x;
 }
 
@@ -428,7 +428,7 @@ static void print_start(const struct record *rec)
 
 static int record(struct recording *r, enum why *why, struct spy_err *err)
 {
-    _cleanup_(spy_cli_reads_end) struct spy_cli_reads reads = {.every = NULL};
+    _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
     int x = prepare(r, &reads, err);
     if (x == 0)
         x = wait_for_python(r, err);

@@ -3,8 +3,8 @@
 // In a pod: the address from the environment, token and CA from the service account's folder.
 // Elsewhere the configuration gives them (discovery.kubernetes_url and what follows it).
 #pragma once
+#include "agent/config/agent_config.h"
 #include "shared/base/err.h"
-#include "shared/config/agent_config.h"
 #include <curl/curl.h>
 #include <stdbool.h>
 

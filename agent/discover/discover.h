@@ -20,9 +20,9 @@
 // Docker and Kubernetes are asked by threads of their own: one that hangs holds nothing up but the
 // verdict on its new containers.
 #pragma once
+#include "agent/config/agent_config.h"
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
-#include "shared/config/agent_config.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

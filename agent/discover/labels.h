@@ -3,10 +3,10 @@
 // The list of containers as the Docker Engine API gives it (GET /containers/json), reduced to what
 // discovery needs. Labels are written by the owner of the container: hostile.
 #pragma once
+#include "agent/config/agent_config.h"
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
 #include "shared/base/mem.h"
-#include "shared/config/agent_config.h"
 #include <stdbool.h>
 
 enum { SPY_CONTAINERS_MAX = 4096, SPY_LABEL_PROBLEMS = 4 };

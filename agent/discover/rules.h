@@ -1,9 +1,9 @@
 // rules.h - the `processes:` rules of the configuration, compiled. Inside of agent/discover.
 #pragma once
+#include "agent/config/agent_config.h"
 #include "agent/discover/facts.h"
 #include "shared/base/err.h"
 #include "shared/base/mem.h"
-#include "shared/config/agent_config.h"
 
 struct spy_rules;
 

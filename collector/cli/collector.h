@@ -10,12 +10,12 @@
 #include "collector/auth/auth.h"
 #include "collector/auth/tls.h"
 #include "collector/cli/memory.h"
+#include "collector/config/collector_config.h"
 #include "collector/http/http.h"
 #include "collector/ingest/ingest.h"
 #include "collector/store/store.h"
 #include "shared/base/err.h"
 #include "shared/base/every.h"
-#include "shared/config/collector_config.h"
 
 enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
 

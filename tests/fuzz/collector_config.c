@@ -1,5 +1,5 @@
 // Any text is a configuration within its ranges, or an error whose message names the file.
-#include "shared/config/collector_config.h"
+#include "collector/config/collector_config.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 

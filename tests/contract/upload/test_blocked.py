@@ -73,14 +73,14 @@ def told(double, text):
 def test_a_process_that_cannot_be_read_does_not_hold_up_the_others(busy, blocking, agent, double, tmp_path):
     log = tmp_path / "log"
     try:
-        targets.wait_for(lambda: "starting anew without" in log.read_text(), 60)
-        assert f"pid={blocking.pid}" in log.read_text().split("starting anew")[1].split("\n")[0]
+        targets.wait_for(lambda: "restarting without" in log.read_text(), 60)
+        assert f"pid={blocking.pid}" in log.read_text().split("restarting without")[1].split("\n")[0]
         before = double.taken(busy.pid)
         targets.wait_for(lambda: double.taken(busy.pid) > before + 200, 30)
         targets.wait_for(lambda: told(double, b"did not end"), 30)
         time.sleep(4)
         assert log.read_text().count("podspy agent started") == 2
-        assert log.read_text().count("starting anew") == 1
+        assert log.read_text().count("restarting without") == 1
         assert agent.poll() is None and targets.state_of(busy.pid) == "R"
     finally:
         print(log.read_text())

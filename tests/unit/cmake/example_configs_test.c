@@ -1,10 +1,10 @@
 // The installed example configurations are read without an error, also with every commented default
 // switched on, and then say what the programs do by default.
+#include "agent/config/agent_config.h"
+#include "collector/config/collector_config.h"
 #include "shared/base/buf.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
-#include "shared/config/agent_config.h"
-#include "shared/config/collector_config.h"
 #include "tests/unit/test.h"
 #include <fcntl.h>
 #include <string.h>

@@ -1,24 +1,17 @@
+// The agent's configuration, and the schema engine by way of it.
+#include "agent/config/agent_config.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
-#include "shared/config/agent_config.h"
-#include "shared/config/collector_config.h"
 #include "tests/unit/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define HOUR (3600 * SPY_NS_PER_SEC)
-
 static int agent(const char *text, struct spy_agent_config *c, struct spy_err *e)
 {
     return spy_agent_config_parse("agent.yaml", text, strlen(text), c, e);
-}
-
-static int collector(const char *text, struct spy_collector_config *c, struct spy_err *e)
-{
-    return spy_collector_config_parse("collector.yaml", text, strlen(text), c, e);
 }
 
 static void assert_agent_defaults(const struct spy_agent_config *c)
@@ -41,27 +34,6 @@ static void assert_agent_defaults(const struct spy_agent_config *c)
     assert_int_equal(c->push.compression, SPY_COMPRESSION_AUTO);
 }
 
-static void assert_collector_defaults(const struct spy_collector_config *c)
-{
-    assert_string_equal(c->listen.https, "0.0.0.0:8443");
-    assert_string_equal(c->listen.http, "127.0.0.1:8080");
-    assert_null(c->tls.cert_file);
-    assert_null(c->tls.key_file);
-    assert_null(c->tls.client_ca_file);
-    assert_int_equal(c->auth.ingest, SPY_AUTH_TOKEN);
-    assert_int_equal(c->auth.read, SPY_AUTH_TOKEN);
-    assert_int_equal(c->store.kind, SPY_STORE_SQLITE);
-    assert_non_null(c->store.dir);
-    assert_true(c->retention.raw_ns == 24 * HOUR);
-    assert_true(c->retention.minutes_ns == 7 * 24 * HOUR);
-    assert_true(c->retention.hours_ns == 90 * 24 * HOUR);
-    assert_int_equal(c->retention.max_gib, 50);
-    assert_int_equal(c->limits.body_mib, 16);
-    assert_int_equal(c->limits.agents, 10000);
-    assert_int_equal(c->limits.series, 1000000);
-    assert_int_equal(c->limits.connections_per_ip, 256);
-}
-
 static void nothing_gives_the_defaults(void **state)
 {
     (void)state;
@@ -69,15 +41,11 @@ static void nothing_gives_the_defaults(void **state)
         "", "# only a comment\n", "---\n", "~\n", "{}\n", "null", "NULL\n"};
     for (size_t i = 0; i < SPY_COUNT(nothing); i++) {
         struct spy_agent_config a;
-        struct spy_collector_config c;
         assert_int_equal(agent(nothing[i], &a, NULL), 0);
         assert_agent_defaults(&a);
         assert_null(a.collector.url);
         assert_int_equal(a.discovery.n_processes, 0);
         spy_agent_config_free(&a);
-        assert_int_equal(collector(nothing[i], &c, NULL), 0);
-        assert_collector_defaults(&c);
-        spy_collector_config_free(&c);
     }
     struct spy_agent_config a;
     assert_int_equal(spy_agent_config_load(NULL, &a, NULL), 0);
@@ -91,7 +59,6 @@ static void the_published_block_is_taken_and_is_the_defaults(void **state)
 {
     (void)state;
     struct spy_agent_config a;
-    struct spy_collector_config c;
     struct spy_err e = {0};
     if (agent("collector: {url: https://x, ca_file: , token_file: , cert_file: , key_file: }\n"
               "sampling:  {rate: 100, blocking: auto, native: false}\n"
@@ -121,68 +88,6 @@ static void the_published_block_is_taken_and_is_the_defaults(void **state)
     assert_string_equal(a.discovery.kubernetes_token_file, "/t");
     assert_string_equal(a.discovery.kubernetes_ca_file, "/c");
     spy_agent_config_free(&a);
-    if (collector("listen: {https: \"0.0.0.0:8443\", http: \"127.0.0.1:8080\"}\n"
-                  "tls:    {cert_file: , key_file: , client_ca_file: }\n"
-                  "store:  {kind: sqlite, dir: }\n"
-                  "retention: {raw: 24h, minutes: 7d, hours: 90d, max_gib: 50}\n"
-                  "limits: {body_mib: 16, agents: 10000, series: 1000000,"
-                  " connections_per_ip: 256}\n",
-                  &c, &e) < 0)
-        fail_msg("%s", e.msg);
-    assert_collector_defaults(&c);
-    spy_collector_config_free(&c);
-}
-
-static void every_way_to_authenticate_has_its_name(void **state)
-{
-    (void)state;
-    struct spy_collector_config c;
-    struct spy_err e = {0};
-    assert_int_equal(collector("auth: {ingest: [token, mtls], read: mtls}\n"
-                               "tls: {client_ca_file: ca.pem}\n",
-                               &c, &e),
-                     0);
-    assert_int_equal(c.auth.ingest, SPY_AUTH_TOKEN | SPY_AUTH_MTLS);
-    assert_int_equal(c.auth.read, SPY_AUTH_MTLS);
-    spy_collector_config_free(&c);
-    assert_int_equal(collector("auth: {ingest: [mtls]}", &c, &e), SPY_ERR_INVALID);
-    assert_non_null(strstr(e.msg, "client_ca_file"));
-}
-
-static void kubernetes_has_its_defaults_and_its_rules(void **state)
-{
-    (void)state;
-    struct spy_collector_config c;
-    struct spy_err e = {0};
-    assert_int_equal(collector("auth: {ingest: [token, kubernetes]}\n"
-                               "tls: {secret: s, config_map: m}\n",
-                               &c, &e),
-                     0);
-    assert_int_equal(c.auth.ingest, SPY_AUTH_TOKEN | SPY_AUTH_KUBERNETES);
-    assert_string_equal(c.auth.kubernetes.audience, "podspy-collector");
-    assert_null(c.auth.kubernetes.agent);
-    assert_string_equal(c.auth.kubernetes.service, "podspy-collector");
-    assert_null(c.auth.kubernetes.url);
-    assert_string_equal(c.tls.secret, "s");
-    assert_string_equal(c.tls.config_map, "m");
-    spy_collector_config_free(&c);
-    assert_int_equal(collector("tls: {config_map: m}", &c, &e), SPY_ERR_INVALID);
-    assert_non_null(strstr(e.msg, "tls.secret"));
-    assert_int_equal(collector("tls: {secret: s, cert_file: c, key_file: k}", &c, &e),
-                     SPY_ERR_INVALID);
-}
-
-// Known keys whose work is still to come are told from unknown ones.
-static void what_this_version_cannot_do_is_said(void **state)
-{
-    (void)state;
-    struct spy_collector_config c;
-    struct spy_err e = {0};
-    assert_int_equal(collector("store: {kind: clickhouse, url: u, database: d, user: n, "
-                               "password_file: p}",
-                               &c, &e),
-                     SPY_ERR_UNSUPPORTED);
-    assert_non_null(strstr(e.msg, "sqlite"));
 }
 
 struct row {
@@ -263,29 +168,6 @@ static void each_mistake_names_its_line(void **state)
     }
 }
 
-static void each_mistake_of_the_collector_names_its_line(void **state)
-{
-    (void)state;
-    static const struct row rows[] = {
-        {"listen:\n  htps: x", "collector.yaml:2: unknown key 'htps'; did you mean 'https'?"},
-        {"auth:\n  ingest: [tokn]", ":2: ingest is one of token, mtls, kubernetes, not 'tokn'"},
-        {"auth: {ingest: [[token]]}", "ingest is a list of names"},
-        {"retention: {raw: 1s}", "raw is a time like"},
-        {"limits: {body_mib: 0}", "body_mib is a whole number from 1 to 256"},
-        {"limits: {body_mib: 257}", "body_mib is a whole number from 1 to 256"},
-        {"tls: {key_file: x}", "go together"},
-        {"store: {kind: oracle}", "kind is one of sqlite, clickhouse, not 'oracle'"},
-    };
-    for (size_t i = 0; i < SPY_COUNT(rows); i++) {
-        struct spy_collector_config c;
-        struct spy_err e = {0};
-        if (collector(rows[i].text, &c, &e) != SPY_ERR_INVALID)
-            fail_msg("taken: %s", rows[i].text);
-        if (!strstr(e.msg, rows[i].says))
-            fail_msg("%s: %s", rows[i].text, e.msg);
-    }
-}
-
 static void values_are_read(void **state)
 {
     (void)state;
@@ -311,18 +193,6 @@ static void values_are_read(void **state)
     assert_int_equal(c.push.compression, SPY_COMPRESSION_NONE);
     assert_string_equal(c.push.spool_dir, "/x y");
     spy_agent_config_free(&c);
-}
-
-static void http_can_be_turned_off(void **state)
-{
-    (void)state;
-    struct spy_collector_config c;
-    assert_int_equal(collector("listen: {http: ''}", &c, NULL), 0);
-    assert_string_equal(c.listen.http, "");
-    spy_collector_config_free(&c);
-    assert_int_equal(collector("listen: {http: off}", &c, NULL), 0);
-    assert_string_equal(c.listen.http, "off");
-    spy_collector_config_free(&c);
 }
 
 static void aliases_are_copies(void **state)
@@ -427,8 +297,6 @@ static void files_are_read_and_named(void **state)
 }
 
 RUN(T(nothing_gives_the_defaults), T(the_published_block_is_taken_and_is_the_defaults),
-    T(every_way_to_authenticate_has_its_name), T(what_this_version_cannot_do_is_said),
-    T(kubernetes_has_its_defaults_and_its_rules), T(each_mistake_names_its_line),
-    T(each_mistake_of_the_collector_names_its_line), T(values_are_read), T(http_can_be_turned_off),
-    T(aliases_are_copies), T(aliases_that_refer_to_themselves_end), T(laughs_stay_small),
+    T(each_mistake_names_its_line), T(values_are_read), T(aliases_are_copies),
+    T(aliases_that_refer_to_themselves_end), T(laughs_stay_small),
     T(deep_nesting_is_refused_in_time), T(long_values_are_refused), T(files_are_read_and_named))

@@ -1,4 +1,4 @@
-#include "agent/cli/metrics.h"
+#include "agent/daemon/metrics.h"
 #include "agent/upload/upload.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
@@ -7,7 +7,7 @@
 
 enum { BYTES_MAX = 64 << 10 };
 
-static int print_sampler(struct spy_sampler *s, struct spy_buf *out)
+static int print_sampler_metrics(struct spy_sampler *s, struct spy_buf *out)
 {
     struct spy_sampler_totals t = spy_sampler_totals(s);
     const struct spy_account *a = spy_sampler_account(s);
@@ -33,11 +33,11 @@ static int print_sampler(struct spy_sampler *s, struct spy_buf *out)
     return spy_metrics_print(rows, SPY_COUNT(rows), out);
 }
 
-int spy_cli_write_metrics(const char *folder, struct spy_sampler *s, struct spy_err *err)
+int spy_daemon_write_metrics(const char *folder, struct spy_sampler *s, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(BYTES_MAX);
     char path[PATH_MAX];
-    int r = print_sampler(s, &text);
+    int r = print_sampler_metrics(s, &text);
     if (r == 0)
         r = spy_metrics_print(spy_upload_metrics, spy_upload_n_metrics, &text);
     if (r == 0 && snprintf(path, sizeof path, "%s/metrics.prom", folder) >= PATH_MAX)

@@ -1,4 +1,4 @@
-#include "shared/config/collector_config.h"
+#include "collector/config/collector_config.h"
 #include "shared/base/mem.h"
 #include "shared/config/schema.h"
 

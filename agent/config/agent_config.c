@@ -1,4 +1,4 @@
-#include "shared/config/agent_config.h"
+#include "agent/config/agent_config.h"
 #include "shared/base/mem.h"
 #include "shared/base/regex.h"
 #include "shared/config/schema.h"

@@ -1,4 +1,4 @@
-#include "agent/cli/blocked.h"
+#include "agent/daemon/hung_processes.h"
 #include "shared/base/mem.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -13,38 +13,38 @@
 
 #define VARIABLE "PODSPY_BLOCKED="
 
-void spy_blocked_load(struct spy_blocked *b)
+void spy_hung_processes_load(struct spy_hung_processes *h)
 {
     const char *text = getenv("PODSPY_BLOCKED");
-    *b = (struct spy_blocked){.n = 0};
+    *h = (struct spy_hung_processes){.n = 0};
     for (int pid, used; text && *text; text += used) {
         uint64_t start;
         used = 0;
         if (sscanf(text, " %d:%" SCNu64 "%n", &pid, &start, &used) < 2 || !used)
             return;
         if (pid > 0 && kill(pid, 0) == 0)
-            spy_blocked_add(b, pid, start);
+            spy_hung_processes_add(h, pid, start);
     }
 }
 
-bool spy_blocked_has(const struct spy_blocked *b, pid_t pid, uint64_t start_time)
+bool spy_hung_processes_has(const struct spy_hung_processes *h, pid_t pid, uint64_t start_time)
 {
-    for (size_t i = 0; i < b->n; i++)
-        if (b->list[i].pid == pid && b->list[i].start_time == start_time)
+    for (size_t i = 0; i < h->n; i++)
+        if (h->list[i].pid == pid && h->list[i].start_time == start_time)
             return true;
     return false;
 }
 
-void spy_blocked_add(struct spy_blocked *b, pid_t pid, uint64_t start_time)
+void spy_hung_processes_add(struct spy_hung_processes *h, pid_t pid, uint64_t start_time)
 {
-    if (b->n == SPY_BLOCKED_MAX)
-        memmove(&b->list[0], &b->list[1], --b->n * sizeof b->list[0]);
-    b->list[b->n].pid = pid;
-    b->list[b->n++].start_time = start_time;
+    if (h->n == SPY_HUNG_PROCESSES_MAX)
+        memmove(&h->list[0], &h->list[1], --h->n * sizeof h->list[0]);
+    h->list[h->n].pid = pid;
+    h->list[h->n++].start_time = start_time;
 }
 
-// The environment with our variable in it. Owned as one block; the texts are borrowed.
-static char **environment_with(char *variable)
+// The environment with our variable added. The caller frees the array; the texts are borrowed.
+static char **make_environment(char *variable)
 {
     size_t n = 0, kept = 0;
     while (environ[n])
@@ -59,7 +59,7 @@ static char **environment_with(char *variable)
     return list;
 }
 
-static char **arguments_of(char **argv)
+static char **make_arguments(char **argv)
 {
     static char program[] = "podspy", command[] = "agent";
     size_t n = 0;
@@ -74,20 +74,20 @@ static char **arguments_of(char **argv)
     return list;
 }
 
-int spy_blocked_restart(const struct spy_blocked *b, char **argv, struct spy_err *err)
+int spy_hung_processes_restart(const struct spy_hung_processes *h, char **argv, struct spy_err *err)
 {
-    char text[sizeof VARIABLE + SPY_BLOCKED_MAX * 34] = VARIABLE;
+    char text[sizeof VARIABLE + SPY_HUNG_PROCESSES_MAX * 34] = VARIABLE;
     size_t len = strlen(text);
-    for (size_t i = 0; i < b->n; i++)
+    for (size_t i = 0; i < h->n; i++)
         len += (size_t)snprintf(text + len, sizeof text - len, "%d:%" PRIu64 " ",
-                                (int)b->list[i].pid, b->list[i].start_time);
-    _cleanup_free_ char **env = environment_with(text), **args = arguments_of(argv);
+                                (int)h->list[i].pid, h->list[i].start_time);
+    _cleanup_free_ char **env = make_environment(text), **args = make_arguments(argv);
     if (!env || !args)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    sigset_t none; // the program that begins here has this thread's mask
+    sigset_t none; // exec keeps the mask of this thread
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
-    syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC); // libcurl's sockets are not
+    syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC); // libcurl's sockets lack the flag
     execve("/proc/self/exe", args, env);
-    return spy_err_set(err, SPY_ERR_IO, errno, "cannot start anew");
+    return spy_err_set(err, SPY_ERR_IO, errno, "cannot restart");
 }

@@ -115,17 +115,14 @@ static void add_number(json_t *to, const char *name, uint64_t n)
                         json_integer(before + (json_int_t)(n < INT64_MAX / 2 ? n : INT64_MAX / 2)));
 }
 
-static void add_quality(json_t *to, const struct spy_quality *q)
+static void put_quality(json_t *to, const struct spy_quality *q)
 {
     if (!json_object_get(to, "quality"))
         json_object_set_new(to, "quality", json_object());
     json_t *o = json_object_get(to, "quality");
-    add_number(o, "clean", q->clean);
-    add_number(o, "salvaged", q->salvaged);
-    add_number(o, "paused", q->paused);
-    add_number(o, "failed", q->failed);
-    add_number(o, "lost", q->lost);
-    add_number(o, "late", q->late);
+#define ADD(name, ...) add_number(o, #name, q->name);
+    SPY_QUALITY(ADD)
+#undef ADD
 }
 
 // Of all series of the process; what it says is put in once they are all there.
@@ -201,7 +198,7 @@ static void add_process(struct collect *c, json_t *o, bool is_new, const json_t 
         json_object_set_new(o, "first_seen", json_string(text));
     add_number(o, "windows", p->windows);
     add_number(o, "samples", p->samples);
-    add_quality(o, &p->quality);
+    put_quality(o, &p->quality);
     add_account(c, o, &p->account);
 }
 

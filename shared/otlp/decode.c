@@ -75,9 +75,10 @@ static int read_quality(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in
         const char *key;
         uint64_t *to;
     } rows[] = {
-        {SPY_ATTR_QUALITY "clean", &q->clean},   {SPY_ATTR_QUALITY "salvaged", &q->salvaged},
-        {SPY_ATTR_QUALITY "paused", &q->paused}, {SPY_ATTR_QUALITY "failed", &q->failed},
-        {SPY_ATTR_QUALITY "lost", &q->lost},     {SPY_ATTR_QUALITY "late", &q->late}};
+#define ROW(name, ...) {SPY_ATTR_QUALITY #name, &q->name},
+        SPY_QUALITY(ROW)
+#undef ROW
+    };
     for (size_t i = 0; i < in->n_attribute_indices; i++) {
         struct spy_otlp_attribute *a;
         int r = spy_otlp_attribute(c, in->attribute_indices[i], &a);

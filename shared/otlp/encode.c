@@ -241,9 +241,11 @@ static void add_facts(struct encoder *e, const struct spy_series *s, Spy__Otlp__
     const struct {
         const char *key;
         uint64_t value;
-    } rows[] = {{SPY_ATTR_QUALITY "clean", q->clean},   {SPY_ATTR_QUALITY "salvaged", q->salvaged},
-                {SPY_ATTR_QUALITY "paused", q->paused}, {SPY_ATTR_QUALITY "failed", q->failed},
-                {SPY_ATTR_QUALITY "lost", q->lost},     {SPY_ATTR_QUALITY "late", q->late}};
+    } rows[] = {
+#define ROW(name, ...) {SPY_ATTR_QUALITY #name, q->name},
+        SPY_QUALITY(ROW)
+#undef ROW
+    };
     int32_t *ids = alloc(e, (SPY_COUNT(rows) + SPY_COUNTERS) * sizeof *ids);
     size_t n = 0;
     for (size_t i = 0; ids && i < SPY_COUNT(rows); i++)

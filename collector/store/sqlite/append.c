@@ -81,12 +81,9 @@ static int add_window(struct spy_sqlite *s, const struct spy_profile *p, int64_t
         spy_sqlite_time(w->start_ns),
         spy_sqlite_time(spy_add_sat(w->start_ns, w->duration_ns)),
         (int64_t)w->period_ns,
-        (int64_t)w->quality.clean,
-        (int64_t)w->quality.salvaged,
-        (int64_t)w->quality.paused,
-        (int64_t)w->quality.failed,
-        (int64_t)w->quality.lost,
-        (int64_t)w->quality.late,
+#define VALUE(name, ...) (int64_t)w->quality.name,
+        SPY_QUALITY(VALUE)
+#undef VALUE
         (int64_t)samples,
         spy_profile_n_samples(p),
         (int64_t)w->account.running_ns,

@@ -23,14 +23,9 @@ static void listing_done(struct listing *l)
     sqlite3_finalize(l->thread);
 }
 
-static void add(uint64_t *to, sqlite3_stmt *q, int column)
-{
-    *to = spy_add_sat(*to, (uint64_t)sqlite3_column_int64(q, column));
-}
-
+enum { QUALITY = 5, ACCOUNT = QUALITY + SPY_QUALITY_N }; // columns of ONE_SERIES
 #define ONE_SERIES                                                                                 \
-    "SELECT id, start_ns, end_ns, period_ns, clean, salvaged, paused, failed, lost, late, "        \
-    "samples," SPY_SQLITE_ACCOUNT                                                                  \
+    "SELECT id, start_ns, end_ns, period_ns, samples," SPY_SQLITE_QUALITY SPY_SQLITE_ACCOUNT       \
     " FROM windows w WHERE series = ?1 AND end_ns >= ?2 AND start_ns < ?3"                         \
     " AND (end_ns > ?2 OR start_ns = ?2) ORDER BY end_ns"
 
@@ -48,15 +43,11 @@ static int sum_windows(struct listing *l, int64_t series, struct spy_store_proce
         p->first_ns = !p->windows || start < p->first_ns ? start : p->first_ns;
         p->last_ns = (uint64_t)sqlite3_column_int64(q, 2);
         p->period_ns = (uint64_t)sqlite3_column_int64(q, 3);
-        add(&p->quality.clean, q, 4);
-        add(&p->quality.salvaged, q, 5);
-        add(&p->quality.paused, q, 6);
-        add(&p->quality.failed, q, 7);
-        add(&p->quality.lost, q, 8);
-        add(&p->quality.late, q, 9);
-        add(&p->samples, q, 10);
+        p->samples = spy_add_sat(p->samples, (uint64_t)sqlite3_column_int64(q, 4));
+        struct spy_quality quality = spy_sqlite_quality(q, QUALITY);
+        spy_quality_add(&p->quality, &quality);
         struct spy_account account =
-            spy_sqlite_account(q, 11, p->last_ns > start ? p->last_ns - start : 0);
+            spy_sqlite_account(q, ACCOUNT, p->last_ns > start ? p->last_ns - start : 0);
         account.period_ns = p->period_ns;
         spy_account_unite(&p->account, &account);
         p->windows++;

@@ -245,8 +245,18 @@ static int add_samples(struct answer *a, int64_t window, uint32_t series, uint64
 }
 
 #define WINDOW_COLUMNS                                                                             \
-    "SELECT w.id, w.series, w.rows, w.profile_id, w.start_ns, w.end_ns, w.period_ns, w.clean,"     \
-    " w.salvaged, w.paused, w.failed, w.lost, w.late, " SPY_SQLITE_ACCOUNT " FROM windows w"
+    "SELECT w.id, w.series, w.rows, w.profile_id, w.start_ns, w.end_ns, w.period_ns,"              \
+    SPY_SQLITE_QUALITY SPY_SQLITE_ACCOUNT " FROM windows w"
+enum { QUALITY = 7, ACCOUNT = QUALITY + SPY_QUALITY_N }; // columns
+
+struct spy_quality spy_sqlite_quality(sqlite3_stmt *q, int first)
+{
+    struct spy_quality quality;
+#define READ(name, ...) quality.name = (uint64_t)sqlite3_column_int64(q, first++);
+    SPY_QUALITY(READ)
+#undef READ
+    return quality;
+}
 
 struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t duration_ns)
 {
@@ -261,14 +271,13 @@ struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t durat
 
 static void read_window(sqlite3_stmt *q, struct spy_series *ret)
 {
-    uint64_t v[13] = {0};
-    for (int i = 4; i < 13; i++)
-        v[i] = (uint64_t)sqlite3_column_int64(q, i);
-    *ret = (struct spy_series){.start_ns = v[4],
-                               .duration_ns = v[5] > v[4] ? v[5] - v[4] : 0,
-                               .period_ns = v[6],
-                               .quality = {v[7], v[8], v[9], v[10], v[11], v[12]}};
-    ret->account = spy_sqlite_account(q, 13, ret->duration_ns);
+    uint64_t start = (uint64_t)sqlite3_column_int64(q, 4);
+    uint64_t end = (uint64_t)sqlite3_column_int64(q, 5);
+    *ret = (struct spy_series){.start_ns = start,
+                               .duration_ns = end > start ? end - start : 0,
+                               .period_ns = (uint64_t)sqlite3_column_int64(q, 6),
+                               .quality = spy_sqlite_quality(q, QUALITY)};
+    ret->account = spy_sqlite_account(q, ACCOUNT, ret->duration_ns);
     ret->account.period_ns = ret->period_ns;
     if (sqlite3_column_bytes(q, 3) == sizeof ret->profile_id)
         memcpy(ret->profile_id, sqlite3_column_blob(q, 3), sizeof ret->profile_id);

@@ -285,8 +285,8 @@ static int open_writer(struct spy_sqlite *s, struct spy_err *err)
     } statements[] = {
         {offsetof(struct spy_sqlite, find_window), "SELECT 1 FROM windows WHERE profile_id=?"},
         {offsetof(struct spy_sqlite, add_window),
-         "INSERT INTO windows(profile_id, series, start_ns, end_ns, period_ns, clean, salvaged,"
-         " paused, failed, lost, late, samples, rows, running_ns, runnable_ns, cpu_ns, runqueue_ns,"
+         "INSERT INTO windows(profile_id, series, start_ns, end_ns, period_ns,"
+         SPY_SQLITE_QUALITY " samples, rows, running_ns, runnable_ns, cpu_ns, runqueue_ns,"
          " throttled_ns, throttled_periods) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
         {offsetof(struct spy_sqlite, add_samples), "INSERT INTO samples(window, data) VALUES(?,?)"},
     };

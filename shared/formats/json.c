@@ -37,10 +37,9 @@ static void put_series(const struct spy_profile *p, uint32_t id, struct spy_buf 
         spy_buf_putc(out, ':');
         put_text(out, p, l->value);
     }
-    spy_buf_printf(
-        out, "},\"start_ns\":%llu,\"duration_ns\":%llu,\"period_ns\":%llu,\"quality\":{",
-        (unsigned long long)s->start_ns, (unsigned long long)s->duration_ns,
-        (unsigned long long)s->period_ns);
+    spy_buf_printf(out, "},\"start_ns\":%llu,\"duration_ns\":%llu,\"period_ns\":%llu,\"quality\":{",
+                   (unsigned long long)s->start_ns, (unsigned long long)s->duration_ns,
+                   (unsigned long long)s->period_ns);
     const char *comma = "";
 #define PUT(name, ...)                                                                             \
     spy_buf_printf(out, "%s\"" #name "\":%llu", comma, (unsigned long long)s->quality.name);       \

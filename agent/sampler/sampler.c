@@ -402,11 +402,7 @@ static void add_part(const struct spy_sampler *s, struct spy_series *e, const st
     uint64_t end = p->window_start + duration;
     if (end > e->start_ns + e->duration_ns)
         e->duration_ns = end - e->start_ns;
-    e->quality.clean += p->quality.clean;
-    e->quality.salvaged += p->quality.salvaged;
-    e->quality.paused += p->quality.paused;
-    e->quality.failed += p->quality.failed;
-    e->quality.late += p->quality.late;
+    spy_quality_add(&e->quality, &p->quality);
 }
 
 static void note_counted(struct spy_sampler *s, struct process *p, unsigned how, uint64_t n)

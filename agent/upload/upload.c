@@ -221,8 +221,7 @@ static void window_free(struct window *w)
 
 static bool is_active(const struct spy_series *s, uint64_t samples)
 {
-    const struct spy_quality *q = &s->quality;
-    return samples || q->clean || q->salvaged || q->paused || q->failed || q->lost || q->late;
+    return samples || !spy_quality_is_zero(&s->quality);
 }
 
 // Losses that no window has reported become quality.lost of their series.

@@ -99,7 +99,7 @@ static void write_header(const struct token *t)
 
 // Reads the file when it is another one than before. What cannot be read, or is empty because it is
 // just being written, leaves the old token valid.
-static void refresh(struct token *t)
+static void refresh_token(struct token *t)
 {
     struct stat st;
     char text[TOKEN_MAX];
@@ -129,7 +129,7 @@ static int open_token(const char *dir, enum spy_auth_role role, struct token *t,
         if (r < 0)
             return r;
     }
-    refresh(t);
+    refresh_token(t);
     return t->text[0] ? 0
                       : spy_err_set(err, SPY_ERR_INVALID, 0,
                                     "%s cannot be read or holds no token: remove it to make a "
@@ -175,7 +175,7 @@ int spy_auth_refresh(struct spy_auth *a, struct spy_err *err)
     bool changed = false;
     pthread_mutex_lock(&a->lock);
     for (int i = 0; i < 2; i++)
-        refresh(&a->tokens[i]);
+        refresh_token(&a->tokens[i]);
     pthread_mutex_unlock(&a->lock);
     int r = a->clients ? spy_clients_refresh(a->clients, &changed, err) : 0;
     if (changed)
@@ -184,7 +184,7 @@ int spy_auth_refresh(struct spy_auth *a, struct spy_err *err)
 }
 
 // Hashes are compared, in a time that tells neither where the tokens differ nor how long ours is.
-static bool same(const char *a, const char *b)
+static bool is_same_text(const char *a, const char *b)
 {
     uint8_t x[32], y[32];
     return gnutls_hash_fast(GNUTLS_DIG_SHA256, a, strlen(a), x) == 0 &&
@@ -195,8 +195,8 @@ static bool same(const char *a, const char *b)
 static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const char *token)
 {
     pthread_mutex_lock(&a->lock);
-    refresh(&a->tokens[role]);
-    bool ok = same(token, a->tokens[role].text);
+    refresh_token(&a->tokens[role]);
+    bool ok = is_same_text(token, a->tokens[role].text);
     pthread_mutex_unlock(&a->lock);
     return ok;
 }

@@ -11,7 +11,7 @@
 
 enum { CA_DAYS = 3650, SERVER_DAYS = 365, RENEW_DAYS = 60, DAY = 86400 };
 
-static int failed(struct spy_err *err, const char *what, int code)
+static int fail_gnutls(struct spy_err *err, const char *what, int code)
 {
     return spy_err_set(err, SPY_ERR_IO, 0, "%s: %s", what, gnutls_strerror(code));
 }
@@ -83,7 +83,7 @@ int spy_pair_export(const struct spy_pair *p, struct spy_pems *ret, struct spy_e
     gnutls_free(key.data);
     if (code < 0 || !out.crt || !out.key) {
         spy_pems_done(&out);
-        return code < 0 ? failed(err, "cannot write a certificate", code)
+        return code < 0 ? fail_gnutls(err, "cannot write a certificate", code)
                         : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     }
     *ret = out;
@@ -142,7 +142,7 @@ int spy_cert_make_ca(struct spy_pair *ca, struct spy_err *err)
         r = add_key_ids(ca, ca);
     if (r >= 0)
         r = gnutls_x509_crt_sign2(ca->crt, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0);
-    return r < 0 ? failed(err, "cannot make a CA", r) : 0;
+    return r < 0 ? fail_gnutls(err, "cannot make a CA", r) : 0;
 }
 
 static int add_name(gnutls_x509_crt_t crt, const char *name)
@@ -209,19 +209,19 @@ int spy_cert_make_server(const struct spy_pair *ca, const struct spy_cert_names 
         r = add_key_ids(server, ca);
     if (r >= 0)
         r = gnutls_x509_crt_sign2(server->crt, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0);
-    return r < 0 ? failed(err, "cannot make a certificate", r) : 0;
+    return r < 0 ? fail_gnutls(err, "cannot make a certificate", r) : 0;
 }
 
 // --- telling whether it still does ---
 
-static bool lasts(const struct spy_pair *p, int days)
+static bool is_valid_for(const struct spy_pair *p, int days)
 {
     return gnutls_x509_crt_get_expiration_time(p->crt) > time(NULL) + (time_t)days * DAY;
 }
 
 bool spy_cert_ca_serves(const struct spy_pair *ca)
 {
-    return gnutls_x509_crt_get_ca_status(ca->crt, NULL) > 0 && lasts(ca, SERVER_DAYS + 1);
+    return gnutls_x509_crt_get_ca_status(ca->crt, NULL) > 0 && is_valid_for(ca, SERVER_DAYS + 1);
 }
 
 // A container started anew on the same data folder may have another name; and so may a service.
@@ -239,6 +239,6 @@ bool spy_cert_server_serves(const struct spy_pair *server, const struct spy_pair
                             const struct spy_cert_names *names)
 {
     unsigned status = 1;
-    return lasts(server, RENEW_DAYS) && bears_names(server, names) &&
+    return is_valid_for(server, RENEW_DAYS) && bears_names(server, names) &&
            gnutls_x509_crt_verify(server->crt, &ca->crt, 1, 0, &status) == 0 && status == 0;
 }

@@ -35,7 +35,7 @@ static int make_trust(const char *path, const struct spy_buf *pem, gnutls_x509_t
     return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not a PEM file with certificates", path);
 }
 
-static bool is_same(const struct spy_buf *a, const struct spy_buf *b)
+static bool is_same_authorities(const struct spy_buf *a, const struct spy_buf *b)
 {
     return a->len == b->len && (!a->len || !memcmp(a->data, b->data, a->len));
 }
@@ -46,7 +46,8 @@ int spy_clients_refresh(struct spy_clients *c, bool *ret_changed, struct spy_err
     gnutls_x509_trust_list_t fresh = NULL, old;
     *ret_changed = false;
     int r = spy_file_read(AT_FDCWD, c->ca_file, &pem, err);
-    if (r < 0 || is_same(&pem, &c->pem)) // only refreshes write it, and they come one at a time
+    if (r < 0 ||
+        is_same_authorities(&pem, &c->pem)) // only refreshes write it, and they come one at a time
         return r;
     r = make_trust(c->ca_file, &pem, &fresh, err);
     if (r < 0)
@@ -97,7 +98,7 @@ void spy_clients_free(struct spy_clients *c)
 // --- a client's certificate ---
 
 // The first that applies is the most telling.
-static const char *fault_of(unsigned status)
+static const char *find_certificate_fault(unsigned status)
 {
     static const struct {
         unsigned bits;
@@ -120,7 +121,7 @@ static const char *fault_of(unsigned status)
     return status ? "the client certificate cannot be verified" : NULL;
 }
 
-static const char *judge(struct spy_clients *c, gnutls_x509_crt_t *chain, unsigned n)
+static const char *find_chain_fault(struct spy_clients *c, gnutls_x509_crt_t *chain, unsigned n)
 {
     static char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
     gnutls_typed_vdata_st data = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
@@ -130,7 +131,7 @@ static const char *judge(struct spy_clients *c, gnutls_x509_crt_t *chain, unsign
     pthread_rwlock_rdlock(&c->lock);
     int r = gnutls_x509_trust_list_verify_crt2(c->trust, chain, n, &data, 1, flags, &status, NULL);
     pthread_rwlock_unlock(&c->lock);
-    return fault_of(r < 0 ? GNUTLS_CERT_INVALID : status);
+    return find_certificate_fault(r < 0 ? GNUTLS_CERT_INVALID : status);
 }
 
 const char *spy_clients_fault(struct spy_clients *c, void *session)
@@ -149,7 +150,8 @@ const char *spy_clients_fault(struct spy_clients *c, void *session)
         good = good &&
                gnutls_x509_crt_import(chain[made - 1], &peers[made - 1], GNUTLS_X509_FMT_DER) == 0;
     }
-    const char *fault = good ? judge(c, chain, n) : "the client certificate is malformed";
+    const char *fault =
+        good ? find_chain_fault(c, chain, n) : "the client certificate is malformed";
     while (made)
         gnutls_x509_crt_deinit(chain[--made]);
     return fault;

@@ -54,7 +54,7 @@ void spy_review_free(struct spy_review *v)
 
 // --- before any question ---
 
-static bool is_token(const char *token)
+static bool is_token_form(const char *token)
 {
     size_t len = 0;
     while (isgraph((unsigned char)token[len]) && len < SPY_KUBEAPI_TOKEN_MAX)
@@ -63,17 +63,17 @@ static bool is_token(const char *token)
 }
 
 // What needs no question, since the token says it of itself: it could only be refused.
-static const char *fault_of(enum spy_auth_role role, const char *token, bool is_jwt,
-                            const struct spy_jwt *jwt)
+static const char *find_token_fault(enum spy_auth_role role, const char *token, bool is_jwt,
+                                    const struct spy_jwt *jwt)
 {
-    if (!is_token(token) || (role == SPY_AUTH_INGEST && !is_jwt))
+    if (!is_token_form(token) || (role == SPY_AUTH_INGEST && !is_jwt))
         return WHY_LEGACY;
     if (role == SPY_AUTH_INGEST && !jwt->names_audience)
         return "the token is not for the audience of this collector (auth.kubernetes.audience)";
     return is_jwt && jwt->expires && jwt->expires <= time(NULL) ? "the token has expired" : NULL;
 }
 
-static bool hash_of(enum spy_auth_role role, const char *token, uint8_t *hash)
+static bool hash_token(enum spy_auth_role role, const char *token, uint8_t *hash)
 {
     gnutls_hash_hd_t h;
     uint8_t kind = (uint8_t)role;
@@ -157,8 +157,8 @@ static bool is_among(const char *names, const char *name)
     return false;
 }
 
-static int ask(struct spy_review *v, enum spy_auth_role role, const char *token,
-               const char *audience, struct spy_verdict *ret, struct spy_err *err)
+static int ask_api(struct spy_review *v, enum spy_auth_role role, const char *token,
+                   const char *audience, struct spy_verdict *ret, struct spy_err *err)
 {
     json_t *user = NULL;
     bool may = false;
@@ -186,7 +186,7 @@ static int ask(struct spy_review *v, enum spy_auth_role role, const char *token,
 
 // --- asking or not ---
 
-static bool begin(struct spy_review *v, uint64_t now)
+static bool begin_question(struct spy_review *v, uint64_t now)
 {
     pthread_mutex_lock(&v->lock);
     bool ok = v->under_way < SPY_REVIEW_AT_ONCE && v->rest_until_ns <= now;
@@ -195,7 +195,7 @@ static bool begin(struct spy_review *v, uint64_t now)
     return ok;
 }
 
-static void end(struct spy_review *v, int r, const struct spy_err *err)
+static void end_question(struct spy_review *v, int r, const struct spy_err *err)
 {
     static uint64_t last;
     pthread_mutex_lock(&v->lock);
@@ -223,7 +223,8 @@ static bool is_resting(struct spy_review *v, uint64_t now)
 }
 
 // A yes ends with the token; its end is believed now that Kubernetes vouches for the token.
-static uint64_t until(const struct spy_verdict *verdict, const struct spy_jwt *jwt, uint64_t now)
+static uint64_t verdict_end(const struct spy_verdict *verdict, const struct spy_jwt *jwt,
+                            uint64_t now)
 {
     int64_t secs = verdict->answer == SPY_AUTH_YES ? SPY_REVIEW_YES_SECS : SPY_REVIEW_NO_SECS;
     int64_t left = jwt->expires ? jwt->expires - (int64_t)time(NULL) : secs;
@@ -239,28 +240,29 @@ enum spy_auth_answer spy_review_check(struct spy_review *v, enum spy_auth_role r
     struct spy_err err = {0};
     uint64_t now = spy_clock_mono_ns();
     *ret_why = WHY_AWAY;
-    if (!hash_of(role, token, verdict.hash))
+    if (!hash_token(role, token, verdict.hash))
         return SPY_AUTH_AWAY;
     if (spy_verdicts_find(v->verdicts, now, &verdict)) {
         *ret_why = verdict.why;
         return verdict.answer;
     }
-    const char *fault = fault_of(role, token, spy_jwt_read(token, v->o.audience, &jwt), &jwt);
+    const char *fault =
+        find_token_fault(role, token, spy_jwt_read(token, v->o.audience, &jwt), &jwt);
     if (fault) {
         *ret_why = fault;
         return SPY_AUTH_UNKNOWN;
     }
     if (!may_wait)
         return is_resting(v, now) ? SPY_AUTH_AWAY : SPY_AUTH_LATER;
-    if (!begin(v, now))
+    if (!begin_question(v, now))
         return SPY_AUTH_AWAY;
-    int r = ask(v, role, token, jwt.names_audience ? v->o.audience : NULL, &verdict, &err);
-    end(v, r, &err);
+    int r = ask_api(v, role, token, jwt.names_audience ? v->o.audience : NULL, &verdict, &err);
+    end_question(v, r, &err);
     if (r < 0)
         return SPY_AUTH_AWAY;
     spy_count(verdict.answer == SPY_AUTH_YES ? &spy_review_n_yes : &spy_review_n_no, 1);
     now = spy_clock_mono_ns();
-    verdict.until_ns = until(&verdict, &jwt, now);
+    verdict.until_ns = verdict_end(&verdict, &jwt, now);
     spy_verdicts_keep(v->verdicts, now, &verdict);
     *ret_why = verdict.why;
     return verdict.answer;

@@ -11,8 +11,8 @@ enum { TRIES = 10, PEM_MAX = 64 << 10 };
 
 // --- one object, read and written ---
 
-static int path_of(const struct spy_secret *s, const char *kind, const char *name, char **ret,
-                   struct spy_err *err)
+static int print_path(const struct spy_secret *s, const char *kind, const char *name, char **ret,
+                      struct spy_err *err)
 {
     if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") != strlen(name))
         return spy_err_set(err, SPY_ERR_INVALID, 0,
@@ -24,7 +24,7 @@ static int path_of(const struct spy_secret *s, const char *kind, const char *nam
     return 0;
 }
 
-static int explain(int r, const char *kind, const char *name, struct spy_err *err)
+static int explain_failure(int r, const char *kind, const char *name, struct spy_err *err)
 {
     if (r == SPY_ERR_DENIED)
         return spy_err_context(err, r,
@@ -46,9 +46,9 @@ static void step_aside(void)
 }
 
 // Changes the object's data as it must be; *ret_changed tells whether it is to be written.
-typedef int (*settle_fn)(json_t *data, void *arg, bool *ret_changed, struct spy_err *err);
+typedef int (*fill_fn)(json_t *data, void *arg, bool *ret_changed, struct spy_err *err);
 
-static int settle_once(const struct spy_secret *s, const char *path, settle_fn settle, void *arg,
+static int update_once(const struct spy_secret *s, const char *path, fill_fn fill, void *arg,
                        struct spy_err *err)
 {
     json_t *root = NULL;
@@ -63,25 +63,25 @@ static int settle_once(const struct spy_secret *s, const char *path, settle_fn s
             r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     }
     if (r == 0)
-        r = settle(data, arg, &changed, err);
+        r = fill(data, arg, &changed, err);
     if (r == 0 && changed)
         r = spy_kubeapi_call(s->kube, "PUT", path, root, NULL, err); // with its resourceVersion
     json_decref(root);
     return r;
 }
 
-static int settle(const struct spy_secret *s, const char *kind, const char *name, settle_fn fn,
-                  void *arg, struct spy_err *err)
+static int update_object(const struct spy_secret *s, const char *kind, const char *name,
+                         fill_fn fill, void *arg, struct spy_err *err)
 {
     _cleanup_free_ char *path = NULL;
-    int r = path_of(s, kind, name, &path, err);
+    int r = print_path(s, kind, name, &path, err);
     if (r == 0)
-        r = settle_once(s, path, fn, arg, err);
+        r = update_once(s, path, fill, arg, err);
     for (int i = 1; i < TRIES && r == SPY_ERR_TORN; i++) {
         step_aside();
-        r = settle_once(s, path, fn, arg, err);
+        r = update_once(s, path, fill, arg, err);
     }
-    return r < 0 ? explain(r, kind, name, err) : 0;
+    return r < 0 ? explain_failure(r, kind, name, err) : 0;
 }
 
 // --- the Secret ---
@@ -125,7 +125,7 @@ static int set_pair(json_t *data, const char *crt_key, const char *key_key,
 
 // An authority that is damaged is somebody's to repair: a new one would lock out every agent that
 // has the old one, so it is made only where there is none.
-static int settle_ca(json_t *data, struct spy_pair *ca, bool *changed, struct spy_err *err)
+static int ensure_ca(json_t *data, struct spy_pair *ca, bool *changed, struct spy_err *err)
 {
     _cleanup_(spy_pems_done) struct spy_pems pems = {0};
     bool read = get_text(data, "ca.crt", &pems.crt) && get_text(data, "ca.key", &pems.key);
@@ -144,7 +144,7 @@ static int settle_ca(json_t *data, struct spy_pair *ca, bool *changed, struct sp
     return r < 0 ? r : set_pair(data, "ca.crt", "ca.key", ca, err);
 }
 
-static int settle_server(json_t *data, const struct spy_pair *ca,
+static int ensure_server(json_t *data, const struct spy_pair *ca,
                          const struct spy_cert_names *names, bool *changed, struct spy_err *err)
 {
     _cleanup_(spy_pems_done) struct spy_pems pems = {0};
@@ -166,7 +166,7 @@ struct taken {
     char *ca;
 };
 
-static int settle_secret(json_t *data, void *arg, bool *changed, struct spy_err *err)
+static int fill_secret(json_t *data, void *arg, bool *changed, struct spy_err *err)
 {
     struct taken *t = arg;
     _cleanup_(spy_pair_done) struct spy_pair ca = {0};
@@ -175,9 +175,9 @@ static int settle_secret(json_t *data, void *arg, bool *changed, struct spy_err 
     t->ca = NULL;
     int r = spy_pair_init(&ca, err);
     if (r == 0)
-        r = settle_ca(data, &ca, changed, err);
+        r = ensure_ca(data, &ca, changed, err);
     if (r == 0)
-        r = settle_server(data, &ca, t->names, changed, err);
+        r = ensure_server(data, &ca, t->names, changed, err);
     if (r == 0 && !(get_text(data, "ca.crt", &t->ca) && get_text(data, "tls.crt", &t->server.crt) &&
                     get_text(data, "tls.key", &t->server.key)))
         r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
@@ -188,7 +188,7 @@ int spy_secret_load(const struct spy_secret *s, struct spy_pems *ret_server, cha
                     struct spy_err *err)
 {
     struct taken t = {.names = &s->names};
-    int r = settle(s, "secrets", s->secret, settle_secret, &t, err);
+    int r = update_object(s, "secrets", s->secret, fill_secret, &t, err);
     if (r < 0) {
         spy_pems_done(&t.server);
         free(t.ca);
@@ -201,7 +201,7 @@ int spy_secret_load(const struct spy_secret *s, struct spy_pems *ret_server, cha
 
 // --- the ConfigMap ---
 
-static int settle_config_map(json_t *data, void *arg, bool *changed, struct spy_err *err)
+static int fill_config_map(json_t *data, void *arg, bool *changed, struct spy_err *err)
 {
     const char *there = json_string_value(json_object_get(data, "ca.crt"));
     *changed = !there || strcmp(there, arg) != 0;
@@ -214,5 +214,6 @@ static int settle_config_map(json_t *data, void *arg, bool *changed, struct spy_
 
 int spy_secret_publish(const struct spy_secret *s, const char *ca, struct spy_err *err)
 {
-    return settle(s, "configmaps", s->config_map, settle_config_map, (void *)(uintptr_t)ca, err);
+    return update_object(s, "configmaps", s->config_map, fill_config_map, (void *)(uintptr_t)ca,
+                         err);
 }

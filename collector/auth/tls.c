@@ -75,7 +75,7 @@ static bool is_pair(const struct shown *s)
     return ok;
 }
 
-static bool import(struct shown *s, const struct spy_pems *pems)
+static bool import_pems(struct shown *s, const struct spy_pems *pems)
 {
     gnutls_datum_t c = {(unsigned char *)pems->crt, (unsigned)strlen(pems->crt)};
     gnutls_datum_t k = {(unsigned char *)pems->key, (unsigned)strlen(pems->key)};
@@ -89,7 +89,7 @@ static bool import(struct shown *s, const struct spy_pems *pems)
 }
 
 // Agents refuse a certificate that names purposes and not this one.
-static bool is_for_servers(const struct shown *s)
+static bool is_server_certificate(const struct shown *s)
 {
     gnutls_x509_crt_t crt = NULL;
     bool ok = gnutls_x509_crt_init(&crt) == 0 &&
@@ -100,7 +100,7 @@ static bool is_for_servers(const struct shown *s)
     return ok;
 }
 
-static bool identify(const struct spy_pems *pems, uint8_t id[32])
+static bool hash_pems(const struct spy_pems *pems, uint8_t id[32])
 {
     gnutls_hash_hd_t h;
     if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) < 0)
@@ -111,10 +111,10 @@ static bool identify(const struct spy_pems *pems, uint8_t id[32])
     return ok;
 }
 
-static int show(struct spy_tls *t, const struct spy_pems *pems, struct spy_err *err)
+static int show_certificate(struct spy_tls *t, const struct spy_pems *pems, struct spy_err *err)
 {
     struct shown *s = calloc(1, sizeof *s);
-    if (!s || !identify(pems, s->id)) {
+    if (!s || !hash_pems(pems, s->id)) {
         free(s);
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     }
@@ -123,9 +123,9 @@ static int show(struct spy_tls *t, const struct spy_pems *pems, struct spy_err *
         shown_free(s); // the same again
         return 0;
     }
-    const char *fault = !import(s, pems)     ? "are certificate and key a pair?"
-                        : !is_for_servers(s) ? "its extended key usage lacks serverAuth"
-                                             : NULL;
+    const char *fault = !import_pems(s, pems)       ? "are certificate and key a pair?"
+                        : !is_server_certificate(s) ? "its extended key usage lacks serverAuth"
+                                                    : NULL;
     if (fault) {
         shown_free(s);
         return spy_err_set(err, SPY_ERR_INVALID, 0, "the certificate cannot be used: %s", fault);
@@ -148,7 +148,7 @@ void spy_tls_current(void *arg, gnutls_pcert_st **ret_chain, unsigned *ret_n,
 
 // --- given files ---
 
-static int from_files(const struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
+static int load_files(const struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
 {
     int r = read_pem(t->o.cert_file, &ret->crt, err);
     return r < 0 ? r : read_pem(t->o.key_file, &ret->key, err);
@@ -179,8 +179,8 @@ static int load_pair(const char *crt_path, const char *key_path, struct spy_pair
     return spy_pair_import(pems.crt, pems.key, p);
 }
 
-static int folder_ca(const char *crt_path, const char *key_path, struct spy_pair *ca,
-                     struct spy_err *err)
+static int ensure_folder_ca(const char *crt_path, const char *key_path, struct spy_pair *ca,
+                            struct spy_err *err)
 {
     int r = load_pair(crt_path, key_path, ca);
     // Agents trust a ca.pem that is there: only they who run the collector may replace it. A key
@@ -199,7 +199,7 @@ static int folder_ca(const char *crt_path, const char *key_path, struct spy_pair
     return r < 0 ? r : write_pair(ca, crt_path, key_path, err);
 }
 
-static int from_folder(const struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
+static int load_folder(const struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
 {
     const char *dir = t->o.dir;
     char ca_crt[PATH_MAX], ca_key[PATH_MAX], crt[PATH_MAX], key[PATH_MAX];
@@ -210,7 +210,7 @@ static int from_folder(const struct spy_tls *t, struct spy_pems *ret, struct spy
     if (spy_pair_init(&ca, err) < 0 || spy_pair_init(&server, err) < 0 ||
         spy_pair_init(&fresh, err) < 0)
         return SPY_ERR_NOMEM;
-    int r = folder_ca(ca_crt, ca_key, &ca, err);
+    int r = ensure_folder_ca(ca_crt, ca_key, &ca, err);
     if (r == 0 &&
         (load_pair(crt, key, &server) < 0 || !spy_cert_server_serves(&server, &ca, &t->names))) {
         r = spy_cert_make_server(&ca, &t->names, &fresh, err);
@@ -235,7 +235,7 @@ static void keep_ca(struct spy_tls *t, char *ca)
     t->ca = ca;
 }
 
-static int from_secret(struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
+static int load_secret(struct spy_tls *t, struct spy_pems *ret, struct spy_err *err)
 {
     struct spy_secret s = {
         .kube = t->o.kube, .secret = t->o.secret, .config_map = t->o.config_map, .names = t->names};
@@ -256,13 +256,13 @@ static int from_secret(struct spy_tls *t, struct spy_pems *ret, struct spy_err *
 int spy_tls_refresh(struct spy_tls *t, struct spy_err *err)
 {
     _cleanup_(spy_pems_done) struct spy_pems pems = {0};
-    int r = t->o.cert_file ? from_files(t, &pems, err)
-            : t->o.secret  ? from_secret(t, &pems, err)
-                           : from_folder(t, &pems, err);
-    return r < 0 ? r : show(t, &pems, err);
+    int r = t->o.cert_file ? load_files(t, &pems, err)
+            : t->o.secret  ? load_secret(t, &pems, err)
+                           : load_folder(t, &pems, err);
+    return r < 0 ? r : show_certificate(t, &pems, err);
 }
 
-static int first_load(struct spy_tls *t, struct spy_err *err)
+static int load_first(struct spy_tls *t, struct spy_err *err)
 {
     uint64_t until = spy_clock_mono_ns() + SPY_TLS_PATIENCE_SECS * SPY_NS_PER_SEC;
     int r = spy_tls_refresh(t, err);
@@ -284,7 +284,7 @@ int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, str
         .name_space = options->name_space ? options->name_space : "podspy",
         .host = !options->secret, // replicas have a certificate together
     };
-    int r = first_load(t, err);
+    int r = load_first(t, err);
     if (r < 0)
         spy_tls_free(t);
     else

@@ -41,7 +41,7 @@ static struct spy_verdict *set_of(struct spy_verdicts *v, const uint8_t *hash)
     return v->all + (h & v->mask) * SPY_VERDICT_WAYS;
 }
 
-static struct spy_verdict *find(struct spy_verdict *set, const uint8_t *hash)
+static struct spy_verdict *find_verdict(struct spy_verdict *set, const uint8_t *hash)
 {
     for (int i = 0; i < SPY_VERDICT_WAYS; i++)
         if (set[i].until_ns && !gnutls_memcmp(set[i].hash, hash, SPY_VERDICT_HASH))
@@ -52,7 +52,7 @@ static struct spy_verdict *find(struct spy_verdict *set, const uint8_t *hash)
 bool spy_verdicts_find(struct spy_verdicts *v, uint64_t now_ns, struct spy_verdict *ret)
 {
     pthread_mutex_lock(&v->lock);
-    struct spy_verdict *e = find(set_of(v, ret->hash), ret->hash);
+    struct spy_verdict *e = find_verdict(set_of(v, ret->hash), ret->hash);
     bool holds = e && e->until_ns > now_ns;
     if (holds)
         *ret = *e;
@@ -60,7 +60,7 @@ bool spy_verdicts_find(struct spy_verdicts *v, uint64_t now_ns, struct spy_verdi
     return holds;
 }
 
-static struct spy_verdict *place_for(struct spy_verdict *set, uint64_t now_ns, bool yes)
+static struct spy_verdict *choose_place(struct spy_verdict *set, uint64_t now_ns, bool yes)
 {
     struct spy_verdict *no = NULL;
     for (int i = 0; i < SPY_VERDICT_WAYS; i++) {
@@ -76,9 +76,9 @@ void spy_verdicts_keep(struct spy_verdicts *v, uint64_t now_ns, const struct spy
 {
     pthread_mutex_lock(&v->lock);
     struct spy_verdict *set = set_of(v, verdict->hash);
-    struct spy_verdict *e = find(set, verdict->hash);
+    struct spy_verdict *e = find_verdict(set, verdict->hash);
     if (!e)
-        e = place_for(set, now_ns, verdict->answer == SPY_AUTH_YES);
+        e = choose_place(set, now_ns, verdict->answer == SPY_AUTH_YES);
     if (e)
         *e = *verdict;
     pthread_mutex_unlock(&v->lock);

@@ -17,7 +17,7 @@ static unsigned ways_of(unsigned flags)
 }
 
 // Retention goes by the system's clock as far as what was seen bears it out.
-static int time_to_go_by(struct spy_collector *c, uint64_t *ret, struct spy_err *err)
+static int get_retention_time_logged(struct spy_collector *c, uint64_t *ret, struct spy_err *err)
 {
     static uint64_t last;
     uint64_t real = spy_clock_real_ns();
@@ -30,12 +30,12 @@ static int time_to_go_by(struct spy_collector *c, uint64_t *ret, struct spy_err 
     return r;
 }
 
-static void expire(void *arg)
+static void expire_data(void *arg)
 {
     struct spy_collector *c = arg;
     struct spy_err err = {0};
     uint64_t max = (uint64_t)c->config.retention.max_gib << 30, now = 0;
-    int r = time_to_go_by(c, &now, &err);
+    int r = get_retention_time_logged(c, &now, &err);
     if (r == 0)
         r = c->store->ops->expire(c->store, now, c->config.retention.raw_ns, max, &err);
     if (r < 0)
@@ -43,7 +43,7 @@ static void expire(void *arg)
 }
 
 // A failure is told when it is another than the last time, and every ten minutes.
-static void tell_failure(struct spy_collector *c, const char *why)
+static void log_renewal_failure(struct spy_collector *c, const char *why)
 {
     bool is_new = strcmp(c->renewal_failure, why) != 0;
     if (*why && (is_new || spy_log_due(&c->renewal_told, 600 * SPY_NS_PER_SEC)))
@@ -53,14 +53,14 @@ static void tell_failure(struct spy_collector *c, const char *why)
         snprintf(c->renewal_failure, sizeof c->renewal_failure, "%s", why);
 }
 
-static void renew(void *arg)
+static void renew_credentials(void *arg)
 {
     struct spy_collector *c = arg;
     struct spy_err err = {0}, more = {0};
     int r = spy_tls_refresh(c->tls, &err);
     if (spy_auth_refresh(c->auth, r < 0 ? &more : &err) < 0 && r < 0)
         spy_err_context(&err, r, "%s; and", more.msg);
-    tell_failure(c, err.msg);
+    log_renewal_failure(c, err.msg);
 }
 
 void spy_collector_reload(struct spy_collector *c)
@@ -106,7 +106,7 @@ static void put_quoted(struct spy_buf *b, const char *word)
 }
 
 // What a person needs to go on: where the CA and the tokens are, and a command that works.
-static void say_how(const struct spy_collector *c)
+static void log_how_to_use(const struct spy_collector *c)
 {
     const char *dir = c->config.store.dir;
     char ca[PATH_MAX], ingest[PATH_MAX], header[PATH_MAX];
@@ -140,7 +140,7 @@ static void say_how(const struct spy_collector *c)
     spy_log(SPY_LOG_INFO, "ask with this", SPY_S("curl", spy_buf_str(&curl)));
 }
 
-static int start_kube(struct spy_collector *c, struct spy_err *err)
+static int start_kubeapi(struct spy_collector *c, struct spy_err *err)
 {
     const struct spy_collector_config *f = &c->config;
     struct spy_kubeapi_options o = {.url = f->auth.kubernetes.url,
@@ -168,7 +168,7 @@ static int name_agent(struct spy_collector *c, struct spy_err *err)
 static int start_trust(struct spy_collector *c, struct spy_err *err)
 {
     const struct spy_collector_config *f = &c->config;
-    int r = start_kube(c, err);
+    int r = start_kubeapi(c, err);
     if (r == 0)
         r = name_agent(c, err);
     const char *name_space = c->kube ? spy_kubeapi_namespace(c->kube) : NULL;
@@ -192,11 +192,11 @@ static int start_trust(struct spy_collector *c, struct spy_err *err)
         r = spy_tls_new(&tls, &c->tls, err);
     if (r == 0)
         r = spy_auth_new(&auth, &c->auth, err);
-    return r < 0 ? r : spy_every_new(SPY_TLS_REFRESH_SECS, renew, c, &c->renewal, err);
+    return r < 0 ? r : spy_every_new(SPY_TLS_REFRESH_SECS, renew_credentials, c, &c->renewal, err);
 }
 
 // On a full disk there is no ports.json; the log tells the ports, too.
-static void tell_ports(const struct spy_collector *c)
+static void publish_ports(const struct spy_collector *c)
 {
     struct spy_err err = {0};
     if (spy_data_write_ports(c->config.store.dir, spy_http_tls_port(c->http),
@@ -205,7 +205,7 @@ static void tell_ports(const struct spy_collector *c)
 }
 
 // What is damaged may be met only when it is asked for: so some is looked for at the start.
-static void look_for_damage(const struct spy_collector *c)
+static void check_for_damage(const struct spy_collector *c)
 {
     enum { SECS = 1 };
     struct spy_err err = {0};
@@ -239,7 +239,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
     if (r == 0)
         r = spy_store_sqlite_open(dir, f->limits.series, c->memory.store, &c->store, err);
     if (r == 0)
-        look_for_damage(c);
+        check_for_damage(c);
     if (r == 0)
         r = spy_ingest_new(
             &(struct spy_ingest_options){.store = c->store,
@@ -251,11 +251,11 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
                                          .retention_ns = f->retention.raw_ns},
             &c->ingest, err);
     if (r == 0)
-        r = spy_every_new(EXPIRE_SECS, expire, c, &c->retention, err);
+        r = spy_every_new(EXPIRE_SECS, expire_data, c, &c->retention, err);
     if (r == 0)
         r = start_http(c, err);
     if (r == 0)
-        tell_ports(c);
+        publish_ports(c);
     return r;
 }
 
@@ -270,7 +270,7 @@ int spy_collector_start(struct spy_collector *c, struct spy_collector_config *co
     spy_memory_configure();
     int r = start_parts(c, err);
     if (r == 0)
-        say_how(c);
+        log_how_to_use(c);
     return r;
 }
 

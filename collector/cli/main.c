@@ -34,7 +34,7 @@ static const struct argp_option option_list[] = {
     {0},
 };
 
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+static error_t parse_collector_option(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
     switch (key) {
@@ -71,7 +71,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
-static int replace(char **to, const char *with, struct spy_err *err)
+static int replace_text(char **to, const char *with, struct spy_err *err)
 {
     char *copy = with ? strdup(with) : NULL;
     if (!with)
@@ -97,11 +97,11 @@ static int load_config(const struct options *o, struct spy_collector_config *ret
     int r = spy_collector_config_load(o->config, ret, err);
     if (r < 0)
         return r;
-    r = replace(&ret->listen.https, o->https, err);
+    r = replace_text(&ret->listen.https, o->https, err);
     if (r == 0)
-        r = replace(&ret->listen.http, o->http, err);
+        r = replace_text(&ret->listen.http, o->http, err);
     if (r == 0)
-        r = replace(&ret->store.dir, o->data, err);
+        r = replace_text(&ret->store.dir, o->data, err);
     return r;
 }
 
@@ -125,7 +125,7 @@ static void close_memory(void)
         spy_log(SPY_LOG_WARN, "the memory of the collector can be dumped with its keys in it");
 }
 
-static int run(const struct options *o, struct spy_err *err)
+static int run_collector(const struct options *o, struct spy_err *err)
 {
     sigset_t set;
     int signal_number = 0;
@@ -162,7 +162,7 @@ int main(int argc, char **argv)
 {
     static const struct argp argp = {
         .options = option_list,
-        .parser = parse_option,
+        .parser = parse_collector_option,
         .doc = "Takes profiles from podspy agents (or any OTLP profiler) and serves them as "
                "flamegraphs.",
     };
@@ -173,7 +173,7 @@ int main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     umask(077);
     json_object_seed(0); // else the first of several threads would do it
-    int r = run(&o, &err);
+    int r = run_collector(&o, &err);
     if (r == 0)
         return SPY_EXIT_OK;
     fprintf(stderr, "Error: %s\n", err.msg[0] ? err.msg : spy_code_name(r));

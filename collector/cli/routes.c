@@ -44,9 +44,9 @@ static const char *hint_of(const struct spy_collector *c, enum spy_auth_role rol
                  "port-forward to port 8080, which needs none (docs/kubernetes.md)";
 }
 
-static enum spy_http_verdict allow(struct spy_collector *c, enum spy_auth_role role,
-                                   const struct spy_http_request *req,
-                                   struct spy_http_response *res)
+static enum spy_http_verdict check_credential(struct spy_collector *c, enum spy_auth_role role,
+                                              const struct spy_http_request *req,
+                                              struct spy_http_response *res)
 {
     static uint64_t last[2];
     const char *why;
@@ -67,7 +67,7 @@ static enum spy_http_verdict allow(struct spy_collector *c, enum spy_auth_role r
 static enum spy_http_verdict allow_read(void *arg, const struct spy_http_request *req,
                                         struct spy_http_response *res)
 {
-    return allow(arg, SPY_AUTH_READ, req, res);
+    return check_credential(arg, SPY_AUTH_READ, req, res);
 }
 
 static enum spy_http_verdict allow_plain(void *arg, const struct spy_http_request *req,
@@ -90,7 +90,7 @@ static enum spy_http_verdict allow_metrics(void *arg, const struct spy_http_requ
 static enum spy_http_verdict allow_push(void *arg, const struct spy_http_request *req,
                                         struct spy_http_response *res)
 {
-    enum spy_http_verdict v = allow(arg, SPY_AUTH_INGEST, req, res);
+    enum spy_http_verdict v = check_credential(arg, SPY_AUTH_INGEST, req, res);
     return v == SPY_HTTP_ALLOWED ? allow_plain(arg, req, res) : v;
 }
 
@@ -170,8 +170,8 @@ static unsigned status_of(int r)
                                    : 503;
 }
 
-static void ask(struct spy_collector *c, query_fn query, const struct spy_http_request *req,
-                struct spy_http_response *res)
+static void answer_query(struct spy_collector *c, query_fn query,
+                         const struct spy_http_request *req, struct spy_http_response *res)
 {
     struct spy_param params[SPY_HTTP_PARAMS];
     struct spy_err err = {0};
@@ -216,22 +216,22 @@ static void ask(struct spy_collector *c, query_fn query, const struct spy_http_r
 static void get_profiles(void *arg, const struct spy_http_request *req,
                          struct spy_http_response *res)
 {
-    ask(arg, spy_query_profile, req, res);
+    answer_query(arg, spy_query_profile, req, res);
 }
 
 static void get_top(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
 {
-    ask(arg, spy_query_top, req, res);
+    answer_query(arg, spy_query_top, req, res);
 }
 
 static void get_pods(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
 {
-    ask(arg, spy_query_pods, req, res);
+    answer_query(arg, spy_query_pods, req, res);
 }
 
 static void get_index(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
 {
-    ask(arg, spy_query_index, req, res);
+    answer_query(arg, spy_query_index, req, res);
 }
 
 // --- how it is ---

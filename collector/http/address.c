@@ -31,7 +31,7 @@ int spy_http_split_address(const char *text, char *host, size_t size, unsigned *
     return 0;
 }
 
-static bool is_loopback(const struct sockaddr *a)
+static bool is_loopback_address(const struct sockaddr *a)
 {
     if (a->sa_family == AF_INET6)
         return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
@@ -88,7 +88,7 @@ int spy_http_listen(const char *address, bool loopback_only, unsigned *ret_port,
                     *ai;
     if (getaddrinfo(*host ? host : NULL, service, &hints, &ai) != 0)
         return spy_err_set(err, SPY_ERR_INVALID, 0, "cannot look up the address '%s'", host);
-    if (loopback_only && !is_loopback(ai->ai_addr)) {
+    if (loopback_only && !is_loopback_address(ai->ai_addr)) {
         freeaddrinfo(ai);
         return spy_err_set(err, SPY_ERR_INVALID, 0,
                            "listen.http is '%s', but the plain listener asks for no credential and "

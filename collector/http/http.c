@@ -31,7 +31,7 @@ static bool is_off(const char *address)
     return !address || !*address || !strcmp(address, "off");
 }
 
-static struct MHD_OptionItem item(enum MHD_OPTION option, const char *text)
+static struct MHD_OptionItem make_item(enum MHD_OPTION option, const char *text)
 {
     return (struct MHD_OptionItem){option, 0, (void *)(uintptr_t)text};
 }
@@ -69,9 +69,9 @@ static int start_listener(struct spy_listener *l, const char *address, struct sp
         __atomic_store_n(&tls_server, l->http, __ATOMIC_RELEASE);
         items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
                                              (void *)(uintptr_t)on_certificate};
-        items[n++] = item(MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITY);
+        items[n++] = make_item(MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITY);
     }
-    items[n] = item(MHD_OPTION_END, NULL);
+    items[n] = make_item(MHD_OPTION_END, NULL);
     // With epoll, a handshake that waits for its client keeps a thread busy (libmicrohttpd 0.9.75).
     unsigned flags =
         MHD_ALLOW_SUSPEND_RESUME |

@@ -26,32 +26,34 @@ const struct spy_metric spy_http_metrics[] = {
 };
 const size_t spy_http_n_metrics = SPY_COUNT(spy_http_metrics);
 
-static void refuse(struct spy_job *j, unsigned status, const char *message, const char *hint)
+static void refuse_request(struct spy_job *j, unsigned status, const char *message,
+                           const char *hint)
 {
     j->refused = true;
     spy_http_error(&j->res, status, message, hint);
 }
 
-static void busy(struct spy_job *j)
+static void refuse_busy(struct spy_job *j)
 {
     spy_count(&n_busy, 1);
-    refuse(j, 503, "too much is under way", "try again after some seconds");
+    refuse_request(j, 503, "too much is under way", "try again after some seconds");
     j->res.retry_after = 2;
 }
 
 static void find_no_place(struct spy_job *j, enum spy_lane_put put)
 {
-    busy(j);
+    refuse_busy(j);
     if (put == SPY_LANE_CROWDED) {
-        refuse(j, 429, "too many questions from this address wait",
-               "ask again when some of them are answered");
+        refuse_request(j, 429, "too many questions from this address wait",
+                       "ask again when some of them are answered");
         j->res.retry_after = 2;
     }
 }
 
-static void too_large(struct spy_job *j)
+static void refuse_too_large(struct spy_job *j)
 {
-    refuse(j, 413, "the body is too large", "push smaller windows, or raise limits.body_mib");
+    refuse_request(j, 413, "the body is too large",
+                   "push smaller windows, or raise limits.body_mib");
 }
 
 // --- making a job of a request ---
@@ -69,14 +71,14 @@ static enum MHD_Result add_param(void *arg, enum MHD_ValueKind kind, const char 
     struct spy_job *j = arg;
     (void)kind;
     if (j->req.n_params == SPY_HTTP_PARAMS) {
-        refuse(j, 400, "too many parameters", "at most 64 are taken");
+        refuse_request(j, 400, "too many parameters", "at most 64 are taken");
         return MHD_NO;
     }
     j->params[j->req.n_params++] = (struct spy_http_param){name, value ? value : ""};
     return MHD_YES;
 }
 
-static const char *header(struct MHD_Connection *c, const char *name)
+static const char *get_header(struct MHD_Connection *c, const char *name)
 {
     const char *v = MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
     return v ? v : "";
@@ -101,14 +103,14 @@ static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c,
         .method = j->method,
         .path = j->path,
         .params = j->params,
-        .content_type = header(c, MHD_HTTP_HEADER_CONTENT_TYPE),
-        .content_encoding = header(c, MHD_HTTP_HEADER_CONTENT_ENCODING),
-        .authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION),
-        .accept = header(c, MHD_HTTP_HEADER_ACCEPT),
-        .accept_encoding = header(c, MHD_HTTP_HEADER_ACCEPT_ENCODING),
-        .if_none_match = header(c, MHD_HTTP_HEADER_IF_NONE_MATCH),
-        .date = header(c, MHD_HTTP_HEADER_DATE),
-        .profiles_version = header(c, "otlp-profiles-development-version"),
+        .content_type = get_header(c, MHD_HTTP_HEADER_CONTENT_TYPE),
+        .content_encoding = get_header(c, MHD_HTTP_HEADER_CONTENT_ENCODING),
+        .authorization = get_header(c, MHD_HTTP_HEADER_AUTHORIZATION),
+        .accept = get_header(c, MHD_HTTP_HEADER_ACCEPT),
+        .accept_encoding = get_header(c, MHD_HTTP_HEADER_ACCEPT_ENCODING),
+        .if_none_match = get_header(c, MHD_HTTP_HEADER_IF_NONE_MATCH),
+        .date = get_header(c, MHD_HTTP_HEADER_DATE),
+        .profiles_version = get_header(c, "otlp-profiles-development-version"),
         .local = l->local,
         .stop = &j->gone};
     if (!l->local) {
@@ -171,20 +173,20 @@ static void find_route(struct spy_job *j)
     }
     j->res.allow = j->route ? NULL : known;
     if (!j->route && known)
-        refuse(j, 405, "this path does not take that method",
-               "profiles are sent by POST to /v1development/profiles; all else is GET");
+        refuse_request(j, 405, "this path does not take that method",
+                       "profiles are sent by POST to /v1development/profiles; all else is GET");
     else if (!j->route)
-        refuse(j, 404, "there is nothing at this path",
-               "try /profiles, /pods, /healthz, /readyz or /metrics");
+        refuse_request(j, 404, "there is nothing at this path",
+                       "try /profiles, /pods, /healthz, /readyz or /metrics");
     else if (j->route->remote_only && j->req.local)
-        refuse(j, 403, "the plain listener is for queries only",
-               "send profiles to the TLS listener");
+        refuse_request(j, 403, "the plain listener is for queries only",
+                       "send profiles to the TLS listener");
 }
 
 static bool has_body(struct spy_job *j)
 {
-    return strtoull(header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH), NULL, 10) > 0 ||
-           *header(j->connection, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    return strtoull(get_header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH), NULL, 10) > 0 ||
+           *get_header(j->connection, MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
 // The second time, a worker asks, and a verdict must come.
@@ -202,7 +204,7 @@ static void check_form(struct spy_job *j, const char *version, bool bad_target)
 {
     struct spy_fault f = spy_strict_check(j->connection, version, bad_target, j->req.local);
     if (f.status)
-        refuse(j, f.status, f.message, f.hint);
+        refuse_request(j, f.status, f.message, f.hint);
     j->cut = f.status == 400;
 }
 
@@ -211,25 +213,25 @@ static void check_early(struct spy_job *j)
 {
     const struct spy_http_options *o = &j->listener->http->options;
     if (!j->refused && j->req.local &&
-        !spy_http_host_is_loopback(header(j->connection, MHD_HTTP_HEADER_HOST)))
-        refuse(j, 403, "the plain listener answers to localhost and 127.0.0.1 only",
-               "use the TLS listener from elsewhere");
+        !spy_http_host_is_loopback(get_header(j->connection, MHD_HTTP_HEADER_HOST)))
+        refuse_request(j, 403, "the plain listener answers to localhost and 127.0.0.1 only",
+                       "use the TLS listener from elsewhere");
     if (!j->refused)
         find_route(j);
     if (!j->refused)
         ask_allow(j);
     if (j->refused)
         return;
-    const char *length = header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *length = get_header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (strtoull(length, NULL, 10) > o->body_max)
-        too_large(j);
+        refuse_too_large(j);
     else if (has_body(j) && !j->route->takes_body)
-        refuse(j, 400, "this path takes no body", "send a request without one");
+        refuse_request(j, 400, "this path takes no body", "send a request without one");
 }
 
 // --- answers ---
 
-static const char *reason(unsigned status)
+static const char *reason_phrase(unsigned status)
 {
     return status == 413 ? "Content Too Large" : "Service Unavailable";
 }
@@ -254,7 +256,7 @@ static enum MHD_Result answer_and_cut(struct spy_job *j)
     struct spy_headers h;
     spy_headers_of(&j->res, true, &h);
     spy_buf_printf(&b, "HTTP/1.1 %u %s\r\nContent-Length: %zu\r\n", j->res.status,
-                   reason(j->res.status), j->res.body.len);
+                   reason_phrase(j->res.status), j->res.body.len);
     for (size_t i = 0; i < h.n; i++)
         spy_buf_printf(&b, "%s: %s\r\n", h.rows[i].name, h.rows[i].value);
     spy_buf_puts(&b, "\r\n");
@@ -288,7 +290,7 @@ static bool count_answer(struct spy_job *j, size_t bytes)
 static void give_up_answer(struct spy_job *j)
 {
     spy_buf_free(&j->res.body);
-    busy(j);
+    refuse_busy(j);
     count_answer(j, j->res.body.len);
 }
 
@@ -321,7 +323,7 @@ static void add_headers(const struct spy_http_response *res, bool ends, struct M
         MHD_add_response_header(r, h.rows[i].name, h.rows[i].value);
 }
 
-static enum MHD_Result answer(struct spy_job *j)
+static enum MHD_Result send_answer(struct spy_job *j)
 {
     struct spy_http_response *res = &j->res;
     if (res->body.failed)
@@ -354,12 +356,12 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     struct spy_http *h = j->listener->http;
     size_t before = j->body.len;
     if (spy_buf_append(&j->body, data, *len) < 0)
-        too_large(j);
+        refuse_too_large(j);
     pthread_mutex_lock(&h->lock);
     bool fits = count_body(j, before, j->body.len);
     pthread_mutex_unlock(&h->lock);
     if (!fits && !j->refused)
-        busy(j);
+        refuse_busy(j);
     spy_watch_bytes(h->watch, j->connection, *len);
     if (j->refused) {
         give_back_body(j);
@@ -370,7 +372,7 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
 }
 
 // Gives the job to a worker. False: it is refused, since too many wait.
-static bool enqueue(struct spy_job *j)
+static bool put_in_lane(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
     pthread_mutex_lock(&h->lock);
@@ -389,23 +391,23 @@ static enum MHD_Result hand_over(struct spy_job *j)
 {
     j->req.body = j->body.data ? j->body.data : (const uint8_t *)"";
     j->req.body_len = j->body.len;
-    if (!j->route->at_once && enqueue(j))
+    if (!j->route->at_once && put_in_lane(j))
         return MHD_YES;
     if (j->route->at_once) {
         j->route->handle(j->listener->http->options.arg, &j->req, &j->res);
         spy_content_prepare(&j->req, &j->res);
     }
-    return answer(j);
+    return send_answer(j);
 }
 
 // Its headers are judged: on to the body, or to the refusal.
-static enum MHD_Result go_on(struct spy_job *j)
+static enum MHD_Result continue_or_refuse(struct spy_job *j)
 {
     if (!j->refused)
         return MHD_YES;
     if (has_body(j))
         spy_watch_refused(j->listener->http->watch, j->connection);
-    return answer(j);
+    return send_answer(j);
 }
 
 enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const char *url,
@@ -422,18 +424,18 @@ enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const ch
         spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
         check_form(j, version, bad_target);
         check_early(j);
-        if (j->deciding && !j->refused && enqueue(j))
+        if (j->deciding && !j->refused && put_in_lane(j))
             return MHD_YES;
-        return go_on(j);
+        return continue_or_refuse(j);
     }
     if (j->decided) {
         j->decided = false;
         spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
-        return go_on(j);
+        return continue_or_refuse(j);
     }
     if (*len)
         return take_body(j, data, len);
-    return j->done ? answer(j) : hand_over(j);
+    return j->done ? send_answer(j) : hand_over(j);
 }
 
 void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
@@ -460,7 +462,7 @@ bool spy_job_run(struct spy_job *j, bool drop)
     j->req.large = j->lane == SPY_HTTP_LARGE;
     j->res.is_large = false;
     if (drop)
-        refuse(j, 503, "the collector is ending", "ask again in some seconds");
+        refuse_request(j, 503, "the collector is ending", "ask again in some seconds");
     else
         j->route->handle(h->options.arg, &j->req, &j->res);
     if (j->res.is_large && !j->req.large)

@@ -35,7 +35,7 @@ static unsigned n_busy_for(const struct spy_lane *l, const struct sockaddr *clie
 
 // The first of all; where clients are told apart, the first of the client that the fewest workers
 // are busy for.
-static struct spy_job *take(struct spy_lane *l)
+static struct spy_job *take_next_job(struct spy_lane *l)
 {
     struct spy_job *before = NULL, *best_before = NULL, *best = l->first;
     unsigned least = l->kind->of_one ? n_busy_for(l, best->client) : 0;
@@ -53,7 +53,7 @@ static struct spy_job *take(struct spy_lane *l)
     return best;
 }
 
-static void *work(void *arg)
+static void *run_worker(void *arg)
 {
     struct spy_worker *w = arg;
     struct spy_lane *l = w->lane;
@@ -66,7 +66,7 @@ static void *work(void *arg)
             pthread_cond_wait(&l->wake, &h->lock);
         if (!l->first)
             break; // told to stop, and all is done
-        struct spy_job *j = w->job = take(l);
+        struct spy_job *j = w->job = take_next_job(l);
         bool drop =
             l->kind->is_question && !j->deciding && (h->closing || spy_stop_is_set(&j->gone));
         if (h->stop) // the time for what waited is over
@@ -117,7 +117,7 @@ int spy_lanes_start(struct spy_http *h, struct spy_err *err)
         for (; l->n_workers < workers; l->n_workers++) {
             struct spy_worker *w = &l->workers[l->n_workers];
             w->lane = l;
-            if (pthread_create(&w->thread, NULL, work, w) != 0)
+            if (pthread_create(&w->thread, NULL, run_worker, w) != 0)
                 return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
         }
     }

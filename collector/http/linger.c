@@ -23,7 +23,7 @@ struct spy_linger {
 };
 
 // True when there is nothing more to come. MSG_TRUNC: TCP discards without copying (tcp(7)).
-static bool drain(int fd)
+static bool drain_socket(int fd)
 {
     for (int i = 0; i < PIECES; i++) {
         ssize_t n = recv(fd, NULL, PIECE, MSG_TRUNC | MSG_DONTWAIT);
@@ -33,11 +33,11 @@ static bool drain(int fd)
     return false;
 }
 
-static void look_at_all(struct spy_linger *l)
+static void drain_all(struct spy_linger *l)
 {
     uint64_t now = spy_clock_mono_ns();
     for (size_t i = l->n; i-- > 1;) {
-        bool over = now >= l->deadlines[i] || (l->fds[i].revents && drain(l->fds[i].fd));
+        bool over = now >= l->deadlines[i] || (l->fds[i].revents && drain_socket(l->fds[i].fd));
         if (!over)
             continue;
         close(l->fds[i].fd);
@@ -48,7 +48,7 @@ static void look_at_all(struct spy_linger *l)
 }
 
 // Only this thread removes entries, so those it polls stay valid while the lock is open.
-static void *look(void *arg)
+static void *poll_sockets(void *arg)
 {
     struct spy_linger *l = arg;
     struct pollfd polled[SPY_LINGER_MAX + 1];
@@ -65,7 +65,7 @@ static void *look(void *arg)
         pthread_mutex_lock(&l->lock);
         for (size_t i = 0; i < l->n; i++)
             l->fds[i].revents = i < n ? polled[i].revents : 0;
-        look_at_all(l);
+        drain_all(l);
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
@@ -82,7 +82,7 @@ int spy_linger_new(struct spy_linger **ret, struct spy_err *err)
     pthread_mutex_init(&l->lock, NULL);
     l->fds[0] = (struct pollfd){.fd = wake, .events = POLLIN};
     l->n = 1;
-    if (pthread_create(&l->thread, NULL, look, l) != 0) {
+    if (pthread_create(&l->thread, NULL, poll_sockets, l) != 0) {
         close(wake);
         pthread_mutex_destroy(&l->lock);
         free(l);

@@ -82,7 +82,7 @@ bool spy_strict_take_mark(void **state)
 // --- headers ---
 
 // RFC 9110, 5.6.2.
-static bool is_token(const char *name, size_t len)
+static bool is_header_token(const char *name, size_t len)
 {
     for (size_t i = 0; i < len; i++)
         if (!isalnum((unsigned char)name[i]) && !strchr("!#$%&'*+-.^_`|~", name[i]))
@@ -106,12 +106,12 @@ static bool ends_well(const char *end, bool last)
     return !shows_lines() || (!end[1] && (last ? !end[2] && !end[3] : end[2] != 0));
 }
 
-static enum MHD_Result look_at_header(void *arg, enum MHD_ValueKind kind, const char *name,
-                                      size_t name_len, const char *value, size_t len)
+static enum MHD_Result check_request_header(void *arg, enum MHD_ValueKind kind, const char *name,
+                                            size_t name_len, const char *value, size_t len)
 {
     struct headers *h = arg;
     (void)kind;
-    h->bad_name |= !is_token(name, name_len);
+    h->bad_name |= !is_header_token(name, name_len);
     h->bad_line |= value && has_control(value, len);
     h->bad_line |= h->end && !ends_well(h->end, false);
     h->end = value ? value + len : NULL;
@@ -158,7 +158,7 @@ static bool is_other_site(const struct headers *h)
 
 // --- all of it ---
 
-static struct spy_fault bad(const char *message, const char *hint)
+static struct spy_fault bad_request(const char *message, const char *hint)
 {
     return (struct spy_fault){400, message, hint};
 }
@@ -167,19 +167,21 @@ static struct spy_fault check_host(const char *host, const char *version)
 {
     static const char hint[] = "send one 'Host: NAME' or 'Host: NAME:PORT'";
     if (!host)
-        return strcmp(version, MHD_HTTP_VERSION_1_1) != 0 ? (struct spy_fault){0}
-                                                          : bad("there is no Host header", hint);
+        return strcmp(version, MHD_HTTP_VERSION_1_1) != 0
+                   ? (struct spy_fault){0}
+                   : bad_request("there is no Host header", hint);
     return spy_strict_host_is_good(host) ? (struct spy_fault){0}
-                                         : bad("the Host header is malformed", hint);
+                                         : bad_request("the Host header is malformed", hint);
 }
 
 static struct spy_fault check_length(const struct headers *h)
 {
     if (h->single[LENGTH] && h->single[CODING])
-        return bad("Content-Length and Transfer-Encoding exclude each other", "send one of them");
+        return bad_request("Content-Length and Transfer-Encoding exclude each other",
+                           "send one of them");
     if (h->single[CODING] && strcasecmp(h->single[CODING], "chunked") != 0)
-        return bad("the only Transfer-Encoding that is taken is chunked",
-                   "send a Content-Length, or 'Transfer-Encoding: chunked'");
+        return bad_request("the only Transfer-Encoding that is taken is chunked",
+                           "send a Content-Length, or 'Transfer-Encoding: chunked'");
     return (struct spy_fault){0};
 }
 
@@ -189,19 +191,19 @@ struct spy_fault spy_strict_check(struct MHD_Connection *c, const char *version,
     struct headers h = {0};
     struct spy_fault f = {0};
     if (bad_target)
-        return bad("the request's target holds a control character, a space or a stray '%'",
-                   "write a '%' as %25 and a space as %20");
-    MHD_get_connection_values_n(c, MHD_HEADER_KIND, look_at_header, &h);
+        return bad_request("the request's target holds a control character, a space or a stray '%'",
+                           "write a '%' as %25 and a space as %20");
+    MHD_get_connection_values_n(c, MHD_HEADER_KIND, check_request_header, &h);
     h.bad_line |= h.end && !ends_well(h.end, true);
     if (h.bad_name)
-        return bad("a header's name is malformed", "no space may stand before the colon");
+        return bad_request("a header's name is malformed", "no space may stand before the colon");
     if (h.bad_line)
-        return bad("a header line is malformed",
-                   "lines end with CR LF and hold no control characters");
+        return bad_request("a header line is malformed",
+                           "lines end with CR LF and hold no control characters");
     if (h.repeated)
-        return bad("a header came twice that may come once",
-                   "Host, Content-Length, Transfer-Encoding, Authorization, Content-Type, "
-                   "Content-Encoding, Origin and Sec-Fetch-Site may come once");
+        return bad_request("a header came twice that may come once",
+                           "Host, Content-Length, Transfer-Encoding, Authorization, Content-Type, "
+                           "Content-Encoding, Origin and Sec-Fetch-Site may come once");
     f = check_length(&h);
     if (!f.status)
         f = check_host(h.single[HOST], version);

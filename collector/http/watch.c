@@ -34,7 +34,7 @@ struct spy_watch {
 };
 
 // Did too little of the body come since the last mark?
-static bool drips(struct entry *e, uint64_t now)
+static bool is_dripping(struct entry *e, uint64_t now)
 {
     if (now - e->mark < SPY_HTTP_HEADER_SECS * SPY_NS_PER_SEC)
         return false;
@@ -44,7 +44,7 @@ static bool drips(struct entry *e, uint64_t now)
     return little;
 }
 
-static bool too_slow(struct entry *e, uint64_t now, bool crowded)
+static bool is_too_slow(struct entry *e, uint64_t now, bool crowded)
 {
     enum { CROWDED = 5 };
     uint64_t age = now - e->since, first = SPY_HTTP_HEADER_SECS * SPY_NS_PER_SEC;
@@ -52,7 +52,7 @@ static bool too_slow(struct entry *e, uint64_t now, bool crowded)
     case SPY_PHASE_HEADERS:
         return age >= first / (crowded ? CROWDED : 1);
     case SPY_PHASE_BODY:
-        return drips(e, now) || age >= SPY_HTTP_BODY_SECS * SPY_NS_PER_SEC;
+        return is_dripping(e, now) || age >= SPY_HTTP_BODY_SECS * SPY_NS_PER_SEC;
     case SPY_PHASE_SENDING:
         return age >= first + e->size * SPY_NS_PER_SEC / SPY_HTTP_ANSWER_RATE;
     case SPY_PHASE_WAITING:
@@ -69,7 +69,7 @@ static bool has_left(int fd)
     return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
-static void look(void *arg)
+static void check_connections(void *arg)
 {
     struct spy_watch *w = arg;
     pthread_mutex_lock(&w->lock);
@@ -79,7 +79,7 @@ static void look(void *arg)
     for (struct entry *e = w->entries; e; e = e->hh.next) {
         if (e->gone && has_left(e->fd))
             spy_stop_set(e->gone);
-        if (e->cut || !too_slow(e, now, crowded))
+        if (e->cut || !is_too_slow(e, now, crowded))
             continue;
         e->cut = true;
         spy_count(&spy_watch_n_cut, 1);
@@ -95,7 +95,7 @@ int spy_watch_new(unsigned max, struct spy_watch **ret, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     w->max = max;
     pthread_mutex_init(&w->lock, NULL);
-    int r = spy_every_new(1, look, w, &w->look, err);
+    int r = spy_every_new(1, check_connections, w, &w->look, err);
     if (r < 0) {
         spy_watch_free(w);
         return r;
@@ -140,7 +140,7 @@ void spy_watch_add(struct spy_watch *w, const void *connection, int fd)
     free(e);
 }
 
-static struct entry *find(struct spy_watch *w, const void *connection)
+static struct entry *find_watched(struct spy_watch *w, const void *connection)
 {
     struct entry *e;
     HASH_FIND_PTR(w->entries, &connection, e);
@@ -150,7 +150,7 @@ static struct entry *find(struct spy_watch *w, const void *connection)
 bool spy_watch_remove(struct spy_watch *w, const void *connection)
 {
     pthread_mutex_lock(&w->lock);
-    struct entry *e = find(w, connection);
+    struct entry *e = find_watched(w, connection);
     bool refused = e && e->refused && !e->cut;
     if (e) {
         HASH_DEL(w->entries, e);
@@ -161,11 +161,11 @@ bool spy_watch_remove(struct spy_watch *w, const void *connection)
     return refused;
 }
 
-static void enter(struct spy_watch *w, const void *connection, enum spy_phase phase, size_t size,
-                  bool *gone)
+static void enter_phase(struct spy_watch *w, const void *connection, enum spy_phase phase,
+                        size_t size, bool *gone)
 {
     pthread_mutex_lock(&w->lock);
-    struct entry *e = find(w, connection);
+    struct entry *e = find_watched(w, connection);
     if (e) {
         e->phase = phase;
         e->since = e->mark = spy_clock_mono_ns();
@@ -178,18 +178,18 @@ static void enter(struct spy_watch *w, const void *connection, enum spy_phase ph
 
 void spy_watch_enter(struct spy_watch *w, const void *connection, enum spy_phase phase, size_t size)
 {
-    enter(w, connection, phase, size, NULL);
+    enter_phase(w, connection, phase, size, NULL);
 }
 
 void spy_watch_work(struct spy_watch *w, const void *connection, bool *gone)
 {
-    enter(w, connection, SPY_PHASE_WORKING, 0, gone);
+    enter_phase(w, connection, SPY_PHASE_WORKING, 0, gone);
 }
 
 void spy_watch_bytes(struct spy_watch *w, const void *connection, size_t n)
 {
     pthread_mutex_lock(&w->lock);
-    struct entry *e = find(w, connection);
+    struct entry *e = find_watched(w, connection);
     if (e)
         e->bytes += n;
     pthread_mutex_unlock(&w->lock);
@@ -198,7 +198,7 @@ void spy_watch_bytes(struct spy_watch *w, const void *connection, size_t n)
 void spy_watch_refused(struct spy_watch *w, const void *connection)
 {
     pthread_mutex_lock(&w->lock);
-    struct entry *e = find(w, connection);
+    struct entry *e = find_watched(w, connection);
     if (e)
         e->refused = true;
     pthread_mutex_unlock(&w->lock);

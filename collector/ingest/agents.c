@@ -36,7 +36,7 @@ struct spy_agents *spy_agents_new(uint32_t max, uint64_t silent_ns, uint64_t byt
 }
 
 // Forgets those that were silent since before now_ns - age.
-static void sweep(struct spy_agents *a, uint64_t now_ns, uint64_t age)
+static void forget_silent_agents(struct spy_agents *a, uint64_t now_ns, uint64_t age)
 {
     struct agent *e, *next;
     HASH_ITER(hh, a->table, e, next)
@@ -51,12 +51,12 @@ void spy_agents_free(struct spy_agents *a)
 {
     if (!a)
         return;
-    sweep(a, 0, 0);
+    forget_silent_agents(a, 0, 0);
     pthread_mutex_destroy(&a->lock);
     free(a);
 }
 
-static struct agent *add(struct spy_agents *a, const char *name, uint64_t now_ns)
+static struct agent *add_agent(struct spy_agents *a, const char *name, uint64_t now_ns)
 {
     struct agent *e = calloc(1, sizeof *e);
     if (!e)
@@ -91,9 +91,9 @@ enum spy_agents_answer spy_agents_see(struct spy_agents *a, const char *full_nam
     pthread_mutex_lock(&a->lock);
     HASH_FIND_STR(a->table, name, e);
     if (!e && HASH_COUNT(a->table) >= a->max && now_ns - a->swept_ns > a->silent_ns / 60)
-        sweep(a, now_ns, a->silent_ns); // not at every refusal: it goes through all
+        forget_silent_agents(a, now_ns, a->silent_ns); // not at every refusal: it goes through all
     if (!e && HASH_COUNT(a->table) < a->max)
-        e = add(a, name, now_ns);
+        e = add_agent(a, name, now_ns);
     if (e) {
         answer = may_send(a, e, bytes, now_ns) ? SPY_AGENTS_OK : SPY_AGENTS_TOO_FAST;
         e->seen_ns = now_ns;

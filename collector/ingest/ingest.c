@@ -256,7 +256,7 @@ static int check_headers(const struct spy_ingest_body *b, enum spy_encoding *ret
 
 // A message takes several times its bytes once it is decoded, and each profile some 10 KiB. What
 // takes more than this is large.
-static size_t estimate(const struct spy_ingest *in, size_t len, bool is_large)
+static size_t estimate_memory(const struct spy_ingest *in, size_t len, bool is_large)
 {
     enum { TIMES = 64, BASE = 1 << 20 };
     size_t half = in->options.memory / 2, bytes = BASE + TIMES * len;
@@ -269,13 +269,13 @@ static int decode_within(struct spy_ingest *in, const struct spy_ingest_body *bo
 {
     struct spy_otlp_limits limits = is_large ? in->large : in->small;
     _cleanup_buf_ struct spy_buf plain = SPY_BUF_INIT(limits.message_bytes);
-    int r = is_large ? take_large_memory(ret, estimate(in, 0, true), body->stop, err) : 0;
+    int r = is_large ? take_large_memory(ret, estimate_memory(in, 0, true), body->stop, err) : 0;
     if (r == 0)
         r = spy_decompress(encoding, body->data, body->len, &plain, err);
     if (r < 0)
         return r;
     if (!is_large)
-        take_memory(ret, estimate(in, plain.len, false));
+        take_memory(ret, estimate_memory(in, plain.len, false));
     limits.stop = is_large ? body->stop : NULL;
     limits.arena_bytes = spy_min(limits.arena_bytes, ret->memory / 2);
     limits.profile_bytes = spy_min(limits.profile_bytes, ret->memory / 2);
@@ -353,7 +353,7 @@ static int check_time(const struct spy_ingest *in, const struct batch *b,
     return 0;
 }
 
-static void give_times(struct batch *b, uint64_t now_ns)
+static void set_missing_times(struct batch *b, uint64_t now_ns)
 {
     for (size_t i = 0; i < b->n; i++) {
         struct spy_series *s = spy_profile_series_at(b->profiles[i], 0);
@@ -365,13 +365,13 @@ static void give_times(struct batch *b, uint64_t now_ns)
     }
 }
 
-static int check_times(const struct spy_ingest *in, struct batch *b, uint64_t now_ns,
-                       struct spy_err *err)
+static int check_profile_times(const struct spy_ingest *in, struct batch *b, uint64_t now_ns,
+                               struct spy_err *err)
 {
     const char *reason;
     size_t kept = 0;
     int r = 0;
-    give_times(b, now_ns);
+    set_missing_times(b, now_ns);
     for (size_t i = 0; i < b->n && r == 0; i++)
         r = check_time(in, b, spy_profile_series_at(b->profiles[i], 0), now_ns, &reason, err);
     for (size_t i = 0; i < b->n && r == 0; i++) {
@@ -434,7 +434,7 @@ static void count_taken(const struct batch *b, size_t known, const bool *is_know
 
 // --- the whole way ---
 
-static enum spy_ingest_outcome outcome_of(int r, bool of_store)
+static enum spy_ingest_outcome map_outcome(int r, bool of_store)
 {
     switch (r) {
     case SPY_ERR_UNSUPPORTED:
@@ -473,7 +473,8 @@ static enum spy_ingest_outcome append_batch(struct spy_ingest *in, struct batch 
                                            &why);
     if (r < 0) {
         *err = why;
-        return r == SPY_ERR_LIMIT && why.sys == ENOSPC ? SPY_INGEST_DISK_FULL : outcome_of(r, true);
+        return r == SPY_ERR_LIMIT && why.sys == ENOSPC ? SPY_INGEST_DISK_FULL
+                                                       : map_outcome(r, true);
     }
     tell_rejected(b, rejected, sizeof rejected);
     if (spy_otlp_encode_response(b->form, b->rejected.n, rejected, answer) < 0) {
@@ -497,13 +498,14 @@ static enum spy_ingest_outcome refuse_agents(const struct spy_ingest *in,
     return SPY_INGEST_TOO_FAST;
 }
 
-static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, size_t bytes,
-                                     struct spy_buf *answer, struct spy_err *err)
+static enum spy_ingest_outcome store_batch_profiles(struct spy_ingest *in, struct batch *b,
+                                                    size_t bytes, struct spy_buf *answer,
+                                                    struct spy_err *err)
 {
     uint64_t now = spy_clock_real_ns();
-    int r = check_times(in, b, now, err);
+    int r = check_profile_times(in, b, now, err);
     if (r < 0)
-        return outcome_of(r, false);
+        return map_outcome(r, false);
     if (!b->n && b->rejected.n) {
         spy_err_set(err, SPY_ERR_INVALID, 0, "%s", b->rejected.reason);
         return SPY_INGEST_NOT_TAKEN;
@@ -514,19 +516,20 @@ static enum spy_ingest_outcome store(struct spy_ingest *in, struct batch *b, siz
     return append_batch(in, b, answer, err);
 }
 
-static enum spy_ingest_outcome take(struct spy_ingest *in, const struct spy_ingest_body *body,
-                                    struct batch *b, struct spy_buf *answer, struct spy_err *err)
+static enum spy_ingest_outcome take_batch(struct spy_ingest *in, const struct spy_ingest_body *body,
+                                          struct batch *b, struct spy_buf *answer,
+                                          struct spy_err *err)
 {
     enum spy_encoding encoding;
     int r = check_headers(body, &encoding, b, err);
     if (r < 0)
-        return outcome_of(r, false);
+        return map_outcome(r, false);
     r = decode_within(in, body, encoding, false, b, err);
     if (r == SPY_ERR_LIMIT) {
         batch_done(b);
         r = decode_within(in, body, encoding, true, b, err);
     }
-    return r < 0 ? outcome_of(r, false) : store(in, b, body->len, answer, err);
+    return r < 0 ? map_outcome(r, false) : store_batch_profiles(in, b, body->len, answer, err);
 }
 
 enum spy_ingest_outcome spy_ingest_take(struct spy_ingest *in, const struct spy_ingest_body *body,
@@ -535,7 +538,7 @@ enum spy_ingest_outcome spy_ingest_take(struct spy_ingest *in, const struct spy_
 {
     _cleanup_(batch_done) struct batch b = {.in = in};
     spy_count(&n_bytes, (int64_t)body->len);
-    enum spy_ingest_outcome o = take(in, body, &b, answer, err);
+    enum spy_ingest_outcome o = take_batch(in, body, &b, answer, err);
     spy_count(&n_outcomes[o], 1);
     if (o == SPY_INGEST_TAKEN || o == SPY_INGEST_NOT_TAKEN)
         spy_count(&n_rejected, b.rejected.n < INT64_MAX ? (int64_t)b.rejected.n : INT64_MAX);

@@ -1,7 +1,7 @@
 #include "collector/query/answer_json.h"
 
 // jansson escapes C0 alone; what else a terminal must not see (text.h) only stands in strings.
-static int append(const char *data, size_t len, void *buf)
+static int append_escaped(const char *data, size_t len, void *buf)
 {
     struct spy_buf *to = buf;
     for (size_t i = 0, plain; i < len; i += plain) {
@@ -19,7 +19,7 @@ static int append(const char *data, size_t len, void *buf)
 
 int spy_answer_json(json_t *root, struct spy_answer *a, struct spy_err *err)
 {
-    int r = root ? json_dump_callback(root, append, a->body, JSON_COMPACT) : -1;
+    int r = root ? json_dump_callback(root, append_escaped, a->body, JSON_COMPACT) : -1;
     json_decref(root);
     spy_buf_putc(a->body, '\n');
     a->media_type = "application/json";

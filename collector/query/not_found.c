@@ -14,7 +14,7 @@ struct listing {
     uint64_t last_ns;
 };
 
-static void see(void *arg, const struct spy_store_process *process)
+static void note_process(void *arg, const struct spy_store_process *process)
 {
     struct listing *l = arg;
     if (process->last_ns > l->last_ns)
@@ -30,7 +30,7 @@ static void see(void *arg, const struct spy_store_process *process)
     json_decref(labels);
 }
 
-static void name_values(const struct listing *l, const char *what, char *hint)
+static void print_values(const struct listing *l, const char *what, char *hint)
 {
     size_t n = 0, all = json_object_size(l->values);
     size_t at = (size_t)snprintf(hint, SPY_HINT_MAX,
@@ -48,12 +48,12 @@ static void name_values(const struct listing *l, const char *what, char *hint)
         snprintf(hint + at, SPY_HINT_MAX - at, " and %zu more", all - n);
 }
 
-static int look_at_all_time(struct spy_store *store, struct listing *l, char *hint,
-                            struct spy_err *err)
+static int describe_all_time(struct spy_store *store, struct listing *l, char *hint,
+                             struct spy_err *err)
 {
     char when[SPY_TIME_TEXT];
     struct spy_select all = {.until_ns = UINT64_MAX};
-    int r = store->ops->processes(store, &all, see, l, err);
+    int r = store->ops->processes(store, &all, note_process, l, err);
     if (r < 0)
         return r;
     spy_time_print(l->last_ns, when);
@@ -78,14 +78,14 @@ int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, c
     struct listing l = {.keys = keys, .values = json_object()};
     struct spy_select time = {
         .from_ns = s->select.from_ns, .until_ns = s->select.until_ns, .stop = s->select.stop};
-    int r = store->ops->processes(store, &time, see, &l, err);
+    int r = store->ops->processes(store, &time, note_process, &l, err);
     if (r == 0 && json_object_size(l.values))
-        name_values(&l, spy_selector_name(keys[0]), hint);
+        print_values(&l, spy_selector_name(keys[0]), hint);
     else if (r == 0 && l.last_ns)
         snprintf(hint, SPY_HINT_MAX, "in that time nothing has a %s: GET /pods tells what there is",
                  spy_selector_name(keys[0]));
     else if (r == 0)
-        r = look_at_all_time(store, &l, hint, err);
+        r = describe_all_time(store, &l, hint, err);
     json_decref(l.values);
     if (r < 0)
         return r;

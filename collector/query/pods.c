@@ -48,7 +48,7 @@ struct collect {
     size_t n, cap;
 };
 
-static const char *label(const json_t *labels, const char *key)
+static const char *get_label(const json_t *labels, const char *key)
 {
     const char *v = json_string_value(json_object_get(labels, key));
     return v ? v : "";
@@ -57,15 +57,16 @@ static const char *label(const json_t *labels, const char *key)
 static void put_fields(json_t *to, const json_t *labels, const struct field *fields, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (*label(labels, fields[i].label))
-            json_object_set_new(to, fields[i].name, json_string(label(labels, fields[i].label)));
+        if (*get_label(labels, fields[i].label))
+            json_object_set_new(to, fields[i].name,
+                                json_string(get_label(labels, fields[i].label)));
 }
 
 static void extend_path(struct spy_buf *path, const json_t *labels, const struct field *fields,
                         size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        spy_buf_puts(path, label(labels, fields[i].label));
+        spy_buf_puts(path, get_label(labels, fields[i].label));
         spy_buf_putc(path, '\x1f');
     }
     spy_buf_putc(path, '\x1e');
@@ -101,7 +102,7 @@ static json_t *group_at(struct collect *c, const struct spy_buf *path, json_t *i
 
 // --- one process ---
 
-static void put_time(json_t *to, const char *name, uint64_t ns)
+static void put_json_time(json_t *to, const char *name, uint64_t ns)
 {
     char text[SPY_TIME_TEXT];
     spy_time_print(ns, text);
@@ -115,21 +116,18 @@ static void add_number(json_t *to, const char *name, uint64_t n)
                         json_integer(before + (json_int_t)(n < INT64_MAX / 2 ? n : INT64_MAX / 2)));
 }
 
-static void add_quality(json_t *to, const struct spy_quality *q)
+static void add_json_quality(json_t *to, const struct spy_quality *q)
 {
     if (!json_object_get(to, "quality"))
         json_object_set_new(to, "quality", json_object());
     json_t *o = json_object_get(to, "quality");
-    add_number(o, "clean", q->clean);
-    add_number(o, "salvaged", q->salvaged);
-    add_number(o, "paused", q->paused);
-    add_number(o, "failed", q->failed);
-    add_number(o, "lost", q->lost);
-    add_number(o, "late", q->late);
+#define ADD(name, ...) add_number(o, #name, q->name);
+    SPY_QUALITY(ADD)
+#undef ADD
 }
 
 // Of all series of the process; what it says is put in once they are all there.
-static void add_account(struct collect *c, json_t *process, const struct spy_account *a)
+static void unite_account(struct collect *c, json_t *process, const struct spy_account *a)
 {
     size_t i = 0;
     const json_t *number = json_object_get(process, "account");
@@ -176,20 +174,20 @@ static json_t *threads_of(const struct spy_store_process *p)
 static void put_latest(json_t *o, const json_t *labels, const struct spy_store_process *p)
 {
     for (size_t i = 0; i < SPY_COUNT(number_fields); i++)
-        if (*label(labels, number_fields[i].label))
+        if (*get_label(labels, number_fields[i].label))
             json_object_set_new(
                 o, number_fields[i].name,
-                json_integer(strtoll(label(labels, number_fields[i].label), NULL, 10)));
+                json_integer(strtoll(get_label(labels, number_fields[i].label), NULL, 10)));
     put_fields(o, labels, process_fields, SPY_COUNT(process_fields));
-    const char *problem = label(labels, SPY_LABEL_PROBLEM);
+    const char *problem = get_label(labels, SPY_LABEL_PROBLEM);
     json_object_set_new(o, "problem", *problem ? json_string(problem) : json_null());
-    put_time(o, "last_seen", p->last_ns);
+    put_json_time(o, "last_seen", p->last_ns);
     json_object_set_new(o, "rate_hz",
                         p->period_ns ? json_real(1e9 / (double)p->period_ns) : json_null());
     json_object_set_new(o, "threads", threads_of(p));
 }
 
-static void add_process(struct collect *c, json_t *o, bool is_new, const json_t *labels,
+static void put_process(struct collect *c, json_t *o, bool is_new, const json_t *labels,
                         const struct spy_store_process *p)
 {
     if (is_new)
@@ -201,11 +199,11 @@ static void add_process(struct collect *c, json_t *o, bool is_new, const json_t 
         json_object_set_new(o, "first_seen", json_string(text));
     add_number(o, "windows", p->windows);
     add_number(o, "samples", p->samples);
-    add_quality(o, &p->quality);
-    add_account(c, o, &p->account);
+    add_json_quality(o, &p->quality);
+    unite_account(c, o, &p->account);
 }
 
-static void on_process(void *arg, const struct spy_store_process *p)
+static void collect_process(void *arg, const struct spy_store_process *p)
 {
     struct collect *c = arg;
     enum { PROCESS_BYTES = 8192, THREAD_BYTES = 256 }; // jansson takes some 100 for each value
@@ -226,14 +224,14 @@ static void on_process(void *arg, const struct spy_store_process *p)
     extend_path(&path, labels, process_fields, SPY_COUNT(process_fields));
     json_t *o = object_at(c, &path, processes, &is_new);
     if (o)
-        add_process(c, o, is_new, labels, p);
+        put_process(c, o, is_new, labels, p);
     json_decref(labels);
 }
 
 // --- answers ---
 
-static int collect(const struct spy_question *q, struct spy_selector *s, struct spy_answer *a,
-                   struct collect *c, struct spy_err *err)
+static int collect_pods(const struct spy_question *q, struct spy_selector *s, struct spy_answer *a,
+                        struct collect *c, struct spy_err *err)
 {
     spy_count(&spy_query_n_pods, 1);
     int r = spy_selector_parse(q->params, q->n_params, false, q->now_ns, s, a->hint, err);
@@ -243,7 +241,7 @@ static int collect(const struct spy_question *q, struct spy_selector *s, struct 
     c->index = json_object();
     s->select.stop = q->stop;
     c->memory = q->memory;
-    r = q->store->ops->processes(q->store, &s->select, on_process, c, err);
+    r = q->store->ops->processes(q->store, &s->select, collect_process, c, err);
     json_decref(c->index);
     finish_pods(c);
     free(c->accounts);
@@ -265,7 +263,7 @@ int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct sp
     struct spy_selector s;
     struct collect c = {0};
     char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
-    int r = collect(q, &s, a, &c, err);
+    int r = collect_pods(q, &s, a, &c, err);
     if (r < 0)
         return r;
     spy_time_print(s.select.from_ns, from);
@@ -311,7 +309,7 @@ static void put_link(struct spy_buf *out, const char *pod, const char *query, co
 
 static void put_pod(struct spy_buf *out, const json_t *pod)
 {
-    const char *name = label(pod, "pod"), *space = label(pod, "namespace");
+    const char *name = get_label(pod, "pod"), *space = get_label(pod, "namespace");
     spy_buf_puts(out, "<li>");
     put_html(out, space);
     spy_buf_puts(out, *space ? "/" : "");
@@ -331,7 +329,7 @@ int spy_query_index(const struct spy_question *q, struct spy_answer *a, struct s
 {
     struct spy_selector s;
     struct collect c = {0};
-    int r = collect(q, &s, a, &c, err);
+    int r = collect_pods(q, &s, a, &c, err);
     if (r < 0)
         return r;
     spy_buf_puts(a->body,

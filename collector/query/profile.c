@@ -36,7 +36,8 @@ static char svg_policy[400];
 
 // The hash of the text that an element holds (CSP Level 3, 6.7.3.2), where the marks of CDATA do
 // not count: they are markup.
-static void hash_of(const char *before, const char *text, const char *after, char *out, size_t size)
+static void hash_element(const char *before, const char *text, const char *after, char *out,
+                         size_t size)
 {
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(1 << 20);
     uint8_t digest[32];
@@ -53,8 +54,8 @@ static void hash_of(const char *before, const char *text, const char *after, cha
 static void make_policy(void)
 {
     char script[80] = "'none'", style[80] = "'none'";
-    hash_of("//\n", spy_svg_script, "//", script, sizeof script);
-    hash_of("\n", spy_svg_style, "", style, sizeof style);
+    hash_element("//\n", spy_svg_script, "//", script, sizeof script);
+    hash_element("\n", spy_svg_style, "", style, sizeof style);
     snprintf(svg_policy, sizeof svg_policy,
              "default-src 'none'; script-src %s; style-src %s; base-uri 'none'; "
              "form-action 'none'; frame-ancestors 'self'",
@@ -146,9 +147,9 @@ int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct 
     return 0;
 }
 
-static int print(const struct spy_profile *p, const struct spy_selector *s,
-                 const struct spy_filter *filter, const struct spy_format *format,
-                 struct spy_answer *a, struct spy_err *err)
+static int print_answer(const struct spy_profile *p, const struct spy_selector *s,
+                        const struct spy_filter *filter, const struct spy_format *format,
+                        struct spy_answer *a, struct spy_err *err)
 {
     char title[300];
     struct spy_view view = s->view;
@@ -175,5 +176,5 @@ int spy_query_profile(const struct spy_question *q, struct spy_answer *a, struct
         r = choose_format(q, &s, &format, a->hint, err);
     if (r == 0)
         r = spy_query_load(q, &s, &p, &filter, a->hint, err);
-    return r < 0 ? r : print(p, &s, filter, format, a, err);
+    return r < 0 ? r : print_answer(p, &s, filter, format, a, err);
 }

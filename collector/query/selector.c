@@ -158,8 +158,8 @@ struct parser {
     struct spy_err *err;
 };
 
-static __attribute__((format(printf, 4, 5))) int wrong(struct parser *p, const char *name,
-                                                       const char *value, const char *hint, ...)
+static __attribute__((format(printf, 4, 5))) int
+fail_value(struct parser *p, const char *name, const char *value, const char *hint, ...)
 {
     va_list ap;
     va_start(ap, hint);
@@ -168,7 +168,7 @@ static __attribute__((format(printf, 4, 5))) int wrong(struct parser *p, const c
     return spy_err_set(p->err, SPY_ERR_INVALID, 0, "the parameter %s=%.120s is wrong", name, value);
 }
 
-static void note(struct spy_selector *s, const char *name, const char *value)
+static void note_parameter(struct spy_selector *s, const char *name, const char *value)
 {
     size_t n = strlen(s->text);
     snprintf(s->text + n, sizeof s->text - n, "%s%s=%s", n ? ", " : "", name, value);
@@ -184,14 +184,14 @@ static int take_term(struct parser *p, const struct parameter *row, const char *
 {
     struct spy_select *s = &p->to->select;
     if (!*value)
-        return wrong(p, row->name, value, "it is empty: leave it out to select all");
+        return fail_value(p, row->name, value, "it is empty: leave it out to select all");
     if (s->n == SPY_SELECT_MAX - 1)
-        return wrong(p, row->name, value, "at most %d values are taken", SPY_SELECT_MAX - 1);
+        return fail_value(p, row->name, value, "at most %d values are taken", SPY_SELECT_MAX - 1);
     struct spy_select_term *t = &s->terms[s->n++];
     memcpy(t->keys, row->keys, sizeof t->keys);
     t->value = row->kind == TYPE && is_usual_type(value) ? NULL : value;
     p->has_type = p->has_type || row->kind == TYPE;
-    note(p->to, row->name, value);
+    note_parameter(p->to, row->name, value);
     return 0;
 }
 
@@ -201,23 +201,23 @@ static int take_filter(struct parser *p, const struct parameter *row, const char
     struct spy_err why = {0};
     struct spy_regex *re;
     if (!*value)
-        return wrong(p, row->name, value, "it is empty: leave it out to select all");
+        return fail_value(p, row->name, value, "it is empty: leave it out to select all");
     if (*n == SPY_FILTER_MAX)
-        return wrong(p, row->name, value, "at most %d of these are taken", SPY_FILTER_MAX);
+        return fail_value(p, row->name, value, "at most %d of these are taken", SPY_FILTER_MAX);
     if (row->kind != THREAD) {
         if (spy_regex_new(value, &re, &why) < 0)
-            return wrong(p, row->name, value, "%s", why.msg);
+            return fail_value(p, row->name, value, "%s", why.msg);
         spy_regex_free(re);
     }
     list[(*n)++] = value;
-    note(p->to, row->name, value);
+    note_parameter(p->to, row->name, value);
     return 0;
 }
 
 static int take_flag(struct parser *p, const struct parameter *row, const char *value)
 {
     if (strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
-        return wrong(p, row->name, value, "it takes 0 or 1");
+        return fail_value(p, row->name, value, "it takes 0 or 1");
     bool on = *value == '1';
     *(bool *)((char *)&p->to->view + row->offset) = row->kind == FLAG ? on : !on;
     return 0;
@@ -227,8 +227,8 @@ static int take_time(struct parser *p, const struct parameter *row, const char *
                      bool *has)
 {
     if (spy_time_parse(value, p->now_ns, to) < 0)
-        return wrong(p, row->name, value,
-                     "write a time as 2026-11-24T05:30:00Z, as Unix seconds, or as -15m");
+        return fail_value(p, row->name, value,
+                          "write a time as 2026-11-24T05:30:00Z, as Unix seconds, or as -15m");
     *has = true;
     return 0;
 }
@@ -241,7 +241,7 @@ static int take_processes(struct parser *p, const struct parameter *row, const c
             p->to->view.processes = (enum spy_processes)i;
             return 0;
         }
-    return wrong(p, row->name, value, "it takes auto, 0 or 1");
+    return fail_value(p, row->name, value, "it takes auto, 0 or 1");
 }
 
 static int take_nodes(struct parser *p, const struct parameter *row, const char *value)
@@ -249,12 +249,13 @@ static int take_nodes(struct parser *p, const struct parameter *row, const char 
     char *end;
     unsigned long n = strtoul(value, &end, 10);
     if (!isdigit((unsigned char)*value) || *end || n < NODES_MIN || n > NODES_MAX)
-        return wrong(p, row->name, value, "it takes a number from %d to %d", NODES_MIN, NODES_MAX);
+        return fail_value(p, row->name, value, "it takes a number from %d to %d", NODES_MIN,
+                          NODES_MAX);
     p->to->view.max_nodes = (uint32_t)n;
     return 0;
 }
 
-static int take(struct parser *p, const struct parameter *row, const char *value)
+static int take_parameter(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_selector *s = p->to;
     struct spy_filter_options *f = &s->filter;
@@ -286,7 +287,7 @@ static int take(struct parser *p, const struct parameter *row, const char *value
     return 0;
 }
 
-static int unknown(struct parser *p, const char *name, bool has_format)
+static int fail_unknown(struct parser *p, const char *name, bool has_format)
 {
     size_t n = (size_t)snprintf(p->hint, SPY_HINT_MAX, "known are");
     for (size_t i = 0; i < SPY_COUNT(parameters); i++)
@@ -296,7 +297,7 @@ static int unknown(struct parser *p, const char *name, bool has_format)
     return spy_err_set(p->err, SPY_ERR_INVALID, 0, "unknown parameter '%.120s'", name);
 }
 
-static int check_times(struct parser *p)
+static int check_time_range(struct parser *p)
 {
     struct spy_select *s = &p->to->select;
     if (!p->has_until)
@@ -320,11 +321,12 @@ int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format
             if (!strcmp(parameters[k].name, params[i].name) &&
                 (has_format || parameters[k].kind != FORMAT))
                 row = &parameters[k];
-        int r = row ? take(&p, row, params[i].value) : unknown(&p, params[i].name, has_format);
+        int r = row ? take_parameter(&p, row, params[i].value)
+                    : fail_unknown(&p, params[i].name, has_format);
         if (r < 0)
             return r;
     }
-    int r = check_times(&p);
+    int r = check_time_range(&p);
     if (r < 0)
         return r;
     s.n_asked = s.select.n;

@@ -20,8 +20,8 @@ SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
 SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
 SPY_CLEANUP(rows_done, struct row, free)
 
-static void count_stack(const struct spy_profile *p, const struct spy_view *v, uint32_t id,
-                        struct row *rows)
+static void count_functions(const struct spy_profile *p, const struct spy_view *v, uint32_t id,
+                            struct row *rows)
 {
     const struct spy_sample *s = spy_profile_sample_at(p, id);
     bool inner = true; // the innermost frame that the view leaves
@@ -45,8 +45,8 @@ static void count_stack(const struct spy_profile *p, const struct spy_view *v, u
 }
 
 // Samples that the view and the filter leave.
-static uint64_t count_all(const struct spy_profile *p, const struct spy_view *v,
-                          const struct spy_filter *f, struct row *rows)
+static uint64_t count_shown_samples(const struct spy_profile *p, const struct spy_view *v,
+                                    const struct spy_filter *f, struct row *rows)
 {
     uint64_t samples = 0;
     uint32_t n = spy_profile_n_samples(p);
@@ -57,12 +57,12 @@ static uint64_t count_all(const struct spy_profile *p, const struct spy_view *v,
         if (!spy_view_has(v, s) || !spy_filter_has(f, s))
             continue;
         samples = spy_add_sat(samples, s->count);
-        count_stack(p, v, i, rows);
+        count_functions(p, v, i, rows);
     }
     return samples;
 }
 
-static int by_self(const void *a, const void *b)
+static int compare_rows_by_self(const void *a, const void *b)
 {
     const struct row *x = a, *y = b;
     if (x->self != y->self)
@@ -72,12 +72,12 @@ static int by_self(const void *a, const void *b)
     return x->function < y->function ? -1 : x->function > y->function;
 }
 
-static json_int_t integer(uint64_t n)
+static json_int_t clamp_json_integer(uint64_t n)
 {
     return n < INT64_MAX ? (json_int_t)n : INT64_MAX;
 }
 
-static json_t *describe(const struct spy_profile *p, const struct row *r)
+static json_t *describe_function(const struct spy_profile *p, const struct row *r)
 {
     static const char *const kinds[] = {[SPY_FRAME_PYTHON] = "python",
                                         [SPY_FRAME_NATIVE] = "native",
@@ -86,24 +86,25 @@ static json_t *describe(const struct spy_profile *p, const struct row *r)
     const char *kind = f->kind < SPY_COUNT(kinds) ? kinds[f->kind] : "python";
     return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:f, s:f}", "name",
                      spy_profile_text(p, f->name), "file", spy_profile_text(p, f->filename), "line",
-                     (json_int_t)f->start_line, "kind", kind, "self", integer(r->self), "total",
-                     integer(r->total), "self_seconds", (double)r->self_ns / 1e9, "total_seconds",
-                     (double)r->total_ns / 1e9);
+                     (json_int_t)f->start_line, "kind", kind, "self", clamp_json_integer(r->self),
+                     "total", clamp_json_integer(r->total), "self_seconds",
+                     (double)r->self_ns / 1e9, "total_seconds", (double)r->total_ns / 1e9);
 }
 
-static int print(const struct spy_profile *p, const struct spy_selector *s, const struct row *rows,
-                 size_t n, uint64_t samples, struct spy_answer *a, struct spy_err *err)
+static int print_top(const struct spy_profile *p, const struct spy_selector *s,
+                     const struct row *rows, size_t n, uint64_t samples, struct spy_answer *a,
+                     struct spy_err *err)
 {
     char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
     size_t shown = s->view.max_nodes ? s->view.max_nodes : ROWS;
     json_t *list = json_array();
     for (size_t i = 0; i < n && i < shown; i++)
-        json_array_append_new(list, describe(p, &rows[i]));
+        json_array_append_new(list, describe_function(p, &rows[i]));
     spy_time_print(s->select.from_ns, from);
     spy_time_print(s->select.until_ns, until);
-    json_t *root =
-        json_pack("{s:s, s:s, s:I, s:I, s:o}", "from", from, "until", until, "samples",
-                  integer(samples), "functions_in_all", (json_int_t)n, "functions", list);
+    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:o}", "from", from, "until", until, "samples",
+                             clamp_json_integer(samples), "functions_in_all", (json_int_t)n,
+                             "functions", list);
     struct spy_account account;
     int r = spy_account_of(p, &account);
     if (r < 0) {
@@ -129,10 +130,10 @@ int spy_query_top(const struct spy_question *q, struct spy_answer *a, struct spy
     _cleanup_(rows_done) struct row *rows = calloc(all + 1, sizeof *rows);
     if (!rows)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    uint64_t samples = count_all(p, &s.view, filter, rows);
+    uint64_t samples = count_shown_samples(p, &s.view, filter, rows);
     for (size_t i = 0; i < all; i++)
         if (rows[i].seen)
             rows[n++] = rows[i];
-    qsort(rows, n, sizeof *rows, by_self);
-    return print(p, &s, rows, n, samples, a, err);
+    qsort(rows, n, sizeof *rows, compare_rows_by_self);
+    return print_top(p, &s, rows, n, samples, a, err);
 }

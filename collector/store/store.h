@@ -57,8 +57,8 @@ struct spy_store_ops {
     // cannot be stored; SPY_ERR_IO; SPY_ERR_AGAIN.
     int (*append)(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
                   size_t *ret_known, bool *ret_is_known, struct spy_err *err);
-    // Adds what is selected to `into`, as spy_profile_merge would; all of one instant. After an
-    // error `into` holds a part. SPY_ERR_LIMIT: more than the selection's bounds
+    // Adds what is selected to `into`, all of one instant. The windows of a series are joined as
+    // spy_series_unite does it. After an error `into` holds a part. SPY_ERR_LIMIT: more than the selection's bounds
     // or the caps of `into`; narrow it. SPY_ERR_GONE: stop was set.
     int (*query)(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
                  struct spy_err *err);

@@ -67,7 +67,7 @@ int spy_random_bytes(void *out, unsigned len)
     return 0;
 }
 
-static void seed(struct spy_rand *r)
+static void seed_rand(struct spy_rand *r)
 {
     if (spy_random_bytes(r, sizeof *r) < 0 || !(r->s[0] | r->s[1])) {
         r->s[0] = spy_clock_mono_ns() | 1;
@@ -79,7 +79,7 @@ static void seed(struct spy_rand *r)
 uint64_t spy_rand_next(struct spy_rand *r)
 {
     if (!(r->s[0] | r->s[1]))
-        seed(r);
+        seed_rand(r);
     uint64_t a = r->s[0], b = r->s[1];
     r->s[0] = b;
     a ^= a << 23;

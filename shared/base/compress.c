@@ -25,7 +25,7 @@ int spy_encoding_parse(const char *header, enum spy_encoding *ret)
     return SPY_ERR_UNSUPPORTED;
 }
 
-static int full(const struct spy_buf *out, struct spy_err *err)
+static int fail_full(const struct spy_buf *out, struct spy_err *err)
 {
     if (out->failed == SPY_ERR_NOMEM)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
@@ -57,24 +57,24 @@ static int deflate_all(const void *data, size_t len, struct spy_buf *out, struct
             z_result = Z_OK; // the piece was full
     }
     deflateEnd(&z);
-    return z_result == Z_STREAM_END ? 0 : full(out, err);
+    return z_result == Z_STREAM_END ? 0 : fail_full(out, err);
 }
 
 int spy_compress(enum spy_encoding e, const void *data, size_t len, struct spy_buf *out,
                  struct spy_err *err)
 {
     if (e == SPY_ENCODING_IDENTITY)
-        return spy_buf_append(out, data, len) == 0 ? 0 : full(out, err);
+        return spy_buf_append(out, data, len) == 0 ? 0 : fail_full(out, err);
     if (e == SPY_ENCODING_GZIP)
         return deflate_all(data, len, out, err);
     size_t bound = ZSTD_compressBound(len), left = out->max - out->len;
     size_t room = bound < left ? bound : left;
     uint8_t *to = spy_buf_reserve(out, room);
     if (!to)
-        return full(out, err);
+        return fail_full(out, err);
     size_t n = ZSTD_compress(to, room, data, len, ZSTD_LEVEL);
     if (ZSTD_getErrorCode(n) == ZSTD_error_dstSize_tooSmall)
-        return full(out, err);
+        return fail_full(out, err);
     if (ZSTD_isError(n))
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "zstd: %s", ZSTD_getErrorName(n));
     spy_buf_commit(out, n);
@@ -97,7 +97,7 @@ static int inflate_all(const void *data, size_t len, struct spy_buf *out, struct
         uInt made = out_before - z.avail_out;
         if (!to && made) {
             inflateEnd(&z);
-            return full(out, err);
+            return fail_full(out, err);
         }
         if (to)
             spy_buf_commit(out, made);
@@ -128,7 +128,7 @@ static int zstd_all(const void *data, size_t len, struct spy_buf *out, struct sp
         if (ZSTD_isError(left))
             r = spy_err_set(err, SPY_ERR_INVALID, 0, "zstd: %s", ZSTD_getErrorName(left));
         else if (!to && o.pos)
-            r = full(out, err);
+            r = fail_full(out, err);
         else if (to)
             spy_buf_commit(out, o.pos);
         if (!o.pos && in.pos == before)
@@ -146,7 +146,7 @@ int spy_decompress(enum spy_encoding e, const void *data, size_t len, struct spy
                    struct spy_err *err)
 {
     if (e == SPY_ENCODING_IDENTITY)
-        return spy_buf_append(out, data, len) == 0 ? 0 : full(out, err);
+        return spy_buf_append(out, data, len) == 0 ? 0 : fail_full(out, err);
     return e == SPY_ENCODING_GZIP ? inflate_all(data, len, out, err)
                                   : zstd_all(data, len, out, err);
 }

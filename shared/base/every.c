@@ -14,7 +14,7 @@ struct spy_every {
     pthread_t thread;
 };
 
-static void *run(void *arg)
+static void *run_every(void *arg)
 {
     struct spy_every *e = arg;
     pthread_mutex_lock(&e->lock);
@@ -45,7 +45,7 @@ int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_
     e->arg = arg;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->wake, NULL);
-    if (pthread_create(&e->thread, NULL, run, e) != 0) {
+    if (pthread_create(&e->thread, NULL, run_every, e) != 0) {
         pthread_cond_destroy(&e->wake);
         pthread_mutex_destroy(&e->lock);
         free(e);

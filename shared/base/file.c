@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int fail(struct spy_err *err, const char *what, const char *path)
+static int fail_file(struct spy_err *err, const char *what, const char *path)
 {
     int sys = errno;
     return spy_err_set(err, spy_code_of_errno(sys), sys, "cannot %s %s", what, path);
@@ -20,7 +20,7 @@ int spy_file_read(int dirfd, const char *path, struct spy_buf *out, struct spy_e
 {
     _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return fail(err, "open", path);
+        return fail_file(err, "open", path);
     for (;;) {
         size_t room = out->max - out->len;
         size_t want = room < 65536 ? room + 1 : 65536; // one more than fits tells "too long"
@@ -36,7 +36,7 @@ int spy_file_read(int dirfd, const char *path, struct spy_buf *out, struct spy_e
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail(err, "read", path);
+            return fail_file(err, "read", path);
         if ((size_t)n > room) {
             *p = 0;
             return spy_err_set(err, SPY_ERR_LIMIT, 0, "%s is larger than %zu bytes", path,
@@ -109,10 +109,10 @@ int spy_file_write_atomic(const char *path, const void *data, size_t len, mode_t
         return spy_err_set(err, SPY_ERR_INVALID, ENAMETOOLONG, "cannot write %s", path);
     _cleanup_close_ int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
-        return fail(err, "write", path);
+        return fail_file(err, "write", path);
     if (fchmod(fd, mode) < 0 || spy_file_write_all(fd, data, len) < 0 || fsync(fd) < 0 ||
         rename(tmp, path) < 0) {
-        int r = fail(err, "write", path);
+        int r = fail_file(err, "write", path);
         unlink(tmp);
         return r;
     }
@@ -135,11 +135,11 @@ int spy_file_mkdirs(const char *path, mode_t mode, struct spy_err *err)
         char c = part[i];
         part[i] = 0;
         if (mkdir(part, mode) < 0 && errno != EEXIST)
-            return fail(err, "make folder", path);
+            return fail_file(err, "make folder", path);
         part[i] = c;
     }
     if (stat(path, &st) < 0)
-        return fail(err, "make folder", path);
+        return fail_file(err, "make folder", path);
     if (!S_ISDIR(st.st_mode))
         return spy_err_set(err, SPY_ERR_INVALID, ENOTDIR, "cannot make folder %s", path);
     return 0;

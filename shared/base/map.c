@@ -15,7 +15,7 @@ uint64_t spy_hash_bytes(const void *data, size_t len)
 
 // Entries come from the network and from foreign memory, and the hashes above have no secret: with
 // slots taken from them as they are, a sender could put all entries on one chain.
-static uint64_t scatter(uint64_t hash, uint64_t seed)
+static uint64_t scatter_hash(uint64_t hash, uint64_t seed)
 {
     uint64_t h = (hash ^ seed) * seed;
     return h ^ (h >> 32);
@@ -25,7 +25,7 @@ uint32_t spy_map_next(const struct spy_map *m, uint64_t hash, uint32_t *at)
 {
     if (!m->slots)
         return SPY_MAP_NONE;
-    hash = scatter(hash, m->seed);
+    hash = scatter_hash(hash, m->seed);
     uint32_t tag = (uint32_t)(hash >> 32);
     uint32_t i = *at == SPY_MAP_FIRST ? (uint32_t)hash & m->mask : (*at + 1) & m->mask;
     for (; m->slots[i].index != SPY_MAP_NONE; i = (i + 1) & m->mask)
@@ -36,7 +36,7 @@ uint32_t spy_map_next(const struct spy_map *m, uint64_t hash, uint32_t *at)
     return SPY_MAP_NONE;
 }
 
-static void place(struct spy_map_slot *slots, uint32_t mask, uint64_t hash, uint32_t index)
+static void place_index(struct spy_map_slot *slots, uint32_t mask, uint64_t hash, uint32_t index)
 {
     uint32_t i = (uint32_t)hash & mask;
     while (slots[i].index != SPY_MAP_NONE)
@@ -44,7 +44,7 @@ static void place(struct spy_map_slot *slots, uint32_t mask, uint64_t hash, uint
     slots[i] = (struct spy_map_slot){(uint32_t)(hash >> 32), index};
 }
 
-static int rehash(struct spy_map *m, uint32_t count)
+static int grow_slots(struct spy_map *m, uint32_t count)
 {
     struct spy_map_slot *slots = reallocarray(NULL, count, sizeof *slots);
     if (!slots)
@@ -57,8 +57,8 @@ static int rehash(struct spy_map *m, uint32_t count)
     }
     for (uint32_t i = 0; m->slots && i <= m->mask; i++)
         if (m->slots[i].index != SPY_MAP_NONE)
-            place(slots, count - 1, scatter(m->hashes[m->slots[i].index], m->seed),
-                  m->slots[i].index);
+            place_index(slots, count - 1, scatter_hash(m->hashes[m->slots[i].index], m->seed),
+                        m->slots[i].index);
     free(m->slots);
     m->slots = slots;
     m->mask = count - 1;
@@ -69,11 +69,11 @@ int spy_map_add(struct spy_map *m, uint64_t hash, uint32_t index)
 {
     int r = spy_grow(&m->hashes, &m->hashes_cap, (size_t)index + 1, sizeof *m->hashes, MAX_ENTRIES);
     if (r == 0 && (!m->slots || (m->used + 1) * 2 > m->mask))
-        r = rehash(m, m->slots ? (m->mask + 1) * 2 : FIRST_SLOTS);
+        r = grow_slots(m, m->slots ? (m->mask + 1) * 2 : FIRST_SLOTS);
     if (r < 0)
         return r;
     m->hashes[index] = hash;
-    place(m->slots, m->mask, scatter(hash, m->seed), index);
+    place_index(m->slots, m->mask, scatter_hash(hash, m->seed), index);
     m->used++;
     return 0;
 }

@@ -16,7 +16,7 @@ struct spy_regex {
 SPY_CLEANUP(regex_done, struct spy_regex, spy_regex_free)
 SPY_CLEANUP(context_done, pcre2_compile_context, pcre2_compile_context_free)
 
-static int refuse(int code, size_t at, struct spy_err *err)
+static int refuse_pattern(int code, size_t at, struct spy_err *err)
 {
     PCRE2_UCHAR why[160] = "";
     pcre2_get_error_message(code, why, sizeof why);
@@ -46,7 +46,7 @@ int spy_regex_new(const char *pattern, struct spy_regex **ret, struct spy_err *e
     pcre2_set_parens_nest_limit(how, DEPTH_MAX);
     re->code = pcre2_compile((PCRE2_SPTR)pattern, len, OPTIONS, &code, &at, how);
     if (!re->code)
-        return refuse(code, at, err);
+        return refuse_pattern(code, at, err);
     re->found = pcre2_match_data_create(1, NULL);
     re->limits = pcre2_match_context_create(NULL);
     if (!re->found || !re->limits)

@@ -37,16 +37,16 @@ static void put_series(const struct spy_profile *p, uint32_t id, struct spy_buf 
         spy_buf_putc(out, ':');
         put_text(out, p, l->value);
     }
-    const struct spy_quality *q = &s->quality;
-    spy_buf_printf(out,
-                   "},\"start_ns\":%llu,\"duration_ns\":%llu,\"period_ns\":%llu,\"quality\":{"
-                   "\"clean\":%llu,\"salvaged\":%llu,\"paused\":%llu,\"failed\":%llu,\"lost\":%llu,"
-                   "\"late\":%llu},\"account\":{",
+    spy_buf_printf(out, "},\"start_ns\":%llu,\"duration_ns\":%llu,\"period_ns\":%llu,\"quality\":{",
                    (unsigned long long)s->start_ns, (unsigned long long)s->duration_ns,
-                   (unsigned long long)s->period_ns, (unsigned long long)q->clean,
-                   (unsigned long long)q->salvaged, (unsigned long long)q->paused,
-                   (unsigned long long)q->failed, (unsigned long long)q->lost,
-                   (unsigned long long)q->late);
+                   (unsigned long long)s->period_ns);
+    const char *comma = "";
+#define PUT(name, ...)                                                                             \
+    spy_buf_printf(out, "%s\"" #name "\":%llu", comma, (unsigned long long)s->quality.name);       \
+    comma = ",";
+    SPY_QUALITY(PUT)
+#undef PUT
+    spy_buf_puts(out, "},\"account\":{");
     spy_account_json(&s->account, out);
     spy_buf_puts(out, "}}");
 }

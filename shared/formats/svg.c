@@ -91,12 +91,7 @@ static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out
             continue;
         from = s->start_ns < from ? s->start_ns : from;
         to = s->start_ns + s->duration_ns > to ? s->start_ns + s->duration_ns : to;
-        q.clean += s->quality.clean;
-        q.salvaged += s->quality.salvaged;
-        q.paused += s->quality.paused;
-        q.failed += s->quality.failed;
-        q.lost += s->quality.lost;
-        q.late += s->quality.late;
+        spy_quality_add(&q, &s->quality);
     }
     spy_buf_printf(out, "<text class=\"faint\" x=\"12\" y=\"%u\">", y + 20);
     if (from < to) {
@@ -105,13 +100,11 @@ static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out
         put_time(out, to);
         spy_buf_puts(out, " UTC. ");
     }
-    spy_buf_printf(out,
-                   "%u processes. Thread samples taken: %llu clean, %llu salvaged, %llu paused; ",
-                   spy_profile_n_series(p), (unsigned long long)q.clean,
-                   (unsigned long long)q.salvaged, (unsigned long long)q.paused);
-    spy_buf_printf(out, "%llu failed, %llu lost; %llu rounds late.</text>\n",
-                   (unsigned long long)q.failed, (unsigned long long)q.lost,
-                   (unsigned long long)q.late);
+    spy_buf_printf(out, "%u processes. Thread samples taken: ", spy_profile_n_series(p));
+#define PUT(name, words) spy_buf_printf(out, "%llu " words, (unsigned long long)q.name);
+    SPY_QUALITY(PUT)
+#undef PUT
+    spy_buf_puts(out, ".</text>\n");
     spy_buf_printf(
         out, "<text class=\"faint\" x=\"12\" y=\"%u\">%s%s podspy " PODSPY_VERSION "</text>\n",
         y + 38, t->view.idle ? "Waiting threads included." : "Running threads only.",

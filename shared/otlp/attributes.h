@@ -5,8 +5,8 @@
 #define SPY_ATTR_THREAD_NAME "thread.name"
 #define SPY_ATTR_STATE       "podspy.thread.state" // spy_activity_names
 #define SPY_ATTR_GIL         "podspy.gil"          // "holds", "waits" or "none"
-#define SPY_ATTR_GC          "podspy.gc"           // true while collecting
-#define SPY_ATTR_QUALITY     "podspy.samples."     // + clean, salvaged, paused, failed, lost, late
+#define SPY_ATTR_GC          "podspy.gc"           // 1 while collecting, else left out
+#define SPY_ATTR_QUALITY     "podspy.samples."     // followed by a name of SPY_QUALITY
 #define SPY_SYSTEM_MARKER    "podspy:marker"
 #define SPY_SYSTEM_NATIVE    "podspy:native"
 // Of OpenTelemetry's semantic conventions.

@@ -75,9 +75,10 @@ static int read_quality(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in
         const char *key;
         uint64_t *to;
     } rows[] = {
-        {SPY_ATTR_QUALITY "clean", &q->clean},   {SPY_ATTR_QUALITY "salvaged", &q->salvaged},
-        {SPY_ATTR_QUALITY "paused", &q->paused}, {SPY_ATTR_QUALITY "failed", &q->failed},
-        {SPY_ATTR_QUALITY "lost", &q->lost},     {SPY_ATTR_QUALITY "late", &q->late}};
+#define ROW(name, ...) {SPY_ATTR_QUALITY #name, &q->name},
+        SPY_QUALITY(ROW)
+#undef ROW
+    };
     for (size_t i = 0; i < in->n_attribute_indices; i++) {
         struct spy_otlp_attribute *a;
         int r = spy_otlp_attribute(c, in->attribute_indices[i], &a);
@@ -111,8 +112,8 @@ static int add_label(struct spy_otlp_decoder *c, const char *key, const char *va
 }
 
 // type: by which the series is kept apart, unless its resource has said that; or NULL.
-static int map_series(struct spy_otlp_decoder *c, const struct scope *s, const char *type,
-                      uint32_t *ret)
+static int decode_series(struct spy_otlp_decoder *c, const struct scope *s, const char *type,
+                         uint32_t *ret)
 {
     struct spy_label labels[SPY_LABELS_MAX];
     const struct spy_otlp_labels *from = s->labels;
@@ -206,7 +207,8 @@ static uint64_t samples_of(uint64_t ns, uint64_t period)
     return ns && !n ? 1 : n;
 }
 
-static void weigh(const Spy__Otlp__Sample *s, const struct units *u, uint64_t *count, uint64_t *ns)
+static void derive_values(const Spy__Otlp__Sample *s, const struct units *u, uint64_t *count,
+                          uint64_t *ns)
 {
     // values and timestamps are alternatives: without values each timestamp is one sample.
     uint64_t sum = s->n_values ? 0 : s->n_timestamps_unix_nano;
@@ -251,14 +253,14 @@ static int add_sample(struct spy_otlp_decoder *c, uint32_t series, const Spy__Ot
         return r;
     if (!f.has_state) // another profiler's: it saw the thread on a CPU, or does not say
         f.state |= SPY_STATE_RUNNING;
-    weigh(s, u, &count, &ns);
+    derive_values(s, u, &count, &ns);
     r = spy_profile_thread(c->p, f.tid, f.thread_name, &thread);
     if (r == 0 && count)
         r = spy_profile_add(c->p, series, stack, thread, f.state, count, ns);
     return r < 0 ? spy_otlp_failed(c, r) : 0;
 }
 
-static int check_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in)
+static int check_decoded_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in)
 {
     const Spy__Otlp__ValueType *types[] = {in->sample_type, in->period_type};
     for (size_t i = 0; i < SPY_COUNT(types); i++)
@@ -276,15 +278,15 @@ static int check_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *i
     return 0;
 }
 
-static int fill(struct spy_otlp_decoder *c, struct scope *scope, const Spy__Otlp__Profile *in,
-                const uint8_t id[16])
+static int fill_profile(struct spy_otlp_decoder *c, struct scope *scope,
+                        const Spy__Otlp__Profile *in, const uint8_t id[16])
 {
     uint32_t series;
     struct spy_quality q = {0};
     struct spy_account account = {0};
-    int r = check_profile(c, in);
+    int r = check_decoded_profile(c, in);
     if (r == 0)
-        r = map_series(c, scope, type_apart(c, in, scope), &series);
+        r = decode_series(c, scope, type_apart(c, in, scope), &series);
     if (r == 0)
         r = read_quality(c, in, &q, &account);
     if (r < 0)
@@ -332,7 +334,7 @@ static int decode_profile(struct spy_otlp_decoder *c, struct scope *scope,
     if (r < 0)
         return r;
     c->p = spy_profile_new_capped(&c->limits->caps);
-    r = c->p ? fill(c, scope, in, id) : SPY_ERR_NOMEM;
+    r = c->p ? fill_profile(c, scope, in, id) : SPY_ERR_NOMEM;
     if (r == SPY_ERR_NOMEM)
         spy_err_set(c->err, r, 0, "out of memory");
     if (r < 0) {
@@ -360,7 +362,7 @@ static void list_free(struct list *l)
 }
 
 // A profile that cannot be taken is left out and told, where the caller wants that. Else r.
-static int reject(struct list *out, const struct spy_err *why, int r)
+static int reject_profile(struct list *out, const struct spy_err *why, int r)
 {
     if (!out->rejected || (r != SPY_ERR_INVALID && r != SPY_ERR_UNSUPPORTED))
         return r;
@@ -388,7 +390,7 @@ static int decode_scope(struct spy_otlp_decoder *c, const struct spy_otlp_labels
         r = unnamed ? unnamed->code
                     : decode_profile(c, &scope, sp->profiles[i], &out->profiles[out->n]);
         out->n += r == 0;
-        if (r < 0 && (r = reject(out, c->err, r)) < 0)
+        if (r < 0 && (r = reject_profile(out, c->err, r)) < 0)
             return r;
     }
     return 0;
@@ -465,8 +467,8 @@ static void unpacking_done(struct unpacking *u)
     json_decref(u->text);
 }
 
-static int unpack(struct spy_otlp_decoder *c, const uint8_t *data, size_t len, struct unpacking *u,
-                  Spy__Otlp__ExportProfilesServiceRequest **ret)
+static int unpack_request(struct spy_otlp_decoder *c, const uint8_t *data, size_t len,
+                          struct unpacking *u, Spy__Otlp__ExportProfilesServiceRequest **ret)
 {
     ProtobufCAllocator allocator = {arena_alloc, arena_ignore, u};
     if (spy_otlp_nests_too_deep(data, len))
@@ -509,7 +511,7 @@ int spy_otlp_decode(enum spy_otlp_form form, const uint8_t *data, size_t len,
                            limits->message_bytes);
     int r = form == SPY_OTLP_JSON
                 ? spy_otlp_from_json((const char *)data, len, &u.arena, &req, &u.text, &why)
-                : unpack(&c, data, len, &u, &req);
+                : unpack_request(&c, data, len, &u, &req);
     if (r == 0) {
         c.body = XXH3_128bits(data, len);
         c.d = req->dictionary ? req->dictionary : &no_dictionary;

@@ -44,7 +44,8 @@ int spy_otlp_intern(struct spy_otlp_decoder *c, const char *text, uint32_t *ret)
     return r < 0 ? spy_otlp_failed(c, r) : 0;
 }
 
-static bool knows(const struct spy_otlp_decoder *c, const struct spy_otlp_memo *m, uint32_t *ret)
+static bool is_memoized(const struct spy_otlp_decoder *c, const struct spy_otlp_memo *m,
+                        uint32_t *ret)
 {
     if (m->profile != c->number)
         return false;
@@ -52,12 +53,12 @@ static bool knows(const struct spy_otlp_decoder *c, const struct spy_otlp_memo *
     return true;
 }
 
-static int map_string(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
+static int decode_string(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
 {
     const char *s = spy_otlp_text(c, index);
     if (!s)
         return spy_otlp_bad(c, "a string index is out of range");
-    if (knows(c, &c->strings[index], ret))
+    if (is_memoized(c, &c->strings[index], ret))
         return 0;
     int r = spy_otlp_intern(c, s, ret);
     if (r == 0)
@@ -99,8 +100,8 @@ static int kind_of_location(struct spy_otlp_decoder *c, int32_t index, uint32_t 
 }
 
 // podspy's own functions say their kind themselves.
-static uint32_t kind_of(const struct spy_otlp_decoder *c, const Spy__Otlp__Function *f,
-                        uint32_t kind)
+static uint32_t function_kind(const struct spy_otlp_decoder *c, const Spy__Otlp__Function *f,
+                              uint32_t kind)
 {
     const char *system = spy_otlp_text(c, f->system_name_strindex);
     if (system && !strcmp(system, SPY_SYSTEM_MARKER))
@@ -108,18 +109,19 @@ static uint32_t kind_of(const struct spy_otlp_decoder *c, const Spy__Otlp__Funct
     return system && !strcmp(system, SPY_SYSTEM_NATIVE) ? SPY_FRAME_NATIVE : kind;
 }
 
-static int map_function(struct spy_otlp_decoder *c, int32_t index, uint32_t kind, uint32_t *ret)
+static int decode_function(struct spy_otlp_decoder *c, int32_t index, uint32_t kind, uint32_t *ret)
 {
     if (index < 0 || (size_t)index >= c->d->n_function_table)
         return spy_otlp_bad(c, "a function index is out of range");
     struct spy_otlp_memo *memo = &c->functions[(size_t)index * SPY_FRAME_KINDS + kind];
-    if (knows(c, memo, ret))
+    if (is_memoized(c, memo, ret))
         return 0;
     const Spy__Otlp__Function *f = c->d->function_table[index];
-    struct spy_function fn = {.start_line = to_line(f->start_line), .kind = kind_of(c, f, kind)};
-    int r = map_string(c, f->name_strindex, &fn.name);
+    struct spy_function fn = {.start_line = to_line(f->start_line),
+                              .kind = function_kind(c, f, kind)};
+    int r = decode_string(c, f->name_strindex, &fn.name);
     if (r == 0)
-        r = map_string(c, f->filename_strindex, &fn.filename);
+        r = decode_string(c, f->filename_strindex, &fn.filename);
     if (r < 0)
         return r;
     r = spy_profile_function(c->p, &fn, ret);
@@ -158,7 +160,7 @@ static int push_address(struct spy_otlp_decoder *c, const Spy__Otlp__Location *l
     int32_t at = l->mapping_index;
     if (at < 0 || (at > 0 && (size_t)at >= c->d->n_mapping_table))
         return spy_otlp_bad(c, "a mapping index is out of range");
-    int r = at ? map_string(c, c->d->mapping_table[at]->filename_strindex, &file) : 0;
+    int r = at ? decode_string(c, c->d->mapping_table[at]->filename_strindex, &file) : 0;
     if (r < 0)
         return r;
     snprintf(name, sizeof name, "0x%" PRIx64, l->address);
@@ -177,7 +179,7 @@ static int push_location(struct spy_otlp_decoder *c, int32_t index, uint32_t *st
         return push_address(c, l, kind, stack);
     for (size_t i = l->n_lines; r == 0 && i-- > 0;) {
         uint32_t function;
-        r = map_function(c, l->lines[i]->function_index, kind, &function);
+        r = decode_function(c, l->lines[i]->function_index, kind, &function);
         if (r == 0)
             r = push_frame(c, function, to_line(l->lines[i]->line), stack);
     }
@@ -186,8 +188,8 @@ static int push_location(struct spy_otlp_decoder *c, int32_t index, uint32_t *st
 
 // How many of the innermost locations are kept: stack_depth counts frames, and a location can hold
 // any number of them.
-static size_t fitting(const struct spy_otlp_decoder *c, const Spy__Otlp__Stack *s,
-                      uint64_t *ret_frames)
+static size_t count_fitting(const struct spy_otlp_decoder *c, const Spy__Otlp__Stack *s,
+                            uint64_t *ret_frames)
 {
     size_t n = 0;
     *ret_frames = 0;
@@ -215,7 +217,7 @@ int spy_otlp_check_memory(struct spy_otlp_decoder *c)
 static int make_stack(struct spy_otlp_decoder *c, const Spy__Otlp__Stack *s, uint32_t *ret)
 {
     uint64_t frames;
-    size_t n = fitting(c, s, &frames);
+    size_t n = count_fitting(c, s, &frames);
     int r = spy_otlp_step(c, frames + 1);
     *ret = 0;
     if (r == 0 && n < s->n_location_indices)
@@ -232,7 +234,7 @@ int spy_otlp_stack(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
         return 0;
     if (index < 0 || (size_t)index >= c->d->n_stack_table)
         return spy_otlp_bad(c, "a stack index is out of range");
-    if (knows(c, &c->stacks[index], ret))
+    if (is_memoized(c, &c->stacks[index], ret))
         return 0;
     int r = make_stack(c, c->d->stack_table[index], ret);
     if (r == 0)

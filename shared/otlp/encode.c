@@ -27,7 +27,7 @@ struct encoder {
     int failed; // the first failure; later calls do nothing
 };
 
-static void *alloc(struct encoder *e, size_t size)
+static void *alloc_encoded(struct encoder *e, size_t size)
 {
     void *p = e->failed ? NULL : spy_arena_alloc(&e->arena, size);
     if (!p && !e->failed)
@@ -35,7 +35,7 @@ static void *alloc(struct encoder *e, size_t size)
     return p;
 }
 
-static int32_t push(struct encoder *e, struct table *t, void *row)
+static int32_t push_pointer(struct encoder *e, struct table *t, void *row)
 {
     if (!row || e->failed)
         return 0;
@@ -56,7 +56,7 @@ static int32_t add_string(struct encoder *e, const char *s)
         if (!strcmp(e->strings.rows[i], s))
             return (int32_t)i;
     // Texts live in the profile or in string constants; protobuf-c only reads them.
-    int32_t id = push(e, &e->strings, (void *)(uintptr_t)s); // NOLINT
+    int32_t id = push_pointer(e, &e->strings, (void *)(uintptr_t)s); // NOLINT
     if (!e->failed && spy_map_add(&e->string_map, hash, (uint32_t)id) < 0)
         e->failed = SPY_ERR_NOMEM;
     return id;
@@ -71,7 +71,7 @@ static int32_t profile_string(struct encoder *e, uint32_t string)
 
 static Spy__Otlp__AnyValue *any_string(struct encoder *e, const char *s)
 {
-    Spy__Otlp__AnyValue *v = alloc(e, sizeof *v);
+    Spy__Otlp__AnyValue *v = alloc_encoded(e, sizeof *v);
     if (v) {
         spy__otlp__any_value__init(v);
         v->value_case = SPY__OTLP__ANY_VALUE__VALUE_STRING_VALUE;
@@ -82,7 +82,7 @@ static Spy__Otlp__AnyValue *any_string(struct encoder *e, const char *s)
 
 static Spy__Otlp__AnyValue *any_int(struct encoder *e, int64_t n)
 {
-    Spy__Otlp__AnyValue *v = alloc(e, sizeof *v);
+    Spy__Otlp__AnyValue *v = alloc_encoded(e, sizeof *v);
     if (v) {
         spy__otlp__any_value__init(v);
         v->value_case = SPY__OTLP__ANY_VALUE__VALUE_INT_VALUE;
@@ -115,13 +115,13 @@ static int32_t add_attribute(struct encoder *e, const char *key, Spy__Otlp__AnyV
         if (kv->key_strindex == key_id && kv->value && same_value(kv->value, value))
             return (int32_t)i;
     }
-    Spy__Otlp__KeyValueAndUnit *kv = alloc(e, sizeof *kv);
+    Spy__Otlp__KeyValueAndUnit *kv = alloc_encoded(e, sizeof *kv);
     if (!kv)
         return 0;
     spy__otlp__key_value_and_unit__init(kv);
     kv->key_strindex = key_id;
     kv->value = value;
-    int32_t id = push(e, &e->attributes, kv);
+    int32_t id = push_pointer(e, &e->attributes, kv);
     if (!e->failed && spy_map_add(&e->attribute_map, hash, (uint32_t)id) < 0)
         e->failed = SPY_ERR_NOMEM;
     return id;
@@ -134,7 +134,7 @@ static int32_t add_function(struct encoder *e, uint32_t id)
     if (e->function_ids[id])
         return e->function_ids[id];
     const struct spy_function *f = spy_profile_function_at(e->p, id);
-    Spy__Otlp__Function *out = alloc(e, sizeof *out);
+    Spy__Otlp__Function *out = alloc_encoded(e, sizeof *out);
     if (!out)
         return 0;
     spy__otlp__function__init(out);
@@ -144,7 +144,7 @@ static int32_t add_function(struct encoder *e, uint32_t id)
     if (f->kind != SPY_FRAME_PYTHON)
         out->system_name_strindex =
             add_string(e, f->kind == SPY_FRAME_MARKER ? SPY_SYSTEM_MARKER : SPY_SYSTEM_NATIVE);
-    return e->function_ids[id] = push(e, &e->functions, out);
+    return e->function_ids[id] = push_pointer(e, &e->functions, out);
 }
 
 static int32_t add_location(struct encoder *e, uint32_t frame)
@@ -152,9 +152,9 @@ static int32_t add_location(struct encoder *e, uint32_t frame)
     if (e->location_ids[frame])
         return e->location_ids[frame];
     const struct spy_frame *f = spy_profile_frame_at(e->p, frame);
-    Spy__Otlp__Location *out = alloc(e, sizeof *out);
-    Spy__Otlp__Line *line = alloc(e, sizeof *line);
-    Spy__Otlp__Line **lines = alloc(e, sizeof *lines);
+    Spy__Otlp__Location *out = alloc_encoded(e, sizeof *out);
+    Spy__Otlp__Line *line = alloc_encoded(e, sizeof *line);
+    Spy__Otlp__Line **lines = alloc_encoded(e, sizeof *lines);
     if (!out || !line || !lines)
         return 0;
     spy__otlp__location__init(out);
@@ -164,18 +164,18 @@ static int32_t add_location(struct encoder *e, uint32_t frame)
     lines[0] = line;
     out->lines = lines;
     out->n_lines = 1;
-    return e->location_ids[frame] = push(e, &e->locations, out);
+    return e->location_ids[frame] = push_pointer(e, &e->locations, out);
 }
 
-static int32_t add_stack(struct encoder *e, uint32_t stack)
+static int32_t encode_stack(struct encoder *e, uint32_t stack)
 {
     if (!stack || e->stack_ids[stack])
         return stack ? e->stack_ids[stack] : 0;
     size_t n = 0, i = 0;
     for (uint32_t s = stack; s; s = spy_profile_stack_at(e->p, s)->parent)
         n++;
-    Spy__Otlp__Stack *out = alloc(e, sizeof *out);
-    int32_t *ids = alloc(e, n * sizeof *ids);
+    Spy__Otlp__Stack *out = alloc_encoded(e, sizeof *out);
+    int32_t *ids = alloc_encoded(e, n * sizeof *ids);
     if (!out || !ids)
         return 0;
     for (uint32_t s = stack; s; s = spy_profile_stack_at(e->p, s)->parent)
@@ -183,7 +183,7 @@ static int32_t add_stack(struct encoder *e, uint32_t stack)
     spy__otlp__stack__init(out);
     out->location_indices = ids;
     out->n_location_indices = n;
-    return e->stack_ids[stack] = push(e, &e->stacks, out);
+    return e->stack_ids[stack] = push_pointer(e, &e->stacks, out);
 }
 
 // --- samples, profiles, resources ---
@@ -201,9 +201,9 @@ static void add_thread(struct encoder *e, uint32_t thread)
 static Spy__Otlp__Sample *make_sample(struct encoder *e, const struct spy_sample *s)
 {
     enum { ATTRIBUTES_MAX = 5 };
-    Spy__Otlp__Sample *out = alloc(e, sizeof *out);
-    int32_t *attributes = alloc(e, ATTRIBUTES_MAX * sizeof *attributes);
-    int64_t *value = alloc(e, sizeof *value);
+    Spy__Otlp__Sample *out = alloc_encoded(e, sizeof *out);
+    int32_t *attributes = alloc_encoded(e, ATTRIBUTES_MAX * sizeof *attributes);
+    int64_t *value = alloc_encoded(e, sizeof *value);
     if (!out || !attributes || !value)
         return NULL;
     size_t n = 0;
@@ -219,7 +219,7 @@ static Spy__Otlp__Sample *make_sample(struct encoder *e, const struct spy_sample
     if (s->state & SPY_STATE_GC)
         attributes[n++] = e->gc_id;
     spy__otlp__sample__init(out);
-    out->stack_index = add_stack(e, s->stack);
+    out->stack_index = encode_stack(e, s->stack);
     out->attribute_indices = attributes;
     out->n_attribute_indices = n;
     *value = s->count < INT64_MAX ? (int64_t)s->count : INT64_MAX;
@@ -228,7 +228,7 @@ static Spy__Otlp__Sample *make_sample(struct encoder *e, const struct spy_sample
     return e->failed ? NULL : out;
 }
 
-static int64_t clamped(uint64_t n)
+static int64_t clamp_int64(uint64_t n)
 {
     return n < INT64_MAX ? (int64_t)n : INT64_MAX;
 }
@@ -241,25 +241,27 @@ static void add_facts(struct encoder *e, const struct spy_series *s, Spy__Otlp__
     const struct {
         const char *key;
         uint64_t value;
-    } rows[] = {{SPY_ATTR_QUALITY "clean", q->clean},   {SPY_ATTR_QUALITY "salvaged", q->salvaged},
-                {SPY_ATTR_QUALITY "paused", q->paused}, {SPY_ATTR_QUALITY "failed", q->failed},
-                {SPY_ATTR_QUALITY "lost", q->lost},     {SPY_ATTR_QUALITY "late", q->late}};
-    int32_t *ids = alloc(e, (SPY_COUNT(rows) + SPY_COUNTERS) * sizeof *ids);
+    } rows[] = {
+#define ROW(name, ...) {SPY_ATTR_QUALITY #name, q->name},
+        SPY_QUALITY(ROW)
+#undef ROW
+    };
+    int32_t *ids = alloc_encoded(e, (SPY_COUNT(rows) + SPY_COUNTERS) * sizeof *ids);
     size_t n = 0;
     for (size_t i = 0; ids && i < SPY_COUNT(rows); i++)
         if (rows[i].value)
-            ids[n++] = add_attribute(e, rows[i].key, any_int(e, clamped(rows[i].value)));
+            ids[n++] = add_attribute(e, rows[i].key, any_int(e, clamp_int64(rows[i].value)));
     for (int c = 0; ids && c < SPY_COUNTERS; c++)
         if (spy_account_knows(&s->account, c))
             ids[n++] = add_attribute(e, spy_counter_names[c].attribute,
-                                     any_int(e, clamped(s->account.counted[c].sum)));
+                                     any_int(e, clamp_int64(s->account.counted[c].sum)));
     out->attribute_indices = ids;
     out->n_attribute_indices = n;
 }
 
 static Spy__Otlp__ValueType *value_type(struct encoder *e, const char *type, const char *unit)
 {
-    Spy__Otlp__ValueType *v = alloc(e, sizeof *v);
+    Spy__Otlp__ValueType *v = alloc_encoded(e, sizeof *v);
     if (!v)
         return NULL;
     spy__otlp__value_type__init(v);
@@ -271,9 +273,9 @@ static Spy__Otlp__ValueType *value_type(struct encoder *e, const char *type, con
 static Spy__Otlp__Profile *make_profile(struct encoder *e, uint32_t series, size_t n_samples)
 {
     const struct spy_series *s = spy_profile_series_get(e->p, series);
-    Spy__Otlp__Profile *out = alloc(e, sizeof *out);
-    uint8_t *id = alloc(e, sizeof s->profile_id);
-    Spy__Otlp__Sample **samples = alloc(e, (n_samples + 1) * sizeof *samples);
+    Spy__Otlp__Profile *out = alloc_encoded(e, sizeof *out);
+    uint8_t *id = alloc_encoded(e, sizeof s->profile_id);
+    Spy__Otlp__Sample **samples = alloc_encoded(e, (n_samples + 1) * sizeof *samples);
     if (!out || !id || !samples)
         return NULL;
     spy__otlp__profile__init(out);
@@ -284,7 +286,7 @@ static Spy__Otlp__Profile *make_profile(struct encoder *e, uint32_t series, size
     out->duration_nano = s->duration_ns;
     out->sample_type = value_type(e, "samples", "count");
     out->period_type = value_type(e, "wall", "nanoseconds");
-    out->period = clamped(s->period_ns);
+    out->period = clamp_int64(s->period_ns);
     out->samples = samples;
     add_facts(e, s, out);
     return out;
@@ -308,15 +310,15 @@ static Spy__Otlp__AnyValue *label_value(struct encoder *e, const char *key, cons
 static Spy__Otlp__Resource *make_resource(struct encoder *e, uint32_t series)
 {
     const struct spy_series *s = spy_profile_series_get(e->p, series);
-    Spy__Otlp__Resource *out = alloc(e, sizeof *out);
-    Spy__Otlp__KeyValue **list = alloc(e, (s->n_labels + 1u) * sizeof *list);
+    Spy__Otlp__Resource *out = alloc_encoded(e, sizeof *out);
+    Spy__Otlp__KeyValue **list = alloc_encoded(e, (s->n_labels + 1u) * sizeof *list);
     if (!out || !list)
         return NULL;
     spy__otlp__resource__init(out);
     for (uint32_t i = 0; i < s->n_labels; i++) {
         const struct spy_label *l = spy_profile_label_at(e->p, s->first_label + i);
         const char *key = spy_profile_text(e->p, l->key);
-        Spy__Otlp__KeyValue *kv = list[i] = alloc(e, sizeof *kv);
+        Spy__Otlp__KeyValue *kv = list[i] = alloc_encoded(e, sizeof *kv);
         if (!kv)
             return NULL;
         spy__otlp__key_value__init(kv);
@@ -331,10 +333,11 @@ static Spy__Otlp__Resource *make_resource(struct encoder *e, uint32_t series)
 static Spy__Otlp__ResourceProfiles *make_resource_profiles(struct encoder *e, uint32_t series,
                                                            Spy__Otlp__Profile *profile)
 {
-    Spy__Otlp__ResourceProfiles *rp = alloc(e, sizeof *rp);
-    Spy__Otlp__ScopeProfiles *sp = alloc(e, sizeof *sp), **sps = alloc(e, sizeof *sps);
-    Spy__Otlp__InstrumentationScope *scope = alloc(e, sizeof *scope);
-    Spy__Otlp__Profile **profiles = alloc(e, sizeof *profiles);
+    Spy__Otlp__ResourceProfiles *rp = alloc_encoded(e, sizeof *rp);
+    Spy__Otlp__ScopeProfiles *sp = alloc_encoded(e, sizeof *sp),
+                             **sps = alloc_encoded(e, sizeof *sps);
+    Spy__Otlp__InstrumentationScope *scope = alloc_encoded(e, sizeof *scope);
+    Spy__Otlp__Profile **profiles = alloc_encoded(e, sizeof *profiles);
     if (!rp || !sp || !sps || !scope || !profiles)
         return NULL;
     spy__otlp__resource_profiles__init(rp);
@@ -362,20 +365,20 @@ static bool is_set(const uint8_t id[16])
 // Entry 0 of every table is the zero value.
 static void zero_entries(struct encoder *e)
 {
-    Spy__Otlp__Function *f = alloc(e, sizeof *f);
-    Spy__Otlp__Location *l = alloc(e, sizeof *l);
-    Spy__Otlp__Stack *s = alloc(e, sizeof *s);
-    Spy__Otlp__KeyValueAndUnit *a = alloc(e, sizeof *a);
+    Spy__Otlp__Function *f = alloc_encoded(e, sizeof *f);
+    Spy__Otlp__Location *l = alloc_encoded(e, sizeof *l);
+    Spy__Otlp__Stack *s = alloc_encoded(e, sizeof *s);
+    Spy__Otlp__KeyValueAndUnit *a = alloc_encoded(e, sizeof *a);
     if (!f || !l || !s || !a)
         return;
     spy__otlp__function__init(f);
     spy__otlp__location__init(l);
     spy__otlp__stack__init(s);
     spy__otlp__key_value_and_unit__init(a);
-    push(e, &e->functions, f);
-    push(e, &e->locations, l);
-    push(e, &e->stacks, s);
-    push(e, &e->attributes, a);
+    push_pointer(e, &e->functions, f);
+    push_pointer(e, &e->locations, l);
+    push_pointer(e, &e->stacks, s);
+    push_pointer(e, &e->attributes, a);
     add_string(e, "");
     for (size_t i = 0; i < SPY_ACTIVITIES; i++)
         e->state_ids[i] = add_attribute(e, SPY_ATTR_STATE, any_string(e, spy_activity_names[i]));
@@ -385,23 +388,25 @@ static void zero_entries(struct encoder *e)
     e->gc_id = add_attribute(e, SPY_ATTR_GC, any_int(e, 1));
 }
 
-static int prepare(struct encoder *e)
+static int prepare_encoder(struct encoder *e)
 {
     e->arena = SPY_ARENA_INIT(ARENA_MAX);
-    e->function_ids = alloc(e, (spy_profile_n_functions(e->p) + 1u) * sizeof *e->function_ids);
-    e->location_ids = alloc(e, (spy_profile_n_frames(e->p) + 1u) * sizeof *e->location_ids);
-    e->stack_ids = alloc(e, (spy_profile_n_stacks(e->p) + 1u) * sizeof *e->stack_ids);
-    e->thread_ids = alloc(e, (spy_profile_n_threads(e->p) + 1u) * sizeof *e->thread_ids);
+    e->function_ids =
+        alloc_encoded(e, (spy_profile_n_functions(e->p) + 1u) * sizeof *e->function_ids);
+    e->location_ids = alloc_encoded(e, (spy_profile_n_frames(e->p) + 1u) * sizeof *e->location_ids);
+    e->stack_ids = alloc_encoded(e, (spy_profile_n_stacks(e->p) + 1u) * sizeof *e->stack_ids);
+    e->thread_ids = alloc_encoded(e, (spy_profile_n_threads(e->p) + 1u) * sizeof *e->thread_ids);
     zero_entries(e);
     return e->failed;
 }
 
-static void build(struct encoder *e, Spy__Otlp__ExportProfilesServiceRequest *request)
+static void build_request(struct encoder *e, Spy__Otlp__ExportProfilesServiceRequest *request)
 {
     uint32_t n_series = spy_profile_n_series(e->p), n_samples = spy_profile_n_samples(e->p);
-    Spy__Otlp__Profile **by_series = alloc(e, (n_series + 1u) * sizeof *by_series);
-    size_t *counts = alloc(e, (n_series + 1u) * sizeof *counts);
-    request->resource_profiles = alloc(e, (n_series + 1u) * sizeof *request->resource_profiles);
+    Spy__Otlp__Profile **by_series = alloc_encoded(e, (n_series + 1u) * sizeof *by_series);
+    size_t *counts = alloc_encoded(e, (n_series + 1u) * sizeof *counts);
+    request->resource_profiles =
+        alloc_encoded(e, (n_series + 1u) * sizeof *request->resource_profiles);
     for (uint32_t i = 0; i < n_samples && !e->failed; i++)
         counts[spy_profile_sample_at(e->p, i)->series]++;
     for (uint32_t i = 0; i < n_series && !e->failed; i++)
@@ -418,8 +423,8 @@ static void build(struct encoder *e, Spy__Otlp__ExportProfilesServiceRequest *re
     }
 }
 
-static int pack(struct encoder *e, Spy__Otlp__ExportProfilesServiceRequest *request,
-                struct spy_buf *out)
+static int pack_request(struct encoder *e, Spy__Otlp__ExportProfilesServiceRequest *request,
+                        struct spy_buf *out)
 {
     Spy__Otlp__ProfilesDictionary d = SPY__OTLP__PROFILES_DICTIONARY__INIT;
     Spy__Otlp__Mapping mapping = SPY__OTLP__MAPPING__INIT, *mappings[] = {&mapping};
@@ -452,10 +457,10 @@ int spy_otlp_encode(const struct spy_profile *p, struct spy_buf *out, struct spy
     struct encoder e = {.p = p};
     Spy__Otlp__ExportProfilesServiceRequest request =
         SPY__OTLP__EXPORT_PROFILES_SERVICE_REQUEST__INIT;
-    int r = prepare(&e);
+    int r = prepare_encoder(&e);
     if (r == 0) {
-        build(&e, &request);
-        r = e.failed ? e.failed : pack(&e, &request, out);
+        build_request(&e, &request);
+        r = e.failed ? e.failed : pack_request(&e, &request, out);
     }
     spy_arena_free(&e.arena);
     free(e.strings.rows);

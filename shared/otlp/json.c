@@ -245,7 +245,7 @@ static int read_json_field(struct reader *r, const ProtobufCFieldDescriptor *f, 
 }
 
 // "timeUnixNano" of time_unix_nano.
-static bool is_named(const char *key, const char *field)
+static bool is_json_name(const char *key, const char *field)
 {
     for (; *field; field++, key++) {
         bool raised = *field == '_';
@@ -260,7 +260,7 @@ static const ProtobufCFieldDescriptor *find_json_field(const ProtobufCMessageDes
                                                        const char *key)
 {
     for (unsigned i = 0; i < d->n_fields; i++)
-        if (is_named(key, d->fields[i].name))
+        if (is_json_name(key, d->fields[i].name))
             return &d->fields[i];
     return NULL;
 }

@@ -39,7 +39,7 @@ static const struct {
     {PAIRS, 1, PAIR},
 };
 
-static int way(enum message from, uint64_t field)
+static int follow_field(enum message from, uint64_t field)
 {
     for (size_t i = 0; i < SPY_COUNT(ways); i++)
         if (ways[i].from == from && ways[i].field == field)
@@ -47,7 +47,7 @@ static int way(enum message from, uint64_t field)
     return -1;
 }
 
-static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret)
+static bool read_wire_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
@@ -65,15 +65,15 @@ bool spy_otlp_next_field(const uint8_t **at, const uint8_t *end, struct spy_otlp
 {
     uint64_t key, len = 0, ignored;
     ret->tag = *at;
-    if (*at == end || !read_varint(at, end, &key))
+    if (*at == end || !read_wire_varint(at, end, &key))
         return false;
     ret->wire = key & 7;
     ret->number = key >> 3;
-    if (ret->wire == 2 && !read_varint(at, end, &len))
+    if (ret->wire == 2 && !read_wire_varint(at, end, &len))
         return false;
     ret->value = *at;
     if (ret->wire == 0)
-        return read_varint(at, end, &ignored);
+        return read_wire_varint(at, end, &ignored);
     if (ret->wire == 1 || ret->wire == 5)
         len = ret->wire == 1 ? 8 : 4;
     else if (ret->wire != 2)
@@ -93,7 +93,7 @@ static bool nests_too_deep(enum message m, const uint8_t *at, const uint8_t *end
     if (depth > NESTING_MAX)
         return true;
     while (spy_otlp_next_field(&at, end, &f)) {
-        int to = f.wire == 2 ? way(m, f.number) : -1;
+        int to = f.wire == 2 ? follow_field(m, f.number) : -1;
         if (to >= 0 && nests_too_deep((enum message)to, f.value, f.value + f.len, depth + 1))
             return true;
     }

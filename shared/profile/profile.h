@@ -89,12 +89,30 @@ static inline enum spy_activity spy_state_activity(uint32_t state)
 // Known bits only, and not RUNNING and RUNNABLE at once.
 bool spy_state_is_valid(uint32_t state);
 
-// How the samples of one window came to be; counts of thread-samples. Every attempt is in exactly
-// one of clean, salvaged, paused, failed; `lost` are windows' samples that were dropped after they
-// were taken (spool full), `late` the rounds that were skipped because the sampler was behind.
+// How the samples of one window came to be: the one list of quality counters. Structure, sums, JSON,
+// SQL columns, OTLP attributes and footers are made from it: X(name, its words in a footer).
+//
+// All but `late` count thread-samples. Every attempt is in exactly one of clean, salvaged, paused,
+// failed. `lost` counts samples that were dropped after they were taken (spool full), `late` the
+// rounds that were skipped because the sampler was behind.
+#define SPY_QUALITY(X)                                                                             \
+    X(clean, "clean, ")                                                                            \
+    X(salvaged, "salvaged, ")                                                                      \
+    X(paused, "paused; ")                                                                          \
+    X(failed, "failed, ")                                                                          \
+    X(lost, "lost; ")                                                                              \
+    X(late, "rounds late")
 struct spy_quality {
-    uint64_t clean, salvaged, paused, failed, lost, late;
+#define SPY_QUALITY_FIELD(name, ...) uint64_t name;
+    SPY_QUALITY(SPY_QUALITY_FIELD)
 };
+#define SPY_QUALITY_ONE(...) +1
+enum { SPY_QUALITY_N = 0 SPY_QUALITY(SPY_QUALITY_ONE) };
+
+// Adds s to d. Sums saturate.
+void spy_quality_add(struct spy_quality *d, const struct spy_quality *s);
+// Whether all counters are 0.
+bool spy_quality_is_zero(const struct spy_quality *q);
 
 struct spy_series {
     uint32_t first_label, n_labels; // into spy_profile_label_at; sorted by key text
@@ -175,13 +193,9 @@ void spy_profile_note_seen(struct spy_profile *p);
 // table and its ids, so that caches of ids stay right and the next window allocates nothing.
 void spy_profile_reset_window(struct spy_profile *p);
 
-// Adds all of src's samples and series to dst. Series with the same labels become one: windows are
-// united, quality and account are summed, period becomes the mean weighted by duration; sums
-// saturate. dst == src is SPY_ERR_INVALID. After SPY_ERR_LIMIT or SPY_ERR_NOMEM dst holds a part of
-// src and is good for spy_profile_free alone.
-int spy_profile_merge(struct spy_profile *dst, const struct spy_profile *src);
-// What spy_profile_merge does to one series: adds window, quality and account of s to d; labels are
-// not looked at. profile_id stays only while d has a single window.
+// Adds the window, quality and account of s to those of d: the windows are united, period becomes
+// the mean weighted by duration, sums saturate. Labels are not compared. profile_id stays only while
+// d has a single window.
 void spy_series_unite(struct spy_series *d, const struct spy_series *s);
 
 // The OpenTelemetry and podspy label keys, spelled once.

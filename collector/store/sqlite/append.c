@@ -24,7 +24,7 @@ struct spy_batch {
     struct spy_batch *next;
 };
 
-static int check_profile(const struct spy_profile *p, struct spy_err *err)
+static int check_storable(const struct spy_profile *p, struct spy_err *err)
 {
     static const uint8_t none[16];
     if (spy_profile_n_series(p) != 1)
@@ -69,8 +69,8 @@ static void bind_counted(sqlite3_stmt *q, int first, const struct spy_account *a
             sqlite3_bind_null(q, first + c);
 }
 
-static int add_window(struct spy_sqlite *s, const struct spy_profile *p, int64_t series,
-                      int64_t *ret, struct spy_err *err)
+static int insert_window(struct spy_sqlite *s, const struct spy_profile *p, int64_t series,
+                         int64_t *ret, struct spy_err *err)
 {
     const struct spy_series *w = spy_profile_series_get(p, 0);
     uint64_t samples = 0;
@@ -81,13 +81,10 @@ static int add_window(struct spy_sqlite *s, const struct spy_profile *p, int64_t
         spy_sqlite_time(w->start_ns),
         spy_sqlite_time(spy_add_sat(w->start_ns, w->duration_ns)),
         (int64_t)w->period_ns,
-        (int64_t)w->quality.clean,
-        (int64_t)w->quality.salvaged,
-        (int64_t)w->quality.paused,
-        (int64_t)w->quality.failed,
-        (int64_t)w->quality.lost,
-        (int64_t)w->quality.late,
-        (int64_t)samples,
+#define VALUE(name, ...) (int64_t) w->quality.name,
+        SPY_QUALITY(VALUE)
+#undef VALUE
+            (int64_t) samples,
         spy_profile_n_samples(p),
         (int64_t)w->account.running_ns,
         (int64_t)w->account.runnable_ns,
@@ -103,7 +100,7 @@ static int add_window(struct spy_sqlite *s, const struct spy_profile *p, int64_t
     return r;
 }
 
-static int is_known(struct spy_sqlite *s, const uint8_t id[16], struct spy_err *err)
+static int find_profile_id(struct spy_sqlite *s, const uint8_t id[16], struct spy_err *err)
 {
     _cleanup_reset_ sqlite3_stmt *q = s->find_window;
     sqlite3_bind_blob(q, 1, id, 16, SQLITE_STATIC);
@@ -121,7 +118,7 @@ static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool
     const struct spy_series *w = spy_profile_series_get(p, 0);
     int64_t end = spy_sqlite_time(spy_add_sat(w->start_ns, w->duration_ns));
     int64_t series, window = 0;
-    int r = is_known(s, w->profile_id, err);
+    int r = find_profile_id(s, w->profile_id, err);
     *ret_known = r > 0;
     if (r)
         return r < 0 ? r : 0;
@@ -131,7 +128,7 @@ static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool
     if (r == 0)
         r = encode_samples(s, p, &data, err);
     if (r == 0)
-        r = add_window(s, p, series, &window, err);
+        r = insert_window(s, p, series, &window, err);
     if (r < 0 || !data.len)
         return r;
     sqlite3_bind_int64(s->add_samples, 1, window);
@@ -320,7 +317,7 @@ int spy_sqlite_append(struct spy_store *store, struct spy_profile *const *profil
     struct spy_sqlite *s = (struct spy_sqlite *)store;
     struct spy_batch b = {.profiles = profiles, .n = n, .is_known = ret_is_known};
     for (size_t i = 0; i < n; i++) {
-        int r = check_profile(profiles[i], err);
+        int r = check_storable(profiles[i], err);
         if (r < 0)
             return r;
         b.bytes += spy_profile_memory(profiles[i]);

@@ -91,8 +91,8 @@ static bool make_smaller(struct spy_sqlite *s, int64_t *part)
     return true;
 }
 
-static int delete_some(struct spy_sqlite *s, const struct steps *steps, int64_t value,
-                       int64_t *part, int64_t *ret_deleted, struct spy_err *err)
+static int delete_retrying(struct spy_sqlite *s, const struct steps *steps, int64_t value,
+                           int64_t *part, int64_t *ret_deleted, struct spy_err *err)
 {
     int r;
     do
@@ -116,7 +116,7 @@ static int drop_windows(struct spy_sqlite *s, int64_t last_ns, int64_t *part, in
     static const struct steps steps = {
         {"DELETE FROM samples WHERE window IN " OLDEST, "DELETE FROM windows WHERE id IN " OLDEST},
         2};
-    return delete_some(s, &steps, last_ns, part, ret_dropped, err);
+    return delete_retrying(s, &steps, last_ns, part, ret_dropped, err);
 }
 
 static int drop_aged(struct spy_sqlite *s, int64_t last_ns, struct spy_err *err)
@@ -153,7 +153,7 @@ static int sweep_table(struct spy_sqlite *s, const struct steps *steps, int64_t 
         uint32_t slice;
         r = oldest_slice(s->writer, &slice, err);
         if (r == 0)
-            r = delete_some(s, steps, slice, &part, &deleted, err);
+            r = delete_retrying(s, steps, slice, &part, &deleted, err);
         spy_intern_forget(s->intern); // the next append must not find in the cache what is gone
         if (r == 0) {
             *total += deleted;
@@ -165,7 +165,7 @@ static int sweep_table(struct spy_sqlite *s, const struct steps *steps, int64_t 
 
 // What only windows that are gone referred to. A stack whose parent went a part earlier is as old,
 // so no window can need it, and it goes with the next part.
-static int sweep(struct spy_sqlite *s, struct spy_err *err)
+static int sweep_tables(struct spy_sqlite *s, struct spy_err *err)
 {
     static const struct steps marked[] = {
         {{"DELETE FROM stacks WHERE id IN (SELECT id FROM stacks WHERE seen < ?1 LIMIT ?2)"}, 1},
@@ -202,7 +202,7 @@ static int sweep(struct spy_sqlite *s, struct spy_err *err)
 }
 
 // Drops the oldest windows until no more than `most` pages are in use.
-static int fit(struct spy_sqlite *s, uint64_t most, struct spy_err *err)
+static int drop_to_size(struct spy_sqlite *s, uint64_t most, struct spy_err *err)
 {
     int64_t part = PART_FIT, dropped = 1;
     int r = 0;
@@ -213,7 +213,7 @@ static int fit(struct spy_sqlite *s, uint64_t most, struct spy_err *err)
             return r;
         r = drop_windows(s, INT64_MAX, &part, &dropped, err);
         if (r == 0)
-            r = sweep(s, err);
+            r = sweep_tables(s, err);
         let_others_write(s);
     }
     return r;
@@ -235,14 +235,15 @@ bool spy_sqlite_make_room(struct spy_sqlite *s)
     struct pages before = {0}, after = {0};
     bool ok = count_pages(s->writer, &before, NULL) == 0 &&
               bound_pages(s->writer, most + SPARE_PAGES, NULL) == 0 &&
-              fit(s, most / 32 * 31, NULL) == 0 && count_pages(s->writer, &after, NULL) == 0;
+              drop_to_size(s, most / 32 * 31, NULL) == 0 &&
+              count_pages(s->writer, &after, NULL) == 0;
     bound_pages(s->writer, most, NULL);
     return ok && after.unused > before.unused;
 }
 
 // Gives back some pages that are free, when many are: part by part, as pages are moved for it. On a
 // full disk they are kept for pushes.
-static int shrink(struct spy_sqlite *s, struct spy_err *err)
+static int shrink_file(struct spy_sqlite *s, struct spy_err *err)
 {
     int64_t part = SHRINK_PART;
     int r = 0;
@@ -274,11 +275,11 @@ int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns,
     if (r == 0 && now_ns > raw_ns)
         r = drop_aged(s, spy_sqlite_time(now_ns - raw_ns) - 1, err);
     if (r == 0)
-        r = sweep(s, err);
+        r = sweep_tables(s, err);
     if (r == 0)
-        r = fit(s, most / 16 * 15, err);
+        r = drop_to_size(s, most / 16 * 15, err);
     if (r == 0)
-        r = shrink(s, err);
+        r = shrink_file(s, err);
     int bound = bound_pages(s->writer, most, r == 0 ? err : NULL);
     spy_sqlite_bound_wal(s);
     pthread_mutex_unlock(&s->write_lock);

@@ -5,14 +5,14 @@
 
 enum { MAX_ENTRIES = 1 << 28 };
 
-static uint64_t hash_of(const uint64_t key[3])
+static uint64_t hash_key(const uint64_t key[3])
 {
     return spy_hash_mix(spy_hash_mix(key[0], key[1]), key[2]);
 }
 
 struct spy_idmap_entry *spy_idmap_find(const struct spy_idmap *m, const uint64_t key[3])
 {
-    uint64_t hash = hash_of(key);
+    uint64_t hash = hash_key(key);
     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&m->map, hash, &at)) != SPY_MAP_NONE;)
         if (!memcmp(m->entries[i].key, key, sizeof m->entries[i].key))
             return &m->entries[i];
@@ -25,7 +25,7 @@ int spy_idmap_add(struct spy_idmap *m, const uint64_t key[3], int64_t id, uint32
         spy_idmap_clear(m);
     int r = spy_grow(&m->entries, &m->cap, (size_t)m->n + 1, sizeof *m->entries, MAX_ENTRIES);
     if (r == 0)
-        r = spy_map_add(&m->map, hash_of(key), m->n);
+        r = spy_map_add(&m->map, hash_key(key), m->n);
     if (r < 0)
         return r;
     m->entries[m->n++] =

@@ -69,8 +69,8 @@ struct spy_intern {
     size_t block_cap;
 };
 
-static int prepare(struct spy_intern *t, const struct sql *sql, struct statements *ret,
-                   struct spy_err *err)
+static int prepare_statements(struct spy_intern *t, const struct sql *sql, struct statements *ret,
+                              struct spy_err *err)
 {
     int r = spy_sqlite_prepare(t->db, sql->find, &ret->find, err);
     if (r == 0)
@@ -80,14 +80,14 @@ static int prepare(struct spy_intern *t, const struct sql *sql, struct statement
     return r;
 }
 
-static void finalize(struct statements *s)
+static void finalize_statements(struct statements *s)
 {
     sqlite3_finalize(s->find);
     sqlite3_finalize(s->add);
     sqlite3_finalize(s->touch);
 }
 
-static uint32_t scale(uint32_t most, size_t memory)
+static uint32_t scale_bound(uint32_t most, size_t memory)
 {
     uint64_t n = (uint64_t)most * spy_min(memory, SPY_INTERN_MEMORY) / SPY_INTERN_MEMORY;
     return n > 1024 ? (uint32_t)n : 1024;
@@ -100,16 +100,17 @@ int spy_intern_new(sqlite3 *db, size_t memory, struct spy_intern **ret, struct s
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     t->db = db;
     t->n_series = -1;
-    t->caps = (struct spy_profile_caps){.strings = scale(SPY_INTERN_ENTRIES, memory),
-                                        .string_bytes = scale(SPY_INTERN_STRING_BYTES, memory)};
+    t->caps =
+        (struct spy_profile_caps){.strings = scale_bound(SPY_INTERN_ENTRIES, memory),
+                                  .string_bytes = scale_bound(SPY_INTERN_STRING_BYTES, memory)};
     int r = spy_sqlite_prepare(db, "INSERT INTO labels(series, key, value) VALUES(?,?,?)",
                                &t->add_label, err);
     for (int i = 0; i < N_KEYED && r == 0; i++) {
-        t->maps[i].max = scale(i == STACKS ? SPY_INTERN_STACKS : SPY_INTERN_ENTRIES, memory);
-        r = prepare(t, &keyed_sql[i], &t->keyed[i], err);
+        t->maps[i].max = scale_bound(i == STACKS ? SPY_INTERN_STACKS : SPY_INTERN_ENTRIES, memory);
+        r = prepare_statements(t, &keyed_sql[i], &t->keyed[i], err);
     }
     for (int i = 0; i < N_TEXTS && r == 0; i++)
-        r = prepare(t, &text_sql[i], &t->text[i], err);
+        r = prepare_statements(t, &text_sql[i], &t->text[i], err);
     if (r < 0) {
         spy_intern_free(t);
         return r;
@@ -123,11 +124,11 @@ void spy_intern_free(struct spy_intern *t)
     if (!t)
         return;
     for (int i = 0; i < N_KEYED; i++) {
-        finalize(&t->keyed[i]);
+        finalize_statements(&t->keyed[i]);
         spy_idmap_free(&t->maps[i]);
     }
     for (int i = 0; i < N_TEXTS; i++) {
-        finalize(&t->text[i]);
+        finalize_statements(&t->text[i]);
         spy_profile_free(t->texts[i].interned);
         free(t->texts[i].of);
     }
@@ -183,8 +184,8 @@ int spy_intern_begin(struct spy_intern *t, const struct spy_profile *p, uint32_t
 // --- rows ---
 
 // Runs find: 1 and *ret, or 0 when there is no such row.
-static int find(struct spy_intern *t, sqlite3_stmt *borrowed, struct known *ret,
-                struct spy_err *err)
+static int find_row(struct spy_intern *t, sqlite3_stmt *borrowed, struct known *ret,
+                    struct spy_err *err)
 {
     _cleanup_reset_ sqlite3_stmt *q = borrowed;
     int code = sqlite3_step(q);
@@ -197,8 +198,8 @@ static int find(struct spy_intern *t, sqlite3_stmt *borrowed, struct known *ret,
     return 1;
 }
 
-static int add(struct spy_intern *t, const struct statements *s, int columns, struct known *ret,
-               struct spy_err *err)
+static int insert_row(struct spy_intern *t, const struct statements *s, int columns,
+                      struct known *ret, struct spy_err *err)
 {
     bool has_seen = s->touch != NULL;
     if (has_seen)
@@ -210,8 +211,8 @@ static int add(struct spy_intern *t, const struct statements *s, int columns, st
     return r;
 }
 
-static int touch(struct spy_intern *t, const struct statements *s, int64_t id, uint32_t *seen,
-                 struct spy_err *err)
+static int touch_row(struct spy_intern *t, const struct statements *s, int64_t id, uint32_t *seen,
+                     struct spy_err *err)
 {
     if (*seen >= t->slice)
         return 0;
@@ -225,22 +226,22 @@ static int touch(struct spy_intern *t, const struct statements *s, int64_t id, u
 }
 
 // cols: what makes the row unique; key: the same in three numbers.
-static int keyed(struct spy_intern *t, int kind, const uint64_t key[3], const int64_t *cols, int n,
-                 int64_t *ret, struct spy_err *err)
+static int intern_keyed(struct spy_intern *t, int kind, const uint64_t key[3], const int64_t *cols,
+                        int n, int64_t *ret, struct spy_err *err)
 {
     const struct statements *s = &t->keyed[kind];
     struct spy_idmap_entry *e = spy_idmap_find(&t->maps[kind], key);
     struct known k = {0};
     if (e) {
         *ret = e->id;
-        return touch(t, s, e->id, &e->seen, err);
+        return touch_row(t, s, e->id, &e->seen, err);
     }
     for (int i = 0; i < n; i++) {
         sqlite3_bind_int64(s->find, i + 1, cols[i]);
         sqlite3_bind_int64(s->add, i + 1, cols[i]);
     }
-    int r = find(t, s->find, &k, err);
-    r = r < 0 ? r : r ? touch(t, s, k.id, &k.seen, err) : add(t, s, n, &k, err);
+    int r = find_row(t, s->find, &k, err);
+    r = r < 0 ? r : r ? touch_row(t, s, k.id, &k.seen, err) : insert_row(t, s, n, &k, err);
     if (r < 0)
         return r;
     r = spy_idmap_add(&t->maps[kind], key, k.id, k.seen);
@@ -251,8 +252,8 @@ static int keyed(struct spy_intern *t, int kind, const uint64_t key[3], const in
 }
 
 // Where the text is remembered; NULL: it cannot be.
-static struct known *remembered(struct texts *t, const struct spy_profile_caps *caps,
-                                const char *text, size_t len)
+static struct known *find_remembered(struct texts *t, const struct spy_profile_caps *caps,
+                                     const char *text, size_t len)
 {
     for (int attempt = 0; attempt < 2; attempt++) {
         uint32_t i = 0, before;
@@ -278,11 +279,11 @@ static struct known *remembered(struct texts *t, const struct spy_profile_caps *
 }
 
 // Finds the row of a text: 1; or 0: there is none, and *ret is where add_text puts it.
-static int find_text(struct spy_intern *t, int kind, const char *bytes, size_t len,
-                     struct known **ret, struct spy_err *err)
+static int find_text_row(struct spy_intern *t, int kind, const char *bytes, size_t len,
+                         struct known **ret, struct spy_err *err)
 {
     const struct statements *s = &t->text[kind];
-    struct known *k = remembered(&t->texts[kind], &t->caps, bytes, len);
+    struct known *k = find_remembered(&t->texts[kind], &t->caps, bytes, len);
     if (!k) {
         t->not_remembered = (struct known){0};
         k = &t->not_remembered;
@@ -290,38 +291,38 @@ static int find_text(struct spy_intern *t, int kind, const char *bytes, size_t l
     int r = k->id != 0;
     if (!r) {
         sqlite3_bind_text64(s->find, 1, bytes, len, SQLITE_STATIC, SQLITE_UTF8);
-        r = find(t, s->find, k, err);
+        r = find_row(t, s->find, k, err);
         sqlite3_bind_null(s->find, 1);
     }
     if (r > 0 && s->touch) {
-        int touched = touch(t, s, k->id, &k->seen, err);
+        int touched = touch_row(t, s, k->id, &k->seen, err);
         r = touched < 0 ? touched : r;
     }
     *ret = k;
     return r;
 }
 
-static int add_text(struct spy_intern *t, int kind, const char *bytes, size_t len, struct known *k,
-                    struct spy_err *err)
+static int insert_text(struct spy_intern *t, int kind, const char *bytes, size_t len,
+                       struct known *k, struct spy_err *err)
 {
     const struct statements *s = &t->text[kind];
     sqlite3_bind_text64(s->add, 1, bytes, len, SQLITE_STATIC, SQLITE_UTF8);
-    int r = add(t, s, 1, k, err);
+    int r = insert_row(t, s, 1, k, err);
     sqlite3_bind_null(s->add, 1);
     return r;
 }
 
 // --- what a profile holds ---
 
-static int string_id(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_err *err)
+static int intern_string(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_err *err)
 {
     if (!t->strings[id]) {
         const char *bytes = spy_profile_text(t->p, id);
         size_t len = spy_profile_text_len(t->p, id);
         struct known *k;
-        int r = find_text(t, STRINGS, bytes, len, &k, err);
+        int r = find_text_row(t, STRINGS, bytes, len, &k, err);
         if (r == 0)
-            r = add_text(t, STRINGS, bytes, len, k, err);
+            r = insert_text(t, STRINGS, bytes, len, k, err);
         if (r < 0)
             return r;
         t->strings[id] = k->id;
@@ -330,19 +331,19 @@ static int string_id(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy
     return 0;
 }
 
-static int function_id(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_err *err)
+static int intern_function(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_err *err)
 {
     if (!t->functions[id]) {
         const struct spy_function *f = spy_profile_function_at(t->p, id);
         int64_t cols[4] = {0, 0, f->start_line, f->kind};
-        int r = string_id(t, f->name, &cols[0], err);
+        int r = intern_string(t, f->name, &cols[0], err);
         if (r == 0)
-            r = string_id(t, f->filename, &cols[1], err);
+            r = intern_string(t, f->filename, &cols[1], err);
         if (r < 0)
             return r;
         uint64_t key[3] = {(uint64_t)cols[0], (uint64_t)cols[1],
                            (uint64_t)f->start_line << 32 | f->kind};
-        r = keyed(t, FUNCTIONS, key, cols, 4, &t->functions[id], err);
+        r = intern_keyed(t, FUNCTIONS, key, cols, 4, &t->functions[id], err);
         if (r < 0)
             return r;
     }
@@ -350,16 +351,16 @@ static int function_id(struct spy_intern *t, uint32_t id, int64_t *ret, struct s
     return 0;
 }
 
-static int frame_id(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_err *err)
+static int intern_frame(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_err *err)
 {
     if (!t->frames[id]) {
         const struct spy_frame *f = spy_profile_frame_at(t->p, id);
         int64_t cols[2] = {0, f->line};
-        int r = function_id(t, f->function, &cols[0], err);
+        int r = intern_function(t, f->function, &cols[0], err);
         if (r < 0)
             return r;
         uint64_t key[3] = {(uint64_t)cols[0], f->line, 0};
-        r = keyed(t, FRAMES, key, cols, 2, &t->frames[id], err);
+        r = intern_keyed(t, FRAMES, key, cols, 2, &t->frames[id], err);
         if (r < 0)
             return r;
     }
@@ -367,13 +368,13 @@ static int frame_id(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_
     return 0;
 }
 
-static int one_stack(struct spy_intern *t, uint32_t id, struct spy_err *err)
+static int intern_one_stack(struct spy_intern *t, uint32_t id, struct spy_err *err)
 {
     const struct spy_stack *s = spy_profile_stack_at(t->p, id);
     int64_t cols[2] = {s->parent ? t->stacks[s->parent] : 0, 0};
-    int r = frame_id(t, s->frame, &cols[1], err);
+    int r = intern_frame(t, s->frame, &cols[1], err);
     uint64_t key[3] = {(uint64_t)cols[0], (uint64_t)cols[1], 0};
-    return r < 0 ? r : keyed(t, STACKS, key, cols, 2, &t->stacks[id], err);
+    return r < 0 ? r : intern_keyed(t, STACKS, key, cols, 2, &t->stacks[id], err);
 }
 
 // Ancestors first, each once: while a descent waits, the children wait in t->stacks as negative
@@ -391,7 +392,7 @@ int spy_intern_stack(struct spy_intern *t, uint32_t stack, int64_t *ret, struct 
         uint32_t next = (uint32_t)(-t->stacks[s] - 1);
         t->stacks[s] = 0;
         if (r == 0)
-            r = one_stack(t, s, err);
+            r = intern_one_stack(t, s, err);
         s = next;
     }
     if (r == 0)
@@ -404,11 +405,11 @@ int spy_intern_thread(struct spy_intern *t, uint32_t thread, int64_t *ret, struc
     if (thread && !t->threads[thread]) {
         const struct spy_thread *th = spy_profile_thread_at(t->p, thread);
         int64_t cols[2] = {(int64_t)th->tid, 0};
-        int r = string_id(t, th->name, &cols[1], err);
+        int r = intern_string(t, th->name, &cols[1], err);
         if (r < 0)
             return r;
         uint64_t key[3] = {th->tid, (uint64_t)cols[1], 0};
-        r = keyed(t, THREADS, key, cols, 2, &t->threads[thread], err);
+        r = intern_keyed(t, THREADS, key, cols, 2, &t->threads[thread], err);
         if (r < 0)
             return r;
     }
@@ -416,7 +417,7 @@ int spy_intern_thread(struct spy_intern *t, uint32_t thread, int64_t *ret, struc
     return 0;
 }
 
-static int labels_json(const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
+static int print_labels_json(const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
 {
     const struct spy_series *s = spy_profile_series_get(p, 0);
     spy_buf_putc(out, '{');
@@ -435,7 +436,7 @@ static int labels_json(const struct spy_profile *p, struct spy_buf *out, struct 
     return out->failed ? spy_err_set(err, out->failed, 0, "out of memory") : 0;
 }
 
-static int add_labels(struct spy_intern *t, int64_t series, struct spy_err *err)
+static int insert_labels(struct spy_intern *t, int64_t series, struct spy_err *err)
 {
     const struct spy_series *s = spy_profile_series_get(t->p, 0);
     int r = 0;
@@ -452,8 +453,8 @@ static int add_labels(struct spy_intern *t, int64_t series, struct spy_err *err)
     return r;
 }
 
-static int add_series(struct spy_intern *t, const struct spy_buf *json, uint32_t max_series,
-                      struct known *k, struct spy_err *err)
+static int insert_series(struct spy_intern *t, const struct spy_buf *json, uint32_t max_series,
+                         struct known *k, struct spy_err *err)
 {
     int r = 0;
     if (t->n_series < 0)
@@ -462,9 +463,9 @@ static int add_series(struct spy_intern *t, const struct spy_buf *json, uint32_t
         r = spy_err_set(err, SPY_ERR_LIMIT, 0, "the store holds limits.series = %u series already",
                         max_series);
     if (r == 0)
-        r = add_text(t, SERIES, spy_buf_str(json), json->len, k, err);
+        r = insert_text(t, SERIES, spy_buf_str(json), json->len, k, err);
     if (r == 0)
-        r = add_labels(t, k->id, err);
+        r = insert_labels(t, k->id, err);
     if (r == 0)
         t->n_series++;
     return r;
@@ -474,12 +475,12 @@ int spy_intern_series(struct spy_intern *t, uint32_t max_series, int64_t *ret, s
 {
     _cleanup_buf_ struct spy_buf json = SPY_BUF_INIT(LABELS_JSON_MAX);
     struct known *k;
-    int r = labels_json(t->p, &json, err);
+    int r = print_labels_json(t->p, &json, err);
     if (r < 0)
         return r;
-    r = find_text(t, SERIES, spy_buf_str(&json), json.len, &k, err);
+    r = find_text_row(t, SERIES, spy_buf_str(&json), json.len, &k, err);
     if (r == 0)
-        r = add_series(t, &json, max_series, k, err);
+        r = insert_series(t, &json, max_series, k, err);
     if (r < 0)
         return r;
     *ret = k->id;

@@ -23,14 +23,9 @@ static void listing_done(struct listing *l)
     sqlite3_finalize(l->thread);
 }
 
-static void add(uint64_t *to, sqlite3_stmt *q, int column)
-{
-    *to = spy_add_sat(*to, (uint64_t)sqlite3_column_int64(q, column));
-}
-
+enum { QUALITY = 5, ACCOUNT = QUALITY + SPY_QUALITY_N }; // columns of ONE_SERIES
 #define ONE_SERIES                                                                                 \
-    "SELECT id, start_ns, end_ns, period_ns, clean, salvaged, paused, failed, lost, late, "        \
-    "samples," SPY_SQLITE_ACCOUNT                                                                  \
+    "SELECT id, start_ns, end_ns, period_ns, samples," SPY_SQLITE_QUALITY SPY_SQLITE_ACCOUNT       \
     " FROM windows w WHERE series = ?1 AND end_ns >= ?2 AND start_ns < ?3"                         \
     " AND (end_ns > ?2 OR start_ns = ?2) ORDER BY end_ns"
 
@@ -48,15 +43,11 @@ static int sum_windows(struct listing *l, int64_t series, struct spy_store_proce
         p->first_ns = !p->windows || start < p->first_ns ? start : p->first_ns;
         p->last_ns = (uint64_t)sqlite3_column_int64(q, 2);
         p->period_ns = (uint64_t)sqlite3_column_int64(q, 3);
-        add(&p->quality.clean, q, 4);
-        add(&p->quality.salvaged, q, 5);
-        add(&p->quality.paused, q, 6);
-        add(&p->quality.failed, q, 7);
-        add(&p->quality.lost, q, 8);
-        add(&p->quality.late, q, 9);
-        add(&p->samples, q, 10);
+        p->samples = spy_add_sat(p->samples, (uint64_t)sqlite3_column_int64(q, 4));
+        struct spy_quality quality = spy_sqlite_quality(q, QUALITY);
+        spy_quality_add(&p->quality, &quality);
         struct spy_account account =
-            spy_sqlite_account(q, 11, p->last_ns > start ? p->last_ns - start : 0);
+            spy_sqlite_account(q, ACCOUNT, p->last_ns > start ? p->last_ns - start : 0);
         account.period_ns = p->period_ns;
         spy_account_unite(&p->account, &account);
         p->windows++;
@@ -72,8 +63,8 @@ static int compare_ids(const void *a, const void *b)
 }
 
 // The ids of the threads of a window, each once: *ret to free().
-static int thread_ids(struct listing *l, int64_t window, uint64_t period_ns, int64_t **ret,
-                      size_t *ret_n)
+static int collect_thread_ids(struct listing *l, int64_t window, uint64_t period_ns, int64_t **ret,
+                              size_t *ret_n)
 {
     _cleanup_reset_ sqlite3_stmt *q = l->samples;
     _cleanup_free_ int64_t *ids = NULL;
@@ -105,8 +96,8 @@ static int thread_ids(struct listing *l, int64_t window, uint64_t period_ns, int
     return 0;
 }
 
-static int read_thread(struct listing *l, int64_t id, struct spy_arena *arena,
-                       struct spy_thread_name *ret)
+static int read_thread_name(struct listing *l, int64_t id, struct spy_arena *arena,
+                            struct spy_thread_name *ret)
 {
     _cleanup_reset_ sqlite3_stmt *q = l->thread;
     sqlite3_bind_int64(q, 1, id);
@@ -126,26 +117,26 @@ static int read_thread(struct listing *l, int64_t id, struct spy_arena *arena,
 }
 
 // Names that do not fit are left out.
-static int read_threads(struct listing *l, int64_t window, struct spy_arena *arena,
-                        struct spy_store_process *p)
+static int read_thread_names(struct listing *l, int64_t window, struct spy_arena *arena,
+                             struct spy_store_process *p)
 {
     _cleanup_free_ int64_t *ids = NULL;
     size_t n = 0, got = 0;
-    int r = thread_ids(l, window, p->period_ns, &ids, &n);
+    int r = collect_thread_ids(l, window, p->period_ns, &ids, &n);
     if (r < 0)
         return r;
     n = n < THREADS_MAX ? n : THREADS_MAX;
     struct spy_thread_name *threads = spy_arena_alloc(arena, (n + 1) * sizeof *threads);
     if (!threads)
         return spy_err_set(l->err, SPY_ERR_NOMEM, 0, "out of memory");
-    while (got < n && (r = read_thread(l, ids[got], arena, &threads[got])) == 0)
+    while (got < n && (r = read_thread_name(l, ids[got], arena, &threads[got])) == 0)
         got++;
     p->threads = threads;
     p->n_threads = got;
     return r == SPY_ERR_LIMIT ? 0 : r;
 }
 
-static int list_one(struct listing *l, int64_t series, spy_store_process_fn fn, void *arg)
+static int list_process(struct listing *l, int64_t series, spy_store_process_fn fn, void *arg)
 {
     _cleanup_arena_ struct spy_arena arena = SPY_ARENA_INIT(ARENA_BYTES);
     _cleanup_reset_ sqlite3_stmt *labels = l->labels;
@@ -153,7 +144,7 @@ static int list_one(struct listing *l, int64_t series, spy_store_process_fn fn, 
     int64_t latest = 0;
     int r = sum_windows(l, series, &p, &latest);
     if (r == 0)
-        r = read_threads(l, latest, &arena, &p);
+        r = read_thread_names(l, latest, &arena, &p);
     if (r < 0)
         return r;
     sqlite3_bind_int64(labels, 1, series);
@@ -167,7 +158,7 @@ static int list_one(struct listing *l, int64_t series, spy_store_process_fn fn, 
     return 0;
 }
 
-static int list(struct listing *l, spy_store_process_fn fn, void *arg)
+static int list_processes(struct listing *l, spy_store_process_fn fn, void *arg)
 {
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
     int code = SQLITE_DONE;
@@ -190,7 +181,7 @@ static int list(struct listing *l, spy_store_process_fn fn, void *arg)
         return r;
     sqlite3_bind_int64(q, sqlite3_bind_parameter_count(q), PROCESSES_MAX);
     while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW)
-        r = list_one(l, sqlite3_column_int64(q, 0), fn, arg);
+        r = list_process(l, sqlite3_column_int64(q, 0), fn, arg);
     return r == 0 && code != SQLITE_DONE ? spy_sqlite_failed(l->db, l->err, "reading") : r;
 }
 
@@ -203,7 +194,7 @@ int spy_sqlite_processes(struct spy_store *store, const struct spy_select *selec
     if (db)
         spy_sqlite_heed(s, db, select->stop);
     struct listing l = {.db = db, .select = select, .err = &mine};
-    int r = db ? list(&l, fn, arg) : mine.code;
+    int r = db ? list_processes(&l, fn, arg) : mine.code;
     listing_done(&l);
     if (db)
         spy_sqlite_give_reader(s, db);

@@ -33,7 +33,7 @@ struct answer {
     size_t path_cap;
 };
 
-static void answer_done(struct answer *a)
+static void query_done(struct answer *a)
 {
     for (int i = 0; i < N_TABLES; i++) {
         sqlite3_finalize(a->q[i]);
@@ -42,7 +42,7 @@ static void answer_done(struct answer *a)
     free(a->path);
 }
 
-static int too_large(struct answer *a, int r)
+static int fail_limit(struct answer *a, int r)
 {
     return spy_err_set(a->err, r, 0,
                        r == SPY_ERR_LIMIT   ? "the answer is too large: narrow the selection"
@@ -60,15 +60,15 @@ static bool is_mapped(struct answer *a, int table, int64_t id, uint32_t *ret)
 }
 
 // r: what adding to the answer returned, ours: where it put the id.
-static int map(struct answer *a, int table, int64_t id, int r, const uint32_t *ours)
+static int map_id(struct answer *a, int table, int64_t id, int r, const uint32_t *ours)
 {
     if (r == 0)
         r = spy_idmap_add(&a->ids[table], (uint64_t[3]){(uint64_t)id, 0, 0}, *ours, 0);
-    return r < 0 ? too_large(a, r) : 0;
+    return r < 0 ? fail_limit(a, r) : 0;
 }
 
 // Binds and steps to the one row there must be.
-static int row_of(struct answer *a, int table, int64_t id)
+static int step_to_row(struct answer *a, int table, int64_t id)
 {
     sqlite3_stmt *q = a->q[table];
     sqlite3_bind_int64(q, 1, id);
@@ -79,7 +79,7 @@ static int row_of(struct answer *a, int table, int64_t id)
                                : spy_sqlite_failed(a->db, a->err, "reading");
 }
 
-static int text_of(struct answer *a, sqlite3_stmt *q, int column, uint32_t *ret)
+static int intern_column(struct answer *a, sqlite3_stmt *q, int column, uint32_t *ret)
 {
     const char *text = (const char *)sqlite3_column_text(q, column);
     if (!text)
@@ -87,52 +87,52 @@ static int text_of(struct answer *a, sqlite3_stmt *q, int column, uint32_t *ret)
     return spy_profile_string(a->into, text, (size_t)sqlite3_column_bytes(q, column), ret);
 }
 
-static int map_string(struct answer *a, int64_t id, uint32_t *ret)
+static int map_string_row(struct answer *a, int64_t id, uint32_t *ret)
 {
     if (is_mapped(a, STRINGS, id, ret))
         return 0;
     _cleanup_reset_ sqlite3_stmt *q = a->q[STRINGS];
-    int r = row_of(a, STRINGS, id);
-    return r < 0 ? r : map(a, STRINGS, id, text_of(a, q, 0, ret), ret);
+    int r = step_to_row(a, STRINGS, id);
+    return r < 0 ? r : map_id(a, STRINGS, id, intern_column(a, q, 0, ret), ret);
 }
 
-static int map_function(struct answer *a, int64_t id, uint32_t *ret)
+static int map_function_row(struct answer *a, int64_t id, uint32_t *ret)
 {
     if (is_mapped(a, FUNCTIONS, id, ret))
         return 0;
     _cleanup_reset_ sqlite3_stmt *q = a->q[FUNCTIONS];
-    int r = row_of(a, FUNCTIONS, id);
+    int r = step_to_row(a, FUNCTIONS, id);
     if (r < 0)
         return r;
     struct spy_function f = {.start_line = (uint32_t)sqlite3_column_int64(q, 2),
                              .kind = (uint32_t)sqlite3_column_int64(q, 3)};
-    r = map_string(a, sqlite3_column_int64(q, 0), &f.name);
+    r = map_string_row(a, sqlite3_column_int64(q, 0), &f.name);
     if (r == 0)
-        r = map_string(a, sqlite3_column_int64(q, 1), &f.filename);
-    return r < 0 ? r : map(a, FUNCTIONS, id, spy_profile_function(a->into, &f, ret), ret);
+        r = map_string_row(a, sqlite3_column_int64(q, 1), &f.filename);
+    return r < 0 ? r : map_id(a, FUNCTIONS, id, spy_profile_function(a->into, &f, ret), ret);
 }
 
-static int map_frame(struct answer *a, int64_t id, uint32_t *ret)
+static int map_frame_row(struct answer *a, int64_t id, uint32_t *ret)
 {
     if (is_mapped(a, FRAMES, id, ret))
         return 0;
     _cleanup_reset_ sqlite3_stmt *q = a->q[FRAMES];
-    int r = row_of(a, FRAMES, id);
+    int r = step_to_row(a, FRAMES, id);
     if (r < 0)
         return r;
     struct spy_frame f = {.line = (uint32_t)sqlite3_column_int64(q, 1)};
-    r = map_function(a, sqlite3_column_int64(q, 0), &f.function);
-    return r < 0 ? r : map(a, FRAMES, id, spy_profile_frame(a->into, f, ret), ret);
+    r = map_function_row(a, sqlite3_column_int64(q, 0), &f.function);
+    return r < 0 ? r : map_id(a, FRAMES, id, spy_profile_frame(a->into, f, ret), ret);
 }
 
 // Reads towards the root until a stack is known. A parent's id is smaller, so this ends whatever
 // the file holds.
-static int descend(struct answer *a, int64_t id, size_t *ret_n, uint32_t *ret_known)
+static int descend_to_known(struct answer *a, int64_t id, size_t *ret_n, uint32_t *ret_known)
 {
     size_t n = 0;
     for (*ret_known = 0; id && !is_mapped(a, STACKS, id, ret_known);) {
         _cleanup_reset_ sqlite3_stmt *q = a->q[STACKS];
-        int r = row_of(a, STACKS, id);
+        int r = step_to_row(a, STACKS, id);
         if (r < 0)
             return r;
         int64_t parent = sqlite3_column_int64(q, 0);
@@ -140,7 +140,7 @@ static int descend(struct answer *a, int64_t id, size_t *ret_n, uint32_t *ret_kn
             return spy_sqlite_damaged(a->db, a->err, "a stack has no way to the root");
         r = spy_grow(&a->path, &a->path_cap, n + 1, sizeof *a->path, SIZE_MAX / 64);
         if (r < 0)
-            return too_large(a, r);
+            return fail_limit(a, r);
         a->path[n++] = (struct step){id, sqlite3_column_int64(q, 1)};
         id = parent;
     }
@@ -148,7 +148,7 @@ static int descend(struct answer *a, int64_t id, size_t *ret_n, uint32_t *ret_kn
     return 0;
 }
 
-static int map_stack(struct answer *a, int64_t id, uint32_t *ret)
+static int map_stack_rows(struct answer *a, int64_t id, uint32_t *ret)
 {
     size_t n = 0;
     uint32_t at = 0, frame;
@@ -156,19 +156,20 @@ static int map_stack(struct answer *a, int64_t id, uint32_t *ret)
         *ret = id ? *ret : 0;
         return 0;
     }
-    int r = descend(a, id, &n, &at);
+    int r = descend_to_known(a, id, &n, &at);
     while (r == 0 && n--) {
         uint32_t parent = at;
-        r = map_frame(a, a->path[n].frame, &frame);
+        r = map_frame_row(a, a->path[n].frame, &frame);
         if (r == 0)
-            r = map(a, STACKS, a->path[n].id, spy_profile_stack(a->into, parent, frame, &at), &at);
+            r = map_id(a, STACKS, a->path[n].id, spy_profile_stack(a->into, parent, frame, &at),
+                       &at);
     }
     if (r == 0)
         *ret = at;
     return r;
 }
 
-static int map_thread(struct answer *a, int64_t id, uint32_t *ret)
+static int map_thread_row(struct answer *a, int64_t id, uint32_t *ret)
 {
     if (!id || is_mapped(a, THREADS, id, ret)) {
         *ret = id ? *ret : 0;
@@ -176,15 +177,15 @@ static int map_thread(struct answer *a, int64_t id, uint32_t *ret)
     }
     _cleanup_reset_ sqlite3_stmt *q = a->q[THREADS];
     uint32_t name;
-    int r = row_of(a, THREADS, id);
+    int r = step_to_row(a, THREADS, id);
     if (r < 0)
         return r;
     uint64_t tid = (uint64_t)sqlite3_column_int64(q, 0);
-    r = map_string(a, sqlite3_column_int64(q, 1), &name);
-    return r < 0 ? r : map(a, THREADS, id, spy_profile_thread(a->into, tid, name, ret), ret);
+    r = map_string_row(a, sqlite3_column_int64(q, 1), &name);
+    return r < 0 ? r : map_id(a, THREADS, id, spy_profile_thread(a->into, tid, name, ret), ret);
 }
 
-static int map_series(struct answer *a, int64_t id, uint32_t *ret)
+static int map_series_row(struct answer *a, int64_t id, uint32_t *ret)
 {
     struct spy_label labels[SPY_LABELS_MAX];
     size_t n = 0;
@@ -194,14 +195,14 @@ static int map_series(struct answer *a, int64_t id, uint32_t *ret)
     _cleanup_reset_ sqlite3_stmt *q = a->q[SERIES];
     sqlite3_bind_int64(q, 1, id);
     while ((code = sqlite3_step(q)) == SQLITE_ROW && r == 0 && n < SPY_LABELS_MAX) {
-        r = text_of(a, q, 0, &labels[n].key);
+        r = intern_column(a, q, 0, &labels[n].key);
         if (r == 0)
-            r = text_of(a, q, 1, &labels[n].value);
+            r = intern_column(a, q, 1, &labels[n].value);
         n++;
     }
     if (code != SQLITE_ROW && code != SQLITE_DONE)
         return spy_sqlite_failed(a->db, a->err, "reading");
-    return map(a, SERIES, id, r < 0 ? r : spy_profile_series(a->into, labels, n, ret), ret);
+    return map_id(a, SERIES, id, r < 0 ? r : spy_profile_series(a->into, labels, n, ret), ret);
 }
 
 static int check_bounds(struct answer *a)
@@ -216,13 +217,13 @@ static int check_bounds(struct answer *a)
     size_t memory = spy_profile_memory(a->into) + a->path_cap * sizeof *a->path;
     for (int i = 0; i < N_TABLES; i++)
         memory += spy_idmap_memory(&a->ids[i]);
-    return a->select->memory && memory > a->select->memory ? too_large(a, SPY_ERR_LIMIT) : 0;
+    return a->select->memory && memory > a->select->memory ? fail_limit(a, SPY_ERR_LIMIT) : 0;
 }
 
-static int add_samples(struct answer *a, int64_t window, uint32_t series, uint64_t period_ns)
+static int add_window_samples(struct answer *a, int64_t window, uint32_t series, uint64_t period_ns)
 {
     _cleanup_reset_ sqlite3_stmt *q = a->q[SAMPLES];
-    int r = row_of(a, SAMPLES, window), more = 0;
+    int r = step_to_row(a, SAMPLES, window), more = 0;
     if (r < 0)
         return r;
     const uint8_t *data = sqlite3_column_blob(q, 0);
@@ -231,22 +232,32 @@ static int add_samples(struct answer *a, int64_t window, uint32_t series, uint64
     struct spy_row row;
     while (r == 0 && (more = spy_rows_next(&reader, &row)) > 0) {
         uint32_t stack = 0, thread = 0;
-        r = map_stack(a, row.stack, &stack);
+        r = map_stack_rows(a, row.stack, &stack);
         if (r == 0)
-            r = map_thread(a, row.thread, &thread);
+            r = map_thread_row(a, row.thread, &thread);
         if (r < 0)
             return r;
         r = spy_profile_add(a->into, series, stack, thread, row.state, row.count, row.ns);
         if (r < 0)
-            return too_large(a, r);
+            return fail_limit(a, r);
         r = check_bounds(a);
     }
     return more < 0 ? spy_sqlite_damaged(a->db, a->err, "samples cannot be read") : r;
 }
 
 #define WINDOW_COLUMNS                                                                             \
-    "SELECT w.id, w.series, w.rows, w.profile_id, w.start_ns, w.end_ns, w.period_ns, w.clean,"     \
-    " w.salvaged, w.paused, w.failed, w.lost, w.late, " SPY_SQLITE_ACCOUNT " FROM windows w"
+    "SELECT w.id, w.series, w.rows, w.profile_id, w.start_ns, w.end_ns, "                          \
+    "w.period_ns," SPY_SQLITE_QUALITY SPY_SQLITE_ACCOUNT " FROM windows w"
+enum { QUALITY = 7, ACCOUNT = QUALITY + SPY_QUALITY_N }; // columns
+
+struct spy_quality spy_sqlite_quality(sqlite3_stmt *q, int first)
+{
+    struct spy_quality quality;
+#define READ(name, ...) quality.name = (uint64_t)sqlite3_column_int64(q, first++);
+    SPY_QUALITY(READ)
+#undef READ
+    return quality;
+}
 
 struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t duration_ns)
 {
@@ -261,32 +272,31 @@ struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t durat
 
 static void read_window(sqlite3_stmt *q, struct spy_series *ret)
 {
-    uint64_t v[13] = {0};
-    for (int i = 4; i < 13; i++)
-        v[i] = (uint64_t)sqlite3_column_int64(q, i);
-    *ret = (struct spy_series){.start_ns = v[4],
-                               .duration_ns = v[5] > v[4] ? v[5] - v[4] : 0,
-                               .period_ns = v[6],
-                               .quality = {v[7], v[8], v[9], v[10], v[11], v[12]}};
-    ret->account = spy_sqlite_account(q, 13, ret->duration_ns);
+    uint64_t start = (uint64_t)sqlite3_column_int64(q, 4);
+    uint64_t end = (uint64_t)sqlite3_column_int64(q, 5);
+    *ret = (struct spy_series){.start_ns = start,
+                               .duration_ns = end > start ? end - start : 0,
+                               .period_ns = (uint64_t)sqlite3_column_int64(q, 6),
+                               .quality = spy_sqlite_quality(q, QUALITY)};
+    ret->account = spy_sqlite_account(q, ACCOUNT, ret->duration_ns);
     ret->account.period_ns = ret->period_ns;
     if (sqlite3_column_bytes(q, 3) == sizeof ret->profile_id)
         memcpy(ret->profile_id, sqlite3_column_blob(q, 3), sizeof ret->profile_id);
 }
 
-static int add_window(struct answer *a, sqlite3_stmt *q)
+static int add_read_window(struct answer *a, sqlite3_stmt *q)
 {
     struct spy_series window;
     uint32_t series;
     read_window(q, &window);
     int r = check_bounds(a);
     if (r == 0)
-        r = map_series(a, sqlite3_column_int64(q, 1), &series);
+        r = map_series_row(a, sqlite3_column_int64(q, 1), &series);
     if (r < 0)
         return r;
     spy_series_unite(spy_profile_series_at(a->into, series), &window);
     return sqlite3_column_int64(q, 2)
-               ? add_samples(a, sqlite3_column_int64(q, 0), series, window.period_ns)
+               ? add_window_samples(a, sqlite3_column_int64(q, 0), series, window.period_ns)
                : 0;
 }
 
@@ -309,7 +319,7 @@ static int check_size(sqlite3 *db, const struct spy_select *select, struct spy_e
     return 0;
 }
 
-static int answer(struct answer *a)
+static int run_query(struct answer *a)
 {
     const struct spy_select *select = a->select;
     _cleanup_stmt_ sqlite3_stmt *windows = NULL;
@@ -320,7 +330,7 @@ static int answer(struct answer *a)
     if (r == 0)
         r = spy_sqlite_select(a->db, WINDOW_COLUMNS, select, "", &windows, a->err);
     while (r == 0 && (code = sqlite3_step(windows)) == SQLITE_ROW)
-        r = add_window(a, windows);
+        r = add_read_window(a, windows);
     return r == 0 && code != SQLITE_DONE ? spy_sqlite_failed(a->db, a->err, "reading") : r;
 }
 
@@ -333,8 +343,8 @@ int spy_sqlite_query(struct spy_store *store, const struct spy_select *select,
     struct answer a = {.db = db, .into = into, .err = &mine, .select = select, .hurry = &s->hurry};
     if (db)
         spy_sqlite_heed(s, db, select->stop);
-    int r = db ? answer(&a) : mine.code;
-    answer_done(&a);
+    int r = db ? run_query(&a) : mine.code;
+    query_done(&a);
     if (db)
         spy_sqlite_give_reader(s, db);
     return spy_sqlite_end_read(select, r, &mine, err);

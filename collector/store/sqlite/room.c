@@ -38,7 +38,7 @@ static struct spy_sqlite_room room_of(const struct spy_sqlite *s)
 
 // Makes a file at least `size` long, with blocks for what is added. Where a filesystem cannot do
 // that, nothing is held.
-static int lengthen(int fd, uint64_t size)
+static int lengthen_file(int fd, uint64_t size)
 {
     struct stat st;
     if (fstat(fd, &st) < 0 || (uint64_t)st.st_size >= size)
@@ -61,7 +61,7 @@ int spy_sqlite_hold_database(struct spy_sqlite *s, int64_t before, struct spy_er
         return r;
     uint64_t need = (uint64_t)pages * PAGE, most = room_of(s).database * PAGE;
     uint64_t want = spy_min(round_up(need + CHUNK), most);
-    r = lengthen(s->db_fd, want > need ? want : need);
+    r = lengthen_file(s->db_fd, want > need ? want : need);
     if (r == 0) // SQLite cuts the file to a multiple of it, where it writes the WAL back
         sqlite3_file_control(s->writer, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
     return r == 0 || pages <= before
@@ -82,7 +82,7 @@ void spy_sqlite_hold_wal(struct spy_sqlite *s)
     }
     _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC); // SQLite's locks are on other files
     if (fd >= 0)
-        lengthen(fd, held); // zeroes at its end are nothing to SQLite
+        lengthen_file(fd, held); // zeroes at its end are nothing to SQLite
 }
 
 void spy_sqlite_restart_wal(struct spy_sqlite *s)
@@ -114,7 +114,7 @@ void spy_sqlite_bound_wal(struct spy_sqlite *s)
 // Replaces ftruncate(2) for SQLite. When SQLite opens a database it truncates the WAL's index
 // (podspy.db-shm) to three bytes and extends it again, which fails on a full disk. Zeroes mean the
 // same to SQLite and keep the blocks.
-static int cut_or_clear(int fd, off_t size)
+static int truncate_or_clear(int fd, off_t size)
 {
     enum { SHM_CUT = 3, SHM_KEPT = 64 << 10 };
     static const char zeroes[PAGE];
@@ -133,7 +133,7 @@ static void replace_ftruncate(void)
 {
     sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
     if (vfs && vfs->iVersion >= 3 && vfs->xSetSystemCall)
-        vfs->xSetSystemCall(vfs, "ftruncate", (sqlite3_syscall_ptr)cut_or_clear);
+        vfs->xSetSystemCall(vfs, "ftruncate", (sqlite3_syscall_ptr)truncate_or_clear);
 }
 
 void spy_sqlite_keep_index(void)

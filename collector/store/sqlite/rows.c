@@ -13,7 +13,7 @@ enum {
     KNOWN_BITS = 127,
 };
 
-static int compare(const void *a, const void *b)
+static int compare_rows(const void *a, const void *b)
 {
     const struct spy_row *x = a, *y = b;
     if (x->stack != y->stack)
@@ -23,7 +23,7 @@ static int compare(const void *a, const void *b)
     return x->state < y->state ? -1 : x->state > y->state;
 }
 
-static uint8_t *put(uint8_t *at, uint64_t v)
+static uint8_t *put_row_varint(uint8_t *at, uint64_t v)
 {
     for (; v >= 0x80; v >>= 7)
         *at++ = (uint8_t)(v | 0x80);
@@ -31,7 +31,7 @@ static uint8_t *put(uint8_t *at, uint64_t v)
     return at;
 }
 
-static uint64_t zigzag(int64_t v)
+static uint64_t zigzag_encode(int64_t v)
 {
     return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
 }
@@ -44,7 +44,7 @@ static bool is_product(const struct spy_row *row, uint64_t period_ns)
 
 void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct spy_buf *out)
 {
-    qsort(rows, n, sizeof *rows, compare);
+    qsort(rows, n, sizeof *rows, compare_rows);
     struct spy_row last = {0};
     for (size_t i = 0; i < n; i++) {
         const struct spy_row *row = &rows[i];
@@ -53,18 +53,18 @@ void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct 
         bytes[0] = (uint8_t)((row->state & LOW_STATE) | (product ? NS_IS_PRODUCT : 0) |
                              (row->count == 1 ? COUNT_IS_ONE : 0) |
                              (row->state & SPY_STATE_RUNNABLE ? IS_RUNNABLE : 0));
-        at = put(at, (uint64_t)(row->stack - last.stack));
-        at = put(at, zigzag(row->thread - last.thread));
+        at = put_row_varint(at, (uint64_t)(row->stack - last.stack));
+        at = put_row_varint(at, zigzag_encode(row->thread - last.thread));
         if (row->count != 1)
-            at = put(at, row->count);
+            at = put_row_varint(at, row->count);
         if (!product)
-            at = put(at, row->ns);
+            at = put_row_varint(at, row->ns);
         spy_buf_append(out, bytes, (size_t)(at - bytes));
         last = *row;
     }
 }
 
-static bool get(struct spy_rows_reader *r, uint64_t *ret)
+static bool read_row_varint(struct spy_rows_reader *r, uint64_t *ret)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; r->at < r->end && shift < 64; shift += 7) {
@@ -84,8 +84,9 @@ int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret)
         return 0;
     uint8_t flags = *r->at++;
     uint64_t stack, thread, count = 1, ns;
-    if (flags > KNOWN_BITS || !get(r, &stack) || !get(r, &thread) ||
-        (!(flags & COUNT_IS_ONE) && !get(r, &count)) || (!(flags & NS_IS_PRODUCT) && !get(r, &ns)))
+    if (flags > KNOWN_BITS || !read_row_varint(r, &stack) || !read_row_varint(r, &thread) ||
+        (!(flags & COUNT_IS_ONE) && !read_row_varint(r, &count)) ||
+        (!(flags & NS_IS_PRODUCT) && !read_row_varint(r, &ns)))
         return SPY_ERR_INVALID;
     if ((flags & NS_IS_PRODUCT) && __builtin_mul_overflow(count, r->period_ns, &ns))
         return SPY_ERR_INVALID;

@@ -16,9 +16,13 @@
 // time that its samples were running and runnable. A file of version 1 gets the columns when it is
 // opened, without being written anew: windows from before know nothing.
 #pragma once
-#define SPY_SCHEMA_APPLICATION 1886613625 // "pspy"
-#define SPY_SCHEMA_VERSION     2
-#define SPY_SCHEMA_SLICE_NS    (15 * 60 * 1000000000ull)
+#include "shared/profile/profile.h"
+
+#define SPY_SCHEMA_APPLICATION       1886613625 // "pspy"
+#define SPY_SCHEMA_VERSION           2
+#define SPY_SCHEMA_SLICE_NS          (15 * 60 * 1000000000ull)
+#define SPY_SCHEMA_COLUMN(name, ...) " " #name " INT NOT NULL,"
+#define SPY_SCHEMA_QUALITY           SPY_QUALITY(SPY_SCHEMA_COLUMN)
 #define SPY_SCHEMA                                                                                 \
     "CREATE TABLE strings(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);"                     \
     "CREATE TABLE functions(id INTEGER PRIMARY KEY, name INT NOT NULL, filename INT NOT NULL,"     \
@@ -34,14 +38,16 @@
     " PRIMARY KEY(series, key)) WITHOUT ROWID;"                                                    \
     "CREATE INDEX labels_value ON labels(key, value, series);"                                     \
     "CREATE TABLE windows(id INTEGER PRIMARY KEY, profile_id BLOB NOT NULL UNIQUE,"                \
-    " series INT NOT NULL, start_ns INT NOT NULL, end_ns INT NOT NULL, period_ns INT NOT NULL,"    \
-    " clean INT NOT NULL, salvaged INT NOT NULL, paused INT NOT NULL, failed INT NOT NULL,"        \
-    " lost INT NOT NULL, late INT NOT NULL, samples INT NOT NULL, rows INT NOT NULL,"              \
-    " cpu_ns INT, runqueue_ns INT, throttled_ns INT, throttled_periods INT,"                       \
-    " running_ns INT NOT NULL DEFAULT 0, runnable_ns INT NOT NULL DEFAULT 0);"                     \
+    " series INT NOT NULL, start_ns INT NOT NULL, end_ns INT NOT NULL, period_ns INT NOT "         \
+    "NULL," SPY_SCHEMA_QUALITY " samples INT NOT NULL, rows INT NOT NULL,"                         \
+    " cpu_ns INT, runqueue_ns INT, throttled_ns INT, throttled_periods "                           \
+    "INT,"                                                                                         \
+    " running_ns INT NOT NULL DEFAULT 0, runnable_ns INT NOT NULL "                                \
+    "DEFAULT 0);"                                                                                  \
     "CREATE INDEX windows_series ON windows(series, end_ns);"                                      \
     "CREATE INDEX windows_time ON windows(end_ns);"                                                \
-    "CREATE TABLE samples(window INTEGER PRIMARY KEY, data BLOB NOT NULL);"                        \
+    "CREATE TABLE samples(window INTEGER PRIMARY KEY, data BLOB NOT "                              \
+    "NULL);"                                                                                       \
     "CREATE TABLE checks(id INTEGER PRIMARY KEY, at_ns INT NOT NULL);"
 // From version 1.
 #define SPY_SCHEMA_FROM_1                                                                          \

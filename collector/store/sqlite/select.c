@@ -7,7 +7,7 @@
 
 enum { TERM_PARAMETERS = 4, FIRST_TERM = 3, SQL_MAX = 64 << 10 };
 
-static void glob_function(sqlite3_context *ctx, int n, sqlite3_value **values)
+static void run_glob(sqlite3_context *ctx, int n, sqlite3_value **values)
 {
     (void)n;
     const char *pattern = (const char *)sqlite3_value_text(values[0]);
@@ -45,7 +45,7 @@ int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err)
 {
     if (sqlite3_create_function_v2(db, "spy_glob", 2,
                                    SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
-                                   glob_function, NULL, NULL, NULL) != SQLITE_OK)
+                                   run_glob, NULL, NULL, NULL) != SQLITE_OK)
         return spy_sqlite_failed(db, err, "opening");
     return 0;
 }
@@ -87,7 +87,7 @@ static void put_alternatives(struct spy_buf *sql, const struct spy_select *s, si
     spy_buf_puts(sql, ")");
 }
 
-static void bind(sqlite3_stmt *q, const struct spy_select *s)
+static void bind_selection(sqlite3_stmt *q, const struct spy_select *s)
 {
     sqlite3_bind_int64(q, 1, spy_sqlite_time(s->from_ns));
     sqlite3_bind_int64(q, 2, spy_sqlite_time(s->until_ns));
@@ -119,6 +119,6 @@ int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *se
         return spy_err_set(err, sql.failed, 0, "out of memory");
     int r = spy_sqlite_prepare(db, spy_buf_str(&sql), ret, err);
     if (r == 0)
-        bind(*ret, select);
+        bind_selection(*ret, select);
     return r;
 }

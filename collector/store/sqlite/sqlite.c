@@ -161,7 +161,7 @@ static int read_identity(sqlite3 *db, struct identity *ret, struct spy_err *err)
     return r;
 }
 
-static int check_identity(const struct identity *i, const char *path, struct spy_err *err)
+static int check_db_identity(const struct identity *i, const char *path, struct spy_err *err)
 {
     if (i->application != SPY_SCHEMA_APPLICATION)
         return spy_err_set(err, SPY_ERR_INVALID, 0,
@@ -183,7 +183,7 @@ static int make_or_check_schema(sqlite3 *db, const char *path, struct spy_err *e
         return r;
     if (!i.application && !i.version && !i.tables)
         return make_schema(db, err);
-    r = check_identity(&i, path, err);
+    r = check_db_identity(&i, path, err);
     return r == 0 && i.version == 1 ? upgrade_schema(db, err) : r;
 }
 
@@ -285,8 +285,8 @@ static int open_writer(struct spy_sqlite *s, struct spy_err *err)
     } statements[] = {
         {offsetof(struct spy_sqlite, find_window), "SELECT 1 FROM windows WHERE profile_id=?"},
         {offsetof(struct spy_sqlite, add_window),
-         "INSERT INTO windows(profile_id, series, start_ns, end_ns, period_ns, clean, salvaged,"
-         " paused, failed, lost, late, samples, rows, running_ns, runnable_ns, cpu_ns, runqueue_ns,"
+         "INSERT INTO windows(profile_id, series, start_ns, end_ns, period_ns," SPY_SQLITE_QUALITY
+         " samples, rows, running_ns, runnable_ns, cpu_ns, runqueue_ns,"
          " throttled_ns, throttled_periods) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
         {offsetof(struct spy_sqlite, add_samples), "INSERT INTO samples(window, data) VALUES(?,?)"},
     };
@@ -326,7 +326,7 @@ static int open_unchanged(struct spy_sqlite *s, sqlite3 **ret, struct spy_err *e
         sqlite3_db_config(*ret, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     if (r == 0)
         r = read_identity(*ret, &i, err);
-    return r < 0 ? r : check_identity(&i, s->path, err);
+    return r < 0 ? r : check_db_identity(&i, s->path, err);
 }
 
 // Where there was no WAL, such a connection makes an empty one and leaves it.
@@ -356,7 +356,7 @@ static int check_write(struct spy_sqlite *s, struct spy_err *err)
 
 // It is really written: a transaction that is rolled back would not notice a full disk. A small row
 // may still fit where a push did not.
-static int check(struct spy_store *store, struct spy_err *err)
+static int check_store_write(struct spy_store *store, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
     int last = __atomic_load_n(&s->last_result, __ATOMIC_RELAXED);
@@ -370,7 +370,7 @@ static int check(struct spy_store *store, struct spy_err *err)
     return r;
 }
 
-static void close_store(struct spy_store *store)
+static void close_sqlite(struct spy_store *store)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
     for (int i = 0; i < SPY_SQLITE_READERS; i++)
@@ -392,8 +392,8 @@ static void close_store(struct spy_store *store)
     free(s);
 }
 
-static int now(struct spy_store *store, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
-               struct spy_err *err)
+static int get_retention_time(struct spy_store *store, uint64_t real_ns, uint64_t mono_ns,
+                              uint64_t *ret_ns, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
     int64_t newest = 0, trusted = 0;
@@ -420,10 +420,10 @@ static const struct spy_store_ops ops = {
     .query = spy_sqlite_query,
     .processes = spy_sqlite_processes,
     .expire = spy_sqlite_expire,
-    .check = check,
-    .now = now,
+    .check = check_store_write,
+    .now = get_retention_time,
     .verify = spy_sqlite_verify,
-    .close = close_store,
+    .close = close_sqlite,
 };
 
 static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t memory)
@@ -445,7 +445,7 @@ static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t
     if (asprintf(&s->path, "%s/podspy.db", dir) >= 0)
         return s;
     s->path = NULL;
-    close_store(&s->base);
+    close_sqlite(&s->base);
     return NULL;
 }
 
@@ -473,7 +473,7 @@ int spy_store_sqlite_open(const char *dir, uint32_t max_series, size_t memory,
     if (r < 0) {
         r = fail_open(s->writer, r, err);
         remove_unfinished(s);
-        close_store(&s->base);
+        close_sqlite(&s->base);
         return r;
     }
     *ret = &s->base;
@@ -494,6 +494,6 @@ int spy_store_sqlite_verify(const char *dir, struct spy_err *err)
         r = fail_open(s->readers[0], r, err);
     close_unchanged(s, &s->readers[0]);
     remove_unfinished(s);
-    close_store(&s->base);
+    close_sqlite(&s->base);
     return r;
 }

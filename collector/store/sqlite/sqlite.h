@@ -139,6 +139,11 @@ void spy_sqlite_close_writer(struct spy_sqlite *s);
 // Teaches a connection the function spy_glob(pattern, text).
 int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err);
 
+// The columns of a window's quality, each with a comma behind it; `first` is the column that they
+// begin at.
+#define SPY_SQLITE_COLUMN(name, ...) " " #name ","
+#define SPY_SQLITE_QUALITY           SPY_QUALITY(SPY_SQLITE_COLUMN)
+struct spy_quality spy_sqlite_quality(sqlite3_stmt *q, int first);
 // What a window knows of the kernel's clock: SPY_SQLITE_ACCOUNT are its columns, of windows w, and
 // `first` is the column that they begin at.
 #define SPY_SQLITE_ACCOUNT                                                                         \

@@ -6,6 +6,7 @@
 #include "shared/base/compress.h"
 #include "shared/base/mem.h"
 #include "shared/otlp/otlp.h"
+#include "tests/data/merge.h"
 #include "tests/unit/test.h"
 
 enum { ROOMY = 4 << 20 };
@@ -67,7 +68,7 @@ static size_t read_spool(const struct folder *f, struct spy_profile *all)
                                          &spy_otlp_default_limits, &list, &n_list, NULL, NULL),
                          0);
         for (size_t i = 0; i < n_list; i++) {
-            assert_int_equal(spy_profile_merge(all, list[i]), 0);
+            assert_int_equal(merge_profiles(all, list[i]), 0);
             spy_profile_free(list[i]);
         }
         free(list);

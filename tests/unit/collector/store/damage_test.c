@@ -3,6 +3,7 @@
 #include "collector/store/sqlite/rows.h"
 #include "kit.h"
 #include "shared/base/mem.h"
+#include "tests/data/merge.h"
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -157,7 +158,7 @@ static void a_file_of_the_first_version_is_taken_over(void **state)
     s = kit_open(dir, 10); // now of this version
     assert_int_equal(kit_windows(s, NULL), 4);
     struct spy_profile *out = kit_query(s, &all);
-    assert_int_equal(spy_profile_merge(old, in), 0);
+    assert_int_equal(merge_profiles(old, in), 0);
     kit_assert_same(old, out);
     kit_close(s);
     spy_profile_free(old);

@@ -1,6 +1,7 @@
-// What comes out is what went in: merged as spy_profile_merge does, selected by labels and time.
+// What comes out is what went in: merged as merge_profiles does, selected by labels and time.
 #include "kit.h"
 #include "shared/base/mem.h"
+#include "tests/data/merge.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static void many_windows_come_back_as_merge_makes_them(void **state)
         }
         qsort(in, N, sizeof(struct spy_profile *), by_end);
         for (size_t i = 0; i < N; i++)
-            assert_int_equal(spy_profile_merge(expected, in[i]), 0);
+            assert_int_equal(merge_profiles(expected, in[i]), 0);
         struct spy_select all = kit_everything();
         struct spy_profile *out = kit_query(s, &all);
         kit_assert_same(expected, out);

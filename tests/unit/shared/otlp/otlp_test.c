@@ -1,5 +1,6 @@
 #include "shared/base/mem.h"
 #include "shared/otlp/otlp.h"
+#include "tests/data/merge.h"
 #include "tests/data/synthetic.h"
 #include "tests/unit/test.h"
 #include <podspy_otlp.pb-c.h>
@@ -60,7 +61,7 @@ static void what_was_sent_comes_back_sample_by_sample(void **state)
             assert_memory_equal(&x->account, &y->account, sizeof x->account);
             assert_true(x->start_ns == y->start_ns && x->duration_ns == y->duration_ns);
             assert_true(x->period_ns == y->period_ns && x->n_labels == y->n_labels);
-            assert_int_equal(spy_profile_merge(back, d.list[i]), 0);
+            assert_int_equal(merge_profiles(back, d.list[i]), 0);
         }
         _cleanup_free_ char *a = test_profile_spelled(p), *c = test_profile_spelled(back);
         assert_string_equal(a, c);

@@ -1,5 +1,6 @@
 #include "shared/base/mem.h"
 #include "shared/profile/profile.h"
+#include "tests/data/merge.h"
 #include "tests/data/synthetic.h"
 #include "tests/unit/test.h"
 #include <stdio.h>
@@ -285,7 +286,7 @@ static void merge_into_nothing_is_a_copy(void **state)
     for (uint64_t seed = 0; seed < 40; seed++) {
         _cleanup_profile_ struct spy_profile *src = test_profile_random(seed, 60);
         _cleanup_profile_ struct spy_profile *dst = spy_profile_new();
-        assert_int_equal(spy_profile_merge(dst, src), 0);
+        assert_int_equal(merge_profiles(dst, src), 0);
         _cleanup_free_ char *a = test_profile_spelled(src), *b = test_profile_spelled(dst);
         assert_string_equal(a, b);
         for (uint32_t i = 0; i < spy_profile_n_series(src); i++) {
@@ -306,8 +307,8 @@ static void merge_does_not_care_for_order(void **state)
     for (uint64_t seed = 0; seed < 10; seed++) {
         _cleanup_profile_ struct spy_profile *a = test_profile_random(seed, 40);
         _cleanup_profile_ struct spy_profile *b = test_profile_random(9 - seed, 40);
-        assert_int_equal(spy_profile_merge(x, a), 0);
-        assert_int_equal(spy_profile_merge(y, b), 0);
+        assert_int_equal(merge_profiles(x, a), 0);
+        assert_int_equal(merge_profiles(y, b), 0);
     }
     _cleanup_free_ char *a = test_profile_spelled(x), *b = test_profile_spelled(y);
     assert_string_equal(a, b);
@@ -332,7 +333,7 @@ static void merge_unites_windows_and_sums_quality(void **state)
                                                        .period_ns = 8,
                                                        .quality = {1, 1, 1, 1, 1, 1},
                                                        .profile_id = {2}};
-    assert_int_equal(spy_profile_merge(a, b), 0);
+    assert_int_equal(merge_profiles(a, b), 0);
     const struct spy_series *s = spy_profile_series_get(a, x);
     assert_int_equal(s->start_ns, 100);
     assert_int_equal(s->duration_ns, 60);
@@ -341,7 +342,7 @@ static void merge_unites_windows_and_sums_quality(void **state)
     assert_int_equal(s->quality.lost, 6);
     assert_true(s->quality.late == UINT64_MAX);
     assert_int_equal(s->profile_id[0], 0); // two windows have no single id
-    assert_int_equal(spy_profile_merge(a, a), SPY_ERR_INVALID);
+    assert_int_equal(merge_profiles(a, a), SPY_ERR_INVALID);
 }
 
 static void merge_of_windows_at_the_end_of_time_does_not_wrap(void **state)
@@ -352,7 +353,7 @@ static void merge_of_windows_at_the_end_of_time_does_not_wrap(void **state)
     struct spy_series *s = spy_profile_series_at(a, x), *t = spy_profile_series_at(b, y);
     s->start_ns = 5, s->duration_ns = 1, s->period_ns = UINT64_MAX;
     t->start_ns = UINT64_MAX - 1, t->duration_ns = UINT64_MAX, t->period_ns = UINT64_MAX;
-    assert_int_equal(spy_profile_merge(a, b), 0);
+    assert_int_equal(merge_profiles(a, b), 0);
     s = spy_profile_series_at(a, x);
     assert_true(s->start_ns == 5 && s->duration_ns == UINT64_MAX - 5);
     assert_true(s->period_ns == UINT64_MAX);
@@ -364,7 +365,7 @@ static void merge_past_the_caps_says_so(void **state)
     _cleanup_profile_ struct spy_profile *src = test_profile_rich();
     struct spy_profile_caps caps = {.samples = 3};
     _cleanup_profile_ struct spy_profile *dst = spy_profile_new_capped(&caps);
-    assert_int_equal(spy_profile_merge(dst, src), SPY_ERR_LIMIT);
+    assert_int_equal(merge_profiles(dst, src), SPY_ERR_LIMIT);
 }
 
 static void adding_what_is_there_takes_no_memory(void **state)
@@ -372,10 +373,10 @@ static void adding_what_is_there_takes_no_memory(void **state)
     (void)state;
     _cleanup_profile_ struct spy_profile *p = spy_profile_new();
     _cleanup_profile_ struct spy_profile *src = test_profile_random(3, 200);
-    assert_int_equal(spy_profile_merge(p, src), 0);
+    assert_int_equal(merge_profiles(p, src), 0);
     size_t before = spy_profile_memory(p);
     for (int i = 0; i < 20; i++)
-        assert_int_equal(spy_profile_merge(p, src), 0);
+        assert_int_equal(merge_profiles(p, src), 0);
     assert_int_equal(spy_profile_memory(p), before);
 }
 

@@ -1,5 +1,5 @@
+#include "tests/data/merge.h"
 #include "shared/base/mem.h"
-#include "shared/profile/profile.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,49 +114,6 @@ static int map_thread(struct merge *m, uint32_t id, uint32_t *ret)
     return 0;
 }
 
-// The mean lies between the two; in doubles it may come out a little beyond.
-static uint64_t mean_period(const struct spy_series *d, const struct spy_series *s)
-{
-    double dw = (double)d->duration_ns, sw = (double)s->duration_ns;
-    double mean = ((double)d->period_ns * dw + (double)s->period_ns * sw) / (dw + sw);
-    uint64_t low = d->period_ns < s->period_ns ? d->period_ns : s->period_ns;
-    uint64_t high = d->period_ns < s->period_ns ? s->period_ns : d->period_ns;
-    return mean <= (double)low ? low : mean >= (double)high ? high : (uint64_t)mean;
-}
-
-static void add_quality(struct spy_quality *d, const struct spy_quality *s)
-{
-    d->clean = spy_add_sat(d->clean, s->clean);
-    d->salvaged = spy_add_sat(d->salvaged, s->salvaged);
-    d->paused = spy_add_sat(d->paused, s->paused);
-    d->failed = spy_add_sat(d->failed, s->failed);
-    d->lost = spy_add_sat(d->lost, s->lost);
-    d->late = spy_add_sat(d->late, s->late);
-}
-
-void spy_series_unite(struct spy_series *d, const struct spy_series *s)
-{
-    add_quality(&d->quality, &s->quality);
-    spy_account_unite(&d->account, &s->account);
-    if (!s->start_ns && !s->duration_ns)
-        return;
-    if (d->period_ns && s->period_ns && (d->duration_ns || s->duration_ns))
-        d->period_ns = mean_period(d, s);
-    else if (s->period_ns)
-        d->period_ns = s->period_ns;
-    if (!d->start_ns && !d->duration_ns) {
-        d->start_ns = s->start_ns;
-        d->duration_ns = s->duration_ns;
-        memcpy(d->profile_id, s->profile_id, sizeof d->profile_id);
-        return;
-    }
-    uint64_t end_d = spy_add_sat(d->start_ns, d->duration_ns);
-    uint64_t end_s = spy_add_sat(s->start_ns, s->duration_ns);
-    d->start_ns = d->start_ns < s->start_ns ? d->start_ns : s->start_ns;
-    d->duration_ns = (end_d > end_s ? end_d : end_s) - d->start_ns;
-    memset(d->profile_id, 0, sizeof d->profile_id); // two windows: no single id any more
-}
-
 static int merge_series(struct merge *m, uint32_t id)
 {
     const struct spy_series *s = spy_profile_series_get(m->src, id);
@@ -186,7 +143,7 @@ static int merge_sample(struct merge *m, const struct spy_sample *s)
     return r;
 }
 
-int spy_profile_merge(struct spy_profile *dst, const struct spy_profile *src)
+int merge_profiles(struct spy_profile *dst, const struct spy_profile *src)
 {
     if (dst == src)
         return SPY_ERR_INVALID;

@@ -38,9 +38,19 @@ _COMMENT_OR_STRING = re.compile(
     r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
 
 
-def code(name):
+def without_comments(body):
     """C without comments and without what stands in strings; the lines keep their numbers."""
-    return _COMMENT_OR_STRING.sub(lambda m: '""' + "\n" * m[0].count("\n"), text(name))
+    return _COMMENT_OR_STRING.sub(lambda m: '""' + "\n" * m[0].count("\n"), body)
+
+
+def comments_and_strings(body):
+    """[(line number, text)] of C: what people read in a source, its log lines and its errors."""
+    return [(body.count("\n", 0, m.start()) + 1, m[0]) for m in _COMMENT_OR_STRING.finditer(body)]
+
+
+def code(name):
+    """without_comments of a file."""
+    return without_comments(text(name))
 
 
 def lines_that_match(body, pattern):

@@ -4,8 +4,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h> // needs those before it
+
+// PODSPY_CASE=PATTERN runs only the cases whose names match: * and ? are wildcards.
+__attribute__((constructor)) static void choose_cases(void)
+{
+    cmocka_set_test_filter(getenv("PODSPY_CASE"));
+}
 
 #define T(function) cmocka_unit_test(function)
 

@@ -1,6 +1,6 @@
 #include "collector/query/query.h"
 #include "shared/base/mem.h"
-#include "shared/formats/svg.h"
+#include "shared/formats/format.h"
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <pthread.h>
@@ -29,37 +29,57 @@ static const struct spy_profile_caps answer_caps = {.strings = 4 << 20,
 SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
 SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
 
-// --- the policy of a flamegraph: its own script and style by their hashes, and nothing else ---
+// --- the Content-Security-Policy of each format: its own script and style by their hashes ---
 
-static pthread_once_t policy_once = PTHREAD_ONCE_INIT;
-static char svg_policy[400];
+enum { FORMATS_MAX = 32 };
 
-// The hash of the text that an element holds (CSP Level 3, 6.7.3.2), where the marks of CDATA do
-// not count: they are markup.
-static void hash_element(const char *before, const char *text, const char *after, char *out,
-                         size_t size)
+static pthread_once_t policies_once = PTHREAD_ONCE_INIT;
+static char policies[FORMATS_MAX][400]; // by index of spy_format_list; "": the strict one of http.h
+
+// The hash of the text that an element holds (CSP Level 3, 6.7.3.2), or 'none'.
+static void print_hash(const struct spy_embedded *e, char *out, size_t size)
 {
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(1 << 20);
     uint8_t digest[32];
     gnutls_datum_t raw = {digest, sizeof digest}, base64 = {0};
-    spy_buf_puts(&b, before);
-    spy_buf_puts(&b, text);
-    spy_buf_puts(&b, after);
+    snprintf(out, size, "'none'");
+    if (!e->text)
+        return;
+    spy_buf_puts(&b, e->before);
+    spy_buf_puts(&b, e->text);
+    spy_buf_puts(&b, e->after);
     if (!b.failed && gnutls_hash_fast(GNUTLS_DIG_SHA256, b.data, b.len, digest) == 0 &&
         gnutls_base64_encode2(&raw, &base64) == 0)
         snprintf(out, size, "'sha256-%.*s'", (int)base64.size, (const char *)base64.data);
     gnutls_free(base64.data);
 }
 
-static void make_policy(void)
+static void make_policies(void)
 {
-    char script[80] = "'none'", style[80] = "'none'";
-    hash_element("//\n", spy_svg_script, "//", script, sizeof script);
-    hash_element("\n", spy_svg_style, "", style, sizeof style);
-    snprintf(svg_policy, sizeof svg_policy,
-             "default-src 'none'; script-src %s; style-src %s; base-uri 'none'; "
-             "form-action 'none'; frame-ancestors 'self'",
-             script, style);
+    size_t n;
+    const struct spy_format *const *formats = spy_format_list(&n);
+    for (size_t i = 0; i < n && i < FORMATS_MAX; i++) {
+        char script[80], style[80];
+        if (!formats[i]->script.text && !formats[i]->style.text)
+            continue;
+        print_hash(&formats[i]->script, script, sizeof script);
+        print_hash(&formats[i]->style, style, sizeof style);
+        snprintf(policies[i], sizeof policies[i],
+                 "default-src 'none'; script-src %s; style-src %s; base-uri 'none'; "
+                 "form-action 'none'; frame-ancestors 'self'",
+                 script, style);
+    }
+}
+
+static const char *find_policy(const struct spy_format *format)
+{
+    size_t n;
+    const struct spy_format *const *formats = spy_format_list(&n);
+    pthread_once(&policies_once, make_policies);
+    for (size_t i = 0; i < n && i < FORMATS_MAX; i++)
+        if (formats[i] == format && policies[i][0])
+            return policies[i];
+    return NULL;
 }
 
 // --- formats ---
@@ -73,9 +93,9 @@ static int choose_format(const struct spy_question *q, const struct spy_selector
     if (*ret)
         return 0;
     size_t n, at = (size_t)snprintf(hint, SPY_HINT_MAX, "known are");
-    const struct spy_format *list = spy_format_list(&n);
+    const struct spy_format *const *list = spy_format_list(&n);
     for (size_t i = 0; i < n; i++)
-        at += (size_t)snprintf(hint + at, SPY_HINT_MAX - at, "%s %s", i ? "," : "", list[i].name);
+        at += (size_t)snprintf(hint + at, SPY_HINT_MAX - at, "%s %s", i ? "," : "", list[i]->name);
     return spy_err_set(err, SPY_ERR_INVALID, 0, "unknown format '%.120s'", name);
 }
 
@@ -157,10 +177,7 @@ static int print_answer(const struct spy_profile *p, const struct spy_selector *
     view.title = title;
     view.filter = filter;
     a->media_type = format->media_type;
-    if (!strcmp(format->name, "svg")) {
-        pthread_once(&policy_once, make_policy);
-        a->policy = svg_policy;
-    }
+    a->policy = find_policy(format);
     return format->print(p, &view, a->body, err);
 }
 

@@ -1,13 +1,13 @@
-// One line for each stack: "outer;...;inner N". A ';' inside of a name would end the frame for
-// every reader of this format, so it is printed as ':'. Samples without a frame stand as one.
+// One line for each stack: "outer;...;inner N". Readers of this format end a frame at ';', so a ';'
+// in a name is printed as ':'. Samples without frames become one line.
 #include "shared/base/mem.h"
 #include "shared/formats/print.h"
 #include <stdlib.h>
 #include <string.h>
 
-SPY_CLEANUP(ids_done, uint32_t, free)
+SPY_CLEANUP(free_path, uint32_t, free)
 
-static int put_frame(const struct spy_tree *t, uint32_t node, struct spy_buf *out)
+static int put_collapsed_frame(const struct spy_tree *t, uint32_t node, struct spy_buf *out)
 {
     size_t from = out->len;
     spy_node_label(t, &t->nodes[node], out);
@@ -17,17 +17,17 @@ static int put_frame(const struct spy_tree *t, uint32_t node, struct spy_buf *ou
     return out->failed;
 }
 
-int spy_print_collapsed(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
-                        struct spy_err *err)
+static int print_collapsed(const struct spy_profile *p, const struct spy_view *v,
+                           struct spy_buf *out, struct spy_err *err)
 {
     _cleanup_(spy_tree_free) struct spy_tree t = {0};
     struct spy_view all = *v;
     if (!all.max_nodes)
-        all.max_nodes = UINT32_MAX; // nothing is folded here unless asked for
+        all.max_nodes = UINT32_MAX; // folds only if asked to
     int r = spy_tree_build(p, &all, &t);
     if (r < 0)
         return spy_print_failed(r, err);
-    _cleanup_(ids_done) uint32_t *path = reallocarray(NULL, t.max_depth + 1u, sizeof *path);
+    _cleanup_(free_path) uint32_t *path = reallocarray(NULL, t.max_depth + 1u, sizeof *path);
     if (!path)
         return spy_print_failed(SPY_ERR_NOMEM, err);
     if (t.nodes[0].self)
@@ -38,10 +38,18 @@ int spy_print_collapsed(const struct spy_profile *p, const struct spy_view *v, s
         if (!t.nodes[i].self)
             continue;
         for (uint32_t d = 1; d <= depth; d++) {
-            put_frame(&t, path[d], out);
+            put_collapsed_frame(&t, path[d], out);
             spy_buf_putc(out, d < depth ? ';' : ' ');
         }
         spy_buf_printf(out, "%llu\n", (unsigned long long)t.nodes[i].self);
     }
     return out->failed ? spy_print_failed(out->failed, err) : 0;
 }
+
+const struct spy_format spy_format_collapsed = {
+    .name = "collapsed",
+    .alias = "raw",
+    .media_type = "text/plain; charset=utf-8",
+    .extension = "txt",
+    .print = print_collapsed,
+};

@@ -11,16 +11,16 @@
 enum { TEXT_MAX = 8192 };
 
 struct spy_filter {
-    bool *stacks, *threads; // by id: does it pass? NULL: all do
+    bool *stacks, *threads; // by id: true if it passes; NULL: all do
 };
 
-// --- what it may cost ---
+// --- cost ---
 
-// Asking the clock costs more than most searches, so it is asked once for so many bytes.
+// Reading the clock costs more than most searches, so it is read once for so many bytes.
 struct cost {
     const bool *stop;
     uint64_t until_ns; // of the thread's CPU time
-    size_t bytes;      // searched since it was asked
+    size_t bytes;      // searched since the clock was read
     struct spy_err *err;
 };
 
@@ -49,14 +49,14 @@ struct expressions {
     size_t n;
 };
 
-static void expressions_done(struct expressions *e)
+static void free_expressions(struct expressions *e)
 {
     while (e->n)
         spy_regex_free(e->list[--e->n]);
 }
 
-static int compile_all(const char *const *texts, size_t n, struct expressions *e,
-                       struct spy_err *err)
+static int compile_expressions(const char *const *texts, size_t n, struct expressions *e,
+                               struct spy_err *err)
 {
     int r = 0;
     e->texts = texts;
@@ -67,8 +67,9 @@ static int compile_all(const char *const *texts, size_t n, struct expressions *e
     return r;
 }
 
-// 1, 0, or what went wrong.
-static int search_all(const struct expressions *e, const char *text, size_t len, struct cost *cost)
+// 1: one matches; 0: none does; negative: the error.
+static int search_expressions(const struct expressions *e, const char *text, size_t len,
+                              struct cost *cost)
 {
     int r = 0;
     for (size_t i = 0; i < e->n && r == 0; i++) {
@@ -85,8 +86,8 @@ static int search_all(const struct expressions *e, const char *text, size_t len,
 
 enum { INCLUDED = 1, EXCLUDED = 2 };
 
-static int look_at_functions(const struct spy_profile *p, const struct expressions *include,
-                             const struct expressions *exclude, struct cost *cost, uint8_t *out)
+static int match_functions(const struct spy_profile *p, const struct expressions *include,
+                           const struct expressions *exclude, struct cost *cost, uint8_t *out)
 {
     char text[TEXT_MAX];
     for (uint32_t i = 0; i < spy_profile_n_functions(p); i++) {
@@ -94,8 +95,8 @@ static int look_at_functions(const struct spy_profile *p, const struct expressio
         size_t len =
             (size_t)snprintf(text, sizeof text, "%.4000s %.4000s", spy_profile_text(p, f->name),
                              spy_profile_text(p, f->filename));
-        int in = search_all(include, text, len, cost);
-        int ex = in < 0 ? in : search_all(exclude, text, len, cost);
+        int in = search_expressions(include, text, len, cost);
+        int ex = in < 0 ? in : search_expressions(exclude, text, len, cost);
         if (ex < 0)
             return ex;
         out[i] = (uint8_t)((in ? INCLUDED : 0) | (ex ? EXCLUDED : 0));
@@ -103,10 +104,9 @@ static int look_at_functions(const struct spy_profile *p, const struct expressio
     return 0;
 }
 
-// Parents have smaller ids, so one sweep hands down what was found outside.
-static int look_at_stacks(const struct spy_profile *p, const struct expressions *include,
-                          const struct expressions *exclude, struct cost *cost,
-                          struct spy_filter *f)
+// Parents have smaller ids, so one pass hands the findings down from outer frames to inner ones.
+static int match_stacks(const struct spy_profile *p, const struct expressions *include,
+                        const struct expressions *exclude, struct cost *cost, struct spy_filter *f)
 {
     uint32_t n = spy_profile_n_stacks(p);
     _cleanup_free_ uint8_t *functions = calloc((size_t)spy_profile_n_functions(p) + 1, 1);
@@ -114,7 +114,7 @@ static int look_at_stacks(const struct spy_profile *p, const struct expressions 
     f->stacks = calloc((size_t)n + 1, sizeof *f->stacks);
     if (!functions || !found || !f->stacks)
         return SPY_ERR_NOMEM;
-    int r = look_at_functions(p, include, exclude, cost, functions);
+    int r = match_functions(p, include, exclude, cost, functions);
     if (r < 0)
         return r;
     for (uint32_t i = 0; i < n; i++) {
@@ -129,8 +129,8 @@ static int look_at_stacks(const struct spy_profile *p, const struct expressions 
 
 // --- threads ---
 
-static bool thread_passes(const struct spy_filter_options *o, const struct spy_profile *p,
-                          const struct spy_thread *t)
+static bool has_thread(const struct spy_filter_options *o, const struct spy_profile *p,
+                       const struct spy_thread *t)
 {
     char number[24];
     snprintf(number, sizeof number, "%llu", (unsigned long long)t->tid);
@@ -141,15 +141,15 @@ static bool thread_passes(const struct spy_filter_options *o, const struct spy_p
     return false;
 }
 
-static int look_at_threads(const struct spy_filter_options *o, const struct spy_profile *p,
-                           struct cost *cost, struct spy_filter *f)
+static int match_threads(const struct spy_filter_options *o, const struct spy_profile *p,
+                         struct cost *cost, struct spy_filter *f)
 {
     int r = 0;
     f->threads = calloc((size_t)spy_profile_n_threads(p) + 1, sizeof *f->threads);
     if (!f->threads)
         return SPY_ERR_NOMEM;
     for (uint32_t i = 0; i < spy_profile_n_threads(p) && r == 0; i++) {
-        f->threads[i] = thread_passes(o, p, spy_profile_thread_at(p, i));
+        f->threads[i] = has_thread(o, p, spy_profile_thread_at(p, i));
         r = check_cost(cost, 64 * o->n_threads);
     }
     return r;
@@ -160,22 +160,22 @@ SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
 int spy_filter_new(const struct spy_filter_options *o, const struct spy_profile *p,
                    struct spy_filter **ret, struct spy_err *err)
 {
-    _cleanup_(expressions_done) struct expressions include = {.n = 0}, exclude = {.n = 0};
+    _cleanup_(free_expressions) struct expressions include = {.n = 0}, exclude = {.n = 0};
     _cleanup_(filter_done) struct spy_filter *f = calloc(1, sizeof *f);
     struct spy_err why = {0};
     struct cost cost = {.stop = o->stop, .err = &why};
     cost.until_ns = spy_clock_thread_cpu_ns() + SPY_FILTER_CPU_SECS * SPY_NS_PER_SEC;
     if (!f)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    int r = compile_all(o->include, o->n_include, &include, err);
+    int r = compile_expressions(o->include, o->n_include, &include, err);
     if (r == 0)
-        r = compile_all(o->exclude, o->n_exclude, &exclude, err);
+        r = compile_expressions(o->exclude, o->n_exclude, &exclude, err);
     if (r < 0)
         return r;
     if (include.n || exclude.n)
-        r = look_at_stacks(p, &include, &exclude, &cost, f);
+        r = match_stacks(p, &include, &exclude, &cost, f);
     if (r == 0 && o->n_threads)
-        r = look_at_threads(o, p, &cost, f);
+        r = match_threads(o, p, &cost, f);
     if (r < 0)
         return spy_err_set(err, r, 0, "%s", why.msg[0] ? why.msg : "out of memory");
     *ret = spy_steal(&f);

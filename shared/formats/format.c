@@ -5,14 +5,10 @@
 #include <string.h>
 #include <strings.h>
 
-static const struct spy_format formats[] = {
-    {"svg", "flamegraph", "image/svg+xml", "svg", false, spy_print_svg},
-    {"speedscope", NULL, "application/json", "json", true, spy_print_speedscope},
-    {"collapsed", "raw", "text/plain; charset=utf-8", "txt", false, spy_print_collapsed},
-    {"json", NULL, "application/json", "json", false, spy_print_json},
-};
+#define ROW(name) &spy_format_##name,
+static const struct spy_format *const formats[] = {SPY_FORMATS(ROW)};
 
-const struct spy_format *spy_format_list(size_t *ret_n)
+const struct spy_format *const *spy_format_list(size_t *ret_n)
 {
     *ret_n = SPY_COUNT(formats);
     return formats;
@@ -21,9 +17,9 @@ const struct spy_format *spy_format_list(size_t *ret_n)
 const struct spy_format *spy_format_find(const char *name)
 {
     for (size_t i = 0; i < SPY_COUNT(formats); i++)
-        if (!strcasecmp(formats[i].name, name) ||
-            (formats[i].also && !strcasecmp(formats[i].also, name)))
-            return &formats[i];
+        if (!strcasecmp(formats[i]->name, name) ||
+            (formats[i]->alias && !strcasecmp(formats[i]->alias, name)))
+            return formats[i];
     return NULL;
 }
 
@@ -32,15 +28,15 @@ const char *spy_format_names(char *out, size_t size, const char *between)
     size_t len = 0;
     out[0] = 0;
     for (size_t i = 0; i < 2 * SPY_COUNT(formats); i++) {
-        const struct spy_format *f = &formats[i / 2];
-        const char *name = i % 2 ? f->name : f->also; // py-spy's names first: its users read them
+        const struct spy_format *f = formats[i / 2];
+        const char *name = i % 2 ? f->name : f->alias; // py-spy's users look for its names first
         if (name && len < size)
             len += (size_t)snprintf(out + len, size - len, "%s%s", len ? between : "", name);
     }
     return out;
 }
 
-static const char *after_last(const char *text, const char *what)
+static const char *find_after_last(const char *text, const char *what)
 {
     const char *found = NULL;
     for (const char *at = text; (at = strstr(at, what)); at++)
@@ -49,9 +45,9 @@ static const char *after_last(const char *text, const char *what)
 }
 
 // What follows ".../lib/pythonX.Y/".
-static const char *after_stdlib(const char *filename)
+static const char *find_after_stdlib(const char *filename)
 {
-    const char *at = after_last(filename, "/lib/python");
+    const char *at = find_after_last(filename, "/lib/python");
     const char *slash = at ? strchr(at, '/') : NULL;
     if (!slash || !slash[1] || strspn(at, "0123456789.t") != (size_t)(slash - at))
         return NULL;
@@ -60,11 +56,11 @@ static const char *after_stdlib(const char *filename)
 
 const char *spy_short_filename(const char *filename)
 {
-    const char *tail = after_last(filename, "/site-packages/");
+    const char *tail = find_after_last(filename, "/site-packages/");
     if (!tail)
-        tail = after_last(filename, "/dist-packages/");
+        tail = find_after_last(filename, "/dist-packages/");
     if (!tail)
-        tail = after_stdlib(filename);
+        tail = find_after_stdlib(filename);
     if (tail)
         return tail;
     const char *slash = strrchr(filename, '/');

@@ -1,31 +1,14 @@
-// A tree with what it was made of; docs/formats.md tells its shape.
+// A tree with its series, states and account; docs/formats.md has its schema.
 #include "shared/base/mem.h"
 #include "shared/formats/print.h"
 #include "shared/profile/account.h"
-#include <string.h>
 
-int spy_print_failed(int r, struct spy_err *err)
-{
-    const char *why = r == SPY_ERR_NOMEM ? "out of memory"
-                      : r == SPY_ERR_LIMIT
-                          ? "the answer is too large: narrow the selection or set max_nodes"
-                          : spy_code_name(r);
-    return spy_err_set(err, r, 0, "%s", why);
-}
-
-int spy_put_json_string(struct spy_buf *out, const char *text, size_t len)
-{
-    spy_buf_putc(out, '"');
-    spy_buf_json(out, text, len);
-    return spy_buf_putc(out, '"');
-}
-
-static void put_text(struct spy_buf *out, const struct spy_profile *p, uint32_t string)
+static void put_profile_string(struct spy_buf *out, const struct spy_profile *p, uint32_t string)
 {
     spy_put_json_string(out, spy_profile_text(p, string), spy_profile_text_len(p, string));
 }
 
-static void put_series(const struct spy_profile *p, uint32_t id, struct spy_buf *out)
+static void put_series_json(const struct spy_profile *p, uint32_t id, struct spy_buf *out)
 {
     const struct spy_series *s = spy_profile_series_get(p, id);
     spy_buf_puts(out, "{\"labels\":{");
@@ -33,9 +16,9 @@ static void put_series(const struct spy_profile *p, uint32_t id, struct spy_buf 
         const struct spy_label *l = spy_profile_label_at(p, s->first_label + i);
         if (i)
             spy_buf_putc(out, ',');
-        put_text(out, p, l->key);
+        put_profile_string(out, p, l->key);
         spy_buf_putc(out, ':');
-        put_text(out, p, l->value);
+        put_profile_string(out, p, l->value);
     }
     spy_buf_printf(out, "},\"start_ns\":%llu,\"duration_ns\":%llu,\"period_ns\":%llu,\"quality\":{",
                    (unsigned long long)s->start_ns, (unsigned long long)s->duration_ns,
@@ -51,8 +34,8 @@ static void put_series(const struct spy_profile *p, uint32_t id, struct spy_buf 
     spy_buf_puts(out, "}}");
 }
 
-// Of the whole answer: the facts and warnings as the flamegraph's footer has them.
-static int put_account(const struct spy_profile *p, struct spy_buf *out)
+// The account of all series together: the facts and warnings of the flamegraph's footer.
+static int put_account_json(const struct spy_profile *p, struct spy_buf *out)
 {
     _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(4096);
     struct spy_account a;
@@ -71,16 +54,16 @@ static int put_account(const struct spy_profile *p, struct spy_buf *out)
     return spy_buf_putc(out, '}');
 }
 
-static void put_node(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
+static void put_node_json(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
 {
     static const char *const kinds[] = {"python", "native", "marker"};
     spy_buf_puts(out, "{\"name\":");
     if (n->kind == SPY_NODE_FRAME) {
-        const struct spy_function *f = spy_profile_function_at(t->profile, n->a);
-        put_text(out, t->profile, f->name);
+        const struct spy_function *f = spy_profile_function_at(t->profile, n->function);
+        put_profile_string(out, t->profile, f->name);
         spy_buf_puts(out, ",\"file\":");
-        put_text(out, t->profile, f->filename);
-        spy_buf_printf(out, ",\"line\":%u,\"kind\":\"%s\"", n->b, kinds[f->kind]);
+        put_profile_string(out, t->profile, f->filename);
+        spy_buf_printf(out, ",\"line\":%u,\"kind\":\"%s\"", n->line, kinds[f->kind]);
     } else {
         _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(SPY_LABEL_MAX);
         spy_node_label(t, n, &label);
@@ -93,11 +76,11 @@ static void put_node(const struct spy_tree *t, const struct spy_node *n, struct 
     spy_buf_puts(out, ",\"children\":[");
 }
 
-static void put_tree(const struct spy_tree *t, struct spy_buf *out)
+static void put_tree_json(const struct spy_tree *t, struct spy_buf *out)
 {
     uint32_t i = 0;
     for (;;) {
-        put_node(t, &t->nodes[i], out);
+        put_node_json(t, &t->nodes[i], out);
         if (t->nodes[i].first_child) {
             i = t->nodes[i].first_child;
             continue;
@@ -114,8 +97,8 @@ static void put_tree(const struct spy_tree *t, struct spy_buf *out)
     }
 }
 
-// Of all samples, whatever the view chooses: what it leaves out is told here.
-static void put_states(const struct spy_profile *p, struct spy_buf *out)
+// Counts all samples, so that a reader sees what the view left out.
+static void put_states_json(const struct spy_profile *p, struct spy_buf *out)
 {
     uint64_t n[SPY_ACTIVITIES] = {0};
     for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
@@ -129,8 +112,8 @@ static void put_states(const struct spy_profile *p, struct spy_buf *out)
     spy_buf_putc(out, '}');
 }
 
-int spy_print_json(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
-                   struct spy_err *err)
+static int print_json_tree(const struct spy_profile *p, const struct spy_view *v,
+                           struct spy_buf *out, struct spy_err *err)
 {
     _cleanup_(spy_tree_free) struct spy_tree t = {0};
     int r = spy_tree_build(p, v, &t);
@@ -140,15 +123,22 @@ int spy_print_json(const struct spy_profile *p, const struct spy_view *v, struct
     for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
         if (i)
             spy_buf_putc(out, ',');
-        put_series(p, i, out);
+        put_series_json(p, i, out);
     }
     spy_buf_puts(out, "],\"states\":");
-    put_states(p, out);
-    r = put_account(p, out);
+    put_states_json(p, out);
+    r = put_account_json(p, out);
     if (r < 0)
         return spy_print_failed(r, err);
     spy_buf_puts(out, "},\"root\":");
-    put_tree(&t, out);
+    put_tree_json(&t, out);
     spy_buf_puts(out, "}\n");
     return out->failed ? spy_print_failed(out->failed, err) : 0;
 }
+
+const struct spy_format spy_format_json = {
+    .name = "json",
+    .media_type = "application/json",
+    .extension = "json",
+    .print = print_json_tree,
+};

@@ -1,18 +1,18 @@
-// print.h - the printers behind format.h's table, and the helpers they share. Inside of
-// shared/formats.
+// print.h - the list of formats, and what their printers share. Inside of shared/formats.
 #pragma once
 #include "shared/formats/tree.h"
 
-int spy_print_svg(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
-                  struct spy_err *err);
-int spy_print_speedscope(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
-                         struct spy_err *err);
-int spy_print_collapsed(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
-                        struct spy_err *err);
-int spy_print_json(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
-                   struct spy_err *err);
+// Every format, in the order of help texts. X(svg) is spy_format_svg, at the end of svg.c.
+#define SPY_FORMATS(X)                                                                             \
+    X(svg)                                                                                         \
+    X(speedscope)                                                                                  \
+    X(collapsed)                                                                                   \
+    X(json)
 
-// The message of a printer that failed with r.
+#define SPY_FORMAT_DECLARE(name) extern const struct spy_format spy_format_##name;
+SPY_FORMATS(SPY_FORMAT_DECLARE)
+
+// Sets the message of a printer that failed with r, and returns r.
 int spy_print_failed(int r, struct spy_err *err);
-// "text" with its quotes.
+// Appends text as a JSON string, with its quotes.
 int spy_put_json_string(struct spy_buf *out, const char *text, size_t len);

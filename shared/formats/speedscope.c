@@ -1,6 +1,6 @@
 // speedscope's file format (its published file-format-schema.json): one "sampled" profile for each
-// thread of each process, frames shared. The order of its samples is what its Time Order shows:
-// with a timeline it is the true one, and without the names say that it is not.
+// thread of each process, frames shared. speedscope's Time Order shows the samples in file order:
+// with a timeline that is their order in time, and without one the names say that it is not.
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/formats/print.h"
@@ -29,7 +29,7 @@ struct group {
     size_t n, cap;
 };
 
-static uint32_t n_samples(const struct writer *w)
+static uint32_t count_given_samples(const struct writer *w)
 {
     return w->timeline ? spy_timeline_n(w->timeline) : spy_profile_n_samples(w->profile);
 }
@@ -40,7 +40,7 @@ static uint64_t multiply_saturated(uint64_t a, uint64_t b)
     return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-static struct spy_sample sample_of(const struct writer *w, uint32_t i)
+static struct spy_sample get_sample(const struct writer *w, uint32_t i)
 {
     if (!w->timeline)
         return *spy_profile_sample_at(w->profile, i);
@@ -54,13 +54,13 @@ static struct spy_sample sample_of(const struct writer *w, uint32_t i)
                                .ns = multiply_saturated(run.count, period)};
 }
 
-// The sample at *i and those after it that differ in nothing that is shown, as one; *i goes on past
+// Joins the sample at *i with those after it that look the same in the file, and moves *i past
 // them.
-static struct spy_sample next_joined(const struct writer *w, const struct group *g, size_t *i)
+static struct spy_sample join_samples(const struct writer *w, const struct group *g, size_t *i)
 {
-    struct spy_sample s = sample_of(w, g->samples[(*i)++]);
+    struct spy_sample s = get_sample(w, g->samples[(*i)++]);
     while (w->timeline && *i < g->n) {
-        struct spy_sample more = sample_of(w, g->samples[*i]);
+        struct spy_sample more = get_sample(w, g->samples[*i]);
         if (more.stack != s.stack)
             break;
         s.count = spy_add_sat(s.count, more.count);
@@ -70,7 +70,7 @@ static struct spy_sample next_joined(const struct writer *w, const struct group 
     return s;
 }
 
-static int frame_id(struct writer *w, uint32_t frame, uint32_t *ret)
+static int intern_frame(struct writer *w, uint32_t frame, uint32_t *ret)
 {
     if (w->frame_ids[frame]) {
         *ret = w->frame_ids[frame] - 1;
@@ -99,7 +99,7 @@ static int frame_id(struct writer *w, uint32_t frame, uint32_t *ret)
     return 0;
 }
 
-static void put_frames(struct writer *w)
+static void put_shared_frames(struct writer *w)
 {
     for (size_t i = 0; i < w->n_frames; i++) {
         const struct spy_function *f = spy_profile_function_at(w->profile, w->frames[i].function);
@@ -117,7 +117,7 @@ static void put_frames(struct writer *w)
     }
 }
 
-static int put_stack(struct writer *w, uint32_t stack)
+static int put_stack_ids(struct writer *w, uint32_t stack)
 {
     size_t n = 0;
     for (; stack; stack = spy_profile_stack_at(w->profile, stack)->parent) {
@@ -128,7 +128,7 @@ static int put_stack(struct writer *w, uint32_t stack)
             continue;
         int r = spy_grow(&w->path, &w->cap_path, n + 1, sizeof *w->path, 1 << 26);
         if (r == 0)
-            r = frame_id(w, frame, &w->path[n]);
+            r = intern_frame(w, frame, &w->path[n]);
         if (r < 0)
             return r;
         n++;
@@ -162,7 +162,7 @@ static int put_group(struct writer *w, const struct group *g)
     for (size_t i = 0; i < g->n;) {
         if (i)
             spy_buf_putc(w->out, ',');
-        int r = put_stack(w, next_joined(w, g, &i).stack);
+        int r = put_stack_ids(w, join_samples(w, g, &i).stack);
         if (r < 0)
             return r;
     }
@@ -170,7 +170,7 @@ static int put_group(struct writer *w, const struct group *g)
     for (size_t i = 0; i < g->n;) {
         if (i)
             spy_buf_putc(w->out, ',');
-        struct spy_sample s = next_joined(w, g, &i);
+        struct spy_sample s = join_samples(w, g, &i);
         put_weight(w, s.count, s.ns);
         count = spy_add_sat(count, s.count);
         ns = spy_add_sat(ns, s.ns);
@@ -180,7 +180,7 @@ static int put_group(struct writer *w, const struct group *g)
     return spy_buf_putc(w->out, '}');
 }
 
-static char *group_name(const struct writer *w, uint32_t series, uint32_t thread)
+static char *make_group_name(const struct writer *w, uint32_t series, uint32_t thread)
 {
     const struct spy_thread *th = spy_profile_thread_at(w->profile, thread);
     const char *pid = spy_profile_series_label(w->profile, series, SPY_LABEL_PID);
@@ -209,7 +209,7 @@ struct groups {
     struct spy_map map;
 };
 
-static void groups_done(struct groups *g)
+static void free_groups(struct groups *g)
 {
     for (size_t i = 0; i < g->n; i++) {
         free(g->list[i].name);
@@ -219,8 +219,8 @@ static void groups_done(struct groups *g)
     spy_map_free(&g->map);
 }
 
-static int group_of(struct groups *gs, const struct writer *w, const struct spy_sample *s,
-                    struct group **ret)
+static int find_group(struct groups *gs, const struct writer *w, const struct spy_sample *s,
+                      struct group **ret)
 {
     uint64_t hash = spy_hash_mix(s->series, s->thread);
     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&gs->map, hash, &at)) != SPY_MAP_NONE;)
@@ -231,7 +231,7 @@ static int group_of(struct groups *gs, const struct writer *w, const struct spy_
     int r = spy_grow(&gs->list, &gs->cap, gs->n + 1, sizeof *gs->list, 1 << 20);
     if (r == 0)
         r = spy_map_add(&gs->map, hash, (uint32_t)gs->n);
-    char *name = r == 0 ? group_name(w, s->series, s->thread) : NULL;
+    char *name = r == 0 ? make_group_name(w, s->series, s->thread) : NULL;
     if (!name)
         return r < 0 ? r : SPY_ERR_NOMEM;
     gs->list[gs->n] = (struct group){.series = s->series, .thread = s->thread, .name = name};
@@ -239,14 +239,14 @@ static int group_of(struct groups *gs, const struct writer *w, const struct spy_
     return 0;
 }
 
-static int collect(struct groups *gs, struct writer *w)
+static int collect_groups(struct groups *gs, struct writer *w)
 {
-    for (uint32_t i = 0; i < n_samples(w); i++) {
-        struct spy_sample s = sample_of(w, i);
+    for (uint32_t i = 0; i < count_given_samples(w); i++) {
+        struct spy_sample s = get_sample(w, i);
         struct group *g;
         if (!spy_view_has(w->view, &s))
             continue;
-        int r = group_of(gs, w, &s, &g);
+        int r = find_group(gs, w, &s, &g);
         if (r == 0)
             r = spy_grow(&g->samples, &g->cap, g->n + 1, sizeof *g->samples, 1 << 28);
         if (r < 0)
@@ -262,15 +262,15 @@ static int compare_groups(const void *a, const void *b)
     return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
 }
 
-// speedscope opens on this one.
-static size_t heaviest(const struct writer *w, const struct groups *gs)
+// The group that speedscope opens on.
+static size_t find_heaviest(const struct writer *w, const struct groups *gs)
 {
     size_t best = 0;
     uint64_t most = 0;
     for (size_t i = 0; i < gs->n; i++) {
         uint64_t sum = 0;
         for (size_t k = 0; k < gs->list[i].n; k++) {
-            struct spy_sample s = sample_of(w, gs->list[i].samples[k]);
+            struct spy_sample s = get_sample(w, gs->list[i].samples[k]);
             sum += w->by_time ? s.ns : s.count;
         }
         if (sum > most) {
@@ -281,8 +281,8 @@ static size_t heaviest(const struct writer *w, const struct groups *gs)
     return best;
 }
 
-// Of the whole file: the title, and what is to be known of what it shows.
-static void put_name(struct writer *w)
+// The name of the file: the title, and what a reader must know about it.
+static void put_file_name(struct writer *w)
 {
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(SPY_LABEL_MAX), why = SPY_BUF_INIT(SPY_LABEL_MAX);
     spy_view_why_empty(w->profile, w->view, &why);
@@ -294,42 +294,50 @@ static void put_name(struct writer *w)
     spy_put_json_string(w->out, spy_buf_str(&b), b.len);
 }
 
-static int print_all(struct writer *w, struct groups *gs)
+static int print_groups(struct writer *w, struct groups *gs)
 {
-    int r = collect(gs, w);
+    int r = collect_groups(gs, w);
     if (r < 0)
         return r;
     if (gs->n)
         qsort(gs->list, gs->n, sizeof *gs->list, compare_groups);
     spy_buf_puts(w->out, "{\"$schema\":\"https://www.speedscope.app/file-format-schema.json\","
                          "\"exporter\":\"podspy " PODSPY_VERSION "\",\"name\":");
-    put_name(w);
+    put_file_name(w);
     spy_buf_puts(w->out, ",");
     if (gs->n)
-        spy_buf_printf(w->out, "\"activeProfileIndex\":%zu,", heaviest(w, gs));
+        spy_buf_printf(w->out, "\"activeProfileIndex\":%zu,", find_heaviest(w, gs));
     spy_buf_puts(w->out, "\"profiles\":[");
     for (size_t i = 0; i < gs->n && r == 0; i++) {
         spy_buf_puts(w->out, i ? ",\n" : "\n");
         r = put_group(w, &gs->list[i]);
     }
     spy_buf_puts(w->out, "],\"shared\":{\"frames\":[");
-    put_frames(w);
+    put_shared_frames(w);
     spy_buf_puts(w->out, "]}}\n");
     return r < 0 ? r : w->out->failed;
 }
 
-int spy_print_speedscope(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
-                         struct spy_err *err)
+static int print_speedscope(const struct spy_profile *p, const struct spy_view *v,
+                            struct spy_buf *out, struct spy_err *err)
 {
     struct writer w = {.profile = p, .view = v, .out = out, .timeline = v->timeline};
     if (v->timeline && spy_timeline_is_full(v->timeline))
         w.timeline = NULL; // the beginning alone would be another profile
-    _cleanup_(groups_done) struct groups gs = {0};
+    _cleanup_(free_groups) struct groups gs = {0};
     w.frame_ids = calloc(spy_profile_n_frames(p) + 1u, sizeof *w.frame_ids);
-    int r = w.frame_ids ? print_all(&w, &gs) : SPY_ERR_NOMEM;
+    int r = w.frame_ids ? print_groups(&w, &gs) : SPY_ERR_NOMEM;
     free(w.frame_ids);
     free(w.frames);
     free(w.path);
     spy_map_free(&w.map);
     return r < 0 ? spy_print_failed(r, err) : 0;
 }
+
+const struct spy_format spy_format_speedscope = {
+    .name = "speedscope",
+    .media_type = "application/json",
+    .extension = "json",
+    .ordered = true,
+    .print = print_speedscope,
+};

@@ -14,9 +14,9 @@
 
 enum { ROW = 18, TOP = 96, BOTTOM = 56, LINE = 18, GREY = 8, GREEN = 9 };
 
-// XML 1.0, section 2.2: no control characters but tab, line feed and carriage return; no U+FFFE,
-// U+FFFF. A terminal must not see more (text.h).
-static const char *instead_of(const char *s, size_t n)
+// XML 1.0, section 2.2, allows no U+FFFE, no U+FFFF, and no control characters except tab, line
+// feed and carriage return. What text.h keeps from terminals is left out as well.
+static const char *find_replacement(const char *s, size_t n)
 {
     uint32_t code = n ? spy_text_code(s, n) : 0;
     switch (code) {
@@ -42,7 +42,7 @@ void spy_svg_put_text(struct spy_buf *out, const char *s, size_t len)
 {
     for (size_t i = 0; i < len;) {
         size_t n = spy_utf8_len(s + i, len - i);
-        const char *instead = instead_of(s + i, n);
+        const char *instead = find_replacement(s + i, n);
         if (instead)
             spy_buf_puts(out, instead);
         else
@@ -51,17 +51,17 @@ void spy_svg_put_text(struct spy_buf *out, const char *s, size_t len)
     }
 }
 
-static void put_str(struct spy_buf *out, const char *s)
+static void put_svg_string(struct spy_buf *out, const char *s)
 {
     spy_svg_put_text(out, s, strlen(s));
 }
 
-// Frames of one file share a warm colour; what is not code is grey, native code green.
+// Frames of one file share a warm colour. Native code is green, everything else grey.
 unsigned spy_svg_colour(const struct spy_tree *t, const struct spy_node *n)
 {
     if (n->kind != SPY_NODE_FRAME)
         return GREY;
-    const struct spy_function *f = spy_profile_function_at(t->profile, n->a);
+    const struct spy_function *f = spy_profile_function_at(t->profile, n->function);
     if (f->kind != SPY_FRAME_PYTHON)
         return f->kind == SPY_FRAME_NATIVE ? GREEN : GREY;
     return (unsigned)(spy_hash_bytes(spy_profile_text(t->profile, f->filename),
@@ -69,7 +69,7 @@ unsigned spy_svg_colour(const struct spy_tree *t, const struct spy_node *n)
                       GREY);
 }
 
-static void put_time(struct spy_buf *out, uint64_t ns)
+static void put_utc_time(struct spy_buf *out, uint64_t ns)
 {
     time_t sec = (time_t)(ns / SPY_NS_PER_SEC);
     struct tm tm;
@@ -79,8 +79,8 @@ static void put_time(struct spy_buf *out, uint64_t ns)
     spy_buf_puts(out, text);
 }
 
-// How good the data is: the window, the samples by how they were taken, what was lost.
-static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out)
+// The quality of the data: the window, the samples by how they were taken, what was lost.
+static void put_svg_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out)
 {
     struct spy_quality q = {0};
     uint64_t from = UINT64_MAX, to = 0;
@@ -95,9 +95,9 @@ static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out
     }
     spy_buf_printf(out, "<text class=\"faint\" x=\"12\" y=\"%u\">", y + 20);
     if (from < to) {
-        put_time(out, from);
+        put_utc_time(out, from);
         spy_buf_puts(out, " to ");
-        put_time(out, to);
+        put_utc_time(out, to);
         spy_buf_puts(out, " UTC. ");
     }
     spy_buf_printf(out, "%u processes. Thread samples taken: ", spy_profile_n_series(p));
@@ -111,7 +111,7 @@ static void put_footer(const struct spy_tree *t, uint32_t y, struct spy_buf *out
         t->view.gil ? " Only GIL holders." : "");
 }
 
-// What the kernel says of the same time, and what is to be watched; a line each, where it is known.
+// The kernel's account of the same time, and the warnings drawn from it: a line each if known.
 struct account_lines {
     struct spy_buf facts, warnings;
 };
@@ -131,7 +131,7 @@ static int make_account_lines(const struct spy_tree *t, struct account_lines *l)
     return r < 0 ? r : spy_account_warn(&a, &l->warnings);
 }
 
-static uint32_t height_of_lines(const struct account_lines *l)
+static uint32_t sum_line_heights(const struct account_lines *l)
 {
     return LINE * (uint32_t)((l->facts.len > 0) + (l->warnings.len > 0));
 }
@@ -146,7 +146,7 @@ static void put_account_lines(const struct account_lines *l, uint32_t y, struct 
                        y + (l->facts.len ? LINE : 0), spy_buf_str(&l->warnings));
 }
 
-static void put_head(const struct spy_tree *t, uint32_t height, struct spy_buf *out)
+static void put_svg_head(const struct spy_tree *t, uint32_t height, struct spy_buf *out)
 {
     const char *title = t->view.title ? t->view.title : "podspy";
     spy_buf_printf(
@@ -154,11 +154,11 @@ static void put_head(const struct spy_tree *t, uint32_t height, struct spy_buf *
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" "
         "width=\"100%%\" height=\"%u\" role=\"group\" aria-labelledby=\"title\">\n<title>",
         height);
-    put_str(out, title);
+    put_svg_string(out, title);
     spy_buf_puts(out, "</title>\n<style><![CDATA[\n");
     spy_buf_puts(out, spy_svg_style);
     spy_buf_puts(out, "]]></style>\n<text id=\"title\" x=\"12\" y=\"28\">");
-    put_str(out, title);
+    put_svg_string(out, title);
     spy_buf_puts(
         out,
         "</text>\n<foreignObject x=\"12\" y=\"40\" width=\"260\" height=\"26\"><input "
@@ -182,12 +182,12 @@ static void put_summary(const struct spy_tree *t, struct spy_buf *out)
     spy_buf_puts(out, "</text>\n");
 }
 
-static int put_empty(const struct spy_tree *t, struct spy_buf *out)
+static int put_empty_reason(const struct spy_tree *t, struct spy_buf *out)
 {
     _cleanup_buf_ struct spy_buf why = SPY_BUF_INIT(SPY_LABEL_MAX);
     int r = spy_view_why_empty(t->profile, &t->view, &why);
     spy_buf_printf(out, "<text id=\"empty\" x=\"10\" y=\"%d\">", TOP + ROW);
-    put_str(out, spy_buf_str(&why));
+    put_svg_string(out, spy_buf_str(&why));
     spy_buf_puts(out, "</text>\n");
     return r;
 }
@@ -201,7 +201,7 @@ static int put_script(const struct spy_tree *t, struct spy_buf *out)
     return r;
 }
 
-static int print_tree(const struct spy_tree *t, struct spy_buf *out)
+static int print_flamegraph(const struct spy_tree *t, struct spy_buf *out)
 {
     bool empty = !spy_node_weight(t, &t->nodes[0]);
     uint32_t bottom = TOP + (empty ? 2 : t->max_depth + 1) * ROW;
@@ -210,15 +210,15 @@ static int print_tree(const struct spy_tree *t, struct spy_buf *out)
     int r = make_account_lines(t, &lines);
     if (r < 0)
         return r;
-    put_head(t, bottom + BOTTOM + height_of_lines(&lines), out);
+    put_svg_head(t, bottom + BOTTOM + sum_line_heights(&lines), out);
     put_summary(t, out);
     if (empty)
-        r = put_empty(t, out);
+        r = put_empty_reason(t, out);
     else
         r = spy_svg_put_drawing(t, TOP, ROW, out);
     if (r < 0)
         return r;
-    put_footer(t, bottom, out);
+    put_svg_footer(t, bottom, out);
     put_account_lines(&lines, bottom + BOTTOM, out);
     if (!empty)
         r = put_script(t, out);
@@ -226,12 +226,23 @@ static int print_tree(const struct spy_tree *t, struct spy_buf *out)
     return r < 0 ? r : out->failed;
 }
 
-int spy_print_svg(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
-                  struct spy_err *err)
+static int print_svg(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out,
+                     struct spy_err *err)
 {
     _cleanup_(spy_tree_free) struct spy_tree t = {0};
     int r = spy_tree_build(p, v, &t);
     if (r == 0)
-        r = print_tree(&t, out);
+        r = print_flamegraph(&t, out);
     return r < 0 ? spy_print_failed(r, err) : 0;
 }
+
+// The marks of CDATA are not part of the text that is hashed (CSP Level 3, 6.7.3.2).
+const struct spy_format spy_format_svg = {
+    .name = "svg",
+    .alias = "flamegraph",
+    .media_type = "image/svg+xml",
+    .extension = "svg",
+    .script = {"//\n", spy_svg_script, "//"},
+    .style = {"\n", spy_svg_style, ""},
+    .print = print_svg,
+};

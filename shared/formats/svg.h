@@ -3,9 +3,8 @@
 #pragma once
 #include "shared/formats/tree.h"
 
-// The script and the style inside of every SVG that spy_print_svg makes, to the byte as they stand
-// between <![CDATA[ and ]]>; whoever serves one can name the script's hash in a
-// Content-Security-Policy.
+// The script and the style of every flamegraph, byte for byte as they stand between <![CDATA[ and
+// ]]>.
 extern const char spy_svg_script[];
 extern const char spy_svg_style[];
 // What stands around the script inside of its element.

@@ -1,8 +1,8 @@
-// The picture that is there without a script: in a program that only draws, or where scripts are
-// off. The script takes it away and draws its own, so nothing here is for it.
+// The picture for programs that only draw SVG, and for browsers with scripts off. The script
+// removes it and draws its own.
 //
-// A box is drawn where it can be seen: at least a pixel wide in a window of STEPS pixels, or the
-// first of its row in that pixel. The widest bear a tooltip and a name; the rest are paths, one for
+// A box is drawn if it can be seen: at least a pixel wide in a window of STEPS pixels, or the first
+// of its row in that pixel. The widest boxes have a tooltip and a name; the rest are paths, one for
 // each colour.
 #include "shared/base/mem.h"
 #include "shared/formats/svg.h"
@@ -10,8 +10,8 @@
 
 enum {
     STEPS = 2000,
-    UNITS = 10000, // across the whole, for paths: whole numbers are short
-    TITLED = 1000, // frames that are elements of their own
+    UNITS = 10000, // the full width in paths: whole numbers are short
+    TITLED = 1000, // how many frames are elements of their own
 };
 
 enum how { NOT_DRAWN, AS_PATH, AS_ELEMENT };
@@ -23,20 +23,20 @@ struct drawing {
     uint8_t *how, *colours;
 };
 
-static void drawing_done(struct drawing *d)
+static void free_drawing(struct drawing *d)
 {
     free(d->left);
     free(d->how);
     free(d->colours);
 }
 
-static double share(const struct drawing *d, uint32_t i)
+static double share_of_whole(const struct drawing *d, uint32_t i)
 {
     return (double)spy_node_weight(d->tree, &d->tree->nodes[i]) /
            (double)spy_node_weight(d->tree, &d->tree->nodes[0]);
 }
 
-static int drawing_new(const struct spy_tree *t, uint32_t top, uint32_t row, struct drawing *d)
+static int allocate_drawing(const struct spy_tree *t, uint32_t top, uint32_t row, struct drawing *d)
 {
     *d = (struct drawing){.tree = t, .top = top, .row = row};
     d->left = calloc(t->n, sizeof *d->left);
@@ -56,7 +56,7 @@ static int choose_drawn(struct drawing *d)
     uint32_t i = 0;
     do {
         const struct spy_node *n = &t->nodes[i];
-        double width = share(d, i);
+        double width = share_of_whole(d, i);
         if (n->first_child)
             d->left[n->first_child] = d->left[i];
         if (n->next)
@@ -85,19 +85,19 @@ static int choose_titled(struct drawing *d)
         return SPY_ERR_NOMEM;
     for (uint32_t i = 0; i < d->tree->n; i++)
         if (d->how[i])
-            shares[n++] = share(d, i);
+            shares[n++] = share_of_whole(d, i);
     if (n > TITLED) {
         qsort(shares, n, sizeof *shares, compare_shares);
         least = shares[TITLED];
     }
     for (uint32_t i = 0; i < d->tree->n; i++)
-        if (d->how[i] && share(d, i) > least)
+        if (d->how[i] && share_of_whole(d, i) > least)
             d->how[i] = AS_ELEMENT;
     return 0;
 }
 
-static void put_title(const struct drawing *d, const struct spy_node *n,
-                      const struct spy_buf *label, struct spy_buf *out)
+static void put_tooltip(const struct drawing *d, const struct spy_node *n,
+                        const struct spy_buf *label, struct spy_buf *out)
 {
     const struct spy_tree *t = d->tree;
     double whole = (double)spy_node_weight(t, &t->nodes[0]);
@@ -113,17 +113,18 @@ static void put_title(const struct drawing *d, const struct spy_node *n,
     spy_buf_puts(out, "</title>");
 }
 
-static void put_element(const struct drawing *d, uint32_t i, struct spy_buf *out)
+static void put_box_element(const struct drawing *d, uint32_t i, struct spy_buf *out)
 {
     const struct spy_node *n = &d->tree->nodes[i];
     _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(SPY_LABEL_MAX);
     spy_node_label(d->tree, n, &label);
-    spy_buf_printf(
-        out, "<svg class=\"f c%u\" x=\"%.3f%%\" y=\"%u\" width=\"%.3f%%\" height=\"%u\">",
-        d->colours[i], 100.0 * d->left[i], d->top + n->depth * d->row, 100.0 * share(d, i), d->row);
-    put_title(d, n, &label, out);
+    spy_buf_printf(out,
+                   "<svg class=\"f c%u\" x=\"%.3f%%\" y=\"%u\" width=\"%.3f%%\" height=\"%u\">",
+                   d->colours[i], 100.0 * d->left[i], d->top + n->depth * d->row,
+                   100.0 * share_of_whole(d, i), d->row);
+    put_tooltip(d, n, &label, out);
     spy_buf_puts(out, "<rect/>"); // its size is in the style
-    if (share(d, i) > 0.01) {
+    if (share_of_whole(d, i) > 0.01) {
         spy_buf_puts(out, "<text x=\"4\" y=\"13\">");
         spy_svg_put_text(out, spy_buf_str(&label), label.len);
         spy_buf_puts(out, "</text>");
@@ -131,18 +132,19 @@ static void put_element(const struct drawing *d, uint32_t i, struct spy_buf *out
     spy_buf_puts(out, "</svg>\n");
 }
 
-static unsigned units(double of_whole)
+static unsigned round_to_units(double of_whole)
 {
     return (unsigned)(of_whole * UNITS + 0.5);
 }
 
-static void put_path(const struct drawing *d, unsigned colour, struct spy_buf *out)
+static void put_boxes_path(const struct drawing *d, unsigned colour, struct spy_buf *out)
 {
     bool begun = false;
     for (uint32_t i = 0; i < d->tree->n; i++) {
         if (d->how[i] != AS_PATH || d->colours[i] != colour)
             continue;
-        unsigned x = units(d->left[i]), w = units(d->left[i] + share(d, i)) - x;
+        unsigned x = round_to_units(d->left[i]),
+                 w = round_to_units(d->left[i] + share_of_whole(d, i)) - x;
         if (!begun)
             spy_buf_printf(out, "<path class=\"c%u\" d=\"", colour);
         begun = true;
@@ -166,19 +168,19 @@ static void put_boxes(const struct drawing *d, uint32_t height, struct spy_buf *
                        "preserveAspectRatio=\"none\">\n",
                        height, UNITS, height);
         for (unsigned c = 0; c < SPY_SVG_COLOURS; c++)
-            put_path(d, c, out);
+            put_boxes_path(d, c, out);
         spy_buf_puts(out, "</svg>\n");
     }
     for (uint32_t i = 0; i < d->tree->n; i++)
         if (d->how[i] == AS_ELEMENT)
-            put_element(d, i, out);
+            put_box_element(d, i, out);
 }
 
 int spy_svg_put_drawing(const struct spy_tree *t, uint32_t top, uint32_t row, struct spy_buf *out)
 {
-    _cleanup_(drawing_done) struct drawing d;
+    _cleanup_(free_drawing) struct drawing d;
     uint32_t height = top + (t->max_depth + 1) * row;
-    int r = drawing_new(t, top, row, &d);
+    int r = allocate_drawing(t, top, row, &d);
     if (r == 0)
         r = choose_drawn(&d);
     if (r == 0)

@@ -2,7 +2,6 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
-#include "shared/formats/filter.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +15,7 @@ enum {
 struct builder {
     struct spy_tree *tree;
     size_t max;             // nodes
-    struct spy_map by_key;  // of (parent, kind, a, b) -> node
+    struct spy_map by_key;  // of (parent, kind, id) -> node
     struct spy_map by_path; // of (base node, stack) -> node: stacks share their outer parts
     struct path {
         uint32_t base, stack, node;
@@ -26,22 +25,15 @@ struct builder {
     size_t cap_todo;
 };
 
-bool spy_view_has(const struct spy_view *v, const struct spy_sample *s)
-{
-    return (v->idle || s->state & SPY_STATE_RUNNING) &&
-           (!v->gil || s->state & SPY_STATE_GIL_HOLDS) &&
-           (!v->filter || spy_filter_has(v->filter, s));
-}
-
-static int child(struct builder *b, uint32_t parent, uint32_t kind, uint32_t x, uint32_t y,
-                 uint32_t *ret)
+// The child that has the parent, kind and id of `like`; added if there is none.
+static int add_child(struct builder *b, const struct spy_node *like, uint32_t *ret)
 {
     struct spy_tree *t = b->tree;
-    uint64_t hash = spy_hash_mix((uint64_t)parent << 8 | kind, (uint64_t)x << 32 | y);
+    uint64_t hash = spy_hash_mix((uint64_t)like->parent << 8 | like->kind, like->id);
     for (uint32_t at = SPY_MAP_FIRST, i;
          (i = spy_map_next(&b->by_key, hash, &at)) != SPY_MAP_NONE;) {
         const struct spy_node *n = &t->nodes[i];
-        if (n->parent == parent && n->kind == kind && n->a == x && n->b == y) {
+        if (n->parent == like->parent && n->kind == like->kind && n->id == like->id) {
             *ret = i;
             return 0;
         }
@@ -51,13 +43,10 @@ static int child(struct builder *b, uint32_t parent, uint32_t kind, uint32_t x, 
         r = spy_map_add(&b->by_key, hash, (uint32_t)t->n);
     if (r < 0)
         return r;
-    struct spy_node *up = &t->nodes[parent];
-    t->nodes[t->n] = (struct spy_node){.parent = parent,
-                                       .kind = kind,
-                                       .a = x,
-                                       .b = y,
-                                       .depth = up->depth + 1,
-                                       .next = up->first_child};
+    struct spy_node *up = &t->nodes[like->parent], *n = &t->nodes[t->n];
+    *n = *like;
+    n->depth = up->depth + 1;
+    n->next = up->first_child;
     up->first_child = (uint32_t)t->n;
     *ret = (uint32_t)t->n++;
     return 0;
@@ -73,10 +62,12 @@ static int add_frame(struct builder *b, uint32_t parent, uint32_t frame, uint32_
         return 0;
     }
     uint32_t line = v->no_lines ? 0 : v->function_lines ? fn->start_line : f->line;
-    return child(b, parent, SPY_NODE_FRAME, f->function, line, ret);
+    const struct spy_node like = {
+        .parent = parent, .kind = SPY_NODE_FRAME, .function = f->function, .line = line};
+    return add_child(b, &like, ret);
 }
 
-static uint32_t known_path(const struct builder *b, uint64_t hash, uint32_t base, uint32_t stack)
+static uint32_t find_path(const struct builder *b, uint64_t hash, uint32_t base, uint32_t stack)
 {
     for (uint32_t at = SPY_MAP_FIRST, i;
          (i = spy_map_next(&b->by_path, hash, &at)) != SPY_MAP_NONE;)
@@ -85,7 +76,8 @@ static uint32_t known_path(const struct builder *b, uint64_t hash, uint32_t base
     return SPY_MAP_NONE;
 }
 
-static int remember(struct builder *b, uint64_t hash, uint32_t base, uint32_t stack, uint32_t node)
+static int remember_path(struct builder *b, uint64_t hash, uint32_t base, uint32_t stack,
+                         uint32_t node)
 {
     int r = spy_grow(&b->paths, &b->cap_paths, b->n_paths + 1, sizeof *b->paths, b->max);
     if (r == 0)
@@ -95,14 +87,14 @@ static int remember(struct builder *b, uint64_t hash, uint32_t base, uint32_t st
     return r;
 }
 
-// The node of a whole stack under base: outwards to a part that is known, then back inwards.
-static int add_stack(struct builder *b, uint32_t base, uint32_t stack, uint32_t *ret)
+// The node of a whole stack under base: outwards to a known part, then back inwards.
+static int add_stack_nodes(struct builder *b, uint32_t base, uint32_t stack, uint32_t *ret)
 {
     const struct spy_profile *p = b->tree->profile;
     size_t n = 0;
     uint32_t node = base;
     for (; stack; stack = spy_profile_stack_at(p, stack)->parent) {
-        uint32_t known = known_path(b, spy_hash_mix(base, stack), base, stack);
+        uint32_t known = find_path(b, spy_hash_mix(base, stack), base, stack);
         if (known != SPY_MAP_NONE) {
             node = known;
             break;
@@ -116,7 +108,7 @@ static int add_stack(struct builder *b, uint32_t base, uint32_t stack, uint32_t 
         uint32_t s = b->todo[--n];
         int r = add_frame(b, node, spy_profile_stack_at(p, s)->frame, &node);
         if (r == 0)
-            r = remember(b, spy_hash_mix(base, s), base, s, node);
+            r = remember_path(b, spy_hash_mix(base, s), base, s, node);
         if (r < 0)
             return r;
     }
@@ -140,7 +132,19 @@ static bool show_processes(const struct spy_profile *p, const struct spy_view *v
     return false;
 }
 
-static int add_samples(struct builder *b)
+static int add_outer_frames(struct builder *b, const struct spy_sample *s, bool processes,
+                            uint32_t *node)
+{
+    struct spy_node like = {.parent = *node, .kind = SPY_NODE_PROCESS, .series = s->series};
+    int r = processes ? add_child(b, &like, node) : 0;
+    if (r < 0 || !b->tree->view.threads)
+        return r;
+    like = (struct spy_node){
+        .parent = *node, .kind = SPY_NODE_THREAD, .series = s->series, .thread = s->thread};
+    return add_child(b, &like, node);
+}
+
+static int add_all_samples(struct builder *b)
 {
     const struct spy_profile *p = b->tree->profile;
     const struct spy_view *v = &b->tree->view;
@@ -148,17 +152,14 @@ static int add_samples(struct builder *b)
     for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
         const struct spy_sample *s = spy_profile_sample_at(p, i);
         uint32_t node = 0;
-        int r = 0;
+        int r;
         if (spy_stop_is_set(v->stop))
             return SPY_ERR_GONE;
         if (!spy_view_has(v, s))
             continue;
-        if (processes)
-            r = child(b, node, SPY_NODE_PROCESS, s->series, 0, &node);
-        if (r == 0 && v->threads)
-            r = child(b, node, SPY_NODE_THREAD, s->thread, s->series, &node);
+        r = add_outer_frames(b, s, processes, &node);
         if (r == 0)
-            r = add_stack(b, node, s->stack, &node);
+            r = add_stack_nodes(b, node, s->stack, &node);
         if (r < 0)
             return r;
         struct spy_node *n = &b->tree->nodes[node];
@@ -168,8 +169,8 @@ static int add_samples(struct builder *b)
     return 0;
 }
 
-// Parents come before their children in the array, so one sweep from the end sums everything up.
-static void sum_up(struct spy_tree *t)
+// Parents come before their children in the array, so one pass from the end sums all totals.
+static void sum_totals(struct spy_tree *t)
 {
     for (size_t i = t->n; i-- > 0;) {
         struct spy_node *n = &t->nodes[i];
@@ -191,7 +192,7 @@ static int compare_weights(const void *a, const void *b)
 }
 
 // The max-th weight, and how many nodes of just that weight there is room for.
-static int cutoff(const struct spy_tree *t, size_t max, uint64_t *ret, size_t *ret_ties)
+static int find_cutoff(const struct spy_tree *t, size_t max, uint64_t *ret, size_t *ret_ties)
 {
     _cleanup_free_ uint64_t *w = reallocarray(NULL, t->n, sizeof *w);
     if (!w)
@@ -216,7 +217,7 @@ static void choose_kept(const struct spy_tree *t, uint64_t least, size_t ties, b
     }
 }
 
-// Takes the children of i that are not kept out of its list; what they weigh goes to *rest.
+// Takes the children of i that are not kept out of its list; their weight goes to *rest.
 static void split_children(struct spy_tree *t, uint32_t i, const bool *kept, struct spy_node *rest)
 {
     uint32_t keep = 0;
@@ -228,7 +229,7 @@ static void split_children(struct spy_tree *t, uint32_t i, const bool *kept, str
             keep = c;
             continue;
         }
-        rest->a++;
+        rest->folded++;
         rest->depth = k->depth;
         rest->self = rest->total = spy_add_sat(rest->total, k->total);
         rest->self_ns = rest->total_ns = spy_add_sat(rest->total_ns, k->total_ns);
@@ -236,14 +237,14 @@ static void split_children(struct spy_tree *t, uint32_t i, const bool *kept, str
     t->nodes[i].first_child = keep;
 }
 
-static int fold(struct spy_tree *t)
+static int fold_nodes(struct spy_tree *t)
 {
     size_t n = t->n, max = t->view.max_nodes ? t->view.max_nodes : DEFAULT_MAX_NODES, ties;
     uint64_t least;
     if (n <= max)
         return 0;
     _cleanup_free_ bool *kept = calloc(n, sizeof *kept);
-    int r = kept ? cutoff(t, max, &least, &ties) : SPY_ERR_NOMEM;
+    int r = kept ? find_cutoff(t, max, &least, &ties) : SPY_ERR_NOMEM;
     if (r < 0)
         return r;
     choose_kept(t, least, ties, kept);
@@ -252,7 +253,7 @@ static int fold(struct spy_tree *t)
         if (!kept[i])
             continue;
         split_children(t, i, kept, &rest);
-        if (!rest.a)
+        if (!rest.folded)
             continue;
         r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, 2 * NODES_MAX);
         if (r < 0)
@@ -314,11 +315,11 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
         r = spy_map_add(&b.by_key, 0, 0);
     if (r == 0) {
         t.nodes[t.n++] = (struct spy_node){.kind = SPY_NODE_ROOT};
-        r = add_samples(&b);
+        r = add_all_samples(&b);
     }
     if (r == 0) {
-        sum_up(&t);
-        r = fold(&t);
+        sum_totals(&t);
+        r = fold_nodes(&t);
     }
     for (uint32_t i = 0; r == 0; i = spy_tree_next(&t, i)) {
         r = spy_stop_is_set(v->stop) ? SPY_ERR_GONE : sort_children(&t, i);
@@ -360,8 +361,8 @@ static int put_shown(struct spy_buf *out, const char *text)
 
 int spy_node_name(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
 {
-    return put_shown(out,
-                     spy_profile_text(t->profile, spy_profile_function_at(t->profile, n->a)->name));
+    uint32_t name = spy_profile_function_at(t->profile, n->function)->name;
+    return put_shown(out, spy_profile_text(t->profile, name));
 }
 
 int spy_node_file(const struct spy_tree *t, uint32_t filename, struct spy_buf *out)
@@ -370,20 +371,20 @@ int spy_node_file(const struct spy_tree *t, uint32_t filename, struct spy_buf *o
     return put_shown(out, t->view.full_filenames ? file : spy_short_filename(file));
 }
 
-static int frame_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
+static int put_frame_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
 {
-    uint32_t filename = spy_profile_function_at(t->profile, n->a)->filename;
+    uint32_t filename = spy_profile_function_at(t->profile, n->function)->filename;
     spy_node_name(t, n, out);
     if (!*spy_profile_text(t->profile, filename))
         return out->failed;
     spy_buf_puts(out, " (");
     spy_node_file(t, filename, out);
-    if (n->b)
-        spy_buf_printf(out, ":%u", n->b);
+    if (n->line)
+        spy_buf_printf(out, ":%u", n->line);
     return spy_buf_putc(out, ')');
 }
 
-static int process_label(const struct spy_profile *p, uint32_t series, struct spy_buf *out)
+static int put_process_label(const struct spy_profile *p, uint32_t series, struct spy_buf *out)
 {
     const char *pid = spy_profile_series_label(p, series, SPY_LABEL_PID);
     const char *pod = spy_profile_series_label(p, series, SPY_LABEL_POD);
@@ -404,15 +405,15 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
     const struct spy_thread *th;
     switch (n->kind) {
     case SPY_NODE_FRAME:
-        return frame_label(t, n, out);
+        return put_frame_label(t, n, out);
     case SPY_NODE_PROCESS:
-        return process_label(t->profile, n->a, out);
+        return put_process_label(t->profile, n->series, out);
     case SPY_NODE_THREAD:
-        th = spy_profile_thread_at(t->profile, n->a);
+        th = spy_profile_thread_at(t->profile, n->thread);
         spy_buf_printf(out, "thread (%llu): ", (unsigned long long)th->tid);
         return put_shown(out, spy_profile_text(t->profile, th->name));
     case SPY_NODE_FOLDED:
-        return spy_buf_printf(out, "(%u smaller)", n->a);
+        return spy_buf_printf(out, "(%u smaller)", n->folded);
     default:
         return spy_buf_puts(out, "all");
     }

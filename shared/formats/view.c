@@ -1,8 +1,15 @@
-// Why a view chooses nothing.
+#include "shared/formats/view.h"
 #include "shared/base/mem.h"
-#include "shared/formats/format.h"
+#include "shared/formats/filter.h"
 
-static uint64_t count_chosen(const struct spy_profile *p, const struct spy_view *v)
+bool spy_view_has(const struct spy_view *v, const struct spy_sample *s)
+{
+    return (v->idle || s->state & SPY_STATE_RUNNING) &&
+           (!v->gil || s->state & SPY_STATE_GIL_HOLDS) &&
+           (!v->filter || spy_filter_has(v->filter, s));
+}
+
+static uint64_t count_chosen_samples(const struct spy_profile *p, const struct spy_view *v)
 {
     uint64_t n = 0;
     for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
@@ -20,10 +27,10 @@ int spy_view_why_empty(const struct spy_profile *p, const struct spy_view *v, st
         [GIL] = {"gil=0 shows them", "without --gil they are shown"},
         [BOTH] = {"gil=0&idle=1 shows them", "--idle without --gil shows them"},
     };
-    if (count_chosen(p, v))
+    if (count_chosen_samples(p, v))
         return 0;
-    uint64_t all = count_chosen(p, &(struct spy_view){.idle = true});
-    uint64_t left = count_chosen(p, &(struct spy_view){.idle = true, .filter = v->filter});
+    uint64_t all = count_chosen_samples(p, &(struct spy_view){.idle = true});
+    uint64_t left = count_chosen_samples(p, &(struct spy_view){.idle = true, .filter = v->filter});
     if (!all)
         return spy_buf_puts(out, "No samples to show: none was taken.");
     if (!left)
@@ -31,7 +38,8 @@ int spy_view_why_empty(const struct spy_profile *p, const struct spy_view *v, st
     struct spy_view without_gil = *v, holders = *v;
     without_gil.gil = false;
     holders.idle = true;
-    bool waiting = !count_chosen(p, &without_gil), unheld = v->gil && !count_chosen(p, &holders);
+    bool waiting = !count_chosen_samples(p, &without_gil),
+         unheld = v->gil && !count_chosen_samples(p, &holders);
     const char *why = waiting  ? "every thread was waiting in each"
                       : unheld ? "no thread held the interpreter's lock (GIL) in any"
                                : "no thread that ran held the interpreter's lock (GIL) in any";

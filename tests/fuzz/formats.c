@@ -153,11 +153,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                          .max_nodes = more & 128 ? more & 31 : 0};
     struct spy_profile *p = profile(&in);
     size_t n;
-    const struct spy_format *formats = spy_format_list(&n);
+    const struct spy_format *const *formats = spy_format_list(&n);
     for (size_t i = 0; i < n; i++) {
         struct spy_buf b = SPY_BUF_INIT(256 << 20);
-        MUST(formats[i].print(p, &v, &b, NULL) == 0);
-        check(&formats[i], &b, chosen(p, &v));
+        MUST(formats[i]->print(p, &v, &b, NULL) == 0);
+        check(formats[i], &b, chosen(p, &v));
         spy_buf_free(&b);
     }
     spy_profile_free(p);

@@ -60,10 +60,10 @@ static void formats_are_found_by_each_of_their_names(void **state)
 {
     (void)state;
     size_t n;
-    const struct spy_format *all = spy_format_list(&n);
+    const struct spy_format *const *all = spy_format_list(&n);
     assert_int_equal(n, 4);
     for (size_t i = 0; i < n; i++)
-        assert_ptr_equal(spy_format_find(all[i].name), &all[i]);
+        assert_ptr_equal(spy_format_find(all[i]->name), all[i]);
     assert_ptr_equal(spy_format_find("flamegraph"), spy_format_find("svg"));
     assert_ptr_equal(spy_format_find("RAW"), spy_format_find("collapsed"));
     assert_null(spy_format_find(""));
@@ -244,11 +244,11 @@ static void the_cap_of_the_buffer_is_an_error_that_says_what_to_do(void **state)
     (void)state;
     _cleanup_profile_ struct spy_profile *p = test_profile_rich();
     size_t n;
-    const struct spy_format *all = spy_format_list(&n);
+    const struct spy_format *const *all = spy_format_list(&n);
     for (size_t i = 0; i < n; i++) {
         _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(60);
         struct spy_err e = {0};
-        assert_int_equal(all[i].print(p, &(struct spy_view){0}, &b, &e), SPY_ERR_LIMIT);
+        assert_int_equal(all[i]->print(p, &(struct spy_view){0}, &b, &e), SPY_ERR_LIMIT);
         assert_non_null(strstr(e.msg, "max_nodes"));
         assert_true(b.len <= 60);
     }
@@ -260,10 +260,10 @@ static void printing_does_not_change_the_profile(void **state)
     _cleanup_profile_ struct spy_profile *p = test_profile_rich();
     _cleanup_free_ char *before = test_profile_spelled(p);
     size_t n;
-    const struct spy_format *all = spy_format_list(&n);
+    const struct spy_format *const *all = spy_format_list(&n);
     for (size_t i = 0; i < n; i++) {
-        _cleanup_free_ char *a = print(p, all[i].name, &(struct spy_view){.idle = true});
-        _cleanup_free_ char *b = print(p, all[i].name, &(struct spy_view){.idle = true});
+        _cleanup_free_ char *a = print(p, all[i]->name, &(struct spy_view){.idle = true});
+        _cleanup_free_ char *b = print(p, all[i]->name, &(struct spy_view){.idle = true});
         assert_string_equal(a, b); // and is the same each time
     }
     _cleanup_free_ char *after = test_profile_spelled(p);

@@ -1,0 +1,40 @@
+// view.h - which samples of a profile are shown, and how their stacks are told apart.
+//
+// All formats count the samples that the view chooses (idle, gil, filter) and give each stack the
+// outermost frames that the view asks for (process, thread). A view never changes the profile.
+#pragma once
+#include "shared/base/buf.h"
+#include "shared/profile/profile.h"
+
+struct spy_filter;
+struct spy_timeline;
+enum spy_processes { SPY_PROCESSES_AUTO, SPY_PROCESSES_NO, SPY_PROCESSES_YES };
+
+struct spy_view {
+    const char *title;   // shown by formats that have a title; NULL: "podspy"
+    bool idle;           // also samples of threads that were not running: waiting or runnable
+    bool gil;            // only samples that held the GIL
+    bool no_native;      // leave native frames out
+    bool no_lines;       // merge the frames of a function, whatever their line
+    bool function_lines; // show a function's first line instead of the current one (py-spy -F)
+    bool threads;        // an outer frame for each thread
+    enum spy_processes processes; // an outer frame for each process; AUTO: if there are several
+    bool full_filenames;          // else shortened: see spy_short_filename
+    // The most tree nodes; 0: 20000 in svg and json, no bound in collapsed. speedscope has none.
+    // The smallest nodes are folded into their parent's "(N smaller)" marker, so totals stay right.
+    uint32_t max_nodes;
+    const struct spy_filter *filter; // of this very profile; borrowed; NULL: none. See filter.h
+    // The order of this very profile's samples, for formats that show it; borrowed; NULL: the order
+    // is unknown, and such a format says so.
+    const struct spy_timeline *timeline;
+    bool command_line; // hints name options (--idle) instead of query parameters (idle=1)
+    size_t memory;     // the most bytes the tree may take; 0: only the bound on nodes
+    const bool *stop;  // shared/base/stop.h: give up, the document is not wanted; NULL: none
+};
+
+// True if the view chooses this sample.
+bool spy_view_has(const struct spy_view *v, const struct spy_sample *s);
+
+// If the view chooses no sample of the profile, appends a sentence to out that gives the reason and
+// what to ask for instead; else appends nothing. 0, SPY_ERR_NOMEM, SPY_ERR_LIMIT.
+int spy_view_why_empty(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out);

@@ -25,11 +25,9 @@
 #include "agent/target/threads.h"
 
 enum {
-    SPY_PY_DEPTH_MAX = 16384,  // deeper stacks lose their outermost frames and are marked
-    SPY_PY_THREADS_MAX = 8192, // sampled of a process; what becomes of more, see below
-    SPY_PY_LISTED_MAX = 65536, // and looked at to choose them
-    SPY_PY_NAME_MAX = 128,     // bytes of a thread's name, in whole characters
-    SPY_PY_INTERPRETERS_MAX = 256,
+    SPY_PY_DEPTH_MAX = 16384, // deeper stacks lose their outermost frames and are marked
+    SPY_PY_LISTED_MAX = 65536,
+    SPY_PY_NAME_MAX = 128, // bytes of a thread's name, in whole characters
     SPY_PY_TRIES = 3,
     SPY_PY_TORN_ONE_IN = 50,
 };

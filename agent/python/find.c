@@ -1,6 +1,5 @@
-#include "agent/python/runtime.h"
+#include "agent/python/find.h"
 #include "agent/python/others.h"
-#include "agent/python/python.h"
 #include "agent/python/scan.h"
 #include "agent/python/source.h"
 #include "shared/base/clock.h"

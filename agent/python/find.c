@@ -2,6 +2,7 @@
 #include "agent/python/others.h"
 #include "agent/python/scan.h"
 #include "agent/python/source.h"
+#include "agent/target/maps_load.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <limits.h>

@@ -130,7 +130,7 @@ static int write_image(const struct spy_target *t, bool scanned, const char *pat
     put_maps(&s->maps, scanned, &b);
     put(&b, s->n_tids, 2);
     for (size_t i = 0; i < s->n_tids; i++)
-        put(&b, (uint64_t)s->tids[i].tid, 4);
+        put(&b, (uint64_t)s->tids[i], 4);
     put(&b, 0, 1);
     for (size_t i = 0; i < n_spans; i++) {
         uint8_t bytes[PIECE_MAX];

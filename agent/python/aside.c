@@ -10,7 +10,7 @@ enum {
 
 bool spy_py_aside_wanted(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    return o->follows && o->pausing != SPY_PY_ALWAYS_PAUSE && spy_py_attempt_is_torn_often(th);
+    return o->follows && o->pausing != SPY_PAUSE_ALWAYS && spy_py_attempt_is_torn_often(th);
 }
 
 // Tries a read from another CPU, where the thread ran on its own meanwhile.

@@ -8,7 +8,7 @@
 static bool has_stack(struct spy_python *p)
 {
     enum { TRIES = 20, TRY_NS = 1000000 };
-    struct spy_py_options o = {.pausing = SPY_PY_NEVER_PAUSE};
+    struct spy_py_options o = {.pausing = SPY_PAUSE_NEVER};
     struct spy_py_stack st;
     for (int k = 0; k < TRIES && spy_python_refresh(p) == 0; k++) {
         for (size_t i = 0; i < p->n_threads; i++)

@@ -111,13 +111,13 @@ bool spy_py_attempt_is_torn_often(const struct spy_py_thread *th)
 
 bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    return o->pausing == SPY_PY_ALWAYS_PAUSE ||
-           (o->pausing == SPY_PY_MAY_PAUSE && spy_py_attempt_is_torn_often(th));
+    return o->pausing == SPY_PAUSE_ALWAYS ||
+           (o->pausing == SPY_PAUSE_AUTO && spy_py_attempt_is_torn_often(th));
 }
 
 bool spy_py_attempt_is_strict(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    return o->pausing == SPY_PY_NEVER_PAUSE && spy_py_attempt_is_torn_often(th);
+    return o->pausing == SPY_PAUSE_NEVER && spy_py_attempt_is_torn_often(th);
 }
 
 bool spy_py_attempt_needs_repeats(const struct spy_python *p, const struct spy_py_thread *th,
@@ -174,7 +174,7 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
     // they are not given, and made only once in 16 samples, to learn when reads work again.
     enum { STILL_TRY = 16 };
     struct spy_py_options never = *o;
-    never.pausing = SPY_PY_NEVER_PAUSE;
+    never.pausing = SPY_PAUSE_NEVER;
     int r = SPY_ERR_TORN;
     if (!spy_target_is_live(p->target)) { // a core file: nothing changes, and nothing can be paused
         *how = SPY_PY_CLEAN;
@@ -182,7 +182,7 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
     }
     *how = SPY_PY_PAUSED;
     if (running && spy_py_attempt_wants_pause(th, o)) {
-        if (o->pausing == SPY_PY_MAY_PAUSE && p->sample % STILL_TRY == 0)
+        if (o->pausing == SPY_PAUSE_AUTO && p->sample % STILL_TRY == 0)
             spy_py_attempt_count(th, spy_py_attempt_clean(p, th, facts) == SPY_ERR_TORN);
         r = read_paused(p, th, o, facts);
         if (pause_was_refused(r)) { // nothing that may be wrong is given then either
@@ -201,7 +201,7 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
         if (r != SPY_ERR_TORN && (r < 0 || proven))
             return r;
     }
-    if (o->pausing != SPY_PY_NEVER_PAUSE) {
+    if (o->pausing != SPY_PAUSE_NEVER) {
         *how = SPY_PY_PAUSED;
         r = read_paused(p, th, o, facts);
         if (!pause_was_refused(r))

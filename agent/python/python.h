@@ -56,8 +56,6 @@ struct spy_py_stack {
 
 struct spy_py_thread; // opaque: what is kept of a thread between samples
 
-enum spy_py_pausing { SPY_PY_NEVER_PAUSE, SPY_PY_MAY_PAUSE, SPY_PY_ALWAYS_PAUSE };
-
 // The thread that samples.
 struct spy_py_self {
     int switches_fd;  // spy_own_switches_open
@@ -65,7 +63,7 @@ struct spy_py_self {
 };
 
 struct spy_py_options {
-    enum spy_py_pausing pausing;
+    enum spy_pausing pausing;
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
     // NULL: a thread whose CPU the caller has taken counts as waiting for a CPU.
     const struct spy_py_self *self;

@@ -238,7 +238,7 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
         return fail_sample(p, th, r);
     // A thread that this program has pushed off its CPU stands still and is read so, unless all are
     // to be paused.
-    bool aside = cpu == SPY_PY_HELD_UP && o->pausing != SPY_PY_ALWAYS_PAUSE;
+    bool aside = cpu == SPY_PY_HELD_UP && o->pausing != SPY_PAUSE_ALWAYS;
     bool moves = state.running && cpu != SPY_PY_RUNNABLE && !aside;
     struct spy_py_stack stack = {.running = state.running && cpu != SPY_PY_RUNNABLE,
                                  .runnable = cpu == SPY_PY_RUNNABLE,

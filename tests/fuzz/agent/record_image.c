@@ -151,7 +151,7 @@ int main(int argc, char **argv)
     struct spy_core core;
     struct spy_python *py;
     struct spy_err err = {0};
-    struct spy_py_options o = {.pausing = SPY_PY_NEVER_PAUSE};
+    struct spy_py_options o = {.pausing = SPY_PAUSE_NEVER};
     struct spy_py_stack st;
     if (argc != 3)
         return 2;

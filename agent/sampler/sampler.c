@@ -560,7 +560,7 @@ static void renew_command(struct spy_sampler *s, struct process *p)
     p->epoch = 0;
 }
 
-static int attach_process(struct spy_sampler *s, struct process *p)
+static int attach_python(struct spy_sampler *s, struct process *p)
 {
     struct spy_err err = {0};
     int r = spy_target_open(p->pid, &p->target, &err);
@@ -612,7 +612,7 @@ static int attach_as_ordinary(struct spy_sampler *s, struct process *p)
 {
     spy_follow_leave(&s->follow);
     spy_priority_lower(&s->priority);
-    int r = attach_process(s, p);
+    int r = attach_python(s, p);
     raise_priority(s);
     return r;
 }
@@ -802,7 +802,7 @@ static void run_round(struct spy_sampler *s, struct process *p)
     }
     count_left_out(s, p);
     begin_window(s, p);
-    spy_kernel_look(p->kernel, p->target, s->began, s->schedule.n <= FEW);
+    spy_kernel_poll(p->kernel, p->target, s->began, s->schedule.n <= FEW);
     if (intern_series(s, p) < 0)
         return;
     p->rounds += p->idle.rounds;
@@ -831,7 +831,7 @@ static void run_round(struct spy_sampler *s, struct process *p)
 // --- time ---
 
 _Static_assert(2 * SPY_IDLE_MOST - 1 <= SPY_SCHEDULE_AHEAD,
-               "a check may be further ahead than beats");
+               "a check may be further ahead than ticks");
 
 static uint32_t next_check(struct spy_sampler *s, struct process *p)
 {
@@ -845,10 +845,10 @@ static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
     uint64_t now = spy_clock_mono_ns();
     if (p->python) {
         p->took_ns += now - began;
-        note_late(s, p, spy_schedule_on_beat(&s->schedule, began, next_check(s, p)));
+        note_late(s, p, spy_schedule_on_tick(&s->schedule, began, next_check(s, p)));
     } else {
         uint64_t wait = p->retry_ns ? p->retry_ns : FIRST_RETRY_NS;
-        spy_schedule_off_beat(&s->schedule, p->ended ? UINT64_MAX : now + wait);
+        spy_schedule_off_tick(&s->schedule, p->ended ? UINT64_MAX : now + wait);
     }
 }
 

@@ -67,7 +67,7 @@ UNREAD_SOURCES = {
     "agent/python/tids.h", "agent/python/walk.c", "agent/python/walk.h", "agent/sampler/follow.c",
     "agent/sampler/kernel.c", "agent/sampler/limits.c", "agent/sampler/priority.c",
     "agent/sampler/priority.h", "agent/sampler/sampler.c", "agent/sampler/sampler.h",
-    "agent/sampler/schedule.h", "agent/sampler/watch.h", "agent/target/core.h",
+    "agent/sampler/schedule.h", "agent/sampler/hung_mark.h", "agent/target/core.h",
     "agent/target/pause.c", "agent/target/reasons.h", "agent/target/still.h",
     "agent/target/switches.h", "agent/target/symbols.h", "agent/target/thread_files.c",
     "agent/target/thread_files.h", "agent/target/threads.h", "agent/upload/losses.c",

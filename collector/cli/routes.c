@@ -252,7 +252,7 @@ static int check_store(struct spy_collector *c, struct spy_err *err)
     uint64_t now = spy_clock_mono_ns();
     if (now < __atomic_load_n(&c->ready_until, __ATOMIC_RELAXED))
         return 0;
-    int r = c->store->ops->check(c->store, err);
+    int r = spy_store_check(c->store, err);
     if (r == 0)
         __atomic_store_n(&c->ready_until, now + SPY_NS_PER_SEC, __ATOMIC_RELAXED);
     return r;

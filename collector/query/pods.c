@@ -241,7 +241,7 @@ static int collect_pods(const struct spy_question *q, struct spy_selector *s, st
     c->index = json_object();
     s->select.stop = q->stop;
     c->memory = q->memory;
-    r = q->store->ops->processes(q->store, &s->select, collect_process, c, err);
+    r = spy_store_processes(q->store, &s->select, collect_process, c, err);
     json_decref(c->index);
     finish_pods(c);
     free(c->accounts);

@@ -144,7 +144,7 @@ int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct 
     s->select.memory = q->memory / 8 * 5;
     s->select.rows_max = q->rows_max;
     s->select.stop = s->filter.stop = s->view.stop = q->stop;
-    int r = q->store->ops->query(q->store, &s->select, p, err);
+    int r = spy_store_query(q->store, &s->select, p, err);
     if (r == SPY_ERR_LIMIT)
         snprintf(hint, SPY_HINT_MAX, "select fewer pods or a shorter time");
     if (r < 0)

@@ -78,13 +78,14 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
                                  .certificate = spy_tls_current,
                                  .certificate_arg = c->tls,
                                  .asks_for_certificates = f->tls.client_ca_file,
-                                 .routes = spy_collector_routes,
+                                 .routes = c->routes,
                                  .arg = c,
                                  .body_max = (size_t)f->limits.body_mib << 20,
                                  .bodies_max = c->memory.bodies,
                                  .answers_max = c->memory.answers,
                                  .large_at_once = c->memory.large_at_once,
                                  .connections_per_ip = f->limits.connections_per_ip};
+    spy_collector_list_routes(c->routes);
     return spy_http_new(&o, &c->http, err);
 }
 

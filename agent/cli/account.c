@@ -1,7 +1,7 @@
 #include "agent/cli/account.h"
 #include <stdio.h>
 
-void spy_cli_tell_account(const struct spy_account *a)
+void spy_cli_print_account(const struct spy_account *a)
 {
     _cleanup_buf_ struct spy_buf facts = SPY_BUF_INIT(4096), warnings = SPY_BUF_INIT(4096);
     if (spy_account_print(a, &facts) == 0 && facts.len)

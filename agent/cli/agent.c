@@ -11,7 +11,7 @@ struct arguments {
     struct spy_err *err;
 };
 
-const struct argp_option spy_cli_agent_options[] = {
+static const struct argp_option agent_options[] = {
     {"config", KEY_CONFIG, "FILE", 0, "the YAML configuration", 0},
     {"collector", KEY_COLLECTOR, "URL", 0, "the collector, instead of collector.url", 0},
     {"once", KEY_ONCE, "SECS", 0, "sample that long, push, and end", 0},
@@ -20,17 +20,17 @@ const struct argp_option spy_cli_agent_options[] = {
     {0},
 };
 
+static const struct spy_cli_option agent_stored_options[] = {
+    {KEY_CONFIG, SPY_CLI_TEXT, offsetof(struct arguments, daemon.config)},
+    {KEY_COLLECTOR, SPY_CLI_TEXT, offsetof(struct arguments, daemon.collector)},
+    {0},
+};
+
 static int parse_agent_option(int key, char *arg, struct argp_state *state)
 {
     struct arguments *a = state->input;
     int r = 0;
     switch (key) {
-    case KEY_CONFIG:
-        a->daemon.config = arg;
-        break;
-    case KEY_COLLECTOR:
-        a->daemon.collector = arg;
-        break;
     case KEY_ONCE:
         r = spy_cli_number("--once", arg, 0.1, 1e9, &a->daemon.seconds, a->err);
         break;
@@ -44,17 +44,19 @@ static int parse_agent_option(int key, char *arg, struct argp_state *state)
         argp_error(state, "'%s' is not expected", arg);
         break;
     default:
-        return ARGP_ERR_UNKNOWN;
+        r = spy_cli_store(agent_stored_options, key, arg, a, a->err);
+        if (r == SPY_ERR_NOTFOUND)
+            return ARGP_ERR_UNKNOWN;
     }
     if (r < 0)
         argp_error(state, "%s", a->err->msg);
     return 0;
 }
 
-int spy_cli_agent(int argc, char **argv, struct spy_err *err)
+static int run_agent(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
-        .options = spy_cli_agent_options,
+        .options = agent_options,
         .parser = parse_agent_option,
         .doc = "Finds the opted-in Python processes of this node, samples them and pushes their "
                "profiles to a collector.",
@@ -65,3 +67,10 @@ int spy_cli_agent(int argc, char **argv, struct spy_err *err)
     int r = spy_daemon_run(&a.daemon, err);
     return r < 0 ? r : SPY_EXIT_OK;
 }
+
+const struct spy_command spy_command_agent = {
+    .name = "agent",
+    .summary = "find the opted-in processes of this node and push their profiles to a collector",
+    .options = agent_options,
+    .run = run_agent,
+};

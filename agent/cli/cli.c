@@ -7,6 +7,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+int spy_cli_store(const struct spy_cli_option *rows, int key, const char *arg, void *into,
+                  struct spy_err *err)
+{
+    const struct spy_cli_option *o = rows;
+    while (o->key && o->key != key)
+        o++;
+    if (!o->key)
+        return SPY_ERR_NOTFOUND;
+    void *to = (char *)into + o->offset;
+    if (o->kind == SPY_CLI_PID)
+        return spy_cli_pid(arg, to, err);
+    if (o->kind == SPY_CLI_TEXT)
+        *(const char **)to = arg;
+    else
+        *(bool *)to = true;
+    return 0;
+}
+
 int spy_cli_pid(const char *text, pid_t *ret, struct spy_err *err)
 {
     char *end;

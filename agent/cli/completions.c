@@ -1,5 +1,5 @@
-// podspy completions: a script that completes commands, options and their values, made from the
-// same tables that the commands are parsed with.
+// podspy completions: a script that completes commands, options and their values. It is made from
+// the tables that the commands parse.
 #include "agent/cli/cli.h"
 #include "agent/cli/output.h"
 #include "shared/base/mem.h"
@@ -10,20 +10,20 @@
 
 #define VALUES_MAX 256
 
-// What argp adds to every command.
+// The options that argp adds to every command.
 static const char *const argp_adds[][2] = {{"help", "print a help text"},
                                            {"version", "print the version"}};
 
-// --- what an option takes ---
+// --- the values of an option ---
 
 enum takes { TAKES_NOTHING, TAKES_TEXT, TAKES_FILE, TAKES_PID, TAKES_WORD };
 
 struct choice {
-    const char *name; // long, or NULL
-    char letter;      // short, or 0
+    const char *name; // the long option, or NULL
+    char letter;      // the short option, or 0
     const char *argument, *doc;
     enum takes takes;
-    char words[VALUES_MAX]; // for TAKES_WORD: the values, with spaces between
+    char words[VALUES_MAX]; // for TAKES_WORD: the values, separated by spaces
 };
 
 static const struct {
@@ -56,16 +56,15 @@ static void find_values(struct choice *o)
     }
 }
 
-// --- each option of a command, once for every name it has ---
+// --- each option of a command, once for each of its names ---
 
 typedef void print_option(FILE *to, const struct spy_command *c, const struct choice *o);
 
-static void each_option(FILE *to, const struct spy_command *c, print_option *print)
+static void print_options(FILE *to, const struct spy_command *c, print_option *print)
 {
     const struct argp_option *real = c->options;
     for (const struct argp_option *a = c->options; a && (a->name || a->key || a->doc); a++) {
-        real =
-            a->flags & OPTION_ALIAS ? real : a; // an alias has the argument of what it stands for
+        real = a->flags & OPTION_ALIAS ? real : a; // an alias takes the argument of its option
         bool letter = a->key > 0 && a->key < 128 && isalnum(a->key);
         if ((real->flags | a->flags) & OPTION_HIDDEN || (!a->name && !letter))
             continue;
@@ -80,8 +79,8 @@ static void each_option(FILE *to, const struct spy_command *c, print_option *pri
         print(to, c, &(struct choice){.name = argp_adds[i][0], .doc = argp_adds[i][1]});
 }
 
-// Prints text with a backslash before each of special; quote becomes what ends and takes up
-// single quotes again.
+// Prints text with a backslash before each character of special, and `quote` in the place of each
+// single quote.
 static void print_escaped(FILE *to, const char *text, const char *special, const char *quote)
 {
     for (; text && *text; text++) {
@@ -101,7 +100,7 @@ static bool takes_program(const struct spy_command *c)
 
 // --- bash ---
 
-static void bash_names(FILE *to, const struct spy_command *c, const struct choice *o)
+static void print_bash_names(FILE *to, const struct spy_command *c, const struct choice *o)
 {
     (void)c;
     if (o->name)
@@ -110,7 +109,7 @@ static void bash_names(FILE *to, const struct spy_command *c, const struct choic
         fprintf(to, " -%c", o->letter);
 }
 
-static void bash_value(FILE *to, const struct spy_command *c, const struct choice *o)
+static void print_bash_value(FILE *to, const struct spy_command *c, const struct choice *o)
 {
     (void)c;
     if (o->takes == TAKES_NOTHING)
@@ -137,7 +136,7 @@ static void bash_value(FILE *to, const struct spy_command *c, const struct choic
     }
 }
 
-static void print_bash(FILE *to, const struct spy_command *commands, size_t n)
+static void print_bash(FILE *to, const struct spy_command *const *commands, size_t n)
 {
     fputs("# bash completion for podspy, made by `podspy completions bash`.\n_podspy()\n{\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
@@ -145,15 +144,15 @@ static void print_bash(FILE *to, const struct spy_command *commands, size_t n)
           "        COMPREPLY=($(compgen -W \"--help --version",
           to);
     for (size_t i = 0; i < n; i++)
-        fprintf(to, " %s", commands[i].name);
+        fprintf(to, " %s", commands[i]->name);
     fputs("\" -- \"$cur\"))\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n", to);
     for (size_t i = 0; i < n; i++) {
-        fprintf(to, "    %s)\n        case $prev in\n", commands[i].name);
-        each_option(to, &commands[i], bash_value);
-        bool program = takes_program(&commands[i]);
+        fprintf(to, "    %s)\n        case $prev in\n", commands[i]->name);
+        print_options(to, commands[i], print_bash_value);
+        bool program = takes_program(commands[i]);
         fprintf(to, "        esac\n        COMPREPLY=($(compgen %s-W \"%s", program ? "-c " : "",
-                commands[i].words && !program ? commands[i].words : "");
-        each_option(to, &commands[i], bash_names);
+                commands[i]->words && !program ? commands[i]->words : "");
+        print_options(to, commands[i], print_bash_names);
         fputs("\" -- \"$cur\"))\n        ;;\n", to);
     }
     fputs("    esac\n}\ncomplete -o default -F _podspy podspy\n", to);
@@ -161,7 +160,7 @@ static void print_bash(FILE *to, const struct spy_command *commands, size_t n)
 
 // --- zsh ---
 
-static void zsh_option(FILE *to, const struct spy_command *c, const struct choice *o)
+static void print_zsh_option(FILE *to, const struct spy_command *c, const struct choice *o)
 {
     (void)c;
     static const char *const actions[] = {
@@ -183,14 +182,14 @@ static void zsh_option(FILE *to, const struct spy_command *c, const struct choic
     fputc('\'', to);
 }
 
-static void print_zsh(FILE *to, const struct spy_command *commands, size_t n)
+static void print_zsh(FILE *to, const struct spy_command *const *commands, size_t n)
 {
     fputs("#compdef podspy\n# zsh completion for podspy, made by `podspy completions zsh`.\n"
           "_podspy() {\n    local -a commands=(\n",
           to);
     for (size_t i = 0; i < n; i++) {
-        fprintf(to, "        '%s:", commands[i].name);
-        print_escaped(to, commands[i].summary, ":\\", "'\\''");
+        fprintf(to, "        '%s:", commands[i]->name);
+        print_escaped(to, commands[i]->summary, ":\\", "'\\''");
         fputs("'\n", to);
     }
     fputs("        '--help:print a help text'\n        '--version:print the version'\n    )\n"
@@ -198,15 +197,15 @@ static void print_zsh(FILE *to, const struct spy_command *commands, size_t n)
           "        return\n    fi\n    shift words\n    (( CURRENT-- ))\n    case $words[1] in\n",
           to);
     for (size_t i = 0; i < n; i++) {
-        fprintf(to, "    %s)\n        _arguments", commands[i].name);
-        each_option(to, &commands[i], zsh_option);
-        if (takes_program(&commands[i]))
+        fprintf(to, "    %s)\n        _arguments", commands[i]->name);
+        print_options(to, commands[i], print_zsh_option);
+        if (takes_program(commands[i]))
             fputs(" \\\n            '*:::PROGRAM:_normal'", to);
-        else if (commands[i].words)
-            fprintf(to, " \\\n            '1:SHELL:(%s)'", commands[i].words);
+        else if (commands[i]->words)
+            fprintf(to, " \\\n            '1:SHELL:(%s)'", commands[i]->words);
         fputs("\n        ;;\n", to);
     }
-    // Sourced it registers itself, autoloaded it completes at once.
+    // The script registers itself when it is sourced, and completes at once when it is autoloaded.
     fputs("    esac\n}\nif [ \"$funcstack[1]\" = _podspy ]; then\n    _podspy \"$@\"\nelse\n"
           "    compdef _podspy podspy\nfi\n",
           to);
@@ -214,7 +213,7 @@ static void print_zsh(FILE *to, const struct spy_command *commands, size_t n)
 
 // --- fish ---
 
-static void fish_option(FILE *to, const struct spy_command *c, const struct choice *o)
+static void print_fish_option(FILE *to, const struct spy_command *c, const struct choice *o)
 {
     static const char *const values[] = {[TAKES_NOTHING] = "",
                                          [TAKES_TEXT] = " -x",
@@ -234,7 +233,7 @@ static void fish_option(FILE *to, const struct spy_command *c, const struct choi
     fputs("'\n", to);
 }
 
-static void print_fish(FILE *to, const struct spy_command *commands, size_t n)
+static void print_fish(FILE *to, const struct spy_command *const *commands, size_t n)
 {
     fputs("# fish completion for podspy, made by `podspy completions fish`.\n"
           "complete -c podspy -n __fish_use_subcommand -f\n"
@@ -242,11 +241,11 @@ static void print_fish(FILE *to, const struct spy_command *commands, size_t n)
           "complete -c podspy -n __fish_use_subcommand -l version -d 'print the version'\n",
           to);
     for (size_t i = 0; i < n; i++) {
-        const struct spy_command *c = &commands[i];
+        const struct spy_command *c = commands[i];
         fprintf(to, "complete -c podspy -n __fish_use_subcommand -a %s -d '", c->name);
         print_escaped(to, c->summary, "\\", "\\'");
         fputs("'\n", to);
-        each_option(to, c, fish_option);
+        print_options(to, c, print_fish_option);
         if (takes_program(c))
             fprintf(to,
                     "complete -c podspy -n '__fish_seen_subcommand_from %s' "
@@ -262,10 +261,10 @@ static void print_fish(FILE *to, const struct spy_command *commands, size_t n)
 
 static const struct {
     const char *name;
-    void (*print)(FILE *to, const struct spy_command *commands, size_t n);
+    void (*print)(FILE *to, const struct spy_command *const *commands, size_t n);
 } shells[] = {{"bash", print_bash}, {"zsh", print_zsh}, {"fish", print_fish}};
 
-static int parse_option(int key, char *arg, struct argp_state *state)
+static int parse_completions_option(int key, char *arg, struct argp_state *state)
 {
     const char **shell = state->input;
     if (key == ARGP_KEY_ARG && !*shell)
@@ -279,23 +278,30 @@ static int parse_option(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-int spy_cli_completions(int argc, char **argv, struct spy_err *err)
+static int run_completions(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
-        .parser = parse_option,
+        .parser = parse_completions_option,
         .args_doc = "bash|zsh|fish",
         .doc = "Prints a script that lets the shell complete podspy's commands and options.",
     };
     const char *shell = NULL;
     argp_parse(&argp, argc, argv, 0, NULL, &shell);
     size_t n;
-    const struct spy_command *commands = spy_cli_commands(&n);
+    const struct spy_command *const *commands = spy_cli_commands(&n);
     for (size_t i = 0; i < SPY_COUNT(shells); i++) {
         if (strcmp(shells[i].name, shell) != 0)
             continue;
         shells[i].print(stdout, commands, n);
         return spy_cli_flush(err);
     }
-    return spy_err_set(err, SPY_ERR_USAGE, 0,
-                       "'%s' is not a shell that is known here; bash, zsh and fish are", shell);
+    return spy_err_set(err, SPY_ERR_USAGE, 0, "'%s' is not a known shell: give bash, zsh or fish",
+                       shell);
 }
+
+const struct spy_command spy_command_completions = {
+    .name = "completions",
+    .summary = "print a script that completes commands and options in bash, zsh or fish",
+    .words = "bash zsh fish",
+    .run = run_completions,
+};

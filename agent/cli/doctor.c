@@ -11,8 +11,8 @@
 
 enum { KEY_CONFIG = 300 };
 
-const struct argp_option spy_cli_doctor_options[] = {
-    {"pid", 'p', "PID", 0, "ask about this process; without it, about what an agent needs here", 0},
+static const struct argp_option doctor_options[] = {
+    {"pid", 'p', "PID", 0, "check this process; without it, what an agent needs here", 0},
     {"config", KEY_CONFIG, "FILE", 0, "the agent's YAML configuration", 0},
     {0},
 };
@@ -23,31 +23,35 @@ struct arguments {
     struct spy_err *err;
 };
 
-static int parse_option(int key, char *arg, struct argp_state *state)
+static const struct spy_cli_option doctor_stored_options[] = {
+    {'p', SPY_CLI_PID, offsetof(struct arguments, pid)},
+    {KEY_CONFIG, SPY_CLI_TEXT, offsetof(struct arguments, config)},
+    {0},
+};
+
+static int parse_doctor_option(int key, char *arg, struct argp_state *state)
 {
     struct arguments *a = state->input;
+    int r = 0;
     switch (key) {
-    case 'p':
-        if (spy_cli_pid(arg, &a->pid, a->err) < 0)
-            argp_error(state, "%s", a->err->msg);
-        break;
-    case KEY_CONFIG:
-        a->config = arg;
-        break;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not expected; give a process as --pid PID", arg);
         break;
     case ARGP_KEY_END:
         if (a->pid && a->config)
-            argp_error(state, "--config is of the agent: it does not go with --pid");
+            argp_error(state, "--config is for the agent: it cannot be given with --pid");
         break;
     default:
-        return ARGP_ERR_UNKNOWN;
+        r = spy_cli_store(doctor_stored_options, key, arg, a, a->err);
+        if (r == SPY_ERR_NOTFOUND)
+            return ARGP_ERR_UNKNOWN;
     }
+    if (r < 0)
+        argp_error(state, "%s", a->err->msg);
     return 0;
 }
 
-// --- what the tables ask ---
+// --- for the tables ---
 
 bool spy_doctor_barred(struct spy_doctor *d, enum spy_bar bar)
 {
@@ -77,11 +81,11 @@ enum spy_finding spy_doctor_pausing(struct spy_doctor *d)
         SPY_DOCTOR_CURE(d, "end that debugger or strace while you profile");
         return SPY_DOCTOR_NOTE;
     }
-    SPY_DOCTOR_SAY(d, "ptrace is let through");
+    SPY_DOCTOR_SAY(d, "ptrace is allowed");
     return SPY_DOCTOR_OK;
 }
 
-// --- telling ---
+// --- running the checks ---
 
 static void print_finding(const struct spy_doctor *d, const char *name, enum spy_finding f)
 {
@@ -89,14 +93,14 @@ static void print_finding(const struct spy_doctor *d, const char *name, enum spy
                                         [SPY_DOCTOR_NOTE] = "note",
                                         [SPY_DOCTOR_NO] = "NO",
                                         [SPY_DOCTOR_STOP] = "NO"};
-    char shown[4 * sizeof d->text]; // names in it are the target's choice
+    char shown[4 * sizeof d->text]; // the target chooses names in it
     printf("%-5s%s: %s\n", words[f], name, spy_text_show(shown, sizeof shown, d->text));
     if (*d->cure && f != SPY_DOCTOR_OK)
         printf("     -> %s\n", spy_text_show(shown, sizeof shown, d->cure));
 }
 
-// How many findings are a NO.
-static unsigned examine(struct spy_doctor *d, const struct spy_doctor_check *checks, size_t n)
+// Runs the checks and prints their findings; returns how many are a NO.
+static unsigned run_checks(struct spy_doctor *d, const struct spy_doctor_check *checks, size_t n)
 {
     unsigned bad = 0;
     enum spy_finding f = SPY_DOCTOR_OK;
@@ -109,45 +113,46 @@ static unsigned examine(struct spy_doctor *d, const struct spy_doctor_check *che
     return bad;
 }
 
-static unsigned examine_process(struct spy_doctor *d)
+static unsigned check_process(struct spy_doctor *d)
 {
-    unsigned bad = examine(d, spy_doctor_process, spy_doctor_n_process);
-    return bad ? bad : examine(d, spy_doctor_python, spy_doctor_n_python);
+    unsigned bad = run_checks(d, spy_doctor_process, spy_doctor_n_process);
+    return bad ? bad : run_checks(d, spy_doctor_python, spy_doctor_n_python);
 }
 
-static unsigned examine_place(struct spy_doctor *d)
+static unsigned check_place(struct spy_doctor *d)
 {
-    unsigned bad = examine(d, spy_doctor_here, spy_doctor_n_here);
-    return bad + examine(d, spy_doctor_agent, spy_doctor_n_agent);
+    unsigned bad = run_checks(d, spy_doctor_here, spy_doctor_n_here);
+    return bad + run_checks(d, spy_doctor_agent, spy_doctor_n_agent);
 }
 
-static void doctor_done(struct spy_doctor *d)
+static void free_doctor(struct spy_doctor *d)
 {
     spy_python_free(d->python);
     spy_target_free(d->target);
     spy_agent_config_free(&d->config);
 }
 
-int spy_cli_doctor(int argc, char **argv, struct spy_err *err)
+static int run_doctor(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
-        .options = spy_cli_doctor_options,
-        .parser = parse_option,
-        .doc = "Tells step by step why a process can or cannot be profiled, and the exact setting "
-               "to change; without a process, whether an agent can work here.",
+        .options = doctor_options,
+        .parser = parse_doctor_option,
+        .doc =
+            "Explains step by step why a process can or cannot be profiled, and which setting to "
+            "change; without a process, whether an agent can work here.",
     };
     struct arguments a = {.err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     if (a.pid)
         spy_cli_resolve_thread(&a.pid);
     _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
-    _cleanup_(doctor_done) struct spy_doctor d = {
+    _cleanup_(free_doctor) struct spy_doctor d = {
         .pid = a.pid, .config_path = a.config, .reads = &reads};
     int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
     if (r < 0)
         return r;
     spy_rights_load(&d.rights);
-    unsigned bad = a.pid ? examine_process(&d) : examine_place(&d);
+    unsigned bad = a.pid ? check_process(&d) : check_place(&d);
     if (bad)
         printf("\n%u of these must be changed.\n", bad);
     else
@@ -155,3 +160,10 @@ int spy_cli_doctor(int argc, char **argv, struct spy_err *err)
     r = spy_cli_flush(err);
     return r == SPY_EXIT_OK && bad ? SPY_EXIT_FAILED : r;
 }
+
+const struct spy_command spy_command_doctor = {
+    .name = "doctor",
+    .summary = "explain why a process, or all of a node, can or cannot be profiled",
+    .options = doctor_options,
+    .run = run_doctor,
+};

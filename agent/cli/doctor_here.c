@@ -1,4 +1,4 @@
-// podspy doctor without a process: what the place allows where an agent would run.
+// podspy doctor without a process: what this host or container allows an agent.
 #include "agent/cli/doctor.h"
 #include "agent/sampler/priority.h"
 #include "shared/base/mem.h"
@@ -12,7 +12,7 @@
 
 #define INITIAL_PID_NAMESPACE "pid:[4026531836]" // PROC_PID_INIT_INO of the kernel
 
-static enum spy_finding proc(struct spy_doctor *d)
+static enum spy_finding check_proc(struct spy_doctor *d)
 {
     if (spy_doctor_barred(d, SPY_BAR_PROC) || spy_doctor_barred(d, SPY_BAR_HIDDEN))
         return SPY_DOCTOR_NO;
@@ -22,18 +22,18 @@ static enum spy_finding proc(struct spy_doctor *d)
     return SPY_DOCTOR_OK;
 }
 
-static enum spy_finding pid_namespace(struct spy_doctor *d)
+static enum spy_finding check_pid_namespace(struct spy_doctor *d)
 {
     char link[64] = "";
     bool pod = getenv("KUBERNETES_SERVICE_HOST") != NULL;
     if (readlink("/proc/self/ns/pid", link, sizeof link - 1) < 0) {
-        SPY_DOCTOR_SAY(d, "cannot be told without /proc");
+        SPY_DOCTOR_SAY(d, "unknown: /proc is not mounted");
         return SPY_DOCTOR_NOTE;
     }
     bool all = !strcmp(link, INITIAL_PID_NAMESPACE);
     SPY_DOCTOR_SAY(d, "%s",
-                   all ? "the machine's own: all processes are seen"
-                       : "one of its own: only the processes in it are seen");
+                   all ? "the machine's own: all processes are visible"
+                       : "its own: only the processes in it are visible");
     if (all)
         return SPY_DOCTOR_OK;
     SPY_DOCTOR_CURE(d, "%s",
@@ -43,7 +43,7 @@ static enum spy_finding pid_namespace(struct spy_doctor *d)
     return SPY_DOCTOR_NOTE;
 }
 
-static enum spy_finding capability(struct spy_doctor *d)
+static enum spy_finding check_capability(struct spy_doctor *d)
 {
     if (spy_doctor_barred(d, SPY_BAR_USER))
         return d->rights.uid == 0 ? SPY_DOCTOR_NO : SPY_DOCTOR_NOTE;
@@ -53,20 +53,20 @@ static enum spy_finding capability(struct spy_doctor *d)
     return SPY_DOCTOR_OK;
 }
 
-static enum spy_finding yama(struct spy_doctor *d)
+static enum spy_finding check_host_yama(struct spy_doctor *d)
 {
     if (spy_doctor_barred(d, SPY_BAR_YAMA))
         return SPY_DOCTOR_NO;
     if (d->rights.yama == SPY_YAMA_UNKNOWN) {
-        SPY_DOCTOR_SAY(d, "not known: /proc/sys is not there");
+        SPY_DOCTOR_SAY(d, "unknown: there is no /proc/sys");
         return SPY_DOCTOR_NOTE;
     }
     SPY_DOCTOR_SAY(d, "kernel.yama.ptrace_scope is %d%s", d->rights.yama,
-                   d->rights.yama ? ", which CAP_SYS_PTRACE passes" : "");
+                   d->rights.yama ? ", which CAP_SYS_PTRACE overrides" : "");
     return SPY_DOCTOR_OK;
 }
 
-// A child may be read by every rule but those of Yama and of a security module.
+// Only Yama and security modules can keep podspy from reading its own child.
 static bool find_bar_of_child(const struct spy_rights *r, struct spy_reason *ret)
 {
     struct spy_guard g;
@@ -85,24 +85,26 @@ static bool find_bar_of_child(const struct spy_rights *r, struct spy_reason *ret
     return (g.look_errno || g.read_errno) && spy_reason_find(r, &g, ret);
 }
 
-static enum spy_finding system_call(struct spy_doctor *d)
+static enum spy_finding check_host_system_call(struct spy_doctor *d)
 {
     struct spy_reason why;
     if (spy_doctor_barred(d, SPY_BAR_SYSTEM_CALL))
         return SPY_DOCTOR_NO;
     if (!find_bar_of_child(&d->rights, &why)) {
-        SPY_DOCTOR_SAY(d, "%s",
-                       d->rights.reads_files ? "/proc/PID/mem is read, one call for each piece: "
-                                               "process_vm_readv is forbidden"
-                                             : "process_vm_readv works");
+        SPY_DOCTOR_SAY(
+            d, "%s",
+            d->rights.reads_files
+                ? "process_vm_readv is forbidden: /proc/PID/mem is read instead, one call "
+                  "for each piece"
+                : "process_vm_readv works");
         return SPY_DOCTOR_OK;
     }
-    SPY_DOCTOR_SAY(d, "process_vm_readv fails, even of podspy's own child: %s", why.text);
+    SPY_DOCTOR_SAY(d, "process_vm_readv fails even on podspy's own child: %s", why.text);
     SPY_DOCTOR_CURE(d, "%s", why.cure);
     return SPY_DOCTOR_NO;
 }
 
-static enum spy_finding sampling_thread(struct spy_doctor *d)
+static enum spy_finding check_sampling_thread(struct spy_doctor *d)
 {
     struct spy_priority p;
     spy_priority_init(&p);
@@ -112,12 +114,12 @@ static enum spy_finding sampling_thread(struct spy_doctor *d)
 }
 
 const struct spy_doctor_check spy_doctor_here[] = {
-    {"/proc", proc},
-    {"PID namespace", pid_namespace},
-    {"capability", capability},
-    {"Yama", yama},
-    {"system call", system_call},
+    {"/proc", check_proc},
+    {"PID namespace", check_pid_namespace},
+    {"capability", check_capability},
+    {"Yama", check_host_yama},
+    {"system call", check_host_system_call},
     {"pausing", spy_doctor_pausing},
-    {"sampling thread", sampling_thread},
+    {"sampling thread", check_sampling_thread},
 };
 const size_t spy_doctor_n_here = SPY_COUNT(spy_doctor_here);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static enum spy_finding exists(struct spy_doctor *d)
+static enum spy_finding check_exists(struct spy_doctor *d)
 {
     struct spy_err err = {0};
     char comm[64] = "", why[sizeof d->text];
@@ -17,9 +17,9 @@ static enum spy_finding exists(struct spy_doctor *d)
     if (r < 0) {
         SPY_DOCTOR_SAY(d, "%s", err.msg);
         SPY_DOCTOR_CURE(d, "%s",
-                        "give a PID as it is numbered here: `ps` in this place shows it. In a "
-                        "container, only with --pid host (Kubernetes: hostPID: true) are the "
-                        "node's processes seen");
+                        "give a PID as it is numbered here: run `ps` here to see it. In a "
+                        "container, the node's processes are visible only with --pid host "
+                        "(Kubernetes: hostPID: true)");
         return SPY_DOCTOR_STOP;
     }
     spy_guard_load(d->pid, spy_target_proc_fd(d->target), &d->guard);
@@ -36,22 +36,23 @@ static enum spy_finding exists(struct spy_doctor *d)
     }
     SPY_DOCTOR_SAY(d, "process %d (%s), %u thread%s%s", (int)d->pid, comm, d->guard.threads,
                    d->guard.threads == 1 ? "" : "s",
-                   d->guard.state == 'Z' ? ", whose main thread has ended while others run on"
+                   d->guard.state == 'Z' ? ", whose main thread has ended while others still run"
                                          : "");
     return SPY_DOCTOR_OK;
 }
 
-static enum spy_finding system_call(struct spy_doctor *d)
+static enum spy_finding check_system_call(struct spy_doctor *d)
 {
     if (spy_doctor_barred(d, SPY_BAR_SYSTEM_CALL))
         return SPY_DOCTOR_NO;
     SPY_DOCTOR_SAY(d, "%s",
-                   d->rights.reads_files ? "process_vm_readv is not let through, /proc/PID/mem is"
-                                         : "process_vm_readv is let through");
+                   d->rights.reads_files
+                       ? "process_vm_readv is forbidden, reading /proc/PID/mem is not"
+                       : "process_vm_readv is allowed");
     return SPY_DOCTOR_OK;
 }
 
-static enum spy_finding user_namespace(struct spy_doctor *d)
+static enum spy_finding check_user_namespace(struct spy_doctor *d)
 {
     if (spy_doctor_barred(d, SPY_BAR_USERNS))
         return SPY_DOCTOR_NO;
@@ -61,11 +62,11 @@ static enum spy_finding user_namespace(struct spy_doctor *d)
         readlinkat(spy_target_proc_fd(d->target),
                    spy_target_file(d->target, "ns/user", name, sizeof name), its, sizeof its - 1);
     if (d->guard.other_userns || (n > 0 && m > 0 && strcmp(ours, its) != 0)) {
-        SPY_DOCTOR_SAY(d, "another one than podspy's");
+        SPY_DOCTOR_SAY(d, "not the same as podspy's");
         return SPY_DOCTOR_OK;
     }
     if (n < 0 || m < 0) {
-        SPY_DOCTOR_SAY(d, "which one it is in cannot be told without the right to trace it");
+        SPY_DOCTOR_SAY(d, "unknown: finding out needs the right to trace the process");
         return SPY_DOCTOR_NOTE;
     }
     SPY_DOCTOR_SAY(d, "the same as podspy's");
@@ -77,14 +78,15 @@ static bool is_let_in(const struct spy_doctor *d)
     return !d->guard.look_errno && !d->guard.read_errno;
 }
 
-// Our capabilities say nothing about it: they count in another user namespace.
+// True if our capabilities say nothing about the process, because they hold in another user
+// namespace.
 static bool is_elsewhere(const struct spy_doctor *d)
 {
     struct spy_reason why;
     return spy_bar_holds(SPY_BAR_USERNS, &d->rights, &d->guard, &why);
 }
 
-static enum spy_finding user(struct spy_doctor *d)
+static enum spy_finding check_user(struct spy_doctor *d)
 {
     const struct spy_guard *g = &d->guard;
     bool only = is_elsewhere(d);
@@ -101,7 +103,7 @@ static enum spy_finding user(struct spy_doctor *d)
     return only ? SPY_DOCTOR_NOTE : SPY_DOCTOR_OK;
 }
 
-static enum spy_finding capabilities(struct spy_doctor *d)
+static enum spy_finding check_capabilities(struct spy_doctor *d)
 {
     uint64_t its = d->guard.capabilities;
     if (spy_doctor_barred(d, SPY_BAR_CAPABILITIES))
@@ -109,14 +111,14 @@ static enum spy_finding capabilities(struct spy_doctor *d)
     bool more = its & ~d->rights.capabilities, elsewhere = is_elsewhere(d);
     SPY_DOCTOR_SAY(d, "%s",
                    !its                  ? "it has none"
-                   : elsewhere           ? "it has some, of another user namespace than podspy's"
+                   : elsewhere           ? "it has some, in another user namespace than podspy's"
                    : !more               ? "podspy has all that it has"
-                   : d->rights.can_trace ? "it has more than podspy; CAP_SYS_PTRACE passes them"
+                   : d->rights.can_trace ? "it has more than podspy, which CAP_SYS_PTRACE overrides"
                                          : "it has some that podspy lacks");
     return (more || elsewhere) && !is_let_in(d) ? SPY_DOCTOR_NOTE : SPY_DOCTOR_OK;
 }
 
-static enum spy_finding dumpable(struct spy_doctor *d)
+static enum spy_finding check_dumpable(struct spy_doctor *d)
 {
     enum spy_known known = d->guard.dumpable;
     if (spy_doctor_barred(d, SPY_BAR_DUMPABLE))
@@ -124,37 +126,37 @@ static enum spy_finding dumpable(struct spy_doctor *d)
     if (is_let_in(d)) {
         SPY_DOCTOR_SAY(d, "%s",
                        !d->rights.can_trace ? "yes: it can be read without CAP_SYS_PTRACE"
-                       : known == SPY_NO    ? "no, which CAP_SYS_PTRACE passes"
+                       : known == SPY_NO    ? "no, which CAP_SYS_PTRACE overrides"
                        : known == SPY_YES   ? "yes"
-                                            : "not known, and CAP_SYS_PTRACE passes it");
+                                            : "unknown, and CAP_SYS_PTRACE overrides it");
         return SPY_DOCTOR_OK;
     }
     SPY_DOCTOR_SAY(d, "%s",
                    known == SPY_NO    ? "no: it changed its user, or asked not to be"
-                   : known == SPY_YES ? "its files say so: they belong to its own user"
-                                      : "cannot be told: root's files look the same either way");
+                   : known == SPY_YES ? "yes: its files belong to its own user"
+                                      : "unknown: root's files look the same either way");
     return known == SPY_YES ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
 }
 
-static enum spy_finding yama(struct spy_doctor *d)
+static enum spy_finding check_yama(struct spy_doctor *d)
 {
     int scope = d->rights.yama;
     if (spy_doctor_barred(d, SPY_BAR_YAMA))
         return SPY_DOCTOR_NO;
     if (scope == SPY_YAMA_UNKNOWN) {
-        SPY_DOCTOR_SAY(d, "not known: /proc/sys is not there");
+        SPY_DOCTOR_SAY(d, "unknown: there is no /proc/sys");
         return is_let_in(d) ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
     }
     bool passes = !scope || is_let_in(d) || (d->rights.can_trace && !is_elsewhere(d));
     SPY_DOCTOR_SAY(d, "kernel.yama.ptrace_scope is %d%s", scope,
                    !scope                ? ""
-                   : !passes             ? ", which CAP_SYS_PTRACE would pass"
-                   : d->rights.can_trace ? ", which CAP_SYS_PTRACE passes"
-                                         : ", which lets podspy in");
+                   : !passes             ? ", which CAP_SYS_PTRACE would override"
+                   : d->rights.can_trace ? ", which CAP_SYS_PTRACE overrides"
+                                         : ", which allows podspy");
     return passes ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
 }
 
-static enum spy_finding security_module(struct spy_doctor *d)
+static enum spy_finding check_security_module(struct spy_doctor *d)
 {
     if (spy_doctor_barred(d, SPY_BAR_MODULE))
         return SPY_DOCTOR_NO;
@@ -165,7 +167,7 @@ static enum spy_finding security_module(struct spy_doctor *d)
     return SPY_DOCTOR_OK;
 }
 
-static enum spy_finding python(struct spy_doctor *d)
+static enum spy_finding check_python(struct spy_doctor *d)
 {
     struct spy_err err = {0};
     spy_hung_mark_begin(&d->reads->mark, d->pid);
@@ -186,27 +188,28 @@ static enum spy_finding python(struct spy_doctor *d)
     else if (r == SPY_ERR_UNSUPPORTED)
         SPY_DOCTOR_CURE(d, "this version of podspy does not read that interpreter");
     else if (r == SPY_ERR_AGAIN)
-        SPY_DOCTOR_CURE(d, "it is just starting: ask again");
+        SPY_DOCTOR_CURE(d, "it is just starting: try again");
     return SPY_DOCTOR_STOP;
 }
 
-static enum spy_finding threads(struct spy_doctor *d)
+static enum spy_finding check_threads(struct spy_doctor *d)
 {
     spy_hung_mark_begin(&d->reads->mark, d->pid);
     int r = spy_python_refresh(d->python);
     spy_hung_mark_end(&d->reads->mark);
     size_t n = r < 0 ? 0 : spy_python_n_threads(d->python);
     if (!n) {
-        SPY_DOCTOR_SAY(d, "%s", r < 0 ? "they could not be listed: it has just ended" : "none yet");
-        SPY_DOCTOR_CURE(d, "it is starting or ending: ask again");
+        SPY_DOCTOR_SAY(d, "%s",
+                       r < 0 ? "cannot list them: the process has just ended" : "none yet");
+        SPY_DOCTOR_CURE(d, "it is starting or ending: try again");
         return SPY_DOCTOR_STOP;
     }
     SPY_DOCTOR_SAY(d, "%zu run or ran Python code", n);
     return SPY_DOCTOR_OK;
 }
 
-static void say_stack(struct spy_doctor *d, const struct spy_py_thread *th,
-                      const struct spy_py_stack *st)
+static void report_stack(struct spy_doctor *d, const struct spy_py_thread *th,
+                         const struct spy_py_stack *st)
 {
     static const char *const how[] = {[SPY_PY_CLEAN] = "without a pause",
                                       [SPY_PY_SALVAGED] = "without a pause",
@@ -218,7 +221,7 @@ static void say_stack(struct spy_doctor *d, const struct spy_py_thread *th,
                    c ? c->name : "", how[st->how]);
 }
 
-static enum spy_finding sample(struct spy_doctor *d)
+static enum spy_finding check_sample(struct spy_doctor *d)
 {
     struct spy_pause pause = {0};
     struct spy_py_options o = {.pausing = SPY_PAUSE_AUTO, .pause = &pause};
@@ -232,30 +235,35 @@ static enum spy_finding sample(struct spy_doctor *d)
             r = spy_python_sample(d->python, th, &o, &stack);
         spy_hung_mark_end(&d->reads->mark);
         if (r == 0)
-            say_stack(d, th, &stack);
+            report_stack(d, th, &stack);
     }
     spy_pause_done(&pause);
     if (r == 0)
         return SPY_DOCTOR_OK;
-    SPY_DOCTOR_SAY(d, "none could be taken: %s", spy_code_name(r));
+    SPY_DOCTOR_SAY(d, "cannot take one: %s", spy_code_name(r));
     if (r == SPY_ERR_TORN)
-        SPY_DOCTOR_CURE(d,
-                        "ask again; if that lasts, its memory is not what this version of podspy "
-                        "expects of that interpreter");
+        SPY_DOCTOR_CURE(
+            d, "try again; if it fails every time, the memory of the interpreter is not what "
+               "this version of podspy expects");
     return SPY_DOCTOR_STOP;
 }
 
 const struct spy_doctor_check spy_doctor_process[] = {
-    {"process", exists}, {"system call", system_call},         {"user namespace", user_namespace},
-    {"user", user},      {"capabilities", capabilities},       {"dumpable", dumpable},
-    {"Yama", yama},      {"security module", security_module},
+    {"process", check_exists},
+    {"system call", check_system_call},
+    {"user namespace", check_user_namespace},
+    {"user", check_user},
+    {"capabilities", check_capabilities},
+    {"dumpable", check_dumpable},
+    {"Yama", check_yama},
+    {"security module", check_security_module},
 };
 const size_t spy_doctor_n_process = SPY_COUNT(spy_doctor_process);
 
 const struct spy_doctor_check spy_doctor_python[] = {
     {"pausing", spy_doctor_pausing},
-    {"Python", python},
-    {"threads", threads},
-    {"sample", sample},
+    {"Python", check_python},
+    {"threads", check_threads},
+    {"sample", check_sample},
 };
 const size_t spy_doctor_n_python = SPY_COUNT(spy_doctor_python);

@@ -29,7 +29,7 @@ struct dump {
     struct spy_err *err;
 };
 
-const struct argp_option spy_cli_dump_options[] = {
+static const struct argp_option dump_options[] = {
     {"pid", 'p', "PID", 0, "the process, in decimal or 0x hexadecimal", 0},
     {"core", 'c', "FILE", 0, "a core file instead of a process", 0},
     {"json", 'j', 0, 0, "as JSON", 0},
@@ -39,28 +39,24 @@ const struct argp_option spy_cli_dump_options[] = {
     {0},
 };
 
-static int parse_option(int key, char *arg, struct argp_state *state)
+static const struct spy_cli_option dump_stored_options[] = {
+    {'p', SPY_CLI_PID, offsetof(struct dump, pid)},
+    {'c', SPY_CLI_TEXT, offsetof(struct dump, core)},
+    {'j', SPY_CLI_FLAG, offsetof(struct dump, json)},
+    {KEY_FULL, SPY_CLI_FLAG, offsetof(struct dump, full_filenames)},
+    {0},
+};
+
+static int parse_dump_option(int key, char *arg, struct argp_state *state)
 {
     struct dump *d = state->input;
+    int r = 0;
     switch (key) {
-    case 'p':
-        if (spy_cli_pid(arg, &d->pid, d->err) < 0)
-            argp_error(state, "%s", d->err->msg);
-        break;
-    case 'c':
-        d->core = arg;
-        break;
-    case 'j':
-        d->json = true;
-        break;
     case KEY_NONBLOCKING:
     case KEY_BLOCKING:
         if (d->pausing != SPY_PAUSE_AUTO)
             argp_error(state, "--blocking and --nonblocking exclude each other");
         d->pausing = key == KEY_BLOCKING ? SPY_PAUSE_ALWAYS : SPY_PAUSE_NEVER;
-        break;
-    case KEY_FULL:
-        d->full_filenames = true;
         break;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not expected; give the process as --pid PID", arg);
@@ -75,30 +71,34 @@ static int parse_option(int key, char *arg, struct argp_state *state)
                               "processes");
         break;
     default:
-        return ARGP_ERR_UNKNOWN;
+        r = spy_cli_store(dump_stored_options, key, arg, d, d->err);
+        if (r == SPY_ERR_NOTFOUND)
+            return ARGP_ERR_UNKNOWN;
     }
+    if (r < 0)
+        argp_error(state, "%s", d->err->msg);
     return 0;
 }
 
-// One thread as it was read; r tells why there is no stack.
+// One thread as it was read; r: why there is no stack.
 struct shot {
     const struct spy_py_thread *thread;
     struct spy_py_stack stack;
     int r;
 };
 
-static const char *state_name(const struct spy_py_stack *st)
+static const char *name_state(const struct spy_py_stack *st)
 {
     return !st->running && !st->runnable ? "idle" : st->holds_gil ? "active+gil" : "active";
 }
 
-// Of a core nothing says whether a thread ran; py-spy shows only the holder of the GIL there.
-static void print_title(const struct dump *d, const struct shot *s, struct spy_buf *out)
+// A core does not tell which threads were running; like py-spy, this marks the holder of the GIL.
+static void print_thread_title(const struct dump *d, const struct shot *s, struct spy_buf *out)
 {
     const char *name = spy_py_thread_name(s->thread);
     spy_buf_printf(out, "Thread %d", (int)spy_py_thread_tid(s->thread));
     if (!d->core)
-        spy_buf_printf(out, " (%s)", s->r < 0 ? "unknown" : state_name(&s->stack));
+        spy_buf_printf(out, " (%s)", s->r < 0 ? "unknown" : name_state(&s->stack));
     else if (s->r == 0 && s->stack.holds_gil)
         spy_buf_puts(out, " (gil)");
     if (!d->core || name[0]) {
@@ -109,25 +109,25 @@ static void print_title(const struct dump *d, const struct shot *s, struct spy_b
     spy_buf_putc(out, '\n');
 }
 
-static const char *file_of(const struct dump *d, const struct spy_code *c)
+static const char *choose_filename(const struct dump *d, const struct spy_code *c)
 {
     return d->full_filenames ? c->filename : spy_short_filename(c->filename);
 }
 
-static const char *reason_of(int code)
+static const char *name_failure(int code)
 {
     return code == SPY_ERR_LIMIT
-               ? "too many files are open, raise the limit (ulimit -n), so its state is not known"
+               ? "too many files are open, raise the limit (ulimit -n), so its state is unknown"
            : code == SPY_ERR_AGAIN ? "its thread is not known yet"
                                    : spy_code_name(code);
 }
 
-static void print_text(const struct dump *d, struct spy_python *py, const struct shot *s,
-                       struct spy_buf *out)
+static void print_thread_text(const struct dump *d, struct spy_python *py, const struct shot *s,
+                              struct spy_buf *out)
 {
-    print_title(d, s, out);
+    print_thread_title(d, s, out);
     if (s->r < 0)
-        spy_buf_printf(out, "    (its stack could not be read: %s)\n", reason_of(s->r));
+        spy_buf_printf(out, "    (its stack could not be read: %s)\n", name_failure(s->r));
     if (s->r == 0 && s->stack.how == SPY_PY_SALVAGED)
         spy_buf_puts(out, "    (newer frames change too fast to be read without --blocking)\n");
     for (size_t i = 0; s->r == 0 && i < s->stack.n; i++) {
@@ -136,42 +136,42 @@ static void print_text(const struct dump *d, struct spy_python *py, const struct
         spy_buf_puts(out, "    ");
         spy_buf_shown(out, c->name);
         spy_buf_puts(out, " (");
-        spy_buf_shown(out, file_of(d, c));
+        spy_buf_shown(out, choose_filename(d, c));
         spy_buf_printf(out, ":%u)\n", f->line);
     }
     if (s->r == 0 && s->stack.truncated)
         spy_buf_puts(out, "    (deeper frames left out)\n");
 }
 
-static void put_json(struct spy_buf *out, const char *text)
+static void put_json_text(struct spy_buf *out, const char *text)
 {
     spy_buf_putc(out, '"');
     spy_buf_json(out, text, strlen(text));
     spy_buf_putc(out, '"');
 }
 
-static void json_frame(const struct spy_code *c, uint32_t line, struct spy_location where,
-                       struct spy_buf *out)
+static void print_frame_json(const struct spy_code *c, uint32_t line, struct spy_location where,
+                             struct spy_buf *out)
 {
     spy_buf_puts(out, "        {\"name\": ");
-    put_json(out, c->name);
+    put_json_text(out, c->name);
     spy_buf_puts(out, ", \"filename\": ");
-    put_json(out, c->filename);
+    put_json_text(out, c->filename);
     spy_buf_puts(out, ", \"module\": null, \"short_filename\": ");
-    put_json(out, spy_short_filename(c->filename));
+    put_json_text(out, spy_short_filename(c->filename));
     spy_buf_printf(out,
                    ", \"line\": %u, \"column\": %u, \"end_line\": %u, \"end_column\": %u, "
                    "\"locals\": null}",
                    line, where.column, where.end_line, where.end_column);
 }
 
-static void print_json(const struct dump *d, struct spy_python *py, const struct shot *s,
-                       struct spy_buf *out)
+static void print_thread_json(const struct dump *d, struct spy_python *py, const struct shot *s,
+                              struct spy_buf *out)
 {
     bool ok = s->r == 0;
     spy_buf_printf(out, "  {\n    \"pid\": %d,\n    \"thread_id\": %llu,\n    \"thread_name\": ",
                    (int)d->pid, (unsigned long long)spy_py_thread_ident(s->thread));
-    put_json(out, spy_py_thread_name(s->thread));
+    put_json_text(out, spy_py_thread_name(s->thread));
     spy_buf_printf(out,
                    ",\n    \"os_thread_id\": %d,\n    \"active\": %s,\n    \"owns_gil\": %s,\n",
                    (int)spy_py_thread_tid(s->thread),
@@ -188,13 +188,13 @@ static void print_json(const struct dump *d, struct spy_python *py, const struct
     for (size_t i = 0, at = 0; ok && i < s->stack.n && !spy_cli_stop; i++) {
         const struct spy_py_frame *f = &s->stack.frames[i];
         spy_buf_puts(out, i ? ",\n" : "\n");
-        json_frame(spy_codes_at(spy_python_codes(py), f->code), f->line,
-                   spy_python_location(py, s->thread, i, &at), out);
+        print_frame_json(spy_codes_at(spy_python_codes(py), f->code), f->line,
+                         spy_python_location(py, s->thread, i, &at), out);
     }
     spy_buf_puts(out, "\n    ],\n    \"process_info\": null\n  }");
 }
 
-// Whose Python it is: text that the process chose, and one empty line after it.
+// The process and its Python, and an empty line. The texts are chosen by the process.
 static void print_process(const struct dump *d, const struct spy_python *py, const char *command,
                           const char *program, struct spy_buf *out)
 {
@@ -218,7 +218,8 @@ static void print_core_header(const struct dump *d, const struct spy_python *py,
     print_process(d, py, d->about.args, spy_python_runtime(py)->module, out);
 }
 
-static void print_header(const struct dump *d, const struct spy_python *py, struct spy_buf *out)
+static void print_dump_header(const struct dump *d, const struct spy_python *py,
+                              struct spy_buf *out)
 {
     if (d->core) {
         print_core_header(d, py, out);
@@ -233,27 +234,27 @@ static void print_header(const struct dump *d, const struct spy_python *py, stru
     print_process(d, py, cmdline, exe, out);
 }
 
-// A core file's bytes are read where it lies, and take the time that takes.
-static struct spy_hung_mark *mark_of(const struct dump *d)
+// Reading a core file may take any time: its disk may be slow.
+static struct spy_hung_mark *get_mark(const struct dump *d)
 {
     return d->core ? NULL : &d->reads->mark;
 }
 
-// A thread is read again when its memory was changing; only then is a part of its stack the answer,
-// or "could not be read".
-static int shoot(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
-                 const struct spy_py_options *o, struct spy_py_stack *ret)
+// Reads a thread again while its memory changes, before it settles for a part of the stack or
+// SPY_ERR_TORN.
+static int sample_thread(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
+                         const struct spy_py_options *o, struct spy_py_stack *ret)
 {
     enum { TRIES = 20, FOR_THE_WHOLE = 10 };
     int r = SPY_ERR_TORN;
     bool part = false;
-    spy_hung_mark_begin(mark_of(d), d->pid);
+    spy_hung_mark_begin(get_mark(d), d->pid);
     for (int i = 0;
          i < TRIES && (r == SPY_ERR_TORN || (part && i < FOR_THE_WHOLE)) && !spy_cli_stop; i++) {
         r = spy_python_sample(py, th, o, ret);
         part = r == 0 && ret->how == SPY_PY_SALVAGED;
     }
-    spy_hung_mark_end(mark_of(d));
+    spy_hung_mark_end(get_mark(d));
     return r;
 }
 
@@ -265,18 +266,18 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
         spy_codes_keep_tables(spy_python_codes(py));
     size_t n = spy_python_n_threads(py), printed = 0;
     for (size_t k = 0; k < n && !spy_cli_stop; k++) {
-        // As py-spy does: the oldest first as text, the newest first as JSON.
+        // Like py-spy: the oldest thread first as text, the newest first as JSON.
         struct spy_py_thread *th = spy_python_thread(py, d->json ? n - 1 - k : k);
         struct shot s = {.thread = th};
-        s.r = shoot(d, py, th, &o, &s.stack);
+        s.r = sample_thread(d, py, th, &o, &s.stack);
         if (s.r == SPY_ERR_GONE)
             continue;
         if (d->json && printed++)
             spy_buf_puts(out, ",\n");
-        (d->json ? print_json : print_text)(d, py, &s, out);
+        (d->json ? print_thread_json : print_thread_text)(d, py, &s, out);
     }
     if (spy_python_n_left_out(py) && !d->json)
-        spy_buf_printf(out, "%zu threads left out: those that have not run for the longest\n",
+        spy_buf_printf(out, "%zu threads left out: those that have not run for the longest time\n",
                        spy_python_n_left_out(py));
     else if (spy_python_n_left_out(py))
         fprintf(stderr, "podspy: %zu threads are left out\n", spy_python_n_left_out(py));
@@ -284,11 +285,11 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
     return out->failed;
 }
 
-SPY_CLEANUP(target_done, struct spy_target, spy_target_free)
-SPY_CLEANUP(python_done, struct spy_python, spy_python_free)
+SPY_CLEANUP(free_target, struct spy_target, spy_target_free)
+SPY_CLEANUP(free_python, struct spy_python, spy_python_free)
 
-// What a core leaves out lies in the files that were mapped: where one of those is not here, that
-// is why there is no Python to be found.
+// A core leaves out the contents of mapped files. If such a file is missing here, Python cannot be
+// found in the core.
 static int attach_core(const struct dump *d, struct spy_target *t, struct spy_python **ret,
                        struct spy_err *err)
 {
@@ -297,14 +298,13 @@ static int attach_core(const struct dump *d, struct spy_target *t, struct spy_py
         return 0;
     const char *missing = spy_core_missing(t);
     if (d->about.cut_bytes)
-        return spy_err_set(err, r, 0,
-                           "%s is cut off: %llu bytes are missing, and Python among them", d->core,
-                           (unsigned long long)d->about.cut_bytes);
+        return spy_err_set(err, r, 0, "%s is cut off: %llu bytes are missing, including Python",
+                           d->core, (unsigned long long)d->about.cut_bytes);
     if (missing[0])
         return spy_err_set(
             err, r, 0,
-            "the Python in %s cannot be found or read: the file %s that was mapped is "
-            "not here, or another version of it is",
+            "the Python in %s cannot be found or read: the mapped file %s is missing here, "
+            "or is another version",
             d->core, missing);
     return spy_err_context(err, r, "%s", d->core);
 }
@@ -312,14 +312,14 @@ static int attach_core(const struct dump *d, struct spy_target *t, struct spy_py
 static int attach_process(const struct dump *d, struct spy_target *t, struct spy_python **ret,
                           struct spy_err *err)
 {
-    spy_hung_mark_begin(mark_of(d), d->pid);
+    spy_hung_mark_begin(get_mark(d), d->pid);
     int r = spy_python_attach(t, ret, err);
-    spy_hung_mark_end(mark_of(d));
+    spy_hung_mark_end(get_mark(d));
     return r;
 }
 
-static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
-                  struct spy_err *err)
+static int attach_subject(struct dump *d, struct spy_target **t, struct spy_python **py,
+                          struct spy_err *err)
 {
     char shown[PATH_MAX];
     if (!d->core)
@@ -332,13 +332,13 @@ static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
     r = d->core ? attach_core(d, *t, py, err) : attach_process(d, *t, py, err);
     if (r < 0)
         return r;
-    spy_cli_note_other(d->pid, spy_python_runtime(*py));
-    spy_hung_mark_begin(mark_of(d), d->pid);
+    spy_cli_print_other(d->pid, spy_python_runtime(*py));
+    spy_hung_mark_begin(get_mark(d), d->pid);
     r = spy_python_refresh(*py);
-    spy_hung_mark_end(mark_of(d));
+    spy_hung_mark_end(get_mark(d));
     if (d->core && (r < 0 || !spy_python_n_threads(*py)))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
-                           "%s does not hold the memory of its interpreter%s", d->core,
+                           "%s does not contain the memory of its interpreter%s", d->core,
                            d->about.cut_bytes ? ": it is cut off" : "");
     if (r < 0)
         return spy_err_set(err, r, 0, "process %d has ended", (int)d->pid);
@@ -355,7 +355,7 @@ static int print_all(const struct dump *d, struct spy_python *py, struct spy_err
     if (d->json)
         spy_buf_puts(&out, "[\n");
     else
-        print_header(d, py, &out);
+        print_dump_header(d, py, &out);
     int r = print_threads(d, py, &out);
     if (spy_cli_stop)
         return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted");
@@ -367,11 +367,11 @@ static int print_all(const struct dump *d, struct spy_python *py, struct spy_err
     return spy_cli_flush(err);
 }
 
-int spy_cli_dump(int argc, char **argv, struct spy_err *err)
+static int run_dump(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
-        .options = spy_cli_dump_options,
-        .parser = parse_option,
+        .options = dump_options,
+        .parser = parse_dump_option,
         .args_doc = "-p PID\n--core FILE",
         .doc = "Prints the stack of every thread of a Python process.",
     };
@@ -379,10 +379,17 @@ int spy_cli_dump(int argc, char **argv, struct spy_err *err)
     struct dump d = {.reads = &reads, .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &d);
     spy_cli_catch_signals();
-    _cleanup_(target_done) struct spy_target *t = NULL;
-    _cleanup_(python_done) struct spy_python *py = NULL;
+    _cleanup_(free_target) struct spy_target *t = NULL;
+    _cleanup_(free_python) struct spy_python *py = NULL;
     int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
     if (r == 0)
-        r = attach(&d, &t, &py, err);
+        r = attach_subject(&d, &t, &py, err);
     return r < 0 ? r : print_all(&d, py, err);
 }
+
+const struct spy_command spy_command_dump = {
+    .name = "dump",
+    .summary = "print the stack of every thread of a process, now",
+    .options = dump_options,
+    .run = run_dump,
+};

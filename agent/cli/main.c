@@ -6,20 +6,10 @@
 
 const char *argp_program_version = "podspy " PODSPY_VERSION; // --version of every command
 
-static const struct spy_command commands[] = {
-    {"record", "sample a program and write a flamegraph, a speedscope profile or raw stacks",
-     spy_cli_record, spy_cli_record_options, "PROGRAM"},
-    {"dump", "print the stack of every thread of a process, now", spy_cli_dump,
-     spy_cli_dump_options, NULL},
-    {"agent", "find the opted-in processes of this node and push their profiles to a collector",
-     spy_cli_agent, spy_cli_agent_options, NULL},
-    {"doctor", "tell why a process, or all of a node, can or cannot be profiled", spy_cli_doctor,
-     spy_cli_doctor_options, NULL},
-    {"completions", "print a script that completes commands and options in bash, zsh or fish",
-     spy_cli_completions, NULL, "bash zsh fish"},
-};
+#define ROW(name) &spy_command_##name,
+static const struct spy_command *const commands[] = {SPY_COMMANDS(ROW)};
 
-const struct spy_command *spy_cli_commands(size_t *ret_n)
+const struct spy_command *const *spy_cli_commands(size_t *ret_n)
 {
     *ret_n = SPY_COUNT(commands);
     return commands;
@@ -31,36 +21,38 @@ static void print_help(FILE *to)
             "Usage: podspy COMMAND [OPTIONS]\n\nShows what Python programs spend their time on, "
             "from outside.\n\nCommands:\n");
     for (size_t i = 0; i < SPY_COUNT(commands); i++)
-        fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].summary);
-    fprintf(to, "\n`podspy COMMAND --help` tells more; `podspy --version` prints the version.\n");
+        fprintf(to, "  %-11s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(
+        to,
+        "\n`podspy COMMAND --help` explains a command; `podspy --version` prints the version.\n");
 }
 
-// The command of that name, or the only one that begins with it. *ret_n: how many do.
+// The command of that name, or the only one whose name begins with it. *ret_n: how many match.
 static const struct spy_command *find_command(const char *name, size_t *ret_n)
 {
     const struct spy_command *found = NULL;
     *ret_n = 0;
     for (size_t i = 0; i < SPY_COUNT(commands); i++) {
-        if (!strcmp(commands[i].name, name)) {
+        if (!strcmp(commands[i]->name, name)) {
             *ret_n = 1;
-            return &commands[i];
+            return commands[i];
         }
-        if (!strncmp(commands[i].name, name, strlen(name))) {
-            found = &commands[i];
+        if (!strncmp(commands[i]->name, name, strlen(name))) {
+            found = commands[i];
             ++*ret_n;
         }
     }
     return found;
 }
 
-static int run(const struct spy_command *c, int argc, char **argv)
+static int run_command(const struct spy_command *c, int argc, char **argv)
 {
     struct spy_err err = {0};
     char name[64];
     argp_err_exit_status = SPY_EXIT_USAGE;
     snprintf(name, sizeof name, "podspy %s", c->name);
     argv[0] = name;
-    spy_descriptors_raise(); // threads and processes cost some each
+    spy_descriptors_raise(); // each thread and process needs some
     int r = c->run(argc, argv, &err);
     if (r >= 0)
         return r;
@@ -90,5 +82,5 @@ int main(int argc, char **argv)
                 n ? "short for several commands" : "not a command");
         return SPY_EXIT_USAGE;
     }
-    return run(c, argc - 1, argv + 1);
+    return run_command(c, argc - 1, argv + 1);
 }

@@ -32,7 +32,7 @@ static int refuse_path(const struct spy_output *o, int sys, struct spy_err *err)
     if (sys == ENOENT && stat(dirname(copy), &st) < 0)
         return spy_err_set(
             err, SPY_ERR_IO, 0,
-            "cannot write %.150s: its folder does not exist; make it, or give another "
+            "cannot write %.150s: its folder does not exist; create it, or give another "
             "--output",
             o->path);
     if (sys == EISDIR)
@@ -43,9 +43,9 @@ static int refuse_path(const struct spy_output *o, int sys, struct spy_err *err)
                        o->path, strerror_r(sys, why, sizeof why));
 }
 
-// Opening the file is the only sure test: the folder may be on a read-only or full file system, or
-// on /proc, which takes no files.
-static int try_path(const struct spy_output *o, struct spy_err *err)
+// Only opening the file is a sure test: the folder may be on a read-only or full file system, or on
+// /proc, where no file can be created.
+static int check_path(const struct spy_output *o, struct spy_err *err)
 {
     struct stat st;
     if (stat(o->path, &st) == 0) {
@@ -54,7 +54,7 @@ static int try_path(const struct spy_output *o, struct spy_err *err)
         return faccessat(AT_FDCWD, o->path, W_OK, AT_EACCESS) < 0 ? refuse_path(o, errno, err) : 0;
     }
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
-    if (lstat(o->path, &st) == 0) // a link to nothing yet
+    if (lstat(o->path, &st) == 0) // a dangling link
         flags &= ~O_EXCL;
     _cleanup_close_ int fd = open(o->path, flags, 0666);
     if (fd < 0)
@@ -74,7 +74,7 @@ int spy_output_choose(const char *given, const char *who, const char *extension,
                            "--output is empty; give a file, or - for standard output");
     if (n >= (int)sizeof o.path)
         return spy_err_set(err, SPY_ERR_USAGE, 0, "--output is longer than a path can be");
-    int r = strcmp(o.path, "-") != 0 ? try_path(&o, err) : 0;
+    int r = strcmp(o.path, "-") != 0 ? check_path(&o, err) : 0;
     if (r == 0)
         *ret = o;
     return r;
@@ -89,7 +89,8 @@ int spy_output_write(const struct spy_output *o, const struct spy_buf *b, struct
     else
         fd = open(o->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     int r = fd < 0 ? -1 : spy_file_write_all(fd, b->data, b->len), sys = errno;
-    if (fd >= 0 && close(fd) < 0 && r == 0) { // a quota or a file server may refuse only now
+    if (fd >= 0 && close(fd) < 0 &&
+        r == 0) { // quotas and file servers may report errors only at close
         r = -1;
         sys = errno;
     }
@@ -101,7 +102,7 @@ int spy_output_write(const struct spy_output *o, const struct spy_buf *b, struct
                        out ? "to standard output" : o->path);
 }
 
-// What failed may have been an earlier write, whose errno is lost.
+// The write that failed may have been an earlier one, whose errno is lost.
 static bool has_reader(void)
 {
     struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};

@@ -20,14 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
-// What comes within this time is one event: timeout(1) signals its child, and then the whole group.
+// Signals within this time are one event: timeout(1) signals its child and then the whole group.
 #define ONE_EVENT_NS (250 * SPY_NS_PER_MS)
 #define SAY_AFTER_NS (200 * SPY_NS_PER_MS)
 
 // --- start ---
 
-// The program runs as sudo's caller, with that user's groups and not as root, as it would without a
-// profiler.
+// Under sudo the program runs as the user who called sudo, with that user's groups, as it would
+// without a profiler.
 static int become_caller(void)
 {
     const char *uid_text = getenv("SUDO_UID"), *gid_text = getenv("SUDO_GID");
@@ -40,20 +40,20 @@ static int become_caller(void)
     return r < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -1 : 0;
 }
 
-// What the child tells its parent when it could not become the program.
+// What the child sends its parent when it cannot exec the program.
 struct exec_failure {
     int sys;
-    bool caller; // it failed at becoming the user who called sudo
+    bool caller; // it could not become the user who called sudo
 };
 
-_Noreturn static void be_program(char **argv, pid_t podspy, int tell)
+_Noreturn static void exec_program(char **argv, pid_t podspy, int tell)
 {
     struct exec_failure f = {0};
     spy_cli_release_signals();
     spy_descriptors_restore();
     f.caller = become_caller() < 0;
     if (!f.caller) {
-        prctl(PR_SET_PDEATHSIG, SIGTERM); // also where podspy is killed it does not outlive it
+        prctl(PR_SET_PDEATHSIG, SIGTERM); // dies with podspy, even on SIGKILL
         if (getppid() != podspy)
             _exit(126);
         execvp(argv[0], argv);
@@ -65,13 +65,13 @@ _Noreturn static void be_program(char **argv, pid_t podspy, int tell)
 int spy_program_start(char **argv, pid_t *ret, struct spy_err *err)
 {
     struct exec_failure f;
-    int ends[2]; // the writing one closes as the program begins
+    int ends[2]; // the writing end closes on exec
     if (pipe2(ends, O_CLOEXEC) < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot start %s", argv[0]);
     _cleanup_close_ int from = ends[0];
     pid_t podspy = getpid(), pid = fork();
     if (pid == 0)
-        be_program(argv, podspy, ends[1]);
+        exec_program(argv, podspy, ends[1]);
     int sys = errno;
     close(ends[1]);
     if (pid < 0)
@@ -91,9 +91,8 @@ int spy_program_start(char **argv, pid_t *ret, struct spy_err *err)
 
 // --- end ---
 
-// A child that has ended stays a zombie until it is waited for; its status is the reason to stop.
-// The kernel also reports a child that its tracer has stopped, though only exits are asked for: a
-// thread that was to be paused and stopped late.
+// The child stays a zombie (WNOWAIT) for spy_program_wait. Although only exits are asked for, the
+// kernel also reports a child that its tracer has stopped: a thread whose pause took effect late.
 bool spy_program_ended(pid_t pid)
 {
     siginfo_t info = {0};
@@ -103,8 +102,7 @@ bool spy_program_ended(pid_t pid)
                        info.si_code == CLD_DUMPED;
 }
 
-// A shell without job control starts what is in the background with SIGINT ignored (POSIX, sh,
-// 2.11).
+// A shell without job control starts background commands with SIGINT ignored (POSIX, sh, 2.11).
 static bool ignores_signal(pid_t pid, int number)
 {
     char path[40], status[8192];
@@ -115,13 +113,13 @@ static bool ignores_signal(pid_t pid, int number)
     return line && strtoull(line + strlen("\nSigIgn:"), NULL, 16) >> (number - 1) & 1;
 }
 
-void spy_program_ask(pid_t pid, int number)
+void spy_program_signal(pid_t pid, int number)
 {
     if (!spy_program_ended(pid))
         kill(pid, ignores_signal(pid, number) ? SIGTERM : number);
 }
 
-static void say_waiting(pid_t pid)
+static void print_waiting(pid_t pid)
 {
     fprintf(
         stderr,
@@ -129,9 +127,9 @@ static void say_waiting(pid_t pid)
         (int)pid, spy_cli_stop ? "A second" : "A");
 }
 
-// Sleeps until the process ends, one of the signals comes, or ns have passed; the signals are
-// blocked meanwhile, so that none can come just before the sleep. Never for long: a thread that was
-// to be paused may stop only now.
+// Sleeps until the process ends, one of the signals arrives, or ns have passed. The caller has
+// blocked the signals, so none can arrive just before the sleep. The sleep is short, because a
+// thread whose pause takes effect late has to be released.
 static void sleep_for_end(int pidfd, uint64_t ns, const sigset_t *open_mask)
 {
     enum { WITHOUT_PIDFD_NS = 20000000, LATE_NS = 100000000 }; // pidfd: Linux 5.3
@@ -145,7 +143,7 @@ static void sleep_for_end(int pidfd, uint64_t ns, const sigset_t *open_mask)
     ppoll(&p, pidfd >= 0, &t, open_mask);
 }
 
-static int say_left(pid_t pid)
+static int print_left(pid_t pid)
 {
     fprintf(stderr, "The program (process %d) cannot be ended%s: podspy ends without it\n",
             (int)pid, kill(pid, 0) < 0 && errno == EPERM ? ", it is another user's" : "");
@@ -167,12 +165,12 @@ int spy_program_wait(pid_t pid, uint64_t asked_ns, int *ret_status)
         if (spy_cli_signalled_ns() > asked_ns + ONE_EVENT_NS) {
             asked_ns = spy_cli_signalled_ns();
             if (killed || kill(pid, SIGKILL) < 0)
-                r = say_left(pid);
+                r = print_left(pid);
             killed = true;
             continue;
         }
         if (!said && spy_clock_mono_ns() - begin >= SAY_AFTER_NS) {
-            say_waiting(pid);
+            print_waiting(pid);
             said = true;
         }
         spy_pause_reap_late();

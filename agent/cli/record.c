@@ -25,14 +25,14 @@ struct record {
     pid_t pid;
     char **program; // NULL-terminated, or NULL
     const char *output, *format;
-    double seconds; // 0: until it ends or a signal comes
+    double seconds; // 0: until it ends or a signal arrives
     double rate;
     bool threads, idle, gil, function, no_lines, full_filenames, hide_progress;
     enum spy_pausing pausing;
     struct spy_err *err;
 };
 
-const struct argp_option spy_cli_record_options[] = {
+static const struct argp_option record_options[] = {
     {"pid", 'p', "PID", 0, "the process to sample, in decimal or 0x hexadecimal", 0},
     {"output", 'o', "FILE", 0, "where to write; - is standard output", 0},
     {"format", 'f', "FORMAT", 0, "what to write, flamegraph by default", 0},
@@ -52,20 +52,25 @@ const struct argp_option spy_cli_record_options[] = {
     {0},
 };
 
-static int parse_option(int key, char *arg, struct argp_state *state)
+static const struct spy_cli_option record_stored_options[] = {
+    {'p', SPY_CLI_PID, offsetof(struct record, pid)},
+    {'o', SPY_CLI_TEXT, offsetof(struct record, output)},
+    {'f', SPY_CLI_TEXT, offsetof(struct record, format)},
+    {'t', SPY_CLI_FLAG, offsetof(struct record, threads)},
+    {'g', SPY_CLI_FLAG, offsetof(struct record, gil)},
+    {'i', SPY_CLI_FLAG, offsetof(struct record, idle)},
+    {'F', SPY_CLI_FLAG, offsetof(struct record, function)},
+    {KEY_NOLINENO, SPY_CLI_FLAG, offsetof(struct record, no_lines)},
+    {KEY_FULL, SPY_CLI_FLAG, offsetof(struct record, full_filenames)},
+    {KEY_HIDEPROGRESS, SPY_CLI_FLAG, offsetof(struct record, hide_progress)},
+    {0},
+};
+
+static int parse_record_option(int key, char *arg, struct argp_state *state)
 {
     struct record *rec = state->input;
     int r = 0;
     switch (key) {
-    case 'p':
-        r = spy_cli_pid(arg, &rec->pid, rec->err);
-        break;
-    case 'o':
-        rec->output = arg;
-        break;
-    case 'f':
-        rec->format = arg;
-        break;
     case 'd':
         if (strcmp(arg, "unlimited") != 0)
             r = spy_cli_number("--duration", arg, 0.001, 1e9, &rec->seconds, rec->err);
@@ -73,34 +78,13 @@ static int parse_option(int key, char *arg, struct argp_state *state)
     case 'r':
         r = spy_cli_number("--rate", arg, 1, 1000, &rec->rate, rec->err);
         break;
-    case 't':
-        rec->threads = true;
-        break;
-    case 'g':
-        rec->gil = true;
-        break;
-    case 'i':
-        rec->idle = true;
-        break;
-    case 'F':
-        rec->function = true;
-        break;
-    case KEY_NOLINENO:
-        rec->no_lines = true;
-        break;
     case KEY_NONBLOCKING:
     case KEY_BLOCKING:
         if (rec->pausing != SPY_PAUSE_AUTO)
             argp_error(state, "--blocking and --nonblocking exclude each other");
         rec->pausing = key == KEY_BLOCKING ? SPY_PAUSE_ALWAYS : SPY_PAUSE_NEVER;
         break;
-    case KEY_FULL:
-        rec->full_filenames = true;
-        break;
-    case KEY_HIDEPROGRESS:
-        rec->hide_progress = true;
-        break;
-    case ARGP_KEY_ARG: // the first word that is not an option begins the program
+    case ARGP_KEY_ARG: // the first argument that is not an option begins the program
         rec->program = &state->argv[state->next - 1];
         state->next = state->argc;
         break;
@@ -111,7 +95,9 @@ static int parse_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "--function and --nolineno exclude each other");
         break;
     default:
-        return ARGP_ERR_UNKNOWN;
+        r = spy_cli_store(record_stored_options, key, arg, rec, rec->err);
+        if (r == SPY_ERR_NOTFOUND)
+            return ARGP_ERR_UNKNOWN;
     }
     if (r < 0)
         argp_error(state, "%s", rec->err->msg);
@@ -122,7 +108,7 @@ static int parse_option(int key, char *arg, struct argp_state *state)
 
 enum why { WHY_SIGNAL, WHY_DURATION, WHY_ENDED, WHY_BLOCKED };
 
-// All that a recording consists of.
+// A recording from start to end.
 struct recording {
     const struct record *rec;
     pid_t pid;
@@ -130,16 +116,16 @@ struct recording {
     struct spy_output output;
     struct spy_sampler *sampler;
     struct spy_timeline *timeline; // NULL: the format does not show the order
-    char command[COMMAND_MAX];     // the latest that was seen: a process that ended has none
+    char command[COMMAND_MAX];     // the latest seen: a process that has ended has none
     int proc;                      // the open folder /proc
-    uint64_t image;                // see spy_proc_stat: another one is another program
-    bool lived;                    // at the start it was a process, and not a zombie
+    uint64_t image;                // see spy_proc_stat: it changes with the program
+    bool lived;                    // the process was no zombie at the start
     unsigned execs;
     uint64_t asked_ns; // when the program was asked to end; 0: it was not
-    bool unsampled;    // it ended, or podspy was asked to, before there was a sample
+    bool unsampled;    // it ended, or podspy was asked to end, before the first sample
 };
 
-static void show_progress(const struct recording *r)
+static void print_progress(const struct recording *r)
 {
     struct spy_sampler_totals t = spy_sampler_totals(r->sampler);
     if (r->rec->hide_progress || !isatty(STDERR_FILENO))
@@ -158,7 +144,7 @@ static bool has_ended(const struct recording *r)
     return r->rec->program ? spy_program_ended(r->pid) : spy_sampler_ended(r->sampler, r->pid);
 }
 
-static void renew_title(struct recording *r)
+static void update_command(struct recording *r)
 {
     char now[COMMAND_MAX];
     spy_cli_cmdline(r->pid, now, sizeof now);
@@ -166,7 +152,7 @@ static void renew_title(struct recording *r)
         memcpy(r->command, now, sizeof now);
 }
 
-static int add_process(struct recording *r, struct spy_err *err)
+static int add_recorded_process(struct recording *r, struct spy_err *err)
 {
     char text_pid[16];
     snprintf(text_pid, sizeof text_pid, "%d", (int)r->pid);
@@ -179,41 +165,41 @@ static int add_process(struct recording *r, struct spy_err *err)
     return spy_sampler_add(r->sampler, &process, err);
 }
 
-static bool read_stat(const struct recording *r, struct spy_proc_stat *ret)
+static bool read_process_stat(const struct recording *r, struct spy_proc_stat *ret)
 {
     return spy_proc_stat_peek(r->proc, r->pid, ret) == 0;
 }
 
-static void note_image(struct recording *r)
+static void update_image(struct recording *r)
 {
     struct spy_proc_stat s;
-    if (read_stat(r, &s) && s.image)
+    if (read_process_stat(r, &s) && s.image)
         r->image = s.image;
     r->execs = spy_sampler_execs(r->sampler, r->pid);
 }
 
-// The sampler finds an exec by itself where the interpreter is not at its place any more. Where the
-// new program has it at the same addresses (an executable that is not moved), this does.
+// The sampler notices an exec when the interpreter is no longer where it was. If the new program has
+// it at the same addresses (an executable that is not relocated), this notices it.
 static int follow_exec(struct recording *r, struct spy_err *err)
 {
     uint64_t image = r->image;
     unsigned execs = r->execs;
-    note_image(r);
+    update_image(r);
     if (execs == r->execs && image == r->image)
         return 0;
-    renew_title(r);
+    update_command(r);
     if (execs != r->execs)
         return 0;
-    int x = add_process(r, err);
+    int x = add_recorded_process(r, err);
     r->execs = 0;
     return x;
 }
 
-static int refuse_nothing(struct recording *r, enum why why, struct spy_err *err)
+static int fail_without_samples(struct recording *r, enum why why, struct spy_err *err)
 {
     r->unsampled = why == WHY_SIGNAL || why == WHY_ENDED;
     if (why == WHY_SIGNAL)
-        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted before anything was sampled");
+        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted before the first sample");
     if (why == WHY_ENDED)
         return spy_err_set(err, SPY_ERR_GONE, 0, "process %d ended before it was sampled",
                            (int)r->pid);
@@ -231,8 +217,8 @@ static int refuse_nothing(struct recording *r, enum why why, struct spy_err *err
                        "no sample was taken: try a longer --duration or a higher --rate");
 }
 
-// A process given by its id must be one that can be profiled: its first refusal is final, unless it
-// is only starting. A program just started gets the time that an interpreter needs.
+// For a process given by its id the first refusal is final, unless the process is just starting. A
+// program that podspy has started gets the time that an interpreter needs to start.
 static int wait_for_python(struct recording *r, struct spy_err *err)
 {
     uint64_t patience = (r->rec->program ? 10 : 1) * SPY_NS_PER_SEC;
@@ -241,21 +227,21 @@ static int wait_for_python(struct recording *r, struct spy_err *err)
     while (!spy_cli_stop && !ended && spy_clock_mono_ns() <= give_up) {
         spy_sampler_run(r->sampler, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS, &spy_cli_stop);
         if (spy_sampler_attached(r->sampler, r->pid)) {
-            renew_title(r);
-            note_image(r);
+            update_command(r);
+            update_image(r);
             return 0;
         }
         ended = has_ended(r) || spy_sampler_ended(r->sampler, r->pid);
     }
     const char *problem = spy_sampler_problem(r->sampler, r->pid);
     if (spy_cli_stop)
-        return refuse_nothing(r, WHY_SIGNAL, err);
+        return fail_without_samples(r, WHY_SIGNAL, err);
     if (ended && (r->lived || r->rec->program))
-        return refuse_nothing(r, WHY_ENDED, err);
+        return fail_without_samples(r, WHY_ENDED, err);
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "%s", problem ? problem : "the program has ended");
 }
 
-static enum why sample(struct recording *r)
+static enum why sample_until_end(struct recording *r)
 {
     double seconds = r->rec->seconds;
     uint64_t end = spy_clock_mono_ns() + (uint64_t)(seconds * (double)SPY_NS_PER_SEC);
@@ -264,7 +250,7 @@ static enum why sample(struct recording *r)
         if (seconds > 0 && until > end)
             until = end;
         spy_sampler_run(r->sampler, until, &spy_cli_stop);
-        show_progress(r);
+        print_progress(r);
         if (spy_cli_stop)
             return WHY_SIGNAL;
         if (has_ended(r) || follow_exec(r, NULL) < 0)
@@ -276,15 +262,15 @@ static enum why sample(struct recording *r)
 
 // --- output ---
 
-static const char *name_reason(enum why why)
+static const char *name_stop_reason(enum why why)
 {
     switch (why) {
     case WHY_DURATION:
-        return "the time is over";
+        return "the time is up";
     case WHY_ENDED:
         return "the program has ended";
     case WHY_BLOCKED:
-        return "it cannot be read any more";
+        return "it can no longer be read";
     default:
         return spy_cli_stop == SIGTERM  ? "SIGTERM came"
                : spy_cli_stop == SIGHUP ? "SIGHUP came"
@@ -298,39 +284,39 @@ static int print_profile(const struct recording *r, struct spy_view *view,
     int x = r->format->print(p, view, out, err);
     if (x != SPY_ERR_LIMIT || !view->timeline)
         return x;
-    view->timeline = NULL; // each stack once is much less
+    view->timeline = NULL; // equal stacks merged take much less room
     spy_buf_reset(out);
     return r->format->print(p, view, out, err);
 }
 
-// The last lines on stderr.
-static void print_end(const struct recording *r, const struct spy_view *view,
-                      const struct spy_profile *p, enum why why)
+// Prints the last lines on stderr.
+static void print_summary(const struct recording *r, const struct spy_view *view,
+                          const struct spy_profile *p, enum why why)
 {
     _cleanup_buf_ struct spy_buf empty = SPY_BUF_INIT(512);
     char shown[PATH_MAX];
     struct spy_sampler_totals t = spy_sampler_totals(r->sampler);
     fprintf(stderr, "%sStopped sampling because %s\n", isatty(STDERR_FILENO) ? "\n" : "",
-            name_reason(why));
+            name_stop_reason(why));
     fprintf(stderr, "Wrote %s data to '%s'. Samples: %llu Errors: %llu\n", r->rec->format,
             spy_text_show(shown, sizeof shown, r->output.path), (unsigned long long)t.samples,
             (unsigned long long)t.failed);
     if (t.left_out)
         fprintf(stderr,
-                "Of these errors %llu are threads past the first %d: those that had not run for "
-                "the longest were left out\n",
+                "%llu of these errors are threads beyond the first %d: those that had not run for "
+                "the longest time were left out\n",
                 (unsigned long long)t.left_out, SPY_PY_THREADS_MAX);
-    spy_cli_tell_account(spy_sampler_account(r->sampler));
+    spy_cli_print_account(spy_sampler_account(r->sampler));
     if (spy_view_why_empty(p, view, &empty) == 0 && empty.len)
         fprintf(stderr, "%s\n", spy_buf_str(&empty));
     if (r->timeline && (!view->timeline || spy_timeline_is_full(r->timeline)))
         fprintf(stderr,
-                "The order of so many samples is too large to be kept: equal ones are merged, and "
+                "The order of so many samples is too large to keep: equal samples are merged, and "
                 "speedscope's Time Order is not their order. Record for a shorter time, or with "
                 "-f flamegraph.\n");
 }
 
-static int finish(struct recording *r, enum why why, struct spy_err *err)
+static int write_recording(struct recording *r, enum why why, struct spy_err *err)
 {
     const struct record *rec = r->rec;
     struct spy_view view = {.title = r->command[0] ? r->command : "podspy record",
@@ -345,14 +331,14 @@ static int finish(struct recording *r, enum why why, struct spy_err *err)
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
     const struct spy_profile *p = spy_sampler_close(r->sampler);
     if (!spy_sampler_totals(r->sampler).samples)
-        return refuse_nothing(r, why, err);
+        return fail_without_samples(r, why, err);
     int x = print_profile(r, &view, p, &out, err);
     if (x == 0)
         x = spy_output_write(&r->output, &out, err);
     if (x == SPY_ERR_GONE)
         return SPY_EXIT_PIPE;
     if (x == 0)
-        print_end(r, &view, p, why);
+        print_summary(r, &view, p, why);
     return x;
 }
 
@@ -366,7 +352,8 @@ static int choose_output(struct recording *r, struct spy_err *err)
                              r->format->extension, &r->output, err);
 }
 
-// On the thread that looks at reads, while the other one is in a read that does not end.
+// The give_up of hung_reads.h: it runs on the checking thread while the sampling thread is in the
+// read that hangs.
 static void write_and_fail(void *arg, pid_t pid)
 {
     struct recording *r = arg;
@@ -375,13 +362,13 @@ static void write_and_fail(void *arg, pid_t pid)
     bool has_samples = spy_sampler_totals(r->sampler).samples;
     int x = has_samples && !r->output.path[0] ? choose_output(r, &err) : 0;
     if (x == 0 && has_samples)
-        x = finish(r, WHY_BLOCKED, &err);
+        x = write_recording(r, WHY_BLOCKED, &err);
     if (x < 0)
         spy_cli_print_error(&err, err.code);
     spy_hung_reads_fail(NULL, pid);
 }
 
-static void recording_done(struct recording *r)
+static void free_recording(struct recording *r)
 {
     spy_sampler_free(r->sampler);
     spy_timeline_free(r->timeline);
@@ -389,33 +376,33 @@ static void recording_done(struct recording *r)
         close(r->proc);
 }
 
-static int prepare(struct recording *r, struct spy_hung_reads *reads, struct spy_err *err)
+static int prepare_recording(struct recording *r, struct spy_hung_reads *reads, struct spy_err *err)
 {
     struct spy_sampler_options options = {.mark = &reads->mark, .command_of = spy_cli_cmdline};
     struct spy_proc_stat s;
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
     r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    renew_title(r);
-    r->lived = read_stat(r, &s) && !spy_proc_dead(&s);
+    update_command(r);
+    r->lived = read_process_stat(r, &s) && !spy_proc_dead(&s);
     int x = spy_sampler_new(&options, &r->sampler, err);
     if (x == 0)
         x = spy_hung_reads_begin(reads, write_and_fail, r, err);
-    return x == 0 ? add_process(r, err) : x;
+    return x == 0 ? add_recorded_process(r, err) : x;
 }
 
-// A program that has the signal of a terminal already, or has ended, is not asked again.
-static void ask_program(struct recording *r, bool by_signal)
+// Signals the program, unless it has ended or the terminal has signalled it already.
+static void signal_program(struct recording *r, bool by_signal)
 {
     if (!r->rec->program || r->asked_ns || spy_program_ended(r->pid))
         return;
     r->asked_ns = by_signal ? spy_cli_signalled_ns() : spy_clock_mono_ns();
-    bool in_group = getpgid(r->pid) == getpgrp(); // a terminal's signal goes to all of the group
+    bool in_group = getpgid(r->pid) == getpgrp(); // a terminal signals the whole group
     if (!by_signal || !in_group || !spy_cli_stopped_by_terminal())
-        spy_program_ask(r->pid, by_signal ? spy_cli_stop : SIGTERM);
+        spy_program_signal(r->pid, by_signal ? spy_cli_stop : SIGTERM);
 }
 
-static void print_start(const struct record *rec)
+static void print_start_line(const struct record *rec)
 {
     if (!rec->hide_progress && rec->seconds > 0)
         fprintf(stderr,
@@ -426,33 +413,33 @@ static void print_start(const struct record *rec)
                 rec->rate);
 }
 
-static int record(struct recording *r, enum why *why, struct spy_err *err)
+static int sample_and_write(struct recording *r, enum why *why, struct spy_err *err)
 {
     _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
-    int x = prepare(r, &reads, err);
+    int x = prepare_recording(r, &reads, err);
     if (x == 0)
         x = wait_for_python(r, err);
-    if (x == 0 && !r->output.path[0]) // why a process cannot be read goes before where to write
+    if (x == 0 && !r->output.path[0]) // a process that cannot be read is reported first
         x = choose_output(r, err);
     if (x == 0) {
-        spy_cli_note_other(r->pid, spy_python_runtime(spy_sampler_python(r->sampler, r->pid)));
-        print_start(r->rec);
-        *why = sample(r);
-        renew_title(r);
+        spy_cli_print_other(r->pid, spy_python_runtime(spy_sampler_python(r->sampler, r->pid)));
+        print_start_line(r->rec);
+        *why = sample_until_end(r);
+        update_command(r);
     }
-    ask_program(r, spy_cli_stop); // before its profile is written: it may have little time
-    return x == 0 ? finish(r, *why, err) : x;
+    signal_program(r, spy_cli_stop); // before its profile is written: time may be short
+    return x == 0 ? write_recording(r, *why, err) : x;
 }
 
-// The program's own status, unless podspy failed of its own work, or ended the program itself
-// because the time was over. Where there is nothing to write there was no success.
-static int end_with_program(struct recording *r, int result, enum why why, struct spy_err *err)
+// The exit status is the program's own, unless podspy itself failed, or ended the program because
+// the time was up. A recording with nothing to write is a failure.
+static int choose_exit_code(struct recording *r, int result, enum why why, struct spy_err *err)
 {
     char how[32];
     uint64_t asked_ns = r->asked_ns ? r->asked_ns : spy_clock_mono_ns();
     int wait_status = 0;
     bool failed = result < 0 && !r->unsampled;
-    if (failed) // the program may take its time to end
+    if (failed) // the program may take long to end
         spy_cli_print_error(err, result);
     if (spy_program_wait(r->pid, asked_ns, &wait_status) < 0 || failed)
         return SPY_EXIT_FAILED;
@@ -468,8 +455,8 @@ static int end_with_program(struct recording *r, int result, enum why why, struc
     return status;
 }
 
-// What --help says of the formats is what there is.
-static char *filter_help(int key, const char *text, void *input)
+// Adds the names of all formats to the help of --format.
+static char *add_format_names(int key, const char *text, void *input)
 {
     char names[128], *list = NULL;
     (void)input;
@@ -479,7 +466,7 @@ static char *filter_help(int key, const char *text, void *input)
     return asprintf(&list, "%s; one of %s", text, names) < 0 ? (char *)(uintptr_t)text : list;
 }
 
-static int start(struct recording *r, struct spy_err *err)
+static int start_recording(struct recording *r, struct spy_err *err)
 {
     const struct record *rec = r->rec;
     char names[128];
@@ -497,23 +484,31 @@ static int start(struct recording *r, struct spy_err *err)
     return 0;
 }
 
-int spy_cli_record(int argc, char **argv, struct spy_err *err)
+static int run_record(int argc, char **argv, struct spy_err *err)
 {
     static const struct argp argp = {
-        .options = spy_cli_record_options,
-        .parser = parse_option,
+        .options = record_options,
+        .parser = parse_record_option,
         .args_doc = "-p PID\n[--] PROGRAM [ARGS...]",
-        .doc = "Samples a program and writes a flamegraph, a speedscope profile or raw stacks.",
-        .help_filter = filter_help,
+        .doc = "Samples a program and writes its profile, a flamegraph by default.",
+        .help_filter = add_format_names,
     };
     struct record rec = {
         .rate = 100, .format = "flamegraph", .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &rec);
-    _cleanup_(recording_done) struct recording r = {.rec = &rec, .proc = -1};
+    _cleanup_(free_recording) struct recording r = {.rec = &rec, .proc = -1};
     enum why why = WHY_SIGNAL;
-    int x = start(&r, err);
+    int x = start_recording(&r, err);
     if (x < 0)
         return x;
-    x = record(&r, &why, err);
-    return rec.program ? end_with_program(&r, x, why, err) : x;
+    x = sample_and_write(&r, &why, err);
+    return rec.program ? choose_exit_code(&r, x, why, err) : x;
 }
+
+const struct spy_command spy_command_record = {
+    .name = "record",
+    .summary = "sample a program and write its profile, a flamegraph by default",
+    .options = record_options,
+    .words = "PROGRAM",
+    .run = run_record,
+};

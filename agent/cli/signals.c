@@ -9,7 +9,7 @@
 _Atomic int spy_cli_stop;
 static struct {
     int number;
-    struct sigaction before; // of those who started podspy
+    struct sigaction before; // as podspy inherited it
 } caught[] = {{.number = SIGINT},
               {.number = SIGTERM},
               {.number = SIGHUP},
@@ -19,9 +19,9 @@ static _Atomic bool by_terminal;
 static bool leads_session;
 static _Atomic uint64_t latest_ns;
 
-// The kernel itself sends what a terminal causes, to the whole foreground group, but SIGHUP to the
-// leader of the session alone while that one lives (tty_signal_session_leader, drivers/tty).
-static void on_signal(int number, siginfo_t *info, void *context)
+// The kernel sends a terminal's signals to the whole foreground group, except SIGHUP, which only the
+// session leader gets while it lives (tty_signal_session_leader, drivers/tty).
+static void handle_signal(int number, siginfo_t *info, void *context)
 {
     (void)context;
     atomic_store(&latest_ns, spy_clock_mono_ns());
@@ -36,7 +36,7 @@ static void catch_signal(int number, const struct sigaction *handle, const struc
     const struct sigaction ignore = {.sa_handler = SIG_IGN}, usual = {.sa_handler = SIG_DFL};
     if (number == SIGPIPE)
         sigaction(number, &ignore, NULL);
-    else if (number == SIGCHLD) // where it is ignored, nobody hears of a child's exit status
+    else if (number == SIGCHLD) // if it is ignored, the exit status of a child is lost
         sigaction(number, &usual, NULL);
     else if (number != SIGHUP || before->sa_handler != SIG_IGN)
         sigaction(number, handle, NULL);
@@ -44,7 +44,7 @@ static void catch_signal(int number, const struct sigaction *handle, const struc
 
 void spy_cli_catch_signals(void)
 {
-    struct sigaction handle = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
+    struct sigaction handle = {.sa_sigaction = handle_signal, .sa_flags = SA_SIGINFO};
     leads_session = getsid(0) == getpid();
     sigemptyset(&handle.sa_mask); // without SA_RESTART: sleeps end at once
     for (size_t i = 0; i < SPY_COUNT(caught); i++) {

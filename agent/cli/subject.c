@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// /proc/N is there for every thread too, though it is not listed.
+// /proc/N exists for every thread as well, although it is not listed.
 void spy_cli_resolve_thread(pid_t *pid)
 {
     static const char mark[] = "\nTgid:\t";
@@ -18,12 +18,12 @@ void spy_cli_resolve_thread(pid_t *pid)
     long process = line ? strtol(line + strlen(mark), NULL, 10) : 0;
     if (process <= 0 || process == *pid)
         return;
-    fprintf(stderr, "podspy: %d is a thread of process %ld, which is looked at\n", (int)*pid,
+    fprintf(stderr, "podspy: %d is a thread of process %ld: reading that process\n", (int)*pid,
             process);
     *pid = (pid_t)process;
 }
 
-void spy_cli_note_other(pid_t pid, const struct spy_py_runtime *rt)
+void spy_cli_print_other(pid_t pid, const struct spy_py_runtime *rt)
 {
     char shown[4 * sizeof rt->other_module];
     if (rt->other_module[0])

@@ -152,18 +152,19 @@ static int check_rule(const char *name, const struct spy_rule *r, struct spy_err
                        r->name, why.msg);
 }
 
-static int check(const char *name, struct spy_agent_config *c, struct spy_err *err)
+static int check_agent_config(const char *name, struct spy_agent_config *c, struct spy_err *err)
 {
     const char *url = c->collector.url;
     int r = 0;
     if (url && strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
         r = spy_err_set(err, SPY_ERR_INVALID, 0,
-                        "%s: collector.url begins with https://, not '%.80s'", name, url);
+                        "%s: collector.url begins with https:// or http://, not '%.80s'", name,
+                        url);
     url = c->discovery.kubernetes_url;
     if (r == 0 && url && strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
         r = spy_err_set(err, SPY_ERR_INVALID, 0,
-                        "%s: discovery.kubernetes_url begins with https://, not '%.80s'", name,
-                        url);
+                        "%s: discovery.kubernetes_url begins with https:// or http://, not '%.80s'",
+                        name, url);
     if (r == 0 && !c->collector.cert_file != !c->collector.key_file)
         r = spy_err_set(err, SPY_ERR_INVALID, 0,
                         "%s: collector.cert_file and collector.key_file go together", name);
@@ -180,7 +181,7 @@ int spy_agent_config_parse(const char *name, const char *text, size_t len,
     struct spy_agent_config c = {0};
     int r = spy_schema_parse(keys, name, text, len, &c, err);
     if (r == 0)
-        r = check(name, &c, err);
+        r = check_agent_config(name, &c, err);
     if (r == 0)
         *ret = c;
     return r;

@@ -1,8 +1,8 @@
 // agent_config.h - the agent's YAML as a checked structure.
 //
 // Unknown keys, wrong types, values out of range and regular expressions that do not compile are
-// errors whose message names the file, the line and what is allowed. Keys that are not given have
-// the default written beside the field. Strings are owned by the structure.
+// errors; the message names the file, the line and what is allowed. A key that is not given has the
+// default written beside its field. Strings are owned by the structure.
 #pragma once
 #include "agent/target/pause.h"
 #include "shared/base/err.h"
@@ -11,20 +11,20 @@
 #include <stdint.h>
 
 enum spy_compression {
-    SPY_COMPRESSION_AUTO, // zstd, and gzip after a backend refused that
+    SPY_COMPRESSION_AUTO, // zstd; gzip once a backend has refused zstd
     SPY_COMPRESSION_ZSTD,
     SPY_COMPRESSION_GZIP,
     SPY_COMPRESSION_NONE
 };
 enum spy_switch { SPY_SWITCH_AUTO, SPY_SWITCH_ON, SPY_SWITCH_OFF };
 
-// A rule that opts processes in; every field that is given must match.
+// A rule that opts processes in. Every field that is given must match.
 struct spy_rule {
-    char *name;    // required: the `pod` of what it matches outside Kubernetes and Docker
-    char *cmdline; // regular expression (shared/base/regex.h) over the arguments joined by spaces,
+    char *name;    // required: the `pod` of processes outside Kubernetes and Docker
+    char *cmdline; // regular expression (shared/base/regex.h) for the arguments joined by spaces,
                    // or NULL
-    char *exe; // glob over the path of the executable; see discover.h for what it is matched with
-    char *cgroup;  // glob over a cgroup path
+    char *exe;     // glob for the path of the executable; discover.h says which path
+    char *cgroup;  // glob for a cgroup path
     char *user;    // user name or number
     uint32_t rate; // samples a second; 0: sampling.rate
     bool native;
@@ -34,7 +34,7 @@ struct spy_rule {
 struct spy_agent_config {
     char *cluster; // the label k8s.cluster.name; NULL: none
     struct {
-        char *url;        // https://...; NULL: not given
+        char *url;        // https://... or http://...; NULL: not given
         char *ca_file;    // NULL: the system's
         char *token_file; // NULL: no bearer token
         char *cert_file, *key_file;
@@ -50,11 +50,11 @@ struct spy_agent_config {
     } budget;
     struct {
         enum spy_switch kubernetes, docker; // auto
-        char *kubernetes_url;               // https://...; NULL: in a pod, from the environment
-        char *kubernetes_token_file;        // NULL: in a pod, the service account's
-        char *kubernetes_ca_file;           // NULL: in a pod, the service account's
-        char *docker_socket;                // /var/run/docker.sock
-        char *annotation_prefix;            // podspy.dev
+        char *kubernetes_url; // https://... or http://...; NULL: in a pod, from the environment
+        char *kubernetes_token_file; // NULL: in a pod, the service account's
+        char *kubernetes_ca_file;    // NULL: in a pod, the service account's
+        char *docker_socket;         // /var/run/docker.sock
+        char *annotation_prefix;     // podspy.dev
         struct spy_rule *processes;
         size_t n_processes;
     } discovery;

@@ -5,7 +5,7 @@
 #define AT(member) .offset = offsetof(struct spy_collector_config, member)
 
 static const char *const auth_names[] = {"token", "mtls", "kubernetes", NULL}; // SPY_AUTH_ bits
-static const char *const store_names[] = {"sqlite", "clickhouse", NULL};
+static const char *const store_names[] = {"sqlite", NULL};
 
 static const struct spy_key listen_keys[] = {
     {.name = "https", .type = SPY_KEY_STRING, AT(listen.https), .fallback = "0.0.0.0:8443"},
@@ -57,10 +57,10 @@ static const struct spy_key store_keys[] = {
      .fallback = "sqlite",
      .names = store_names},
     {.name = "dir", .type = SPY_KEY_STRING, AT(store.dir), .fallback = "/var/lib/podspy-collector"},
-    {.name = "url", .type = SPY_KEY_STRING, AT(store.url)},
-    {.name = "database", .type = SPY_KEY_STRING, AT(store.database)},
-    {.name = "user", .type = SPY_KEY_STRING, AT(store.user)},
-    {.name = "password_file", .type = SPY_KEY_STRING, AT(store.password_file)},
+    {.name = "url", .type = SPY_KEY_NO_EFFECT},
+    {.name = "database", .type = SPY_KEY_NO_EFFECT},
+    {.name = "user", .type = SPY_KEY_NO_EFFECT},
+    {.name = "password_file", .type = SPY_KEY_NO_EFFECT},
     {0},
 };
 #define YEARS (20.0 * 365 * 86400e9)
@@ -71,18 +71,8 @@ static const struct spy_key retention_keys[] = {
      .fallback = "24h",
      .min = 60e9,
      .max = YEARS},
-    {.name = "minutes",
-     .type = SPY_KEY_DURATION,
-     AT(retention.minutes_ns),
-     .fallback = "7d",
-     .min = 60e9,
-     .max = YEARS},
-    {.name = "hours",
-     .type = SPY_KEY_DURATION,
-     AT(retention.hours_ns),
-     .fallback = "90d",
-     .min = 60e9,
-     .max = YEARS},
+    {.name = "minutes", .type = SPY_KEY_NO_EFFECT},
+    {.name = "hours", .type = SPY_KEY_NO_EFFECT},
     {.name = "max_gib",
      .type = SPY_KEY_UINT,
      AT(retention.max_gib),
@@ -130,7 +120,7 @@ static const struct spy_key limits_keys[] = {
      .max = 1 << 22},
     {0},
 };
-static const struct spy_key keys[] = {
+static const struct spy_key collector_config_keys[] = {
     {.name = "listen", .type = SPY_KEY_MAP, .fields = listen_keys},
     {.name = "tls", .type = SPY_KEY_MAP, .fields = tls_keys},
     {.name = "auth", .type = SPY_KEY_MAP, .fields = auth_keys},
@@ -140,7 +130,8 @@ static const struct spy_key keys[] = {
     {0},
 };
 
-static int check(const char *name, struct spy_collector_config *c, struct spy_err *err)
+static int check_collector_config(const char *name, struct spy_collector_config *c,
+                                  struct spy_err *err)
 {
     int r = 0;
     if (!c->tls.cert_file != !c->tls.key_file)
@@ -149,13 +140,10 @@ static int check(const char *name, struct spy_collector_config *c, struct spy_er
     else if (c->tls.cert_file && c->tls.secret)
         r = spy_err_set(err, SPY_ERR_INVALID, 0,
                         "%s: tls.secret is for certificates that the collector makes: leave out "
-                        "tls.cert_file or it",
+                        "either tls.cert_file or tls.secret",
                         name);
     else if (c->tls.config_map && !c->tls.secret)
         r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: tls.config_map needs tls.secret", name);
-    else if (c->store.kind != SPY_STORE_SQLITE)
-        r = spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                        "%s: this version stores in sqlite only: set store.kind to sqlite", name);
     else if ((c->auth.ingest | c->auth.read) & SPY_AUTH_MTLS && !c->tls.client_ca_file)
         r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: mtls in auth needs tls.client_ca_file", name);
     if (r < 0)
@@ -167,9 +155,9 @@ int spy_collector_config_parse(const char *name, const char *text, size_t len,
                                struct spy_collector_config *ret, struct spy_err *err)
 {
     struct spy_collector_config c = {0};
-    int r = spy_schema_parse(keys, name, text, len, &c, err);
+    int r = spy_schema_parse(collector_config_keys, name, text, len, &c, err);
     if (r == 0)
-        r = check(name, &c, err);
+        r = check_collector_config(name, &c, err);
     if (r == 0)
         *ret = c;
     return r;
@@ -188,6 +176,6 @@ int spy_collector_config_load(const char *path, struct spy_collector_config *ret
 
 void spy_collector_config_free(struct spy_collector_config *c)
 {
-    spy_schema_release(keys, c);
+    spy_schema_release(collector_config_keys, c);
     *c = (struct spy_collector_config){0};
 }

@@ -17,10 +17,10 @@ struct reader {
     struct spy_err *err;
 };
 
-static int fail(struct reader *r, const yaml_node_t *at, const char *fmt, ...)
+static int report_mistake(struct reader *r, const yaml_node_t *at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-static int fail(struct reader *r, const yaml_node_t *at, const char *fmt, ...)
+static int report_mistake(struct reader *r, const yaml_node_t *at, const char *fmt, ...)
 {
     char what[200];
     va_list ap;
@@ -40,7 +40,7 @@ static int set_string(struct reader *r, const struct spy_key *k, const yaml_node
 {
     char *copy = strdup(v);
     if (!copy)
-        return fail(r, at, "%s: out of memory", k->name);
+        return report_mistake(r, at, "%s: out of memory", k->name);
     memcpy(to, &copy, sizeof copy);
     return 0;
 }
@@ -51,7 +51,7 @@ static int set_bool(struct reader *r, const struct spy_key *k, const yaml_node_t
     bool yes = !strcasecmp(v, "true") || !strcasecmp(v, "yes") || !strcasecmp(v, "on");
     if (!yes && strcasecmp(v, "false") != 0 && strcasecmp(v, "no") != 0 &&
         strcasecmp(v, "off") != 0)
-        return fail(r, at, "%s is true or false, not '%.60s'", k->name, v);
+        return report_mistake(r, at, "%s is true or false, not '%.60s'", k->name, v);
     *(bool *)to = yes;
     return 0;
 }
@@ -63,8 +63,8 @@ static int set_number(struct reader *r, const struct spy_key *k, const yaml_node
     double d = strtod(v, &end);
     bool whole = k->type != SPY_KEY_UINT || strspn(v, "0123456789") == strlen(v);
     if (end == v || *end || !whole || !(d >= k->min && d <= k->max))
-        return fail(r, at, "%s is a %snumber from %g to %g, not '%.60s'", k->name,
-                    k->type == SPY_KEY_UINT ? "whole " : "", k->min, k->max, v);
+        return report_mistake(r, at, "%s is a %snumber from %g to %g, not '%.60s'", k->name,
+                              k->type == SPY_KEY_UINT ? "whole " : "", k->min, k->max, v);
     if (k->type == SPY_KEY_UINT)
         *(uint32_t *)to = (uint32_t)d;
     else
@@ -86,8 +86,9 @@ static int set_duration(struct reader *r, const struct spy_key *k, const yaml_no
             *(uint64_t *)to = (uint64_t)(d * units[i].ns);
             return 0;
         }
-    return fail(r, at, "%s is a time like 500ms, 10s, 5m, 24h or 7d, from %gs to %gs, not '%.60s'",
-                k->name, k->min / 1e9, k->max / 1e9, v);
+    return report_mistake(
+        r, at, "%s is a time like 500ms, 10s, 5m, 24h or 7d, from %gs to %gs, not '%.60s'", k->name,
+        k->min / 1e9, k->max / 1e9, v);
 }
 
 static void join_names(const char *const *names, char *out, size_t size)
@@ -108,7 +109,8 @@ static int find_name(struct reader *r, const struct spy_key *k, const yaml_node_
             return 0;
         }
     join_names(k->names, all, sizeof all);
-    return fail(r, at, "%s is one of %s, not '%.60s'", k->name, all, v);
+    return report_mistake(r, at, "%s is %s%s, not '%.60s'", k->name, k->names[1] ? "one of " : "",
+                          all, v);
 }
 
 static int set_scalar(struct reader *r, const struct spy_key *k, const yaml_node_t *at,
@@ -135,22 +137,22 @@ static int set_scalar(struct reader *r, const struct spy_key *k, const yaml_node
             *(unsigned *)to |= 1u << index;
         return 0;
     default:
-        return fail(r, at, "%s is a mapping or a list, not '%.60s'", k->name, v);
+        return report_mistake(r, at, "%s is a mapping or a list, not '%.60s'", k->name, v);
     }
 }
 
-static const char *scalar(const yaml_node_t *n)
+static const char *read_scalar(const yaml_node_t *n)
 {
     if (!n || n->type != YAML_SCALAR_NODE)
         return NULL;
     const char *v = (const char *)n->data.scalar.value;
-    return strlen(v) == n->data.scalar.length ? v : NULL; // "\0" would hide what follows it
+    return strlen(v) == n->data.scalar.length ? v : NULL; // text after "\0" would be ignored
 }
 
-// An empty value, "~" and "null" mean: not given.
+// An empty value, "~" and "null" mean that the key is not given.
 static bool is_nothing(const yaml_node_t *n)
 {
-    const char *v = scalar(n);
+    const char *v = read_scalar(n);
     return v && n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
            (!*v || !strcmp(v, "~") || !strcasecmp(v, "null"));
 }
@@ -166,9 +168,9 @@ static int read_flags(struct reader *r, const struct spy_key *k, const yaml_node
     for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
          i++) {
         const yaml_node_t *n = yaml_document_get_node(&r->doc, *i);
-        const char *v = scalar(n);
+        const char *v = read_scalar(n);
         if (!v)
-            return fail(r, n, "%s is a list of names", k->name);
+            return report_mistake(r, n, "%s is a list of names", k->name);
         int code = set_scalar(r, k, n, v, to);
         if (code < 0)
             return code;
@@ -182,18 +184,18 @@ static int read_list(struct reader *r, const struct spy_key *k, const yaml_node_
 {
     size_t n = (size_t)(list->data.sequence.items.top - list->data.sequence.items.start);
     if (n > LIST_MAX)
-        return fail(r, list, "%s has more than %d entries", k->name, LIST_MAX);
+        return report_mistake(r, list, "%s has more than %d entries", k->name, LIST_MAX);
     char *elements = calloc(n + 1, k->size);
     if (!elements)
-        return fail(r, list, "%s: out of memory", k->name);
+        return report_mistake(r, list, "%s: out of memory", k->name);
     memcpy(base + k->offset, &elements, sizeof elements);
     for (size_t i = 0; i < n; i++) {
         const yaml_node_t *e = yaml_document_get_node(&r->doc, list->data.sequence.items.start[i]);
         char *to = elements + i * k->size;
-        *(size_t *)(base + k->count_offset) = i + 1; // also half-read ones are released
+        *(size_t *)(base + k->count_offset) = i + 1; // so that half-read ones are released too
         if (e->type != YAML_MAPPING_NODE)
-            return fail(r, e, "an entry of %s is a mapping such as {%s: ...}", k->name,
-                        k->fields[0].name);
+            return report_mistake(r, e, "an entry of %s is a mapping such as {%s: ...}", k->name,
+                                  k->fields[0].name);
         int code = apply_fallbacks(r, k->fields, to);
         if (code == 0)
             code = read_map(r, k->fields, e, to);
@@ -216,21 +218,24 @@ static void release_string(const struct spy_key *k, char *base)
 
 static int read_value(struct reader *r, const struct spy_key *k, const yaml_node_t *v, char *base)
 {
+    if (k->type == SPY_KEY_NO_EFFECT)
+        return report_mistake(r, v, "%s has no effect yet: remove it", k->name);
     if (is_nothing(v))
         return 0;
     if (k->type == SPY_KEY_MAP)
-        return v->type == YAML_MAPPING_NODE ? read_map(r, k->fields, v, base)
-                                            : fail(r, v, "%s is a mapping of keys", k->name);
+        return v->type == YAML_MAPPING_NODE
+                   ? read_map(r, k->fields, v, base)
+                   : report_mistake(r, v, "%s is a mapping of keys", k->name);
     if (k->type == SPY_KEY_LIST)
         return v->type == YAML_SEQUENCE_NODE ? read_list(r, k, v, base)
-                                             : fail(r, v, "%s is a list", k->name);
+                                             : report_mistake(r, v, "%s is a list", k->name);
     if (k->type == SPY_KEY_FLAGS && v->type == YAML_SEQUENCE_NODE)
         return read_flags(r, k, v, base + k->offset);
-    const char *text = scalar(v);
+    const char *text = read_scalar(v);
     if (!text)
-        return fail(r, v, "%s is a single value", k->name);
+        return report_mistake(r, v, "%s is a single value", k->name);
     if (strlen(text) > VALUE_MAX)
-        return fail(r, v, "%s is longer than %d bytes", k->name, VALUE_MAX);
+        return report_mistake(r, v, "%s is longer than %d bytes", k->name, VALUE_MAX);
     if (k->type == SPY_KEY_STRING)
         release_string(k, base);
     if (k->type == SPY_KEY_FLAGS)
@@ -238,8 +243,8 @@ static int read_value(struct reader *r, const struct spy_key *k, const yaml_node
     return set_scalar(r, k, v, text, base + k->offset);
 }
 
-// How many single-letter changes lie between two words, up to a few.
-static unsigned distance(const char *a, const char *b)
+// How many single-letter changes turn one word into the other. WORD: a word is too long.
+static unsigned measure_distance(const char *a, const char *b)
 {
     enum { WORD = 32 };
     unsigned row[WORD + 1];
@@ -261,8 +266,8 @@ static unsigned distance(const char *a, const char *b)
     return row[lb];
 }
 
-static int unknown_key(struct reader *r, const struct spy_key *keys, const yaml_node_t *at,
-                       const char *name)
+static int refuse_key(struct reader *r, const struct spy_key *keys, const yaml_node_t *at,
+                      const char *name)
 {
     const char *near = NULL;
     unsigned best = 3;
@@ -270,7 +275,9 @@ static int unknown_key(struct reader *r, const struct spy_key *keys, const yaml_
     size_t n = 0;
     all[0] = 0;
     for (const struct spy_key *k = keys; k->name; k++) {
-        unsigned d = distance(name, k->name);
+        if (k->type == SPY_KEY_NO_EFFECT)
+            continue;
+        unsigned d = measure_distance(name, k->name);
         if (d < best) {
             best = d;
             near = k->name;
@@ -279,8 +286,8 @@ static int unknown_key(struct reader *r, const struct spy_key *keys, const yaml_
             n += (size_t)snprintf(all + n, sizeof all - n, "%s%s", n ? ", " : "", k->name);
     }
     if (near)
-        return fail(r, at, "unknown key '%.60s'; did you mean '%s'?", name, near);
-    return fail(r, at, "unknown key '%.60s'; known here: %s", name, all);
+        return report_mistake(r, at, "unknown key '%.60s'; did you mean '%s'?", name, near);
+    return report_mistake(r, at, "unknown key '%.60s'; known here: %s", name, all);
 }
 
 static int read_map(struct reader *r, const struct spy_key *keys, const yaml_node_t *map,
@@ -291,16 +298,16 @@ static int read_map(struct reader *r, const struct spy_key *keys, const yaml_nod
          p++) {
         const yaml_node_t *key = yaml_document_get_node(&r->doc, p->key);
         const yaml_node_t *value = yaml_document_get_node(&r->doc, p->value);
-        const char *name = scalar(key);
+        const char *name = read_scalar(key);
         const struct spy_key *k = keys;
         if (!name)
-            return fail(r, key, "a key is a single word");
+            return report_mistake(r, key, "a key is a single word");
         while (k->name && strcmp(k->name, name))
             k++;
         if (!k->name)
-            return unknown_key(r, keys, key, name);
+            return refuse_key(r, keys, key, name);
         if (seen >> (k - keys) & 1)
-            return fail(r, key, "'%s' is given twice", name);
+            return report_mistake(r, key, "'%s' is given twice", name);
         seen |= 1ull << (k - keys);
         int code = read_value(r, k, value, base);
         if (code < 0)
@@ -341,25 +348,25 @@ void spy_schema_release(const struct spy_key *keys, void *base)
     }
 }
 
-static int not_yaml(struct reader *r, const yaml_parser_t *parser)
+static int refuse_yaml(struct reader *r, const yaml_parser_t *parser)
 {
     return spy_err_set(r->err, SPY_ERR_INVALID, 0, "%s:%zu: not YAML: %s", r->name,
                        parser->problem_mark.line + 1, parser->problem ? parser->problem : "?");
 }
 
-// libyaml looks at every open collection for each token: deep ones would take quadratic time. One
-// look at the events, which ends at the bound, comes before the document is loaded.
+// For each token libyaml visits every open collection, so deep nesting would take quadratic time. A
+// pass over the events, which stops at the bound, comes before the document is loaded.
 static int check_depth(struct reader *r, const char *text, size_t len)
 {
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
-        return fail(r, NULL, "out of memory");
+        return report_mistake(r, NULL, "out of memory");
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     int depth = 0, code = 0;
     for (bool end = false; !end && code == 0;) {
         yaml_event_t event;
         if (!yaml_parser_parse(&parser, &event)) {
-            code = not_yaml(r, &parser);
+            code = refuse_yaml(r, &parser);
             break;
         }
         end = event.type == YAML_STREAM_END_EVENT;
@@ -376,13 +383,13 @@ static int check_depth(struct reader *r, const char *text, size_t len)
     return code;
 }
 
-// What stands after "---" would else be ignored without a word.
+// A document after "---" must not be ignored silently.
 static int expect_end(struct reader *r, yaml_parser_t *parser)
 {
     if (!yaml_parser_load(parser, &r->doc))
-        return not_yaml(r, parser);
+        return refuse_yaml(r, parser);
     const yaml_node_t *more = yaml_document_get_root_node(&r->doc);
-    int code = more ? fail(r, more, "a second document: the file is one") : 0;
+    int code = more ? report_mistake(r, more, "a second document: the file is one") : 0;
     yaml_document_delete(&r->doc);
     return code;
 }
@@ -395,17 +402,18 @@ static int parse_document(struct reader *r, const struct spy_key *keys, const ch
     if (code < 0)
         return code;
     if (!yaml_parser_initialize(&parser))
-        return fail(r, NULL, "out of memory");
+        return report_mistake(r, NULL, "out of memory");
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     if (!yaml_parser_load(&parser, &r->doc)) {
-        code = not_yaml(r, &parser);
+        code = refuse_yaml(r, &parser);
         yaml_parser_delete(&parser);
         return code;
     }
     const yaml_node_t *root = yaml_document_get_root_node(&r->doc);
     if (root && !is_nothing(root))
-        code = root->type == YAML_MAPPING_NODE ? read_map(r, keys, root, base)
-                                               : fail(r, root, "the file is a mapping of keys");
+        code = root->type == YAML_MAPPING_NODE
+                   ? read_map(r, keys, root, base)
+                   : report_mistake(r, root, "the file is a mapping of keys");
     yaml_document_delete(&r->doc);
     if (code == 0)
         code = expect_end(r, &parser);

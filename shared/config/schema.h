@@ -1,6 +1,6 @@
-// schema.h - a YAML mapping read into a structure by a table of its keys. Inside of shared/config.
+// schema.h - a YAML mapping read into a structure by a table of its keys.
 //
-// Everything that can be wrong gives one error that names the file, the line and what is allowed.
+// Every mistake in the YAML gives one error, which names the file, the line and what is allowed.
 #pragma once
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
@@ -17,13 +17,14 @@ enum spy_key_type {
     SPY_KEY_FLAGS,    // unsigned: a list of names, bit i for names[i]
     SPY_KEY_MAP,      // the keys of `fields`, with offsets from the same base
     SPY_KEY_LIST, // a list of mappings: T * at offset, size_t at count_offset, elements of `size`
+    SPY_KEY_NO_EFFECT, // a known key of another version: refused, with an error that says so
 };
 
 struct spy_key {
     const char *name;
     enum spy_key_type type;
     size_t offset;
-    const char *fallback; // value when not given, as it would stand in YAML; NULL: zero
+    const char *fallback; // the value if not given, as in YAML; NULL: zero
     double min, max;
     const char *const *names;     // NULL-terminated
     const struct spy_key *fields; // ends with a key without name
@@ -31,11 +32,12 @@ struct spy_key {
     size_t line_offset; // LIST: int in each element that gets the line; 0: none
 };
 
-// Fills *base (zeroed by the caller) from text. On failure what was allocated is released.
+// Fills *base (zeroed by the caller) from text. On failure everything allocated is released.
+// SPY_ERR_INVALID.
 int spy_schema_parse(const struct spy_key *keys, const char *name, const char *text, size_t len,
                      void *base, struct spy_err *err);
-// The text of a file of configuration, for the above.
+// Appends the text of a configuration file to out. SPY_ERR_LIMIT if it is larger than this.
 enum { SPY_SCHEMA_FILE_MAX = 1 << 20 };
 int spy_schema_file(const char *path, struct spy_buf *out, struct spy_err *err);
-// Releases strings and lists; the structure is not zeroed.
+// Frees strings and lists; the structure is not zeroed.
 void spy_schema_release(const struct spy_key *keys, void *base);

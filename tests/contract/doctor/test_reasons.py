@@ -204,7 +204,7 @@ def test_capabilities_of_its_file(place, start):
 def test_not_dumpable(place, start):
     pid = start(*as_user(USER), *confined(place, "undumpable"), argv=(NAP,)).pid
     the_reason(place, as_user(USER), pid, "dumpable", "PR_SET_DUMPABLE", "sudo podspy")
-    assert check_let_in(place, (), pid).of("dumpable") == ("ok", "no, which CAP_SYS_PTRACE passes")
+    assert check_let_in(place, (), pid).of("dumpable") == ("ok", "no, which CAP_SYS_PTRACE overrides")
 
 
 def test_dumpable_is_known_where_it_can_be_read_without_a_capability(place, start):
@@ -323,7 +323,7 @@ class TestFilters:
         prefix = confined(place, "filter", CALLS["process_vm_readv"], error)
         for user in ((), as_user(USER)):
             told = check_let_in(place, (*user, *prefix), start(*user).pid)
-            assert told.of("system call") == ("ok", "process_vm_readv is not let through, /proc/PID/mem is")
+            assert told.of("system call") == ("ok", "process_vm_readv is forbidden, reading /proc/PID/mem is not")
         the_reason(place, (*as_user(USER), *prefix), start(*as_user(OTHER)).pid, "user",
                    f"it runs as user {OTHER}, podspy as user {USER} without CAP_SYS_PTRACE")
 

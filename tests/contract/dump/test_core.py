@@ -327,7 +327,7 @@ def test_what_is_missing_is_named(podspy, tmp_path):
                          preexec_fn=unlimited) as t:
         pathlib.Path("/proc/%d/coredump_filter" % t.pid).write_text("0x10")
         data = abort(t, tmp_path).read_bytes()
-    refused(podspy, tmp_path, without_files(data), "the file /nowhere[^ ]*python[^ ]* that was mapped is not here")
+    refused(podspy, tmp_path, without_files(data), "the mapped file /nowhere[^ ]*python[^ ]* is missing here")
 
 
 @pytest.mark.parametrize("flags, message", [

@@ -86,7 +86,7 @@ def test_a_recording_outlives_the_main_thread(python, podspy, tmp_path):
         counts = [line.rpartition(b" ") for line in r.stdout.splitlines()]
         n = sum(int(count) for stack, _, count in counts if b"work (" in stack)
         assert n > 120, (n, r.stderr)  # of 200; 75 until the main thread ended
-        assert b"the time is over" in r.stderr
+        assert b"the time is up" in r.stderr
 
 
 def test_a_process_of_which_all_threads_have_ended_is_a_zombie(podspy):
@@ -106,7 +106,7 @@ def test_a_threads_number_is_that_of_its_process(podspy, tmp_path):
     with start(python, tmp_path, "600") as t:
         tid = other_thread(t.pid)
         targets.wait_for(lambda: targets.state_of(t.pid) == targets.state_of_thread(t.pid, tid) == "S")
-        note = "podspy: %d is a thread of process %d, which is looked at\n" % (tid, t.pid)
+        note = "podspy: %d is a thread of process %d: reading that process\n" % (tid, t.pid)
         by_pid, by_tid = (targets.run([podspy, "dump", "-j", "-p", str(n)]) for n in (t.pid, tid))
         assert by_tid.stdout == by_pid.stdout and by_pid.stderr == b"" and by_tid.stderr.decode() == note
         names = {e["os_thread_id"]: e["thread_name"] for e in json.loads(by_tid.stdout)}

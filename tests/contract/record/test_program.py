@@ -344,7 +344,7 @@ def test_a_signal_before_the_first_sample(sig, podspy, tmp_path):
     p.send_signal(sig)
     _, said = p.communicate(timeout=10)
     assert p.returncode == 128 + sig
-    assert said == b"Error: interrupted before anything was sampled\n"
+    assert said == b"Error: interrupted before the first sample\n"
 
 
 # --- SIGHUP ---

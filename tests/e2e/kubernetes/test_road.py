@@ -166,7 +166,7 @@ def test_the_doctor_finds_nothing_wrong_in_the_agents_pod(installed, shop):
     said = kubectl("exec", "-n", SPACE, installed.agent, "--", "podspy", "doctor", "--config", "/etc/podspy/agent.yaml")
     say(said.replace("\n", "\n  "))
     assert "\nNO" not in said and "An agent can work here." in said
-    for words in ("with CAP_SYS_PTRACE", "process_vm_readv works", "all processes are seen", "watch pods: yes",
+    for words in ("with CAP_SYS_PTRACE", "process_vm_readv works", "all processes are visible", "watch pods: yes",
                   "takes profiles of this agent"):
         assert words in said
     uid = install.pods(SHOP, "app=shop")[0]["metadata"]["uid"]

@@ -87,7 +87,6 @@ static void collector_example_comments_are_the_defaults(void **state)
     assert_int_equal(c.auth.ingest, defaults.auth.ingest);
     assert_int_equal(c.auth.read, defaults.auth.read);
     assert_int_equal(c.retention.raw_ns, defaults.retention.raw_ns);
-    assert_int_equal(c.retention.hours_ns, defaults.retention.hours_ns);
     assert_int_equal(c.retention.max_gib, defaults.retention.max_gib);
     assert_int_equal(c.limits.body_mib, defaults.limits.body_mib);
     assert_int_equal(c.limits.connections_per_ip, defaults.limits.connections_per_ip);

@@ -34,7 +34,7 @@ static void assert_agent_defaults(const struct spy_agent_config *c)
     assert_int_equal(c->push.compression, SPY_COMPRESSION_AUTO);
 }
 
-static void nothing_gives_the_defaults(void **state)
+static void an_empty_file_gives_the_defaults(void **state)
 {
     (void)state;
     static const char *const nothing[] = {
@@ -54,8 +54,8 @@ static void nothing_gives_the_defaults(void **state)
     assert_null(a.push.spool_dir); // zeroed
 }
 
-// The published block, word for word where it is YAML.
-static void the_published_block_is_taken_and_is_the_defaults(void **state)
+// The block of the manual page, word for word where it is YAML.
+static void the_documented_block_is_accepted_and_is_the_defaults(void **state)
 {
     (void)state;
     struct spy_agent_config a;
@@ -124,7 +124,8 @@ static void each_mistake_names_its_line(void **state)
         {"push: {interval: -5s}", "interval is a time like"},
         {"push: {interval: nans}", "interval is a time like"},
         {"push: {interval: s}", "interval is a time like"},
-        {"discovery: {kubernetes_url: 'api:6443'}", "kubernetes_url begins with https://"},
+        {"discovery: {kubernetes_url: 'api:6443'}",
+         "kubernetes_url begins with https:// or http://"},
         {"discovery: {docker: maybe}", "docker is one of auto, on, off"},
         {"discovery: {processes: 3}", "processes is a list"},
         {"discovery:\n  processes:\n  - web\n", ":3: an entry of processes is a mapping"},
@@ -137,7 +138,8 @@ static void each_mistake_names_its_line(void **state)
         {"discovery: {processes: [{name: a, exe: x, rate: 0}]}", "rate is a whole number"},
         {"sampling: {rate: 5}\nsampling: {rate: 6}\n", ":2: 'sampling' is given twice"},
         {"sampling: {rate: 5, rate: 6}\n", "'rate' is given twice"},
-        {"collector: {url: ftp://x}", "collector.url begins with https://, not 'ftp://x'"},
+        {"collector: {url: ftp://x}",
+         "collector.url begins with https:// or http://, not 'ftp://x'"},
         {"collector: {cert_file: x}", "go together"},
         {"collector: {url: \"https://a\\0b\"}", "url is a single value"},
         {"collector: {\"url\\0b\": x}", "a key is a single word"},
@@ -218,7 +220,7 @@ static void aliases_that_refer_to_themselves_end(void **state)
     assert_true(agent("&r discovery: &d {processes: [*d]}", &c, NULL) < 0);
 }
 
-static void laughs_stay_small(void **state)
+static void billion_laughs_expansion_is_bounded(void **state)
 {
     (void)state;
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(1 << 20);
@@ -296,7 +298,7 @@ static void files_are_read_and_named(void **state)
     assert_non_null(strstr(e.msg, path));
 }
 
-RUN(T(nothing_gives_the_defaults), T(the_published_block_is_taken_and_is_the_defaults),
+RUN(T(an_empty_file_gives_the_defaults), T(the_documented_block_is_accepted_and_is_the_defaults),
     T(each_mistake_names_its_line), T(values_are_read), T(aliases_are_copies),
-    T(aliases_that_refer_to_themselves_end), T(laughs_stay_small),
+    T(aliases_that_refer_to_themselves_end), T(billion_laughs_expansion_is_bounded),
     T(deep_nesting_is_refused_in_time), T(long_values_are_refused), T(files_are_read_and_named))

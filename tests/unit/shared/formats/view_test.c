@@ -91,9 +91,10 @@ static void a_filter_that_leaves_nothing_is_the_reason(void **state)
 static void every_format_tells_its_names(void **state)
 {
     (void)state;
-    char names[100];
-    assert_string_equal(spy_format_names(names, sizeof names, " "),
-                        "flamegraph svg speedscope raw collapsed json");
+    char names[1000];
+    static const char first[] = "flamegraph svg speedscope raw collapsed json";
+    spy_format_names(names, sizeof names, " ");
+    assert_true(strncmp(names, first, strlen(first)) == 0); // newer formats come after these
     for (char *save = NULL, *n = strtok_r(names, " ", &save); n; n = strtok_r(NULL, " ", &save))
         assert_non_null(spy_format_find(n));
     for (size_t size = 1; size < 20; size++)

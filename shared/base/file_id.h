@@ -15,5 +15,5 @@ struct spy_file_id {
 // path may be NULL, which names no file.
 struct spy_file_id spy_file_id_of(const char *path);
 bool spy_file_id_is_none(const struct spy_file_id *id);
-// A file that was replaced or written differs, and so does one that appeared or was removed.
+// A file differs once it was written, replaced, removed or made.
 bool spy_file_id_equal(const struct spy_file_id *a, const struct spy_file_id *b);

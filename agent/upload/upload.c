@@ -203,7 +203,7 @@ static void *run_sender(void *arg)
 struct window {
     struct spy_upload *u;
     struct spy_profile *p;
-    uint32_t *series; // of each row
+    uint32_t *series; // of each row, ascending
     struct spy_spool_row *rows;
     size_t n;
     struct spy_buf labels, raw, body;
@@ -236,7 +236,7 @@ static uint64_t *take_losses(struct window *w, struct spy_err *err)
     for (size_t i = 0; lost && i < l->n; i++) {
         uint32_t id;
         // What does not fit now stays for the next window.
-        if (spy_labels_unpack(w->p, l->rows[i].labels, l->rows[i].len, &id) < 0)
+        if (spy_losses_unpack(w->p, l->rows[i].labels, l->rows[i].len, &id) < 0)
             continue;
         struct spy_series *s = spy_profile_series_at(w->p, id);
         lost[id] = l->rows[i].samples;
@@ -281,7 +281,7 @@ static int add_row(struct window *w, uint32_t id, uint64_t samples, uint64_t los
     memcpy(row->profile_id, s->profile_id, sizeof row->profile_id);
     row->samples = samples;
     row->lost = lost;
-    int r = spy_labels_pack(w->p, id, &w->labels);
+    int r = spy_losses_pack(w->p, id, &w->labels);
     row->labels_len = (uint32_t)(w->labels.len - before);
     w->series[w->n++] = id;
     return r;
@@ -312,8 +312,8 @@ static int list_series(struct window *w, struct spy_err *err)
     return r < 0 ? spy_err_set(err, r, 0, "cannot prepare the window: %s", spy_code_name(r)) : 0;
 }
 
-// Encodes rows [from, to) alone: the encoder leaves out series without an id.
-static int encode(struct window *w, size_t from, size_t to, struct spy_err *err)
+// Encodes and compresses rows [from, to).
+static int encode_rows(struct window *w, size_t from, size_t to, struct spy_err *err)
 {
     const struct spy_otlp_limits *limits = &spy_otlp_default_limits;
     uint64_t samples = 0, ledger = 0;
@@ -321,8 +321,7 @@ static int encode(struct window *w, size_t from, size_t to, struct spy_err *err)
         samples += w->rows[i].samples < limits->samples ? w->rows[i].samples : limits->samples;
         ledger += sizeof w->rows[i] + w->rows[i].labels_len;
     }
-    // Samples that are alike are one on the wire: the sum is only a bound, and enough for a first
-    // look.
+    // Equal samples become one on the wire, so the sum is only an upper bound.
     if (to - from > limits->profiles)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the window has too many series");
     if (ledger > SPY_SPOOL_LEDGER_MAX)
@@ -331,13 +330,7 @@ static int encode(struct window *w, size_t from, size_t to, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the window has too many samples");
     spy_buf_reset(&w->raw);
     spy_buf_reset(&w->body);
-    for (size_t i = 0; i < w->n; i++) {
-        uint8_t *id = spy_profile_series_at(w->p, w->series[i])->profile_id;
-        memset(id, 0, 16);
-        if (i >= from && i < to)
-            memcpy(id, w->rows[i].profile_id, 16);
-    }
-    int r = spy_otlp_encode(w->p, &w->raw, err);
+    int r = spy_otlp_encode(w->p, w->series + from, to - from, &w->raw, err);
     if (r == 0)
         r = spy_compress(SPY_ENCODING_ZSTD, w->raw.data, w->raw.len, &w->body, err);
     if (r == 0 && w->body.len > w->u->body_bytes)
@@ -351,7 +344,7 @@ static void spool_rows(struct window *w, size_t from, size_t to)
 {
     struct spy_upload *u = w->u;
     struct spy_err err = {0};
-    int r = encode(w, from, to, &err);
+    int r = encode_rows(w, from, to, &err);
     if (r == SPY_ERR_LIMIT && to - from > 1) {
         size_t middle = from + (to - from) / 2;
         spool_rows(w, from, middle);
@@ -392,7 +385,7 @@ static void lose_window(struct window *w)
                 row.samples = spy_add_sat(row.samples, sample->count);
         }
         spy_buf_reset(&w->labels);
-        if (spy_labels_pack(w->p, id, &w->labels) == 0 && w->labels.len) {
+        if (spy_losses_pack(w->p, id, &w->labels) == 0 && w->labels.len) {
             row.labels = w->labels.data;
             row.labels_len = (uint32_t)w->labels.len;
         }
@@ -419,8 +412,6 @@ int spy_upload_window(struct spy_upload *u, struct spy_profile *p, struct spy_er
     }
     if (w.n)
         spool_rows(&w, 0, w.n);
-    for (size_t i = 0; i < w.n; i++)
-        memcpy(spy_profile_series_at(p, w.series[i])->profile_id, w.rows[i].profile_id, 16);
     return w.result;
 }
 

@@ -16,6 +16,8 @@
 
 enum { ANSWER_MAX = 64 << 10 };
 
+SPY_CLEANUP(free_client, struct spy_client, spy_client_free)
+
 // --- configuration ---
 
 static enum spy_finding configuration(struct spy_doctor *d)
@@ -62,41 +64,43 @@ static enum spy_finding docker(struct spy_doctor *d)
     return want == SPY_SWITCH_ON ? SPY_DOCTOR_NO : SPY_DOCTOR_NOTE;
 }
 
-static size_t keep(char *data, size_t size, size_t n, void *arg)
+static int ask_may(struct spy_client *c, const struct spy_access *a, const char *content,
+                   struct spy_client_answer *ret, struct spy_err *err)
 {
-    return spy_buf_append(arg, data, size * n) < 0 ? 0 : size * n;
+    static const char *const headers[] = {"Accept: application/json",
+                                          "Content-Type: application/json"};
+    char url[640];
+    snprintf(url, sizeof url, "%s/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", a->url);
+    struct spy_client_request request = {.url = url,
+                                         .headers = headers,
+                                         .n_headers = SPY_COUNT(headers),
+                                         .body = content,
+                                         .body_len = strlen(content),
+                                         .timeout_ms = 15000,
+                                         .answer_max = ANSWER_MAX};
+    int r = spy_client_send(c, &request, ret, err);
+    return r == 0 && ret->outcome == SPY_CLIENT_UNREACHABLE
+               ? spy_err_set(err, -1, 0, "%s is not reached: %s", a->url, ret->reason)
+               : r;
 }
 
 // May this account do that with pods or events? 1, 0, or -1 with why in err.
-static int may(const struct spy_access *a, const char *verb, const char *resource,
-               struct spy_err *err)
+static int may(struct spy_client *c, const struct spy_access *a, const char *verb,
+               const char *resource, struct spy_err *err)
 {
-    char body[300];
-    CURL *c = NULL;
-    struct curl_slist *headers = NULL;
-    long status = 0;
-    _cleanup_buf_ struct spy_buf answer = SPY_BUF_INIT(ANSWER_MAX);
-    snprintf(body, sizeof body,
+    char content[300];
+    _cleanup_(spy_client_answer_free) struct spy_client_answer answer = {0};
+    snprintf(content, sizeof content,
              "{\"apiVersion\":\"authorization.k8s.io/v1\",\"kind\":\"SelfSubjectAccessReview\","
              "\"spec\":{\"resourceAttributes\":{\"verb\":\"%s\",\"resource\":\"%s\"}}}",
              verb, resource);
-    if (spy_access_request(a, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, &c,
-                           &headers, err) < 0)
+    if (ask_may(c, a, content, &answer, err) < 0)
         return -1;
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, keep);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, &answer);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT, 15L);
-    CURLcode code = curl_easy_perform(c);
-    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_cleanup(c);
-    curl_slist_free_all(headers);
-    if (code != CURLE_OK)
-        return spy_err_set(err, -1, 0, "%s is not reached: %s", a->url, curl_easy_strerror(code));
-    json_t *said = status == 201 ? json_loads(spy_buf_str(&answer), 0, NULL) : NULL;
+    json_t *said = answer.status == 201 ? json_loads(spy_buf_str(&answer.body), 0, NULL) : NULL;
     json_t *allowed = json_object_get(json_object_get(said, "status"), "allowed");
     int yes = json_is_true(allowed);
     if (!allowed)
-        spy_err_set(err, -1, 0, "%s answered with HTTP %ld", a->url, status);
+        spy_err_set(err, -1, 0, "%s answered with HTTP %d", a->url, answer.status);
     bool known = allowed != NULL;
     json_decref(said);
     return known ? yes : -1;
@@ -130,9 +134,13 @@ static enum spy_finding kubernetes(struct spy_doctor *d)
         SPY_DOCTOR_SAY(d, "%s", err.msg);
         return SPY_DOCTOR_NO;
     }
-    int list = may(&a, "list", "pods", &err),
-        watch = list < 0 ? -1 : may(&a, "watch", "pods", &err);
-    int events = watch < 0 ? -1 : may(&a, "create", "events", &err);
+    _cleanup_(free_client) struct spy_client *c = NULL;
+    struct spy_client_options o = spy_access_client_options(&a);
+    if (spy_client_new(&o, &c, &err) < 0)
+        return no_access(d, &err);
+    int list = may(c, &a, "list", "pods", &err);
+    int watch = list < 0 ? -1 : may(c, &a, "watch", "pods", &err);
+    int events = watch < 0 ? -1 : may(c, &a, "create", "events", &err);
     if (events < 0)
         return no_access(d, &err);
     SPY_DOCTOR_SAY(d, "%s answers; node %s; list pods: %s, watch pods: %s, create events: %s",

@@ -1,12 +1,12 @@
-// access.h - where the Kubernetes API is and how one asks there. Inside of agent/discover.
+// access.h - where the Kubernetes API is, and with which files it is asked. Inside of
+// agent/discover.
 //
-// In a pod: the address from the environment, token and CA from the service account's folder.
-// Elsewhere the configuration gives them (discovery.kubernetes_url and what follows it).
+// In a pod: as shared/kube/in_pod.h has it. Elsewhere the configuration gives the address and the
+// files (discovery.kubernetes_url, kubernetes_token_file, kubernetes_ca_file).
 #pragma once
 #include "agent/config/agent_config.h"
 #include "shared/base/err.h"
-#include <curl/curl.h>
-#include <stdbool.h>
+#include "shared/http/client.h"
 
 struct spy_access {
     char url[512];        // without a slash at the end
@@ -16,13 +16,11 @@ struct spy_access {
     char prefix[254];     // of annotations
 };
 
-// Fills *ret. Returns 1; or 0 where Kubernetes is not to be asked, with *why filled when that is
-// worth telling (auto, in a pod, but NODE_NAME is missing); or SPY_ERR_USAGE when it is on and
-// something is missing.
+// Fills *ret. Returns 1; or 0 where Kubernetes is not to be asked, and then fills *why if the user
+// should know the reason (auto, in a pod, but NODE_NAME is missing); or SPY_ERR_USAGE when it is on
+// and something is missing.
 int spy_access_find(const struct spy_agent_config *config, struct spy_access *ret,
                     struct spy_err *why);
 
-// One request, with token and CA as the files are now. *ret_headers is for curl_slist_free_all once
-// the request is over. content is for a POST, else NULL; it is borrowed until then.
-int spy_access_request(const struct spy_access *a, const char *path, const char *content,
-                       CURL **ret, struct curl_slist **ret_headers, struct spy_err *err);
+// For a client that asks there. *a is borrowed for the life of the client.
+struct spy_client_options spy_access_client_options(const struct spy_access *a);

@@ -3,7 +3,9 @@
 // between are looked at, which finds children at once. All of /proc is listed once a second, for
 // what that misses. An opted-in process that has run is looked at in every poll; the others in
 // turn, a bounded number a poll, since they may call exec and match a rule then.
+#include "agent/discover/admit.h"
 #include "agent/discover/inside.h"
+#include "agent/discover/take.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <dirent.h>
@@ -24,180 +26,8 @@
 enum {
     NEW_MAX = 1024, // numbers looked at one by one; with more, listing is cheaper
     CHECKS = 50,    // of processes that are not opted in, a poll
-    FD_MAX = 512,   // descriptors below this may be kept: the sampler needs some too
     ROUNDS = 64,    // of looking for children of what was opted in just now
 };
-
-// --- what is opted in ---
-
-static void fill_process(struct spy_member *m)
-{
-    m->p.command = m->command;
-    m->p.cmdline = m->cmdline;
-    m->p.place.container_id = m->container_id;
-    m->p.place.container = m->container_name;
-    m->p.place.image = m->image_name;
-    m->p.place.pod = m->pod;
-    m->p.place.pod_uid = m->pod_uid;
-    m->p.place.namespace_name = m->namespace_name;
-    m->p.place.service = m->service;
-    m->p.reason = m->reason;
-}
-
-static void opt_in(struct spy_discover *d, struct spy_entry *e)
-{
-    d->members_full = d->table.n_in >= SPY_MEMBERS_MAX;
-    struct spy_member *m = d->members_full ? NULL : malloc(sizeof *m);
-    if (!m)
-        return;
-    *m = d->member;
-    fill_process(m);
-    m->stat = spy_proc_stat_open(d->facts.dir, e->pid);
-    if (m->stat >= FD_MAX) {
-        close(m->stat);
-        m->stat = -1;
-    }
-    e->in = m;
-    d->table.n_in++;
-    d->adopt = true;
-    d->fn(d->arg, SPY_DISCOVER_ADDED, &m->p);
-}
-
-static void opt_out(struct spy_discover *d, struct spy_entry *e)
-{
-    struct spy_member *m = e->in;
-    if (!m)
-        return;
-    e->in = NULL;
-    d->table.n_in--;
-    m->next = d->removed;
-    d->removed = m;
-    d->fn(d->arg, SPY_DISCOVER_REMOVED, &m->p);
-}
-
-static void free_removed(struct spy_discover *d)
-{
-    while (d->removed) {
-        struct spy_member *m = d->removed;
-        d->removed = m->next;
-        spy_member_free(m);
-    }
-}
-
-// --- judging one process ---
-
-static struct spy_entry *parent_in(const struct spy_discover *d, const struct spy_proc_stat *s)
-{
-    struct spy_entry *e = s->ppid > 0 ? spy_table_find(&d->table, s->ppid) : NULL;
-    // A parent that is younger than its child has the number of the real one.
-    return e && e->in && e->start_time <= s->start_time ? e : NULL;
-}
-
-static void remember(struct spy_discover *d, struct spy_entry *e, struct spy_facts *f)
-{
-    const struct spy_proc_args *args = spy_facts_args(f);
-    const struct spy_cgroup *cg = spy_facts_container(f);
-    uint64_t container = cg ? spy_discover_hash(cg->container_id) : 0;
-    if (container != e->container_hash) {
-        // Docker is asked about a container, not about each process that is started in it.
-        const struct spy_entry *parent = spy_table_find(&d->table, f->stat.ppid);
-        bool same = parent && parent->container_hash == container;
-        e->container_ns = same ? parent->container_ns : d->now;
-    }
-    e->args_hash = args ? spy_hash_bytes(args->joined, args->len) : 0;
-    e->container_hash = container;
-    e->checked_ns = d->now;
-}
-
-// Another process than before has this number.
-static void renew(struct spy_discover *d, struct spy_entry *e, const struct spy_proc_stat *s)
-{
-    opt_out(d, e);
-    e->start_time = s->start_time;
-    e->first_ns = d->now;
-    e->wait = false;
-    e->dead = SPY_ALIVE;
-}
-
-// Is this a zombie of which there is nothing to tell, yet or any more?
-static bool is_still_dead(struct spy_entry *e, const struct spy_proc_stat *s)
-{
-    if (!spy_proc_dead(s))
-        return false;
-    bool lingers = e->dead == SPY_DEAD_SEEN;
-    e->dead = e->dead == SPY_ALIVE ? SPY_DEAD_SEEN : SPY_DEAD_TOLD;
-    return !lingers;
-}
-
-static bool same_settings(const struct spy_member *a, const struct spy_member *b)
-{
-    return a->p.rate == b->p.rate && a->p.native == b->p.native && a->p.blocking == b->p.blocking &&
-           a->consent == b->consent && strcmp(a->service, b->service) == 0 &&
-           strcmp(a->pod, b->pod) == 0 && strcmp(a->container_name, b->container_name) == 0 &&
-           strcmp(a->container_id, b->container_id) == 0;
-}
-
-// One that is in: its pod may say something else now. What is in without a pod's word stays, also
-// when its parent, by which it came in, is no more.
-static void settle(struct spy_discover *d, struct spy_entry *e, enum spy_verdict v)
-{
-    bool stays = v == SPY_VERDICT_IN && same_settings(e->in, &d->member);
-    stays |= v == SPY_VERDICT_OUT && !e->in->consent;
-    if (v == SPY_VERDICT_WAIT || v == SPY_VERDICT_GONE || stays)
-        return; // what ended is noticed elsewhere
-    uint32_t generation = e->in->p.generation;
-    e->in->p.lives = true;
-    opt_out(d, e);
-    d->member.p.generation = generation + 1;
-    if (v == SPY_VERDICT_IN)
-        opt_in(d, e);
-}
-
-static void judge_open(struct spy_discover *d, struct spy_entry *e, bool again)
-{
-    struct spy_facts *f = &d->facts;
-    if (f->stat.start_time != e->start_time)
-        renew(d, e, &f->stat);
-    e->ppid = f->stat.ppid;
-    e->kernel = f->stat.kernel;
-    if ((e->in && !again) || e->kernel || is_still_dead(e, &f->stat) || e->pid == d->self) {
-        e->checked_ns = d->now;
-        return;
-    }
-    struct spy_judge j = {.config = d->config,
-                          .rules = d->rules,
-                          .docker = d->docker && (!d->answer.asked_ns || d->answer.reached),
-                          .docker_ns = d->answer.asked_ns,
-                          .list = &d->list,
-                          .kube = d->kube ? &d->view : NULL,
-                          .now = d->now};
-    remember(d, e, f);
-    enum spy_verdict v = spy_judge(&j, f, e, parent_in(d, &f->stat), &d->member);
-    e->wait = v == SPY_VERDICT_WAIT;
-    if (e->wait && d->docker)
-        spy_docker_ask(d->docker);
-    if (e->in)
-        settle(d, e, v);
-    else if (v == SPY_VERDICT_IN)
-        opt_in(d, e);
-}
-
-static void judge_pid(struct spy_discover *d, struct spy_entry *e, bool again)
-{
-    if (spy_facts_open(&d->facts, d->proc, e->pid) == 0)
-        judge_open(d, e, again);
-    spy_facts_close(&d->facts);
-}
-
-static void judge(struct spy_discover *d, struct spy_entry *e)
-{
-    judge_pid(d, e, false);
-}
-
-void spy_discover_judge(struct spy_discover *d, struct spy_entry *e)
-{
-    judge_pid(d, e, true);
-}
 
 // --- new processes ---
 
@@ -210,7 +40,7 @@ static void add_pid(struct spy_discover *d, pid_t pid)
         if (!e)
             return;
         e->first_ns = d->now;
-        judge(d, e);
+        spy_admit(d, e);
     }
     e->listed = d->listing;
 }
@@ -249,7 +79,7 @@ static int list_all(struct spy_discover *d, struct spy_err *err)
         struct spy_entry *e = d->table.all[i];
         if (e->listed == d->listing)
             continue;
-        opt_out(d, e);
+        spy_admit_end(d, e);
         e->gone = true;
     }
     spy_table_sweep(&d->table);
@@ -272,12 +102,12 @@ static void look_at_new(struct spy_discover *d, pid_t pid)
     if (spy_facts_open(f, d->proc, pid) == 0) {
         bool reused = e && e->start_time != f->stat.start_time;
         if (reused)
-            judge_open(d, e, false);
-        else if (!e && parent_in(d, &f->stat) && leads_its_group(f) &&
+            spy_admit_open(d, e);
+        else if (!e && spy_admit_parent(d, &f->stat) && leads_its_group(f) &&
                  (e = spy_table_add(&d->table, pid))) {
             e->first_ns = d->now;
             e->listed = d->listing;
-            judge_open(d, e, false);
+            spy_admit_open(d, e);
         }
     }
     spy_facts_close(f);
@@ -362,9 +192,9 @@ static void check_member(struct spy_discover *d, struct spy_entry *e)
         e->dead = SPY_DEAD_TOLD;
         if (r == SPY_ERR_GONE) // whoever has the number next is another, also with these arguments
             e->start_time = e->args_hash = 0;
-        opt_out(d, e);
+        spy_admit_end(d, e);
     } else if (r == 0 && s.start_time != e->start_time) {
-        judge(d, e);
+        spy_admit(d, e);
     } else if (r == 0) {
         e->ppid = m->p.ppid = s.ppid;
         m->threads = s.threads;
@@ -406,7 +236,7 @@ static void check_other(struct spy_discover *d, struct spy_entry *e)
     if (!changed && !d->use_last) // with it, a number that is in use again was noticed
         changed = spy_proc_stat_peek(d->proc, e->pid, &s) == 0 && s.start_time != e->start_time;
     if (changed)
-        judge(d, e);
+        spy_admit(d, e);
 }
 
 static bool is_due(const struct spy_discover *d, const struct spy_entry *e)
@@ -438,7 +268,7 @@ static void adopt_children(struct spy_discover *d)
             const struct spy_entry *parent =
                 e->in || e->kernel ? NULL : spy_table_find(&d->table, e->ppid);
             if (parent && parent->in)
-                judge(d, e);
+                spy_admit(d, e);
         }
     }
 }
@@ -513,7 +343,7 @@ void spy_discover_free(struct spy_discover *d)
     spy_pods_free(&d->view.pods);
     spy_rules_free(d->rules);
     spy_table_free(&d->table);
-    free_removed(d);
+    spy_admit_free_removed(d);
     spy_cleanup_close(&d->loadavg);
     spy_cleanup_close(&d->proc);
     free(d);
@@ -531,9 +361,9 @@ int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, str
     d->fn = fn;
     d->arg = arg;
     d->now = spy_clock_mono_ns();
-    free_removed(d);
-    spy_discover_take_docker(d);
-    spy_discover_take_kube(d);
+    spy_admit_free_removed(d);
+    spy_take_docker(d);
+    spy_take_kube(d);
     if (nobody_can(d))
         return 0;
     check_members(d);

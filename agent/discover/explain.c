@@ -1,5 +1,6 @@
 // Why something is not profiled.
 #include "agent/discover/inside.h"
+#include "agent/discover/take.h"
 #include "shared/base/mem.h"
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static void explain_docker(const struct teller *t)
                                          .pid = first_pid_of(d, c->id),
                                          .text = c->labels.problems[k]});
     }
-    if (spy_discover_docker_fails(d))
+    if (spy_take_docker_fails(d))
         tell(t, (struct spy_problem){.text = d->answer.err.msg});
 }
 

@@ -1,7 +1,7 @@
 // inside.h - the parts of spy_discover that more than one file needs. Inside of agent/discover.
 //
-// discover.c looks at processes; take.c takes in what Docker and Kubernetes say; explain.c tells
-// what is wrong.
+// discover.c polls /proc; take.c takes the answers of Docker and Kubernetes; admit.c makes processes
+// members; explain.c reports what is wrong.
 #pragma once
 #include "agent/discover/discover.h"
 #include "agent/discover/docker.h"
@@ -48,13 +48,3 @@ static inline uint64_t spy_discover_hash(const char *id) // 0: none
 {
     return *id ? spy_hash_bytes(id, strlen(id)) : 0;
 }
-
-// Reads what is needed of a process and opts it in or not. It may be gone meanwhile. One that is in
-// already is opted out when it should not be any more, and in anew when its settings changed.
-void spy_discover_judge(struct spy_discover *d, struct spy_entry *e);
-
-// Takes in what came since the last poll, and judges the processes again that it is about.
-void spy_discover_take_docker(struct spy_discover *d);
-void spy_discover_take_kube(struct spy_discover *d);
-// Docker is asked, and does not answer though it should.
-bool spy_discover_docker_fails(const struct spy_discover *d);

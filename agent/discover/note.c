@@ -2,13 +2,14 @@
 #include "shared/base/buf.h"
 #include "shared/base/log.h"
 #include "shared/base/map.h"
+#include "shared/base/mem.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { WAITING = 32, KNOWN = 1024, SECONDS = 10 };
+enum { WAITING = 32, KNOWN = 1024, TIMEOUT_MS = 10000, ANSWER_MAX = 64 << 10 };
 
 struct note {
     char namespace_name[64];
@@ -17,49 +18,45 @@ struct note {
 
 struct spy_notes {
     const struct spy_access *access;
+    struct spy_client_loop *loop;
     bool refused;
     struct note waiting[WAITING];
     unsigned first, n;
-    uint64_t known[KNOWN]; // hashes of what was noted; the oldest is forgotten
+    uint64_t known[KNOWN]; // hashes of what was noted; the oldest is evicted
     unsigned next_known;
-    CURLM *multi; // that easy is on
-    CURL *easy;   // under way, or NULL
-    struct curl_slist *headers;
+    struct spy_transfer *transfer; // of sending; NULL: none is under way
     struct note sending;
 };
 
-struct spy_notes *spy_notes_new(const struct spy_access *access)
+struct spy_notes *spy_notes_new(const struct spy_access *access, struct spy_client_loop *loop)
 {
     struct spy_notes *n = calloc(1, sizeof *n);
-    if (n)
-        n->access = access;
+    if (!n)
+        return NULL;
+    n->access = access;
+    n->loop = loop;
     return n;
 }
 
-static void sent(struct spy_notes *n)
+static void end_sending(struct spy_notes *n)
 {
-    if (n->easy)
-        curl_multi_remove_handle(n->multi, n->easy);
-    curl_easy_cleanup(n->easy);
-    curl_slist_free_all(n->headers);
+    spy_transfer_free(n->transfer);
     free(n->sending.content);
-    n->easy = NULL;
-    n->headers = NULL;
+    n->transfer = NULL;
     n->sending = (struct note){0};
 }
 
-void spy_notes_free(struct spy_notes *n, CURLM *multi)
+void spy_notes_free(struct spy_notes *n)
 {
-    (void)multi;
     if (!n)
         return;
-    sent(n);
+    end_sending(n);
     for (unsigned i = 0; i < n->n; i++)
         free(n->waiting[(n->first + i) % WAITING].content);
     free(n);
 }
 
-static bool noted(struct spy_notes *n, uint64_t hash)
+static bool remember_note(struct spy_notes *n, uint64_t hash)
 {
     for (unsigned i = 0; i < KNOWN; i++)
         if (n->known[i] == hash)
@@ -68,8 +65,8 @@ static bool noted(struct spy_notes *n, uint64_t hash)
     return false;
 }
 
-static char *event_of(const struct spy_access *a, const struct spy_pod *pod, const char *problem,
-                      uint64_t hash)
+static char *write_event(const struct spy_access *a, const struct spy_pod *pod, const char *problem,
+                         uint64_t hash)
 {
     char name[320], when[32];
     struct tm tm;
@@ -97,47 +94,50 @@ void spy_notes_add(struct spy_notes *n, const struct spy_pod *pod, const char *p
         *pod->namespace_name &&
         pod->namespace_name[strspn(pod->namespace_name, "abcdefghijklmnopqrstuvwxyz0123456789-")] ==
             0;
-    if (n->refused || !name_fits || n->n == WAITING || noted(n, hash))
+    if (n->refused || !name_fits || n->n == WAITING || remember_note(n, hash))
         return;
-    struct note note = {.content = event_of(n->access, pod, problem, hash)};
+    struct note note = {.content = write_event(n->access, pod, problem, hash)};
     snprintf(note.namespace_name, sizeof note.namespace_name, "%s", pod->namespace_name);
     if (note.content)
         n->waiting[(n->first + n->n++) % WAITING] = note;
 }
 
-static size_t on_body(char *data, size_t size, size_t n, void *arg)
+static void begin_sending(struct spy_notes *n)
 {
-    (void)data, (void)arg;
-    return size * n; // the status is enough
-}
-
-void spy_notes_send(struct spy_notes *n, CURLM *multi)
-{
-    char path[128];
-    if (n->easy || !n->n || n->refused)
-        return;
+    static const char *const headers[] = {"Accept: application/json",
+                                          "Content-Type: application/json"};
+    char url[640];
     n->sending = n->waiting[n->first];
     n->first = (n->first + 1) % WAITING;
     n->n--;
-    n->multi = multi;
-    snprintf(path, sizeof path, "/api/v1/namespaces/%s/events", n->sending.namespace_name);
-    if (spy_access_request(n->access, path, n->sending.content, &n->easy, &n->headers, NULL) < 0 ||
-        curl_easy_setopt(n->easy, CURLOPT_TIMEOUT, (long)SECONDS) != CURLE_OK ||
-        curl_easy_setopt(n->easy, CURLOPT_WRITEFUNCTION, on_body) != CURLE_OK ||
-        curl_multi_add_handle(multi, n->easy) != CURLM_OK)
-        sent(n);
+    snprintf(url, sizeof url, "%s/api/v1/namespaces/%s/events", n->access->url,
+             n->sending.namespace_name);
+    struct spy_client_request request = {.url = url,
+                                         .headers = headers,
+                                         .n_headers = SPY_COUNT(headers),
+                                         .body = n->sending.content,
+                                         .body_len = strlen(n->sending.content),
+                                         .timeout_ms = TIMEOUT_MS,
+                                         .answer_max = ANSWER_MAX};
+    if (spy_client_loop_start(n->loop, &request, &n->transfer, NULL) < 0)
+        end_sending(n);
 }
 
-void spy_notes_ended(struct spy_notes *n, CURL *easy, CURLcode code)
+static void take_answer(struct spy_notes *n, const struct spy_client_answer *a)
 {
-    long status = 0;
-    if (easy != n->easy)
-        return;
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-    n->refused = code == CURLE_OK && status == 403;
+    n->refused = a->outcome == SPY_CLIENT_REFUSED && a->status == 403;
     if (n->refused)
         spy_log(SPY_LOG_INFO,
-                "wrong annotations are not told as Events: the account may not create any",
-                SPY_I("status", status));
-    sent(n);
+                "wrong annotations are not reported as Events: the account may not create any",
+                SPY_I("status", a->status));
+    end_sending(n);
+}
+
+void spy_notes_run(struct spy_notes *n)
+{
+    const struct spy_client_answer *a = n->transfer ? spy_transfer_answer(n->transfer) : NULL;
+    if (a)
+        take_answer(n, a);
+    if (!n->transfer && n->n && !n->refused)
+        begin_sending(n);
 }

@@ -1,4 +1,6 @@
 // What Docker and Kubernetes say of containers, taken in.
+#include "agent/discover/take.h"
+#include "agent/discover/admit.h"
 #include "agent/discover/inside.h"
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
@@ -23,7 +25,7 @@ static void log_labels(const struct spy_containers *old, const struct spy_contai
     }
 }
 
-bool spy_discover_docker_fails(const struct spy_discover *d)
+bool spy_take_docker_fails(const struct spy_discover *d)
 {
     return d->docker && d->answer.asked_ns && !d->answer.reached &&
            !(d->answer.absent && d->config->discovery.docker == SPY_SWITCH_AUTO);
@@ -39,11 +41,11 @@ static void judge_containers(struct spy_discover *d, const struct spy_containers
         uint64_t hash = spy_discover_hash(c->id);
         for (size_t k = 0; k < d->table.n; k++)
             if (d->table.all[k]->container_hash == hash && !d->table.all[k]->in)
-                spy_discover_judge(d, d->table.all[k]);
+                spy_admit_again(d, d->table.all[k]);
     }
 }
 
-void spy_discover_take_docker(struct spy_discover *d)
+void spy_take_docker(struct spy_discover *d)
 {
     struct spy_docker_answer a;
     if (!d->docker || !spy_docker_take(d->docker, &a))
@@ -55,12 +57,12 @@ void spy_discover_take_docker(struct spy_discover *d)
         log_labels(&old, &d->list);
         judge_containers(d, &old);
         spy_containers_free(&old);
-    } else if (spy_discover_docker_fails(d) && spy_log_due(&d->docker_logged, LOG_NS)) {
+    } else if (spy_take_docker_fails(d) && spy_log_due(&d->docker_logged, LOG_NS)) {
         spy_log(SPY_LOG_WARN, "labels of containers cannot be read", SPY_S("error", a.err.msg));
     }
     for (size_t i = 0; i < d->table.n; i++)
         if (d->table.all[i]->wait)
-            spy_discover_judge(d, d->table.all[i]);
+            spy_admit_again(d, d->table.all[i]);
 }
 
 // --- Kubernetes ---
@@ -102,7 +104,7 @@ static void judge_pod(struct spy_discover *d, const struct spy_pod *pod)
         before = d->table.n_in;
         for (size_t i = 0; i < d->table.n; i++)
             if (concerns(d->table.all[i], pod, uid, hashes))
-                spy_discover_judge(d, d->table.all[i]);
+                spy_admit_again(d, d->table.all[i]);
     }
 }
 
@@ -111,7 +113,7 @@ static void judge_waiting(struct spy_discover *d)
     d->waiting_ns = d->now;
     for (size_t i = 0; i < d->table.n; i++)
         if (d->table.all[i]->wait)
-            spy_discover_judge(d, d->table.all[i]);
+            spy_admit_again(d, d->table.all[i]);
 }
 
 // A pod that is not in the list any more ends: its processes stay in until they do.
@@ -126,7 +128,7 @@ static void judge_changed(struct spy_discover *d, const struct spy_pods *old)
     }
 }
 
-void spy_discover_take_kube(struct spy_discover *d)
+void spy_take_kube(struct spy_discover *d)
 {
     struct spy_kube_view view;
     if (d->kube && spy_kube_take(d->kube, &view)) {

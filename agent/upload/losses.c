@@ -121,7 +121,7 @@ void spy_losses_free(struct spy_losses *l)
     *l = (struct spy_losses){0};
 }
 
-int spy_labels_pack(const struct spy_profile *p, uint32_t series, struct spy_buf *out)
+int spy_losses_pack(const struct spy_profile *p, uint32_t series, struct spy_buf *out)
 {
     const struct spy_series *s = spy_profile_series_get(p, series);
     for (uint32_t i = 0; i < s->n_labels; i++) {
@@ -132,7 +132,7 @@ int spy_labels_pack(const struct spy_profile *p, uint32_t series, struct spy_buf
     return out->failed;
 }
 
-int spy_labels_unpack(struct spy_profile *p, const uint8_t *labels, uint32_t len, uint32_t *ret)
+int spy_losses_unpack(struct spy_profile *p, const uint8_t *labels, uint32_t len, uint32_t *ret)
 {
     struct spy_label list[SPY_LABELS_MAX];
     const uint8_t *at = labels, *end = labels + len;

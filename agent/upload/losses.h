@@ -33,7 +33,7 @@ uint64_t spy_losses_get(const struct spy_losses *l, const uint8_t *labels, uint3
 void spy_losses_free(struct spy_losses *l);
 
 // The labels of a series, appended to out.
-int spy_labels_pack(const struct spy_profile *p, uint32_t series, struct spy_buf *out);
+int spy_losses_pack(const struct spy_profile *p, uint32_t series, struct spy_buf *out);
 // The series with these labels in p, made when it is not there. SPY_ERR_INVALID when the bytes are
 // not packed labels; else as spy_profile_series.
-int spy_labels_unpack(struct spy_profile *p, const uint8_t *labels, uint32_t len, uint32_t *ret);
+int spy_losses_unpack(struct spy_profile *p, const uint8_t *labels, uint32_t len, uint32_t *ret);

@@ -1,23 +1,24 @@
 #include "agent/upload/upload.h"
-#include "agent/upload/backoff.h"
 #include "agent/upload/push.h"
 #include "agent/upload/spool.h"
+#include "shared/base/backoff.h"
 #include "shared/base/clock.h"
 #include "shared/base/compress.h"
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
+#include "shared/base/thread.h"
 #include "shared/otlp/otlp.h"
-#include <curl/curl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT_NS   (30 * SPY_NS_PER_SEC)
-#define BODY_MAX     (16ull << 20)
-#define LABELS_MAX   (2 * (size_t)SPY_SPOOL_LEDGER_MAX) // of one window, packed
-#define LOG_EVERY_NS (60 * SPY_NS_PER_SEC)
-#define LOOK_NS      (500 * SPY_NS_PER_MS) // between looks at files that may have changed
+#define TIMEOUT_NS      (30 * SPY_NS_PER_SEC)
+#define BODY_MAX        (16ull << 20)
+#define LABELS_MAX      (2 * (size_t)SPY_SPOOL_LEDGER_MAX) // of one window, packed
+#define BACKOFF_BASE_NS SPY_NS_PER_SEC
+#define BACKOFF_CAP_NS  (60 * SPY_NS_PER_SEC)
+#define LOG_EVERY_NS    (60 * SPY_NS_PER_SEC)
+#define LOOK_NS         (500 * SPY_NS_PER_MS) // between looks at files that may have changed
 
 // --- metrics ---
 
@@ -60,7 +61,7 @@ const struct spy_metric spy_upload_metrics[] = {
 const size_t spy_upload_n_metrics = SPY_COUNT(spy_upload_metrics);
 
 struct spy_upload {
-    char *strings[6]; // copies of the options
+    char *url, *ca_file, *token_file, *cert_file, *key_file; // copies of the options
     uint64_t body_bytes;
     struct spy_push *push; // the thread's, but for abort
     struct spy_backoff backoff;
@@ -99,8 +100,8 @@ static void log_failure(struct spy_upload *u, const struct spy_push_result *r)
     pthread_mutex_lock(&u->lock);
     size_t waiting = spy_spool_n(u->spool);
     pthread_mutex_unlock(&u->lock);
-    spy_log(SPY_LOG_WARN, words[r->outcome], SPY_S("url", u->strings[0]),
-            SPY_I("status", r->status), SPY_S("reason", r->reason), SPY_I("windows", waiting));
+    spy_log(SPY_LOG_WARN, words[r->outcome], SPY_S("url", u->url), SPY_I("status", r->status),
+            SPY_S("reason", r->reason), SPY_I("windows", waiting));
 }
 
 static void note(struct spy_upload *u, const struct spy_push_result *r, size_t len)
@@ -116,7 +117,7 @@ static void note(struct spy_upload *u, const struct spy_push_result *r, size_t l
     spy_count(&counts.bytes, (int64_t)len);
     if (r->changed_to_gzip)
         spy_log(SPY_LOG_INFO, "the collector takes gzip and refuses zstd: gzip is sent from now on",
-                SPY_S("url", u->strings[0]));
+                SPY_S("url", u->url));
     if (r->rejected || *r->reason) {
         spy_count(&counts.rejected_profiles, (int64_t)r->rejected);
         if (spy_log_due(&u->logged[SPY_PUSH_STORED], LOG_EVERY_NS))
@@ -126,7 +127,7 @@ static void note(struct spy_upload *u, const struct spy_push_result *r, size_t l
                     SPY_I("profiles", r->rejected), SPY_S("reason", r->reason));
     }
     if (u->failing)
-        spy_log(SPY_LOG_INFO, "the collector takes windows again", SPY_S("url", u->strings[0]));
+        spy_log(SPY_LOG_INFO, "the collector takes windows again", SPY_S("url", u->url));
     u->failing = false;
     // The next trouble is news again, at once; only a wrong token stays one line a minute.
     u->logged[SPY_PUSH_UNREACHABLE] = u->logged[SPY_PUSH_BUSY] = 0;
@@ -170,7 +171,7 @@ static void send_one(struct spy_upload *u, uint64_t seq, struct spy_buf *body)
         back_off(u, spy_backoff_failed(&u->backoff, r.retry_after_ns), r.retry_after_ns != 0);
 }
 
-static void *sender(void *arg)
+static void *run_sender(void *arg)
 {
     struct spy_upload *u = arg;
     _cleanup_buf_ struct spy_buf body = SPY_BUF_INIT(SPY_SPOOL_FILE_MAX);
@@ -202,7 +203,7 @@ static void *sender(void *arg)
 struct window {
     struct spy_upload *u;
     struct spy_profile *p;
-    uint32_t *series; // of each row
+    uint32_t *series; // of each row, ascending
     struct spy_spool_row *rows;
     size_t n;
     struct spy_buf labels, raw, body;
@@ -235,7 +236,7 @@ static uint64_t *take_losses(struct window *w, struct spy_err *err)
     for (size_t i = 0; lost && i < l->n; i++) {
         uint32_t id;
         // What does not fit now stays for the next window.
-        if (spy_labels_unpack(w->p, l->rows[i].labels, l->rows[i].len, &id) < 0)
+        if (spy_losses_unpack(w->p, l->rows[i].labels, l->rows[i].len, &id) < 0)
             continue;
         struct spy_series *s = spy_profile_series_at(w->p, id);
         lost[id] = l->rows[i].samples;
@@ -280,7 +281,7 @@ static int add_row(struct window *w, uint32_t id, uint64_t samples, uint64_t los
     memcpy(row->profile_id, s->profile_id, sizeof row->profile_id);
     row->samples = samples;
     row->lost = lost;
-    int r = spy_labels_pack(w->p, id, &w->labels);
+    int r = spy_losses_pack(w->p, id, &w->labels);
     row->labels_len = (uint32_t)(w->labels.len - before);
     w->series[w->n++] = id;
     return r;
@@ -311,8 +312,8 @@ static int list_series(struct window *w, struct spy_err *err)
     return r < 0 ? spy_err_set(err, r, 0, "cannot prepare the window: %s", spy_code_name(r)) : 0;
 }
 
-// Encodes rows [from, to) alone: the encoder leaves out series without an id.
-static int encode(struct window *w, size_t from, size_t to, struct spy_err *err)
+// Encodes and compresses rows [from, to).
+static int encode_rows(struct window *w, size_t from, size_t to, struct spy_err *err)
 {
     const struct spy_otlp_limits *limits = &spy_otlp_default_limits;
     uint64_t samples = 0, ledger = 0;
@@ -320,8 +321,7 @@ static int encode(struct window *w, size_t from, size_t to, struct spy_err *err)
         samples += w->rows[i].samples < limits->samples ? w->rows[i].samples : limits->samples;
         ledger += sizeof w->rows[i] + w->rows[i].labels_len;
     }
-    // Samples that are alike are one on the wire: the sum is only a bound, and enough for a first
-    // look.
+    // Equal samples become one on the wire, so the sum is only an upper bound.
     if (to - from > limits->profiles)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the window has too many series");
     if (ledger > SPY_SPOOL_LEDGER_MAX)
@@ -330,13 +330,7 @@ static int encode(struct window *w, size_t from, size_t to, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the window has too many samples");
     spy_buf_reset(&w->raw);
     spy_buf_reset(&w->body);
-    for (size_t i = 0; i < w->n; i++) {
-        uint8_t *id = spy_profile_series_at(w->p, w->series[i])->profile_id;
-        memset(id, 0, 16);
-        if (i >= from && i < to)
-            memcpy(id, w->rows[i].profile_id, 16);
-    }
-    int r = spy_otlp_encode(w->p, &w->raw, err);
+    int r = spy_otlp_encode(w->p, w->series + from, to - from, &w->raw, err);
     if (r == 0)
         r = spy_compress(SPY_ENCODING_ZSTD, w->raw.data, w->raw.len, &w->body, err);
     if (r == 0 && w->body.len > w->u->body_bytes)
@@ -350,7 +344,7 @@ static void spool_rows(struct window *w, size_t from, size_t to)
 {
     struct spy_upload *u = w->u;
     struct spy_err err = {0};
-    int r = encode(w, from, to, &err);
+    int r = encode_rows(w, from, to, &err);
     if (r == SPY_ERR_LIMIT && to - from > 1) {
         size_t middle = from + (to - from) / 2;
         spool_rows(w, from, middle);
@@ -391,7 +385,7 @@ static void lose_window(struct window *w)
                 row.samples = spy_add_sat(row.samples, sample->count);
         }
         spy_buf_reset(&w->labels);
-        if (spy_labels_pack(w->p, id, &w->labels) == 0 && w->labels.len) {
+        if (spy_losses_pack(w->p, id, &w->labels) == 0 && w->labels.len) {
             row.labels = w->labels.data;
             row.labels_len = (uint32_t)w->labels.len;
         }
@@ -418,31 +412,30 @@ int spy_upload_window(struct spy_upload *u, struct spy_profile *p, struct spy_er
     }
     if (w.n)
         spool_rows(&w, 0, w.n);
-    for (size_t i = 0; i < w.n; i++)
-        memcpy(spy_profile_series_at(p, w.series[i])->profile_id, w.rows[i].profile_id, 16);
     return w.result;
 }
 
 // --- life ---
 
-static void global_init(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 static int copy_options(struct spy_upload *u, const struct spy_upload_options *o,
                         struct spy_push_options *ret)
 {
-    const char *const from[] = {o->url,       o->ca_file,  o->token_file,
-                                o->cert_file, o->key_file, o->spool_dir};
-    for (size_t i = 0; i < SPY_COUNT(from); i++)
-        if (from[i] && !(u->strings[i] = strdup(from[i])))
+    const struct {
+        const char *from;
+        char **to;
+    } strings[] = {{o->url, &u->url},
+                   {o->ca_file, &u->ca_file},
+                   {o->token_file, &u->token_file},
+                   {o->cert_file, &u->cert_file},
+                   {o->key_file, &u->key_file}};
+    for (size_t i = 0; i < SPY_COUNT(strings); i++)
+        if (strings[i].from && !(*strings[i].to = strdup(strings[i].from)))
             return SPY_ERR_NOMEM;
-    *ret = (struct spy_push_options){.url = u->strings[0],
-                                     .ca_file = u->strings[1],
-                                     .token_file = u->strings[2],
-                                     .cert_file = u->strings[3],
-                                     .key_file = u->strings[4],
+    *ret = (struct spy_push_options){.url = u->url,
+                                     .ca_file = u->ca_file,
+                                     .token_file = u->token_file,
+                                     .cert_file = u->cert_file,
+                                     .key_file = u->key_file,
                                      .timeout_ns = o->timeout_ns ? o->timeout_ns : TIMEOUT_NS,
                                      .compression = o->compression};
     u->body_bytes = o->body_bytes ? o->body_bytes : BODY_MAX;
@@ -462,14 +455,9 @@ static int init_locks(struct spy_upload *u)
     return 0;
 }
 
-// The program's signals are for its main thread, whose sleep they end.
-static int start_thread(struct spy_upload *u, struct spy_err *err)
+static int start_sender(struct spy_upload *u, struct spy_err *err)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int sys = pthread_create(&u->thread, NULL, sender, u);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int sys = spy_thread_start(&u->thread, run_sender, u);
     u->started = sys == 0;
     return sys ? spy_err_set(err, SPY_ERR_NOMEM, sys, "cannot start the upload's thread") : 0;
 }
@@ -477,19 +465,18 @@ static int start_thread(struct spy_upload *u, struct spy_err *err)
 int spy_upload_new(const struct spy_upload_options *options, struct spy_upload **ret,
                    struct spy_err *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, global_init);
     struct spy_push_options push;
     struct spy_upload *u = calloc(1, sizeof *u);
     if (!u || init_locks(u) < 0 || copy_options(u, options, &push) < 0) {
         spy_upload_free(u);
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     }
+    u->backoff = (struct spy_backoff){.base_ns = BACKOFF_BASE_NS, .cap_ns = BACKOFF_CAP_NS};
     int r = spy_push_new(&push, &u->push, err);
     if (r == 0)
         r = spy_spool_open(options->spool_dir, options->spool_bytes, &u->spool, err);
     if (r == 0)
-        r = start_thread(u, err);
+        r = start_sender(u, err);
     if (r < 0) {
         spy_upload_free(u);
         return r;
@@ -526,8 +513,11 @@ void spy_upload_free(struct spy_upload *u)
     }
     spy_push_free(u->push);
     spy_spool_close(u->spool);
-    for (size_t i = 0; i < SPY_COUNT(u->strings); i++)
-        free(u->strings[i]);
+    free(u->url);
+    free(u->ca_file);
+    free(u->token_file);
+    free(u->cert_file);
+    free(u->key_file);
     pthread_cond_destroy(&u->work);
     pthread_cond_destroy(&u->idle);
     pthread_mutex_destroy(&u->lock);

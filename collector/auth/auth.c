@@ -3,9 +3,10 @@
 #include "collector/auth/review.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
+#include "shared/base/file_id.h"
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
-#include <ctype.h>
+#include "shared/base/token.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/crypto.h>
@@ -37,7 +38,7 @@ struct token {
     char path[PATH_MAX];
     char header[PATH_MAX]; // a file for curl -H @FILE; "": none
     char text[TOKEN_MAX];
-    struct stat seen; // of the file that text is from
+    struct spy_file_id seen; // of the file that text is from
 };
 
 struct spy_auth {
@@ -61,20 +62,6 @@ static int make_token(const char *path, struct spy_err *err)
     return spy_file_write_atomic(path, text, strlen(text), 0600, err);
 }
 
-static bool is_same_file(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
-static bool is_printable(const char *text)
-{
-    while (isgraph((unsigned char)*text))
-        text++;
-    return !*text;
-}
-
 // Full disks and odd tokens stop no collector: the file is for people's convenience.
 static void write_header(const struct token *t)
 {
@@ -85,7 +72,7 @@ static void write_header(const struct token *t)
     ssize_t n = spy_file_read_small(AT_FDCWD, t->header, now, sizeof now);
     struct spy_err err = {0};
     int r = 0;
-    if (!is_printable(t->text))
+    if (!spy_token_is_visible(t->text))
         r = spy_err_set(&err, SPY_ERR_INVALID, 0, "%s is not one line of visible characters",
                         t->path);
     else if (n != len || memcmp(now, text, (size_t)len) != 0)
@@ -101,18 +88,16 @@ static void write_header(const struct token *t)
 // just being written, leaves the old token valid.
 static void refresh_token(struct token *t)
 {
-    struct stat st;
+    struct spy_file_id now = spy_file_id_of(t->path);
     char text[TOKEN_MAX];
-    if (stat(t->path, &st) < 0 || is_same_file(&st, &t->seen))
+    if (spy_file_id_is_none(&now) || spy_file_id_equal(&now, &t->seen))
         return;
-    ssize_t n = spy_file_read_small(AT_FDCWD, t->path, text, sizeof text);
-    while (n > 0 && isspace((unsigned char)text[n - 1]))
-        text[--n] = 0;
+    ssize_t n = spy_token_read(t->path, text, sizeof text);
     if (n <= 0)
         return;
     memcpy(t->text, text, (size_t)n + 1);
     explicit_bzero(text, sizeof text);
-    t->seen = st;
+    t->seen = now;
     write_header(t);
 }
 

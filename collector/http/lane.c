@@ -1,6 +1,7 @@
 #include "collector/http/server.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
+#include "shared/base/thread.h"
 #include <sys/resource.h>
 #include <time.h>
 
@@ -117,7 +118,7 @@ int spy_lanes_start(struct spy_http *h, struct spy_err *err)
         for (; l->n_workers < workers; l->n_workers++) {
             struct spy_worker *w = &l->workers[l->n_workers];
             w->lane = l;
-            if (pthread_create(&w->thread, NULL, run_worker, w) != 0)
+            if (spy_thread_start(&w->thread, run_worker, w) != 0)
                 return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
         }
     }

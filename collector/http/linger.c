@@ -1,6 +1,7 @@
 #include "collector/http/linger.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include "shared/base/thread.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -82,7 +83,7 @@ int spy_linger_new(struct spy_linger **ret, struct spy_err *err)
     pthread_mutex_init(&l->lock, NULL);
     l->fds[0] = (struct pollfd){.fd = wake, .events = POLLIN};
     l->n = 1;
-    if (pthread_create(&l->thread, NULL, poll_sockets, l) != 0) {
+    if (spy_thread_start(&l->thread, poll_sockets, l) != 0) {
         close(wake);
         pthread_mutex_destroy(&l->lock);
         free(l);

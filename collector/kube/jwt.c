@@ -8,7 +8,7 @@
 enum { PAYLOAD_MAX = SPY_KUBEAPI_TOKEN_MAX };
 
 // The middle of three parts, from base64url (RFC 4648, 5) to base64 with its padding.
-static char *payload_of(const char *token, size_t *ret_len)
+static char *decode_payload(const char *token, size_t *ret_len)
 {
     const char *first = strchr(token, '.');
     const char *second = first ? strchr(first + 1, '.') : NULL;
@@ -30,7 +30,7 @@ static char *payload_of(const char *token, size_t *ret_len)
     return text;
 }
 
-static bool holds(const json_t *aud, const char *audience)
+static bool names_audience(const json_t *aud, const char *audience)
 {
     const char *one = json_string_value(aud);
     if (one)
@@ -46,14 +46,15 @@ static bool holds(const json_t *aud, const char *audience)
 bool spy_jwt_read(const char *token, const char *audience, struct spy_jwt *ret)
 {
     size_t len = 0;
-    _cleanup_free_ char *text = payload_of(token, &len);
+    _cleanup_free_ char *text = decode_payload(token, &len);
     gnutls_datum_t in = {(unsigned char *)text, (unsigned)len}, out = {0};
     if (!text || gnutls_base64_decode2(&in, &out) < 0)
         return false;
     json_t *root = json_loadb((const char *)out.data, out.size, 0, NULL);
     gnutls_free(out.data);
     if (json_is_object(root))
-        *ret = (struct spy_jwt){.names_audience = holds(json_object_get(root, "aud"), audience),
+        *ret = (struct spy_jwt){.names_audience =
+                                    names_audience(json_object_get(root, "aud"), audience),
                                 .expires = json_integer_value(json_object_get(root, "exp"))};
     bool ok = json_is_object(root);
     json_decref(root);

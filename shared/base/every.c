@@ -1,5 +1,5 @@
 #include "shared/base/every.h"
-#include <pthread.h>
+#include "shared/base/thread.h"
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
@@ -45,7 +45,7 @@ int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_
     e->arg = arg;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->wake, NULL);
-    if (pthread_create(&e->thread, NULL, run_every, e) != 0) {
+    if (spy_thread_start(&e->thread, run_every, e) != 0) {
         pthread_cond_destroy(&e->wake);
         pthread_mutex_destroy(&e->lock);
         free(e);

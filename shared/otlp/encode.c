@@ -356,12 +356,6 @@ static Spy__Otlp__ResourceProfiles *make_resource_profiles(struct encoder *e, ui
     return rp;
 }
 
-static bool is_set(const uint8_t id[16])
-{
-    static const uint8_t zero[16];
-    return memcmp(id, zero, sizeof zero) != 0;
-}
-
 // Entry 0 of every table is the zero value.
 static void zero_entries(struct encoder *e)
 {
@@ -400,7 +394,15 @@ static int prepare_encoder(struct encoder *e)
     return e->failed;
 }
 
-static void build_request(struct encoder *e, Spy__Otlp__ExportProfilesServiceRequest *request)
+static bool has_id(const struct encoder *e, uint32_t series)
+{
+    static const uint8_t zero[16];
+    return memcmp(spy_profile_series_get(e->p, series)->profile_id, zero, sizeof zero) != 0;
+}
+
+// series: n ascending numbers; NULL: all.
+static void build_request(struct encoder *e, const uint32_t *series, size_t n,
+                          Spy__Otlp__ExportProfilesServiceRequest *request)
 {
     uint32_t n_series = spy_profile_n_series(e->p), n_samples = spy_profile_n_samples(e->p);
     Spy__Otlp__Profile **by_series = alloc_encoded(e, (n_series + 1u) * sizeof *by_series);
@@ -409,12 +411,14 @@ static void build_request(struct encoder *e, Spy__Otlp__ExportProfilesServiceReq
         alloc_encoded(e, (n_series + 1u) * sizeof *request->resource_profiles);
     for (uint32_t i = 0; i < n_samples && !e->failed; i++)
         counts[spy_profile_sample_at(e->p, i)->series]++;
-    for (uint32_t i = 0; i < n_series && !e->failed; i++)
-        if (is_set(spy_profile_series_get(e->p, i)->profile_id)) {
-            by_series[i] = make_profile(e, i, counts[i]);
-            request->resource_profiles[request->n_resource_profiles++] =
-                make_resource_profiles(e, i, by_series[i]);
-        }
+    for (size_t i = 0; i < (series ? n : n_series) && !e->failed; i++) {
+        uint32_t id = series ? series[i] : (uint32_t)i;
+        if (!has_id(e, id))
+            continue;
+        by_series[id] = make_profile(e, id, counts[id]);
+        request->resource_profiles[request->n_resource_profiles++] =
+            make_resource_profiles(e, id, by_series[id]);
+    }
     for (uint32_t i = 0; i < n_samples && !e->failed; i++) {
         const struct spy_sample *s = spy_profile_sample_at(e->p, i);
         Spy__Otlp__Profile *p = by_series[s->series];
@@ -452,14 +456,15 @@ static int pack_request(struct encoder *e, Spy__Otlp__ExportProfilesServiceReque
     return 0;
 }
 
-int spy_otlp_encode(const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
+int spy_otlp_encode(const struct spy_profile *p, const uint32_t *series, size_t n,
+                    struct spy_buf *out, struct spy_err *err)
 {
     struct encoder e = {.p = p};
     Spy__Otlp__ExportProfilesServiceRequest request =
         SPY__OTLP__EXPORT_PROFILES_SERVICE_REQUEST__INIT;
     int r = prepare_encoder(&e);
     if (r == 0) {
-        build_request(&e, &request);
+        build_request(&e, series, n, &request);
         r = e.failed ? e.failed : pack_request(&e, &request, out);
     }
     spy_arena_free(&e.arena);

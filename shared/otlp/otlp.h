@@ -14,9 +14,11 @@
 #include "shared/base/buf.h"
 #include "shared/profile/profile.h"
 
-// Appends the request to out. Only what the samples of series that have a profile_id refer to is
-// written. 0, SPY_ERR_LIMIT (out's cap), SPY_ERR_NOMEM.
-int spy_otlp_encode(const struct spy_profile *p, struct spy_buf *out, struct spy_err *err);
+// Appends a request with these n series of the profile to out; series NULL: with all. Series without
+// a profile_id are left out, and so are strings, functions and stacks that no sample of the series
+// refers to. 0, SPY_ERR_LIMIT (out's cap), SPY_ERR_NOMEM.
+int spy_otlp_encode(const struct spy_profile *p, const uint32_t *series, size_t n,
+                    struct spy_buf *out, struct spy_err *err);
 
 struct spy_otlp_limits {
     size_t message_bytes; // of the (decompressed) request

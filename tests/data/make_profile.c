@@ -69,7 +69,7 @@ int main(int argc, char **argv)
         return 2;
     }
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(256 << 20);
-    int r = otlp ? spy_otlp_encode(p, &out, &err) : f->print(p, &view, &out, &err);
+    int r = otlp ? spy_otlp_encode(p, NULL, 0, &out, &err) : f->print(p, &view, &out, &err);
     if (r < 0) {
         fprintf(stderr, "%s\n", err.msg);
         return 1;

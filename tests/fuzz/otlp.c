@@ -27,7 +27,7 @@ static void again(const struct spy_profile *p)
     struct spy_profile **list;
     struct spy_err err = {0};
     size_t n;
-    MUST(spy_otlp_encode(p, &b, &err) == 0);
+    MUST(spy_otlp_encode(p, NULL, 0, &b, &err) == 0);
     MUST(spy_otlp_decode(SPY_OTLP_PROTOBUF, b.data, b.len, &spy_otlp_default_limits, &list, &n,
                          NULL, &err) == 0);
     MUST(n == 1 && spy_profile_n_samples(list[0]) <= spy_profile_n_samples(p));

@@ -21,7 +21,7 @@ static void unpack(const uint8_t *data, size_t size)
     struct spy_profile *p = spy_profile_new();
     for (size_t i = 0; p && i < v.n_rows && i < 64; i++) {
         uint32_t id;
-        spy_labels_unpack(p, v.rows[i].labels, v.rows[i].labels_len, &id);
+        spy_losses_unpack(p, v.rows[i].labels, v.rows[i].labels_len, &id);
     }
     spy_profile_free(p);
     spy_spool_view_free(&v);

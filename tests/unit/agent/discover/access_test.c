@@ -28,7 +28,7 @@ static void environment(const char *host, const char *port, const char *node)
                          0);
 }
 
-static void in_a_pod_the_environment_says_where_it_is(void **state)
+static void in_a_pod_the_environment_gives_the_address(void **state)
 {
     (void)state;
     environment("10.96.0.1", "443", "node1");
@@ -45,7 +45,7 @@ static void in_a_pod_the_environment_says_where_it_is(void **state)
     assert_int_equal(err.code, 0);
 }
 
-static void elsewhere_the_configuration_does(void **state)
+static void elsewhere_the_configuration_gives_it(void **state)
 {
     (void)state;
     char host[254] = "";
@@ -65,7 +65,7 @@ static void elsewhere_the_configuration_does(void **state)
     assert_string_equal(a.token_file, "");
 }
 
-static void what_is_missing_is_said(void **state)
+static void missing_settings_are_reported(void **state)
 {
     (void)state;
     environment(NULL, NULL, NULL);
@@ -80,39 +80,15 @@ static void what_is_missing_is_said(void **state)
     assert_non_null(strstr(err.msg, "NODE_NAME"));
 }
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static void a_token_that_is_none_is_not_sent(void **state)
+static void the_files_go_to_the_client(void **state)
 {
     (void)state;
-    char path[] = "/tmp/podspy-token.XXXXXX";
-    int fd = mkstemp(path);
-    close(fd);
-    struct spy_access at = {.url = "http://127.0.0.1:1"};
-    snprintf(at.token_file, sizeof at.token_file, "%s", path);
-    static const char *const wrong[] = {"", "\n", "a b", "a\r\nX-Evil: 1", "\xff"};
-    CURL *c = NULL;
-    struct curl_slist *headers = NULL;
-    for (size_t i = 0; i < SPY_COUNT(wrong); i++) {
-        write_file(path, wrong[i]);
-        assert_int_equal(spy_access_request(&at, "/", NULL, &c, &headers, &err), SPY_ERR_INVALID);
-        assert_non_null(strstr(err.msg, path));
-    }
-    write_file(path, "good.token\n");
-    assert_int_equal(spy_access_request(&at, "/", NULL, &c, &headers, &err), 0);
-    assert_string_equal(headers->next->data, "Authorization: Bearer good.token");
-    curl_slist_free_all(headers);
-    curl_easy_cleanup(c);
-    unlink(path);
-    assert_true(spy_access_request(&at, "/", NULL, &c, &headers, &err) < 0);
-    assert_non_null(strstr(err.msg, path));
+    struct spy_access at = {.token_file = "/t", .ca_file = "/c"};
+    struct spy_client_options o = spy_access_client_options(&at);
+    assert_string_equal(o.token_file, "/t");
+    assert_string_equal(o.ca_file, "/c");
+    assert_false(o.proxy);
 }
 
-RUN(T(in_a_pod_the_environment_says_where_it_is), T(elsewhere_the_configuration_does),
-    T(what_is_missing_is_said), T(a_token_that_is_none_is_not_sent))
+RUN(T(in_a_pod_the_environment_gives_the_address), T(elsewhere_the_configuration_gives_it),
+    T(missing_settings_are_reported), T(the_files_go_to_the_client))

@@ -16,7 +16,7 @@ static struct spy_buf labels_of(const char *pid)
     assert_int_equal(spy_profile_cstr(p, SPY_LABEL_HOST, &l[1].key), 0);
     assert_int_equal(spy_profile_cstr(p, "node-a", &l[1].value), 0);
     assert_int_equal(spy_profile_series(p, l, 2, &series), 0);
-    assert_int_equal(spy_labels_pack(p, series, &b), 0);
+    assert_int_equal(spy_losses_pack(p, series, &b), 0);
     spy_profile_free(p);
     return b;
 }
@@ -27,17 +27,17 @@ static void labels_packed_and_unpacked_are_the_same_series(void **state)
     _cleanup_buf_ struct spy_buf b = labels_of("12");
     struct spy_profile *p = spy_profile_new();
     uint32_t first, second;
-    assert_int_equal(spy_labels_unpack(p, b.data, (uint32_t)b.len, &first), 0);
+    assert_int_equal(spy_losses_unpack(p, b.data, (uint32_t)b.len, &first), 0);
     assert_string_equal(spy_profile_series_label(p, first, SPY_LABEL_PID), "12");
     assert_string_equal(spy_profile_series_label(p, first, SPY_LABEL_HOST), "node-a");
-    assert_int_equal(spy_labels_unpack(p, b.data, (uint32_t)b.len, &second), 0);
+    assert_int_equal(spy_losses_unpack(p, b.data, (uint32_t)b.len, &second), 0);
     assert_int_equal(first, second);
     for (uint32_t cut = 1; cut < b.len; cut++) { // a cut inside of a label is not a label
         uint32_t id;
-        int r = spy_labels_unpack(p, b.data, cut, &id);
+        int r = spy_losses_unpack(p, b.data, cut, &id);
         assert_true(r == SPY_ERR_INVALID || r == 0);
     }
-    assert_int_equal(spy_labels_unpack(p, b.data, (uint32_t)b.len - 1, &first), SPY_ERR_INVALID);
+    assert_int_equal(spy_losses_unpack(p, b.data, (uint32_t)b.len - 1, &first), SPY_ERR_INVALID);
     spy_profile_free(p);
 }
 
@@ -82,7 +82,7 @@ static void past_the_bound_losses_are_added_up_in_one_row_of_the_node(void **sta
     uint32_t id;
     const struct spy_loss *others = &l.rows[SPY_LOSSES_MAX];
     assert_int_equal(others->samples, 3 * MORE);
-    assert_int_equal(spy_labels_unpack(p, others->labels, others->len, &id), 0);
+    assert_int_equal(spy_losses_unpack(p, others->labels, others->len, &id), 0);
     assert_string_equal(spy_profile_series_label(p, id, SPY_LABEL_HOST), "node-a");
     assert_null(spy_profile_series_label(p, id, SPY_LABEL_PID));
     assert_non_null(spy_profile_series_label(p, id, SPY_LABEL_PROBLEM));

@@ -87,7 +87,7 @@ static struct spy_buf body_of(const char *node, int n, uint64_t start_ns)
         assert_int_equal(spy_profile_stack(p, 0, frame, &stack), 0);
         assert_int_equal(spy_profile_add(p, series, stack, 0, SPY_STATE_RUNNING, 1, 1), 0);
     }
-    assert_int_equal(spy_otlp_encode(p, &b, NULL), 0);
+    assert_int_equal(spy_otlp_encode(p, NULL, 0, &b, NULL), 0);
     spy_profile_free(p);
     return b;
 }

@@ -207,7 +207,7 @@ static double honest(void)
 {
     struct spy_profile *p = test_profile_random(3, 20000);
     struct spy_buf b = new_buf();
-    assert_int_equal(spy_otlp_encode(p, &b, NULL), 0);
+    assert_int_equal(spy_otlp_encode(p, NULL, 0, &b, NULL), 0);
     double each = seconds_of(&b) / (double)b.len;
     spy_profile_free(p);
     spy_buf_free(&b);

@@ -34,7 +34,7 @@ static void encode(const struct spy_profile *p, struct spy_buf *out)
 {
     struct spy_err e = {0};
     *out = SPY_BUF_INIT(64 << 20);
-    if (spy_otlp_encode(p, out, &e) < 0)
+    if (spy_otlp_encode(p, NULL, 0, out, &e) < 0)
         fail_msg("%s", e.msg);
 }
 
@@ -83,6 +83,29 @@ static void series_without_an_id_are_not_sent(void **state)
     assert_non_null(memmem(text, b.len, "busy_70", 7));
 }
 
+static void only_the_series_asked_for_are_sent(void **state)
+{
+    (void)state;
+    enum { FIRST = 1, N = 1 };
+    _cleanup_profile_ struct spy_profile *p = test_profile_random(7, 50);
+    _cleanup_buf_ struct spy_buf all, some = SPY_BUF_INIT(64 << 20);
+    _cleanup_(decoded_done) struct decoded whole = {0}, part = {0};
+    static const uint32_t series[N] = {FIRST};
+    assert_true(spy_profile_n_series(p) >= FIRST + N);
+    encode(p, &all);
+    assert_int_equal(spy_otlp_encode(p, series, N, &some, NULL), 0);
+    assert_int_equal(decode(all.data, all.len, NULL, &whole, NULL), 0);
+    assert_int_equal(decode(some.data, some.len, NULL, &part, NULL), 0);
+    assert_true(some.len < all.len);
+    assert_int_equal(part.n, N);
+    for (size_t i = 0; i < N; i++) {
+        const struct spy_profile *a = whole.list[FIRST + i], *b = part.list[i];
+        assert_memory_equal(spy_profile_series_get(a, 0)->profile_id,
+                            spy_profile_series_get(b, 0)->profile_id, 16);
+        assert_int_equal(spy_profile_n_samples(a), spy_profile_n_samples(b));
+    }
+}
+
 static void labels_of_numbers_come_back_as_they_were(void **state)
 {
     (void)state;
@@ -112,7 +135,7 @@ static void an_encoder_that_does_not_fit_says_so(void **state)
     _cleanup_profile_ struct spy_profile *p = test_profile_rich();
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(100);
     struct spy_err e = {0};
-    assert_int_equal(spy_otlp_encode(p, &b, &e), SPY_ERR_LIMIT);
+    assert_int_equal(spy_otlp_encode(p, NULL, 0, &b, &e), SPY_ERR_LIMIT);
     assert_int_equal(b.len, 0);
 }
 
@@ -713,11 +736,12 @@ static void the_answer_comes_back(void **state)
 }
 
 RUN(T(what_was_sent_comes_back_sample_by_sample), T(series_without_an_id_are_not_sent),
-    T(labels_of_numbers_come_back_as_they_were), T(an_encoder_that_does_not_fit_says_so),
-    T(values_in_time_fill_both_time_and_count), T(units_of_time_are_converted),
-    T(time_shorter_than_a_period_is_not_lost), T(counts_fill_time_by_the_period),
-    T(timestamps_alone_are_samples), T(huge_values_do_not_overflow),
-    T(a_mapping_makes_a_frame_native), T(a_location_without_lines_is_named_by_its_address),
+    T(only_the_series_asked_for_are_sent), T(labels_of_numbers_come_back_as_they_were),
+    T(an_encoder_that_does_not_fit_says_so), T(values_in_time_fill_both_time_and_count),
+    T(units_of_time_are_converted), T(time_shorter_than_a_period_is_not_lost),
+    T(counts_fill_time_by_the_period), T(timestamps_alone_are_samples),
+    T(huge_values_do_not_overflow), T(a_mapping_makes_a_frame_native),
+    T(a_location_without_lines_is_named_by_its_address),
     T(inlined_calls_are_frames_innermost_first), T(deep_stacks_lose_their_outermost_frames),
     T(a_missing_id_is_made_from_the_bytes), T(each_malformed_reference_is_refused),
     T(profiles_of_bytes_are_not_taken_for_samples), T(nothing_is_a_request_of_nothing),

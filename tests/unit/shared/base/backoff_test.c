@@ -1,10 +1,14 @@
-// How long the upload waits after failures.
-#include "agent/upload/backoff.h"
+// How long uploads and discovery wait after failures.
+#include "shared/base/backoff.h"
 #include "tests/unit/test.h"
+
+#define BASE_NS SPY_NS_PER_SEC
+#define CAP_NS  (60 * SPY_NS_PER_SEC)
 
 static struct spy_backoff seeded(void)
 {
-    return (struct spy_backoff){.rand = {.s = {0x1234567, 0x89abcdef}}};
+    return (struct spy_backoff){
+        .base_ns = BASE_NS, .cap_ns = CAP_NS, .rand = {.s = {0x1234567, 0x89abcdef}}};
 }
 
 static void the_wait_is_spread_between_nothing_and_a_cap_that_doubles(void **state)
@@ -38,7 +42,7 @@ static void the_same_seed_gives_the_same_waits(void **state)
     assert_int_equal(a.failures, 20);
 }
 
-static void what_retry_after_asks_is_waited_at_least_and_within_bounds(void **state)
+static void retry_after_is_added_within_bounds(void **state)
 {
     (void)state;
     struct spy_backoff b = seeded();
@@ -49,7 +53,28 @@ static void what_retry_after_asks_is_waited_at_least_and_within_bounds(void **st
     assert_in_range(wait, SPY_BACKOFF_RETRY_AFTER_NS, SPY_BACKOFF_RETRY_AFTER_NS + SPY_NS_PER_SEC);
 }
 
-static void a_success_begins_anew(void **state)
+static void half_of_the_wait_can_be_fixed(void **state)
+{
+    (void)state;
+    enum { TRIES = 400 };
+    static const uint64_t most_ms[] = {500, 1000, 2000, 4000, 8000, 8000};
+    for (unsigned n = 0; n < sizeof most_ms / sizeof *most_ms; n++) {
+        uint64_t most = most_ms[n] * SPY_NS_PER_MS, low = UINT64_MAX, high = 0;
+        struct spy_backoff b = {
+            .base_ns = 500 * SPY_NS_PER_MS, .cap_ns = 8 * SPY_NS_PER_SEC, .half_fixed = true};
+        for (int i = 0; i < TRIES; i++) {
+            b.failures = n;
+            uint64_t wait = spy_backoff_failed(&b, 0);
+            assert_in_range(wait, most / 2, most);
+            low = wait < low ? wait : low;
+            high = wait > high ? wait : high;
+        }
+        assert_true(low < most / 2 + most / 20);
+        assert_true(high > most - most / 20);
+    }
+}
+
+static void a_success_restarts_the_waits(void **state)
 {
     (void)state;
     struct spy_backoff b = seeded();
@@ -57,9 +82,9 @@ static void a_success_begins_anew(void **state)
         spy_backoff_failed(&b, 0);
     spy_backoff_reset(&b);
     for (int i = 0; i < 50; i++, spy_backoff_reset(&b))
-        assert_true(spy_backoff_failed(&b, 0) <= SPY_BACKOFF_BASE_NS);
+        assert_true(spy_backoff_failed(&b, 0) <= BASE_NS);
 }
 
 RUN(T(the_wait_is_spread_between_nothing_and_a_cap_that_doubles),
-    T(the_same_seed_gives_the_same_waits),
-    T(what_retry_after_asks_is_waited_at_least_and_within_bounds), T(a_success_begins_anew))
+    T(the_same_seed_gives_the_same_waits), T(retry_after_is_added_within_bounds),
+    T(half_of_the_wait_can_be_fixed), T(a_success_restarts_the_waits))

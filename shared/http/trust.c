@@ -1,4 +1,4 @@
-#include "shared/trust/trust.h"
+#include "shared/http/trust.h"
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <stdbool.h>
@@ -22,7 +22,7 @@ static bool is_encrypted(CURL *c)
 }
 
 // After the handshake and before each request, also on a connection that is used again.
-static int look_at_server(void *arg, char *to, char *from, int to_port, int from_port)
+static int check_server(void *arg, char *to, char *from, int to_port, int from_port)
 {
     const struct curl_tlssessioninfo *tls = NULL;
     (void)to, (void)from, (void)to_port, (void)from_port;
@@ -39,6 +39,6 @@ static int look_at_server(void *arg, char *to, char *from, int to_port, int from
 
 CURLcode spy_trust_servers_only(CURL *c)
 {
-    CURLcode r = curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, look_at_server);
+    CURLcode r = curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, check_server);
     return r == CURLE_OK ? curl_easy_setopt(c, CURLOPT_PREREQDATA, c) : r;
 }

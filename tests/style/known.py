@@ -32,7 +32,7 @@ CIRCLES = [
 ]
 
 WIDE_DOCUMENTS = {
-    "CONTRIBUTING.md", "README.md", "docs/adr/0011-when-the-sampler-gets-a-cpu.md",
+    "README.md", "docs/adr/0011-when-the-sampler-gets-a-cpu.md",
     "docs/adr/0012-pushed-aside-rather-than-paused.md", "docs/adr/0013-profiles-refused-alone.md",
     "docs/architecture.md", "docs/delivery.md", "docs/demo.md", "docs/formats.md",
     "docs/getting-started.md", "docs/http-api.md", "docs/kubernetes.md", "docs/reading-python.md",
@@ -45,8 +45,8 @@ UNREAD_DOCUMENTS = {
     "docs/adr/0014-a-store-that-stays-within-its-bounds.md",
     "docs/adr/0015-what-an-answer-carries.md", "docs/benchmarks.md", "docs/delivery.md",
     "docs/discovery.md", "docs/docker.md", "docs/formats.md", "docs/getting-started.md",
-    "docs/http-api.md", "docs/kubernetes.md", "docs/man/podspy-collector.1", "docs/man/podspy.1",
-    "docs/reading-python.md", "docs/wire.md",
+    "docs/glossary.md", "docs/http-api.md", "docs/kubernetes.md", "docs/man/podspy-collector.1",
+    "docs/man/podspy.1", "docs/reading-python.md", "docs/wire.md",
 }
 
 UNREAD_SOURCES = {

@@ -39,6 +39,22 @@ def test_links_point_at_what_exists():
     assert not wrong, "\n".join(wrong)
 
 
+def _not_in_the_index(pages, index):
+    """The pages of docs/ that docs/README.md does not link."""
+    linked = {target.partition("#")[0] for target in LINK.findall(index)}
+    return [p for p in pages if p.removeprefix("docs/") not in linked | {"README.md"}]
+
+
+def test_the_index_links_every_page():
+    pages = [n for n in tree.files(".md") if re.fullmatch(r"docs/[^/]+", n)]
+    assert _not_in_the_index(pages, tree.text("docs/README.md")) == []
+    assert "docs/README.md" in LINK.findall(tree.text("README.md"))
+
+
+def test_a_page_that_the_index_lacks_is_found():
+    assert _not_in_the_index(["docs/README.md", "docs/a.md", "docs/b.md"], "[A](a.md#x)") == ["docs/b.md"]
+
+
 def test_decisions_are_numbered_without_a_gap():
     numbers = [int(n.split("/")[-1][:4]) for n in tree.files(".md") if n.startswith("docs/adr/")]
     assert numbers == list(range(1, len(numbers) + 1))

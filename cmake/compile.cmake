@@ -33,3 +33,16 @@ function(spy_library name)
   add_library(${name} STATIC ${ROOM_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PUBLIC ${ROOM_LIBS})
 endfunction()
+
+# spy_protobuf_library(NAME STEM): the messages of proto/STEM.proto; #include "STEM.pb-c.h".
+function(spy_protobuf_library name stem)
+  find_program(PROTOC_C protoc-c REQUIRED)
+  set(generated ${CMAKE_CURRENT_BINARY_DIR}/${stem}.pb-c.c ${CMAKE_CURRENT_BINARY_DIR}/${stem}.pb-c.h)
+  add_custom_command(OUTPUT ${generated} DEPENDS proto/${stem}.proto
+    COMMAND ${PROTOC_C} --c_out=${CMAKE_CURRENT_BINARY_DIR} -I${CMAKE_CURRENT_SOURCE_DIR}/proto ${stem}.proto)
+  # Generated code is not held to our warnings.
+  add_library(${name} STATIC ${generated})
+  target_include_directories(${name} SYSTEM PUBLIC ${CMAKE_CURRENT_BINARY_DIR})
+  target_link_libraries(${name} PUBLIC PkgConfig::PROTOBUFC)
+  target_compile_options(${name} PRIVATE -w)
+endfunction()

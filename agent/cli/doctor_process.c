@@ -168,9 +168,9 @@ static enum spy_finding security_module(struct spy_doctor *d)
 static enum spy_finding python(struct spy_doctor *d)
 {
     struct spy_err err = {0};
-    spy_watch_begin(&d->reads->watch, d->pid);
+    spy_hung_mark_begin(&d->reads->mark, d->pid);
     int r = spy_python_attach(d->target, &d->python, &err);
-    spy_watch_end(&d->reads->watch);
+    spy_hung_mark_end(&d->reads->mark);
     if (r == 0) {
         const struct spy_py_runtime *rt = spy_python_runtime(d->python);
         SPY_DOCTOR_SAY(d, "CPython %s, in %s", rt->version, rt->module);
@@ -192,9 +192,9 @@ static enum spy_finding python(struct spy_doctor *d)
 
 static enum spy_finding threads(struct spy_doctor *d)
 {
-    spy_watch_begin(&d->reads->watch, d->pid);
+    spy_hung_mark_begin(&d->reads->mark, d->pid);
     int r = spy_python_refresh(d->python);
-    spy_watch_end(&d->reads->watch);
+    spy_hung_mark_end(&d->reads->mark);
     size_t n = r < 0 ? 0 : spy_python_n_threads(d->python);
     if (!n) {
         SPY_DOCTOR_SAY(d, "%s", r < 0 ? "they could not be listed: it has just ended" : "none yet");
@@ -221,16 +221,16 @@ static void say_stack(struct spy_doctor *d, const struct spy_py_thread *th,
 static enum spy_finding sample(struct spy_doctor *d)
 {
     struct spy_pause pause = {0};
-    struct spy_py_options o = {.pausing = SPY_PY_MAY_PAUSE, .pause = &pause};
+    struct spy_py_options o = {.pausing = SPY_PAUSE_AUTO, .pause = &pause};
     struct spy_py_stack stack;
     int r = SPY_ERR_GONE;
     size_t n = spy_python_n_threads(d->python);
     for (size_t i = 0; i < n && r < 0; i++) {
         struct spy_py_thread *th = spy_python_thread(d->python, i);
-        spy_watch_begin(&d->reads->watch, d->pid);
+        spy_hung_mark_begin(&d->reads->mark, d->pid);
         for (int k = 0; k < 20 && (k == 0 || r == SPY_ERR_TORN); k++)
             r = spy_python_sample(d->python, th, &o, &stack);
-        spy_watch_end(&d->reads->watch);
+        spy_hung_mark_end(&d->reads->mark);
         if (r == 0)
             say_stack(d, th, &stack);
     }

@@ -25,7 +25,7 @@ struct dump {
     const char *core;          // the file; NULL: a live process
     struct spy_core about;
     bool json, full_filenames;
-    enum spy_py_pausing pausing;
+    enum spy_pausing pausing;
     struct spy_err *err;
 };
 
@@ -55,9 +55,9 @@ static int parse_option(int key, char *arg, struct argp_state *state)
         break;
     case KEY_NONBLOCKING:
     case KEY_BLOCKING:
-        if (d->pausing != SPY_PY_MAY_PAUSE)
+        if (d->pausing != SPY_PAUSE_AUTO)
             argp_error(state, "--blocking and --nonblocking exclude each other");
-        d->pausing = key == KEY_BLOCKING ? SPY_PY_ALWAYS_PAUSE : SPY_PY_NEVER_PAUSE;
+        d->pausing = key == KEY_BLOCKING ? SPY_PAUSE_ALWAYS : SPY_PAUSE_NEVER;
         break;
     case KEY_FULL:
         d->full_filenames = true;
@@ -70,7 +70,7 @@ static int parse_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "give a process: --pid PID, or a core file: --core FILE");
         if (d->pid && d->core)
             argp_error(state, "--pid and --core exclude each other");
-        if (d->core && d->pausing != SPY_PY_MAY_PAUSE)
+        if (d->core && d->pausing != SPY_PAUSE_AUTO)
             argp_error(state, "nothing runs in a core file: --blocking and --nonblocking are for "
                               "processes");
         break;
@@ -234,9 +234,9 @@ static void print_header(const struct dump *d, const struct spy_python *py, stru
 }
 
 // A core file's bytes are read where it lies, and take the time that takes.
-static struct spy_watch *watch_of(const struct dump *d)
+static struct spy_hung_mark *mark_of(const struct dump *d)
 {
-    return d->core ? NULL : &d->reads->watch;
+    return d->core ? NULL : &d->reads->mark;
 }
 
 // A thread is read again when its memory was changing; only then is a part of its stack the answer,
@@ -247,13 +247,13 @@ static int shoot(const struct dump *d, struct spy_python *py, struct spy_py_thre
     enum { TRIES = 20, FOR_THE_WHOLE = 10 };
     int r = SPY_ERR_TORN;
     bool part = false;
-    spy_watch_begin(watch_of(d), d->pid);
+    spy_hung_mark_begin(mark_of(d), d->pid);
     for (int i = 0;
          i < TRIES && (r == SPY_ERR_TORN || (part && i < FOR_THE_WHOLE)) && !spy_cli_stop; i++) {
         r = spy_python_sample(py, th, o, ret);
         part = r == 0 && ret->how == SPY_PY_SALVAGED;
     }
-    spy_watch_end(watch_of(d));
+    spy_hung_mark_end(mark_of(d));
     return r;
 }
 
@@ -312,9 +312,9 @@ static int attach_core(const struct dump *d, struct spy_target *t, struct spy_py
 static int attach_process(const struct dump *d, struct spy_target *t, struct spy_python **ret,
                           struct spy_err *err)
 {
-    spy_watch_begin(watch_of(d), d->pid);
+    spy_hung_mark_begin(mark_of(d), d->pid);
     int r = spy_python_attach(t, ret, err);
-    spy_watch_end(watch_of(d));
+    spy_hung_mark_end(mark_of(d));
     return r;
 }
 
@@ -333,9 +333,9 @@ static int attach(struct dump *d, struct spy_target **t, struct spy_python **py,
     if (r < 0)
         return r;
     spy_cli_note_other(d->pid, spy_python_runtime(*py));
-    spy_watch_begin(watch_of(d), d->pid);
+    spy_hung_mark_begin(mark_of(d), d->pid);
     r = spy_python_refresh(*py);
-    spy_watch_end(watch_of(d));
+    spy_hung_mark_end(mark_of(d));
     if (d->core && (r < 0 || !spy_python_n_threads(*py)))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not hold the memory of its interpreter%s", d->core,
@@ -376,7 +376,7 @@ int spy_cli_dump(int argc, char **argv, struct spy_err *err)
         .doc = "Prints the stack of every thread of a Python process.",
     };
     _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
-    struct dump d = {.reads = &reads, .pausing = SPY_PY_MAY_PAUSE, .err = err};
+    struct dump d = {.reads = &reads, .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &d);
     spy_cli_catch_signals();
     _cleanup_(target_done) struct spy_target *t = NULL;

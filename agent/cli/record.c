@@ -28,7 +28,7 @@ struct record {
     double seconds; // 0: until it ends or a signal comes
     double rate;
     bool threads, idle, gil, function, no_lines, full_filenames, hide_progress;
-    enum spy_sampler_pausing pausing;
+    enum spy_pausing pausing;
     struct spy_err *err;
 };
 
@@ -90,9 +90,9 @@ static int parse_option(int key, char *arg, struct argp_state *state)
         break;
     case KEY_NONBLOCKING:
     case KEY_BLOCKING:
-        if (rec->pausing != SPY_SAMPLER_MAY_PAUSE)
+        if (rec->pausing != SPY_PAUSE_AUTO)
             argp_error(state, "--blocking and --nonblocking exclude each other");
-        rec->pausing = key == KEY_BLOCKING ? SPY_SAMPLER_ALWAYS_PAUSE : SPY_SAMPLER_NEVER_PAUSE;
+        rec->pausing = key == KEY_BLOCKING ? SPY_PAUSE_ALWAYS : SPY_PAUSE_NEVER;
         break;
     case KEY_FULL:
         rec->full_filenames = true;
@@ -218,7 +218,7 @@ static int refuse_nothing(struct recording *r, enum why why, struct spy_err *err
         return spy_err_set(err, SPY_ERR_GONE, 0, "process %d ended before it was sampled",
                            (int)r->pid);
     uint64_t failed = spy_sampler_totals(r->sampler).failed;
-    if (failed && r->rec->pausing == SPY_SAMPLER_NEVER_PAUSE)
+    if (failed && r->rec->pausing == SPY_PAUSE_NEVER)
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "no stack could be read in %llu attempts: try without --nonblocking",
                            (unsigned long long)failed);
@@ -371,7 +371,7 @@ static void write_and_fail(void *arg, pid_t pid)
 {
     struct recording *r = arg;
     struct spy_err err = {0};
-    spy_sampler_hung(r->sampler);
+    spy_sampler_set_hung(r->sampler);
     bool has_samples = spy_sampler_totals(r->sampler).samples;
     int x = has_samples && !r->output.path[0] ? choose_output(r, &err) : 0;
     if (x == 0 && has_samples)
@@ -391,7 +391,7 @@ static void recording_done(struct recording *r)
 
 static int prepare(struct recording *r, struct spy_hung_reads *reads, struct spy_err *err)
 {
-    struct spy_sampler_options options = {.watch = &reads->watch, .command_of = spy_cli_cmdline};
+    struct spy_sampler_options options = {.mark = &reads->mark, .command_of = spy_cli_cmdline};
     struct spy_proc_stat s;
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
@@ -507,7 +507,7 @@ int spy_cli_record(int argc, char **argv, struct spy_err *err)
         .help_filter = filter_help,
     };
     struct record rec = {
-        .rate = 100, .format = "flamegraph", .pausing = SPY_SAMPLER_MAY_PAUSE, .err = err};
+        .rate = 100, .format = "flamegraph", .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &rec);
     _cleanup_(recording_done) struct recording r = {.rec = &rec, .proc = -1};
     enum why why = WHY_SIGNAL;

@@ -1,6 +1,7 @@
 // subject.h - the process that a command was told to look at. Inside of agent/cli.
 #pragma once
 #include "agent/python/runtime.h"
+#include <sys/types.h>
 
 // A thread's number, as top -H and htop show it, names its process: *pid becomes that, and a line
 // on stderr says so. What is not there stays, for the command to refuse.

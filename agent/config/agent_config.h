@@ -4,12 +4,12 @@
 // errors whose message names the file, the line and what is allowed. Keys that are not given have
 // the default written beside the field. Strings are owned by the structure.
 #pragma once
+#include "agent/target/pause.h"
 #include "shared/base/err.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum spy_blocking { SPY_BLOCKING_NEVER, SPY_BLOCKING_AUTO, SPY_BLOCKING_ALWAYS };
 enum spy_compression {
     SPY_COMPRESSION_AUTO, // zstd, and gzip after a backend refused that
     SPY_COMPRESSION_ZSTD,
@@ -40,9 +40,9 @@ struct spy_agent_config {
         char *cert_file, *key_file;
     } collector;
     struct {
-        uint32_t rate;              // 100; 1 to 1000
-        enum spy_blocking blocking; // auto
-        bool native;                // false
+        uint32_t rate;             // 100; 1 to 1000
+        enum spy_pausing blocking; // auto
+        bool native;               // false
     } sampling;
     struct {
         double cpu_percent;  // 2; of one core; above 0

@@ -66,10 +66,6 @@ static void label_process(const struct agent *a, const struct spy_process *p,
 static void start_process(struct agent *a, const struct spy_process *p)
 {
     struct spy_series_labels l = {.n = 0};
-    static const enum spy_sampler_pausing pausing[] = {
-        [SPY_BLOCKING_NEVER] = SPY_SAMPLER_NEVER_PAUSE,
-        [SPY_BLOCKING_AUTO] = SPY_SAMPLER_MAY_PAUSE,
-        [SPY_BLOCKING_ALWAYS] = SPY_SAMPLER_ALWAYS_PAUSE};
     if (p->native && spy_log_due(&a->native_logged, LOG_EVERY_NS))
         spy_log(SPY_LOG_WARN, "native frames are not supported yet: sampling Python frames only",
                 SPY_I("pid", p->pid), SPY_S("reason", p->reason));
@@ -77,8 +73,8 @@ static void start_process(struct agent *a, const struct spy_process *p)
     struct spy_sampler_process sp = {.pid = p->pid,
                                      .start_time = p->start_time,
                                      .rate = p->rate,
-                                     .pausing = pausing[p->blocking],
-                                     .blocked =
+                                     .pausing = p->blocking,
+                                     .hung =
                                          spy_hung_processes_has(&a->hung, p->pid, p->start_time),
                                      .labels = (const char *const(*)[2])l.pairs,
                                      .n_labels = l.n};
@@ -155,7 +151,7 @@ static void restart_without(void *arg, pid_t pid)
     // and that thread runs again.
     signal(SIGALRM, SIG_DFL);
     alarm(SPOOL_SECS);
-    spy_sampler_hung(a->sampler);
+    spy_sampler_set_hung(a->sampler);
     send_window(a);
     alarm(0);
     if (*a->options->stop)
@@ -249,7 +245,7 @@ static int start_sampler(struct agent *a, struct spy_err *err)
     struct spy_sampler_options options = {.budget_percent = a->config.budget.cpu_percent,
                                           .profile_bytes =
                                               ((size_t)a->config.budget.memory_mib << 20) / 2,
-                                          .watch = &a->reads.watch,
+                                          .mark = &a->reads.mark,
                                           .command_of = spy_proc_cmdline};
     return spy_sampler_new(&options, &a->sampler, err);
 }

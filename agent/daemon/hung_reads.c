@@ -7,10 +7,10 @@ static void check_read(void *arg)
     enum { CHECKS = 10 };
     struct spy_hung_reads *r = arg;
     pid_t pid;
-    uint64_t reading = spy_watch_reading(&r->watch);
+    uint64_t reading = spy_hung_mark_current(&r->mark);
     r->checks = reading && reading == r->reading ? r->checks + 1 : 1;
     r->reading = reading;
-    if (reading && r->checks >= CHECKS && spy_watch_claim(&r->watch, reading, &pid)) {
+    if (reading && r->checks >= CHECKS && spy_hung_mark_claim(&r->mark, reading, &pid)) {
         r->give_up(r->arg, pid);
         abort();
     }

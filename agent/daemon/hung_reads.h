@@ -1,15 +1,15 @@
 // hung_reads.h - detects reads of a process's memory that never return.
 //
-// The thread that reads marks each read in a struct spy_watch (agent/sampler/watch.h); a second
+// The thread that reads marks each read in a struct spy_hung_mark (agent/sampler/hung_mark.h); a second
 // thread checks once a second whether the same read is still under way.
 #pragma once
-#include "agent/sampler/watch.h"
+#include "agent/sampler/hung_mark.h"
 #include "shared/base/err.h"
 #include "shared/base/every.h"
 
 // Zeroed by the caller.
 struct spy_hung_reads {
-    struct spy_watch watch; // for the thread that reads
+    struct spy_hung_mark mark; // for the thread that reads
     void (*give_up)(void *arg, pid_t pid);
     void *arg;
     uint64_t reading; // the read seen at the last check

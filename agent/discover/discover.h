@@ -46,7 +46,7 @@ struct spy_process {
     uint32_t rate;       // samples a second
     bool native;
     bool lives; // REMOVED, but not ended: its pod's annotation was taken away or changed
-    enum spy_blocking blocking;
+    enum spy_pausing blocking;
     const char *command; // comm
     const char *cmdline; // arguments joined by spaces, at most 1 KiB
     struct spy_place place;

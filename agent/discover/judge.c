@@ -37,7 +37,7 @@ static void by_labels(const struct spy_judge *j, const struct spy_labels *l, str
     if (l->native >= 0)
         m->p.native = l->native;
     if (l->blocking >= 0)
-        m->p.blocking = (enum spy_blocking)l->blocking;
+        m->p.blocking = (enum spy_pausing)l->blocking;
     COPY(m->service, l->service);
     m->by_label = true;
 }

@@ -53,9 +53,8 @@ static const char *set_native(struct spy_labels *l, const char *value)
 
 static const char *set_blocking(struct spy_labels *l, const char *value)
 {
-    static const char *const names[] = {[SPY_BLOCKING_NEVER] = "never",
-                                        [SPY_BLOCKING_AUTO] = "auto",
-                                        [SPY_BLOCKING_ALWAYS] = "always"};
+    static const char *const names[] = {
+        [SPY_PAUSE_NEVER] = "never", [SPY_PAUSE_AUTO] = "auto", [SPY_PAUSE_ALWAYS] = "always"};
     for (size_t i = 0; i < SPY_COUNT(names); i++) {
         if (strcmp(value, names[i]) == 0) {
             l->blocking = (int)i;

@@ -21,7 +21,7 @@ struct spy_labels {
     enum spy_consent consent;
     uint32_t rate;        // 0: not given
     int native;           // -1: not given
-    int blocking;         // enum spy_blocking, or -1
+    int blocking;         // enum spy_pausing, or -1
     char service[256];    // "": not given
     char containers[512]; // names joined by commas; "": all of the pod's
     unsigned n_problems;

@@ -5,36 +5,36 @@
 
 enum {
     AWAY_ONE_IN = 64, // samples from another CPU
-    STANDS_FOR = 4,   // so many of those that are not made
+    STANDS_FOR = 4,   // how many such samples one stands for
 };
 
 bool spy_py_aside_wanted(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    return o->follows && o->pausing != SPY_PY_ALWAYS_PAUSE && spy_py_attempt_is_torn_often(th);
+    return o->follows && o->pausing != SPY_PAUSE_ALWAYS && spy_py_attempt_is_torn_often(th);
 }
 
-// Seen from another CPU, and not because the thread did not run just then.
-static void learn(struct spy_python *p, struct spy_py_thread *th)
+// Tries a read from another CPU, where the thread ran on its own meanwhile.
+static void try_from_elsewhere(struct spy_python *p, struct spy_py_thread *th)
 {
     struct spy_py_facts facts;
     bool torn = spy_py_attempt_clean(p, th, &facts) == SPY_ERR_TORN;
     for (int i = 0; i < STANDS_FOR; i++)
-        spy_py_attempt_note(th, torn);
+        spy_py_attempt_count(th, torn);
 }
 
-// *ret_slices: how often it had been given a CPU before.
+// *ret_slices: how often the thread had been given a CPU before.
 static bool is_pushed_aside(struct spy_python *p, struct spy_py_thread *th,
                             const struct spy_py_options *o, uint64_t *ret_slices)
 {
     struct spy_py_follow *f = &p->follow;
     struct spy_thread_sched sched = {.slices = 0};
     int theirs = -1, ours = sched_getcpu();
-    if (spy_thread_probe_sched(&th->probe, &sched) < 0 || !sched.slices ||
-        spy_thread_probe_cpu(&th->probe, &theirs) < 0 || theirs < 0)
+    if (spy_thread_probe_sched(&th->id.probe, &sched) < 0 || !sched.slices ||
+        spy_thread_probe_cpu(&th->id.probe, &theirs) < 0 || theirs < 0)
         return false;
     bool stands = o->cpu >= 0 && o->cpu == theirs && ours == theirs && sched_getcpu() == ours;
     if (f->trial && o->cpu < 0 && ours != theirs)
-        learn(p, th);
+        try_from_elsewhere(p, th);
     if (!f->met)
         f->cpu = theirs + 1;
     f->met = f->met || stands;
@@ -50,12 +50,12 @@ int spy_py_aside_read(struct spy_python *p, struct spy_py_thread *th,
     if (!is_pushed_aside(p, th, o, &slices))
         return SPY_ERR_TORN;
     int r = spy_py_attempt_still(p, th, facts);
-    // Also where it failed: what was read of a thread that moved says nothing.
-    if (spy_thread_probe_sched(&th->probe, &after) < 0 || after.slices != slices)
+    // Checked even if the read failed: what was read of a thread that moved says nothing.
+    if (spy_thread_probe_sched(&th->id.probe, &after) < 0 || after.slices != slices)
         return SPY_ERR_TORN;
-    // It runs again when this program sleeps, at most as much later as it has been awake by now.
+    // The thread runs again when this program sleeps, at most as long after as it has been awake.
     if (o->self)
-        th->cpu_use.caused_ns += 2 * (spy_clock_mono_ns() - o->self->woke_ns);
+        th->learned.cpu_use.caused_ns += 2 * (spy_clock_mono_ns() - o->self->woke_ns);
     return r;
 }
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 enum {
-    ENTRIES_MAX = 512, // of a dict; that of an object has some tens
+    ENTRIES_MAX = 512, // of a dict; the dict of an object has some tens
     // PyTypeObject, counted from the end of the object's header (PyObject_VAR_HEAD)
     TYPE_BASICSIZE = 8,
     TYPE_FLAGS = 144,
@@ -15,19 +15,13 @@ enum {
 
 // Keys and values of a dict, or of an object without one.
 struct table {
-    uint64_t keys, values; // values 0: they stand beside the keys
-    uint64_t entries, n;   // the entries themselves, where they are not in the keys
+    uint64_t keys, values; // values 0: each is beside its key
+    uint64_t entries, n;   // the entries, if they are not in the keys
 };
 
-static int read_word(const struct spy_target *t, uint64_t addr, uint64_t *ret)
+static int read_pointer(const struct spy_target *t, uint64_t addr, uint64_t *ret)
 {
     return spy_target_read_u64(t, addr, ret);
-}
-
-// PyHeapTypeObject.ht_cached_keys, counted like the above.
-static uint64_t cached_keys_of(const struct spy_py_layout *l)
-{
-    return l->minor == 11 ? 848 : l->minor < 15 ? 856 : 864;
 }
 
 // 2.7: ma_mask, ma_table. 3.3 to 3.5: ma_keys and ma_values follow ma_used; later also a version.
@@ -38,55 +32,54 @@ static int read_dict(const struct spy_target *t, const struct spy_py_layout *l, 
     int r = spy_target_read(t, at, w, sizeof w);
     if (r < 0)
         return r;
-    bool old = l->major == 2 || l->minor < 6;
-    if (l->major == 2)
+    size_t keys = l->dict_keys == SPY_DICT_WIDE ? 1 : 2;
+    if (l->dict_keys == SPY_DICT_TABLE)
         *ret = (struct table){.entries = w[3], .n = w[2] + 1};
     else
-        *ret = (struct table){.keys = w[old ? 1 : 2], .values = w[old ? 2 : 3]};
-    // From 3.13 on values begin with four bytes of their own, padded.
-    if (ret->values && l->major == 3 && l->minor >= 13)
+        *ret = (struct table){.keys = w[keys], .values = w[keys + 1]};
+    // Since 3.13 the values begin with four bytes of their own, padded.
+    if (ret->values && l->managed_dict == SPY_MANAGED_EMBEDDED)
         ret->values += 8;
     return 0;
 }
 
-static int pointed_dict(const struct spy_target *t, const struct spy_py_layout *l, uint64_t object,
-                        const uint8_t *type, struct table *ret)
+static int find_pointed_dict(const struct spy_target *t, const struct spy_py_layout *l,
+                             uint64_t object, const uint8_t *type, struct table *ret)
 {
     int64_t offset;
     uint64_t dict;
     memcpy(&offset, type + TYPE_DICTOFFSET, sizeof offset);
     if (offset <= 0 || offset > 4096)
         return SPY_ERR_NOTFOUND;
-    int r = read_word(t, object + (uint64_t)offset, &dict);
+    int r = read_pointer(t, object + (uint64_t)offset, &dict);
     if (r == 0 && !dict)
         r = SPY_ERR_NOTFOUND;
     return r < 0 ? r : read_dict(t, l, dict, ret);
 }
 
-// 3.11: two words in front of the object, its values and its dict; it has one of the two. 3.12:
-// one, and with an odd number it means the values.
-static int managed_before_3_13(const struct spy_target *t, const struct spy_py_layout *l,
-                               uint64_t object, uint64_t keys, struct table *ret)
+// 3.11: two words in front of the object, its values and its dict; one of them is set. 3.12: one
+// word; if it is odd, it is the values.
+static int find_in_front(const struct spy_target *t, const struct spy_py_layout *l, uint64_t object,
+                         uint64_t keys, struct table *ret)
 {
     uint64_t w[2];
     int r = spy_target_read(t, object - 32, w, sizeof w);
     if (r < 0)
         return r;
-    uint64_t values = l->minor == 11 ? w[0] : w[1] & 1 ? w[1] + 1 : 0;
+    uint64_t values = l->managed_dict == SPY_MANAGED_TWO ? w[0] : w[1] & 1 ? w[1] + 1 : 0;
     *ret = (struct table){.keys = keys, .values = values};
     if (values)
         return 0;
     return w[1] ? read_dict(t, l, w[1], ret) : SPY_ERR_NOTFOUND;
 }
 
-static int managed_since_3_13(const struct spy_target *t, const struct spy_py_layout *l,
-                              uint64_t object, const uint8_t *type, uint64_t keys,
-                              struct table *ret)
+static int find_embedded(const struct spy_target *t, const struct spy_py_layout *l, uint64_t object,
+                         const uint8_t *type, uint64_t keys, struct table *ret)
 {
     enum { EMBEDDED = 2, VALID = 3 };
     uint64_t dict, basic, flags;
     uint8_t head[4];
-    int r = read_word(t, object - (l->free_threaded ? 8 : 24), &dict);
+    int r = read_pointer(t, object - (l->free_threaded ? 8 : 24), &dict);
     if (r == 0 && dict)
         return read_dict(t, l, dict, ret);
     memcpy(&basic, type + TYPE_BASICSIZE, sizeof basic);
@@ -103,25 +96,25 @@ static int find_table(const struct spy_target *t, const struct spy_py_layout *l,
 {
     uint8_t type[TYPE_DICTOFFSET + 8];
     uint64_t at, flags, keys;
-    int r = read_word(t, object + l->ob_type, &at);
+    int r = read_pointer(t, object + l->ob_type, &at);
     if (r == 0)
         r = spy_target_read(t, at + l->ob_size + 8, type, sizeof type);
     if (r < 0)
         return r;
     memcpy(&flags, type + TYPE_FLAGS, sizeof flags);
-    if (l->major == 2 || l->minor < 11 || !(flags & FLAG_MANAGED_DICT))
-        return pointed_dict(t, l, object, type, ret);
-    r = read_word(t, at + l->ob_size + 8 + cached_keys_of(l), &keys);
+    if (!l->managed_dict || !(flags & FLAG_MANAGED_DICT))
+        return find_pointed_dict(t, l, object, type, ret);
+    r = read_pointer(t, at + l->ob_size + 8 + l->type_cached_keys, &keys);
     if (r < 0)
         return r;
-    return l->minor < 13 ? managed_before_3_13(t, l, object, keys, ret)
-                         : managed_since_3_13(t, l, object, type, keys, ret);
+    return l->managed_dict == SPY_MANAGED_EMBEDDED ? find_embedded(t, l, object, type, keys, ret)
+                                                   : find_in_front(t, l, object, keys, ret);
 }
 
 // --- the keys ---
 
-// Where the entries of a PyDictKeysObject are, how many, and how wide. The key is the first word of
-// two, or the second of three, after its hash.
+// Where the entries of a PyDictKeysObject are, how many, and how wide. An entry is key and value, or
+// hash, key and value.
 static int find_entries(const struct spy_target *t, const struct spy_py_layout *l, uint64_t keys,
                         uint64_t *ret, uint64_t *ret_n, size_t *ret_words)
 {
@@ -130,10 +123,10 @@ static int find_entries(const struct spy_target *t, const struct spy_py_layout *
     if (r < 0)
         return r;
     *ret_words = 3;
-    if (l->minor < 6) {
+    if (l->dict_keys == SPY_DICT_WIDE) {
         *ret = keys + 32;
         *ret_n = w[1];
-    } else if (l->minor < 11) {
+    } else if (l->dict_keys == SPY_DICT_INDEXED) {
         *ret = keys + 40 + w[1] * (w[1] <= 0xff ? 1 : w[1] <= 0xffff ? 2 : 4);
         *ret_n = w[4];
     } else {
@@ -147,9 +140,9 @@ static int find_entries(const struct spy_target *t, const struct spy_py_layout *
     return 0;
 }
 
-// Is there a str of this text? Its characters stand right behind its header.
-static bool is_text(const struct spy_target *t, const struct spy_py_layout *l, uint64_t str,
-                    const char *text, uint64_t *ret_type)
+// True if this is a str of this text. Its characters follow its header.
+static bool is_text_at(const struct spy_target *t, const struct spy_py_layout *l, uint64_t str,
+                       const char *text, uint64_t *ret_type)
 {
     uint8_t bytes[128 + TEXT_MAX];
     uint64_t length, at = l->str_is_bytes ? l->bytes_data : l->str_ascii_data, n = strlen(text);
@@ -174,10 +167,10 @@ static int find_entry(const struct spy_target *t, const struct spy_py_layout *l,
         r = spy_target_read(t, at + i * words * 8, e, words * 8);
         if (r < 0)
             return r;
-        if (!e[words - 2] || !is_text(t, l, e[words - 2], name, ret_type))
+        if (!e[words - 2] || !is_text_at(t, l, e[words - 2], name, ret_type))
             continue;
         *ret = e[words - 1];
-        r = table->values ? read_word(t, table->values + i * 8, ret) : 0;
+        r = table->values ? read_pointer(t, table->values + i * 8, ret) : 0;
         return r < 0 ? r : *ret ? 0 : SPY_ERR_NOTFOUND;
     }
     return SPY_ERR_NOTFOUND;

@@ -73,7 +73,7 @@ static uint32_t find_bound(const struct spy_python *p, pid_t tid)
     uint32_t at = SPY_MAP_FIRST, k;
     do
         k = spy_map_next(&p->seen, (uint64_t)tid, &at);
-    while (k != SPY_MAP_NONE && p->threads[k]->tid != tid);
+    while (k != SPY_MAP_NONE && p->threads[k]->id.tid != tid);
     return k;
 }
 
@@ -81,17 +81,17 @@ void spy_py_bind_shared(struct spy_python *p)
 {
     spy_map_clear(&p->seen);
     for (size_t i = 0; i < p->n_threads; i++) { // also where memory ends before all are bound
-        p->threads[i]->shares = false;
-        p->threads[i]->above = NULL;
+        p->threads[i]->id.shares = false;
+        p->threads[i]->id.above = NULL;
     }
     for (size_t i = p->n_threads; i-- > 0;) {
         struct spy_py_thread *th = p->threads[i];
-        uint32_t k = th->tid ? find_bound(p, th->tid) : SPY_MAP_NONE;
-        th->shares = k != SPY_MAP_NONE;
-        th->above = th->shares ? p->threads[k] : NULL;
-        if (th->shares)
-            th->above->shares = true;
-        else if (th->tid && spy_map_add(&p->seen, (uint64_t)th->tid, (uint32_t)i) < 0)
+        uint32_t k = th->id.tid ? find_bound(p, th->id.tid) : SPY_MAP_NONE;
+        th->id.shares = k != SPY_MAP_NONE;
+        th->id.above = th->id.shares ? p->threads[k] : NULL;
+        if (th->id.shares)
+            th->id.above->id.shares = true;
+        else if (th->id.tid && spy_map_add(&p->seen, (uint64_t)th->id.tid, (uint32_t)i) < 0)
             return;
     }
 }

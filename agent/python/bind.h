@@ -1,6 +1,6 @@
 // bind.h - the system's thread behind each thread state. Inside of agent/python.
 #pragma once
-#include "agent/python/thread_states.h"
+#include "agent/python/reader.h"
 
 // Fills tid and ns_tid of the n listed states, p->found. Those that stay without, though they have
 // an ident, may get one later: p->unbound. Reads the folder of the process's threads.

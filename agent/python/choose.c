@@ -56,7 +56,7 @@ void spy_py_choose(struct spy_python *p, size_t n)
     ask_others(p, n);
     for (size_t i = 0; ranks && i < n; i++) {
         const struct spy_py_found *f = &p->found[i];
-        ranks[i] = (struct rank){.ran = f->known ? f->known->ran : f->ran,
+        ranks[i] = (struct rank){.ran = f->known ? f->known->last.ran : f->ran,
                                  .cpu_ns = f->cpu_ns,
                                  .index = (uint32_t)i,
                                  .known = f->known};

@@ -6,7 +6,7 @@
 // within seconds and takes a waiting thread's place. Threads that were never asked before come by
 // their CPU time, the most first.
 #pragma once
-#include "agent/python/thread_states.h"
+#include "agent/python/reader.h"
 
 // Marks the surplus of the n listed states, p->found, as left_out: there are more than
 // SPY_PY_THREADS_MAX. Without memory those listed last are.

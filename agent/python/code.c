@@ -1,5 +1,6 @@
 #include "agent/python/code.h"
 #include "agent/python/text.h"
+#include "agent/python/word.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
@@ -53,45 +54,31 @@ struct spy_code *spy_codes_at(const struct spy_codes *c, int32_t id)
     return c->list[id];
 }
 
-static uint64_t word_at(const uint8_t *bytes, size_t at)
-{
-    uint64_t v;
-    memcpy(&v, bytes + at, sizeof v);
-    return v;
-}
-
-static uint32_t half_at(const uint8_t *bytes, size_t at)
-{
-    uint32_t v;
-    memcpy(&v, bytes + at, sizeof v);
-    return v;
-}
-
 uint32_t spy_code_flags(const struct spy_codes *c, int32_t id)
 {
-    return half_at(c->list[id]->head, c->layout->co_flags);
+    return spy_py_half(c->list[id]->head, c->layout->co_flags);
 }
 
 // The reference count changes all the time, and caches and instrumentation pointers may: only what
 // makes a code object the one it is takes part in the comparison.
 static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
 {
-    return word_at(a, l->ob_type) == word_at(b, l->ob_type) &&
-           word_at(a, l->co_units) == word_at(b, l->co_units) &&
-           word_at(a, l->co_filename) == word_at(b, l->co_filename) &&
-           word_at(a, l->co_qualname) == word_at(b, l->co_qualname) &&
-           word_at(a, l->co_linetable) == word_at(b, l->co_linetable) &&
-           half_at(a, l->co_firstlineno) == half_at(b, l->co_firstlineno) &&
-           half_at(a, l->co_nlocalsplus) == half_at(b, l->co_nlocalsplus) &&
-           half_at(a, l->co_stacksize) == half_at(b, l->co_stacksize);
+    return spy_py_word(a, l->ob_type) == spy_py_word(b, l->ob_type) &&
+           spy_py_word(a, l->co_units) == spy_py_word(b, l->co_units) &&
+           spy_py_word(a, l->co_filename) == spy_py_word(b, l->co_filename) &&
+           spy_py_word(a, l->co_qualname) == spy_py_word(b, l->co_qualname) &&
+           spy_py_word(a, l->co_linetable) == spy_py_word(b, l->co_linetable) &&
+           spy_py_half(a, l->co_firstlineno) == spy_py_half(b, l->co_firstlineno) &&
+           spy_py_half(a, l->co_nlocalsplus) == spy_py_half(b, l->co_nlocalsplus) &&
+           spy_py_half(a, l->co_stacksize) == spy_py_half(b, l->co_stacksize);
 }
 
 // Where the characters of a string end, as far as they are compared. Behind them lies what is not
 // the string's, and changes.
 static size_t end_of_text(const struct spy_py_layout *l, const uint8_t *text)
 {
-    uint64_t n = word_at(text, l->str_length);
-    uint32_t state = half_at(text, l->str_state) >> l->str_kind, kind = state & 7;
+    uint64_t n = spy_py_word(text, l->str_length);
+    uint32_t state = spy_py_half(text, l->str_state) >> l->str_kind, kind = state & 7;
     bool compact = state >> 3 & 1, ascii = state >> 4 & 1;
     if (l->str_is_bytes)
         return n < SPY_CODE_PEEK ? l->bytes_data + (size_t)n : SPY_CODE_PEEK;
@@ -113,7 +100,7 @@ static bool same_object(const struct spy_py_layout *l, const uint8_t *a, const u
 
 static size_t end_of_table(const struct spy_py_layout *l, const struct spy_code *code)
 {
-    uint64_t n = word_at(code->lines_peek, l->ob_size);
+    uint64_t n = spy_py_word(code->lines_peek, l->ob_size);
     return n < SPY_CODE_PEEK ? l->bytes_data + (size_t)n : SPY_CODE_PEEK;
 }
 
@@ -219,7 +206,7 @@ bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l,
 // whose type calls itself "code".
 static bool is_code(struct spy_codes *c, const uint8_t *head)
 {
-    uint64_t type = word_at(head, c->layout->ob_type);
+    uint64_t type = spy_py_word(head, c->layout->ob_type);
     if (c->type)
         return type == c->type;
     if (!spy_code_is_type(c->target, c->layout, type))
@@ -232,7 +219,7 @@ static bool is_code(struct spy_codes *c, const uint8_t *head)
 static int read_units(const struct spy_codes *c, const struct spy_code *code, uint64_t *ret)
 {
     const struct spy_py_layout *l = c->layout;
-    *ret = word_at(code->head, l->co_units);
+    *ret = spy_py_word(code->head, l->co_units);
     if (!l->heap_frames)
         return 0;
     int r = spy_target_read_u64(c->target, *ret + l->ob_size, ret);
@@ -245,8 +232,8 @@ static int fill(struct spy_codes *c, struct spy_code *code)
     const struct spy_py_layout *l = c->layout;
     uint64_t units = 0;
     int r = read_units(c, code, &units);
-    uint32_t locals = half_at(code->head, l->co_nlocalsplus),
-             stack = half_at(code->head, l->co_stacksize);
+    uint32_t locals = spy_py_half(code->head, l->co_nlocalsplus),
+             stack = spy_py_half(code->head, l->co_stacksize);
     if (r < 0)
         return r;
     if (units > INT32_MAX || locals > 1 << 24 || stack > 1 << 24)
@@ -254,19 +241,19 @@ static int fill(struct spy_codes *c, struct spy_code *code)
     code->units = (uint32_t)units;
     code->frame_bytes = l->f_size + (locals + stack) * 8;
     code->first_traceable =
-        l->co_firsttraceable == SPY_PY_ABSENT ? 0 : half_at(code->head, l->co_firsttraceable);
-    code->first_line = half_at(code->head, l->co_firstlineno);
-    r = peek(c, word_at(code->head, l->co_qualname), code->name_peek);
+        l->co_firsttraceable == SPY_PY_ABSENT ? 0 : spy_py_half(code->head, l->co_firsttraceable);
+    code->first_line = spy_py_half(code->head, l->co_firstlineno);
+    r = peek(c, spy_py_word(code->head, l->co_qualname), code->name_peek);
     if (r == 0)
-        r = peek(c, word_at(code->head, l->co_filename), code->file_peek);
+        r = peek(c, spy_py_word(code->head, l->co_filename), code->file_peek);
     if (r == 0)
-        r = peek(c, word_at(code->head, l->co_linetable), code->lines_peek);
+        r = peek(c, spy_py_word(code->head, l->co_linetable), code->lines_peek);
     if (r == 0)
-        r = load_text(c, word_at(code->head, l->co_qualname), &code->name);
+        r = load_text(c, spy_py_word(code->head, l->co_qualname), &code->name);
     if (r == 0)
-        r = load_text(c, word_at(code->head, l->co_filename), &code->filename);
+        r = load_text(c, spy_py_word(code->head, l->co_filename), &code->filename);
     if (r == 0)
-        r = load_lines(c, code, word_at(code->head, l->co_linetable));
+        r = load_lines(c, code, spy_py_word(code->head, l->co_linetable));
     return r;
 }
 
@@ -288,9 +275,10 @@ static void spans_of(const struct spy_codes *c, const struct spy_code *code, str
 {
     const struct spy_py_layout *l = c->layout;
     spans[0] = (struct spy_span){code->addr, to->head, l->co_head};
-    spans[1] = (struct spy_span){word_at(code->head, l->co_qualname), to->name, SPY_CODE_PEEK};
-    spans[2] = (struct spy_span){word_at(code->head, l->co_filename), to->file, SPY_CODE_PEEK};
-    spans[3] = (struct spy_span){word_at(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
+    spans[1] = (struct spy_span){spy_py_word(code->head, l->co_qualname), to->name, SPY_CODE_PEEK};
+    spans[2] = (struct spy_span){spy_py_word(code->head, l->co_filename), to->file, SPY_CODE_PEEK};
+    spans[3] =
+        (struct spy_span){spy_py_word(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
 }
 
 // co_tlbc points to a count and then as many addresses; the first is that of the code object's own
@@ -323,9 +311,10 @@ static bool still_same(const struct spy_codes *c, const struct spy_code *code)
     struct check k = {0};
     const struct spy_py_layout *l = c->layout;
     return spy_target_read(c->target, code->addr, k.head, l->co_head) == 0 &&
-           peek(c, word_at(code->head, l->co_qualname), k.name) == 0 &&
-           peek(c, word_at(code->head, l->co_filename), k.file) == 0 &&
-           peek(c, word_at(code->head, l->co_linetable), k.lines) == 0 && unchanged(c, code, &k);
+           peek(c, spy_py_word(code->head, l->co_qualname), k.name) == 0 &&
+           peek(c, spy_py_word(code->head, l->co_filename), k.file) == 0 &&
+           peek(c, spy_py_word(code->head, l->co_linetable), k.lines) == 0 &&
+           unchanged(c, code, &k);
 }
 
 // Reads the code object at addr again. SPY_CODE_NONE in *ret_id when there is none.
@@ -354,7 +343,7 @@ static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, 
         return r == SPY_ERR_TORN ? 0 : r;
     }
     // One that is there has been counted.
-    if (when.next_version && half_at(code->head, SPY_CODE_VERSION) >= when.next_version)
+    if (when.next_version && spy_py_half(code->head, SPY_CODE_VERSION) >= when.next_version)
         c->miscounted = true;
     *ret_id = (int32_t)c->n;
     c->list[c->n++] = code;

@@ -13,14 +13,7 @@
 // f_lineno of the frame object, where sys._getframe().f_lineno and tracebacks get it, too.
 #pragma once
 #include "agent/python/layout.h"
-#include <string.h>
-
-static inline uint64_t spy_py_word(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
+#include "agent/python/word.h"
 
 // Can a frame lie there? The upper half of all addresses is the kernel's, and sums with them could
 // wrap.
@@ -69,9 +62,9 @@ static inline uint64_t spy_py_frame_instruction(const struct spy_py_layout *l, c
 {
     int32_t lasti;
     if (!l->lasti_bytes)
-        return spy_py_word(f + l->f_ip);
+        return spy_py_word(f, l->f_ip);
     memcpy(&lasti, f + l->f_ip, sizeof lasti);
-    return lasti < 0 ? spy_py_word(f + l->f_ip) : (uint64_t)lasti;
+    return lasti < 0 ? spy_py_word(f, l->f_ip) : (uint64_t)lasti;
 }
 
 // How far behind the start of its frame object a compiled frame lies, to judge by the frame, which
@@ -81,7 +74,7 @@ static inline uint64_t spy_py_frame_inset(const struct spy_py_layout *l, uint64_
 {
     if (l->f_object == SPY_PY_ABSENT)
         return 0;
-    uint64_t inset = addr - spy_py_word(f + l->f_object);
+    uint64_t inset = addr - spy_py_word(f, l->f_object);
     return inset > l->fo_data && inset < (uint64_t)l->fo_data + l->f_size ? inset : 0;
 }
 
@@ -89,7 +82,7 @@ static inline uint64_t spy_py_frame_inset(const struct spy_py_layout *l, uint64_
 static inline bool spy_py_frame_is_compiled(const struct spy_py_layout *l, uint64_t addr,
                                             const uint8_t *f, uint64_t inset)
 {
-    return inset && spy_py_word(f - inset + l->fo_frame) == addr;
+    return inset && spy_py_word(f - inset, l->fo_frame) == addr;
 }
 
 // Does such a frame say that it has ended, or has yielded? Its PyFrameState is negative then

@@ -15,6 +15,19 @@
 enum { SPY_PY_ABSENT = 0xffff };  // this version has no such field
 enum { SPY_PY_OWNER_OBJECT = 2 }; // FRAME_OWNED_BY_FRAME_OBJECT, in 3.11 to 3.15
 
+enum spy_py_dict_keys {
+    SPY_DICT_TABLE,   // 2.7: entries in a table
+    SPY_DICT_WIDE,    // 3.3 to 3.5: entries follow the head of the keys
+    SPY_DICT_INDEXED, // 3.6 to 3.10: entries follow indices
+    SPY_DICT_KINDS,   // 3.11 and later: entries may lack the hash
+};
+enum spy_py_managed_dict {
+    SPY_MANAGED_NONE,     // up to 3.10: the object points to a dict
+    SPY_MANAGED_TWO,      // 3.11: values and dict lie in front of the object
+    SPY_MANAGED_ONE,      // 3.12: one word in front of it; odd: the values
+    SPY_MANAGED_EMBEDDED, // 3.13 and later: a dict in front of it, values behind it
+};
+
 struct spy_py_layout {
     uint8_t major, minor;
     // _PyRuntimeState. Up to 3.6 there is none: all are offsets from the variable interp_head,
@@ -22,6 +35,7 @@ struct spy_py_layout {
     bool runtime_is_head;
     uint16_t runtime_interp_head;
     uint16_t runtime_gil;           // 3.7 to 3.11: the GIL itself lies here; else ABSENT
+    uint8_t runtime_gil_since;      // from this micro version on; before, its place is not known
     uint16_t runtime_gc_collecting; // 3.7, 3.8; later it is in the interpreter
     // PyInterpreterState
     uint16_t interp_next, interp_threads_head;
@@ -70,6 +84,11 @@ struct spy_py_layout {
     // PyObject_HEAD, PyVarObject.ob_size, PyBytesObject.ob_sval
     uint16_t ob_type, ob_size, bytes_data;
     bool str_is_bytes; // 2.7: names are bytes
+    // Attributes of an object (attribute.h): the layout of a dict, where an object keeps its dict or
+    // values, and PyHeapTypeObject.ht_cached_keys, from the end of the type's header; 0: none.
+    uint8_t dict_keys;    // enum spy_py_dict_keys
+    uint8_t managed_dict; // enum spy_py_managed_dict
+    uint16_t type_cached_keys;
     bool free_threaded;
 };
 
@@ -81,8 +100,12 @@ enum { SPY_CHUNK_PREVIOUS = 0, SPY_CHUNK_SIZE = 8, SPY_CHUNK_HEADER = 24 };
 
 // The row of a version, or NULL when there is none.
 const struct spy_py_layout *spy_py_layout_find(unsigned major, unsigned minor);
-// "2.7 and 3.3 to 3.15", for messages.
-const char *spy_py_layout_supported(void);
+// The layout of a PY_VERSION_HEX, also of micro versions that differ. SPY_ERR_UNSUPPORTED: there is no
+// row of its version.
+int spy_py_layout_of_hex(uint32_t hex, struct spy_py_layout *ret);
+// "2.7 and 3.3 to 3.15", made from the rows, for messages. Returns out.
+enum { SPY_PY_SUPPORTED = 64 }; // bytes that out needs
+const char *spy_py_layout_supported(char *out, size_t size);
 
 // Up to 3.10: the row for a build with Py_TRACE_REFS, as a debug build is up to 3.7: all objects
 // begin with two pointers more (_PyObject_HEAD_EXTRA).

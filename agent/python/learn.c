@@ -1,6 +1,6 @@
 #include "agent/python/cycle.h"
 #include "agent/python/frame.h"
-#include "agent/python/walk.h"
+#include "agent/python/thread.h"
 #include <string.h>
 
 enum { PAGE = 4096, PAGES = 4, CHUNKS_MAX = 1024 };
@@ -208,7 +208,7 @@ int spy_py_places_learn(const struct spy_target *t, const struct spy_py_layout *
         if (r < 0 || !f)
             break;
         n_new += is_new || lacks;
-        uint64_t previous = spy_py_word(f + l->f_previous);
+        uint64_t previous = spy_py_word(f, l->f_previous);
         if (previous == addr || !spy_py_frame_may_lie_at(previous))
             break;
         addr = previous;

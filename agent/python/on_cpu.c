@@ -3,18 +3,18 @@
 #include "shared/base/clock.h"
 
 enum {
-    STEADY_NS = 20000000,    // looked at again so often: RUN grows at ticks, every 1 to 10 ms
-    LONG_WAIT_NS = 1000000,  // more than it takes to be woken up
-    OFTEN_NS = 250000000,    // a thread that waited that long is asked more often for this time
-    SAME_INSTANT_NS = 50000, // a switch of threads, and the way out of the sleep
+    STEADY_NS = 20000000,    // checked so often: on_cpu_ns grows at ticks, every 1 to 10 ms
+    LONG_WAIT_NS = 1000000,  // more than a wakeup takes
+    OFTEN_NS = 250000000,    // for so long a thread that waited that long is asked more often
+    SAME_INSTANT_NS = 50000, // for a context switch and the return from the sleep
 };
 
 int spy_py_sched(struct spy_py_thread *th, struct spy_thread_sched *ret)
 {
-    int r = spy_thread_probe_sched(&th->probe, ret);
+    int r = spy_thread_probe_sched(&th->id.probe, ret);
     if (r < 0)
         return r;
-    struct spy_py_cpu_use *use = &th->cpu_use;
+    struct spy_py_cpu_use *use = &th->learned.cpu_use;
     if (use->waited_ns && ret->waited_ns - use->waited_ns > LONG_WAIT_NS)
         use->often_until = spy_clock_mono_ns() + OFTEN_NS;
     use->waited_ns = ret->waited_ns;
@@ -23,11 +23,11 @@ int spy_py_sched(struct spy_py_thread *th, struct spy_thread_sched *ret)
 
 bool spy_py_waits_often(const struct spy_py_thread *th)
 {
-    return th->cpu_use.often_until && spy_clock_mono_ns() < th->cpu_use.often_until;
+    return th->learned.cpu_use.often_until && spy_clock_mono_ns() < th->learned.cpu_use.often_until;
 }
 
-// Did it run for three quarters of the time since it was looked at before, and wait for less than a
-// sixty-fourth, besides waiting for us?
+// True if the thread ran for three quarters of the time since it was last checked, and waited for
+// less than a sixty-fourth, apart from waits for this program.
 static bool is_steady(struct spy_py_cpu_use *use, const struct spy_thread_sched *now, uint64_t at)
 {
     uint64_t past = at - use->since;
@@ -40,8 +40,8 @@ static bool is_steady(struct spy_py_cpu_use *use, const struct spy_thread_sched 
     return steady;
 }
 
-// Was it taken off the CPU when this thread came onto it? Both moments are then one on the clock of
-// that CPU, but for ticks, which move our own.
+// True if the thread was taken off its CPU when this one came onto it. Both moments are then the same
+// on that CPU's clock, except for ticks, which move our own.
 static bool stands_aside(const struct spy_py_options *o, uint64_t updated_ns, uint64_t now)
 {
     struct spy_thread_switches own;
@@ -59,7 +59,7 @@ bool spy_py_could_not_ask(int r)
 int spy_py_cpu_of(struct spy_py_thread *th, const struct spy_py_options *o, uint64_t *ret_slices,
                   enum spy_py_cpu *ret)
 {
-    struct spy_py_cpu_use *use = &th->cpu_use;
+    struct spy_py_cpu_use *use = &th->learned.cpu_use;
     struct spy_thread_sched times;
     struct spy_thread_switches taken;
     uint64_t now = spy_clock_mono_ns();
@@ -73,7 +73,7 @@ int spy_py_cpu_of(struct spy_py_thread *th, const struct spy_py_options *o, uint
         use->steady = is_steady(use, &times, now);
     if (use->steady)
         return 0;
-    r = spy_thread_probe_switches(&th->probe, &taken);
+    r = spy_thread_probe_switches(&th->id.probe, &taken);
     if (r < 0)
         return spy_py_could_not_ask(r) ? r : 0;
     if (times.slices != taken.n || !times.slices)

@@ -25,11 +25,9 @@
 #include "agent/target/threads.h"
 
 enum {
-    SPY_PY_DEPTH_MAX = 16384,  // deeper stacks lose their outermost frames and are marked
-    SPY_PY_THREADS_MAX = 8192, // sampled of a process; what becomes of more, see below
-    SPY_PY_LISTED_MAX = 65536, // and looked at to choose them
-    SPY_PY_NAME_MAX = 128,     // bytes of a thread's name, in whole characters
-    SPY_PY_INTERPRETERS_MAX = 256,
+    SPY_PY_DEPTH_MAX = 16384, // deeper stacks lose their outermost frames and are marked
+    SPY_PY_LISTED_MAX = 65536,
+    SPY_PY_NAME_MAX = 128, // bytes of a thread's name, in whole characters
     SPY_PY_TRIES = 3,
     SPY_PY_TORN_ONE_IN = 50,
 };
@@ -58,8 +56,6 @@ struct spy_py_stack {
 
 struct spy_py_thread; // opaque: what is kept of a thread between samples
 
-enum spy_py_pausing { SPY_PY_NEVER_PAUSE, SPY_PY_MAY_PAUSE, SPY_PY_ALWAYS_PAUSE };
-
 // The thread that samples.
 struct spy_py_self {
     int switches_fd;  // spy_own_switches_open
@@ -67,7 +63,7 @@ struct spy_py_self {
 };
 
 struct spy_py_options {
-    enum spy_py_pausing pausing;
+    enum spy_pausing pausing;
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
     // NULL: a thread whose CPU the caller has taken counts as waiting for a CPU.
     const struct spy_py_self *self;

@@ -1,32 +1,33 @@
 #include "agent/python/salvage.h"
-#include "agent/python/batch.h"
+#include "agent/python/read.h"
 #include "agent/python/stack.h"
+#include "agent/python/unwind.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <string.h>
 
 enum {
-    LOOKS = 12,       // reads that must agree
-    LOOKS_HEAP = 32,  // and where each frame is a span
-    LOOKS_MAX = 4,    // times as many are read for one sample
-    APART = 2048,     // turns of an empty loop between two of them at most: some microseconds
-    LOOK_NS = 250000, // with more time for each nothing is salvaged: reads take too long
+    READS = 12,       // reads that must agree
+    READS_HEAP = 32,  // where each frame is a span
+    READS_MAX = 4,    // times as many at most for one sample
+    APART = 2048,     // most turns of an empty loop between two reads: some microseconds
+    READ_NS = 250000, // if reads take longer on average, nothing is salvaged
 };
 
-// What all looks so far have in common: of the first one's frames the outermost `same`, and the one
-// that they called where `called` says so.
+// What all reads so far have in common: the outermost `same` frames of the first read, and, if
+// `called`, the frame that these called.
 struct common {
-    size_t seen, same, depth; // depth: of the deepest look
-    size_t strange;           // looks with another outermost frame
+    size_t seen, same, depth; // depth: of the deepest stack
+    size_t strange;           // reads with another outermost frame
     bool called;
 };
 
-static size_t wanted_looks(const struct spy_python *p)
+static size_t count_wanted_reads(const struct spy_python *p)
 {
-    return p->runtime.layout.heap_frames ? LOOKS_HEAP : LOOKS;
+    return p->runtime.layout.heap_frames ? READS_HEAP : READS;
 }
 
-static bool is_same_frame(const struct spy_py_rec *a, const struct spy_py_rec *b)
+static bool is_same_outer_frame(const struct spy_py_rec *a, const struct spy_py_rec *b)
 {
     return a->addr == b->addr && a->code == b->code && a->owner == b->owner && a->tlbc == b->tlbc;
 }
@@ -48,8 +49,8 @@ static int begin_common(struct spy_py_scratch *s, struct common *c)
     return 0;
 }
 
-// Narrows what is common down to what this look, whose chain is s->recs, has as well.
-static void narrow_common(const struct spy_py_layout *l, const struct spy_py_batch *b,
+// Narrows what is common to what this read, whose chain is s->recs, has as well.
+static void narrow_common(const struct spy_py_layout *l, const struct spy_py_read *b,
                           const struct spy_py_thread *th, struct spy_py_scratch *s,
                           struct common *c)
 {
@@ -57,18 +58,19 @@ static void narrow_common(const struct spy_py_layout *l, const struct spy_py_bat
     for (; i < c->same && i < s->n; i++) {
         struct spy_py_rec *first = outer_rec(s->kept, s->n_kept, i),
                           *now = outer_rec(s->recs, s->n, i);
-        if (!is_same_frame(first, now))
+        if (!is_same_outer_frame(first, now))
             break;
-        first->place = now->place; // a place may have got another number
-        if (first->ip != now->ip || !spy_py_batch_stayed(l, b, th, s, now) ||
-            !spy_py_batch_ran(l, b, th, s, now))
+        first->place = now->place; // a place may have another index now
+        if (first->ip != now->ip || !spy_py_read_frame_stayed(l, b, th, s, now) ||
+            !spy_py_read_frame_ran(l, b, th, s, now))
             break;
         same = i + 1;
     }
     bool has_next = same < s->n_kept && same < s->n;
     struct spy_py_rec *first = has_next ? outer_rec(s->kept, s->n_kept, same) : NULL,
                       *now = has_next ? outer_rec(s->recs, s->n, same) : NULL;
-    bool called = has_next && is_same_frame(first, now) && spy_py_batch_ran(l, b, th, s, now);
+    bool called =
+        has_next && is_same_outer_frame(first, now) && spy_py_read_frame_ran(l, b, th, s, now);
     if (called)
         first->place = now->place;
     c->called = called && (same < c->same || c->called);
@@ -76,31 +78,31 @@ static void narrow_common(const struct spy_py_layout *l, const struct spy_py_bat
     c->depth = s->n > c->depth ? s->n : c->depth;
 }
 
-// Does this look end in the frame that the others ended in, or in that of the thread's last stack?
+// True if this chain ends in the frame that the others ended in, or that the last stack ended in.
 static bool has_outermost(const struct spy_py_thread *th, const struct spy_py_scratch *s,
                           const struct common *c)
 {
-    const struct spy_py_rec *outermost = c->seen      ? &s->kept[s->n_kept - 1]
-                                         : th->n_last ? &th->last[th->n_last - 1]
-                                                      : NULL;
+    const struct spy_py_rec *outermost = c->seen           ? &s->kept[s->n_kept - 1]
+                                         : th->last.n_recs ? &th->last.recs[th->last.n_recs - 1]
+                                                           : NULL;
     return !outermost || outermost->addr == s->recs[s->n - 1].addr;
 }
 
-// One more read. A stack that was cut at a frame which had ended has another outermost frame: it
-// says nothing. Where many say so, the outermost frame is another now.
-static int take_look(struct spy_python *p, struct spy_py_thread *th, struct spy_py_batch *b,
-                     struct common *c, struct spy_py_facts *facts)
+// Adds one more read. A chain that was cut at a frame which had ended has another outermost frame and
+// is ignored. If many do, the thread has another outermost frame now.
+static int add_read(struct spy_python *p, struct spy_py_thread *th, struct spy_py_read *b,
+                    struct common *c, struct spy_py_facts *facts)
 {
     struct spy_py_scratch *s = &p->scratch;
     p->sample++;
-    int r = spy_py_walk_unjudged(p->target, &p->runtime.layout, th, s, b, facts);
+    int r = spy_py_unwind_unvalidated(p->target, &p->runtime.layout, th, s, b, facts);
     if (r == 0)
-        r = spy_py_flatten(th, s);
+        r = spy_py_unwind_flatten(th, s);
     if (r < 0 || !s->n)
         return r < 0 ? r : SPY_ERR_TORN;
-    if (!has_outermost(th, s, c) && ++c->strange <= wanted_looks(p))
+    if (!has_outermost(th, s, c) && ++c->strange <= count_wanted_reads(p))
         return SPY_ERR_TORN;
-    if (c->strange > wanted_looks(p))
+    if (c->strange > count_wanted_reads(p))
         *c = (struct common){0};
     if (!c->seen)
         r = begin_common(s, c);
@@ -117,33 +119,33 @@ static void wait_a_little(struct spy_rand *rand)
         ;
 }
 
-static int gather_looks(struct spy_python *p, struct spy_py_thread *th, struct common *c,
+static int gather_reads(struct spy_python *p, struct spy_py_thread *th, struct common *c,
                         struct spy_py_facts *facts)
 {
-    struct spy_py_batch b;
+    struct spy_py_read b;
     uint64_t began = spy_clock_mono_ns();
-    size_t wanted = wanted_looks(p);
+    size_t wanted = count_wanted_reads(p);
     int r = 0;
-    for (size_t i = 0; i < LOOKS_MAX * wanted && c->seen < wanted; i++) {
-        r = take_look(p, th, &b, c, facts);
+    for (size_t i = 0; i < READS_MAX * wanted && c->seen < wanted; i++) {
+        r = add_read(p, th, &b, c, facts);
         if (r < 0 && r != SPY_ERR_TORN)
             return r;
-        if (spy_clock_mono_ns() - began > wanted * LOOK_NS)
+        if (spy_clock_mono_ns() - began > wanted * READ_NS)
             return SPY_ERR_TORN;
         wait_a_little(&p->rand);
     }
     return c->seen == wanted ? 0 : SPY_ERR_TORN;
 }
 
-// Makes the chain of what is common. Where nothing moved in all looks, the thread stands still, and
-// most likely right where its newest frame begins or ends, since no read of it hung together.
+// Makes the chain of what is common. If nothing moved in all reads, the thread stands still, most
+// likely right where its newest frame begins or ends, since no read of it was valid.
 static size_t take_common(struct spy_py_thread *th, struct spy_py_scratch *s,
                           const struct common *c)
 {
     size_t n = c->same + c->called - (c->same && c->same == c->depth);
     memcpy(s->recs, s->kept + (s->n_kept - n), n * sizeof *s->recs);
     s->n = n;
-    s->from = th->n_last;
+    s->from = th->last.n_recs;
     return n;
 }
 
@@ -154,7 +156,7 @@ int spy_py_salvage(struct spy_python *p, struct spy_py_thread *th, struct spy_py
     int r = 0;
     for (int i = 0; i < FRESH_MAX && r == 0; i++) {
         struct common c = {0};
-        r = gather_looks(p, th, &c, facts);
+        r = gather_reads(p, th, &c, facts);
         if (r < 0 || !take_common(th, &p->scratch, &c))
             return r < 0 ? r : SPY_ERR_TORN;
         r = spy_py_stack_resolve(p, th, facts);
@@ -162,7 +164,7 @@ int spy_py_salvage(struct spy_python *p, struct spy_py_thread *th, struct spy_py
             return r;
         *ret_whole = c.depth == p->scratch.n;
         if (!p->codes.fresh)
-            return spy_py_stack_hangs_together(p, th) ? 0 : SPY_ERR_TORN;
+            return spy_py_stack_validate(p, th);
     }
     return SPY_ERR_TORN;
 }

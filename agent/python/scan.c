@@ -31,7 +31,7 @@ struct scan {
     uint8_t *block;
     const struct spy_mapping *last; // that of the last pointer: the next one is often into it too
     size_t n[KINDS], judged[KINDS]; // of room->lists
-    int version; // SPY_ERR_NOTFOUND: no text was found yet; else what set_layout said
+    int version; // SPY_ERR_NOTFOUND: no text was found yet; else what spy_py_layout_of_hex said
     struct spy_py_runtime *rt;
 };
 
@@ -73,15 +73,6 @@ static int each_block(struct scan *s, const struct spy_module *mod,
 
 // --- the version ---
 
-static int set_layout(struct spy_py_runtime *rt, uint32_t hex)
-{
-    const struct spy_py_layout *l = spy_py_layout_find(hex >> 24, hex >> 16 & 255);
-    if (!l)
-        return SPY_ERR_UNSUPPORTED;
-    rt->layout = *l;
-    return 0;
-}
-
 // "3.11.2 (main, Mar 13 2023, 12:18:29) [GCC 12.2.0]"; up to 3.9 with a line break before the '['.
 static int take_text(struct spy_py_runtime *rt, const uint8_t *from, const uint8_t *end)
 {
@@ -99,10 +90,8 @@ static int take_text(struct spy_py_runtime *rt, const uint8_t *from, const uint8
     memcpy(rt->version, text, (size_t)at);
     rt->version[at] = 0;
     unsigned code = level[0] == 'a' ? 0xa : level[0] == 'b' ? 0xb : level[0] == 'r' ? 0xc : 0xf;
-    int r = set_layout(rt, major << 24 | minor << 16 | micro << 8 | code << 4 | (serial & 15));
-    if (r == 0 && major == 3 && minor == 7 && micro < 4)
-        rt->layout.runtime_gil = SPY_PY_ABSENT; // see version_by_text in source.c
-    return r;
+    uint32_t hex = major << 24 | minor << 16 | micro << 8 | code << 4 | (serial & 15);
+    return spy_py_layout_of_hex(hex, &rt->layout);
 }
 
 static int look_for_text(struct scan *s, uint64_t addr, size_t n)
@@ -326,6 +315,7 @@ int spy_py_scan(const struct spy_target *t, const struct spy_maps *maps,
                 const struct spy_module *mods, size_t n, uint64_t give_up,
                 struct spy_py_runtime *ret, struct spy_err *err)
 {
+    char known[SPY_PY_SUPPORTED];
     _cleanup_free_ struct room *room = malloc(sizeof *room);
     if (!room)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
@@ -337,7 +327,7 @@ int spy_py_scan(const struct spy_target *t, const struct spy_maps *maps,
         int r = scan_module(&s, &mods[i]);
         if (r == SPY_ERR_UNSUPPORTED)
             return spy_err_set(err, r, 0, "Python %s is not supported by this build (it knows %s)",
-                               rt.version, spy_py_layout_supported());
+                               rt.version, spy_py_layout_supported(known, sizeof known));
         if (r < 0)
             continue;
         snprintf(rt.module, sizeof rt.module, "%s", mods[i].path);

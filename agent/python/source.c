@@ -1,5 +1,4 @@
 #include "agent/python/source.h"
-#include "agent/python/python.h"
 #include "agent/python/scan.h"
 #include "agent/python/version.h"
 #include "shared/base/clock.h"
@@ -24,13 +23,12 @@ static void print_version(uint32_t hex, char *out, size_t size)
 
 static int set_version(struct spy_py_runtime *rt, uint32_t hex, struct spy_err *err)
 {
+    char known[SPY_PY_SUPPORTED];
     print_version(hex, rt->version, sizeof rt->version);
-    const struct spy_py_layout *l = spy_py_layout_find(hex >> 24, hex >> 16 & 255);
-    if (!l)
+    if (spy_py_layout_of_hex(hex, &rt->layout) < 0)
         return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                            "Python %s is not supported by this build (it knows %s)", rt->version,
-                           spy_py_layout_supported());
-    rt->layout = *l;
+                           spy_py_layout_supported(known, sizeof known));
     return 0;
 }
 
@@ -38,14 +36,14 @@ static int set_version(struct spy_py_runtime *rt, uint32_t hex, struct spy_err *
 static int version_by_text(const struct spy_py_source *s, struct spy_py_runtime *rt,
                            struct spy_err *err)
 {
-    char text[24], level[3] = "f";
+    char text[24], level[3] = "f", known[SPY_PY_SUPPORTED];
     unsigned major, minor, micro, serial = 0;
     if ((!spy_py_version_text(s->t, s->maps, s->mod, text, sizeof text) &&
          !spy_py_scan_version(s->t, s->maps, s->mod, text, sizeof text)) ||
         sscanf(text, "%1u.%2u.%2u%2[abrc]%2u", &major, &minor, &micro, level, &serial) < 3)
         return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                            "the Python in %s does not tell its version (this build knows %s)",
-                           s->mod->path, spy_py_layout_supported());
+                           s->mod->path, spy_py_layout_supported(known, sizeof known));
     unsigned code = level[0] == 'a' ? 0xa : level[0] == 'b' ? 0xb : level[0] == 'r' ? 0xc : 0xf;
     int r =
         set_version(rt, major << 24 | minor << 16 | micro << 8 | code << 4 | (serial & 15), err);
@@ -53,9 +51,6 @@ static int version_by_text(const struct spy_py_source *s, struct spy_py_runtime 
     if (r == 0 && rt->layout.heap_frames && !s->file &&
         spy_symbols_find(s->t, &s->symbols, "_Py_AddToAllObjects", &addr) == 0)
         spy_py_layout_trace_refs(&rt->layout);
-    // The runtime grew in 3.7.4, before the GIL.
-    if (r == 0 && minor == 7 && major == 3 && micro < 4)
-        rt->layout.runtime_gil = SPY_PY_ABSENT;
     return r;
 }
 

@@ -1,15 +1,18 @@
 // thread_name.h - the name that the program gave to a thread. Inside of agent/python.
 //
-// A thread that threading made runs everything from Thread._bootstrap(self), so the object that has
-// the name is the first local variable of its outermost frame. That holds in every version, needs
-// no search, and costs some ten small reads. Other threads, and all where anything does not look as
-// it should, have the name that the system knows (comm), and the main thread "MainThread".
+// A thread that threading made runs everything from Thread._bootstrap(self), so the Thread object,
+// which has the name, is the first local variable of its outermost frame. That holds in every
+// version, needs no search, and costs some ten small reads. Other threads, and any thread where
+// something does not look as it should, get the name that the system knows (comm); the main thread
+// gets "MainThread".
 #pragma once
-#include "agent/python/inside.h"
+#include "agent/python/reader.h"
 
-#define SPY_PY_NAME_AGAIN_NS 1000000000 // a program may rename its threads
+#define SPY_PY_NAME_AGAIN_NS 1000000000 // programs rename threads
 
-// Looks for the name once the stack of th was read. now: spy_clock_mono_ns.
+// Takes the name that the system knows until the program's is found.
+void spy_py_thread_name_by_system(const struct spy_python *p, struct spy_py_thread *th);
+// Looks up the program's name once the stack of th was read. now: spy_clock_mono_ns.
 void spy_py_thread_find_name(struct spy_python *p, struct spy_py_thread *th, uint64_t now);
-// Looks again for names that were found long ago, of some threads at a time. In a refresh.
+// Looks up names again that were looked up long ago, of some threads at a time. Part of a refresh.
 void spy_py_thread_find_names(struct spy_python *p, uint64_t now);

@@ -1,11 +1,10 @@
+#include "agent/python/thread_states.h"
 #include "agent/python/bind.h"
 #include "agent/python/choose.h"
 #include "agent/python/cycle.h"
 #include "agent/python/thread_name.h"
 #include "shared/base/clock.h"
-#include "shared/base/file.h"
 #include "shared/base/mem.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,8 +12,8 @@ enum { REFRESH_NS = 250000000 };
 
 // --- listing ---
 
-static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t addr,
-                       struct spy_py_found *f)
+static int read_thread_state(const struct spy_python *p, uint64_t interp, uint64_t addr,
+                             struct spy_py_found *f)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     uint8_t b[512];
@@ -33,8 +32,8 @@ static int read_thread(const struct spy_python *p, uint64_t interp, uint64_t add
     return f->interp == interp ? 0 : SPY_ERR_TORN;
 }
 
-// New threads are put in front, so a list that changes while it is read is at worst short of the
-// newest; one whose memory was freed shows another interp and ends the walk.
+// New threads are put in front, so a list that changes while it is read lacks the newest at worst. A
+// state whose memory was freed shows another interp, and ends the list.
 static int list_interpreter(struct spy_python *p, uint64_t interp, size_t *n)
 {
     uint64_t addr;
@@ -44,7 +43,7 @@ static int list_interpreter(struct spy_python *p, uint64_t interp, size_t *n)
         r = spy_grow(&p->found, &p->cap_found, *n + 1, sizeof *p->found, SPY_PY_LISTED_MAX);
         if (r == 0) {
             p->found[*n] = (struct spy_py_found){.tstate = addr};
-            r = read_thread(p, interp, addr, &p->found[*n]);
+            r = read_thread_state(p, interp, addr, &p->found[*n]);
         }
         if (r == 0)
             addr = p->found[(*n)++].next;
@@ -52,7 +51,7 @@ static int list_interpreter(struct spy_python *p, uint64_t interp, size_t *n)
     return r == SPY_ERR_TORN ? 0 : r;
 }
 
-static int list_all(struct spy_python *p, size_t *n)
+static int list_all_interpreters(struct spy_python *p, size_t *n)
 {
     uint64_t interp;
     int r = 0;
@@ -71,7 +70,7 @@ static int list_all(struct spy_python *p, size_t *n)
     return r;
 }
 
-// The interpreters list the newest first.
+// Interpreters list the newest thread first.
 static void put_oldest_first(struct spy_py_found *found, size_t n)
 {
     for (size_t i = 0; i < n / 2; i++) {
@@ -83,31 +82,17 @@ static void put_oldest_first(struct spy_py_found *found, size_t n)
 
 // --- binding to the system's threads ---
 
-static void name_thread(const struct spy_python *p, struct spy_py_thread *th)
-{
-    char path[48];
-    snprintf(path, sizeof path, "task/%d/comm", (int)th->tid);
-    ssize_t n = th->is_main ? -1
-                            : spy_file_read_small(spy_target_proc_fd(p->target), path, th->name,
-                                                  sizeof th->name);
-    th->name_changes++;
-    th->named = 0;
-    if (n > 0)
-        th->name[strcspn(th->name, "\n")] = 0;
-    else
-        snprintf(th->name, sizeof th->name, "%s", th->is_main ? "MainThread" : "");
-}
-
 static void open_thread(const struct spy_python *p, struct spy_py_thread *th)
 {
-    if (!th->tid || th->tid == th->probe.files.tid)
+    if (!th->id.tid || th->id.tid == th->id.probe.files.tid)
         return;
-    th->is_main = th->tid == spy_target_pid(p->target);
-    name_thread(p, th);
-    spy_thread_probe_done(&th->probe);
-    spy_thread_probe_init(&th->probe, p->target, th->tid);
+    th->id.is_main = th->id.tid == spy_target_pid(p->target);
+    spy_py_thread_name_by_system(p, th);
+    spy_thread_probe_done(&th->id.probe);
+    spy_thread_probe_init(&th->id.probe, p->target, th->id.tid);
     struct spy_thread_state state;
-    th->outlived = th->is_main && spy_thread_probe_state(&th->probe, &state) == SPY_ERR_GONE;
+    th->id.outlived =
+        th->id.is_main && spy_thread_probe_state(&th->id.probe, &state) == SPY_ERR_GONE;
 }
 
 // --- what is kept of them ---
@@ -116,70 +101,78 @@ void spy_py_thread_free(struct spy_py_thread *th)
 {
     if (!th)
         return;
-    spy_thread_probe_done(&th->probe);
-    spy_py_places_done(&th->places);
-    free(th->last);
-    free(th->frames);
+    spy_thread_probe_done(&th->id.probe);
+    spy_py_places_done(&th->learned.places);
+    free(th->last.recs);
+    free(th->last.frames);
     free(th);
 }
 
-static uint64_t hash_of(const struct spy_py_found *f)
+int spy_py_thread_lost(struct spy_python *p, struct spy_py_thread *th)
+{
+    p->dirty = true;
+    th->id.ended = true;
+    return SPY_ERR_GONE;
+}
+
+static uint64_t hash_found(const struct spy_py_found *f)
 {
     return spy_hash_mix(spy_hash_mix(f->tstate, f->ident), f->native);
 }
 
-static bool is_same(const struct spy_py_thread *th, const struct spy_py_found *f)
+static bool is_same_state(const struct spy_py_thread *th, const struct spy_py_found *f)
 {
-    return th && !th->ended && th->tstate == f->tstate && th->interp == f->interp &&
-           th->ident == f->ident && th->native == f->native;
+    return th && !th->id.ended && th->id.tstate == f->tstate && th->id.interp == f->interp &&
+           th->id.ident == f->ident && th->id.native == f->native;
 }
 
 static void take_known(struct spy_py_thread **place, struct spy_py_found *f)
 {
     f->known = *place;
-    f->known->next = f->next;
-    f->tid = f->known->tid;
-    f->ns_tid = f->known->ns_tid;
+    f->known->id.next = f->next;
+    f->tid = f->known->id.tid;
+    f->ns_tid = f->known->id.ns_tid;
     *place = NULL;
 }
 
-// Moves what is known out of p->threads. Mostly nothing has changed, and each is in its old place.
-// Where memory runs out, the rest are made again from nothing.
+// Moves the known records out of p->threads. Mostly nothing has changed, and each is in its old
+// place. Without memory, the rest are made again.
 static void find_known(struct spy_python *p, size_t n)
 {
     size_t same = 0;
-    while (same < n && same < p->n_threads && is_same(p->threads[same], &p->found[same])) {
+    while (same < n && same < p->n_threads && is_same_state(p->threads[same], &p->found[same])) {
         take_known(&p->threads[same], &p->found[same]);
         same++;
     }
     spy_map_clear(&p->seen);
     for (size_t i = same; i < p->n_threads; i++) {
         const struct spy_py_thread *th = p->threads[i];
-        struct spy_py_found key = {.tstate = th->tstate, .ident = th->ident, .native = th->native};
-        if (spy_map_add(&p->seen, hash_of(&key), (uint32_t)i) < 0)
+        struct spy_py_found key = {
+            .tstate = th->id.tstate, .ident = th->id.ident, .native = th->id.native};
+        if (spy_map_add(&p->seen, hash_found(&key), (uint32_t)i) < 0)
             return;
     }
     for (size_t i = same; i < n; i++) {
         struct spy_py_found *f = &p->found[i];
         uint32_t at = SPY_MAP_FIRST, k;
-        while (!f->known && (k = spy_map_next(&p->seen, hash_of(f), &at)) != SPY_MAP_NONE)
-            if (is_same(p->threads[k], f))
+        while (!f->known && (k = spy_map_next(&p->seen, hash_found(f), &at)) != SPY_MAP_NONE)
+            if (is_same_state(p->threads[k], f))
                 take_known(&p->threads[k], f);
     }
 }
 
-// And what was seen of those that are not sampled.
+// Finds what was seen of the threads that are not sampled.
 static void find_left_out(struct spy_python *p, size_t n)
 {
     spy_map_clear(&p->seen);
     for (size_t i = 0; i < p->n_left; i++)
-        if (spy_map_add(&p->seen, hash_of(&p->left[i]), (uint32_t)i) < 0)
+        if (spy_map_add(&p->seen, hash_found(&p->left[i]), (uint32_t)i) < 0)
             return;
     for (size_t i = 0; i < n && p->n_left; i++) {
         struct spy_py_found *f = &p->found[i];
         uint32_t at = SPY_MAP_FIRST, k;
         while (!f->known && !f->ran &&
-               (k = spy_map_next(&p->seen, hash_of(f), &at)) != SPY_MAP_NONE) {
+               (k = spy_map_next(&p->seen, hash_found(f), &at)) != SPY_MAP_NONE) {
             const struct spy_py_found *l = &p->left[k];
             if (l->tstate != f->tstate || l->interp != f->interp || l->ident != f->ident ||
                 l->native != f->native)
@@ -201,7 +194,7 @@ static bool has_new(const struct spy_python *p, size_t n)
     return n != p->n_threads + p->n_left;
 }
 
-static uint64_t gil_of(const struct spy_python *p, uint64_t interp)
+static uint64_t find_gil(const struct spy_python *p, uint64_t interp)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     uint64_t gil;
@@ -214,7 +207,7 @@ static uint64_t gil_of(const struct spy_python *p, uint64_t interp)
     return spy_target_read_u64(p->target, interp + l->interp_gil, &gil) == 0 ? gil : 0;
 }
 
-static uint64_t collecting_of(const struct spy_python *p, uint64_t interp)
+static uint64_t find_collecting(const struct spy_python *p, uint64_t interp)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     if (l->runtime_gc_collecting != SPY_PY_ABSENT)
@@ -227,14 +220,14 @@ static struct spy_py_thread *new_thread(const struct spy_python *p, const struct
     struct spy_py_thread *th = calloc(1, sizeof *th);
     if (!th)
         return NULL;
-    th->tstate = f->tstate;
-    th->interp = f->interp;
-    th->ident = f->ident;
-    th->native = f->native;
-    th->ns_tid = f->ns_tid;
-    th->gil = gil_of(p, f->interp);
-    th->collecting = collecting_of(p, f->interp);
-    spy_py_facts_plan(&p->runtime.layout, th);
+    th->id.tstate = f->tstate;
+    th->id.interp = f->interp;
+    th->id.ident = f->ident;
+    th->id.native = f->native;
+    th->id.ns_tid = f->ns_tid;
+    th->id.gil = find_gil(p, f->interp);
+    spy_py_facts_choose(&p->runtime.layout, f->interp, th->id.gil, find_collecting(p, f->interp),
+                        &th->id.facts);
     return th;
 }
 
@@ -248,8 +241,8 @@ static void keep_left_out(struct spy_python *p, size_t n)
         if (!f->left_out)
             continue;
         if (f->known) {
-            f->slices = f->known->slices;
-            f->ran = f->known->ran;
+            f->slices = f->known->last.slices;
+            f->ran = f->known->last.ran;
             spy_py_thread_free(f->known);
             f->known = NULL;
         }
@@ -258,7 +251,7 @@ static void keep_left_out(struct spy_python *p, size_t n)
     }
 }
 
-// p->spare becomes the list, and what is left in the old one is freed.
+// p->spare becomes the list, and what is left in the old list is freed.
 static void swap_lists(struct spy_python *p, size_t n)
 {
     for (size_t i = 0; i < p->n_threads; i++)
@@ -272,8 +265,9 @@ static void swap_lists(struct spy_python *p, size_t n)
     p->n_threads = n;
 }
 
-// The threads of those listed that are sampled. Without memory, those that were made up to there.
-static int take_chosen(struct spy_python *p, size_t n, size_t *ret_n)
+// Fills p->spare with the records of the threads that are sampled. Without memory, with the first of
+// them.
+static int fill_spare(struct spy_python *p, size_t n, size_t *ret_n)
 {
     int r = 0;
     *ret_n = 0;
@@ -286,8 +280,8 @@ static int take_chosen(struct spy_python *p, size_t n, size_t *ret_n)
             r = SPY_ERR_NOMEM;
             continue;
         }
-        th->tid = f->tid;
-        th->ns_tid = f->ns_tid;
+        th->id.tid = f->tid;
+        th->id.ns_tid = f->ns_tid;
         p->spare[(*ret_n)++] = th;
     }
     return r;
@@ -308,7 +302,7 @@ static int replace_threads(struct spy_python *p, size_t n)
     if (n > most)
         spy_py_choose(p, n);
     keep_left_out(p, n);
-    r = take_chosen(p, n, &made);
+    r = fill_spare(p, n, &made);
     swap_lists(p, made);
     spy_py_bind_shared(p);
     for (size_t i = 0; i < made; i++)
@@ -331,9 +325,9 @@ int spy_python_refresh(struct spy_python *p)
     }
     p->cpu_listed = cpu;
     size_t n = 0;
-    int r = list_all(p, &n);
+    int r = list_all_interpreters(p, &n);
     if (r < 0)
-        return r == SPY_ERR_TORN ? SPY_ERR_GONE : r; // the runtime itself is not there any more
+        return r == SPY_ERR_TORN ? SPY_ERR_GONE : r; // the runtime itself is gone
     p->dirty = false;
     p->refreshed = p->listed = now;
     return replace_threads(p, n);

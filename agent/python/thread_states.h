@@ -1,23 +1,14 @@
 // thread_states.h - the thread states of all interpreters of a process, and the system's thread
-// that each is run by. Inside of agent/python.
+// that runs each of them. Inside of agent/python.
 //
-// spy_python_refresh (python.h) is done here: it reads the lists, keeps what is known of the states
-// that are still there, and binds the new ones: names them, opens what /proc says of their threads.
-// bind.h finds the system's threads; where there are more than SPY_PY_THREADS_MAX, choose.h says
-// which are sampled.
+// spy_python_refresh (python.h) is implemented here. It reads the lists, keeps the records of states
+// that are still there, and binds the new ones: finds their system thread (bind.h), their name and
+// their files in /proc. Past SPY_PY_THREADS_MAX, choose.h says which threads are sampled.
 #pragma once
-#include "agent/python/inside.h"
+#include "agent/python/reader.h"
 
-// One thread state as it was listed.
-struct spy_py_found {
-    uint64_t tstate, interp, next, ident, native;
-    pid_t ns_tid, tid;           // 0: not known (yet)
-    struct spy_py_thread *known; // NULL: it is not among those that are sampled
-    bool left_out;
-    // For a thread that was left out: what it had run when it was last asked, and the refresh that
-    // found it or saw it run.
-    uint64_t slices, cpu_ns, ran;
-};
-
-// Closes and frees all that is kept of it; NULL is nothing.
+// Closes and frees all that is kept of the thread. NULL is fine.
 void spy_py_thread_free(struct spy_py_thread *th);
+// The thread has ended, or its state is now another's: the next refresh makes a new record even if
+// all numbers are the same. Returns SPY_ERR_GONE.
+int spy_py_thread_lost(struct spy_python *p, struct spy_py_thread *th);

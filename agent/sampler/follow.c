@@ -2,9 +2,9 @@
 #include "shared/base/clock.h"
 
 enum {
-    LATE_NS = 250000,  // most that it may be late, and
-    AWAKE_NS = 100000, // awake, on average: a pause takes half of that
-    CAP_NS = 1000000,  // of one round, so that one that the machine stalled says little
+    LATE_NS = 250000,  // the most it may be late on average
+    AWAKE_NS = 100000, // and awake: a pause takes half of that
+    CAP_NS = 1000000,  // the most one round counts, since the machine may have stalled
     SMOOTH = 32,
     AGAINST_MOST = 4,
     IDLE_MOST = 64,
@@ -16,7 +16,7 @@ enum {
 void spy_follow_init(struct spy_follow *f)
 {
     *f = (struct spy_follow){.cpu = -1, .off_ns = FIRST_OFF_NS};
-    // More CPUs than the set has room for: it does without.
+    // With more CPUs than the set has room for, it never follows.
     f->off = sched_getaffinity(0, sizeof f->allowed, &f->allowed) < 0;
 }
 
@@ -28,7 +28,7 @@ static void set_to_cpu(const struct spy_follow *f, int cpu, bool away, cpu_set_t
         CPU_XOR(ret, &f->allowed, ret);
 }
 
-// Somebody else (an administrator, a cpuset) may have bound it otherwise meanwhile: that stays.
+// Someone else (an administrator, a cpuset) may have changed the binding meanwhile: that stays.
 static bool is_as_left(struct spy_follow *f)
 {
     cpu_set_t now, then = f->allowed;
@@ -72,12 +72,12 @@ static void stop_for_a_while(struct spy_follow *f, uint64_t now)
     f->good = 0;
 }
 
-static uint64_t smooth(uint64_t average, uint64_t ns)
+static uint64_t smooth_ns(uint64_t average, uint64_t ns)
 {
     return average - average / SMOOTH + (ns < CAP_NS ? ns : CAP_NS) / SMOOTH;
 }
 
-static void follow(struct spy_follow *f, struct spy_py_wish wish)
+static void follow_wish(struct spy_follow *f, struct spy_py_wish wish)
 {
     if (wish.cpu < 0) {
         if (f->cpu >= 0 && ++f->idle > IDLE_MOST)
@@ -103,12 +103,12 @@ void spy_follow_sleep(struct spy_follow *f, struct spy_py_wish wish, uint64_t no
     if (f->off || now < f->off_until)
         return;
     if (f->cpu >= 0 && !f->away) {
-        f->awake_ns = smooth(f->awake_ns, now - f->woke);
+        f->awake_ns = smooth_ns(f->awake_ns, now - f->woke);
         if (f->awake_ns > AWAKE_NS)
             stop_for_a_while(f, now);
     }
     if (now >= f->off_until)
-        follow(f, wish);
+        follow_wish(f, wish);
 }
 
 void spy_follow_woke(struct spy_follow *f, uint64_t due, uint64_t now)
@@ -117,10 +117,10 @@ void spy_follow_woke(struct spy_follow *f, uint64_t due, uint64_t now)
     f->is_on = !f->off && now >= f->off_until;
     uint64_t late = now > due ? now - due : 0;
     if (f->cpu < 0 || f->away) {
-        f->late_elsewhere_ns = smooth(f->late_elsewhere_ns, late);
+        f->late_elsewhere_ns = smooth_ns(f->late_elsewhere_ns, late);
         return;
     }
-    f->late_ns = smooth(f->late_ns, late);
+    f->late_ns = smooth_ns(f->late_ns, late);
     if (f->late_ns > f->late_elsewhere_ns + LATE_NS)
         stop_for_a_while(f, now);
     else if (++f->good == GOOD_ENOUGH)

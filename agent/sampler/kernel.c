@@ -14,11 +14,12 @@
 #define LOOK_FEW_NS  (100 * SPY_NS_PER_MS)
 #define LOOK_MANY_NS SPY_NS_PER_SEC
 #define THREADS_NS   (2 * SPY_NS_PER_SEC)
-#define A_THREAD_NS  (20 * SPY_NS_PER_MS) // between looks, for each: reading one takes microseconds
-#define TICK_NS      (10 * SPY_NS_PER_MS) // the longest that schedstat is behind
+#define A_THREAD_NS                                                                                \
+    (20 * SPY_NS_PER_MS) // between polls, for each thread: reading one takes microseconds
+#define TICK_NS (10 * SPY_NS_PER_MS) // how far schedstat may be behind
 enum { LOST_PART = 10, LATE_PART = 20 };
 
-// What one thread had when it was read last.
+// The counts of one thread when it was last read.
 struct seen {
     pid_t tid;
     uint64_t cpu, delay;
@@ -32,12 +33,12 @@ struct threads {
 struct spy_kernel {
     uint64_t began;      // 0: it does not count
     uint64_t cpu;        // when it began
-    uint64_t looked_cpu; // at the latest look
-    uint64_t looked;     // when that was
-    uint64_t look_at;    // when the next is due
+    uint64_t polled_cpu; // at the last poll
+    uint64_t polled;     // when that was
+    uint64_t poll_at;    // when the next is due
     struct threads now, before;
     uint64_t read_at, read_cpu; // when the threads were read, and the process's CPU time then
-    bool complete;              // they all were, each time since it began
+    bool complete;              // all of them, each time since it began
     uint64_t live_cpu, delay;   // growth of all threads since it began
     struct spy_limits_reading limits;
 };
@@ -109,7 +110,7 @@ struct entry {
     char name[];
 };
 
-static int read_thread(int dirfd, const char *name, struct threads *list)
+static int read_task(int dirfd, const char *name, struct threads *list)
 {
     char path[64], text[80];
     struct seen s = {.tid = (pid_t)strtol(name, NULL, 10)};
@@ -125,8 +126,8 @@ static int read_thread(int dirfd, const char *name, struct threads *list)
     return r;
 }
 
-// All threads that there are; *list is sorted. SPY_ERR_LIMIT: too many. opendir() would allocate.
-static int read_threads(const struct spy_target *t, struct threads *list)
+// Lists all threads; *list is sorted. SPY_ERR_LIMIT: too many. opendir() would allocate.
+static int read_all_tasks(const struct spy_target *t, struct threads *list)
 {
     _Alignas(struct entry) char bytes[4096];
     _cleanup_close_ int fd =
@@ -137,7 +138,7 @@ static int read_threads(const struct spy_target *t, struct threads *list)
     while (r == 0 && (n = syscall(SYS_getdents64, fd, bytes, sizeof bytes)) > 0)
         for (ssize_t at = 0; at < n && r == 0;) {
             const struct entry *e = (const void *)(bytes + at);
-            r = read_thread(fd, e->name, list);
+            r = read_task(fd, e->name, list);
             at += e->size;
         }
     if (r < 0 || n < 0 || !list->n)
@@ -146,15 +147,15 @@ static int read_threads(const struct spy_target *t, struct threads *list)
     return 0;
 }
 
-// No thread does more in a time than the time; a sum that shrank is another thread's of that
-// number.
-static uint64_t grown(uint64_t now, uint64_t before, uint64_t elapsed)
+// No thread can grow by more than the time that has passed. A sum that shrank belongs to another thread
+// with the same number.
+static uint64_t bound_growth(uint64_t now, uint64_t before, uint64_t elapsed)
 {
     uint64_t d = now >= before ? now - before : now;
     return d < elapsed ? d : elapsed;
 }
 
-// Adds what each did since it was read last; of a new one, all it did. Both lists are sorted.
+// Adds what each thread did since it was last read, or all that a new one did. Both lists are sorted.
 static void add_growth(struct spy_kernel *k, uint64_t elapsed)
 {
     static const struct seen none;
@@ -164,18 +165,18 @@ static void add_growth(struct spy_kernel *k, uint64_t elapsed)
             j++;
         bool known = j < k->before.n && k->before.list[j].tid == s->tid;
         const struct seen *b = known ? &k->before.list[j] : &none;
-        k->live_cpu += grown(s->cpu, b->cpu, elapsed + TICK_NS);
-        k->delay += grown(s->delay, b->delay, elapsed);
+        k->live_cpu += bound_growth(s->cpu, b->cpu, elapsed + TICK_NS);
+        k->delay += bound_growth(s->delay, b->delay, elapsed);
     }
 }
 
-static void look_at_threads(struct spy_kernel *k, const struct spy_target *t, uint64_t now,
-                            uint64_t cpu)
+static void poll_threads(struct spy_kernel *k, const struct spy_target *t, uint64_t now,
+                         uint64_t cpu)
 {
     struct threads last = k->before;
     k->before = k->now;
     k->now = last;
-    if (read_threads(t, &k->now) < 0) {
+    if (read_all_tasks(t, &k->now) < 0) {
         k->now.n = 0;
         k->complete = false;
     } else if (k->complete) {
@@ -189,7 +190,7 @@ static void look_at_threads(struct spy_kernel *k, const struct spy_target *t, ui
 
 static uint64_t cpu_of(const struct spy_target *t)
 {
-    // By the number, which is another's once /proc/PID, opened at the start, is of nobody.
+    // The clock goes by the pid, which belongs to another process once the open /proc/PID is empty.
     bool there =
         t && spy_target_proc_fd(t) >= 0 && faccessat(spy_target_proc_fd(t), "stat", F_OK, 0) == 0;
     return there ? spy_target_cpu_ns(t) : 0;
@@ -197,14 +198,14 @@ static uint64_t cpu_of(const struct spy_target *t)
 
 static void plan_look(struct spy_kernel *k, uint64_t now, bool few)
 {
-    k->look_at = now + (few ? LOOK_FEW_NS : LOOK_MANY_NS);
+    k->poll_at = now + (few ? LOOK_FEW_NS : LOOK_MANY_NS);
 }
 
-// The threads are as they were read last: only the sums begin anew.
+// Starts the sums again; what was last read of the threads stays.
 static void begin_sums(struct spy_kernel *k, uint64_t now, uint64_t cpu)
 {
-    k->began = k->looked = now;
-    k->cpu = k->looked_cpu = cpu;
+    k->began = k->polled = now;
+    k->cpu = k->polled_cpu = cpu;
     k->live_cpu = k->delay = 0;
     k->complete = k->now.n > 0;
     plan_look(k, now, true);
@@ -217,42 +218,42 @@ void spy_kernel_begin(struct spy_kernel *k, const struct spy_target *t, struct s
         return;
     uint64_t cpu = cpu_of(t);
     spy_kernel_forget(k);
-    if (!cpu) // a process that has begun has used some
+    if (!cpu) // a running process has used some
         return;
-    look_at_threads(k, t, now_ns, cpu);
+    poll_threads(k, t, now_ns, cpu);
     begin_sums(k, now_ns, cpu);
     spy_limits_read(limits, spy_target_proc_fd(t), &k->limits);
 }
 
-void spy_kernel_look(struct spy_kernel *k, const struct spy_target *t, uint64_t now_ns, bool few)
+void spy_kernel_poll(struct spy_kernel *k, const struct spy_target *t, uint64_t now_ns, bool few)
 {
-    if (!k || !k->began || now_ns < k->look_at)
+    if (!k || !k->began || now_ns < k->poll_at)
         return;
     plan_look(k, now_ns, few);
     uint64_t cpu = spy_target_cpu_ns(t);
-    if (cpu < k->looked_cpu)
-        return; // it has gone
-    k->looked = now_ns;
-    k->looked_cpu = cpu;
+    if (cpu < k->polled_cpu)
+        return; // it is gone
+    k->polled = now_ns;
+    k->polled_cpu = cpu;
     uint64_t gap = k->now.n * A_THREAD_NS;
     if (k->complete && cpu != k->read_cpu &&
         now_ns - k->read_at > (gap > THREADS_NS ? gap : THREADS_NS))
-        look_at_threads(k, t, now_ns, cpu);
+        poll_threads(k, t, now_ns, cpu);
 }
 
 static void take_cpu(const struct spy_kernel *k, uint64_t cpu, uint64_t now, uint64_t of_ns,
                      struct spy_counted *ret)
 {
-    if (cpu < k->cpu) { // it has gone: the latest look will do if little was after it
-        if (now - k->looked > (now - k->began) / LATE_PART)
+    if (cpu < k->cpu) { // it is gone: the last poll will do if it was recent
+        if (now - k->polled > (now - k->began) / LATE_PART)
             return;
-        cpu = k->looked_cpu;
+        cpu = k->polled_cpu;
     }
     *ret = (struct spy_counted){cpu - k->cpu, of_ns};
 }
 
-// The threads that ended took their sums with them. What they used is known: the rest of the
-// process's time.
+// Threads that ended took their sums with them. The CPU time they used is known: the rest of the
+// process's.
 static bool most_still_live(const struct spy_kernel *k, uint64_t cpu)
 {
     uint64_t all = cpu - k->cpu, behind = k->now.n * TICK_NS;
@@ -272,9 +273,9 @@ void spy_kernel_take(struct spy_kernel *k, const struct spy_target *t, struct sp
         spy_kernel_forget(k);
         return;
     }
-    // While no thread ran none of the sums grew: a thread's waiting is added when it gets a CPU.
+    // While no thread ran, no sum grew: a thread's waiting is added when it gets a CPU.
     if (cpu != k->read_cpu || !k->complete)
-        look_at_threads(k, t, now_ns, cpu);
+        poll_threads(k, t, now_ns, cpu);
     if (k->complete && most_still_live(k, cpu))
         ret->counted[SPY_RUNQUEUE] = (struct spy_counted){k->delay, of_ns};
     struct spy_limits_reading reading;

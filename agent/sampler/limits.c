@@ -14,14 +14,14 @@
 
 enum { CGROUP_BYTES = 8192, MOUNTINFO_BYTES = 1 << 20, STAT_BYTES = 4096, FOLDERS_MAX = 1 << 16 };
 
-// A mount through which cgroups are reached; point "": there is none.
+// A mount that gives access to cgroups; point "": there is none.
 struct way {
     char root[SPY_LIMITS_PATH], point[SPY_LIMITS_PATH], own[SPY_LIMITS_PATH];
 };
 
 struct spy_limits {
     bool looked[2];
-    struct way ways[2][2]; // of v1 and v2: our mount, and that of process 1
+    struct way ways[2][2]; // for v1 and v2: our mount, and that of process 1
 };
 
 struct spy_limits *spy_limits_new(void)
@@ -77,8 +77,9 @@ bool spy_limits_cgroup(const char *text, size_t len, bool *ret_v2, const char **
 
 // --- mountinfo ---
 
-// A word of it: \040 and the like are the characters that would end it (proc_pid_mountinfo(5)).
-static bool unescape(const char *s, size_t len, char *out)
+// Decodes a word: characters that would end it are written as \040 and the like
+// (proc_pid_mountinfo(5)).
+static bool unescape_word(const char *s, size_t len, char *out)
 {
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
@@ -136,8 +137,8 @@ bool spy_limits_mount(const char *text, size_t len, bool v2, char *ret_root, cha
         next = eol ? eol + 1 : end;
         struct words w;
         split_words(line, eol ? eol : end, &w);
-        if (w.n > 6 && is_hierarchy(&w, v2) && unescape(w.at[3], w.len[3], ret_root) &&
-            unescape(w.at[4], w.len[4], ret_point))
+        if (w.n > 6 && is_hierarchy(&w, v2) && unescape_word(w.at[3], w.len[3], ret_root) &&
+            unescape_word(w.at[4], w.len[4], ret_point))
             return true;
     }
     return false;
@@ -145,7 +146,7 @@ bool spy_limits_mount(const char *text, size_t len, bool v2, char *ret_root, cha
 
 // --- paths ---
 
-// How many "/.." a path begins with; *rest is what follows, "" or "/name...".
+// Counts the "/.." that a path begins with; *rest is what follows, "" or "/name...".
 static size_t count_ups(const char *path, size_t len, size_t *ret_rest)
 {
     size_t n = 0, at = 0;
@@ -167,7 +168,7 @@ static bool is_plain(const char *path, size_t len)
     return true;
 }
 
-// The first n names of a path, or all it has.
+// The length of the first n names of a path, or of all.
 static size_t first_names(const char *path, size_t n)
 {
     size_t at = 0;
@@ -184,7 +185,7 @@ bool spy_limits_below(const char *root, const char *own, const char *path, size_
     size_t n_tail = len - rest, n_own = 0;
     if (n_tail == 1) // "/"
         n_tail = 0;
-    if (root_len - root_rest <= 1) // the root itself, or so many levels above our "/"
+    if (root_len - root_rest <= 1) // the root itself, or that many levels above our "/"
         root_len = root_rest;
     if (root_ups > ups) {
         n_own = first_names(own, root_ups - ups);
@@ -226,11 +227,11 @@ static bool read_mounts(const char *file, const char *below, bool v2, struct way
 struct search {
     dev_t dev;
     ino_t ino;
-    size_t left; // folders that may still be looked at
-    char *path;  // where it is now, below the mount; SPY_LIMITS_PATH bytes
+    size_t left; // folders that may still be visited
+    char *path;  // of the current folder, below the mount; SPY_LIMITS_PATH bytes
 };
 
-// Folders `depth` levels below dirfd, depth first. Cgroups are made and go meanwhile.
+// Visits the folders `depth` levels below dirfd, depth first. Cgroups come and go meanwhile.
 static bool find_inode(struct search *s, int dirfd, size_t depth)
 {
     size_t len = strlen(s->path);
@@ -275,8 +276,8 @@ static void find_own(const struct way *ours, struct way *nodes)
         nodes->own[0] = 0;
 }
 
-// Process 1 is not opted in: its mounts are looked at only where ours do not show the cgroup, as in
-// a container.
+// Process 1 is not opted in: its mounts are read only if ours do not show the cgroup, as in a
+// container.
 static void find_way(struct spy_limits *l, size_t whose)
 {
     for (int v2 = 0; v2 < 2 && !l->looked[whose]; v2++) {
@@ -326,11 +327,11 @@ static bool read_level(const char *point, const char *path, struct spy_throttle 
     *ret = (struct spy_throttle){0};
     if (spy_file_read_small(AT_FDCWD, file, text, sizeof text) < 0)
         return false;
-    spy_limits_stat(text, ret); // without: no limit can be set at this level
+    spy_limits_stat(text, ret); // if it has none, no limit can be set at this level
     return true;
 }
 
-// The cgroup itself must be there; of those above, one that cannot be read ends the list.
+// The cgroup itself must be readable; the first level above it that is not ends the list.
 static void read_levels(const struct way *w, char *path, struct spy_limits_reading *ret)
 {
     uint64_t hash = spy_hash_bytes(path, strlen(path));
@@ -372,7 +373,7 @@ bool spy_limits_growth(const struct spy_limits_reading *from, const struct spy_l
     for (size_t i = 0; i < to->n; i++) {
         const struct spy_throttle *a = &from->levels[i], *b = &to->levels[i];
         if (b->ns < a->ns || b->periods < a->periods)
-            return false; // another cgroup of this name
+            return false; // another cgroup with this name
         if (b->ns - a->ns > most.ns || (b->ns == a->ns && b->periods - a->periods > most.periods))
             most = (struct spy_throttle){.ns = b->ns - a->ns, .periods = b->periods - a->periods};
     }

@@ -26,13 +26,13 @@ static bool try_slice(struct spy_priority *p)
 {
     struct spy_sched_attr now = {.size = sizeof now};
     p->raised = p->ordinary;
-    p->raised.policy = SCHED_OTHER; // the kernel lets no batch thread preempt another
+    p->raised.policy = SCHED_OTHER; // the kernel does not let a batch thread preempt
     p->raised.runtime = SLICE_NS;
-    // A kernel before 6.12 takes the call and keeps no slice.
+    // A kernel before 6.12 accepts the call but keeps no slice.
     return set_attributes(&p->raised) == 0 && get_attributes(&now) == 0 && now.runtime == SLICE_NS;
 }
 
-// The kernel ends a thread that runs past RLIMIT_RTTIME without a sleep.
+// The kernel ends a process whose thread runs past RLIMIT_RTTIME without sleeping.
 static bool try_fifo(struct spy_priority *p)
 {
     struct rlimit limit;
@@ -68,19 +68,19 @@ void spy_priority_init(struct spy_priority *p)
     p->slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
     if (get_attributes(&p->ordinary) < 0)
         return;
-    p->ordinary.flags = 0; // the kernel takes back only some of those that it tells
+    p->ordinary.flags = 0; // the kernel accepts only some of the flags that it returns
     p->raised = p->ordinary;
     if (p->ordinary.policy == SCHED_FIFO || p->ordinary.policy == SCHED_RR)
-        p->kind = SPY_PRIORITY_FIFO; // whoever started podspy has seen to it
+        p->kind = SPY_PRIORITY_FIFO; // podspy was started so
     if (p->ordinary.policy != SCHED_OTHER && p->ordinary.policy != SCHED_BATCH)
-        return; // SCHED_IDLE is a wish, too
+        return; // podspy was started as SCHED_IDLE: that stays
     for (size_t i = 0; i < SPY_COUNT(ways) && !p->kind; i++)
         if (ways[i].try(p))
             p->kind = ways[i].kind;
     set_attributes(&p->ordinary);
 }
 
-// Of the time at which its timers fire: 1 ns, or what it had. 0 would be that of its start.
+// The slack of the thread's timers: 1 ns, or what it had. 0 would restore the slack it started with.
 static void set_slack(struct spy_priority *p, bool least)
 {
     if (p->slack > 0 && p->has_least_slack != least &&

@@ -1,8 +1,8 @@
 #include "agent/sampler/sampler.h"
 #include "agent/sampler/follow.h"
+#include "agent/sampler/idle.h"
 #include "agent/sampler/kernel.h"
 #include "agent/sampler/priority.h"
-#include "agent/sampler/rest.h"
 #include "agent/sampler/schedule.h"
 #include "agent/target/switches.h"
 #include "shared/base/clock.h"
@@ -17,16 +17,16 @@ enum {
     LABELS_MAX = 40,
     COMMAND_MAX = 4096,
     PROFILE_BYTES = 32 << 20,
-    FIRST_RETRY_NS = 20000000, // an interpreter needs some tens of milliseconds to start
+    FIRST_RETRY_NS = 20000000, // an interpreter takes some tens of milliseconds to start
     BUDGET_EVERY_NS = 1000000000,
-    SLOW_NS = 2000000, // where rounds take this long
-    SLOW_SHARE = 5,    // those of one process get a fifth of the time
-    FEW = 4,           // of few it costs little to look at each every time
+    SLOW_NS = 2000000, // a process whose rounds take longer
+    SLOW_SHARE = 5,    // gets a fifth of the time
+    FEW = 4,           // so few processes or threads are cheap to check every round
 };
-#define FIRST_LOOKS_NS (2 * SPY_NS_PER_SEC) // of CPU time, beside the budget
-#define LAST_RETRY_NS  (5 * SPY_NS_PER_SEC)
+#define ATTACH_CPU_NS (2 * SPY_NS_PER_SEC) // CPU time for attaching that the budget does not count
+#define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
 
-// What a round counted of one thread.
+// What a round counted for one thread.
 struct counted {
     uint32_t stack, thread;
     uint16_t state;
@@ -37,30 +37,30 @@ struct process {
     pid_t pid;
     uint64_t start_time;
     uint32_t rate;
-    enum spy_sampler_pausing pausing;
-    bool blocked;
+    enum spy_pausing pausing;
+    bool hung; // a read of it did not end: it is left alone
     char *labels[LABELS_MAX][2];
     size_t n_labels;
     struct spy_target *target;
     struct spy_python *python;
     char problem[240];
-    bool leaves_out; // some of its threads, and its series says so
+    bool leaves_out; // some of its threads are left out, and its series says so
     bool ended;
     unsigned execs;
     uint64_t retry_ns;
-    // Of the window.
-    uint32_t series, epoch;             // epoch of the profile that series is valid in; 0: none
+    // The current window.
+    uint32_t series, epoch;             // the profile's epoch that series is valid in; 0: none
     uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
-    uint64_t rounds;                    // with those that a look stands for
-    uint64_t looks, took_ns;            // and how long they took
-    uint64_t last_looks, last_took_ns;  // of the window before
-    uint32_t every, turn;               // it takes every nth of its looks
-    struct spy_rest rest;
-    struct spy_py_wish wish; // for its next look
+    uint64_t rounds;                    // with those that a check stands for (idle.h)
+    uint64_t checks, took_ns;           // rounds really run, and how long they took
+    uint64_t last_checks, last_took_ns; // of the last window
+    uint32_t every, turn;               // every nth of its rounds is run
+    struct spy_idle idle;
+    struct spy_py_wish wish; // for its next round
     struct spy_quality quality;
     struct spy_kernel *kernel; // NULL: no memory
-    // The latest round in which the threads were looked at, the epoch of its ids, and how many
-    // rounds there were since in which nothing had moved: they are counted all at once.
+    // The latest round that sampled the threads, the epoch of its ids, and the number of rounds since
+    // in which nothing had run: they are counted together.
     struct counted *counted;
     size_t n_counted, cap_counted;
     uint32_t counted_epoch;
@@ -71,18 +71,18 @@ struct spy_sampler {
     struct spy_sampler_options options;
     struct spy_schedule schedule; // of all processes
     struct spy_profile *profile;
-    uint32_t epoch;    // rises when the profile is made anew
+    uint32_t epoch;    // rises when the profile is replaced
     uint32_t outside;  // stack: "[no Python code]"
-    uint32_t changing; // frame: "[changing]", what was called by the proven part of a stack
+    uint32_t changing; // frame: "[changing]", called by the proven part of a stack
     struct spy_pause pause;
     struct spy_follow follow;
     struct spy_priority priority; // of the thread that runs the rounds
     struct spy_py_self self;      // the same thread
-    uint64_t began;               // when the latest round did
-    bool hung;                    // and did not end
-    bool unpaced;                 // a process is sampled as fast as it goes
+    uint64_t began;               // when the latest round began
+    bool hung;                    // it did not end
+    bool unpaced;                 // some process is sampled as fast as possible
     uint64_t budget_at, budget_cpu;
-    uint64_t first_cpu, first_allowed; // of first looks, see keep_budget
+    uint64_t attach_cpu, attach_allowed; // see take_allowance
     struct spy_sampler_totals totals;
     struct spy_limits *limits; // NULL: no memory
     struct spy_account account;
@@ -90,7 +90,7 @@ struct spy_sampler {
 
 // --- the profile ---
 
-static int marker(struct spy_profile *p, const char *text, uint32_t *ret_frame)
+static int add_marker(struct spy_profile *p, const char *text, uint32_t *ret_frame)
 {
     struct spy_function f = {.kind = SPY_FRAME_MARKER};
     uint32_t id = 0;
@@ -106,8 +106,8 @@ static int renew_profile(struct spy_sampler *s)
     uint32_t frame, stack, changing;
     if (!p)
         return SPY_ERR_NOMEM;
-    if (marker(p, "[no Python code]", &frame) < 0 || spy_profile_stack(p, 0, frame, &stack) < 0 ||
-        marker(p, "[changing]", &changing) < 0) {
+    if (add_marker(p, "[no Python code]", &frame) < 0 ||
+        spy_profile_stack(p, 0, frame, &stack) < 0 || add_marker(p, "[changing]", &changing) < 0) {
         spy_profile_free(p);
         return SPY_ERR_NOMEM;
     }
@@ -134,13 +134,13 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     spy_priority_init(&s->priority);
     s->self.switches_fd = spy_own_switches_open();
     spy_follow_init(&s->follow);
-    s->first_allowed = FIRST_LOOKS_NS;
+    s->attach_allowed = ATTACH_CPU_NS;
     s->limits = spy_limits_new();
     *ret = s;
     return 0;
 }
 
-static void detach(struct process *p)
+static void detach_process(struct process *p)
 {
     spy_python_free(p->python);
     spy_target_free(p->target);
@@ -148,14 +148,14 @@ static void detach(struct process *p)
     p->target = NULL;
     p->counted_epoch = 0;
     p->leaves_out = false;
-    p->epoch = 0; // attached anew it may be another version: its series is made again
-    spy_rest_init(&p->rest);
+    p->epoch = 0; // its next interpreter may be another version, which is another series
+    spy_idle_init(&p->idle);
     spy_kernel_forget(p->kernel);
 }
 
 static void process_free(struct process *p)
 {
-    detach(p);
+    detach_process(p);
     spy_kernel_free(p->kernel);
     free(p->counted);
     for (size_t i = 0; i < p->n_labels; i++) {
@@ -188,7 +188,7 @@ void spy_sampler_free(struct spy_sampler *s)
 
 // --- the list of processes ---
 
-static struct process *find(const struct spy_sampler *s, pid_t pid)
+static struct process *find_process(const struct spy_sampler *s, pid_t pid)
 {
     for (size_t i = 0; i < s->schedule.n; i++)
         if (process_at(s, i)->pid == pid)
@@ -220,7 +220,7 @@ static int set_label(struct process *p, const char *key, const char *value)
 }
 
 // "": it has none.
-static const char *label_of(const struct process *p, const char *key)
+static const char *find_label(const struct process *p, const char *key)
 {
     for (size_t i = 0; i < p->n_labels; i++)
         if (!strcmp(p->labels[i][0], key))
@@ -253,8 +253,8 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     s->unpaced = s->unpaced || !p->rate;
     p->pausing = process->pausing;
     p->wish.cpu = -1;
-    spy_rest_init(&p->rest);
-    p->blocked = process->blocked;
+    spy_idle_init(&p->idle);
+    p->hung = process->hung;
     p->kernel = spy_kernel_new();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
@@ -299,43 +299,43 @@ size_t spy_sampler_n_processes(const struct spy_sampler *s)
 
 const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid)
 {
-    const struct process *p = find(s, pid);
+    const struct process *p = find_process(s, pid);
     return p && p->problem[0] ? p->problem : NULL;
 }
 
 bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid)
 {
-    const struct process *p = find(s, pid);
+    const struct process *p = find_process(s, pid);
     return p && p->python;
 }
 
 bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid)
 {
-    const struct process *p = find(s, pid);
+    const struct process *p = find_process(s, pid);
     return !p || p->ended;
 }
 
 unsigned spy_sampler_execs(const struct spy_sampler *s, pid_t pid)
 {
-    const struct process *p = find(s, pid);
+    const struct process *p = find_process(s, pid);
     return p ? p->execs : 0;
 }
 
 uint64_t spy_sampler_start_time(const struct spy_sampler *s, pid_t pid)
 {
-    const struct process *p = find(s, pid);
+    const struct process *p = find_process(s, pid);
     return p ? p->start_time : 0;
 }
 
 struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid)
 {
-    const struct process *p = find(s, pid);
+    const struct process *p = find_process(s, pid);
     return p ? p->python : NULL;
 }
 
 // --- windows ---
 
-static int series_of(struct spy_sampler *s, struct process *p)
+static int intern_series(struct spy_sampler *s, struct process *p)
 {
     if (p->epoch == s->epoch)
         return 0;
@@ -357,8 +357,8 @@ static void begin_window(const struct spy_sampler *s, struct process *p)
 {
     if (p->window_start)
         return;
-    // By the window before: within one, all rounds stand for equally much.
-    uint64_t took = p->last_looks ? p->last_took_ns / p->last_looks : 0;
+    // Taken from the last window: within one window, all rounds stand for the same time.
+    uint64_t took = p->last_checks ? p->last_took_ns / p->last_checks : 0;
     bool slow = took > SLOW_NS && s->schedule.n > 1 && p->rate;
     p->every = slow ? (uint32_t)(took * SLOW_SHARE * p->rate / SPY_NS_PER_SEC) : 1;
     p->window_start = spy_clock_real_ns();
@@ -367,42 +367,38 @@ static void begin_window(const struct spy_sampler *s, struct process *p)
         spy_kernel_begin(p->kernel, p->target, s->limits, p->window_mono);
 }
 
-// The first part of a window, or one more: a sum that is not known of one part is not of all. A
-// part without samples does not count.
-static void add_account(const struct spy_sampler *s, struct spy_series *e, const struct process *p,
-                        uint64_t end_mono, uint64_t duration)
+// What the kernel counted in this part of a window. If a sum is not known of one part, it is not known
+// of the whole window. A part without samples does not count.
+static struct spy_account take_account(const struct spy_sampler *s, struct spy_series *e,
+                                       const struct process *p, uint64_t end_mono,
+                                       uint64_t duration)
 {
     struct spy_account part = {0}, *all = &e->account;
     if (!s->hung) // then this is another thread
         spy_kernel_take(p->kernel, p->target, s->limits, end_mono, duration, &part);
     if (!p->rounds)
-        return;
+        return (struct spy_account){0};
     for (int c = 0; e->period_ns && c < SPY_COUNTERS; c++)
         if (!spy_account_knows(all, c) || !spy_account_knows(&part, c))
             all->counted[c] = part.counted[c] = (struct spy_counted){0};
-    spy_account_unite(all, &part);
+    return part;
 }
 
-// Joins one part of a window with what its series has, as windows are joined. The duration is by
-// the clock that nobody sets: weights come from it.
+// Adds this part of the window to its series. The duration is taken from CLOCK_MONOTONIC, because
+// sample weights derive from it.
 static void add_part(const struct spy_sampler *s, struct spy_series *e, const struct process *p)
 {
     uint64_t end_mono = s->hung ? s->began : spy_clock_mono_ns();
     uint64_t duration = end_mono > p->window_mono ? end_mono - p->window_mono : 0;
-    uint64_t period = p->rounds ? duration / p->rounds : 0;
-    add_account(s, e, p, end_mono, duration);
-    if (!e->start_ns)
-        e->start_ns = p->window_start;
-    if (!e->period_ns)
-        e->period_ns = period;
-    else if (period)
-        e->period_ns = (uint64_t)(((double)e->period_ns * (double)e->duration_ns +
-                                   (double)period * (double)duration) /
-                                  (double)(e->duration_ns + duration));
-    uint64_t end = p->window_start + duration;
-    if (end > e->start_ns + e->duration_ns)
-        e->duration_ns = end - e->start_ns;
-    spy_quality_add(&e->quality, &p->quality);
+    struct spy_series part = {
+        // Parts follow each other; a clock that was set back must not stretch the window.
+        .start_ns = p->window_start > e->start_ns ? p->window_start : e->start_ns,
+        .duration_ns = duration,
+        .period_ns = p->rounds ? duration / p->rounds : 0,
+        .quality = p->quality,
+        .account = take_account(s, e, p, end_mono, duration),
+    };
+    spy_series_unite(e, &part);
 }
 
 static void note_counted(struct spy_sampler *s, struct process *p, unsigned how, uint64_t n)
@@ -440,8 +436,8 @@ static int count_samples(struct spy_sampler *s, const struct process *p, const s
     return r;
 }
 
-// The rounds in which nothing had moved since the latest that looked at the threads. A thread's
-// next sample is counted after them, so that they stand in its timeline where they belong.
+// Counts the rounds in which nothing had run since the latest that sampled the threads. Called before
+// a thread's next sample is counted, so that they are in its timeline where they belong.
 static void count_repeats(struct spy_sampler *s, struct process *p)
 {
     for (size_t i = 0; i < p->n_counted && p->repeats; i++) {
@@ -459,16 +455,16 @@ static bool has_counted(const struct process *p)
     return p->rounds || p->quality.failed || p->quality.late;
 }
 
-// Moves what the process counted into its series, which may get several parts in one window (exec,
-// an end and a new process with the same labels).
+// Moves what the process counted into its series. One window of a series may get several parts: after
+// an exec, or from a new process with the same labels.
 static void flush_quality(struct spy_sampler *s, struct process *p)
 {
     count_repeats(s, p);
-    if (p->window_start && has_counted(p) && series_of(s, p) == 0)
+    if (p->window_start && has_counted(p) && intern_series(s, p) == 0)
         add_part(s, spy_profile_series_at(s->profile, p->series), p);
-    p->last_looks = p->looks;
+    p->last_checks = p->checks;
     p->last_took_ns = p->took_ns;
-    p->window_start = p->rounds = p->looks = p->took_ns = 0;
+    p->window_start = p->rounds = p->checks = p->took_ns = 0;
     p->quality = (struct spy_quality){0};
 }
 
@@ -477,9 +473,9 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
     for (size_t i = 0; i < s->schedule.n; i++) {
         struct process *p = process_at(s, i);
         if (p->python && p->window_start && !has_counted(p))
-            continue; // not looked at yet: its window goes on
+            continue; // no round yet: its window continues
         flush_quality(s, p);
-        // The time until its next look is of the next window, however far that is.
+        // The time until its next round belongs to the next window, however far that is.
         if (p->python)
             begin_window(s, p);
     }
@@ -492,11 +488,11 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
 void spy_sampler_reset(struct spy_sampler *s)
 {
     if (spy_profile_memory(s->profile) > s->options.profile_bytes)
-        renew_profile(s); // without memory for a new one the old one goes on
+        renew_profile(s); // without memory, the old one stays in use
     spy_profile_reset_window(s->profile);
 }
 
-void spy_sampler_hung(struct spy_sampler *s)
+void spy_sampler_set_hung(struct spy_sampler *s)
 {
     s->hung = true;
 }
@@ -515,8 +511,8 @@ const struct spy_account *spy_sampler_account(const struct spy_sampler *s)
 
 // --- one round ---
 
-// A number may have been given to another process since it was judged.
-static int check_identity(struct process *p, struct spy_err *err)
+// The pid may have been given to another process since this one was found.
+static int check_start_time(struct process *p, struct spy_err *err)
 {
     uint64_t start_time;
     if (!p->start_time)
@@ -526,61 +522,61 @@ static int check_identity(struct process *p, struct spy_err *err)
         return 0;
     p->ended = true;
     return spy_err_set(err, SPY_ERR_GONE, 0, "process %d has ended%s", (int)p->pid,
-                       r == 0 ? ", and its number is another's" : "");
+                       r == 0 ? ", and its pid is another's" : "");
 }
 
 static int find_python(struct spy_sampler *s, struct process *p, struct spy_err *err)
 {
-    spy_watch_begin(s->options.watch, p->pid);
+    spy_hung_mark_begin(s->options.mark, p->pid);
     int r = spy_python_attach(p->target, &p->python, err);
     if (r == 0)
         r = spy_python_refresh(p->python);
-    spy_watch_end(s->options.watch);
+    spy_hung_mark_end(s->options.mark);
     return r;
 }
 
-// A real-time thread without a pause between its rounds would have a CPU to itself.
+// A real-time thread that never sleeps between rounds would have a CPU to itself.
 static void raise_priority(struct spy_sampler *s)
 {
     if (!s->unpaced || s->priority.kind != SPY_PRIORITY_FIFO)
         spy_priority_raise(&s->priority);
 }
 
-// What was not attached to may have called exec since its labels were made: a launcher that becomes
-// the interpreter, or one program that becomes another. Asked after the interpreter was found:
-// while a process calls exec it has no arguments for a moment.
+// The process may have called exec since its labels were made: a launcher became the interpreter, or
+// one program another. Done after the interpreter was found, because a process has no arguments for a
+// moment during exec.
 static void renew_command(struct spy_sampler *s, struct process *p)
 {
     char command[COMMAND_MAX] = "";
     if (!s->options.command_of)
         return;
-    spy_watch_begin(s->options.watch, p->pid); // the arguments lie in its memory
+    spy_hung_mark_begin(s->options.mark, p->pid); // the arguments lie in its memory
     s->options.command_of(p->pid, command, sizeof command);
-    spy_watch_end(s->options.watch);
-    if (!*command || !strcmp(command, label_of(p, SPY_LABEL_COMMAND)))
+    spy_hung_mark_end(s->options.mark);
+    if (!*command || !strcmp(command, find_label(p, SPY_LABEL_COMMAND)))
         return;
     flush_quality(s, p);
     set_label(p, SPY_LABEL_COMMAND, command);
     p->epoch = 0;
 }
 
-static int attach(struct spy_sampler *s, struct process *p)
+static int attach_python(struct spy_sampler *s, struct process *p)
 {
     struct spy_err err = {0};
     int r = spy_target_open(p->pid, &p->target, &err);
     if (r == 0)
-        r = check_identity(p, &err);
-    if (r == 0 && p->blocked)
+        r = check_start_time(p, &err);
+    if (r == 0 && p->hung)
         r = spy_err_set(&err, SPY_ERR_AGAIN, 0,
                         "a read of the memory of process %d did not end (a file system that hangs, "
-                        "or userfaultfd): it is left alone until it is started anew",
+                        "or userfaultfd): it is left alone until it is restarted",
                         (int)p->pid);
     if (r == 0)
         r = find_python(s, p, &err);
     if (r == 0 && !spy_python_n_threads(p->python))
         r = spy_err_set(&err, SPY_ERR_AGAIN, 0, "the Python in process %d has no thread yet",
                         (int)p->pid);
-    if (!p->blocked)
+    if (!p->hung)
         renew_command(s, p);
     if (r == 0) {
         const struct spy_py_runtime *rt = spy_python_runtime(p->python);
@@ -592,15 +588,15 @@ static int attach(struct spy_sampler *s, struct process *p)
         set_label(p, SPY_LABEL_RUNTIME_VERSION, rt->version);
         p->problem[0] = 0;
         p->retry_ns = 0;
-        p->window_start = 0; // of the tries before only their number is kept, not their time
+        p->window_start = 0; // failed tries keep their count, but not their time
         return 0;
     }
     p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
                (!p->target && r == SPY_ERR_GONE);
-    detach(p);
+    detach_process(p);
     p->retry_ns = p->retry_ns ? p->retry_ns * 2 : FIRST_RETRY_NS;
     p->retry_ns = p->retry_ns < LAST_RETRY_NS ? p->retry_ns : LAST_RETRY_NS;
-    if (strcmp(p->problem, err.msg)) { // what is counted from here on has this reason
+    if (strcmp(p->problem, err.msg)) { // from here on, failures have this reason
         flush_quality(s, p);
         snprintf(p->problem, sizeof p->problem, "%s", err.msg[0] ? err.msg : spy_code_name(r));
         set_label(p, SPY_LABEL_PROBLEM, p->problem);
@@ -611,12 +607,12 @@ static int attach(struct spy_sampler *s, struct process *p)
     return r;
 }
 
-// Finding an interpreter takes long and cannot be late.
+// Finding an interpreter takes long, and no timer waits for it.
 static int attach_as_ordinary(struct spy_sampler *s, struct process *p)
 {
     spy_follow_leave(&s->follow);
     spy_priority_lower(&s->priority);
-    int r = attach(s, p);
+    int r = attach_python(s, p);
     raise_priority(s);
     return r;
 }
@@ -640,7 +636,7 @@ static int intern_code(struct spy_sampler *s, struct spy_code *code, uint32_t *r
     return r;
 }
 
-// The stack of the outermost n frames of one that has more.
+// The stack of the outermost n frames of a deeper stack.
 static uint32_t outer_part(const struct spy_sampler *s, uint32_t stack, size_t depth, size_t n)
 {
     for (; depth > n; depth--)
@@ -648,7 +644,7 @@ static uint32_t outer_part(const struct spy_sampler *s, uint32_t stack, size_t d
     return stack;
 }
 
-// `stack` is that of the outermost n_same frames.
+// `stack` has the outermost n_same frames.
 static int intern_stack(struct spy_sampler *s, struct process *p, const struct spy_py_stack *st,
                         uint32_t stack, size_t n_same, uint32_t *ret)
 {
@@ -659,7 +655,7 @@ static int intern_stack(struct spy_sampler *s, struct process *p, const struct s
         return 0;
     }
     if (st->truncated && !n_same) {
-        r = marker(s->profile, "[truncated]", &frame);
+        r = add_marker(s->profile, "[truncated]", &frame);
         if (r == 0)
             r = spy_profile_stack(s->profile, stack, frame, &stack);
     }
@@ -683,12 +679,12 @@ static uint32_t state_bits(const struct spy_py_stack *st)
            (st->collecting ? SPY_STATE_GC : 0u);
 }
 
-// What is kept with a thread: the epoch and how often its name had changed, its id in the profile,
-// the id of its last stack and how many frames that has; none where it has no id.
+// The words kept with a thread: the epoch and the number of changes of its name, its id in the
+// profile, the id of its last stack, and how many frames that has or NO_STACK.
 enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_FRAMES };
 #define NO_STACK UINT64_MAX
 
-static int thread_id(struct spy_sampler *s, struct spy_py_thread *th)
+static int intern_thread(struct spy_sampler *s, struct spy_py_thread *th)
 {
     uint64_t *user = spy_py_thread_user(th);
     uint32_t name, id;
@@ -706,11 +702,11 @@ static int thread_id(struct spy_sampler *s, struct spy_py_thread *th)
     return 0;
 }
 
-static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_thread *th,
-                       const struct spy_py_stack *st)
+static int count_thread_stack(struct spy_sampler *s, struct process *p, struct spy_py_thread *th,
+                              const struct spy_py_stack *st)
 {
     uint64_t *user = spy_py_thread_user(th);
-    int r = thread_id(s, th);
+    int r = intern_thread(s, th);
     if (r == 0 && !(st->unchanged && user[USER_FRAMES] == st->n)) {
         uint32_t stack = 0;
         size_t same = user[USER_FRAMES] == NO_STACK ? 0 : st->n_same;
@@ -726,7 +722,7 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
     struct counted c = {shown, (uint32_t)user[USER_THREAD], (uint16_t)state_bits(st),
                         (uint16_t)st->how};
     if (r == 0)
-        r = count_samples(s, p, &c, p->rest.rounds);
+        r = count_samples(s, p, &c, p->idle.rounds);
     if (r == 0)
         p->counted[p->n_counted++] = c;
     return r;
@@ -734,34 +730,31 @@ static int count_stack(struct spy_sampler *s, struct process *p, struct spy_py_t
 
 static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_py_thread *th)
 {
-    static const enum spy_py_pausing modes[] = {[SPY_SAMPLER_NEVER_PAUSE] = SPY_PY_NEVER_PAUSE,
-                                                [SPY_SAMPLER_MAY_PAUSE] = SPY_PY_MAY_PAUSE,
-                                                [SPY_SAMPLER_ALWAYS_PAUSE] = SPY_PY_ALWAYS_PAUSE};
-    struct spy_py_options o = {.pausing = modes[p->pausing],
+    struct spy_py_options o = {.pausing = p->pausing,
                                .pause = &s->pause,
                                .self = &s->self,
                                .follows = s->follow.is_on,
                                .cpu = spy_follow_cpu(&s->follow)};
     struct spy_py_stack st;
-    spy_watch_begin(s->options.watch, p->pid);
+    spy_hung_mark_begin(s->options.mark, p->pid);
     int r = spy_python_sample(p->python, th, &o, &st);
-    spy_watch_end(s->options.watch);
+    spy_hung_mark_end(s->options.mark);
     if (r == SPY_ERR_GONE)
         return; // the thread has ended: there was nothing to sample
     if (r == 0)
-        r = count_stack(s, p, th, &st);
+        r = count_thread_stack(s, p, th, &st);
     if (r < 0) {
-        p->counted_epoch = 0; // the next round looks at it again
-        note_failed(s, p, p->rest.rounds);
+        p->counted_epoch = 0; // the next round samples it again
+        note_failed(s, p, p->idle.rounds);
         return;
     }
-    note_counted(s, p, st.how, p->rest.rounds);
+    note_counted(s, p, st.how, p->idle.rounds);
 }
 
 static void count_left_out(struct spy_sampler *s, struct process *p)
 {
     size_t n = spy_python_n_left_out(p->python);
-    if (!n != !p->leaves_out) { // what is counted from here on is another series
+    if (!n != !p->leaves_out) { // from here on, samples belong to another series
         char text[160];
         snprintf(text, sizeof text,
                  "it has more than %d threads: the others, those that have not run for the "
@@ -775,50 +768,50 @@ static void count_left_out(struct spy_sampler *s, struct process *p)
         else
             set_label(p, SPY_LABEL_PROBLEM, text);
     }
-    n *= p->rest.rounds;
+    n *= p->idle.rounds;
     note_failed(s, p, n);
     s->totals.left_out += n;
 }
 
-// One whose rounds take long (it has thousands of threads, or its memory is swapped out) leaves
-// time to the others: it takes part in every nth beat only. Which, does not hang on what it does
-// just now.
-static bool leaves_out(struct spy_sampler *s, struct process *p)
+// A process whose rounds take long (it has thousands of threads, or its memory is swapped out) leaves
+// time to the others and runs only every nth of its rounds. Which rounds it skips does not depend on
+// what the process is doing.
+static bool skips_round(struct spy_sampler *s, struct process *p)
 {
     if (!p->rounds || p->every < 2 || ++p->turn % p->every == 0)
         return false;
-    note_late(s, p, p->rest.rounds);
+    note_late(s, p, p->idle.rounds);
     return true;
 }
 
-static void round_of(struct spy_sampler *s, struct process *p)
+static void run_round(struct spy_sampler *s, struct process *p)
 {
-    if (p->python ? leaves_out(s, p) : attach_as_ordinary(s, p) < 0)
+    if (p->python ? skips_round(s, p) : attach_as_ordinary(s, p) < 0)
         return;
-    spy_watch_begin(s->options.watch, p->pid);
+    spy_hung_mark_begin(s->options.mark, p->pid);
     int r = spy_python_refresh(p->python);
-    spy_watch_end(s->options.watch);
+    spy_hung_mark_end(s->options.mark);
     if (r == SPY_ERR_GONE) {
-        // Ended, or it called exec: what was known of its memory is void.
+        // It ended or called exec: what was known of its memory is void.
         p->ended = !spy_target_alive(p->target);
         flush_quality(s, p);
-        detach(p);
+        detach_process(p);
         p->execs += !p->ended;
         p->retry_ns = 0;
         return;
     }
     count_left_out(s, p);
     begin_window(s, p);
-    spy_kernel_look(p->kernel, p->target, s->began, s->schedule.n <= FEW);
-    if (series_of(s, p) < 0)
+    spy_kernel_poll(p->kernel, p->target, s->began, s->schedule.n <= FEW);
+    if (intern_series(s, p) < 0)
         return;
-    p->rounds += p->rest.rounds;
-    p->looks++;
+    p->rounds += p->idle.rounds;
+    p->checks++;
     bool quiet = p->counted_epoch == s->epoch && spy_python_is_quiet(p->python);
-    spy_rest_note(&p->rest, quiet);
+    spy_idle_note(&p->idle, quiet);
     p->wish.cpu = -1;
     if (quiet) {
-        p->repeats += p->rest.rounds;
+        p->repeats += p->idle.rounds;
         return;
     }
     count_repeats(s, p);
@@ -827,7 +820,7 @@ static void round_of(struct spy_sampler *s, struct process *p)
     size_t n = spy_python_n_threads(p->python);
     if (spy_grow(&p->counted, &p->cap_counted, n, sizeof *p->counted, SPY_PY_THREADS_MAX) < 0) {
         p->counted_epoch = 0;
-        note_failed(s, p, n * p->rest.rounds);
+        note_failed(s, p, n * p->idle.rounds);
         return;
     }
     for (size_t i = 0; i < n; i++)
@@ -837,14 +830,14 @@ static void round_of(struct spy_sampler *s, struct process *p)
 
 // --- time ---
 
-_Static_assert(2 * SPY_REST_MOST - 1 <= SPY_SCHEDULE_AHEAD,
-               "a look may be further ahead than beats");
+_Static_assert(2 * SPY_IDLE_MOST - 1 <= SPY_SCHEDULE_AHEAD,
+               "a check may be further ahead than ticks");
 
-static uint32_t next_look(struct spy_sampler *s, struct process *p)
+static uint32_t next_check(struct spy_sampler *s, struct process *p)
 {
     bool worth = s->schedule.n > FEW || spy_python_n_threads(p->python) > FEW;
     uint32_t rate = (uint32_t)(p->rate / s->schedule.stretch);
-    return spy_rest_next(&p->rest, rate, worth, &s->schedule.rand);
+    return spy_idle_next(&p->idle, rate, worth, &s->schedule.rand);
 }
 
 static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
@@ -852,25 +845,25 @@ static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
     uint64_t now = spy_clock_mono_ns();
     if (p->python) {
         p->took_ns += now - began;
-        note_late(s, p, spy_schedule_on_beat(&s->schedule, began, next_look(s, p)));
+        note_late(s, p, spy_schedule_on_tick(&s->schedule, began, next_check(s, p)));
     } else {
         uint64_t wait = p->retry_ns ? p->retry_ns : FIRST_RETRY_NS;
-        spy_schedule_off_beat(&s->schedule, p->ended ? UINT64_MAX : now + wait);
+        spy_schedule_off_tick(&s->schedule, p->ended ? UINT64_MAX : now + wait);
     }
 }
 
-// What a first look costs (finding the interpreter, binding and naming each thread, reading stacks
-// of which nothing is known) says nothing of what sampling costs: a node of many threads that were
-// all met at once would be sampled too rarely for a long time. Of that, so much is left out of
-// account as the budget allows over time.
+// The cost of attaching (finding the interpreter, binding and naming each thread, reading stacks of
+// which nothing is known) says nothing about the cost of sampling: a node whose many threads all
+// appear at once would be sampled too rarely for a long time. So the budget leaves as much of it out
+// of account as it allows over time.
 static uint64_t take_allowance(struct spy_sampler *s, uint64_t elapsed)
 {
-    s->first_allowed += (uint64_t)((double)elapsed * s->options.budget_percent / 100);
-    if (s->first_allowed > FIRST_LOOKS_NS)
-        s->first_allowed = FIRST_LOOKS_NS;
-    uint64_t taken = s->first_cpu < s->first_allowed ? s->first_cpu : s->first_allowed;
-    s->first_allowed -= taken;
-    s->first_cpu = 0;
+    s->attach_allowed += (uint64_t)((double)elapsed * s->options.budget_percent / 100);
+    if (s->attach_allowed > ATTACH_CPU_NS)
+        s->attach_allowed = ATTACH_CPU_NS;
+    uint64_t taken = s->attach_cpu < s->attach_allowed ? s->attach_cpu : s->attach_allowed;
+    s->attach_allowed -= taken;
+    s->attach_cpu = 0;
     return taken;
 }
 
@@ -884,7 +877,7 @@ static void keep_budget(struct spy_sampler *s, uint64_t now)
         double percent =
             100.0 * (double)(used > first ? used - first : 0) / (double)(now - s->budget_at);
         double want = s->schedule.stretch * percent / s->options.budget_percent;
-        // At once when over the budget, in steps when there is room again.
+        // Stretch at once when over the budget; relax in steps.
         s->schedule.stretch =
             percent > s->options.budget_percent ? want : s->schedule.stretch * 0.8;
         s->schedule.stretch = s->schedule.stretch < 1      ? 1
@@ -895,13 +888,12 @@ static void keep_budget(struct spy_sampler *s, uint64_t now)
     s->budget_cpu = cpu;
 }
 
-// A thread that did not stop in time stops when it can, and then waits for us to let it go: while
-// there is one, we wake up for it.
+// A stray stops when it can and then waits to be released: while there are strays, wake up for them.
 static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
 {
-    enum { LOOK_EVERY_NS = 500000 };
-    if (s->pause.n_strays && until - now > LOOK_EVERY_NS)
-        until = now + LOOK_EVERY_NS;
+    enum { REAP_EVERY_NS = 500000 };
+    if (s->pause.n_strays && until - now > REAP_EVERY_NS)
+        until = now + REAP_EVERY_NS;
     if (s->schedule.n)
         spy_follow_sleep(&s->follow, process_at(s, 0)->wish, now);
     spy_clock_sleep_until(until);
@@ -925,8 +917,8 @@ static void run_rounds(struct spy_sampler *s, uint64_t deadline_ns, const _Atomi
         s->totals.behind_ns = now - due;
         s->began = now;
         uint64_t cpu = p->python ? 0 : spy_clock_cpu_ns();
-        round_of(s, p);
-        s->first_cpu += cpu ? spy_clock_cpu_ns() - cpu : 0;
+        run_round(s, p);
+        s->attach_cpu += cpu ? spy_clock_cpu_ns() - cpu : 0;
         spy_pause_reap(&s->pause);
         plan_next(s, p, now);
         keep_budget(s, now);

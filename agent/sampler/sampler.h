@@ -1,126 +1,116 @@
-// sampler.h - rounds over many processes, counted into one profile.
+// sampler.h - samples many processes in rounds and counts the samples in one profile.
 //
-// Each process is sampled at its own rate: a round looks at every thread of it once. The gaps are
-// jittered, and processes of one rate share their moments (schedule.h). Rounds that come too late
-// are skipped and counted, never bunched; the effective period of a window is its length over its
-// rounds.
+// Each process has its own rate: a round samples every thread of it once. Gaps are jittered, and
+// processes of one rate share their moments (schedule.h). Rounds that come too late are skipped and
+// counted, never caught up; the effective period of a window is its length over its rounds.
 //
-// Of a process of which nothing has run since the last round, every thread is where it was: such
-// rounds are noted with a look at how often each thread was given a CPU, and counted together
-// later. Of more than a few, one that has rested for long is looked at in some of its
-// rounds only, which stand for the others (rest.h).
+// If no thread of a process has run since the last round, its stacks are unchanged. Such a round
+// costs one schedstat read per thread; these rounds are added to the profile together later. Where
+// there are more than a few threads or processes, a process that has been idle for long is checked in
+// only some of its rounds, which stand for the others (idle.h).
 //
-// All are read by one thread. So that a slow one does not hold up the others, one whose looks took
-// more than 2 ms in the window before takes part in so few that they get a fifth of the time; those
-// it leaves out are counted as late.
+// One thread reads all processes. So that a slow process does not hold up the others, a process whose
+// rounds averaged over 2 ms in the last window is sampled less often, and takes at most a fifth of
+// the time; the rounds it skips count as late.
 //
-// Of a process with more than SPY_PY_THREADS_MAX threads, those that have not run for the longest
-// are left out: each round counts them as failed, and the label podspy.problem of the series says
-// so.
+// Of a process with more than SPY_PY_THREADS_MAX threads, those that have not run for the longest are
+// left out: each round counts them as failed, and the series says so in the label podspy.problem.
 //
-// A process that cannot be attached to yet (it is still starting, it is a zombie, it is not Python)
-// is tried again, ever more rarely, and its series says why in the label podspy.problem. One that
-// called exec gets a series of its own for what it has become.
+// A process that cannot be attached to yet (it is starting, a zombie, or not Python) is retried with
+// a growing delay, and its series says why in the label podspy.problem. A process that called exec
+// gets a new series for its new program.
 //
-// The budget: once a second the sampler compares its own CPU time with budget_percent of one core
-// and stretches all periods, or relaxes them again. The first look at a process costs many times
-// what later ones do; up to two seconds of CPU time for first looks, and as much again over time as
-// the budget is, are left out of account.
+// The budget: once a second the sampler compares its own CPU time with budget_percent of one core and
+// stretches all periods, or relaxes them again. Attaching costs many times what later rounds do; up
+// to two seconds of CPU time for it are not counted, and more as time passes, at the budget's rate.
 //
-// The thread that runs the rounds gets a CPU as soon as they are due where the system permits
-// (priority.h), and only while it runs them.
+// Where the system permits, the sampling thread gets a CPU as soon as a round is due (priority.h),
+// but only while it runs rounds.
 //
-// After the first rounds a round allocates nothing, unless it meets new code or new stacks.
+// After the first rounds, a round allocates nothing unless it meets new code or new stacks.
 // Threads: all calls from one thread.
 #pragma once
 #include "agent/python/python.h"
+#include "agent/sampler/hung_mark.h"
 #include "agent/sampler/priority.h"
-#include "agent/sampler/watch.h"
 #include "shared/profile/profile.h"
 #include "shared/profile/timeline.h"
 
 struct spy_sampler;
 
 struct spy_sampler_options {
-    double budget_percent;   // of one core; 0: no budget
-    size_t profile_bytes;    // the profile's tables are made anew past this; 0: 32 MiB
-    struct spy_watch *watch; // borrowed; NULL: nobody looks whether reads end
-    // Gets the order of the samples; borrowed; NULL: they are only counted. For one window.
+    double budget_percent;      // of one core; 0: no budget
+    size_t profile_bytes;       // a larger profile is replaced by an empty one; 0: 32 MiB
+    struct spy_hung_mark *mark; // borrowed; NULL: nobody detects hung reads
+    // Records the order of the samples; borrowed; NULL: they are only counted. For one window.
     struct spy_timeline *timeline;
-    // The command line of a process as its label process.command has it, or "". Asked whenever a
-    // process is attached to, so that after an exec the new program's samples never stand under the
-    // old one's command line. NULL: labels stay as they were given.
+    // Writes the command line of a process, for its label process.command, or "". Called whenever a
+    // process is attached to, so that after an exec the new program's samples never appear under the
+    // old command line. NULL: labels stay as they were given.
     void (*command_of)(pid_t pid, char *out, size_t size);
 };
 
-// The thread that calls is the one that will run the rounds.
+// The calling thread is the one that will run the rounds.
 int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sampler **ret,
                     struct spy_err *err);
 void spy_sampler_free(struct spy_sampler *s);
 
-enum spy_sampler_pausing {
-    SPY_SAMPLER_NEVER_PAUSE,
-    SPY_SAMPLER_MAY_PAUSE,
-    SPY_SAMPLER_ALWAYS_PAUSE,
-};
-
 struct spy_sampler_process {
     pid_t pid;
-    // In clock ticks since boot (/proc/PID/stat, proc(5)). A process that has the number but began
-    // at another time is not the one that is meant and is not read. 0: whoever has the number.
+    // In clock ticks since boot (/proc/PID/stat, proc(5)). A process with this pid that started at
+    // another time is a different one and is not read. 0: any process with this pid.
     uint64_t start_time;
-    uint32_t rate; // samples a second, 1 to 1000; 0: as fast as it goes
-    enum spy_sampler_pausing pausing;
-    bool blocked; // a read of its memory did not end: it is listed with that reason, and not read
+    uint32_t rate; // samples a second, 1 to 1000; 0: as fast as possible
+    enum spy_pausing pausing;
+    bool hung; // a read of its memory hung: it is listed with that reason, and not read
     // Labels of its series: pairs of key and value, copied; without process.runtime.*, which the
     // sampler adds once it is attached.
     const char *const (*labels)[2];
     size_t n_labels;
 };
 
-// Adds a process; it is attached to at the next rounds. SPY_ERR_LIMIT past
-// SPY_SAMPLER_PROCESSES_MAX, SPY_ERR_NOMEM. A pid that is known already is replaced (it called
-// exec).
+// Adds a process; the next rounds attach to it. A pid that is known already is replaced (it called
+// exec). SPY_ERR_LIMIT past SPY_SAMPLER_PROCESSES_MAX, SPY_ERR_NOMEM.
 enum { SPY_SAMPLER_PROCESSES_MAX = 4096 };
 int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *process,
                     struct spy_err *err);
 void spy_sampler_remove(struct spy_sampler *s, pid_t pid);
-// How the thread gets its CPU.
+// How the sampling thread gets its CPU.
 enum spy_priority_kind spy_sampler_priority(const struct spy_sampler *s);
 size_t spy_sampler_n_processes(const struct spy_sampler *s);
 
-// Why pid has no samples, or NULL when it is attached or not known. Borrowed until the next call.
+// Why pid has no samples; NULL if it is attached or unknown. Borrowed until the next call.
 const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid);
-// True once pid was attached to; and once it ended.
-bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid);
-bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid);
-// How often it was found to have called exec since it was added. One whose interpreter is then at
-// the same addresses as before is not found so.
+bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid); // true once attached to
+bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid);    // true once it has ended
+// How many calls of exec were noticed since it was added. An exec after which the interpreter is at
+// the same addresses as before is not noticed.
 unsigned spy_sampler_execs(const struct spy_sampler *s, pid_t pid);
-// As it was added with; 0: not known.
+// As given to spy_sampler_add; 0: not known.
 uint64_t spy_sampler_start_time(const struct spy_sampler *s, pid_t pid);
 // The interpreter of an attached process, or NULL; borrowed.
 struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid);
 
-// Takes the rounds that are due and sleeps in between until CLOCK_MONOTONIC is deadline_ns or *stop
-// is not 0 (a signal handler sets it). stop may be NULL.
+// Runs the rounds that are due and sleeps between them, until CLOCK_MONOTONIC reaches deadline_ns or
+// *stop is not 0 (a signal handler sets it). stop may be NULL.
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop);
 
 // Closes the window: series get their start, duration, period, quality and account, samples their
 // time. The profile is the sampler's; read it, then call spy_sampler_reset before the next run.
 struct spy_profile *spy_sampler_close(struct spy_sampler *s);
-// A read was claimed (watch.h): the window ends where that round began.
-void spy_sampler_hung(struct spy_sampler *s);
+// The sampling thread hangs in a read that was claimed (hung_mark.h): the window ends where that
+// round began.
+void spy_sampler_set_hung(struct spy_sampler *s);
 void spy_sampler_reset(struct spy_sampler *s);
 
-// Sums over the whole life, for messages: thread-samples counted, attempts that failed, rounds
+// Sums over the sampler's life, for messages: thread samples counted, attempts that failed, rounds
 // skipped.
 struct spy_sampler_totals {
     uint64_t samples, failed, late;
     uint64_t clean, salvaged, paused; // their sum is `samples`
-    uint64_t left_out;                // of those that failed: threads past SPY_PY_THREADS_MAX
+    uint64_t left_out;                // part of failed: threads past SPY_PY_THREADS_MAX
     uint64_t behind_ns;               // how late the latest round began
 };
 struct spy_sampler_totals spy_sampler_totals(struct spy_sampler *s);
-// Sums over all windows that were closed: what samples say of CPU time and what the kernel counted.
+// Sums over all closed windows: CPU time by samples, and what the kernel counted.
 const struct spy_account *spy_sampler_account(const struct spy_sampler *s);

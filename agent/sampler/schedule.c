@@ -5,14 +5,14 @@
 #include <string.h>
 
 enum {
-    RATES_MAX = 4096, // no more than there are processes
+    RATES_MAX = 4096, // not more than there are processes
     KEPT = SPY_SCHEDULE_AHEAD + 1,
 };
 
-struct spy_beats {
+struct spy_ticks {
     uint32_t rate;
-    uint64_t n;        // the number of the newest
-    uint64_t at[KEPT]; // when the newest are, by number modulo KEPT; 0: was skipped
+    uint64_t n;        // number of the newest tick
+    uint64_t at[KEPT]; // times of the newest ticks, by number modulo KEPT; 0: skipped
 };
 
 void spy_schedule_init(struct spy_schedule *s)
@@ -23,7 +23,7 @@ void spy_schedule_init(struct spy_schedule *s)
 void spy_schedule_free(struct spy_schedule *s)
 {
     free(s->heap);
-    free(s->beats);
+    free(s->ticks);
 }
 
 // --- the heap ---
@@ -38,8 +38,8 @@ static bool swap_if_later(struct spy_schedule *s, size_t parent, size_t child)
     return true;
 }
 
-// Puts the one at i, whose time has changed, where it belongs.
-static void settle(struct spy_schedule *s, size_t i)
+// Moves entry i, whose time has changed, to its place.
+static void sift(struct spy_schedule *s, size_t i)
 {
     while (i && swap_if_later(s, (i - 1) / 2, i))
         i = (i - 1) / 2;
@@ -51,16 +51,16 @@ static void settle(struct spy_schedule *s, size_t i)
     }
 }
 
-static int beats_of(struct spy_schedule *s, uint32_t rate, uint32_t *ret)
+static int find_ticks(struct spy_schedule *s, uint32_t rate, uint32_t *ret)
 {
     size_t i = 0;
-    while (i < s->n_beats && s->beats[i].rate != rate)
+    while (i < s->n_ticks && s->ticks[i].rate != rate)
         i++;
-    if (i == s->n_beats) {
-        int r = spy_grow(&s->beats, &s->cap_beats, i + 1, sizeof *s->beats, RATES_MAX);
+    if (i == s->n_ticks) {
+        int r = spy_grow(&s->ticks, &s->cap_ticks, i + 1, sizeof *s->ticks, RATES_MAX);
         if (r < 0)
             return r;
-        s->beats[s->n_beats++] = (struct spy_beats){.rate = rate, .n = 1};
+        s->ticks[s->n_ticks++] = (struct spy_ticks){.rate = rate, .n = 1};
     }
     *ret = (uint32_t)i;
     return 0;
@@ -71,11 +71,11 @@ int spy_schedule_add(struct spy_schedule *s, void *who, uint32_t rate, uint64_t 
     struct spy_due due = {.at = at, .who = who};
     int r = spy_grow(&s->heap, &s->cap, s->n + 1, sizeof *s->heap, max);
     if (r == 0)
-        r = beats_of(s, rate, &due.beats);
+        r = find_ticks(s, rate, &due.ticks);
     if (r < 0)
         return r;
     s->heap[s->n++] = due;
-    settle(s, s->n - 1);
+    sift(s, s->n - 1);
     return 0;
 }
 
@@ -83,20 +83,20 @@ void spy_schedule_remove(struct spy_schedule *s, size_t i)
 {
     s->heap[i] = s->heap[--s->n];
     if (i < s->n)
-        settle(s, i);
+        sift(s, i);
 }
 
-// --- beats ---
+// --- ticks ---
 
-static uint64_t period_of(const struct spy_schedule *s, const struct spy_beats *b)
+static uint64_t find_period(const struct spy_schedule *s, const struct spy_ticks *b)
 {
     return (uint64_t)((double)SPY_NS_PER_SEC / b->rate * s->stretch);
 }
 
-// Where even the newest is long past, those up to now are not drawn but skipped.
-static void catch_up(const struct spy_schedule *s, struct spy_beats *b, uint64_t now)
+// If even the newest tick is long past, skips the ticks up to now instead of drawing them.
+static void catch_up(const struct spy_schedule *s, struct spy_ticks *b, uint64_t now)
 {
-    uint64_t period = period_of(s, b), last = b->at[b->n % KEPT];
+    uint64_t period = find_period(s, b), last = b->at[b->n % KEPT];
     if (last + period >= now)
         return;
     uint64_t skipped = (now - last) / period;
@@ -105,47 +105,47 @@ static void catch_up(const struct spy_schedule *s, struct spy_beats *b, uint64_t
     b->at[b->n % KEPT] = last + skipped * period;
 }
 
-static void draw(struct spy_schedule *s, struct spy_beats *b)
+static void draw_tick(struct spy_schedule *s, struct spy_ticks *b)
 {
     uint64_t last = b->at[b->n++ % KEPT];
     b->at[b->n % KEPT] =
-        last + (uint64_t)((double)period_of(s, b) * (0.5 + spy_rand_unit(&s->rand)));
+        last + (uint64_t)((double)find_period(s, b) * (0.5 + spy_rand_unit(&s->rand)));
 }
 
-// The first beat from number n on that is still to come.
-static uint64_t beat_from(struct spy_schedule *s, struct spy_beats *b, uint64_t n, uint64_t now)
+// The number of the first tick still to come, from n on.
+static uint64_t next_tick(struct spy_schedule *s, struct spy_ticks *b, uint64_t n, uint64_t now)
 {
     catch_up(s, b, now);
     if (n + KEPT <= b->n)
-        n = b->n - KEPT + 1; // those before are forgotten, and past
+        n = b->n - KEPT + 1; // older ticks are forgotten, and past
     for (;; n++) {
         while (b->n < n)
-            draw(s, b);
+            draw_tick(s, b);
         if (b->at[n % KEPT] > now)
             return n;
     }
 }
 
-uint64_t spy_schedule_on_beat(struct spy_schedule *s, uint64_t now, uint32_t ahead)
+uint64_t spy_schedule_on_tick(struct spy_schedule *s, uint64_t now, uint32_t ahead)
 {
     struct spy_due *due = &s->heap[0];
-    struct spy_beats *b = &s->beats[due->beats];
+    struct spy_ticks *b = &s->ticks[due->ticks];
     uint64_t skipped = 0;
     if (b->rate) {
-        uint64_t wanted = due->beat ? due->beat + ahead : 0, beat = beat_from(s, b, wanted, now);
-        skipped = due->beat ? beat - wanted : 0;
-        due->beat = beat;
-        due->at = b->at[beat % KEPT];
+        uint64_t wanted = due->tick ? due->tick + ahead : 0, tick = next_tick(s, b, wanted, now);
+        skipped = due->tick ? tick - wanted : 0;
+        due->tick = tick;
+        due->at = b->at[tick % KEPT];
     } else {
         due->at = now;
     }
-    settle(s, 0);
+    sift(s, 0);
     return skipped;
 }
 
-void spy_schedule_off_beat(struct spy_schedule *s, uint64_t at)
+void spy_schedule_off_tick(struct spy_schedule *s, uint64_t at)
 {
-    s->heap[0].beat = 0;
+    s->heap[0].tick = 0;
     s->heap[0].at = at;
-    settle(s, 0);
+    sift(s, 0);
 }

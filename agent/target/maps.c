@@ -1,14 +1,11 @@
 #include "agent/target/maps.h"
-#include "agent/target/still.h"
-#include "shared/base/file.h"
 #include "shared/base/mem.h"
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAPS_BYTES_MAX = 32 << 20, PATHS_BYTES_MAX = 16 << 20 };
+enum { PATHS_BYTES_MAX = 16 << 20 };
 
 static int add_path(struct spy_maps *m, const char *path, uint32_t *ret)
 {
@@ -24,7 +21,7 @@ static int add_path(struct spy_maps *m, const char *path, uint32_t *ret)
         *ret = 0;
         return 0;
     }
-    // Mappings of one file follow each other: share the text.
+    // Mappings of one file follow each other and share the text.
     if (m->n && !strcmp(spy_maps_path(m, &m->list[m->n - 1]), path)) {
         *ret = m->list[m->n - 1].path;
         return 0;
@@ -49,20 +46,7 @@ int spy_maps_add(struct spy_maps *m, const struct spy_mapping *mapping, const ch
     return r;
 }
 
-static int copy(const struct spy_maps *from, struct spy_maps *ret)
-{
-    struct spy_maps m = {0};
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < from->n; i++)
-        r = spy_maps_add(&m, &from->list[i], spy_maps_path(from, &from->list[i]));
-    if (r < 0)
-        spy_maps_free(&m);
-    else
-        *ret = m;
-    return r;
-}
-
-// One line: "start-end perms offset dev inode   path". Lines that do not parse are passed over.
+// One line: "start-end perms offset dev inode   path". Skips lines that do not parse.
 static int add_line(struct spy_maps *m, char *line)
 {
     struct spy_mapping e = {0};
@@ -89,31 +73,6 @@ int spy_maps_parse(char *text, struct spy_maps *ret)
         return r;
     }
     *ret = m;
-    return 0;
-}
-
-int spy_maps_load(const struct spy_target *t, struct spy_maps *ret, struct spy_err *err)
-{
-    _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(MAPS_BYTES_MAX);
-    if (spy_target_still(t))
-        return copy(&spy_target_still(t)->maps, ret) < 0
-                   ? spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory")
-                   : 0;
-    char path[32];
-    int r = spy_file_read(spy_target_proc_fd(t), spy_target_file(t, "maps", path, sizeof path),
-                          &text, err);
-    if ((r == SPY_ERR_GONE || (r == 0 && !text.len)) && spy_target_find_memory(t) == 0)
-        r = spy_file_read(spy_target_proc_fd(t), spy_target_file(t, "maps", path, sizeof path),
-                          &text, err);
-    if (r == SPY_ERR_DENIED)
-        return spy_target_explain_denied(t, err);
-    if (r < 0)
-        return r;
-    if (!text.len) // it has no memory: a zombie, or a kernel thread
-        return spy_target_explain_denied(t, err);
-    r = spy_maps_parse((char *)text.data, ret);
-    if (r < 0)
-        return spy_err_set(err, r, 0, "process %d has too many mappings", (int)spy_target_pid(t));
     return 0;
 }
 

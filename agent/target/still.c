@@ -45,9 +45,9 @@ int spy_still_add_piece(struct spy_still *s, const struct spy_still_piece *piece
 
 int spy_still_add_tid(struct spy_still *s, pid_t tid)
 {
-    int r = spy_grow(&s->tids, &s->cap_tids, s->n_tids + 1, sizeof *s->tids, SPY_TIDS_MAX);
+    int r = spy_grow(&s->tids, &s->cap_tids, s->n_tids + 1, sizeof *s->tids, SPY_STILL_TIDS_MAX);
     if (r == 0)
-        s->tids[s->n_tids++] = (struct spy_tid){tid, tid};
+        s->tids[s->n_tids++] = tid;
     return r;
 }
 
@@ -116,7 +116,7 @@ static int read_file(int fd, uint64_t at, uint8_t *to, size_t len)
 }
 
 // Bytes of the pieces alone.
-static int read_pieces(const struct spy_still *s, uint64_t addr, uint8_t *to, size_t len)
+static int copy_pieces(const struct spy_still *s, uint64_t addr, uint8_t *to, size_t len)
 {
     for (size_t i = first_after(s, addr); len; i++) {
         const struct spy_still_piece *p = &s->pieces[i];
@@ -149,7 +149,7 @@ static const struct spy_mapping *first_page(const struct spy_still *s, uint64_t 
 }
 
 // Is it the file that was mapped? Its first page says so, where the core holds that.
-static bool is_same(const struct spy_still *s, int fd, uint64_t file)
+static bool is_mapped_file(const struct spy_still *s, int fd, uint64_t file)
 {
     uint8_t there[PAGE], here[PAGE];
     const struct spy_mapping *first = first_page(s, file);
@@ -157,7 +157,7 @@ static bool is_same(const struct spy_still *s, int fd, uint64_t file)
     if (!first || fstat(fd, &st) < 0 || st.st_size < (off_t)SELFMAG)
         return false;
     size_t n = st.st_size < PAGE ? (size_t)st.st_size : PAGE;
-    return read_pieces(s, first->start, there, n) == 0 && read_file(fd, 0, here, n) == 0 &&
+    return copy_pieces(s, first->start, there, n) == 0 && read_file(fd, 0, here, n) == 0 &&
            !memcmp(here, ELFMAG, SELFMAG) && !memcmp(here, there, n);
 }
 
@@ -167,14 +167,14 @@ static int open_same(const struct spy_still *s, const char *path, uint64_t file)
         return SPY_STILL_NO_FILE;
     _cleanup_close_ int path_fd = open(path, O_PATH | O_CLOEXEC);
     int fd = path_fd < 0 ? -1 : spy_file_open_regular(path_fd);
-    if (fd >= 0 && is_same(s, fd, file))
+    if (fd >= 0 && is_mapped_file(s, fd, file))
         return fd;
     if (fd >= 0)
         close(fd);
     return SPY_STILL_NO_FILE;
 }
 
-// Only what was a program or a library, or is called after Python.
+// Notes programs and libraries only; a name with "python" in it goes first.
 static void note_missing(struct spy_still *s, const struct spy_mapping *mapping, const char *path)
 {
     bool python = strstr(path, "python") != NULL;
@@ -182,7 +182,7 @@ static void note_missing(struct spy_still *s, const struct spy_mapping *mapping,
     uint8_t magic[SELFMAG] = "";
     const struct spy_mapping *first = first_page(s, mapping->inode);
     if (first)
-        read_pieces(s, first->start, magic, sizeof magic);
+        copy_pieces(s, first->start, magic, sizeof magic);
     if ((python && !(had && strstr(s->maps.paths + s->missing, "python"))) ||
         (!had && !memcmp(magic, ELFMAG, SELFMAG)))
         s->missing = mapping->path;
@@ -235,7 +235,7 @@ int spy_still_read(struct spy_still *s, uint64_t addr, void *to, size_t len)
         bool inside = start <= addr;
         uint64_t until = inside ? s->pieces[i].end : start;
         n = until - addr < left ? (size_t)(until - addr) : left;
-        int r = inside ? read_pieces(s, addr, out, n) : read_mapped(s, addr, out, n, &n);
+        int r = inside ? copy_pieces(s, addr, out, n) : read_mapped(s, addr, out, n, &n);
         if (r < 0)
             return r;
     }

@@ -1,16 +1,16 @@
-// still.h - memory that stands still: that of a core file, or one that a test makes up. Inside of
-// agent/target and of tests; what reads a target does not see the difference.
+// still.h - memory that does not change: of a core file, or made up by a test. Inside of agent/target
+// and of tests; a reader of the target does not see the difference. target.h makes the target.
 //
-// Addresses are looked for first in the pieces (bytes that are there), then, for a core, in the
-// file that was mapped at the address: cores leave out pages that no process has written to. Such a
-// file is opened by the path the core gives, only when it is a regular ELF file whose first page is
-// the one that the core holds of it (that page has its build id), so that neither an upgraded
-// package nor a made-up core passes for what was mapped. What is nowhere is SPY_ERR_TORN.
+// An address is looked up in the pieces first (bytes that are present), then, for a core, in the file
+// that was mapped there: cores leave out pages that no process has written to. Such a file is opened
+// by the path that the core gives, and only if it is a regular ELF file whose first page is the one
+// in the core (that page has the build id), so that neither an upgraded package nor a forged core
+// passes for what was mapped. An address that is in neither is SPY_ERR_TORN.
 //
-// Files are read with pread, never mapped: one that is cut while it is read is SPY_ERR_TORN.
+// Files are read with pread and never mapped: a file that is truncated meanwhile is SPY_ERR_TORN.
 #pragma once
 #include "agent/target/maps.h"
-#include "agent/target/threads.h"
+#include <sys/types.h>
 
 struct spy_still_piece {
     uint64_t start, end;
@@ -23,7 +23,7 @@ struct spy_still {
     struct spy_maps maps;           // for a core, mapping.inode is the number of its file; 0: none
     struct spy_still_piece *pieces; // by rising address, not overlapping
     size_t n_pieces, cap_pieces;
-    struct spy_tid *tids;
+    pid_t *tids;
     size_t n_tids, cap_tids;
     int fd;         // the core file, owned; -1: none
     bool zero_fill; // what is mapped but in no piece reads as zeros
@@ -42,6 +42,7 @@ enum {
     SPY_STILL_NO_FILE = -2,
     SPY_STILL_OPEN_MAX = 512,
     SPY_STILL_PIECES_MAX = SPY_MAPS_MAX,
+    SPY_STILL_TIDS_MAX = 65536,
 };
 
 struct spy_still *spy_still_new(void); // NULL: no memory
@@ -56,7 +57,3 @@ int spy_still_read(struct spy_still *s, uint64_t addr, void *to, size_t len);
 // The file that was mapped there, borrowed; -1: it is not here, or another one is. `mapping` is one
 // of s->maps.
 int spy_still_file(struct spy_still *s, const struct spy_mapping *mapping);
-
-// The target that reads s, which it takes over (also when it fails).
-int spy_target_of_still(struct spy_still *s, struct spy_target **ret);
-struct spy_still *spy_target_still(const struct spy_target *t); // borrowed; NULL: a live process

@@ -25,12 +25,16 @@
 #include <sys/types.h>
 
 struct spy_target;
+struct spy_still; // still.h
 
 // SPY_ERR_GONE; SPY_ERR_DENIED: /proc does not show it (reasons.h says why); SPY_ERR_LIMIT: it
 // would take descriptors of the reserve (descriptors.h). Opens /proc/PID and a pidfd; reads no
 // memory.
 int spy_target_open(pid_t pid, struct spy_target **ret, struct spy_err *err);
+// The target that reads s, which it owns from now on, even if this fails.
+int spy_target_of_still(struct spy_still *s, struct spy_target **ret);
 void spy_target_free(struct spy_target *t);
+struct spy_still *spy_target_still(const struct spy_target *t); // borrowed; NULL: a live process
 
 pid_t spy_target_pid(const struct spy_target *t);
 int spy_target_proc_fd(const struct spy_target *t); // of /proc/PID, borrowed

@@ -146,8 +146,8 @@ static int list_still(const struct spy_still *s, struct spy_tid **ret, size_t *r
     struct spy_tid *list = calloc(s->n_tids + 1, sizeof *list);
     if (!list)
         return SPY_ERR_NOMEM;
-    if (s->n_tids)
-        memcpy(list, s->tids, s->n_tids * sizeof *list);
+    for (size_t i = 0; i < s->n_tids; i++)
+        list[i] = (struct spy_tid){s->tids[i], s->tids[i]};
     qsort(list, s->n_tids, sizeof *list, by_ns_tid);
     free(*ret);
     *ret = list;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 enum { EXPIRE_SECS = 60 };
+static const char store_kind[] = "sqlite"; // the configuration takes no other
 
 static unsigned ways_of(unsigned flags)
 {
@@ -21,7 +22,7 @@ static int get_retention_time_logged(struct spy_collector *c, uint64_t *ret, str
 {
     static uint64_t last;
     uint64_t real = spy_clock_real_ns();
-    int r = c->store->ops->now(c->store, real, spy_clock_boot_ns(), ret, err);
+    int r = spy_store_now(c->store, real, spy_clock_boot_ns(), ret, err);
     if (r == 0 && *ret < real && spy_log_due(&last, 600 * SPY_NS_PER_SEC))
         spy_log(SPY_LOG_WARN,
                 "the clock is ahead of all that came: retention goes by what came, until the clock "
@@ -37,7 +38,7 @@ static void expire_data(void *arg)
     uint64_t max = (uint64_t)c->config.retention.max_gib << 30, now = 0;
     int r = get_retention_time_logged(c, &now, &err);
     if (r == 0)
-        r = c->store->ops->expire(c->store, now, c->config.retention.raw_ns, max, &err);
+        r = spy_store_expire(c->store, now, c->config.retention.raw_ns, max, &err);
     if (r < 0)
         spy_log(SPY_LOG_ERROR, "cannot drop old data", SPY_S("why", err.msg));
 }
@@ -77,13 +78,14 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
                                  .certificate = spy_tls_current,
                                  .certificate_arg = c->tls,
                                  .asks_for_certificates = f->tls.client_ca_file,
-                                 .routes = spy_collector_routes,
+                                 .routes = c->routes,
                                  .arg = c,
                                  .body_max = (size_t)f->limits.body_mib << 20,
                                  .bodies_max = c->memory.bodies,
                                  .answers_max = c->memory.answers,
                                  .large_at_once = c->memory.large_at_once,
                                  .connections_per_ip = f->limits.connections_per_ip};
+    spy_collector_list_routes(c->routes);
     return spy_http_new(&o, &c->http, err);
 }
 
@@ -209,7 +211,7 @@ static void check_for_damage(const struct spy_collector *c)
 {
     enum { SECS = 1 };
     struct spy_err err = {0};
-    if (c->store->ops->verify(c->store, SECS, &err) < 0)
+    if (spy_store_verify(c->store, SECS, &err) < 0)
         spy_log(SPY_LOG_ERROR, "podspy-collector --check tells more", SPY_S("why", err.msg));
 }
 
@@ -223,7 +225,7 @@ int spy_collector_check(const struct spy_collector_config *config, struct spy_er
                            "there is no store %s: name its folder with --data or --config", path);
     int r = spy_data_open(config->store.dir, &lock, err);
     if (r == 0)
-        r = spy_store_sqlite_verify(config->store.dir, err);
+        r = spy_store_verify_dir(store_kind, config->store.dir, err);
     if (lock >= 0)
         close(lock);
     return r;
@@ -237,7 +239,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
     if (r == 0)
         r = start_trust(c, err);
     if (r == 0)
-        r = spy_store_sqlite_open(dir, f->limits.series, c->memory.store, &c->store, err);
+        r = spy_store_open(store_kind, dir, f->limits.series, c->memory.store, &c->store, err);
     if (r == 0)
         check_for_damage(c);
     if (r == 0)
@@ -283,8 +285,7 @@ void spy_collector_stop(struct spy_collector *c)
     spy_every_free(c->renewal);
     spy_every_free(c->retention);
     spy_ingest_free(c->ingest);
-    if (c->store)
-        c->store->ops->close(c->store);
+    spy_store_close(c->store);
     spy_auth_free(c->auth);
     spy_tls_free(c->tls);
     spy_kubeapi_free(c->kube);

@@ -5,7 +5,12 @@
 //     collector.c  starts the parts in order and ends them in reverse
 //     memory.c     how its memory is divided
 //     data.c       the data folder: its mode, its lock, ports.json
-//     routes.c     which request goes to which room, and which code its failure becomes
+//     routes.c     the list of routes; the other files end with the rows (routes.h):
+//     access.c     who may send and who may ask
+//     push.c       profiles in
+//     ask.c        queries
+//     health.c     probes
+//     metrics.c    /metrics
 #pragma once
 #include "collector/auth/auth.h"
 #include "collector/auth/tls.h"
@@ -17,6 +22,7 @@
 #include "shared/base/err.h"
 #include "shared/base/every.h"
 
+enum { SPY_ROUTES_MAX = 32 };
 enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
 
 struct spy_collector {
@@ -34,7 +40,8 @@ struct spy_collector {
     struct spy_every *retention; // drops old data
     struct spy_http *http;
     uint64_t ready_until; // monotonic, atomically: /readyz need not check the store until then
-    bool ending;          // read and written atomically; /readyz says no from then on
+    struct spy_http_route routes[SPY_ROUTES_MAX];
+    bool ending; // read and written atomically; /readyz says no from then on
 };
 
 // config is taken over, also on failure. What was started is ended by spy_collector_stop.
@@ -47,7 +54,8 @@ int spy_collector_check(const struct spy_collector_config *config, struct spy_er
 // Reads certificates, authorities and tokens again, soon, on a thread of its own.
 void spy_collector_reload(struct spy_collector *c);
 
-extern const struct spy_http_route spy_collector_routes[]; // arg: the struct spy_collector
+// Fills SPY_ROUTES_MAX places at most; the last route has no method. arg: the struct spy_collector.
+void spy_collector_list_routes(struct spy_http_route *ret);
 
 // The data folder: made with 0700, or set to that; one collector at a time has it.
 // SPY_ERR_DENIED: another one does. *ret_lock is to be closed.

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+enum { HINT_MAX = 1024 };
+
 static int64_t n_requests, n_refused, n_errors, n_busy;
 const struct spy_metric spy_http_metrics[] = {
     {"podspy_collector_http_requests_total", NULL, "Requests answered.", SPY_COUNTER, &n_requests},
@@ -29,7 +31,7 @@ const size_t spy_http_n_metrics = SPY_COUNT(spy_http_metrics);
 static void refuse_request(struct spy_job *j, unsigned status, const char *message,
                            const char *hint)
 {
-    j->refused = true;
+    j->state = SPY_JOB_REFUSED;
     spy_http_error(&j->res, status, message, hint);
 }
 
@@ -40,7 +42,7 @@ static void refuse_busy(struct spy_job *j)
     j->res.retry_after = 2;
 }
 
-static void find_no_place(struct spy_job *j, enum spy_lane_put put)
+static void refuse_no_place(struct spy_job *j, enum spy_lane_put put)
 {
     refuse_busy(j);
     if (put == SPY_LANE_CROWDED) {
@@ -160,9 +162,31 @@ static void give_back_body(struct spy_job *j)
     spy_buf_free(&j->body);
 }
 
+// Names what there is, by the rows of the routes.
+static void refuse_path(struct spy_job *j)
+{
+    _cleanup_buf_ struct spy_buf hint = SPY_BUF_INIT(HINT_MAX);
+    spy_buf_puts(&hint, "known are");
+    const char *comma = "";
+    for (const struct spy_http_route *r = j->listener->http->options.routes; r->method; r++)
+        if (!r->remote_only || !j->req.local) {
+            spy_buf_printf(&hint, "%s %s", comma, r->path);
+            comma = ",";
+        }
+    refuse_request(j, 404, "there is nothing at this path", spy_buf_str(&hint));
+}
+
+static void refuse_method(struct spy_job *j, const char *known)
+{
+    char hint[64];
+    snprintf(hint, sizeof hint, "it takes %s", known);
+    j->res.allow = known;
+    refuse_request(j, 405, "this path does not take that method", hint);
+}
+
 static void find_route(struct spy_job *j)
 {
-    const char *known = NULL; // what the path takes
+    const char *known = NULL; // the methods that the path takes
     const char *method = strcmp(j->method, "HEAD") ? j->method : "GET";
     for (const struct spy_http_route *r = j->listener->http->options.routes; r->method; r++) {
         if (strcmp(r->path, j->path) != 0)
@@ -171,13 +195,10 @@ static void find_route(struct spy_job *j)
         if (!strcmp(r->method, method))
             j->route = r;
     }
-    j->res.allow = j->route ? NULL : known;
-    if (!j->route && known)
-        refuse_request(j, 405, "this path does not take that method",
-                       "profiles are sent by POST to /v1development/profiles; all else is GET");
+    if (!known)
+        refuse_path(j);
     else if (!j->route)
-        refuse_request(j, 404, "there is nothing at this path",
-                       "try /profiles, /pods, /healthz, /readyz or /metrics");
+        refuse_method(j, known);
     else if (j->route->remote_only && j->req.local)
         refuse_request(j, 403, "the plain listener is for queries only",
                        "send profiles to the TLS listener");
@@ -189,14 +210,16 @@ static bool has_body(struct spy_job *j)
            *get_header(j->connection, MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
-// The second time, a worker asks, and a verdict must come.
+// A verdict that needs waiting is left to a worker, and must then come.
 static void ask_allow(struct spy_job *j)
 {
     if (!j->route->allow)
         return;
     enum spy_http_verdict v = j->route->allow(j->listener->http->options.arg, &j->req, &j->res);
-    j->deciding = v == SPY_HTTP_LATER && !j->req.may_wait;
-    j->refused = v == SPY_HTTP_REFUSED || (v == SPY_HTTP_LATER && j->req.may_wait);
+    if (v == SPY_HTTP_LATER && !j->req.may_wait)
+        j->state = SPY_JOB_DECIDING;
+    else if (v != SPY_HTTP_ALLOWED)
+        j->state = SPY_JOB_REFUSED;
 }
 
 // A request that is not plainly HTTP: its connection ends with the refusal.
@@ -212,15 +235,15 @@ static void check_form(struct spy_job *j, const char *version, bool bad_target)
 static void check_early(struct spy_job *j)
 {
     const struct spy_http_options *o = &j->listener->http->options;
-    if (!j->refused && j->req.local &&
+    if (j->state == SPY_JOB_CHECKING && j->req.local &&
         !spy_http_host_is_loopback(get_header(j->connection, MHD_HTTP_HEADER_HOST)))
         refuse_request(j, 403, "the plain listener answers to localhost and 127.0.0.1 only",
                        "use the TLS listener from elsewhere");
-    if (!j->refused)
+    if (j->state == SPY_JOB_CHECKING)
         find_route(j);
-    if (!j->refused)
+    if (j->state == SPY_JOB_CHECKING)
         ask_allow(j);
-    if (j->refused)
+    if (j->state == SPY_JOB_REFUSED)
         return;
     const char *length = get_header(j->connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (strtoull(length, NULL, 10) > o->body_max)
@@ -341,7 +364,8 @@ static enum MHD_Result send_answer(struct spy_job *j)
         return MHD_NO;
     if (len)
         res->body = SPY_BUF_INIT(0); // libmicrohttpd frees it now
-    bool ends = is_closing(j->listener->http) || j->cut || (j->refused && has_body(j));
+    bool ends =
+        is_closing(j->listener->http) || j->cut || (j->state == SPY_JOB_REFUSED && has_body(j));
     add_headers(res, ends, r);
     spy_watch_enter(j->listener->http->watch, j->connection, SPY_PHASE_SENDING, len);
     enum MHD_Result ok = MHD_queue_response(j->connection, res->status, r);
@@ -360,10 +384,10 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     pthread_mutex_lock(&h->lock);
     bool fits = count_body(j, before, j->body.len);
     pthread_mutex_unlock(&h->lock);
-    if (!fits && !j->refused)
+    if (!fits && j->state != SPY_JOB_REFUSED)
         refuse_busy(j);
     spy_watch_bytes(h->watch, j->connection, *len);
-    if (j->refused) {
+    if (j->state == SPY_JOB_REFUSED) {
         give_back_body(j);
         return answer_and_cut(j);
     }
@@ -376,14 +400,15 @@ static bool put_in_lane(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
     pthread_mutex_lock(&h->lock);
-    enum spy_lane_put put = spy_lane_put(h, j, j->deciding ? SPY_HTTP_PROMPT : j->route->lane);
+    enum spy_http_lane lane = j->state == SPY_JOB_DECIDING ? SPY_HTTP_PROMPT : j->route->lane;
+    enum spy_lane_put put = spy_lane_put(h, j, lane);
     if (put == SPY_LANE_TAKEN) { // the worker needs the lock to take it
         spy_watch_work(h->watch, j->connection, &j->gone);
         MHD_suspend_connection(j->connection);
     }
     pthread_mutex_unlock(&h->lock);
     if (put != SPY_LANE_TAKEN)
-        find_no_place(j, put);
+        refuse_no_place(j, put);
     return put == SPY_LANE_TAKEN;
 }
 
@@ -400,42 +425,49 @@ static enum MHD_Result hand_over(struct spy_job *j)
     return send_answer(j);
 }
 
-// Its headers are judged: on to the body, or to the refusal.
-static enum MHD_Result continue_or_refuse(struct spy_job *j)
+static enum MHD_Result answer_refusal(struct spy_job *j)
 {
-    if (!j->refused)
-        return MHD_YES;
     if (has_body(j))
         spy_watch_refused(j->listener->http->watch, j->connection);
     return send_answer(j);
+}
+
+static enum MHD_Result expect_body(struct spy_job *j)
+{
+    j->state = SPY_JOB_READING;
+    spy_watch_enter(j->listener->http->watch, j->connection, SPY_PHASE_BODY, 0);
+    return MHD_YES;
+}
+
+static enum MHD_Result begin_job(struct spy_job *j, const char *version, bool bad_target)
+{
+    check_form(j, version, bad_target);
+    check_early(j);
+    if (j->state == SPY_JOB_DECIDING && put_in_lane(j))
+        return MHD_YES;
+    return j->state == SPY_JOB_REFUSED ? answer_refusal(j) : expect_body(j);
 }
 
 enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const char *url,
                                    const char *method, const char *version, const char *data,
                                    size_t *len, void **state)
 {
-    struct spy_listener *l = arg;
     bool bad_target = spy_strict_take_mark(state);
     struct spy_job *j = *state;
     if (!j) {
-        *state = j = job_new(l, c, url, method);
-        if (!j)
-            return MHD_NO;
-        spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
-        check_form(j, version, bad_target);
-        check_early(j);
-        if (j->deciding && !j->refused && put_in_lane(j))
-            return MHD_YES;
-        return continue_or_refuse(j);
+        *state = j = job_new(arg, c, url, method);
+        return j ? begin_job(j, version, bad_target) : MHD_NO;
     }
-    if (j->decided) {
-        j->decided = false;
-        spy_watch_enter(l->http->watch, c, SPY_PHASE_BODY, 0);
-        return continue_or_refuse(j);
+    switch (j->state) {
+    case SPY_JOB_ALLOWED:
+        return expect_body(j);
+    case SPY_JOB_REFUSED:
+        return answer_refusal(j);
+    case SPY_JOB_DONE:
+        return send_answer(j);
+    default:
+        return *len ? take_body(j, data, len) : hand_over(j);
     }
-    if (*len)
-        return take_body(j, data, len);
-    return j->done ? send_answer(j) : hand_over(j);
 }
 
 void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
@@ -453,11 +485,11 @@ bool spy_job_run(struct spy_job *j, bool drop)
 {
     struct spy_http *h = j->listener->http;
     j->req.may_wait = true;
-    if (j->deciding) {
+    if (j->state == SPY_JOB_DECIDING) {
         ask_allow(j);
-        j->deciding = false;
-        j->decided = true; // spy_job_on_request is called once more
-        return false;
+        if (j->state != SPY_JOB_REFUSED)
+            j->state = SPY_JOB_ALLOWED;
+        return false; // spy_job_on_request is called once more
     }
     j->req.large = j->lane == SPY_HTTP_LARGE;
     j->res.is_large = false;
@@ -469,15 +501,14 @@ bool spy_job_run(struct spy_job *j, bool drop)
         return true;
     give_back_body(j);
     prepare_answer(j);
-    j->done = true;
+    if (j->state != SPY_JOB_REFUSED)
+        j->state = SPY_JOB_DONE;
     return false;
 }
 
 void spy_job_resume(struct spy_job *j, enum spy_lane_put put)
 {
-    if (put != SPY_LANE_TAKEN) {
-        find_no_place(j, put);
-        j->done = true;
-    }
+    if (put != SPY_LANE_TAKEN)
+        refuse_no_place(j, put);
     MHD_resume_connection(j->connection); // from here on the job is libmicrohttpd's thread's again
 }

@@ -67,8 +67,8 @@ static void *run_worker(void *arg)
         if (!l->first)
             break; // told to stop, and all is done
         struct spy_job *j = w->job = take_next_job(l);
-        bool drop =
-            l->kind->is_question && !j->deciding && (h->closing || spy_stop_is_set(&j->gone));
+        bool drop = l->kind->is_question && j->state != SPY_JOB_DECIDING &&
+                    (h->closing || spy_stop_is_set(&j->gone));
         if (h->stop) // the time for what waited is over
             spy_stop_set(&j->gone);
         pthread_mutex_unlock(&h->lock);

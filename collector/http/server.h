@@ -18,6 +18,17 @@ struct spy_listener {
     struct spy_capacity capacity;
 };
 
+// The steps of a request. A worker takes a job from DECIDING to ALLOWED and from READING to DONE;
+// each may end in REFUSED.
+enum spy_job_state {
+    SPY_JOB_CHECKING, // its headers
+    SPY_JOB_DECIDING, // a worker asks the route's allow
+    SPY_JOB_ALLOWED,  // by a worker, and libmicrohttpd has not been told
+    SPY_JOB_READING,  // its body, if it has one; then the handler runs
+    SPY_JOB_REFUSED,  // res holds the refusal
+    SPY_JOB_DONE,     // res holds what the handler made
+};
+
 // One request, from its headers until its answer is sent.
 struct spy_job {
     struct spy_listener *listener;
@@ -30,11 +41,10 @@ struct spy_job {
     char method[16], path[256];
     struct spy_buf body;
     size_t answer_len; // counted in spy_http.answers
-    bool refused, done;
+    enum spy_job_state state;
     enum spy_http_lane lane;
-    bool gone;              // shared/base/stop.h: the client has left, or the server ends
-    bool cut;               // the connection ends with the answer
-    bool deciding, decided; // a worker asks allow; it has, and libmicrohttpd is to be told
+    bool gone; // shared/base/stop.h: the client has left, or the server ends
+    bool cut;  // the connection ends with the answer
     struct spy_job *next;
 };
 

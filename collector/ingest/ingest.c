@@ -469,8 +469,7 @@ static enum spy_ingest_outcome append_batch(struct spy_ingest *in, struct batch 
     _cleanup_free_ bool *is_known = calloc(b->n + 1, sizeof *is_known);
     int r = is_known ? 0 : spy_err_set(&why, SPY_ERR_NOMEM, 0, "out of memory");
     if (r == 0 && b->n)
-        r = in->options.store->ops->append(in->options.store, b->profiles, b->n, &known, is_known,
-                                           &why);
+        r = spy_store_append(in->options.store, b->profiles, b->n, &known, is_known, &why);
     if (r < 0) {
         *err = why;
         return r == SPY_ERR_LIMIT && why.sys == ENOSPC ? SPY_INGEST_DISK_FULL

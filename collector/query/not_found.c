@@ -53,7 +53,7 @@ static int describe_all_time(struct spy_store *store, struct listing *l, char *h
 {
     char when[SPY_TIME_TEXT];
     struct spy_select all = {.until_ns = UINT64_MAX};
-    int r = store->ops->processes(store, &all, note_process, l, err);
+    int r = spy_store_processes(store, &all, note_process, l, err);
     if (r < 0)
         return r;
     spy_time_print(l->last_ns, when);
@@ -78,7 +78,7 @@ int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, c
     struct listing l = {.keys = keys, .values = json_object()};
     struct spy_select time = {
         .from_ns = s->select.from_ns, .until_ns = s->select.until_ns, .stop = s->select.stop};
-    int r = store->ops->processes(store, &time, note_process, &l, err);
+    int r = spy_store_processes(store, &time, note_process, &l, err);
     if (r == 0 && json_object_size(l.values))
         print_values(&l, spy_selector_name(keys[0]), hint);
     else if (r == 0 && l.last_ns)

@@ -1,14 +1,14 @@
 // What is known, as JSON: pods hold containers, containers hold processes. The store tells of
 // series; those of one process that differ only in its problem are one process here.
+#include "collector/query/pods.h"
 #include "collector/query/answer_json.h"
 #include "shared/base/mem.h"
-#include "shared/base/text.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int64_t spy_query_n_pods;
+int64_t spy_pods_n_asked;
 
 struct field {
     const char *name, *label;
@@ -230,10 +230,9 @@ static void collect_process(void *arg, const struct spy_store_process *p)
 
 // --- answers ---
 
-static int collect_pods(const struct spy_question *q, struct spy_selector *s, struct spy_answer *a,
+static int collect_into(const struct spy_question *q, struct spy_selector *s, struct spy_answer *a,
                         struct collect *c, struct spy_err *err)
 {
-    spy_count(&spy_query_n_pods, 1);
     int r = spy_selector_parse(q->params, q->n_params, false, q->now_ns, s, a->hint, err);
     if (r < 0)
         return r;
@@ -241,7 +240,7 @@ static int collect_pods(const struct spy_question *q, struct spy_selector *s, st
     c->index = json_object();
     s->select.stop = q->stop;
     c->memory = q->memory;
-    r = q->store->ops->processes(q->store, &s->select, collect_process, c, err);
+    r = spy_store_processes(q->store, &s->select, collect_process, c, err);
     json_decref(c->index);
     finish_pods(c);
     free(c->accounts);
@@ -258,93 +257,33 @@ static int collect_pods(const struct spy_question *q, struct spy_selector *s, st
     return r;
 }
 
-int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
+int spy_pods_collect(const struct spy_question *q, struct spy_selector *s, struct spy_answer *a,
+                     json_t **ret, struct spy_err *err)
+{
+    struct collect c = {0};
+    int r = collect_into(q, s, a, &c, err);
+    if (r == 0)
+        *ret = c.pods;
+    return r;
+}
+
+static int answer_pods(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
 {
     struct spy_selector s;
-    struct collect c = {0};
+    json_t *pods;
     char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
-    int r = collect_pods(q, &s, a, &c, err);
+    int r = spy_pods_collect(q, &s, a, &pods, err);
     if (r < 0)
         return r;
     spy_time_print(s.select.from_ns, from);
     spy_time_print(s.select.until_ns, until);
-    json_t *root = json_pack("{s:s, s:s, s:o}", "from", from, "until", until, "pods", c.pods);
+    json_t *root = json_pack("{s:s, s:s, s:o}", "from", from, "until", until, "pods", pods);
     return spy_answer_json(root, a, err);
 }
 
-// --- the page ---
-
-static void put_html(struct spy_buf *out, const char *name)
-{
-    _cleanup_buf_ struct spy_buf shown = SPY_BUF_INIT(1 << 20);
-    spy_buf_shown(&shown, name); // who asks may sit at a terminal
-    for (const char *text = spy_buf_str(&shown); *text; text++) {
-        const char *as = *text == '&'   ? "&amp;"
-                         : *text == '<' ? "&lt;"
-                         : *text == '>' ? "&gt;"
-                         : *text == '"' ? "&quot;"
-                                        : NULL;
-        if (as)
-            spy_buf_puts(out, as);
-        else
-            spy_buf_putc(out, *text);
-    }
-}
-
-static void put_percent(struct spy_buf *out, const char *text)
-{
-    for (; *text; text++)
-        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~", *text))
-            spy_buf_putc(out, *text);
-        else
-            spy_buf_printf(out, "%%%02X", (unsigned char)*text);
-}
-
-static void put_link(struct spy_buf *out, const char *pod, const char *query, const char *text)
-{
-    spy_buf_puts(out, " <a href=\"/profiles?pod=");
-    put_percent(out, pod);
-    spy_buf_printf(out, "&amp;%s\">%s</a>", query, text);
-}
-
-static void put_pod(struct spy_buf *out, const json_t *pod)
-{
-    const char *name = get_label(pod, "pod"), *space = get_label(pod, "namespace");
-    spy_buf_puts(out, "<li>");
-    put_html(out, space);
-    spy_buf_puts(out, *space ? "/" : "");
-    put_html(out, *name ? name : "(no pod)");
-    if (json_is_true(json_object_get(pod, "throttled")))
-        spy_buf_puts(out, " <strong>throttled</strong>");
-    if (*name) {
-        put_link(out, name, "format=svg", "flamegraph");
-        put_link(out, name, "format=svg&amp;idle=1", "with waiting threads");
-        put_link(out, name, "format=speedscope", "speedscope");
-        put_link(out, name, "format=collapsed", "collapsed");
-    }
-    spy_buf_puts(out, "</li>\n");
-}
-
-int spy_query_index(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
-{
-    struct spy_selector s;
-    struct collect c = {0};
-    int r = collect_pods(q, &s, a, &c, err);
-    if (r < 0)
-        return r;
-    spy_buf_puts(a->body,
-                 "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                 "<title>podspy</title><meta name=\"viewport\" content=\"width=device-width\">"
-                 "<meta name=\"color-scheme\" content=\"light dark\"></head><body>\n"
-                 "<h1>podspy</h1>\n<p>Seen in the last hour, as <a href=\"/pods\">JSON</a>:</p>\n"
-                 "<ul>\n");
-    size_t i;
-    json_t *pod;
-    json_array_foreach(c.pods, i, pod) put_pod(a->body, pod);
-    if (!json_array_size(c.pods))
-        spy_buf_puts(a->body, "<li>Nothing yet. Agents push every 10 seconds.</li>\n");
-    spy_buf_puts(a->body, "</ul>\n</body></html>\n");
-    json_decref(c.pods);
-    a->media_type = "text/html; charset=utf-8";
-    return a->body->failed ? spy_err_set(err, a->body->failed, 0, "the page does not fit") : 0;
-}
+const struct spy_query spy_query_pods = {
+    .path = "/pods",
+    .kind = "pods",
+    .n_asked = &spy_pods_n_asked,
+    .answer = answer_pods,
+};

@@ -9,13 +9,6 @@
 #include <string.h>
 
 static int64_t n_profiles;
-const struct spy_metric spy_query_metrics[] = {
-    {"podspy_collector_queries_total", "kind=\"profile\"", "Questions asked.", SPY_COUNTER,
-     &n_profiles},
-    {"podspy_collector_queries_total", "kind=\"pods\"", NULL, SPY_COUNTER, &spy_query_n_pods},
-    {"podspy_collector_queries_total", "kind=\"top\"", NULL, SPY_COUNTER, &spy_query_n_top},
-};
-const size_t spy_query_n_metrics = SPY_COUNT(spy_query_metrics);
 
 static const struct spy_profile_caps answer_caps = {.strings = 4 << 20,
                                                     .functions = 2 << 20,
@@ -144,7 +137,7 @@ int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct 
     s->select.memory = q->memory / 8 * 5;
     s->select.rows_max = q->rows_max;
     s->select.stop = s->filter.stop = s->view.stop = q->stop;
-    int r = q->store->ops->query(q->store, &s->select, p, err);
+    int r = spy_store_query(q->store, &s->select, p, err);
     if (r == SPY_ERR_LIMIT)
         snprintf(hint, SPY_HINT_MAX, "select fewer pods or a shorter time");
     if (r < 0)
@@ -181,13 +174,12 @@ static int print_answer(const struct spy_profile *p, const struct spy_selector *
     return format->print(p, &view, a->body, err);
 }
 
-int spy_query_profile(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
+static int answer_profiles(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
 {
     struct spy_selector s;
     const struct spy_format *format = NULL;
     _cleanup_(profile_done) struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
-    spy_count(&n_profiles, 1);
     int r = spy_selector_parse(q->params, q->n_params, true, q->now_ns, &s, a->hint, err);
     if (r == 0)
         r = choose_format(q, &s, &format, a->hint, err);
@@ -195,3 +187,10 @@ int spy_query_profile(const struct spy_question *q, struct spy_answer *a, struct
         r = spy_query_load(q, &s, &p, &filter, a->hint, err);
     return r < 0 ? r : print_answer(p, &s, filter, format, a, err);
 }
+
+const struct spy_query spy_query_profiles = {
+    .path = "/profiles",
+    .kind = "profile",
+    .n_asked = &n_profiles,
+    .answer = answer_profiles,
+};

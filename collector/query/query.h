@@ -34,15 +34,31 @@ struct spy_answer {
     char hint[SPY_HINT_MAX]; // on failure; may be ""
 };
 
-// One merged profile, printed in the format that was asked for; without format= as svg where Accept
-// names HTML or SVG, as a browser's does, else as json.
-int spy_query_profile(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
-// The functions that took the time, by self and total. JSON; max_nodes is how many (1000).
-int spy_query_top(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
-// What is known: pods, containers, processes. JSON.
-int spy_query_pods(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
-// The pods and their links as a page of plain HTML.
-int spy_query_index(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
+// A query. Its row ends the file that answers it, and query.c lists the rows.
+struct spy_query {
+    const char *path; // "/top"
+    const char *kind; // the label in podspy_collector_queries_total; NULL: not shown there
+    int64_t *n_asked;
+    int (*answer)(const struct spy_question *q, struct spy_answer *a, struct spy_err *err);
+};
+
+// profile.c: one merged profile, printed in the format that was asked for; without format= as svg
+// where Accept names HTML or SVG, as a browser's does, else as json.
+extern const struct spy_query spy_query_profiles;
+// pods.c: what is known: pods, containers, processes. JSON.
+extern const struct spy_query spy_query_pods;
+// top.c: the functions that took the time, by self and total. JSON; max_nodes is how many (1000).
+extern const struct spy_query spy_query_top;
+// index.c: the pods and their links as a page of plain HTML.
+extern const struct spy_query spy_query_index;
+
+extern const struct spy_query *const spy_queries[]; // ends with NULL
+
+// Answers by the row with this path, which must be there, and counts the question.
+int spy_query_answer(const char *path, const struct spy_question *q, struct spy_answer *a,
+                     struct spy_err *err);
+// Appends podspy_collector_queries_total as Prometheus text.
+void spy_query_print_metrics(struct spy_buf *out);
 
 // Fills hint with what there is in place of what was selected, and err with what was looked for.
 // Returns SPY_ERR_NOTFOUND, or the store's failure.
@@ -53,12 +69,7 @@ int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, c
 // hardly changes: only what an agent could not push in time comes later.
 bool spy_query_is_closed(const struct spy_question *q);
 
-extern const struct spy_metric spy_query_metrics[];
-extern const size_t spy_query_n_metrics;
-
 // For the files of this room: what the selector chooses, as one profile, and the filter of its
 // samples; both are the caller's to free. Fills hint on failure.
 int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
                    struct spy_filter **ret_filter, char *hint, struct spy_err *err);
-// Questions about pods and functions asked so far.
-extern int64_t spy_query_n_pods, spy_query_n_top;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int64_t spy_query_n_top;
+static int64_t n_tops;
 enum { ROWS = 1000 }; // unless max_nodes says another number
 
 struct row {
@@ -115,12 +115,11 @@ static int print_top(const struct spy_profile *p, const struct spy_selector *s,
     return spy_answer_json(root, a, err);
 }
 
-int spy_query_top(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
+static int answer_top(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
 {
     struct spy_selector s;
     _cleanup_(profile_done) struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
-    spy_count(&spy_query_n_top, 1);
     int r = spy_selector_parse(q->params, q->n_params, false, q->now_ns, &s, a->hint, err);
     if (r == 0)
         r = spy_query_load(q, &s, &p, &filter, a->hint, err);
@@ -137,3 +136,10 @@ int spy_query_top(const struct spy_question *q, struct spy_answer *a, struct spy
     qsort(rows, n, sizeof *rows, compare_rows_by_self);
     return print_top(p, &s, rows, n, samples, a, err);
 }
+
+const struct spy_query spy_query_top = {
+    .path = "/top",
+    .kind = "top",
+    .n_asked = &n_tops,
+    .answer = answer_top,
+};

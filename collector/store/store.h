@@ -1,4 +1,4 @@
-// store.h - what the collector keeps. A backend is a table of functions (sqlite/ now).
+// store.h - what the collector keeps. A backend is a table of functions; sqlite/ is one.
 //
 // The unit is a window: one series over some seconds, with its profile_id, as it came from an
 // agent. A window is stored once, however often it is sent. What append returned 0 for is durable.
@@ -47,59 +47,84 @@ struct spy_store_process {
 };
 typedef void (*spy_store_process_fn)(void *arg, const struct spy_store_process *process);
 
-struct spy_store;
-struct spy_store_ops {
-    // profiles[i] hold one series each, with a profile_id (as spy_otlp_decode makes them); they
-    // stay the caller's. All are stored or, on an error, none. *ret_known: how many were stored
-    // before (or came twice in this call); ret_is_known, n of them or NULL: which. SPY_ERR_LIMIT:
-    // the store is full (size or max_series, the message tells; err->sys ENOSPC: the disk, and
-    // expire still works); SPY_ERR_INVALID: a profile
-    // cannot be stored; SPY_ERR_IO; SPY_ERR_AGAIN.
-    int (*append)(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
-                  size_t *ret_known, bool *ret_is_known, struct spy_err *err);
-    // Adds what is selected to `into`, all of one instant. The windows of a series are joined as
-    // spy_series_unite does it. After an error `into` holds a part. SPY_ERR_LIMIT: more than the selection's bounds
-    // or the caps of `into`; narrow it. SPY_ERR_GONE: stop was set.
-    int (*query)(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
-                 struct spy_err *err);
-    // The processes that are selected, each once, latest first; at most 10000. What they say is of
-    // the selected windows. fn may not call the store. SPY_ERR_GONE: stop was set.
-    int (*processes)(struct spy_store *s, const struct spy_select *select, spy_store_process_fn fn,
-                     void *arg, struct spy_err *err);
-    // Drops the windows that end more than raw_ns before now_ns, and the oldest windows while the
-    // store holds more than max_bytes; then what only they referred to. A label, stack or string
-    // may stay for a quarter of an hour of windows' time longer. From the first call on
-    // database and WAL together are held to max_bytes, by append as well, which drops the oldest
-    // windows where it finds no room: so call it at the start and then every minute or so. Queries
-    // that keep the WAL from being restarted are ended then (SPY_ERR_AGAIN). Expiry works on a full
-    // disk: both files hold room for it (16 MiB). Space is used again
-    // before the file grows; the file shrinks when an eighth of it is free.
-    int (*expire)(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
-                  struct spy_err *err);
-    // The time to pass to expire: real_ns, or an earlier one where the system's clock is ahead of
-    // what was seen (retention_clock.h). mono_ns: spy_clock_boot_ns.
-    int (*now)(struct spy_store *s, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
-               struct spy_err *err);
-    // Can it be written? For some seconds after an append that failed, no. Else writes a row, or
-    // while another call writes tells how the latest one ended.
-    int (*check)(struct spy_store *s, struct spy_err *err);
-    // Looks for damage. max_secs 0: in all there is; else as far as that time goes, without harm to
-    // others. SPY_ERR_IO: there is some; the message says where and what to do.
-    int (*verify)(struct spy_store *s, unsigned max_secs, struct spy_err *err);
-    void (*close)(struct spy_store *s);
-};
-struct spy_store {
-    const struct spy_store_ops *ops;
-};
 enum { SPY_STORE_ROWS_MAX = 8 << 20 };
 
-// The store in dir/podspy.db; dir exists. SPY_ERR_INVALID: the file there is damaged, of another
-// program, or of another version; SPY_ERR_DENIED: another process has it open; the message says
-// what to do. *ret goes with ops->close.
-// memory: bytes for the intern tables and SQLite's caches, which use at most SPY_STORE_MEMORY_MAX.
+struct spy_store;
+
+// Opens the store of this kind ("sqlite") in dir, which exists. SPY_ERR_INVALID: what is there is
+// damaged, of another program, or of another version; SPY_ERR_DENIED: another process has it open;
+// the message says what to do. SPY_ERR_UNSUPPORTED: there is no such kind. *ret goes with
+// spy_store_close.
+// memory: bytes for caches and intern tables; at most SPY_STORE_MEMORY_MAX are used.
 #define SPY_STORE_MEMORY_MAX ((size_t)400 << 20)
-int spy_store_sqlite_open(const char *dir, uint32_t max_series, size_t memory,
-                          struct spy_store **ret, struct spy_err *err);
+int spy_store_open(const char *kind, const char *dir, uint32_t max_series, size_t memory,
+                   struct spy_store **ret, struct spy_err *err);
 // Looks for all damage in the store in dir, which no collector may have open, and changes nothing
-// in it. Errors as of open and of ops->verify.
-int spy_store_sqlite_verify(const char *dir, struct spy_err *err);
+// in it. Errors as of spy_store_open and spy_store_verify.
+int spy_store_verify_dir(const char *kind, const char *dir, struct spy_err *err);
+void spy_store_close(struct spy_store *s); // NULL-safe
+
+// Stores profiles: each holds one series with a profile_id (as spy_otlp_decode makes them) and stays
+// the caller's. All are stored or, on an error, none. *ret_known: how many were stored before (or
+// came twice in this call); ret_is_known, n of them or NULL: which. SPY_ERR_LIMIT: the store is full
+// (size or max_series, the message says which; err->sys ENOSPC: the disk, and expire still works);
+// SPY_ERR_INVALID: a profile cannot be stored; SPY_ERR_IO; SPY_ERR_AGAIN.
+int spy_store_append(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
+                     size_t *ret_known, bool *ret_is_known, struct spy_err *err);
+// Adds what is selected to `into`, all of one instant. The windows of a series are joined as
+// spy_series_unite does it. After an error `into` holds a part. SPY_ERR_LIMIT: more than the bounds
+// of the selection or the caps of `into`; narrow the selection. SPY_ERR_GONE: stop was set.
+int spy_store_query(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
+                    struct spy_err *err);
+// Calls fn for each selected process, latest first; at most 10000. Each is described by the selected
+// windows only. fn may not call the store. SPY_ERR_GONE: stop was set.
+int spy_store_processes(struct spy_store *s, const struct spy_select *select,
+                        spy_store_process_fn fn, void *arg, struct spy_err *err);
+// Drops the windows that end more than raw_ns before now_ns, and the oldest windows while the store
+// holds more than max_bytes; then what only they referred to. A label, stack or string may stay for
+// a quarter of an hour of windows' time longer. From the first call on, all files together are held
+// to max_bytes, by append as well, which drops the oldest windows where it finds no room: so call it
+// at the start and then every minute or so. Queries that stand in its way are ended then
+// (SPY_ERR_AGAIN). Expiry works on a full disk: the store holds room for it (16 MiB in each file).
+// Space is used again before a file grows; the file shrinks when an eighth of it is free.
+int spy_store_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
+                     struct spy_err *err);
+// The time to pass to spy_store_expire: real_ns, or an earlier one where the system's clock is ahead
+// of what was seen (retention_clock.h). mono_ns: spy_clock_boot_ns.
+int spy_store_now(struct spy_store *s, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
+                  struct spy_err *err);
+// Checks that the store can be written, by writing a row; while another call writes, returns the
+// result of the latest write. Fails for some seconds after an append that failed.
+int spy_store_check(struct spy_store *s, struct spy_err *err);
+// Looks for damage. max_secs 0: in all there is; else as far as that time allows, without harm to
+// others. SPY_ERR_IO: damage was found; the message says where and what to do.
+int spy_store_verify(struct spy_store *s, unsigned max_secs, struct spy_err *err);
+
+// --- for the files of a backend ---
+
+// A backend ends its main file with a row of this type, and store.c lists the rows. The functions
+// are the ones above.
+struct spy_store_backend {
+    const char *kind;
+    int (*open)(const char *dir, uint32_t max_series, size_t memory, struct spy_store **ret,
+                struct spy_err *err);
+    int (*verify_dir)(const char *dir, struct spy_err *err);
+    void (*close)(struct spy_store *s);
+    int (*append)(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
+                  size_t *ret_known, bool *ret_is_known, struct spy_err *err);
+    int (*query)(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
+                 struct spy_err *err);
+    int (*processes)(struct spy_store *s, const struct spy_select *select, spy_store_process_fn fn,
+                     void *arg, struct spy_err *err);
+    int (*expire)(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
+                  struct spy_err *err);
+    int (*now)(struct spy_store *s, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
+               struct spy_err *err);
+    int (*check)(struct spy_store *s, struct spy_err *err);
+    int (*verify)(struct spy_store *s, unsigned max_secs, struct spy_err *err);
+};
+struct spy_store { // the first member of a backend's own structure
+    const struct spy_store_backend *backend;
+};
+// sqlite/sqlite.c; keeps everything in dir/podspy.db.
+extern const struct spy_store_backend spy_store_sqlite;

@@ -6,7 +6,9 @@
 #define SPY_FORMATS(X)                                                                             \
     X(svg)                                                                                         \
     X(speedscope)                                                                                  \
+    X(chrometrace)                                                                                 \
     X(collapsed)                                                                                   \
+    X(pprof)                                                                                       \
     X(json)
 
 #define SPY_FORMAT_DECLARE(name) extern const struct spy_format spy_format_##name;

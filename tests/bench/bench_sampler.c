@@ -121,7 +121,7 @@ int main(int argc, char **argv)
     pid_t pid = (pid_t)strtol(argv[1], NULL, 10);
     double seconds = strtod(argv[2], NULL);
     struct spy_sampler_process process = {
-        .pid = pid, .rate = (uint32_t)strtoul(argv[3], NULL, 10), .pausing = SPY_SAMPLER_MAY_PAUSE};
+        .pid = pid, .rate = (uint32_t)strtoul(argv[3], NULL, 10), .pausing = SPY_PAUSE_AUTO};
     struct spy_err err = {0};
     _cleanup_(sampler_done) struct spy_sampler *s = NULL;
     if (spy_sampler_new(&(struct spy_sampler_options){0}, &s, &err) < 0)

@@ -78,8 +78,8 @@ static int insert_window(struct spy_sqlite *s, const struct spy_profile *p, int6
         samples = spy_add_sat(samples, spy_profile_sample_at(p, i)->count);
     const int64_t values[] = {
         series,
-        spy_sqlite_time(w->start_ns),
-        spy_sqlite_time(spy_add_sat(w->start_ns, w->duration_ns)),
+        spy_db_time(w->start_ns),
+        spy_db_time(spy_add_sat(w->start_ns, w->duration_ns)),
         (int64_t)w->period_ns,
 #define VALUE(name, ...) (int64_t) w->quality.name,
         SPY_QUALITY(VALUE)
@@ -93,7 +93,7 @@ static int insert_window(struct spy_sqlite *s, const struct spy_profile *p, int6
     for (size_t i = 0; i < SPY_COUNT(values); i++)
         sqlite3_bind_int64(s->add_window, (int)i + 2, values[i]);
     bind_counted(s->add_window, (int)SPY_COUNT(values) + 2, &w->account);
-    int r = spy_sqlite_run(s->writer, s->add_window, err);
+    int r = spy_db_run(s->writer, s->add_window, err);
     sqlite3_bind_null(s->add_window, 1);
     if (r == 0)
         *ret = sqlite3_last_insert_rowid(s->writer);
@@ -107,7 +107,7 @@ static int find_profile_id(struct spy_sqlite *s, const uint8_t id[16], struct sp
     int code = sqlite3_step(q);
     return code == SQLITE_ROW    ? 1
            : code == SQLITE_DONE ? 0
-                                 : spy_sqlite_failed(s->writer, err, "looking up a profile_id");
+                                 : spy_db_failed(s->writer, err, "looking up a profile_id");
 }
 
 // *ret_known: it was stored before.
@@ -116,7 +116,7 @@ static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool
 {
     _cleanup_buf_ struct spy_buf data = SPY_BUF_INIT(WINDOW_BYTES_MAX);
     const struct spy_series *w = spy_profile_series_get(p, 0);
-    int64_t end = spy_sqlite_time(spy_add_sat(w->start_ns, w->duration_ns));
+    int64_t end = spy_db_time(spy_add_sat(w->start_ns, w->duration_ns));
     int64_t series, window = 0;
     int r = find_profile_id(s, w->profile_id, err);
     *ret_known = r > 0;
@@ -133,7 +133,7 @@ static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool
         return r;
     sqlite3_bind_int64(s->add_samples, 1, window);
     sqlite3_bind_blob64(s->add_samples, 2, data.data, data.len, SQLITE_STATIC);
-    r = spy_sqlite_run(s->writer, s->add_samples, err);
+    r = spy_db_run(s->writer, s->add_samples, err);
     sqlite3_bind_null(s->add_samples, 2);
     return r;
 }
@@ -143,7 +143,7 @@ static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool
 static int store_batch(struct spy_sqlite *s, struct spy_batch *b)
 {
     spy_intern_mark(s->intern);
-    int r = spy_sqlite_exec(s->writer, "SAVEPOINT batch", &b->err);
+    int r = spy_db_exec(s->writer, "SAVEPOINT batch", &b->err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < b->n && r == 0; i++) {
@@ -155,19 +155,19 @@ static int store_batch(struct spy_sqlite *s, struct spy_batch *b)
     }
     b->result = r;
     if (r == 0)
-        return spy_sqlite_exec(s->writer, "RELEASE batch", &b->err);
+        return spy_db_exec(s->writer, "RELEASE batch", &b->err);
     if (spy_intern_is_dirty(s->intern))
         spy_intern_forget(s->intern);
     if (sqlite3_get_autocommit(s->writer))
         return r;
-    return spy_sqlite_exec(s->writer, "ROLLBACK TO batch; RELEASE batch", &b->err);
+    return spy_db_exec(s->writer, "ROLLBACK TO batch; RELEASE batch", &b->err);
 }
 
 static void fail_all(struct spy_sqlite *s, struct spy_batch *group, int r,
                      const struct spy_err *err)
 {
     if (!sqlite3_get_autocommit(s->writer))
-        spy_sqlite_exec(s->writer, "ROLLBACK", NULL);
+        spy_db_exec(s->writer, "ROLLBACK", NULL);
     spy_intern_forget(s->intern);
     for (struct spy_batch *b = group; b; b = b->next) {
         b->result = r;
@@ -196,9 +196,9 @@ static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_re
 {
     int64_t pages = 0;
     begin_group(group);
-    int r = spy_sqlite_number(s->writer, "PRAGMA page_count", &pages, err);
+    int r = spy_db_number(s->writer, "PRAGMA page_count", &pages, err);
     if (r == 0)
-        r = spy_sqlite_exec(s->writer, "BEGIN IMMEDIATE", err);
+        r = spy_db_exec(s->writer, "BEGIN IMMEDIATE", err);
     *ret_full = false;
     for (struct spy_batch *b = group; b && r == 0 && !*ret_full; b = b->next) {
         r = store_batch(s, b);
@@ -210,7 +210,7 @@ static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_re
     if (r == 0 && !*ret_full)
         r = spy_sqlite_hold_database(s, pages, err);
     if (r == 0 && !*ret_full)
-        r = spy_sqlite_exec(s->writer, "COMMIT", err);
+        r = spy_db_exec(s->writer, "COMMIT", err);
     if (r < 0 || *ret_full)
         fail_all(s, group, r < 0 ? r : SPY_ERR_LIMIT, err);
     return r;

@@ -27,11 +27,11 @@ struct pages {
 
 static int count_pages(sqlite3 *db, struct pages *ret, struct spy_err *err)
 {
-    int r = spy_sqlite_number(db, "PRAGMA page_count", &ret->total, err);
+    int r = spy_db_number(db, "PRAGMA page_count", &ret->total, err);
     if (r == 0)
-        r = spy_sqlite_number(db, "PRAGMA freelist_count", &ret->unused, err);
+        r = spy_db_number(db, "PRAGMA freelist_count", &ret->unused, err);
     if (r == 0)
-        r = spy_sqlite_number(db, "PRAGMA page_size", &ret->size, err);
+        r = spy_db_number(db, "PRAGMA page_size", &ret->size, err);
     return r;
 }
 
@@ -41,7 +41,7 @@ static int bound_pages(sqlite3 *db, uint64_t pages, struct spy_err *err)
     char sql[64];
     pages = pages < 16 ? 16 : pages > UINT32_MAX - 1 ? UINT32_MAX - 1 : pages;
     snprintf(sql, sizeof sql, "PRAGMA max_page_count=%" PRIu64, pages);
-    return spy_sqlite_exec(db, sql, err);
+    return spy_db_exec(db, sql, err);
 }
 
 struct steps {
@@ -55,12 +55,12 @@ static int delete_part(struct spy_sqlite *s, const struct steps *steps, int64_t 
 {
     sqlite3 *db = s->writer;
     int64_t deleted = 0;
-    int r = spy_sqlite_exec(db, "BEGIN IMMEDIATE", err);
+    int r = spy_db_exec(db, "BEGIN IMMEDIATE", err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < steps->n && r == 0; i++) {
         _cleanup_stmt_ sqlite3_stmt *q = NULL;
-        r = spy_sqlite_prepare(db, steps->sql[i], &q, err);
+        r = spy_db_prepare(db, steps->sql[i], &q, err);
         if (r < 0)
             break;
         int params = sqlite3_bind_parameter_count(q);
@@ -68,13 +68,13 @@ static int delete_part(struct spy_sqlite *s, const struct steps *steps, int64_t 
             sqlite3_bind_int64(q, 1, value);
         if (params > 1)
             sqlite3_bind_int64(q, 2, part);
-        r = spy_sqlite_run(db, q, err);
+        r = spy_db_run(db, q, err);
         deleted = sqlite3_changes64(db);
     }
     if (r == 0)
-        r = spy_sqlite_exec(db, "COMMIT", err);
+        r = spy_db_exec(db, "COMMIT", err);
     if (r < 0 && !sqlite3_get_autocommit(db))
-        spy_sqlite_exec(db, "ROLLBACK", NULL);
+        spy_db_exec(db, "ROLLBACK", NULL);
     if (r == 0)
         *ret_deleted = deleted;
     return r;
@@ -135,7 +135,7 @@ enum { EMPTY = UINT32_MAX / 2 };
 static int oldest_slice(sqlite3 *db, uint32_t *ret, struct spy_err *err)
 {
     int64_t ns;
-    int r = spy_sqlite_number(
+    int r = spy_db_number(
         db, "SELECT coalesce((SELECT end_ns FROM windows ORDER BY end_ns LIMIT 1), -1)", &ns, err);
     if (r == 0)
         *ret = ns < 0 ? EMPTY : (uint32_t)((uint64_t)ns / SPY_SCHEMA_SLICE_NS);
@@ -255,8 +255,7 @@ static int shrink_file(struct spy_sqlite *s, struct spy_err *err)
             return r;
         do
             snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%" PRId64 ")", part);
-        while ((r = spy_sqlite_exec(s->writer, sql, err)) == SPY_ERR_LIMIT &&
-               make_smaller(s, &part));
+        while ((r = spy_db_exec(s->writer, sql, err)) == SPY_ERR_LIMIT && make_smaller(s, &part));
         spy_sqlite_bound_wal(s);
     }
     return r;
@@ -273,7 +272,7 @@ int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns,
     spy_sqlite_hold_database(s, INT64_MAX, NULL);
     int r = bound_pages(s->writer, most + SPARE_PAGES, err);
     if (r == 0 && now_ns > raw_ns)
-        r = drop_aged(s, spy_sqlite_time(now_ns - raw_ns) - 1, err);
+        r = drop_aged(s, spy_db_time(now_ns - raw_ns) - 1, err);
     if (r == 0)
         r = sweep_tables(s, err);
     if (r == 0)

@@ -1,6 +1,6 @@
 #include "collector/store/sqlite/intern.h"
+#include "collector/store/sqlite/db.h"
 #include "collector/store/sqlite/idmap.h"
-#include "collector/store/sqlite/sqlite.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
@@ -72,11 +72,11 @@ struct spy_intern {
 static int prepare_statements(struct spy_intern *t, const struct sql *sql, struct statements *ret,
                               struct spy_err *err)
 {
-    int r = spy_sqlite_prepare(t->db, sql->find, &ret->find, err);
+    int r = spy_db_prepare(t->db, sql->find, &ret->find, err);
     if (r == 0)
-        r = spy_sqlite_prepare(t->db, sql->add, &ret->add, err);
+        r = spy_db_prepare(t->db, sql->add, &ret->add, err);
     if (r == 0 && sql->touch)
-        r = spy_sqlite_prepare(t->db, sql->touch, &ret->touch, err);
+        r = spy_db_prepare(t->db, sql->touch, &ret->touch, err);
     return r;
 }
 
@@ -103,8 +103,8 @@ int spy_intern_new(sqlite3 *db, size_t memory, struct spy_intern **ret, struct s
     t->caps =
         (struct spy_profile_caps){.strings = scale_bound(SPY_INTERN_ENTRIES, memory),
                                   .string_bytes = scale_bound(SPY_INTERN_STRING_BYTES, memory)};
-    int r = spy_sqlite_prepare(db, "INSERT INTO labels(series, key, value) VALUES(?,?,?)",
-                               &t->add_label, err);
+    int r = spy_db_prepare(db, "INSERT INTO labels(series, key, value) VALUES(?,?,?)",
+                           &t->add_label, err);
     for (int i = 0; i < N_KEYED && r == 0; i++) {
         t->maps[i].max = scale_bound(i == STACKS ? SPY_INTERN_STACKS : SPY_INTERN_ENTRIES, memory);
         r = prepare_statements(t, &keyed_sql[i], &t->keyed[i], err);
@@ -192,7 +192,7 @@ static int find_row(struct spy_intern *t, sqlite3_stmt *borrowed, struct known *
     if (code == SQLITE_DONE)
         return 0;
     if (code != SQLITE_ROW)
-        return spy_sqlite_failed(t->db, err, "looking up an id");
+        return spy_db_failed(t->db, err, "looking up an id");
     ret->id = sqlite3_column_int64(q, 0);
     ret->seen = sqlite3_column_count(q) > 1 ? (uint32_t)sqlite3_column_int64(q, 1) : UINT32_MAX;
     return 1;
@@ -205,7 +205,7 @@ static int insert_row(struct spy_intern *t, const struct statements *s, int colu
     if (has_seen)
         sqlite3_bind_int64(s->add, columns + 1, t->slice);
     t->dirty = true;
-    int r = spy_sqlite_run(t->db, s->add, err);
+    int r = spy_db_run(t->db, s->add, err);
     if (r == 0)
         *ret = (struct known){sqlite3_last_insert_rowid(t->db), has_seen ? t->slice : UINT32_MAX};
     return r;
@@ -219,7 +219,7 @@ static int touch_row(struct spy_intern *t, const struct statements *s, int64_t i
     sqlite3_bind_int64(s->touch, 1, id);
     sqlite3_bind_int64(s->touch, 2, t->slice);
     t->dirty = true;
-    int r = spy_sqlite_run(t->db, s->touch, err);
+    int r = spy_db_run(t->db, s->touch, err);
     if (r == 0)
         *seen = t->slice;
     return r;
@@ -447,7 +447,7 @@ static int insert_labels(struct spy_intern *t, int64_t series, struct spy_err *e
                             spy_profile_text_len(t->p, l->key), SQLITE_STATIC, SQLITE_UTF8);
         sqlite3_bind_text64(t->add_label, 3, spy_profile_text(t->p, l->value),
                             spy_profile_text_len(t->p, l->value), SQLITE_STATIC, SQLITE_UTF8);
-        r = spy_sqlite_run(t->db, t->add_label, err);
+        r = spy_db_run(t->db, t->add_label, err);
     }
     sqlite3_clear_bindings(t->add_label);
     return r;
@@ -458,7 +458,7 @@ static int insert_series(struct spy_intern *t, const struct spy_buf *json, uint3
 {
     int r = 0;
     if (t->n_series < 0)
-        r = spy_sqlite_number(t->db, "SELECT count(*) FROM series", &t->n_series, err);
+        r = spy_db_number(t->db, "SELECT count(*) FROM series", &t->n_series, err);
     if (r == 0 && t->n_series >= max_series)
         r = spy_err_set(err, SPY_ERR_LIMIT, 0, "the store holds limits.series = %u series already",
                         max_series);

@@ -36,8 +36,8 @@ static int sum_windows(struct listing *l, int64_t series, struct spy_store_proce
     _cleanup_reset_ sqlite3_stmt *q = l->windows;
     int code;
     sqlite3_bind_int64(q, 1, series);
-    sqlite3_bind_int64(q, 2, spy_sqlite_time(l->select->from_ns));
-    sqlite3_bind_int64(q, 3, spy_sqlite_time(l->select->until_ns));
+    sqlite3_bind_int64(q, 2, spy_db_time(l->select->from_ns));
+    sqlite3_bind_int64(q, 3, spy_db_time(l->select->until_ns));
     while ((code = sqlite3_step(q)) == SQLITE_ROW) {
         uint64_t start = (uint64_t)sqlite3_column_int64(q, 1);
         p->first_ns = !p->windows || start < p->first_ns ? start : p->first_ns;
@@ -53,7 +53,7 @@ static int sum_windows(struct listing *l, int64_t series, struct spy_store_proce
         p->windows++;
         *ret_latest = sqlite3_column_int64(q, 0);
     }
-    return code == SQLITE_DONE ? 0 : spy_sqlite_failed(l->db, l->err, "reading");
+    return code == SQLITE_DONE ? 0 : spy_db_failed(l->db, l->err, "reading");
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -72,7 +72,7 @@ static int collect_thread_ids(struct listing *l, int64_t window, uint64_t period
     sqlite3_bind_int64(q, 1, window);
     int code = sqlite3_step(q), more = 0;
     if (code != SQLITE_ROW && code != SQLITE_DONE)
-        return spy_sqlite_failed(l->db, l->err, "reading");
+        return spy_db_failed(l->db, l->err, "reading");
     const uint8_t *data = code == SQLITE_ROW ? sqlite3_column_blob(q, 0) : NULL;
     struct spy_rows_reader reader = {.at = data, .period_ns = period_ns};
     reader.end = data ? data + sqlite3_column_bytes(q, 0) : NULL;
@@ -85,7 +85,7 @@ static int collect_thread_ids(struct listing *l, int64_t window, uint64_t period
         ids[n++] = row.thread;
     }
     if (more < 0)
-        return spy_sqlite_damaged(l->db, l->err, "samples cannot be read");
+        return spy_db_damaged(l->db, l->err, "samples cannot be read");
     if (n)
         qsort(ids, n, sizeof *ids, compare_ids);
     for (size_t i = 0; i < n; i++)
@@ -103,10 +103,10 @@ static int read_thread_name(struct listing *l, int64_t id, struct spy_arena *are
     sqlite3_bind_int64(q, 1, id);
     int code = sqlite3_step(q);
     if (code == SQLITE_DONE)
-        return spy_sqlite_damaged(l->db, l->err, "a thread is missing");
+        return spy_db_damaged(l->db, l->err, "a thread is missing");
     const char *name = code == SQLITE_ROW ? (const char *)sqlite3_column_text(q, 1) : NULL;
     if (!name)
-        return spy_sqlite_failed(l->db, l->err, "reading");
+        return spy_db_failed(l->db, l->err, "reading");
     size_t size = (size_t)sqlite3_column_bytes(q, 1) + 1;
     char *copy = spy_arena_alloc(arena, size);
     if (!copy)
@@ -150,10 +150,10 @@ static int list_process(struct listing *l, int64_t series, spy_store_process_fn 
     sqlite3_bind_int64(labels, 1, series);
     int code = sqlite3_step(labels);
     if (code == SQLITE_DONE)
-        return spy_sqlite_damaged(l->db, l->err, "a series is missing");
+        return spy_db_damaged(l->db, l->err, "a series is missing");
     p.labels_json = code == SQLITE_ROW ? (const char *)sqlite3_column_text(labels, 0) : NULL;
     if (!p.labels_json)
-        return spy_sqlite_failed(l->db, l->err, "reading");
+        return spy_db_failed(l->db, l->err, "reading");
     fn(arg, &p);
     return 0;
 }
@@ -166,23 +166,22 @@ static int list_processes(struct listing *l, spy_store_process_fn fn, void *arg)
         spy_sqlite_select(l->db, "SELECT w.series, max(w.end_ns) AS last FROM windows w", l->select,
                           " GROUP BY +w.series ORDER BY last DESC, w.series LIMIT ?", &q, l->err);
     if (r == 0)
-        r = spy_sqlite_prepare(l->db, ONE_SERIES, &l->windows, l->err);
+        r = spy_db_prepare(l->db, ONE_SERIES, &l->windows, l->err);
     if (r == 0)
-        r = spy_sqlite_prepare(l->db, "SELECT labels FROM series WHERE id=?", &l->labels, l->err);
+        r = spy_db_prepare(l->db, "SELECT labels FROM series WHERE id=?", &l->labels, l->err);
     if (r == 0)
-        r = spy_sqlite_prepare(l->db, "SELECT data FROM samples WHERE window=?", &l->samples,
-                               l->err);
+        r = spy_db_prepare(l->db, "SELECT data FROM samples WHERE window=?", &l->samples, l->err);
     if (r == 0)
-        r = spy_sqlite_prepare(l->db,
-                               "SELECT t.tid, s.text FROM threads t JOIN strings s ON s.id = t.name"
-                               " WHERE t.id=?",
-                               &l->thread, l->err);
+        r = spy_db_prepare(l->db,
+                           "SELECT t.tid, s.text FROM threads t JOIN strings s ON s.id = t.name"
+                           " WHERE t.id=?",
+                           &l->thread, l->err);
     if (r < 0)
         return r;
     sqlite3_bind_int64(q, sqlite3_bind_parameter_count(q), PROCESSES_MAX);
     while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW)
         r = list_process(l, sqlite3_column_int64(q, 0), fn, arg);
-    return r == 0 && code != SQLITE_DONE ? spy_sqlite_failed(l->db, l->err, "reading") : r;
+    return r == 0 && code != SQLITE_DONE ? spy_db_failed(l->db, l->err, "reading") : r;
 }
 
 int spy_sqlite_processes(struct spy_store *store, const struct spy_select *select,

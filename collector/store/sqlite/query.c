@@ -75,8 +75,8 @@ static int step_to_row(struct answer *a, int table, int64_t id)
     int code = sqlite3_step(q);
     if (code == SQLITE_ROW)
         return 0;
-    return code == SQLITE_DONE ? spy_sqlite_damaged(a->db, a->err, "a row is missing")
-                               : spy_sqlite_failed(a->db, a->err, "reading");
+    return code == SQLITE_DONE ? spy_db_damaged(a->db, a->err, "a row is missing")
+                               : spy_db_failed(a->db, a->err, "reading");
 }
 
 static int intern_column(struct answer *a, sqlite3_stmt *q, int column, uint32_t *ret)
@@ -137,7 +137,7 @@ static int descend_to_known(struct answer *a, int64_t id, size_t *ret_n, uint32_
             return r;
         int64_t parent = sqlite3_column_int64(q, 0);
         if (parent < 0 || parent >= id)
-            return spy_sqlite_damaged(a->db, a->err, "a stack has no way to the root");
+            return spy_db_damaged(a->db, a->err, "a stack has no way to the root");
         r = spy_grow(&a->path, &a->path_cap, n + 1, sizeof *a->path, SIZE_MAX / 64);
         if (r < 0)
             return fail_limit(a, r);
@@ -201,7 +201,7 @@ static int map_series_row(struct answer *a, int64_t id, uint32_t *ret)
         n++;
     }
     if (code != SQLITE_ROW && code != SQLITE_DONE)
-        return spy_sqlite_failed(a->db, a->err, "reading");
+        return spy_db_failed(a->db, a->err, "reading");
     return map_id(a, SERIES, id, r < 0 ? r : spy_profile_series(a->into, labels, n, ret), ret);
 }
 
@@ -242,7 +242,7 @@ static int add_window_samples(struct answer *a, int64_t window, uint32_t series,
             return fail_limit(a, r);
         r = check_bounds(a);
     }
-    return more < 0 ? spy_sqlite_damaged(a->db, a->err, "samples cannot be read") : r;
+    return more < 0 ? spy_db_damaged(a->db, a->err, "samples cannot be read") : r;
 }
 
 #define WINDOW_COLUMNS                                                                             \
@@ -308,7 +308,7 @@ static int check_size(sqlite3 *db, const struct spy_select *select, struct spy_e
     if (r < 0)
         return r;
     if (sqlite3_step(q) != SQLITE_ROW)
-        return spy_sqlite_failed(db, err, "counting");
+        return spy_db_failed(db, err, "counting");
     double rows = sqlite3_column_double(q, 0);
     size_t max = select->rows_max ? select->rows_max : SPY_STORE_ROWS_MAX;
     if (rows > (double)max)
@@ -325,13 +325,13 @@ static int run_query(struct answer *a)
     _cleanup_stmt_ sqlite3_stmt *windows = NULL;
     int code = SQLITE_DONE, r = check_size(a->db, select, a->err);
     for (int i = 0; i < N_TABLES && r == 0; i++)
-        r = spy_sqlite_prepare(a->db, table_sql[i], &a->q[i], a->err);
+        r = spy_db_prepare(a->db, table_sql[i], &a->q[i], a->err);
     // Each series' windows come in the order of their ends, by whichever index they are found.
     if (r == 0)
         r = spy_sqlite_select(a->db, WINDOW_COLUMNS, select, "", &windows, a->err);
     while (r == 0 && (code = sqlite3_step(windows)) == SQLITE_ROW)
         r = add_read_window(a, windows);
-    return r == 0 && code != SQLITE_DONE ? spy_sqlite_failed(a->db, a->err, "reading") : r;
+    return r == 0 && code != SQLITE_DONE ? spy_db_failed(a->db, a->err, "reading") : r;
 }
 
 int spy_sqlite_query(struct spy_store *store, const struct spy_select *select,

@@ -56,7 +56,7 @@ int spy_sqlite_hold_database(struct spy_sqlite *s, int64_t before, struct spy_er
 {
     int chunk = CHUNK;
     int64_t pages;
-    int r = spy_sqlite_number(s->writer, "PRAGMA page_count", &pages, err);
+    int r = spy_db_number(s->writer, "PRAGMA page_count", &pages, err);
     if (r < 0)
         return r;
     uint64_t need = (uint64_t)pages * PAGE, most = room_of(s).database * PAGE;
@@ -75,7 +75,7 @@ void spy_sqlite_hold_wal(struct spy_sqlite *s)
     uint64_t held = room_of(s).held;
     char sql[64];
     snprintf(sql, sizeof sql, "PRAGMA journal_size_limit=%" PRIu64, held);
-    spy_sqlite_exec(s->writer, sql, NULL);
+    spy_db_exec(s->writer, sql, NULL);
     if (asprintf(&path, "%s-wal", s->path) < 0) {
         path = NULL;
         return;
@@ -155,7 +155,7 @@ void spy_sqlite_close_writer(struct spy_sqlite *s)
         path &&
         sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL) ==
             SQLITE_OK &&
-        spy_sqlite_exec(s->writer, "PRAGMA journal_size_limit=-1", NULL) == 0 &&
+        spy_db_exec(s->writer, "PRAGMA journal_size_limit=-1", NULL) == 0 &&
         sqlite3_file_control(s->writer, "main", SQLITE_FCNTL_PERSIST_WAL, &keep) == SQLITE_OK;
     sqlite3_close(s->writer);
     s->writer = NULL;

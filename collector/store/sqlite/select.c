@@ -1,54 +1,9 @@
 // select.c - a selection as SQL. Values are always bound; the text is made of constants and
 // numbers of parameters.
 #include "collector/store/sqlite/sqlite.h"
-#include "shared/base/stop.h"
-#include "shared/base/text.h"
 #include <string.h>
 
 enum { TERM_PARAMETERS = 4, FIRST_TERM = 3, SQL_MAX = 64 << 10 };
-
-static void run_glob(sqlite3_context *ctx, int n, sqlite3_value **values)
-{
-    (void)n;
-    const char *pattern = (const char *)sqlite3_value_text(values[0]);
-    const char *text = (const char *)sqlite3_value_text(values[1]);
-    sqlite3_result_int(ctx, pattern && text && spy_glob_matches(pattern, text));
-}
-
-static int is_unwanted(void *arg)
-{
-    const struct spy_sqlite_heed *h = arg;
-    return spy_stop_is_set(h->stop) || spy_stop_is_set(h->hurry);
-}
-
-void spy_sqlite_heed(struct spy_sqlite *s, sqlite3 *db, const bool *stop)
-{
-    enum { STEPS = 10000 }; // of SQLite's machine: well below a millisecond
-    for (int i = 0; i < SPY_SQLITE_READERS; i++)
-        if (s->readers[i] == db) {
-            s->heeds[i] = (struct spy_sqlite_heed){stop, &s->hurry};
-            sqlite3_progress_handler(db, STEPS, is_unwanted, &s->heeds[i]);
-        }
-}
-
-int spy_sqlite_end_read(const struct spy_select *select, int r, const struct spy_err *why,
-                        struct spy_err *err)
-{
-    if (r < 0 && spy_stop_is_set(select->stop))
-        return spy_err_set(err, SPY_ERR_GONE, 0, "nobody waits for the answer");
-    if (r < 0 && err)
-        *err = *why;
-    return r;
-}
-
-int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err)
-{
-    if (sqlite3_create_function_v2(db, "spy_glob", 2,
-                                   SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
-                                   run_glob, NULL, NULL, NULL) != SQLITE_OK)
-        return spy_sqlite_failed(db, err, "opening");
-    return 0;
-}
 
 static bool same_key(const struct spy_select *s, size_t a, size_t b)
 {
@@ -89,8 +44,8 @@ static void put_alternatives(struct spy_buf *sql, const struct spy_select *s, si
 
 static void bind_selection(sqlite3_stmt *q, const struct spy_select *s)
 {
-    sqlite3_bind_int64(q, 1, spy_sqlite_time(s->from_ns));
-    sqlite3_bind_int64(q, 2, spy_sqlite_time(s->until_ns));
+    sqlite3_bind_int64(q, 1, spy_db_time(s->from_ns));
+    sqlite3_bind_int64(q, 2, spy_db_time(s->until_ns));
     for (size_t i = 0; i < s->n; i++) {
         int p = (int)(FIRST_TERM + TERM_PARAMETERS * i);
         for (int k = 0; k < 3 && s->terms[i].keys[k]; k++)
@@ -117,7 +72,7 @@ int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *se
     spy_buf_puts(&sql, tail);
     if (sql.failed)
         return spy_err_set(err, sql.failed, 0, "out of memory");
-    int r = spy_sqlite_prepare(db, spy_buf_str(&sql), ret, err);
+    int r = spy_db_prepare(db, spy_buf_str(&sql), ret, err);
     if (r == 0)
         bind_selection(*ret, select);
     return r;

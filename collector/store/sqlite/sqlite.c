@@ -19,109 +19,6 @@ static const char pragmas[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;"
     " PRAGMA journal_size_limit=16777216; PRAGMA secure_delete=OFF;";
 
-int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how)
-{
-    const char *path = sqlite3_db_filename(db, "main");
-    return spy_err_set(err, SPY_ERR_IO, 0,
-                       "the store is damaged (%s): stop the collector and either move %s* away to "
-                       "start afresh, or try sqlite3's .recover",
-                       how, path ? path : "podspy.db");
-}
-
-static bool is_damage(int code)
-{
-    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_FORMAT;
-}
-
-int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what)
-{
-    int code = sqlite3_errcode(db), sys = sqlite3_system_errno(db);
-    if (is_damage(code))
-        return spy_sqlite_damaged(db, err, sqlite3_errmsg(db));
-    if (code == SQLITE_INTERRUPT)
-        return spy_err_set(err, SPY_ERR_AGAIN, 0, "the store had to end what it read");
-    int ours = code == SQLITE_FULL || (code == SQLITE_IOERR && sys == ENOSPC) ? SPY_ERR_LIMIT
-               : code == SQLITE_NOMEM                                         ? SPY_ERR_NOMEM
-               : code == SQLITE_BUSY                                          ? SPY_ERR_AGAIN
-                                                                              : SPY_ERR_IO;
-    return spy_err_set(err, ours,
-                       ours == SPY_ERR_IO      ? sys
-                       : ours == SPY_ERR_LIMIT ? ENOSPC
-                                               : 0,
-                       "the store: %s: %s", what, sqlite3_errmsg(db));
-}
-
-int spy_sqlite_exec(sqlite3 *db, const char *sql, struct spy_err *err)
-{
-    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        return spy_sqlite_failed(db, err, "a transaction");
-    return 0;
-}
-
-int spy_sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret, struct spy_err *err)
-{
-    if (sqlite3_prepare_v2(db, sql, -1, ret, NULL) != SQLITE_OK)
-        return spy_sqlite_failed(db, err, "preparing");
-    return 0;
-}
-
-int spy_sqlite_number(sqlite3 *db, const char *sql, int64_t *ret, struct spy_err *err)
-{
-    _cleanup_stmt_ sqlite3_stmt *q = NULL;
-    int r = spy_sqlite_prepare(db, sql, &q, err);
-    if (r < 0)
-        return r;
-    if (sqlite3_step(q) != SQLITE_ROW)
-        return spy_sqlite_failed(db, err, "reading");
-    *ret = sqlite3_column_int64(q, 0);
-    return 0;
-}
-
-int spy_sqlite_run(sqlite3 *db, sqlite3_stmt *borrowed, struct spy_err *err)
-{
-    _cleanup_reset_ sqlite3_stmt *q = borrowed;
-    return sqlite3_step(q) == SQLITE_DONE ? 0 : spy_sqlite_failed(db, err, "writing");
-}
-
-// --- readers ---
-
-static sqlite3 *wait_for_reader(struct spy_sqlite *s)
-{
-    for (;;) {
-        for (int i = 0; i < SPY_SQLITE_READERS; i++)
-            if (!s->reader_busy[i]) {
-                s->reader_busy[i] = true;
-                return s->readers[i];
-            }
-        pthread_cond_wait(&s->reader_free, &s->reader_lock);
-    }
-}
-
-sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err)
-{
-    pthread_mutex_lock(&s->reader_lock);
-    sqlite3 *db = wait_for_reader(s);
-    pthread_mutex_unlock(&s->reader_lock);
-    if (spy_sqlite_exec(db, "BEGIN", err) < 0) {
-        spy_sqlite_give_reader(s, db);
-        return NULL;
-    }
-    return db;
-}
-
-void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db)
-{
-    sqlite3_progress_handler(db, 0, NULL, NULL);
-    if (!sqlite3_get_autocommit(db))
-        spy_sqlite_exec(db, "ROLLBACK", NULL);
-    pthread_mutex_lock(&s->reader_lock);
-    for (int i = 0; i < SPY_SQLITE_READERS; i++)
-        if (s->readers[i] == db)
-            s->reader_busy[i] = false;
-    pthread_cond_signal(&s->reader_free);
-    pthread_mutex_unlock(&s->reader_lock);
-}
-
 // --- opening ---
 
 static int make_schema(sqlite3 *db, struct spy_err *err)
@@ -129,9 +26,8 @@ static int make_schema(sqlite3 *db, struct spy_err *err)
     char sql[128];
     snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
              SPY_SCHEMA_APPLICATION, SPY_SCHEMA_VERSION);
-    int r =
-        spy_sqlite_exec(db, "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; " SPY_SCHEMA, err);
-    return r < 0 ? r : spy_sqlite_exec(db, sql, err);
+    int r = spy_db_exec(db, "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; " SPY_SCHEMA, err);
+    return r < 0 ? r : spy_db_exec(db, sql, err);
 }
 
 // The transaction is whole or not at all: a collector that is killed in it leaves version 1.
@@ -139,11 +35,11 @@ static int upgrade_schema(sqlite3 *db, struct spy_err *err)
 {
     char sql[64];
     snprintf(sql, sizeof sql, "PRAGMA user_version=%d; COMMIT", SPY_SCHEMA_VERSION);
-    int r = spy_sqlite_exec(db, "BEGIN IMMEDIATE; " SPY_SCHEMA_FROM_1, err);
+    int r = spy_db_exec(db, "BEGIN IMMEDIATE; " SPY_SCHEMA_FROM_1, err);
     if (r == 0)
-        r = spy_sqlite_exec(db, sql, err);
+        r = spy_db_exec(db, sql, err);
     if (r < 0 && !sqlite3_get_autocommit(db))
-        spy_sqlite_exec(db, "ROLLBACK", NULL);
+        spy_db_exec(db, "ROLLBACK", NULL);
     return r;
 }
 
@@ -153,11 +49,11 @@ struct identity {
 
 static int read_identity(sqlite3 *db, struct identity *ret, struct spy_err *err)
 {
-    int r = spy_sqlite_number(db, "PRAGMA application_id", &ret->application, err);
+    int r = spy_db_number(db, "PRAGMA application_id", &ret->application, err);
     if (r == 0)
-        r = spy_sqlite_number(db, "PRAGMA user_version", &ret->version, err);
+        r = spy_db_number(db, "PRAGMA user_version", &ret->version, err);
     if (r == 0)
-        r = spy_sqlite_number(db, "SELECT count(*) FROM sqlite_master", &ret->tables, err);
+        r = spy_db_number(db, "SELECT count(*) FROM sqlite_master", &ret->tables, err);
     return r;
 }
 
@@ -274,7 +170,7 @@ static int bound_cache(sqlite3 *db, size_t bytes, struct spy_err *err)
 {
     char sql[64];
     snprintf(sql, sizeof sql, "PRAGMA cache_size=-%zu", bytes >> 10);
-    return spy_sqlite_exec(db, sql, err);
+    return spy_db_exec(db, sql, err);
 }
 
 static int open_writer(struct spy_sqlite *s, struct spy_err *err)
@@ -294,10 +190,10 @@ static int open_writer(struct spy_sqlite *s, struct spy_err *err)
     if (r == 0)
         r = make_or_check_schema(s->writer, s->path, err);
     if (r == 0)
-        r = spy_sqlite_exec(s->writer, pragmas, err);
+        r = spy_db_exec(s->writer, pragmas, err);
     for (size_t i = 0; i < SPY_COUNT(statements) && r == 0; i++)
-        r = spy_sqlite_prepare(s->writer, statements[i].sql,
-                               (sqlite3_stmt **)((char *)s + statements[i].to), err);
+        r = spy_db_prepare(s->writer, statements[i].sql,
+                           (sqlite3_stmt **)((char *)s + statements[i].to), err);
     if (r == 0) {
         sqlite3_wal_hook(s->writer, note_wal, s);
         sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, &s->wal_pages, NULL);
@@ -311,10 +207,10 @@ static int open_reader(struct spy_sqlite *s, int i, struct spy_err *err)
 {
     int r = open_db(s->path, SQLITE_OPEN_READWRITE, &s->readers[i], err);
     if (r == 0)
-        r = spy_sqlite_exec(s->readers[i], "PRAGMA query_only=1", err);
+        r = spy_db_exec(s->readers[i], "PRAGMA query_only=1", err);
     if (r == 0)
         r = bound_cache(s->readers[i], spy_min(s->memory / 16, READER_CACHE), err);
-    return r < 0 ? r : spy_sqlite_add_glob(s->readers[i], err);
+    return r < 0 ? r : spy_db_add_glob(s->readers[i], err);
 }
 
 // What is in the WAL is read and stays there.
@@ -347,11 +243,11 @@ static void close_unchanged(struct spy_sqlite *s, sqlite3 **db)
 static int check_write(struct spy_sqlite *s, struct spy_err *err)
 {
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
-    int r = spy_sqlite_prepare(s->writer, "REPLACE INTO checks(id, at_ns) VALUES(1, ?)", &q, err);
+    int r = spy_db_prepare(s->writer, "REPLACE INTO checks(id, at_ns) VALUES(1, ?)", &q, err);
     if (r < 0)
         return r;
-    sqlite3_bind_int64(q, 1, spy_sqlite_time(spy_clock_real_ns()));
-    return spy_sqlite_run(s->writer, q, err);
+    sqlite3_bind_int64(q, 1, spy_db_time(spy_clock_real_ns()));
+    return spy_db_run(s->writer, q, err);
 }
 
 // It is really written: a transaction that is rolled back would not notice a full disk. A small row
@@ -399,32 +295,20 @@ static int get_retention_time(struct spy_store *store, uint64_t real_ns, uint64_
     int64_t newest = 0, trusted = 0;
     char sql[96];
     pthread_mutex_lock(&s->write_lock);
-    int r =
-        spy_sqlite_number(s->writer, "SELECT coalesce(max(end_ns), 0) FROM windows", &newest, err);
+    int r = spy_db_number(s->writer, "SELECT coalesce(max(end_ns), 0) FROM windows", &newest, err);
     if (r == 0 && !s->clock.trusted_ns)
-        r = spy_sqlite_number(s->writer, "SELECT coalesce(max(at_ns), 0) FROM checks WHERE id=2",
-                              &trusted, err);
+        r = spy_db_number(s->writer, "SELECT coalesce(max(at_ns), 0) FROM checks WHERE id=2",
+                          &trusted, err);
     if (r == 0) {
         *ret_ns = spy_retention_now(&s->clock, real_ns, mono_ns,
                                     (uint64_t)(newest > trusted ? newest : trusted));
         snprintf(sql, sizeof sql, "REPLACE INTO checks(id, at_ns) VALUES(2, %lld)",
-                 (long long)spy_sqlite_time(s->clock.trusted_ns));
-        spy_sqlite_exec(s->writer, sql, NULL); // on a full disk it is known until the end only
+                 (long long)spy_db_time(s->clock.trusted_ns));
+        spy_db_exec(s->writer, sql, NULL); // on a full disk it is known until the end only
     }
     pthread_mutex_unlock(&s->write_lock);
     return r;
 }
-
-static const struct spy_store_ops ops = {
-    .append = spy_sqlite_append,
-    .query = spy_sqlite_query,
-    .processes = spy_sqlite_processes,
-    .expire = spy_sqlite_expire,
-    .check = check_store_write,
-    .now = get_retention_time,
-    .verify = spy_sqlite_verify,
-    .close = close_sqlite,
-};
 
 static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t memory)
 {
@@ -432,7 +316,7 @@ static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t
     spy_sqlite_keep_index();
     if (!s)
         return NULL;
-    s->base.ops = &ops;
+    s->base.backend = &spy_store_sqlite;
     s->max_series = max_series;
     s->memory = memory;
     s->lock_fd = s->db_fd = -1;
@@ -452,15 +336,15 @@ static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t
 // A file that cannot be read at all is not one of ours.
 static int fail_open(sqlite3 *db, int r, struct spy_err *err)
 {
-    if (db && is_damage(sqlite3_errcode(db)))
+    if (db && spy_db_is_damaged(db))
         r = SPY_ERR_INVALID;
     if (err)
         err->code = r;
     return r;
 }
 
-int spy_store_sqlite_open(const char *dir, uint32_t max_series, size_t memory,
-                          struct spy_store **ret, struct spy_err *err)
+static int open_sqlite(const char *dir, uint32_t max_series, size_t memory, struct spy_store **ret,
+                       struct spy_err *err)
 {
     struct spy_sqlite *s = new_store(dir, max_series, memory);
     if (!s)
@@ -480,7 +364,7 @@ int spy_store_sqlite_open(const char *dir, uint32_t max_series, size_t memory,
     return 0;
 }
 
-int spy_store_sqlite_verify(const char *dir, struct spy_err *err)
+static int verify_folder(const char *dir, struct spy_err *err)
 {
     struct spy_sqlite *s = new_store(dir, 0, SPY_STORE_MEMORY_MAX);
     if (!s)
@@ -497,3 +381,17 @@ int spy_store_sqlite_verify(const char *dir, struct spy_err *err)
     close_sqlite(&s->base);
     return r;
 }
+
+const struct spy_store_backend spy_store_sqlite = {
+    .kind = "sqlite",
+    .open = open_sqlite,
+    .verify_dir = verify_folder,
+    .close = close_sqlite,
+    .append = spy_sqlite_append,
+    .query = spy_sqlite_query,
+    .processes = spy_sqlite_processes,
+    .expire = spy_sqlite_expire,
+    .now = get_retention_time,
+    .check = check_store_write,
+    .verify = spy_sqlite_verify,
+};

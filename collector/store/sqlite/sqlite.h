@@ -6,9 +6,9 @@
 // second collector away: the writer caches ids and must be the only one.
 #pragma once
 #include "collector/store/retention_clock.h"
+#include "collector/store/sqlite/db.h"
 #include "collector/store/store.h"
 #include <pthread.h>
-#include <sqlite3.h>
 
 enum { SPY_SQLITE_READERS = 6 }; // as many as questions are worked on at a time
 
@@ -50,31 +50,6 @@ struct spy_sqlite {
     bool is_new;          // there was no podspy.db
     int db_fd;            // keeps another process away, should podspy.lock be removed
 };
-
-// Puts what SQLite says into err, with `what` before it, and returns the code: SPY_ERR_LIMIT, with
-// ENOSPC in err->sys, when the disk or the file is full. A damaged file is SPY_ERR_IO (a retry
-// elsewhere or later can help; the windows that were to be stored are not to blame) and the message
-// says what to do.
-int spy_sqlite_failed(sqlite3 *db, struct spy_err *err, const char *what);
-int spy_sqlite_damaged(sqlite3 *db, struct spy_err *err, const char *how);
-int spy_sqlite_exec(sqlite3 *db, const char *sql, struct spy_err *err);
-int spy_sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret, struct spy_err *err);
-// The first column of the first row; NULL counts as 0.
-int spy_sqlite_number(sqlite3 *db, const char *sql, int64_t *ret, struct spy_err *err);
-// Runs a statement that returns no rows, and resets it.
-int spy_sqlite_run(sqlite3 *db, sqlite3_stmt *q, struct spy_err *err);
-
-static inline void spy_sqlite_finalize(sqlite3_stmt **s)
-{
-    sqlite3_finalize(*s);
-}
-static inline void spy_sqlite_reset(sqlite3_stmt **s)
-{
-    if (*s)
-        sqlite3_reset(*s);
-}
-#define _cleanup_stmt_  __attribute__((cleanup(spy_sqlite_finalize)))
-#define _cleanup_reset_ __attribute__((cleanup(spy_sqlite_reset))) // of a borrowed statement
 
 // Reads need one of the reader connections, with a transaction open: all that is read is of one
 // commit. Blocks until a connection is free. NULL: failed, err tells.
@@ -136,8 +111,6 @@ void spy_sqlite_bound_wal(struct spy_sqlite *s);
 void spy_sqlite_restart_wal(struct spy_sqlite *s);
 // The last connection.
 void spy_sqlite_close_writer(struct spy_sqlite *s);
-// Teaches a connection the function spy_glob(pattern, text).
-int spy_sqlite_add_glob(sqlite3 *db, struct spy_err *err);
 
 // The columns of a window's quality, each with a comma behind it; `first` is the column that they
 // begin at.
@@ -149,8 +122,3 @@ struct spy_quality spy_sqlite_quality(sqlite3_stmt *q, int first);
 #define SPY_SQLITE_ACCOUNT                                                                         \
     " w.running_ns, w.runnable_ns, w.cpu_ns, w.runqueue_ns, w.throttled_ns, w.throttled_periods"
 struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t duration_ns);
-
-static inline int64_t spy_sqlite_time(uint64_t ns)
-{
-    return ns < INT64_MAX ? (int64_t)ns : INT64_MAX;
-}

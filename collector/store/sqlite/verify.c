@@ -37,31 +37,31 @@ static int is_late(void *until_ns)
 static int check_pages(sqlite3 *db, bool quick, struct spy_err *err)
 {
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
-    int r = spy_sqlite_prepare(db, quick ? "PRAGMA quick_check(1)" : "PRAGMA integrity_check(1)",
-                               &q, err);
+    int r =
+        spy_db_prepare(db, quick ? "PRAGMA quick_check(1)" : "PRAGMA integrity_check(1)", &q, err);
     if (r < 0)
         return r;
     int code = sqlite3_step(q);
     if (code == SQLITE_INTERRUPT)
         return 1;
     if (code != SQLITE_ROW)
-        return spy_sqlite_failed(db, err, "looking for damage");
+        return spy_db_failed(db, err, "looking for damage");
     const char *found = (const char *)sqlite3_column_text(q, 0);
-    return found && !sqlite3_stricmp(found, "ok") ? 0 : spy_sqlite_damaged(db, err, found);
+    return found && !sqlite3_stricmp(found, "ok") ? 0 : spy_db_damaged(db, err, found);
 }
 
 static int check_references(sqlite3 *db, struct spy_err *err)
 {
     for (size_t i = 0; i < SPY_COUNT(references); i++) {
         _cleanup_stmt_ sqlite3_stmt *q = NULL;
-        int r = spy_sqlite_prepare(db, references[i].sql, &q, err);
+        int r = spy_db_prepare(db, references[i].sql, &q, err);
         if (r < 0)
             return r;
         int code = sqlite3_step(q);
         if (code == SQLITE_ROW)
-            return spy_sqlite_damaged(db, err, references[i].what);
+            return spy_db_damaged(db, err, references[i].what);
         if (code != SQLITE_DONE)
-            return spy_sqlite_failed(db, err, "looking for damage");
+            return spy_db_failed(db, err, "looking for damage");
     }
     return 0;
 }
@@ -77,9 +77,9 @@ static int check_id(sqlite3 *db, sqlite3_stmt *borrowed, struct spy_idmap *known
     sqlite3_bind_int64(q, 1, id);
     int code = sqlite3_step(q);
     if (code == SQLITE_DONE)
-        return spy_sqlite_damaged(db, err, "a sample's stack or thread is missing");
+        return spy_db_damaged(db, err, "a sample's stack or thread is missing");
     if (code != SQLITE_ROW)
-        return spy_sqlite_failed(db, err, "looking for damage");
+        return spy_db_failed(db, err, "looking for damage");
     return spy_idmap_add(known, key, 1, 0);
 }
 
@@ -102,7 +102,7 @@ static int check_window(sqlite3 *db, sqlite3_stmt *window, sqlite3_stmt *const f
         rows++;
     }
     if (r == 0 && (more < 0 || rows != sqlite3_column_int64(window, 2)))
-        r = spy_sqlite_damaged(db, err, "samples cannot be read");
+        r = spy_db_damaged(db, err, "samples cannot be read");
     return r;
 }
 
@@ -115,15 +115,15 @@ static int check_samples(sqlite3 *db, struct spy_err *err)
     sqlite3_stmt *find[N_IDS] = {NULL, NULL};
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
     int code = SQLITE_DONE;
-    int r = spy_sqlite_prepare(
+    int r = spy_db_prepare(
         db, "SELECT s.data, w.period_ns, w.rows FROM samples s JOIN windows w ON w.id = s.window",
         &q, err);
     for (int i = 0; i < N_IDS && r == 0; i++)
-        r = spy_sqlite_prepare(db, sql[i], &find[i], err);
+        r = spy_db_prepare(db, sql[i], &find[i], err);
     while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW)
         r = check_window(db, q, find, known, err);
     if (r == 0 && code != SQLITE_DONE)
-        r = spy_sqlite_failed(db, err, "looking for damage");
+        r = spy_db_failed(db, err, "looking for damage");
     for (int i = 0; i < N_IDS; i++) {
         sqlite3_finalize(find[i]);
         spy_idmap_free(&known[i]);

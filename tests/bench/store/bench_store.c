@@ -116,8 +116,7 @@ static void *append(void *arg)
     struct spy_err err = {0};
     for (size_t i = 0, known, n; i < a->n; i += n) {
         n = a->n - i < BATCH ? a->n - i : BATCH;
-        must(a->store->ops->append(a->store, a->windows + i, n, &known, NULL, &err), &err,
-             "append");
+        must(spy_store_append(a->store, a->windows + i, n, &known, NULL, &err), &err, "append");
     }
     return NULL;
 }
@@ -151,7 +150,7 @@ static void bench_query(struct spy_store *store, const char *what, const struct 
     struct spy_err err = {0};
     struct spy_profile *p = spy_profile_new();
     uint64_t then = spy_clock_mono_ns();
-    must(store->ops->query(store, select, p, &err), &err, "query");
+    must(spy_store_query(store, select, p, &err), &err, "query");
     printf("query %s: %.1f ms, %u samples in the answer\n", what, seconds_since(then) * 1e3,
            spy_profile_n_samples(p));
     spy_profile_free(p);
@@ -174,7 +173,7 @@ static void bench_reads(struct spy_store *store)
     bench_query(store, "20 pods of 200 by *", &glob);
     bench_query(store, "everything", &all);
     uint64_t then = spy_clock_mono_ns();
-    must(store->ops->processes(store, &all, count, &n, &err), &err, "processes");
+    must(spy_store_processes(store, &all, count, &n, &err), &err, "processes");
     printf("processes: %.1f ms for %zu\n", seconds_since(then) * 1e3, n);
 }
 
@@ -183,7 +182,7 @@ static void bench_expire(struct spy_store *store, size_t windows)
     struct spy_err err = {0};
     uint64_t seconds = windows / fleet.processes * 10, then = spy_clock_mono_ns();
     uint64_t now = fleet.start_ns + seconds * SPY_NS_PER_SEC;
-    must(store->ops->expire(store, now, seconds / 2 * SPY_NS_PER_SEC, UINT64_MAX, &err), &err,
+    must(spy_store_expire(store, now, seconds / 2 * SPY_NS_PER_SEC, UINT64_MAX, &err), &err,
          "expire");
     printf("expire half: %.1f ms\n", seconds_since(then) * 1e3);
 }
@@ -212,7 +211,7 @@ static struct spy_store *open_store(const char *dir)
 {
     struct spy_err err = {0};
     struct spy_store *store = NULL;
-    must(spy_store_sqlite_open(dir, 1000000, SPY_STORE_MEMORY_MAX, &store, &err), &err, "open");
+    must(spy_store_open("sqlite", dir, 1000000, SPY_STORE_MEMORY_MAX, &store, &err), &err, "open");
     return store;
 }
 
@@ -235,11 +234,11 @@ static int fill(int argc, char **argv)
     for (uint64_t i = 0; i < each * fleet.processes; i += BATCH) {
         for (size_t k = 0; k < BATCH; k++)
             batch[k] = window(i + k);
-        must(store->ops->append(store, batch, BATCH, &known, NULL, &err), &err, "append");
+        must(spy_store_append(store, batch, BATCH, &known, NULL, &err), &err, "append");
         for (size_t k = 0; k < BATCH; k++)
             spy_profile_free(batch[k]);
     }
-    store->ops->close(store);
+    spy_store_close(store);
     printf("%s: %lu windows of %lu processes, %lu stacks each, %.1f MiB\n", argv[2],
            each * fleet.processes, fleet.processes, fleet.window_stacks,
            (double)size_of(argv[2]) / 1048576);
@@ -273,13 +272,13 @@ int main(int argc, char **argv)
     printf("warm ");
     bench_append(store, windows + n / 2, n - n / 2, appenders, samples - samples / 2);
     bench_reads(store);
-    store->ops->close(store);
+    spy_store_close(store);
     printf(
         "disk: %.1f bytes a sample row, dictionaries included (%.1f MiB, %lu rows, %zu windows)\n",
         (double)size_of(dir) / (double)samples, (double)size_of(dir) / 1048576, samples, n);
     store = open_store(dir);
     bench_expire(store, n);
-    store->ops->close(store);
+    spy_store_close(store);
     for (size_t i = 0; i < n; i++)
         spy_profile_free(windows[i]);
     free(windows);

@@ -29,9 +29,9 @@ struct mode {
 };
 
 static const char *const mode_names[MODES_MAX] = {
-    [SPY_SAMPLER_NEVER_PAUSE] = "never",
-    [SPY_SAMPLER_MAY_PAUSE] = "may",
-    [SPY_SAMPLER_ALWAYS_PAUSE] = "always",
+    [SPY_PAUSE_NEVER] = "never",
+    [SPY_PAUSE_AUTO] = "may",
+    [SPY_PAUSE_ALWAYS] = "always",
     [ASIDE] = "aside",
 };
 
@@ -50,7 +50,7 @@ static int start(struct mode *m, char *text, pid_t pid, struct spy_err *err)
     m->sleeps = pausing == ASIDE;
     struct spy_sampler_process p = {.pid = pid,
                                     .rate = m->sleeps ? ASIDE_RATE : 0,
-                                    .pausing = m->sleeps ? SPY_SAMPLER_MAY_PAUSE : pausing};
+                                    .pausing = m->sleeps ? SPY_PAUSE_AUTO : pausing};
     return r < 0 ? r : spy_sampler_add(m->sampler, &p, err);
 }
 

@@ -24,7 +24,7 @@ static void dump(struct spy_target *t)
 {
     struct spy_python *py;
     struct spy_err err;
-    struct spy_py_options o = {.pausing = SPY_PY_NEVER_PAUSE};
+    struct spy_py_options o = {.pausing = SPY_PAUSE_NEVER};
     struct spy_py_stack st;
     if (spy_python_attach(t, &py, &err) < 0)
         return;

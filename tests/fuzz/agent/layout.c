@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct spy_py_layout l = *spy_py_layout_find(3, 13);
     if (spy_py_layout_apply(&l, data, size) < 0)
         return 0;
-    // What the readers count on: see struct spy_py_batch and SPY_CODE_HEAD.
+    // What the readers count on: see struct spy_py_read and SPY_CODE_HEAD.
     if (l.ts_size > 512 || l.co_code > 256 || l.f_size > 128 || l.f_code + 8 > l.f_size ||
         l.f_previous + 8 > l.f_size || l.f_ip + 8 > l.f_size || l.f_owner >= l.f_size)
         abort();

@@ -130,7 +130,7 @@ static int write_image(const struct spy_target *t, bool scanned, const char *pat
     put_maps(&s->maps, scanned, &b);
     put(&b, s->n_tids, 2);
     for (size_t i = 0; i < s->n_tids; i++)
-        put(&b, (uint64_t)s->tids[i].tid, 4);
+        put(&b, (uint64_t)s->tids[i], 4);
     put(&b, 0, 1);
     for (size_t i = 0; i < n_spans; i++) {
         uint8_t bytes[PIECE_MAX];
@@ -151,7 +151,7 @@ int main(int argc, char **argv)
     struct spy_core core;
     struct spy_python *py;
     struct spy_err err = {0};
-    struct spy_py_options o = {.pausing = SPY_PY_NEVER_PAUSE};
+    struct spy_py_options o = {.pausing = SPY_PAUSE_NEVER};
     struct spy_py_stack st;
     if (argc != 3)
         return 2;

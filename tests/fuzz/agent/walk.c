@@ -59,7 +59,7 @@ static void check_stack(struct spy_python *py, const struct spy_py_stack *st)
 
 static void sample_all(struct spy_python *py)
 {
-    struct spy_py_options o = {.pausing = SPY_PY_NEVER_PAUSE};
+    struct spy_py_options o = {.pausing = SPY_PAUSE_NEVER};
     if (spy_python_refresh(py) < 0)
         return;
     size_t n = spy_python_n_threads(py);

@@ -21,7 +21,7 @@ static void assert_agent_defaults(const struct spy_agent_config *c)
     assert_null(c->collector.cert_file);
     assert_null(c->collector.key_file);
     assert_int_equal(c->sampling.rate, 100);
-    assert_int_equal(c->sampling.blocking, SPY_BLOCKING_AUTO);
+    assert_int_equal(c->sampling.blocking, SPY_PAUSE_AUTO);
     assert_false(c->sampling.native);
     assert_true(c->budget.cpu_percent == 2.0);
     assert_int_equal(c->budget.memory_mib, 64);
@@ -183,7 +183,7 @@ static void values_are_read(void **state)
     assert_string_equal(c.collector.url, "http://127.0.0.1:1");
     assert_string_equal(c.collector.key_file, "k");
     assert_int_equal(c.sampling.rate, 1000);
-    assert_int_equal(c.sampling.blocking, SPY_BLOCKING_NEVER);
+    assert_int_equal(c.sampling.blocking, SPY_PAUSE_NEVER);
     assert_true(c.sampling.native);
     assert_true(c.budget.cpu_percent == 0.5);
     assert_int_equal(c.discovery.kubernetes, SPY_SWITCH_ON);

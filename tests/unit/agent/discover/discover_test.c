@@ -238,7 +238,7 @@ static void a_rule_opts_in_and_nothing_else_is_told(void **state)
     assert_string_equal(t->p.place.pod, "web");
     assert_string_equal(t->p.place.service, "web");
     assert_int_equal(t->p.rate, 42);
-    assert_int_equal(t->p.blocking, SPY_BLOCKING_AUTO);
+    assert_int_equal(t->p.blocking, SPY_PAUSE_AUTO);
     assert_int_equal(t->p.ppid, getpid());
     assert_int_equal(t->p.ns_pid, in.pid);
     assert_true(t->p.start_time > 0);
@@ -644,7 +644,7 @@ static void docker_labels_opt_in(void **state)
     assert_string_equal(t->p.place.container_id, ID1);
     assert_string_equal(t->p.reason, "docker label");
     assert_int_equal(t->p.rate, 100); // the default, as the label makes no sense
-    assert_int_equal(t->p.blocking, SPY_BLOCKING_NEVER);
+    assert_int_equal(t->p.blocking, SPY_PAUSE_NEVER);
     t = poll_until(&r, 21, SPY_DISCOVER_ADDED, 1000); // by the rule, named after the container
     assert_string_equal(t->p.place.pod, "db");
     assert_string_equal(t->p.reason, "rule rule");

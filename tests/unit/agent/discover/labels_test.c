@@ -39,9 +39,9 @@ static void right_values_are_taken(void **state)
     assert_int_equal(with("podspy.dev/rate", "1000").rate, 1000);
     assert_int_equal(with("podspy.dev/native", "true").native, 1);
     assert_int_equal(with("podspy.dev/native", "false").native, 0);
-    assert_int_equal(with("podspy.dev/blocking", "never").blocking, SPY_BLOCKING_NEVER);
-    assert_int_equal(with("podspy.dev/blocking", "auto").blocking, SPY_BLOCKING_AUTO);
-    assert_int_equal(with("podspy.dev/blocking", "always").blocking, SPY_BLOCKING_ALWAYS);
+    assert_int_equal(with("podspy.dev/blocking", "never").blocking, SPY_PAUSE_NEVER);
+    assert_int_equal(with("podspy.dev/blocking", "auto").blocking, SPY_PAUSE_AUTO);
+    assert_int_equal(with("podspy.dev/blocking", "always").blocking, SPY_PAUSE_ALWAYS);
     assert_string_equal(with("podspy.dev/service", "check out").service, "check out");
     assert_int_equal(with("podspy.dev/containers", "web").n_problems, 0);
 }

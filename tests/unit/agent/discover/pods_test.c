@@ -26,7 +26,7 @@ static void a_pod_is_reduced_to_what_is_needed(void **state)
     assert_string_equal(pod->service, "web-0");
     assert_int_equal(pod->labels.consent, SPY_CONSENT_YES);
     assert_int_equal(pod->labels.rate, 50);
-    assert_int_equal(pod->labels.blocking, SPY_BLOCKING_NEVER);
+    assert_int_equal(pod->labels.blocking, SPY_PAUSE_NEVER);
     assert_int_equal(pod->labels.n_problems, 0);
     assert_true(spy_labels_choose(&pod->labels, "web"));
     assert_true(spy_labels_choose(&pod->labels, "side"));

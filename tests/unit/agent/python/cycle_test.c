@@ -2,7 +2,7 @@
 // stack.
 #include "agent/python/cycle.h"
 #include "agent/python/layout.h"
-#include "agent/python/walk.h"
+#include "agent/python/unwind.h"
 #include "tests/unit/test.h"
 #include <stdlib.h>
 #include <string.h>
@@ -80,14 +80,14 @@ static int walk_forged(size_t back, bool checked, size_t *ret_depth)
     struct spy_err err;
     assert_int_equal(spy_target_open(getpid(), &t, &err), 0);
     struct spy_py_thread th = {
-        .tstate = addr_of(f->tstate), .interp = addr_of(f->interp), .ident = IDENT};
+        .id = {.tstate = addr_of(f->tstate), .interp = addr_of(f->interp), .ident = IDENT}};
     struct spy_py_scratch s = {0};
     struct spy_py_facts facts;
-    spy_py_facts_plan(l, &th);
-    int r = spy_py_walk(t, l, &th, &s, checked, &facts);
+    spy_py_facts_choose(l, th.id.interp, 0, 0, &th.id.facts);
+    int r = spy_py_unwind(t, l, &th, &s, checked, &facts);
     *ret_depth = spy_py_depth(&th, &s);
     assert_false(r == 0 && s.truncated);
-    spy_py_places_done(&th.places);
+    spy_py_places_done(&th.learned.places);
     free(s.recs);
     free(s.copy);
     spy_target_free(t);

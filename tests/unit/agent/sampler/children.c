@@ -64,7 +64,7 @@ struct spy_sampler *new_sampler(double budget)
     return s;
 }
 
-void add_process(struct spy_sampler *s, pid_t pid, uint32_t rate, enum spy_sampler_pausing pausing)
+void add_process(struct spy_sampler *s, pid_t pid, uint32_t rate, enum spy_pausing pausing)
 {
     char text[16];
     snprintf(text, sizeof text, "%d", (int)pid);

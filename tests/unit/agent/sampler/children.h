@@ -19,5 +19,5 @@ struct child start_steady(void);
 // With a budget in percent of one core; 0: without.
 struct spy_sampler *new_sampler(double budget);
 // With its number as its label.
-void add_process(struct spy_sampler *s, pid_t pid, uint32_t rate, enum spy_sampler_pausing pausing);
+void add_process(struct spy_sampler *s, pid_t pid, uint32_t rate, enum spy_pausing pausing);
 void run_for(struct spy_sampler *s, double seconds);

@@ -69,7 +69,7 @@ static int nth_cpu(const cpu_set_t *set, int n)
 }
 
 // Samples a program of short calls that may only run on one CPU.
-static struct spy_sampler_totals sample_calls(enum spy_sampler_pausing pausing, double seconds)
+static struct spy_sampler_totals sample_calls(enum spy_pausing pausing, double seconds)
 {
     char line[64];
     struct child c = start_child("../../../contract/truth/short_calls.py", NULL);
@@ -117,7 +117,7 @@ static void need_two_cpus(void)
 
 // A target that gets no CPU for a while (another program's, or the hypervisor's) does not move, and
 // nothing need be done to read it: then once more.
-static struct spy_sampler_totals sample_calls_that_run(enum spy_sampler_pausing pausing)
+static struct spy_sampler_totals sample_calls_that_run(enum spy_pausing pausing)
 {
     enum { TRIES = 5 };
     struct spy_sampler_totals t = {0};
@@ -130,7 +130,7 @@ static void a_thread_of_short_calls_is_read_on_its_own_cpu(void **state)
 {
     cpu_set_t *allowed = *state, now;
     need_two_cpus();
-    struct spy_sampler_totals t = sample_calls_that_run(SPY_SAMPLER_MAY_PAUSE);
+    struct spy_sampler_totals t = sample_calls_that_run(SPY_PAUSE_AUTO);
     print_message("%llu clean, %llu paused, %llu failed\n", (unsigned long long)t.clean,
                   (unsigned long long)t.paused, (unsigned long long)t.failed);
     assert_true(t.samples > 500);
@@ -144,13 +144,13 @@ static void without_pauses_it_is_seen_all_the_same(void **state)
 {
     (void)state;
     need_two_cpus();
-    struct spy_sampler_totals t = sample_calls_that_run(SPY_SAMPLER_NEVER_PAUSE);
+    struct spy_sampler_totals t = sample_calls_that_run(SPY_PAUSE_NEVER);
     assert_true(seen.on_its_cpu > seen.sleeps * 8 / 10);
     assert_int_equal(t.paused, 0);
     assert_true(t.clean > (t.clean + t.failed) * 8 / 10);
 }
 
-static struct spy_sampler_totals sample_calls_until_paused(enum spy_sampler_pausing pausing)
+static struct spy_sampler_totals sample_calls_until_paused(enum spy_pausing pausing)
 {
     enum { TRIES = 5 };
     struct spy_sampler_totals t = {0};
@@ -163,7 +163,7 @@ static void where_every_sample_is_to_be_paused_it_stays(void **state)
 {
     (void)state;
     need_two_cpus();
-    struct spy_sampler_totals t = sample_calls_until_paused(SPY_SAMPLER_ALWAYS_PAUSE);
+    struct spy_sampler_totals t = sample_calls_until_paused(SPY_PAUSE_ALWAYS);
     assert_int_equal(seen.on_its_cpu, 0);
     assert_true(t.paused > 0);
 }
@@ -173,7 +173,7 @@ static void a_cpu_that_it_was_not_given_is_not_taken(void **state)
     cpu_set_t own = only(nth_cpu(*state, 0));
     need_two_cpus();
     assert_int_equal(sched_setaffinity(0, sizeof own, &own), 0);
-    struct spy_sampler_totals t = sample_calls_until_paused(SPY_SAMPLER_MAY_PAUSE);
+    struct spy_sampler_totals t = sample_calls_until_paused(SPY_PAUSE_AUTO);
     assert_int_equal(seen.on_its_cpu, 0);
     assert_true(t.paused > 0); // not those in which it waited for a CPU
 }
@@ -182,7 +182,7 @@ static void who_binds_it_otherwise_has_the_last_word(void **state)
 {
     need_two_cpus();
     seen.rebind_to = nth_cpu(*state, 0);
-    sample_calls(SPY_SAMPLER_MAY_PAUSE, 1);
+    sample_calls(SPY_PAUSE_AUTO, 1);
     cpu_set_t now = affinity(), set = only(seen.rebind_to);
     assert_true(CPU_EQUAL(&now, &set));
 }

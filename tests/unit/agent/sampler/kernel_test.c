@@ -229,7 +229,7 @@ static void a_process_that_ended_has_what_was_seen_of_it(void **state)
     c = begin(w.pid);
     for (int i = 0; i < 12; i++)
         work(&w);
-    spy_kernel_look(c.kernel, c.target, spy_clock_mono_ns(), true);
+    spy_kernel_poll(c.kernel, c.target, spy_clock_mono_ns(), true);
     kill(w.pid, SIGKILL);
     waitpid(w.pid, NULL, 0);
     w.pid = 0;
@@ -252,7 +252,7 @@ static void nothing_is_known_before_it_begins(void **state)
     for (int i = 0; i < SPY_COUNTERS; i++)
         assert_false(spy_account_knows(&a, i));
     spy_kernel_take(NULL, c.target, c.limits, 1, 1, &a); // out of memory
-    spy_kernel_look(NULL, c.target, 1, true);
+    spy_kernel_poll(NULL, c.target, 1, true);
     assert_false(spy_account_knows(&a, SPY_CPU));
     end(&c);
 }

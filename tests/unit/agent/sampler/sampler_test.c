@@ -84,7 +84,7 @@ static void many_processes_and_their_ends(void **state)
     assert_int_equal(parse_pids(line, pids), MANY);
     struct spy_sampler *s = new_sampler(0);
     for (size_t i = 0; i < MANY; i++)
-        add_process(s, pids[i], 10, SPY_SAMPLER_MAY_PAUSE);
+        add_process(s, pids[i], 10, SPY_PAUSE_AUTO);
     assert_int_equal(spy_sampler_n_processes(s), MANY);
     for (int i = 0; i < 40 && !spy_sampler_attached(s, pids[MANY - 1]); i++)
         run_for(s, 0.5);
@@ -132,10 +132,10 @@ static void what_is_not_python_is_listed_with_a_reason(void **state)
     waitid(P_PID, (id_t)zombie, &info, WEXITED | WNOWAIT);
     struct child python = start_steady();
     struct spy_sampler *s = new_sampler(0);
-    add_process(s, sleeper, 50, SPY_SAMPLER_MAY_PAUSE);
-    add_process(s, zombie, 50, SPY_SAMPLER_ALWAYS_PAUSE);
-    add_process(s, none, 50, SPY_SAMPLER_NEVER_PAUSE);
-    add_process(s, python.pid, 50, SPY_SAMPLER_MAY_PAUSE);
+    add_process(s, sleeper, 50, SPY_PAUSE_AUTO);
+    add_process(s, zombie, 50, SPY_PAUSE_ALWAYS);
+    add_process(s, none, 50, SPY_PAUSE_NEVER);
+    add_process(s, python.pid, 50, SPY_PAUSE_AUTO);
     run_for(s, 1);
     assert_non_null(strstr(spy_sampler_problem(s, sleeper), "no Python in process"));
     assert_non_null(strstr(spy_sampler_problem(s, zombie), "zombie"));
@@ -173,7 +173,7 @@ static void a_late_interpreter_has_the_time_since_it_was_found(void **state)
     }
     struct spy_sampler *s = new_sampler(0);
     uint64_t began = spy_clock_mono_ns();
-    add_process(s, pid, 50, SPY_SAMPLER_MAY_PAUSE);
+    add_process(s, pid, 50, SPY_PAUSE_AUTO);
     for (int i = 0; i < 1000 && !spy_sampler_attached(s, pid); i++)
         run_for(s, 0.01);
     assert_true(spy_sampler_attached(s, pid));
@@ -233,8 +233,7 @@ static void a_warm_round_allocates_nothing(void **state)
 {
     (void)state;
 #ifdef COUNTS_ALLOCATIONS
-    static const unsigned modes[] = {SPY_SAMPLER_NEVER_PAUSE, SPY_SAMPLER_MAY_PAUSE,
-                                     SPY_SAMPLER_ALWAYS_PAUSE};
+    static const unsigned modes[] = {SPY_PAUSE_NEVER, SPY_PAUSE_AUTO, SPY_PAUSE_ALWAYS};
     struct child c = start_steady();
     for (size_t i = 0; i < SPY_COUNT(modes); i++) {
         struct spy_sampler *s = new_sampler(0);
@@ -269,7 +268,7 @@ static void an_ordinary_program_is_seldom_paused(void **state)
     bool good = false;
     for (int i = 0; i < 12 && !good; i++) {
         struct spy_sampler *s = new_sampler(0);
-        add_process(s, c.pid, 500, SPY_SAMPLER_MAY_PAUSE);
+        add_process(s, c.pid, 500, SPY_PAUSE_AUTO);
         run_for(s, 3);
         struct spy_sampler_totals t = spy_sampler_totals(s);
         print_message("%llu samples, %llu paused, %llu failed\n", (unsigned long long)t.samples,
@@ -288,7 +287,7 @@ static void a_clock_that_is_set_changes_no_weights(void **state)
     (void)state;
     struct child c = start_steady();
     struct spy_sampler *s = new_sampler(0);
-    add_process(s, c.pid, 100, SPY_SAMPLER_MAY_PAUSE);
+    add_process(s, c.pid, 100, SPY_PAUSE_AUTO);
     run_for(s, 0.5);
     clock_set_back = 3600 * SPY_NS_PER_SEC;
     run_for(s, 0.5);
@@ -322,7 +321,7 @@ static void start_sleepers(struct spy_sampler *s, struct child *list, size_t n)
     for (size_t i = 0; i < n; i++) {
         list[i] = start_child("sleeper.py", NULL);
         read_line(&list[i], line, sizeof line);
-        add_process(s, list[i].pid, 200, SPY_SAMPLER_MAY_PAUSE);
+        add_process(s, list[i].pid, 200, SPY_PAUSE_AUTO);
     }
 }
 
@@ -437,7 +436,7 @@ static void see_bursts_among(size_t n_sleepers)
         skip();
     }
     struct spy_sampler *s = new_sampler(0);
-    add_process(s, c.pid, 200, SPY_SAMPLER_MAY_PAUSE);
+    add_process(s, c.pid, 200, SPY_PAUSE_AUTO);
     start_sleepers(s, sleepers, n_sleepers);
     run_for(s, 1);
     spy_sampler_close(s);
@@ -476,7 +475,7 @@ static void the_budget_is_kept(void **state)
     (void)state;
     struct child c = start_steady();
     struct spy_sampler *s = new_sampler(0.5);
-    add_process(s, c.pid, 1000, SPY_SAMPLER_ALWAYS_PAUSE);
+    add_process(s, c.pid, 1000, SPY_PAUSE_ALWAYS);
     run_for(s, 4);
     uint64_t cpu = spy_clock_cpu_ns(), samples = spy_sampler_totals(s).samples;
     run_for(s, 3);

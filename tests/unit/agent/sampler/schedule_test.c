@@ -16,11 +16,11 @@ static void add_all(struct spy_schedule *s, char *who, size_t n, uint32_t rate)
         assert_int_equal(spy_schedule_add(s, &who[i], rate, BEGIN + i, n), 0);
 }
 
-// Each in turn, as soon as it is due. Returns the beats that were skipped.
+// Each in turn, as soon as it is due. Returns the ticks that were skipped.
 static uint64_t turn(struct spy_schedule *s, uint64_t *now, uint64_t takes)
 {
     *now = *now > s->heap[0].at ? *now : s->heap[0].at;
-    uint64_t skipped = spy_schedule_on_beat(s, *now, 1);
+    uint64_t skipped = spy_schedule_on_tick(s, *now, 1);
     *now += takes;
     return skipped;
 }
@@ -34,7 +34,7 @@ static void those_of_one_rate_share_their_moments(void **state)
     add_all(&s, who, MANY, 100);
     for (int i = 0; i < MANY; i++)
         turn(&s, &now, 0);
-    for (int beat = 0; beat < 50; beat++) {
+    for (int tick = 0; tick < 50; tick++) {
         uint64_t at = s.heap[0].at;
         memset(seen, 0, sizeof seen);
         for (int i = 0; i < MANY; i++) {
@@ -83,7 +83,7 @@ static void what_comes_late_is_skipped_and_counted(void **state)
     (void)state;
     const uint64_t period = 10 * SPY_NS_PER_MS;
     static char who[MANY];
-    static uint64_t turns[MANY], beats[MANY];
+    static uint64_t turns[MANY], ticks[MANY];
     struct spy_schedule s;
     uint64_t now = 0;
     add_all(&s, who, MANY, 100);
@@ -93,18 +93,18 @@ static void what_comes_late_is_skipped_and_counted(void **state)
     for (int i = 0; i < MANY * 100; i++) {
         size_t k = (size_t)((char *)s.heap[0].who - who);
         turns[k]++;
-        beats[k] += 1 + turn(&s, &now, period / 50); // all of them take four periods
+        ticks[k] += 1 + turn(&s, &now, period / 50); // all of them take four periods
     }
     uint64_t expected = (now - begin) / period;
     for (int i = 0; i < MANY; i++) {
         assert_true(turns[i] > 90 && turns[i] < 110);
-        assert_true(beats[i] > expected * 9 / 10 && beats[i] < expected * 11 / 10);
+        assert_true(ticks[i] > expected * 9 / 10 && ticks[i] < expected * 11 / 10);
     }
     spy_schedule_free(&s);
 }
 
-// Who takes part in few beats meets those that the others have.
-static void beats_may_be_left_out(void **state)
+// Who takes part in few ticks meets those that the others have.
+static void ticks_may_be_skipped(void **state)
 {
     (void)state;
     enum { REMEMBERED = 4 * SPY_SCHEDULE_AHEAD };
@@ -112,7 +112,7 @@ static void beats_may_be_left_out(void **state)
     struct spy_schedule s;
     uint64_t shared = 0, now = 0, turns[3] = {0}, wanted[3] = {0};
     struct {
-        uint64_t beat, at;
+        uint64_t tick, at;
     } seen[REMEMBERED] = {0};
     add_all(&s, who, 3, 100);
     for (int i = 0; i < 3; i++)
@@ -121,32 +121,32 @@ static void beats_may_be_left_out(void **state)
         struct spy_due due = s.heap[0];
         size_t k = (size_t)((char *)due.who - who);
         uint32_t ahead = k == 0 ? 1 : k == 1 ? 4 : 1 + (uint32_t)(turns[2] % SPY_SCHEDULE_AHEAD);
-        assert_true(!wanted[k] || due.beat == wanted[k]);
+        assert_true(!wanted[k] || due.tick == wanted[k]);
         assert_true(due.at >= now);
-        size_t place = due.beat % REMEMBERED;
-        if (seen[place].beat == due.beat) { // all meet a beat at one time
+        size_t place = due.tick % REMEMBERED;
+        if (seen[place].tick == due.tick) { // all meet a tick at one time
             assert_int_equal(due.at, seen[place].at);
             shared++;
         }
-        seen[place].beat = due.beat;
+        seen[place].tick = due.tick;
         seen[place].at = due.at;
         now = due.at;
         turns[k]++;
-        wanted[k] = due.beat + ahead;
-        assert_int_equal(spy_schedule_on_beat(&s, now, ahead), 0);
+        wanted[k] = due.tick + ahead;
+        assert_int_equal(spy_schedule_on_tick(&s, now, ahead), 0);
     }
     assert_true(shared > turns[1]);
     assert_true(turns[0] > 2500 && turns[1] > turns[0] / 5 && turns[2] > turns[0] / 10);
-    // Late by more than is kept of the beats: what was missed counts from the one that was wanted.
+    // Late by more than is kept of the ticks: what was missed counts from the one that was wanted.
     const void *late = s.heap[0].who;
-    uint64_t beat = s.heap[0].beat;
+    uint64_t tick = s.heap[0].tick;
     now += 10 * SPY_NS_PER_SEC;
-    uint64_t skipped = spy_schedule_on_beat(&s, now, 5);
+    uint64_t skipped = spy_schedule_on_tick(&s, now, 5);
     assert_true(skipped > 900 && skipped < 1100);
     size_t j = 0;
     while (s.heap[j].who != late)
         j++;
-    assert_int_equal(s.heap[j].beat, beat + 5 + skipped);
+    assert_int_equal(s.heap[j].tick, tick + 5 + skipped);
     assert_true(s.heap[j].at > now);
     spy_schedule_free(&s);
 }
@@ -159,14 +159,14 @@ static void one_off_the_beat_comes_back_to_it(void **state)
     uint64_t now = BEGIN;
     add_all(&s, who, 2, 100);
     const void *first = s.heap[0].who;
-    spy_schedule_off_beat(&s, BEGIN + SPY_NS_PER_SEC); // say, it cannot be attached to yet
+    spy_schedule_off_tick(&s, BEGIN + SPY_NS_PER_SEC); // say, it cannot be attached to yet
     while (s.heap[0].who != first)
         assert_int_equal(turn(&s, &now, 0), 0);
     assert_true(now >= BEGIN + SPY_NS_PER_SEC - 15 * SPY_NS_PER_MS);
     assert_int_equal(turn(&s, &now, 0), 0); // nothing was missed
     assert_int_equal(s.heap[0].at, s.heap[1].at);
     first = s.heap[0].who;
-    spy_schedule_off_beat(&s, UINT64_MAX);
+    spy_schedule_off_tick(&s, UINT64_MAX);
     for (int i = 0; i < 10; i++) {
         assert_ptr_not_equal(s.heap[0].who, first);
         turn(&s, &now, 0);
@@ -195,5 +195,5 @@ static void without_a_rate_each_has_its_turn(void **state)
 }
 
 RUN(T(those_of_one_rate_share_their_moments), T(gaps_are_jittered_about_the_period),
-    T(what_comes_late_is_skipped_and_counted), T(beats_may_be_left_out),
+    T(what_comes_late_is_skipped_and_counted), T(ticks_may_be_skipped),
     T(one_off_the_beat_comes_back_to_it), T(without_a_rate_each_has_its_turn))

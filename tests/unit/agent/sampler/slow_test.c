@@ -59,8 +59,8 @@ static void a_slow_process_leaves_time_to_the_others(void **state)
     struct child slow = start_steady(), other = start_steady();
     struct spy_sampler *s = new_sampler(0);
     seen.now = SPY_NS_PER_SEC;
-    add_process(s, slow.pid, RATE, SPY_SAMPLER_MAY_PAUSE);
-    add_process(s, other.pid, RATE, SPY_SAMPLER_MAY_PAUSE);
+    add_process(s, slow.pid, RATE, SPY_PAUSE_AUTO);
+    add_process(s, other.pid, RATE, SPY_PAUSE_AUTO);
     while (!spy_sampler_attached(s, slow.pid) || !spy_sampler_attached(s, other.pid))
         run_for(s, 0.1);
     seen.slow = spy_sampler_python(s, slow.pid);

@@ -101,7 +101,7 @@ static void one_that_stops_late_is_let_go_between_two_rounds(void **state)
     struct child c = start_steady();
     struct spy_sampler *s = new_sampler(0);
     seen.now = SPY_NS_PER_SEC;
-    add_process(s, c.pid, RATE, SPY_SAMPLER_ALWAYS_PAUSE);
+    add_process(s, c.pid, RATE, SPY_PAUSE_ALWAYS);
     while (!seen.let_go && seen.looks < LOOKS_MAX)
         run_for(s, 1);
     print_message("let go at look %u, longest sleep until then %llu us\n", seen.looks,

@@ -1,6 +1,7 @@
 // Core files: what they hold is read back, what they leave out comes only from the file that was
 // mapped, and what makes no sense is refused.
 #include "agent/target/core.h"
+#include "agent/target/maps_load.h"
 #include "agent/target/still.h"
 #include "agent/target/threads.h"
 #include "shared/base/mem.h"

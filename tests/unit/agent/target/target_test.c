@@ -1,6 +1,6 @@
 // One foreign process: its maps, its symbols, its threads, its memory, and the pause that it must
 // not notice.
-#include "agent/target/maps.h"
+#include "agent/target/maps_load.h"
 #include "agent/target/pause.h"
 #include "agent/target/symbols.h"
 #include "agent/target/threads.h"

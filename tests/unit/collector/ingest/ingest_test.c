@@ -30,7 +30,7 @@ static int set_up(void **state)
     f->date = f->version = "";
     *state = f;
     if (!mkdtemp(f->dir) ||
-        spy_store_sqlite_open(f->dir, 1000, SPY_STORE_MEMORY_MAX, &f->store, NULL) < 0)
+        spy_store_open("sqlite", f->dir, 1000, SPY_STORE_MEMORY_MAX, &f->store, NULL) < 0)
         return -1;
     struct spy_ingest_options o = {.store = f->store,
                                    .body_max = 4 << 20,
@@ -46,7 +46,7 @@ static int tear_down(void **state)
     static const char *const names[] = {"podspy.db", "podspy.db-wal", "podspy.db-shm",
                                         "podspy.lock"};
     spy_ingest_free(f->in);
-    f->store->ops->close(f->store);
+    spy_store_close(f->store);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[100];
         snprintf(path, sizeof path, "%s/%s", f->dir, names[i]);
@@ -121,7 +121,7 @@ static uint64_t stored(struct fixture *f)
 {
     struct spy_select all = {.until_ns = INT64_MAX};
     struct spy_profile *p = spy_profile_new();
-    assert_int_equal(f->store->ops->query(f->store, &all, p, NULL), 0);
+    assert_int_equal(spy_store_query(f->store, &all, p, NULL), 0);
     uint64_t n = 0;
     for (uint32_t i = 0; i < spy_profile_n_samples(p); i++)
         n += spy_profile_sample_at(p, i)->count;
@@ -178,7 +178,7 @@ static void test_a_profile_without_a_time_is_of_now(void **state)
     assert_int_equal(take(f, &none, PROTOBUF, ""), SPY_INGEST_TAKEN);
     struct spy_select lately = {.from_ns = now - 60 * SPY_NS_PER_SEC, .until_ns = INT64_MAX};
     struct spy_profile *p = spy_profile_new();
-    assert_int_equal(f->store->ops->query(f->store, &lately, p, NULL), 0);
+    assert_int_equal(spy_store_query(f->store, &lately, p, NULL), 0);
     assert_int_equal(spy_profile_n_samples(p), 1);
     spy_profile_free(p);
     spy_buf_free(&none);

@@ -79,7 +79,7 @@ static void *append_some(void *arg)
         struct spy_profile *batch[] = {one(first, first % 2 ? "a" : "b"),
                                        one(second, second % 2 ? "a" : "b")};
         size_t known = 0;
-        a->failed = a->store->ops->append(a->store, batch, 2, &known, NULL, NULL);
+        a->failed = spy_store_append(a->store, batch, 2, &known, NULL, NULL);
         a->sent += 2;
         a->known += known;
         spy_profile_free(batch[0]);
@@ -103,7 +103,7 @@ static void *read_meanwhile(void *arg)
     struct spy_select all = kit_everything();
     while (!__atomic_load_n(&r->stop, __ATOMIC_ACQUIRE) && !r->wrong) {
         struct spy_profile *p = spy_profile_new();
-        if (r->store->ops->query(r->store, &all, p, NULL) < 0)
+        if (spy_store_query(r->store, &all, p, NULL) < 0)
             r->wrong = "a query failed";
         uint64_t now = kit_total(p);
         if (now < last)
@@ -165,7 +165,7 @@ static void one_series_too_many_is_refused_and_leaves_no_trace(void **state)
     // Also what stood before it in its batch goes; and the caches must not hold its ids after that.
     struct spy_profile *batch[] = {p[3], p[2]};
     kit_sample(p[3], "new;names", 1);
-    assert_int_equal(s->ops->append(s, batch, 2, &known, NULL, &err), SPY_ERR_LIMIT);
+    assert_int_equal(spy_store_append(s, batch, 2, &known, NULL, &err), SPY_ERR_LIMIT);
     assert_non_null(strstr(err.msg, "series"));
     assert_int_equal(known, 77);
     assert_int_equal(stored(s), 2);
@@ -185,7 +185,7 @@ static void one_series_too_many_is_refused_and_leaves_no_trace(void **state)
     kit_close(s);
     s = kit_open(dir, 2); // the count is of what is stored, not of this run
     struct spy_profile *again = one(5, "d");
-    assert_int_equal(s->ops->append(s, &again, 1, &known, NULL, &err), SPY_ERR_LIMIT);
+    assert_int_equal(spy_store_append(s, &again, 1, &known, NULL, &err), SPY_ERR_LIMIT);
     spy_profile_free(again);
     kit_close(s);
     kit_remove(dir);
@@ -202,7 +202,7 @@ static void *append_refused(void *arg)
     struct spy_profile *p = one(1000, "one too many");
     size_t known;
     for (int i = 0; i < ROUNDS && (i == 0 || r->result == SPY_ERR_LIMIT); i++)
-        r->result = r->store->ops->append(r->store, &p, 1, &known, NULL, NULL);
+        r->result = spy_store_append(r->store, &p, 1, &known, NULL, NULL);
     spy_profile_free(p);
     return NULL;
 }
@@ -250,25 +250,25 @@ static void what_cannot_be_stored_is_invalid(void **state)
     struct spy_err err = {0};
     struct spy_profile *p = one(1, "a");
     memset(spy_profile_series_at(p, 0)->profile_id, 0, 16);
-    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL, &err), SPY_ERR_INVALID);
+    assert_int_equal(spy_store_append(s, &p, 1, &known, NULL, &err), SPY_ERR_INVALID);
     assert_non_null(strstr(err.msg, "profile_id"));
     spy_profile_free(p);
 
     p = spy_profile_new();
-    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL, &err), SPY_ERR_INVALID);
+    assert_int_equal(spy_store_append(s, &p, 1, &known, NULL, &err), SPY_ERR_INVALID);
     spy_profile_free(p);
 
     char *big = malloc(100001);
     memset(big, 'x', 100000);
     big[100000] = 0;
     p = one(1, big);
-    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL, &err), SPY_ERR_INVALID);
+    assert_int_equal(spy_store_append(s, &p, 1, &known, NULL, &err), SPY_ERR_INVALID);
     assert_non_null(strstr(err.msg, "labels"));
     spy_profile_free(p);
     free(big);
 
     assert_int_equal(stored(s), 0);
-    assert_int_equal(s->ops->check(s, &err), 0);
+    assert_int_equal(spy_store_check(s, &err), 0);
     kit_close(s);
     kit_remove(dir);
 }
@@ -328,19 +328,19 @@ static void too_many_samples_to_merge_are_refused(void **state)
     struct spy_profile *out = spy_profile_new();
     // Two windows and one sample of the second come on top of what the first one claims.
     claim_rows(dir, SPY_STORE_ROWS_MAX - 3);
-    assert_int_equal(s->ops->query(s, &select, out, &err), 0);
+    assert_int_equal(spy_store_query(s, &select, out, &err), 0);
     assert_int_equal(spy_profile_n_samples(out), 2001);
     claim_rows(dir, SPY_STORE_ROWS_MAX - 2);
-    assert_int_equal(s->ops->query(s, &select, out, &err), SPY_ERR_LIMIT);
+    assert_int_equal(spy_store_query(s, &select, out, &err), SPY_ERR_LIMIT);
     assert_non_null(strstr(err.msg, "narrow"));
     select.from_ns = (T0 + 30) * SEC_NS;
-    assert_int_equal(s->ops->query(s, &select, out, &err), 0);
+    assert_int_equal(spy_store_query(s, &select, out, &err), 0);
     spy_profile_free(out);
 
     claim_rows(dir, 2001);
     select = kit_everything();
     out = spy_profile_new_capped(&(struct spy_profile_caps){.samples = 1000});
-    assert_int_equal(s->ops->query(s, &select, out, &err), SPY_ERR_LIMIT);
+    assert_int_equal(spy_store_query(s, &select, out, &err), SPY_ERR_LIMIT);
     assert_non_null(strstr(err.msg, "narrow"));
     spy_profile_free(out);
     spy_profile_free(p[0]);

@@ -49,7 +49,7 @@ static void *append_unlike_all(void *arg)
                 kit_sample(batch[i], stack, 3);
             }
         }
-        if (a->store->ops->append(a->store, batch, BATCH, &known, NULL, NULL) < 0)
+        if (spy_store_append(a->store, batch, BATCH, &known, NULL, NULL) < 0)
             _exit(2);
         for (size_t i = 0; i < BATCH; i++)
             spy_profile_free(batch[i]);
@@ -65,13 +65,13 @@ static _Noreturn void bounded_child(const char *dir, int to, uint64_t first)
     pthread_t thread;
     struct spy_store *s = kit_open(dir, 10);
     struct bounded a = {.store = s, .to = to, .next = &next};
-    if (s->ops->expire(s, T0, SEC_NS, BOUND, NULL) < 0)
+    if (spy_store_expire(s, T0, SEC_NS, BOUND, NULL) < 0)
         _exit(1);
     for (int i = 0; i < THREADS; i++)
         if (pthread_create(&thread, NULL, append_unlike_all, &a))
             _exit(1);
     for (;;)
-        if (s->ops->expire(s, T0, SEC_NS, BOUND, NULL) < 0)
+        if (spy_store_expire(s, T0, SEC_NS, BOUND, NULL) < 0)
             _exit(1);
 }
 
@@ -91,7 +91,7 @@ static void *append_for_ever(void *arg)
             kit_sample(batch[i], "main;work", 1);
             kit_sample(batch[i], id % 7 ? "main;idle" : "main;work;deep", 2);
         }
-        if (a->store->ops->append(a->store, batch, BATCH, &known, NULL, NULL) < 0)
+        if (spy_store_append(a->store, batch, BATCH, &known, NULL, NULL) < 0)
             _exit(2);
         for (size_t i = 0; i < BATCH; i++)
             spy_profile_free(batch[i]);
@@ -108,7 +108,7 @@ static _Noreturn void child(const char *dir, int to, uint64_t first)
     pthread_t thread;
     struct spy_store *s = NULL;
     struct spy_err err = {0};
-    if (spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) < 0) {
+    if (spy_store_open("sqlite", dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) < 0) {
         fprintf(stderr, "%s\n", err.msg);
         _exit(1);
     }

@@ -52,7 +52,7 @@ static void assert_refused(const char *dir, const char *says, const char *advise
 {
     struct spy_store *s = NULL;
     struct spy_err err = {0};
-    assert_int_equal(spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &s, &err),
+    assert_int_equal(spy_store_open("sqlite", dir, 10, SPY_STORE_MEMORY_MAX, &s, &err),
                      SPY_ERR_INVALID);
     assert_null(s);
     if (!strstr(err.msg, says) || !strstr(err.msg, advises) || !strstr(err.msg, dir))
@@ -95,8 +95,8 @@ static void a_file_cut_short_is_refused_or_answers_with_an_error(void **state)
     struct spy_err err = {0};
     struct spy_select all = kit_everything();
     struct spy_profile *p = spy_profile_new();
-    if (spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) == 0) {
-        assert_int_equal(s->ops->query(s, &all, p, &err), SPY_ERR_IO);
+    if (spy_store_open("sqlite", dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) == 0) {
+        assert_int_equal(spy_store_query(s, &all, p, &err), SPY_ERR_IO);
         kit_close(s);
     }
     assert_non_null(strstr(err.msg, "damaged"));
@@ -124,7 +124,7 @@ static void other_databases_and_versions_are_refused_and_left_alone(void **state
 
     run_sql(dir, "DROP TABLE stacks");
     struct spy_err err = {0};
-    assert_true(spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) < 0);
+    assert_true(spy_store_open("sqlite", dir, 10, SPY_STORE_MEMORY_MAX, &s, &err) < 0);
     assert_non_null(strstr(err.msg, "stacks"));
     kit_remove(dir);
 }
@@ -190,12 +190,12 @@ static void damage_anywhere_gives_errors_and_no_crash(void **state)
         struct spy_profile *in = kit_random_window(999, &seed), *out = spy_profile_new();
         struct spy_select all = kit_everything();
         size_t known;
-        if (spy_store_sqlite_open(dir, 100, SPY_STORE_MEMORY_MAX, &s, &err) == 0) {
-            s->ops->query(s, &all, out, &err);
-            s->ops->append(s, &in, 1, &known, NULL, &err);
-            s->ops->query(s, &all, out, &err);
-            s->ops->expire(s, (T0 + 500) * SEC_NS, 0, 1 << 14, &err);
-            s->ops->check(s, &err);
+        if (spy_store_open("sqlite", dir, 100, SPY_STORE_MEMORY_MAX, &s, &err) == 0) {
+            spy_store_query(s, &all, out, &err);
+            spy_store_append(s, &in, 1, &known, NULL, &err);
+            spy_store_query(s, &all, out, &err);
+            spy_store_expire(s, (T0 + 500) * SEC_NS, 0, 1 << 14, &err);
+            spy_store_check(s, &err);
             kit_close(s);
         }
         spy_profile_free(in);
@@ -230,7 +230,7 @@ static void rows_that_contradict_each_other_are_damage(void **state)
         struct spy_profile *out = spy_profile_new();
         struct spy_select all = kit_everything();
         struct spy_err err = {0};
-        assert_int_equal(s->ops->query(s, &all, out, &err), SPY_ERR_IO);
+        assert_int_equal(spy_store_query(s, &all, out, &err), SPY_ERR_IO);
         if (!strstr(err.msg, "damaged"))
             fail_msg("%s: the message is %s", harm[i], err.msg);
         spy_profile_free(p);
@@ -310,7 +310,7 @@ static void a_second_collector_is_kept_away(void **state)
     char *dir = kit_folder();
     struct spy_store *s = kit_open(dir, 10), *second = NULL;
     struct spy_err err = {0};
-    assert_int_equal(spy_store_sqlite_open(dir, 10, SPY_STORE_MEMORY_MAX, &second, &err),
+    assert_int_equal(spy_store_open("sqlite", dir, 10, SPY_STORE_MEMORY_MAX, &second, &err),
                      SPY_ERR_DENIED);
     assert_non_null(strstr(err.msg, "another collector"));
     kit_close(s);
@@ -325,7 +325,7 @@ static void a_folder_that_is_not_there_is_an_error(void **state)
     struct spy_store *s = NULL;
     struct spy_err err = {0};
     assert_int_equal(
-        spy_store_sqlite_open("/nonexistent/podspy", 10, SPY_STORE_MEMORY_MAX, &s, &err),
+        spy_store_open("sqlite", "/nonexistent/podspy", 10, SPY_STORE_MEMORY_MAX, &s, &err),
         SPY_ERR_IO);
     assert_non_null(strstr(err.msg, "/nonexistent/podspy"));
 }
@@ -336,7 +336,7 @@ static void the_files_are_for_their_owner_alone(void **state)
     char *dir = kit_folder();
     struct spy_store *s = kit_open(dir, 10);
     struct spy_err err;
-    assert_int_equal(s->ops->check(s, &err), 0);
+    assert_int_equal(spy_store_check(s, &err), 0);
     static const char *const names[] = {"podspy.db", "podspy.db-wal", "podspy.db-shm",
                                         "podspy.lock"};
     for (size_t i = 0; i < SPY_COUNT(names); i++) {

@@ -115,7 +115,7 @@ static int append(struct spy_store *s, uint64_t first, uint64_t n, struct spy_er
     size_t known;
     for (uint64_t i = 0; i < n; i++)
         batch[i] = unlike_all(first + i);
-    int r = s->ops->append(s, batch, n, &known, NULL, err);
+    int r = spy_store_append(s, batch, n, &known, NULL, err);
     for (uint64_t i = 0; i < n; i++)
         spy_profile_free(batch[i]);
     return r;
@@ -124,7 +124,7 @@ static int append(struct spy_store *s, uint64_t first, uint64_t n, struct spy_er
 static void expire(struct spy_store *s, uint64_t now_s, uint64_t max_bytes)
 {
     struct spy_err err = {0};
-    if (s->ops->expire(s, now_s * SEC_NS, 3600 * SEC_NS, max_bytes, &err) < 0)
+    if (spy_store_expire(s, now_s * SEC_NS, 3600 * SEC_NS, max_bytes, &err) < 0)
         fail_msg("%s", err.msg);
 }
 
@@ -189,7 +189,7 @@ static void old_windows_can_be_dropped_from_a_full_disk(void **state)
     assert_takes_pushes(s, n, 500);
     assert_int_equal(windows(s), 1500);
     end_filling(d);
-    assert_int_equal(s->ops->verify(s, 0, NULL), 0);
+    assert_int_equal(spy_store_verify(s, 0, NULL), 0);
     kit_close(s);
 }
 
@@ -206,7 +206,7 @@ static void a_lower_bound_works_on_a_full_disk(void **state)
         expire(s, T0, 6 * MIB);
     assert_takes_pushes(s, n, 500);
     end_filling(d);
-    assert_int_equal(s->ops->verify(s, 0, NULL), 0);
+    assert_int_equal(spy_store_verify(s, 0, NULL), 0);
     kit_close(s);
 }
 

@@ -36,14 +36,14 @@ struct spy_store *kit_open(const char *dir, uint32_t max_series)
 {
     struct spy_store *s = NULL;
     struct spy_err err = {0};
-    if (spy_store_sqlite_open(dir, max_series, SPY_STORE_MEMORY_MAX, &s, &err) < 0)
+    if (spy_store_open("sqlite", dir, max_series, SPY_STORE_MEMORY_MAX, &s, &err) < 0)
         fail_msg("%s", err.msg);
     return s;
 }
 
 void kit_close(struct spy_store *s)
 {
-    s->ops->close(s);
+    spy_store_close(s);
 }
 
 uint64_t kit_random(uint64_t *seed)
@@ -186,7 +186,7 @@ size_t kit_append(struct spy_store *s, struct spy_profile *const *profiles, size
 {
     size_t known = 999;
     struct spy_err err = {0};
-    if (s->ops->append(s, profiles, n, &known, NULL, &err) < 0)
+    if (spy_store_append(s, profiles, n, &known, NULL, &err) < 0)
         fail_msg("%s", err.msg);
     return known;
 }
@@ -201,7 +201,7 @@ struct spy_profile *kit_query(struct spy_store *s, const struct spy_select *sele
     struct spy_profile *p = spy_profile_new();
     struct spy_err err = {0};
     assert_non_null(p);
-    if (s->ops->query(s, select, p, &err) < 0)
+    if (spy_store_query(s, select, p, &err) < 0)
         fail_msg("%s", err.msg);
     return p;
 }
@@ -316,7 +316,7 @@ size_t kit_windows(struct spy_store *s, size_t *ret_processes)
     struct spy_select all = kit_everything();
     struct count c = {0};
     struct spy_err err = {0};
-    if (s->ops->processes(s, &all, count_process, &c, &err) < 0)
+    if (spy_store_processes(s, &all, count_process, &c, &err) < 0)
         fail_msg("%s", err.msg);
     if (ret_processes)
         *ret_processes = c.processes;

@@ -36,7 +36,7 @@ static void append_one(struct spy_store *s, struct spy_profile *p)
 static void expire(struct spy_store *s, uint64_t now_s, uint64_t raw_s, uint64_t max_bytes)
 {
     struct spy_err err = {0};
-    if (s->ops->expire(s, now_s * SEC_NS, raw_s * SEC_NS, max_bytes, &err) < 0)
+    if (spy_store_expire(s, now_s * SEC_NS, raw_s * SEC_NS, max_bytes, &err) < 0)
         fail_msg("%s", err.msg);
 }
 
@@ -148,9 +148,9 @@ static void a_series_that_is_gone_makes_room_for_another(void **state)
     append_one(s, window_of(1, T0, "a", "main"));
     struct spy_profile *p = window_of(2, T0 + 2 * HOUR_S, "b", "main");
     size_t known;
-    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL, NULL), SPY_ERR_LIMIT);
+    assert_int_equal(spy_store_append(s, &p, 1, &known, NULL, NULL), SPY_ERR_LIMIT);
     expire(s, T0 + 2 * HOUR_S, HOUR_S, UINT64_MAX);
-    assert_int_equal(s->ops->append(s, &p, 1, &known, NULL, NULL), 0);
+    assert_int_equal(spy_store_append(s, &p, 1, &known, NULL, NULL), 0);
     spy_profile_free(p);
     kit_close(s);
     kit_remove(dir);
@@ -246,7 +246,7 @@ static void *read_on(void *arg)
     while (!spy_stop_is_set(&r->stop)) {
         struct spy_select all = kit_everything();
         struct spy_profile *out = spy_profile_new();
-        int code = r->store->ops->query(r->store, &all, out, NULL);
+        int code = spy_store_query(r->store, &all, out, NULL);
         r->rounds++;
         r->ended += code == SPY_ERR_AGAIN;
         spy_profile_free(out);
@@ -304,7 +304,7 @@ static void *write_old_and_new(void *arg)
         struct spy_profile *p =
             unlike_all(i % 2 ? i : 100000 + i, T0 + kit_random(&seed) % (4 * HOUR_S));
         size_t known;
-        w->result = w->store->ops->append(w->store, &p, 1, &known, NULL, NULL);
+        w->result = spy_store_append(w->store, &p, 1, &known, NULL, NULL);
         spy_profile_free(p);
     }
     return NULL;

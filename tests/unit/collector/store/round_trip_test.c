@@ -79,7 +79,7 @@ static void an_answer_is_added_to_what_is_there(void **state)
     struct spy_select all = kit_everything();
     struct spy_profile *out = kit_query(s, &all);
     struct spy_err err;
-    assert_int_equal(s->ops->query(s, &all, out, &err), 0);
+    assert_int_equal(spy_store_query(s, &all, out, &err), 0);
     assert_int_equal(kit_total(out), 10);
     assert_int_equal(spy_profile_n_series(out), 1);
     spy_profile_free(out);
@@ -242,7 +242,7 @@ static void a_process_is_listed_once_with_its_sums_and_latest_threads(void **sta
     struct spy_buf got = SPY_BUF_INIT(4096);
     struct spy_select select = {.from_ns = (T0 + 10) * SEC_NS, .until_ns = UINT64_MAX};
     struct spy_err err;
-    assert_int_equal(s->ops->processes(s, &select, note_process, &got, &err), 0);
+    assert_int_equal(spy_store_processes(s, &select, note_process, &got, &err), 0);
     assert_string_equal(
         spy_buf_str(&got),
         "{\"pod\": \"q\\\"\", \"z\": \"1\"} 30-40 /1003 windows=1 samples=4 clean=13 late=1"

@@ -61,7 +61,7 @@ static void formats_are_found_by_each_of_their_names(void **state)
     (void)state;
     size_t n;
     const struct spy_format *const *all = spy_format_list(&n);
-    assert_int_equal(n, 4);
+    assert_int_equal(n, 6);
     for (size_t i = 0; i < n; i++)
         assert_ptr_equal(spy_format_find(all[i]->name), all[i]);
     assert_ptr_equal(spy_format_find("flamegraph"), spy_format_find("svg"));

@@ -1,4 +1,4 @@
-#include "agent/python/batch.h"
+#include "agent/python/read.h"
 #include "agent/python/frame.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
@@ -11,7 +11,7 @@ enum {
 };
 
 // Reads what is gathered. *ret_bad: the place that is not there; UINT32_MAX: something else is.
-static int flush_spans(const struct spy_target *t, struct spy_py_batch *b, uint32_t *ret_bad)
+static int flush_spans(const struct spy_target *t, struct spy_py_read *b, uint32_t *ret_bad)
 {
     size_t done = 0;
     int r = spy_target_read_spans(t, b->spans, b->n, &done);
@@ -21,7 +21,7 @@ static int flush_spans(const struct spy_target *t, struct spy_py_batch *b, uint3
     return r;
 }
 
-static int gather_span(const struct spy_target *t, struct spy_py_batch *b, uint32_t place,
+static int gather_span(const struct spy_target *t, struct spy_py_read *b, uint32_t place,
                        struct spy_span span, uint32_t *ret_bad)
 {
     int r = b->n == SPY_SPANS_MAX ? flush_spans(t, b, ret_bad) : 0;
@@ -34,7 +34,7 @@ static int gather_span(const struct spy_target *t, struct spy_py_batch *b, uint3
 
 // Joins the span with one that lies near, where all of it is mapped for sure: the gap is shorter
 // than a page.
-static void read_again(struct spy_py_batch *b, uint64_t addr, size_t len)
+static void add_again(struct spy_py_read *b, uint64_t addr, size_t len)
 {
     for (size_t i = 0; i < b->n_again; i++) {
         struct spy_span *s = &b->again[i];
@@ -53,25 +53,25 @@ static void read_again(struct spy_py_batch *b, uint64_t addr, size_t len)
 // The newest frames as the last walk met them: those outside of the data stack, and then the part
 // of the stack around the newest frame on it.
 static void choose_again(const struct spy_py_layout *l, const struct spy_py_thread *th,
-                         struct spy_py_batch *b)
+                         struct spy_py_read *b)
 {
     bool done = false;
-    for (size_t k = 0; k < th->n_top && !done; k++) {
-        size_t i = spy_py_places_before(&th->places, th->top[k]);
+    for (size_t k = 0; k < th->learned.n_top && !done; k++) {
+        size_t i = spy_py_places_before(&th->learned.places, th->learned.top[k]);
         if (i == SIZE_MAX)
             continue;
-        const struct spy_py_place *p = &th->places.list[i];
-        uint64_t at = th->top[k] - p->addr;
+        const struct spy_py_place *p = &th->learned.places.list[i];
+        uint64_t at = th->learned.top[k] - p->addr;
         if (at + l->f_size > p->room)
             continue;
         if (!p->is_chunk) { // with what a compiled frame lies in
             uint64_t most = l->f_object == SPY_PY_ABSENT ? 0u : (uint64_t)l->fo_data + l->f_size;
             uint64_t inset = at < most ? at : most;
-            read_again(b, th->top[k] - inset, inset + l->f_size);
+            add_again(b, th->learned.top[k] - inset, inset + l->f_size);
             continue;
         }
         uint64_t from = at < AGAIN_BELOW ? 0 : at - AGAIN_BELOW, to = at + AGAIN_ABOVE;
-        read_again(b, p->addr + from, (to < p->room ? to : p->room) - from);
+        add_again(b, p->addr + from, (to < p->room ? to : p->room) - from);
         done = true;
     }
     size_t used = 0;
@@ -86,23 +86,23 @@ static void choose_again(const struct spy_py_layout *l, const struct spy_py_thre
 }
 
 static int gather_places(const struct spy_target *t, const struct spy_py_thread *th, uint8_t *copy,
-                         struct spy_py_batch *b, uint32_t *ret_bad)
+                         struct spy_py_read *b, uint32_t *ret_bad)
 {
     int r = 0;
-    for (uint32_t i = 0; r == 0 && i < th->places.n; i++) {
-        const struct spy_py_place *p = &th->places.list[i];
+    for (uint32_t i = 0; r == 0 && i < th->learned.places.n; i++) {
+        const struct spy_py_place *p = &th->learned.places.list[i];
         r = gather_span(t, b, i, (struct spy_span){p->addr, copy + p->at, p->len}, ret_bad);
     }
     return r;
 }
 
 static int gather_facts(const struct spy_target *t, const struct spy_py_thread *th,
-                        struct spy_py_batch *b, uint32_t *ret_bad)
+                        struct spy_py_read *b, uint32_t *ret_bad)
 {
     size_t used = 0;
     int r = 0;
-    for (size_t i = 0; r == 0 && i < th->facts.n; i++) {
-        const struct spy_span *s = &th->facts.spans[i];
+    for (size_t i = 0; r == 0 && i < th->id.facts.n; i++) {
+        const struct spy_span *s = &th->id.facts.spans[i];
         r = gather_span(t, b, UINT32_MAX, (struct spy_span){s->addr, b->facts + used, s->len},
                         ret_bad);
         used += s->len;
@@ -113,27 +113,27 @@ static int gather_facts(const struct spy_target *t, const struct spy_py_thread *
 // Nearly always one call. A stack of more pieces than that takes is then not one instant any more,
 // which the comparison at the end judges.
 static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
-                    struct spy_py_thread *th, const struct spy_py_scratch *s,
-                    struct spy_py_batch *b, uint32_t *ret_bad)
+                    struct spy_py_thread *th, const struct spy_py_scratch *s, struct spy_py_read *b,
+                    uint32_t *ret_bad)
 {
     const struct spy_span none = {0};
     struct spy_span before = none, cframe = none, last = none;
-    bool has_cframe = l->ts_cframe != SPY_PY_ABSENT && th->cframe;
+    bool has_cframe = l->ts_cframe != SPY_PY_ABSENT && th->learned.cframe;
     if (l->ts_cframe == SPY_PY_ABSENT && spy_py_keeps_popped(l))
-        before = (struct spy_span){th->tstate + l->ts_frame, b->frame_before, 8};
-    else if (spy_py_keeps_popped(l) && th->cframe)
-        before = (struct spy_span){th->cframe, b->frame_before, sizeof b->frame_before};
+        before = (struct spy_span){th->id.tstate + l->ts_frame, b->frame_before, 8};
+    else if (spy_py_keeps_popped(l) && th->learned.cframe)
+        before = (struct spy_span){th->learned.cframe, b->frame_before, sizeof b->frame_before};
     if (has_cframe)
-        cframe =
-            (struct spy_span){th->cframe, b->cframe, l->cframe_previous == SPY_PY_ABSENT ? 16 : 24};
+        cframe = (struct spy_span){th->learned.cframe, b->cframe,
+                                   l->cframe_previous == SPY_PY_ABSENT ? 16 : 24};
     if (l->heap_frames)
-        last = (struct spy_span){th->tstate + l->ts_frame, b->frame_last, sizeof b->frame_last};
+        last = (struct spy_span){th->id.tstate + l->ts_frame, b->frame_last, sizeof b->frame_last};
     b->n = 0;
     int r = before.len ? gather_span(t, b, UINT32_MAX, before, ret_bad) : 0;
     if (r == 0)
         r = gather_places(t, th, s->copy, b, ret_bad);
     if (r == 0)
-        r = gather_span(t, b, UINT32_MAX, (struct spy_span){th->tstate, b->tstate, l->ts_size},
+        r = gather_span(t, b, UINT32_MAX, (struct spy_span){th->id.tstate, b->tstate, l->ts_size},
                         ret_bad);
     if (r == 0 && cframe.len)
         r = gather_span(t, b, UINT32_MAX, cframe, ret_bad);
@@ -149,8 +149,8 @@ static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
 }
 
 // Makes room for one copy, or two where the read takes long.
-static int copy_room(struct spy_py_places *places, struct spy_py_scratch *s, bool twice,
-                     struct spy_py_batch *b)
+static int make_room_for_copy(struct spy_py_places *places, struct spy_py_scratch *s, bool twice,
+                              struct spy_py_read *b)
 {
     enum { LONG_BYTES = 65536, LONG_PIECES = 48 };
     s->n_copy = spy_py_places_lay_out(places);
@@ -163,31 +163,32 @@ static int copy_room(struct spy_py_places *places, struct spy_py_scratch *s, boo
 static int forget_place(struct spy_py_thread *th, uint32_t place, int *bad)
 {
     enum { BAD_MAX = 4 };
-    if (place < th->places.n && ++*bad <= BAD_MAX) // a chunk was given back, a generator freed
-        spy_py_places_drop(&th->places, place);
-    else if (place < th->places.n)
-        spy_py_places_clear(&th->places);
-    else if (th->n_top)
-        th->n_top = 0;
-    else if (th->cframe) // a _PyCFrame that moved
-        th->cframe = 0;
-    else if (th->places.n)
-        spy_py_places_clear(&th->places);
+    if (place < th->learned.places.n &&
+        ++*bad <= BAD_MAX) // a chunk was given back, a generator freed
+        spy_py_places_drop(&th->learned.places, place);
+    else if (place < th->learned.places.n)
+        spy_py_places_clear(&th->learned.places);
+    else if (th->learned.n_top)
+        th->learned.n_top = 0;
+    else if (th->learned.cframe) // a _PyCFrame that moved
+        th->learned.cframe = 0;
+    else if (th->learned.places.n)
+        spy_py_places_clear(&th->learned.places);
     else
         return SPY_ERR_TORN;
     return 0;
 }
 
-int spy_py_batch_read(const struct spy_target *t, const struct spy_py_layout *l,
-                      struct spy_py_thread *th, struct spy_py_scratch *s, bool twice,
-                      struct spy_py_batch *b)
+int spy_py_read_frames(const struct spy_target *t, const struct spy_py_layout *l,
+                       struct spy_py_thread *th, struct spy_py_scratch *s, bool twice,
+                       struct spy_py_read *b)
 {
     int bad = 0, r = 0;
     while (r == 0) {
         uint32_t place = UINT32_MAX;
-        r = copy_room(&th->places, s, twice, b);
+        r = make_room_for_copy(&th->learned.places, s, twice, b);
         if (r == SPY_ERR_LIMIT) // chunks have grown beyond all bounds
-            spy_py_places_clear(&th->places);
+            spy_py_places_clear(&th->learned.places);
         if (r < 0)
             return r == SPY_ERR_LIMIT ? SPY_ERR_NOTFOUND : r;
         b->n_again = 0;
@@ -207,7 +208,7 @@ int spy_py_batch_read(const struct spy_target *t, const struct spy_py_layout *l,
 
 // The second copy of the frame, with so many bytes before it, or NULL; and how many bytes there are
 // from there on.
-static const uint8_t *second_copy(const struct spy_py_layout *l, const struct spy_py_batch *b,
+static const uint8_t *second_copy(const struct spy_py_layout *l, const struct spy_py_read *b,
                                   const struct spy_py_scratch *s, const struct spy_py_place *p,
                                   uint64_t addr, uint64_t inset, size_t *ret_len)
 {
@@ -226,18 +227,18 @@ static const uint8_t *second_copy(const struct spy_py_layout *l, const struct sp
 }
 
 // Both copies must show the same frame; the newest one may have gone on to another instruction.
-static bool same_frame(const struct spy_py_layout *l, const uint8_t *f, const uint8_t *g,
-                       bool newest)
+static bool copies_agree(const struct spy_py_layout *l, const uint8_t *f, const uint8_t *g,
+                         bool newest)
 {
-    return spy_py_word(f + l->f_code) == spy_py_word(g + l->f_code) &&
-           spy_py_word(f + l->f_previous) == spy_py_word(g + l->f_previous) &&
+    return spy_py_word(f, l->f_code) == spy_py_word(g, l->f_code) &&
+           spy_py_word(f, l->f_previous) == spy_py_word(g, l->f_previous) &&
            spy_py_frame_owner(l, f) == spy_py_frame_owner(l, g) &&
            (newest || spy_py_frame_instruction(l, f) == spy_py_frame_instruction(l, g));
 }
 
 // Is a compiled frame at the same line in its second copy?
-static bool same_line(const struct spy_py_layout *l, const struct spy_py_rec *rec,
-                      const uint8_t *again, uint64_t inset)
+static bool lines_agree(const struct spy_py_layout *l, const struct spy_py_rec *rec,
+                        const uint8_t *again, uint64_t inset)
 {
     return spy_py_frame_inset(l, rec->addr, again) == inset &&
            spy_py_frame_is_compiled(l, rec->addr, again, inset) &&
@@ -253,14 +254,14 @@ static bool values_differ(const struct spy_py_layout *l, const uint8_t *f, size_
     return memcmp(f + l->f_size, again + l->f_size, len - l->f_size) != 0;
 }
 
-int spy_py_batch_compare(const struct spy_py_layout *l, const struct spy_py_batch *b,
-                         const struct spy_py_thread *th, const struct spy_py_scratch *s,
-                         bool *ret_moved)
+int spy_py_read_compare(const struct spy_py_layout *l, const struct spy_py_read *b,
+                        const struct spy_py_thread *th, const struct spy_py_scratch *s,
+                        bool *ret_moved)
 {
     const struct spy_py_rec *newest = NULL; // on the data stack
     for (size_t i = 0, n = spy_py_depth(th, s); i < n; i++) {
         const struct spy_py_rec *rec = spy_py_rec_at(th, s, i);
-        const struct spy_py_place *p = &th->places.list[rec->place];
+        const struct spy_py_place *p = &th->learned.places.list[rec->place];
         if (!newest && p->is_chunk)
             newest = rec;
         bool below = newest && p->is_chunk && rec->place == newest->place;
@@ -273,9 +274,9 @@ int spy_py_batch_compare(const struct spy_py_layout *l, const struct spy_py_batc
         bool compiled = rec->owner == SPY_PY_OWNER_OBJECT;
         uint64_t inset = compiled ? spy_py_frame_inset(l, rec->addr, f) : 0;
         const uint8_t *again = second_copy(l, b, s, p, rec->addr, inset, &len);
-        if (again && !same_frame(l, f, again, i == 0))
+        if (again && !copies_agree(l, f, again, i == 0))
             return SPY_ERR_TORN;
-        if (again && compiled && i && !same_line(l, rec, again, inset))
+        if (again && compiled && i && !lines_agree(l, rec, again, inset))
             return SPY_ERR_TORN;
         // A newest frame that does not run has ended, or is to begin or to end this very moment.
         if (i == 0 && !compiled && !spy_py_frame_runs(l, f))
@@ -283,32 +284,32 @@ int spy_py_batch_compare(const struct spy_py_layout *l, const struct spy_py_batc
         if (!again && (newest ? below && newest->addr - rec->addr < AGAIN_MUST : i < SPY_PY_TOP))
             return SPY_ERR_NOTFOUND;
         if (again && i == 0)
-            *ret_moved = (compiled && !same_line(l, rec, again, inset)) ||
+            *ret_moved = (compiled && !lines_agree(l, rec, again, inset)) ||
                          spy_py_frame_instruction(l, f) != spy_py_frame_instruction(l, again) ||
                          (newest && values_differ(l, f, p->len - at, again, len));
     }
     return 0;
 }
 
-bool spy_py_batch_stayed(const struct spy_py_layout *l, const struct spy_py_batch *b,
-                         const struct spy_py_thread *th, const struct spy_py_scratch *s,
-                         const struct spy_py_rec *rec)
+bool spy_py_read_frame_stayed(const struct spy_py_layout *l, const struct spy_py_read *b,
+                              const struct spy_py_thread *th, const struct spy_py_scratch *s,
+                              const struct spy_py_rec *rec)
 {
-    const struct spy_py_place *p = &th->places.list[rec->place];
+    const struct spy_py_place *p = &th->learned.places.list[rec->place];
     size_t len;
     const uint8_t *f = s->copy + p->at + (rec->addr - p->addr);
     bool compiled = rec->owner == SPY_PY_OWNER_OBJECT;
     uint64_t inset = compiled ? spy_py_frame_inset(l, rec->addr, f) : 0;
     const uint8_t *again = second_copy(l, b, s, p, rec->addr, inset, &len);
     return !again ||
-           (same_frame(l, f, again, false) && (!compiled || same_line(l, rec, again, inset)));
+           (copies_agree(l, f, again, false) && (!compiled || lines_agree(l, rec, again, inset)));
 }
 
-bool spy_py_batch_ran(const struct spy_py_layout *l, const struct spy_py_batch *b,
-                      const struct spy_py_thread *th, const struct spy_py_scratch *s,
-                      const struct spy_py_rec *rec)
+bool spy_py_read_frame_ran(const struct spy_py_layout *l, const struct spy_py_read *b,
+                           const struct spy_py_thread *th, const struct spy_py_scratch *s,
+                           const struct spy_py_rec *rec)
 {
-    const struct spy_py_place *p = &th->places.list[rec->place];
+    const struct spy_py_place *p = &th->learned.places.list[rec->place];
     size_t len;
     if (l->f_executing == SPY_PY_ABSENT)
         return true;
@@ -317,12 +318,12 @@ bool spy_py_batch_ran(const struct spy_py_layout *l, const struct spy_py_batch *
            (!again || spy_py_frame_runs(l, again));
 }
 
-bool spy_py_batch_same_current(const struct spy_py_layout *l, const struct spy_py_batch *b,
-                               uint64_t cur)
+bool spy_py_read_same_current(const struct spy_py_layout *l, const struct spy_py_read *b,
+                              uint64_t cur)
 {
     if (!spy_py_keeps_popped(l))
         return true;
-    if (l->heap_frames && spy_py_word(b->frame_last) != cur)
+    if (l->heap_frames && spy_py_word(b->frame_last, 0) != cur)
         return false;
-    return spy_py_word(b->frame_before + (l->ts_cframe == SPY_PY_ABSENT ? 0 : l->ts_frame)) == cur;
+    return spy_py_word(b->frame_before, (l->ts_cframe == SPY_PY_ABSENT ? 0 : l->ts_frame)) == cur;
 }

@@ -1,3 +1,4 @@
+#include "agent/python/find.h"
 #include "agent/python/text.h"
 #include "agent/python/thread_states.h"
 #include "shared/base/clock.h"
@@ -7,7 +8,7 @@
 static bool has_stack(struct spy_python *p)
 {
     enum { TRIES = 20, TRY_NS = 1000000 };
-    struct spy_py_options o = {.pausing = SPY_PY_NEVER_PAUSE};
+    struct spy_py_options o = {.pausing = SPY_PAUSE_NEVER};
     struct spy_py_stack st;
     for (int k = 0; k < TRIES && spy_python_refresh(p) == 0; k++) {
         for (size_t i = 0; i < p->n_threads; i++)
@@ -93,25 +94,25 @@ struct spy_py_thread *spy_python_thread(struct spy_python *p, size_t i)
 
 pid_t spy_py_thread_tid(const struct spy_py_thread *th)
 {
-    return th->tid;
+    return th->id.tid;
 }
 
 uint64_t spy_py_thread_ident(const struct spy_py_thread *th)
 {
-    return th->ident;
+    return th->id.ident;
 }
 
 const char *spy_py_thread_name(const struct spy_py_thread *th)
 {
-    return th->name;
+    return th->id.name.text;
 }
 
 uint32_t spy_py_thread_name_changes(const struct spy_py_thread *th)
 {
-    return th->name_changes;
+    return th->id.name.changes;
 }
 
 uint64_t *spy_py_thread_user(struct spy_py_thread *th)
 {
-    return th->user;
+    return th->id.user;
 }

@@ -1,8 +1,8 @@
-#include "agent/python/runtime.h"
+#include "agent/python/find.h"
 #include "agent/python/others.h"
-#include "agent/python/python.h"
 #include "agent/python/scan.h"
 #include "agent/python/source.h"
+#include "agent/target/maps_load.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <limits.h>

@@ -1,6 +1,6 @@
 // How often a process that rests is looked at: the shares of what it does come out right all the
 // same. No clock is asked, and no process is looked at.
-#include "agent/sampler/rest.h"
+#include "agent/sampler/idle.h"
 #include "shared/base/mem.h"
 #include "tests/unit/test.h"
 #include <stdio.h>
@@ -33,21 +33,21 @@ struct seen {
 static struct seen watch(const struct program *p, uint32_t rate, bool worth, struct spy_rand *rand)
 {
     struct seen s = {0};
-    struct spy_rest r;
+    struct spy_idle r;
     uint64_t quiet = 0;
-    spy_rest_init(&r);
+    spy_idle_init(&r);
     for (uint64_t at = 0, last = 0; at < ROUNDS;) {
         bool ran = has_run(p, last, at);
         // What one look stands for, in proportion to the rest before.
-        assert_true(r.rounds == 1 || r.rounds <= quiet / SPY_REST_SHARE);
+        assert_true(r.rounds == 1 || r.rounds <= quiet / SPY_IDLE_SHARE);
         s.looks++;
         s.rounds += r.rounds;
         s.at_work += works_at(p, at) ? r.rounds : 0;
         quiet = ran ? 0 : quiet + r.rounds;
-        spy_rest_note(&r, !ran);
+        spy_idle_note(&r, !ran);
         last = at;
-        uint32_t ahead = spy_rest_next(&r, rate, worth, rand);
-        assert_true(ahead >= 1 && ahead < 2 * SPY_REST_MOST);
+        uint32_t ahead = spy_idle_next(&r, rate, worth, rand);
+        assert_true(ahead >= 1 && ahead < 2 * SPY_IDLE_MOST);
         at += ahead;
     }
     return s;
@@ -72,7 +72,7 @@ static void shares_come_out_right(void **state)
                       100 * is, 100 * seen, 100.0 * (double)s.looks / ROUNDS);
         // The error of one that is met in few rounds is some 2 % of its share.
         assert_true(seen > is * 0.9 && seen < is * 1.1);
-        assert_true(s.rounds > ROUNDS - SPY_REST_MOST && s.rounds < ROUNDS + SPY_REST_MOST);
+        assert_true(s.rounds > ROUNDS - SPY_IDLE_MOST && s.rounds < ROUNDS + SPY_IDLE_MOST);
     }
 }
 
@@ -81,7 +81,7 @@ static void one_that_never_runs_is_looked_at_seldom(void **state)
     (void)state;
     static const struct program never = {UINT64_MAX, 0};
     struct spy_rand rand = {0};
-    assert_true(watch(&never, RATE, true, &rand).looks < ROUNDS / SPY_REST_MOST + 2000);
+    assert_true(watch(&never, RATE, true, &rand).looks < ROUNDS / SPY_IDLE_MOST + 2000);
     assert_int_equal(watch(&never, RATE, false, &rand).looks, ROUNDS);
     // A second would be long: at few rounds a second each is a look.
     assert_int_equal(watch(&never, 10, true, &rand).looks, ROUNDS);
@@ -90,7 +90,7 @@ static void one_that_never_runs_is_looked_at_seldom(void **state)
 static void one_that_runs_is_looked_at_every_time(void **state)
 {
     (void)state;
-    static const struct program always = {1, 1}, often = {SPY_REST_SHARE, 1};
+    static const struct program always = {1, 1}, often = {SPY_IDLE_SHARE, 1};
     struct spy_rand rand = {0};
     assert_int_equal(watch(&always, RATE, true, &rand).looks, ROUNDS);
     assert_int_equal(watch(&often, RATE, true, &rand).looks, ROUNDS);

@@ -1,14 +1,16 @@
-#include "agent/python/walk.h"
-#include "agent/python/batch.h"
+#include "agent/python/unwind.h"
 #include "agent/python/cycle.h"
 #include "agent/python/frame.h"
+#include "agent/python/read.h"
 #include "shared/base/mem.h"
 #include <string.h>
 
 enum {
+    MISSES = 12,      // reads of one sample that may lack a frame
+    SLOW = 4,         // reads of one sample that may take too long
     SLOW_NS = 40000,  // a read that takes this long, and 1 ns a byte, was interrupted
     SLOWER_NS = 2000, // and one that takes so much longer than twice the usual
-    HASTY_NS = 1000,  // of a hasty thread, than the usual
+    STRICT_NS = 1000, // and of a strict one (thread.h), than the usual
     BOTTOM_SURE = 3,  // so often in a row an unknown outermost frame must be met
 };
 
@@ -27,44 +29,45 @@ static int push_recs(struct spy_py_scratch *s, const struct spy_py_rec *recs, si
 static int push_last(struct spy_py_scratch *s, const struct spy_py_thread *th, size_t from,
                      size_t to)
 {
-    return from == to ? 0 : push_recs(s, th->last + from, to - from);
+    return from == to ? 0 : push_recs(s, th->last.recs + from, to - from);
 }
 
-int spy_py_flatten(const struct spy_py_thread *th, struct spy_py_scratch *s)
+int spy_py_unwind_flatten(const struct spy_py_thread *th, struct spy_py_scratch *s)
 {
     size_t from = s->from;
-    s->from = th->n_last;
-    return push_last(s, th, from, th->n_last);
+    s->from = th->last.n_recs;
+    return push_last(s, th, from, th->last.n_recs);
 }
 
-static bool same_rec(const struct spy_py_rec *a, const struct spy_py_rec *b)
+static bool is_same_rec(const struct spy_py_rec *a, const struct spy_py_rec *b)
 {
     return a->addr == b->addr && a->code == b->code && a->ip == b->ip && a->place == b->place &&
            a->tlbc == b->tlbc && a->owner == b->owner;
 }
 
 // Which of the last stack's frames is at addr? Most often the next one.
-static size_t find_last(const struct spy_py_thread *th, size_t next, uint64_t addr)
+static size_t find_last_rec(const struct spy_py_thread *th, size_t next, uint64_t addr)
 {
     enum { WINDOW = 24 };
-    for (size_t i = next; i < th->n_last && i < next + WINDOW; i++)
-        if (th->last[i].addr == addr)
+    for (size_t i = next; i < th->last.n_recs && i < next + WINDOW; i++)
+        if (th->last.recs[i].addr == addr)
             return i;
     return SIZE_MAX;
 }
 
 // Where the walk stands in the thread's last stack.
-struct follow {
+struct shared {
     size_t from, next; // last[from..next-1] are the frames walked latest, not in recs yet
     size_t n, entries; // walked; those that are entries from C
 };
 
 // Adds one walked frame. What is as it was in the last stack is not copied but counted.
-static int add_rec(struct spy_py_thread *th, struct spy_py_scratch *s, struct follow *w,
+static int add_rec(struct spy_py_thread *th, struct spy_py_scratch *s, struct shared *w,
                    struct spy_py_rec *rec)
 {
-    size_t i = find_last(th, w->next, rec->addr);
-    if (i != SIZE_MAX && (i == w->next || w->from == w->next) && same_rec(rec, &th->last[i])) {
+    size_t i = find_last_rec(th, w->next, rec->addr);
+    if (i != SIZE_MAX && (i == w->next || w->from == w->next) &&
+        is_same_rec(rec, &th->last.recs[i])) {
         w->from = w->from == w->next ? i : w->from;
         w->next = i + 1;
         return 0;
@@ -73,18 +76,18 @@ static int add_rec(struct spy_py_thread *th, struct spy_py_scratch *s, struct fo
     if (r < 0)
         return r;
     if (i != SIZE_MAX) {
-        rec->id = rec->code == th->last[i].code ? th->last[i].id : SPY_CODE_NONE;
+        rec->id = rec->code == th->last.recs[i].code ? th->last.recs[i].id : SPY_CODE_NONE;
         w->next = i + 1;
     }
     w->from = w->next;
     return push_recs(s, rec, 1);
 }
 
-static struct spy_py_rec rec_of(const struct spy_py_layout *l, uint64_t addr, size_t place,
-                                const uint8_t *f)
+static struct spy_py_rec make_rec(const struct spy_py_layout *l, uint64_t addr, size_t place,
+                                  const uint8_t *f)
 {
     return (struct spy_py_rec){.addr = addr,
-                               .code = spy_py_word(f + l->f_code) & ~(uint64_t)l->f_code_tag,
+                               .code = spy_py_word(f, l->f_code) & ~(uint64_t)l->f_code_tag,
                                .ip = spy_py_frame_instruction(l, f),
                                .place = (uint32_t)place,
                                .id = SPY_CODE_NONE,
@@ -95,8 +98,8 @@ static struct spy_py_rec rec_of(const struct spy_py_layout *l, uint64_t addr, si
 // Makes rec that of a compiled frame where it is one; f is its copy, at `at` in the place.
 // NOTFOUND: its frame object is not in the copy. TORN: a frame that has ended, since no other is
 // owned so.
-static int see_compiled(const struct spy_py_layout *l, struct spy_py_place *p, const uint8_t *f,
-                        uint32_t at, struct spy_py_rec *rec)
+static int note_compiled(const struct spy_py_layout *l, struct spy_py_place *p, const uint8_t *f,
+                         uint32_t at, struct spy_py_rec *rec)
 {
     uint64_t inset = p->is_chunk ? 0 : spy_py_frame_inset(l, rec->addr, f);
     if (inset > at)
@@ -110,16 +113,16 @@ static int see_compiled(const struct spy_py_layout *l, struct spy_py_place *p, c
     return rec->owner == SPY_PY_OWNER_OBJECT ? SPY_ERR_TORN : 0;
 }
 
-static void begin_walk(struct spy_py_thread *th, struct spy_py_scratch *s)
+static void begin_unwind(struct spy_py_thread *th, struct spy_py_scratch *s)
 {
     s->n = 0;
-    s->from = th->n_last;
+    s->from = th->last.n_recs;
     s->truncated = false;
-    th->n_top = 0;
-    spy_py_places_begin(&th->places);
+    th->learned.n_top = 0;
+    spy_py_places_begin(&th->learned.places);
 }
 
-static bool is_too_deep(const struct follow *w)
+static bool is_too_deep(const struct shared *w)
 {
     return w->n - w->entries == SPY_PY_DEPTH_MAX || w->n == SPY_PY_CHAIN_MAX;
 }
@@ -127,20 +130,20 @@ static bool is_too_deep(const struct follow *w)
 // Goes on from cur for as long as all is as it was, which most of a deep stack is. Returns the
 // frame after that; what a step of the walk must look at it leaves to the walk.
 static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *th,
-                          const struct spy_py_scratch *s, struct follow *w, size_t place,
+                          const struct spy_py_scratch *s, struct shared *w, size_t place,
                           uint64_t cur)
 {
-    struct spy_py_place *p = &th->places.list[place];
+    struct spy_py_place *p = &th->learned.places.list[place];
     uint64_t tag = l->f_code_tag;
     bool flag = l->f_executing != SPY_PY_ABSENT;
-    for (; w->next < th->n_last && !is_too_deep(w); w->next++, w->n++) {
-        const struct spy_py_rec *r = &th->last[w->next];
+    for (; w->next < th->last.n_recs && !is_too_deep(w); w->next++, w->n++) {
+        const struct spy_py_rec *r = &th->last.recs[w->next];
         uint64_t at = cur - p->addr;
         if (r->addr != cur || r->place != place || cur < p->addr || at + l->f_size > p->len)
             break;
         const uint8_t *f = s->copy + p->at + at;
-        uint64_t previous = spy_py_word(f + l->f_previous);
-        if ((spy_py_word(f + l->f_code) & ~tag) != r->code ||
+        uint64_t previous = spy_py_word(f, l->f_previous);
+        if ((spy_py_word(f, l->f_code) & ~tag) != r->code ||
             spy_py_frame_instruction(l, f) != r->ip || spy_py_frame_owner(l, f) != r->owner ||
             spy_py_frame_tlbc(l, f) != r->tlbc || previous == cur ||
             !spy_py_frame_may_lie_at(previous) || (flag && f[l->f_executing] != l->executing))
@@ -154,13 +157,13 @@ static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *t
 
 // Walks from cur outwards to base. *ret_miss is the frame that is not in the copy, with
 // SPY_ERR_NOTFOUND.
-static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
-                     struct spy_py_scratch *s, uint64_t cur, uint64_t base, uint64_t *ret_miss)
+static int unwind_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
+                       struct spy_py_scratch *s, uint64_t cur, uint64_t base, uint64_t *ret_miss)
 {
-    size_t hint = 0, none = th->has_stack ? 0 : th->n_last;
-    struct follow w = {.from = none, .next = none};
+    size_t hint = 0, none = th->last.is_valid ? 0 : th->last.n_recs;
+    struct shared w = {.from = none, .next = none};
     struct spy_py_cycle cycle = {0};
-    begin_walk(th, s);
+    begin_unwind(th, s);
     for (; cur && cur != base; w.n++) {
         if (w.n >= SPY_PY_TOP && w.next > w.from)
             cur = skip_same(l, th, s, &w, hint, cur);
@@ -173,8 +176,8 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
             s->truncated = true;
             break;
         }
-        struct spy_py_place *p = spy_py_places_find(&th->places, cur, l->f_size, &hint);
-        if (!p && w.n && cur == th->places.cut && s->n_copy > SPY_PY_COPY_MAX / 2) {
+        struct spy_py_place *p = spy_py_places_find(&th->learned.places, cur, l->f_size, &hint);
+        if (!p && w.n && cur == th->learned.places.cut && s->n_copy > SPY_PY_COPY_MAX / 2) {
             s->truncated = true;
             break;
         }
@@ -189,17 +192,17 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
             return SPY_ERR_TORN;
         spy_py_place_use(p, at, l->f_size);
         if (w.n < SPY_PY_TOP)
-            th->top[th->n_top++] = cur;
-        struct spy_py_rec rec = rec_of(l, cur, hint, f);
+            th->learned.top[th->learned.n_top++] = cur;
+        struct spy_py_rec rec = make_rec(l, cur, hint, f);
         w.entries += rec.owner >= l->owner_entry;
-        int r = see_compiled(l, p, f, at, &rec);
+        int r = note_compiled(l, p, f, at, &rec);
         if (r == SPY_ERR_NOTFOUND)
             *ret_miss = cur;
         if (r == 0)
             r = add_rec(th, s, &w, &rec);
         if (r < 0)
             return r;
-        uint64_t previous = spy_py_word(f + l->f_previous);
+        uint64_t previous = spy_py_word(f, l->f_previous);
         // A compiled frame of up to 3.10 becomes the current one before it has its caller.
         bool unlinked = l->heap_frames && !w.n && !previous && !spy_py_frame_runs(l, f);
         if (previous == cur || !spy_py_frame_may_lie_at(previous) || unlinked)
@@ -207,31 +210,31 @@ static int walk_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
         cur = previous;
     }
     // To the end as it was: so the rest is shared.
-    if (w.next == th->n_last && !s->truncated) {
+    if (w.next == th->last.n_recs && !s->truncated) {
         s->from = w.from;
         return 0;
     }
     return push_last(s, th, w.from, w.next);
 }
 
-// Where the walk starts. NOTFOUND: the _PyCFrame is not where it was; th->cframe is right now.
-static int current_frame(const struct spy_py_layout *l, const struct spy_py_batch *b,
-                         struct spy_py_thread *th, uint64_t *ret)
+// Where the walk starts. NOTFOUND: the _PyCFrame is not where it was; th->learned.cframe is right now.
+static int find_current_frame(const struct spy_py_layout *l, const struct spy_py_read *b,
+                              struct spy_py_thread *th, uint64_t *ret)
 {
     if (l->ts_cframe == SPY_PY_ABSENT) {
-        *ret = spy_py_word(b->tstate + l->ts_frame);
+        *ret = spy_py_word(b->tstate, l->ts_frame);
         return 0;
     }
-    uint64_t cframe = spy_py_word(b->tstate + l->ts_cframe);
+    uint64_t cframe = spy_py_word(b->tstate, l->ts_cframe);
     if (!cframe)
         return SPY_ERR_TORN;
-    if (cframe != th->cframe) {
-        th->cframe = cframe;
+    if (cframe != th->learned.cframe) {
+        th->learned.cframe = cframe;
         return SPY_ERR_NOTFOUND;
     }
-    *ret = spy_py_word(b->cframe + l->ts_frame);
+    *ret = spy_py_word(b->cframe, l->ts_frame);
     if (l->cframe_previous != SPY_PY_ABSENT)
-        th->cframe_previous = spy_py_word(b->cframe + l->cframe_previous);
+        th->learned.cframe_previous = spy_py_word(b->cframe, l->cframe_previous);
     return 0;
 }
 
@@ -239,26 +242,27 @@ static int current_frame(const struct spy_py_layout *l, const struct spy_py_batc
 // goes through its calls in microseconds may meanwhile have come back to where it was, by another
 // way. Where the whole stack is read twice, it takes far longer than calls do anyway, and what
 // counts is that all of it was the same before and after.
-static bool took_long(struct spy_py_thread *th, const struct spy_py_batch *b, size_t n_copy)
+static bool took_too_long(struct spy_py_thread *th, const struct spy_py_read *b,
+                          const struct spy_py_scratch *s)
 {
     if (b->whole)
         return false;
-    uint64_t took = b->took_ns, usual = th->usual_ns ? th->usual_ns : took;
+    uint64_t took = b->took_ns, usual = th->learned.usual_ns ? th->learned.usual_ns : took;
     uint64_t counted = took < 2 * usual ? took : 2 * usual;
-    bool same = n_copy == th->usual_copy;
-    th->usual_ns = same ? usual - usual / 16 + counted / 16 : took;
-    th->usual_copy = n_copy;
+    bool same = s->n_copy == th->learned.usual_copy;
+    th->learned.usual_ns = same ? usual - usual / 16 + counted / 16 : took;
+    th->learned.usual_copy = s->n_copy;
     // What is usual for so many bytes must be known.
-    if (th->hasty && (!same || took > usual + HASTY_NS))
+    if (s->strict && (!same || took > usual + STRICT_NS))
         return true;
-    return took > SLOW_NS + n_copy || took > 2 * usual + SLOWER_NS;
+    return took > SLOW_NS + s->n_copy || took > 2 * usual + SLOWER_NS;
 }
 
 // A frame that has ended has no caller, and up to 3.3 nothing else tells that it has ended, nor of
 // a compiled frame (frame.h) before it is marked: a stack that is cut there has another outermost
 // frame than the thread has had, but seldom the same twice.
-static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
-                      const struct spy_py_scratch *s, bool checked)
+static bool has_true_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
+                            const struct spy_py_scratch *s, bool checked)
 {
     size_t n = spy_py_depth(th, s);
     if (!n || s->truncated)
@@ -269,11 +273,12 @@ static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
     if (!compiled && !(l->heap_frames && l->f_executing == SPY_PY_ABSENT))
         return true;
     uint64_t bottom = outermost->addr;
-    if (bottom != th->bottom)
-        th->bottom_seen = 0;
-    th->bottom = bottom;
-    th->bottom_seen = checked ? th->bottom_seen + (th->bottom_seen < BOTTOM_SURE) : BOTTOM_SURE;
-    return th->bottom_seen == BOTTOM_SURE;
+    if (bottom != th->learned.bottom)
+        th->learned.bottom_seen = 0;
+    th->learned.bottom = bottom;
+    th->learned.bottom_seen =
+        checked ? th->learned.bottom_seen + (th->learned.bottom_seen < BOTTOM_SURE) : BOTTOM_SURE;
+    return th->learned.bottom_seen == BOTTOM_SURE;
 }
 
 // The thread state may have been freed. And it is made by the thread that starts another, up
@@ -281,77 +286,77 @@ static bool is_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
 static bool is_of_thread(const struct spy_py_layout *l, const struct spy_py_thread *th,
                          const uint8_t *tstate)
 {
-    return spy_py_word(tstate + l->ts_interp) == th->interp &&
-           spy_py_word(tstate + l->ts_thread_id) == th->ident &&
+    return spy_py_word(tstate, l->ts_interp) == th->id.interp &&
+           spy_py_word(tstate, l->ts_thread_id) == th->id.ident &&
            (l->ts_native_id == SPY_PY_ABSENT ||
-            spy_py_word(tstate + l->ts_native_id) == th->native);
+            spy_py_word(tstate, l->ts_native_id) == th->id.native);
 }
 
 // Follows the chain of what was read. A frame that is not in the copy is learned: NOTFOUND, read
 // again.
-static int follow_chain(const struct spy_target *t, const struct spy_py_layout *l,
-                        struct spy_py_thread *th, struct spy_py_scratch *s,
-                        const struct spy_py_batch *b, uint64_t cur)
+static int unwind_or_learn(const struct spy_target *t, const struct spy_py_layout *l,
+                           struct spy_py_thread *th, struct spy_py_scratch *s,
+                           const struct spy_py_read *b, uint64_t cur)
 {
-    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : spy_py_word(b->tstate + l->ts_base), miss = 0;
+    uint64_t base = l->ts_base == SPY_PY_ABSENT ? 0 : spy_py_word(b->tstate, l->ts_base), miss = 0;
     if (!spy_py_frame_may_lie_at(cur))
         return SPY_ERR_TORN;
-    int r = walk_copy(l, th, s, cur, base, &miss);
+    int r = unwind_copy(l, th, s, cur, base, &miss);
     if (r != SPY_ERR_NOTFOUND)
         return r;
-    uint64_t chunk = l->heap_frames ? 0 : spy_py_word(b->tstate + l->ts_chunk);
-    int learned = spy_py_places_learn(t, l, &th->places, s->copy, chunk, base, miss);
+    uint64_t chunk = l->heap_frames ? 0 : spy_py_word(b->tstate, l->ts_chunk);
+    int learned = spy_py_places_learn(t, l, &th->learned.places, s->copy, chunk, base, miss);
     return learned < 0 ? learned : SPY_ERR_NOTFOUND;
 }
 
 // *ret_cur: where the walk over it starts.
 static int read_batch(const struct spy_target *t, const struct spy_py_layout *l,
                       struct spy_py_thread *th, struct spy_py_scratch *s, bool twice,
-                      struct spy_py_batch *b, uint64_t *ret_cur)
+                      struct spy_py_read *b, uint64_t *ret_cur)
 {
-    int r = spy_py_batch_read(t, l, th, s, twice, b);
+    int r = spy_py_read_frames(t, l, th, s, twice, b);
     if (r < 0)
         return r;
-    return is_of_thread(l, th, b->tstate) ? current_frame(l, b, th, ret_cur) : SPY_ERR_GONE;
+    return is_of_thread(l, th, b->tstate) ? find_current_frame(l, b, th, ret_cur) : SPY_ERR_GONE;
 }
 
-static int walk_once(const struct spy_target *t, const struct spy_py_layout *l,
-                     struct spy_py_thread *th, struct spy_py_scratch *s, bool checked,
-                     struct spy_py_batch *b, bool *ret_moved)
+static int unwind_once(const struct spy_target *t, const struct spy_py_layout *l,
+                       struct spy_py_thread *th, struct spy_py_scratch *s, bool checked,
+                       struct spy_py_read *b, bool *ret_moved)
 {
     uint64_t cur = 0;
     int r = read_batch(t, l, th, s, checked, b, &cur);
     if (r < 0)
         return r;
-    if (checked && !th->at_rest && took_long(th, b, s->n_copy))
+    if (checked && !s->off_cpu && took_too_long(th, b, s))
         return SPY_ERR_AGAIN;
-    if (checked && !spy_py_batch_same_current(l, b, cur))
+    if (checked && !spy_py_read_same_current(l, b, cur))
         return SPY_ERR_TORN;
-    r = follow_chain(t, l, th, s, b, cur);
+    r = unwind_or_learn(t, l, th, s, b, cur);
     if (r == 0 && checked)
-        r = spy_py_batch_compare(l, b, th, s, ret_moved);
-    return r == 0 && !is_bottom(l, th, s, checked) ? SPY_ERR_TORN : r;
+        r = spy_py_read_compare(l, b, th, s, ret_moved);
+    return r == 0 && !has_true_bottom(l, th, s, checked) ? SPY_ERR_TORN : r;
 }
 
 static void take_facts(const struct spy_py_layout *l, const struct spy_py_thread *th,
-                       struct spy_py_scratch *s, const struct spy_py_batch *b,
+                       struct spy_py_scratch *s, const struct spy_py_read *b,
                        struct spy_py_facts *ret)
 {
-    *ret = spy_py_facts_of(l, th, b->facts);
-    ret->next = spy_py_word(b->tstate + l->ts_next);
+    *ret = spy_py_facts_decode(l, &th->id.facts, th->id.tstate, th->id.interp, b->facts);
+    ret->next = spy_py_word(b->tstate, l->ts_next);
     s->tlbc_generation = ret->tlbc_generation;
 }
 
-int spy_py_walk_unjudged(const struct spy_target *t, const struct spy_py_layout *l,
-                         struct spy_py_thread *th, struct spy_py_scratch *s, struct spy_py_batch *b,
-                         struct spy_py_facts *ret)
+int spy_py_unwind_unvalidated(const struct spy_target *t, const struct spy_py_layout *l,
+                              struct spy_py_thread *th, struct spy_py_scratch *s,
+                              struct spy_py_read *b, struct spy_py_facts *ret)
 {
     uint64_t cur = 0;
     int r = SPY_ERR_NOTFOUND;
-    for (int misses = SPY_PY_MISSES; r == SPY_ERR_NOTFOUND && misses > 0; misses--) {
+    for (int misses = MISSES; r == SPY_ERR_NOTFOUND && misses > 0; misses--) {
         r = read_batch(t, l, th, s, true, b, &cur);
         if (r == 0)
-            r = follow_chain(t, l, th, s, b, cur);
+            r = unwind_or_learn(t, l, th, s, b, cur);
     }
     if (r < 0)
         return r == SPY_ERR_NOTFOUND ? SPY_ERR_TORN : r;
@@ -359,15 +364,16 @@ int spy_py_walk_unjudged(const struct spy_target *t, const struct spy_py_layout 
     return 0;
 }
 
-int spy_py_walk(const struct spy_target *t, const struct spy_py_layout *l, struct spy_py_thread *th,
-                struct spy_py_scratch *s, bool checked, struct spy_py_facts *ret)
+int spy_py_unwind(const struct spy_target *t, const struct spy_py_layout *l,
+                  struct spy_py_thread *th, struct spy_py_scratch *s, bool checked,
+                  struct spy_py_facts *ret)
 {
-    struct spy_py_batch b;
+    struct spy_py_read b;
     bool moved = false;
-    int r = SPY_ERR_NOTFOUND, misses = SPY_PY_MISSES, slow = SPY_PY_SLOW;
+    int r = SPY_ERR_NOTFOUND, misses = MISSES, slow = SLOW;
     // A slow read says nothing of the target, but where all are slow it is no use to go on.
     while ((r == SPY_ERR_NOTFOUND && misses-- > 0) || (r == SPY_ERR_AGAIN && slow-- > 0))
-        r = walk_once(t, l, th, s, checked, &b, &moved);
+        r = unwind_once(t, l, th, s, checked, &b, &moved);
     if (r < 0)
         return r == SPY_ERR_NOTFOUND || r == SPY_ERR_AGAIN ? SPY_ERR_TORN : r;
     take_facts(l, th, s, &b, ret);

@@ -1,0 +1,66 @@
+// ask.c - queries: a request becomes a question, and what came of it an answer.
+#include "collector/cli/routes.h"
+#include "collector/query/query.h"
+#include "shared/base/clock.h"
+#include "shared/base/log.h"
+#include <malloc.h>
+
+enum { CLOSED_MAX_AGE = 300 }; // seconds that an answer about a time that is over may be kept
+enum { SMALL_ROWS = 1 << 18 }; // some tenths of a second
+
+static unsigned status_of(int r)
+{
+    return r == SPY_ERR_INVALID    ? 400
+           : r == SPY_ERR_NOTFOUND ? 404
+           : r == SPY_ERR_LIMIT    ? 413
+                                   : 503;
+}
+
+static void answer_failure(int r, const struct spy_err *err, const struct spy_answer *a,
+                           const struct spy_http_request *req, struct spy_http_response *res)
+{
+    unsigned status = status_of(r);
+    const char *hint = *a->hint        ? a->hint
+                       : status == 413 ? "narrow the selection, or set max_nodes"
+                                       : "try again; the collector's log tells more";
+    spy_http_error(res, status, err->msg[0] ? err->msg : spy_code_name(r), hint);
+    res->retry_after = status == 503 ? 5 : 0;
+    if (status == 503 && r != SPY_ERR_GONE)
+        spy_log(SPY_LOG_ERROR, "a question could not be answered", SPY_S("path", req->path),
+                SPY_S("why", err->msg));
+}
+
+void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
+{
+    struct spy_collector *c = arg;
+    struct spy_param params[SPY_HTTP_PARAMS];
+    struct spy_err err = {0};
+    struct spy_answer a = {.body = &res->body};
+    size_t memory = req->large ? c->memory.large : c->memory.question;
+    for (size_t i = 0; i < req->n_params; i++)
+        params[i] = (struct spy_param){req->params[i].name, req->params[i].value};
+    struct spy_question q = {.store = c->store,
+                             .params = params,
+                             .n_params = req->n_params,
+                             .accept = req->accept,
+                             .memory = memory / 4 * 3,
+                             .rows_max = req->large ? 0 : SMALL_ROWS,
+                             .stop = req->stop,
+                             .now_ns = spy_clock_real_ns()};
+    res->body.max = memory / 4 < SPY_HTTP_ANSWER_MAX ? memory / 4 : SPY_HTTP_ANSWER_MAX;
+    int r = spy_query_answer(req->path, &q, &a, &err);
+    if (req->large) // else what was freed in small pieces stays with the allocator
+        malloc_trim(0);
+    if (r == 0) {
+        res->content_type = a.media_type;
+        res->policy = a.policy;
+        res->max_age = spy_query_is_closed(&q) ? CLOSED_MAX_AGE : 0;
+        return;
+    }
+    if (r == SPY_ERR_LIMIT && !req->large) {
+        spy_buf_reset(&res->body);
+        res->is_large = true;
+        return;
+    }
+    answer_failure(r, &err, &a, req, res);
+}

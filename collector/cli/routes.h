@@ -1,0 +1,29 @@
+// routes.h - which request goes where. Inside of collector/cli.
+//
+// A route ends its own file with a row: of struct spy_http_route in this folder, or of struct
+// spy_query in collector/query, from which routes.c makes one. The server's answers to a path that
+// does not exist and to a method that a path does not take follow from the rows.
+//
+// arg is the struct spy_collector everywhere.
+#pragma once
+#include "collector/cli/collector.h"
+
+extern const struct spy_http_route spy_route_push;    // push.c
+extern const struct spy_http_route spy_route_readyz;  // health.c
+extern const struct spy_http_route spy_route_healthz; // health.c
+extern const struct spy_http_route spy_route_metrics; // metrics.c
+
+// Handles every query: ask.c.
+void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res);
+
+// May the request be served? In access.c. _plain: by anybody, without parameters. _read, _push: by
+// whoever bears the credential of that role, or came by the plain listener; a push takes no
+// parameters. _metrics: as _read, without parameters.
+enum spy_http_verdict spy_allow_plain(void *arg, const struct spy_http_request *req,
+                                      struct spy_http_response *res);
+enum spy_http_verdict spy_allow_read(void *arg, const struct spy_http_request *req,
+                                     struct spy_http_response *res);
+enum spy_http_verdict spy_allow_metrics(void *arg, const struct spy_http_request *req,
+                                        struct spy_http_response *res);
+enum spy_http_verdict spy_allow_push(void *arg, const struct spy_http_request *req,
+                                     struct spy_http_response *res);

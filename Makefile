@@ -19,7 +19,7 @@ setup: ## install the Debian packages that build, test and demo need
 	$(SETUP) build test demo
 
 # A test that fails is tried once more and CTest says so: on a busy machine a program that is being watched
-# may not run for seconds. The last lines tell what was skipped and why.
+# may not run for seconds. The last lines say what was skipped and why.
 .PHONY: test
 test: setup ## every test that needs no cluster, also under the sanitizers
 	$(MAKE) build/dev.built build/asan.built build/tsan.built
@@ -57,7 +57,7 @@ images: ## agent, collector and demo service as build/images/*.tar
 	deploy/docker/build-images.sh
 
 .PHONY: bench
-bench: ## CPU per sample beside the peers (BENCH_ARGS=--help), of short calls, what a target loses and its latency, 200 processes, attaching
+bench: ## cost of a sample, of a target, of 200 processes and of attaching, beside the peers (BENCH_ARGS=--help)
 	$(SETUP) build test bench
 	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
 	cmake --build build/bench -j $(JOBS)

@@ -1,4 +1,4 @@
-# Every outside library, by its pkg-config name. docs/adr/0002 tells why each was taken.
+# Every outside library, by its pkg-config name. docs/adr/0002 says why each was chosen.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)

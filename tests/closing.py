@@ -41,7 +41,7 @@ def read(output, verdict):
 
 
 def read_log(text):
-    """{CTest test: (output, verdict)}; of one that was tried twice, the second time."""
+    """{CTest test: (output, verdict)}; of a test that was tried twice, the second time."""
     return {name: (output, verdict) for name, output, verdict in _SECTION.findall(text)}
 
 

@@ -188,7 +188,7 @@ class ProfilingSampling:
 
 
 class ProfilingSamplingAll(ProfilingSampling):
-    """All threads, as the others do without being told."""
+    """All threads, as the others do by default."""
     name = "profiling.sampling"
     flags = ["--all-threads"]
 
@@ -212,14 +212,14 @@ def used_by(command, log):
 
 
 def complaint(log):
-    """The line of what a program said that tells best why it gave nothing."""
+    """The line of a program's output that says best why it gave nothing."""
     lines = re.sub(r"\x1b\[[\d;]*m", "", log).strip().splitlines() or ["-"]
     wrong = [line for line in lines if re.search("cannot|error|fail|unsupported|invalid", line, re.I)]
     return (wrong or lines)[-1].strip()[:100]
 
 
 def run(peer, target, seconds, rate):
-    """What one run of a peer came to; it is ended when it takes far longer than it was told."""
+    """The result of one run of a peer; it is ended when it takes far longer than it should."""
     out = target.folder / "out"
     out.unlink(missing_ok=True)
     limit = ["timeout", "--kill-after=5", str(seconds + 30)]

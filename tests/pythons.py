@@ -55,7 +55,7 @@ class Python:
         return [*self.prefix, self.path, "-c", code, *args]
 
     def name_of(self, qualified):
-        """A function's name as this version tells it: qualified from 3.11."""
+        """A function's name as this version has it: qualified from 3.11."""
         return qualified if self.minor >= (3, 11) else qualified.rpartition(".")[2]
 
 

@@ -6,9 +6,9 @@
 #
 # --base   where debian:bookworm-slim comes from: what is there already, else the registry, else
 #          debootstrap (auto, the default); pull and debootstrap insist on one of them.
-# The daemon is the one of the docker command (DOCKER_HOST); where none answers, one of its own, as
-# with-daemon.sh tells. PODSPY_BUILD_NETWORK is the network that
-# apt has while building: host by default, so that it reaches what this machine's own apt reaches.
+# It uses the docker command's daemon (DOCKER_HOST), or a temporary one where none answers: see
+# with-daemon.sh. PODSPY_BUILD_NETWORK is apt's network during the build: host by default, so that it
+# reaches what this machine's own apt reaches.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -90,7 +90,7 @@ options "$@"
 [ -n "$VERSION" ] || die "CMakeLists.txt names no version"
 command -v docker >/dev/null || die "docker is missing: apt-get install docker.io"
 if ! timeout 10 docker version >/dev/null 2>&1; then
-    [ "$ARCHIVES" = yes ] || die "no docker daemon answers, and one that ends at once keeps no image: leave out --no-archives"
+    [ "$ARCHIVES" = yes ] || die "no docker daemon answers, and a temporary one keeps no image: leave out --no-archives"
     exec "$HERE/with-daemon.sh" "$0" "$@"
 fi
 mkdir -p "$OUT"

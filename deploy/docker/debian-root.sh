@@ -9,7 +9,7 @@
 set -euo pipefail
 
 SUITE=bookworm
-KEEP_DAYS=30 # then it is made anew, with the updates since
+KEEP_DAYS=30 # then it is made again, with the updates since
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/podspy/roots
 
 say() { printf 'debian-root: %s\n' "$*" >&2; }

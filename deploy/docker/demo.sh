@@ -6,13 +6,13 @@
 # with it.
 #
 # PODSPY_BUILD is the build folder (build); ports other than 8443, 8080 and 8000 are taken where
-# those are in use. What each part logs is in build/demo/*.log. docs/demo.md tells what to see.
+# those are in use. What each part logs is in build/demo/*.log. docs/demo.md says what to see.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 BIN=$(cd "${PODSPY_BUILD:-$ROOT/build}" 2>/dev/null && pwd || echo "$ROOT/build")/bin
-OUT=${PODSPY_DEMO_DIR:-$ROOT/build/demo} # made anew each time
+OUT=${PODSPY_DEMO_DIR:-$ROOT/build/demo} # made again by each run
 SHOWN=${OUT#"$ROOT"/}                      # for messages
 STORE=$OUT/collector
 PYTHON=/usr/bin/python3
@@ -34,7 +34,7 @@ finish() {
     exit "$status"
 }
 
-# unshare itself ignores SIGTERM while the service it started lives: so its child is told too. Without
+# unshare itself ignores SIGTERM while the service it started lives: so its child gets it too. Without
 # unshare the children are gunicorn's workers, which take the signal as well.
 end_process() {
     local children=

@@ -1,7 +1,7 @@
 #!/bin/sh
 # sbom.sh NAME VERSION: what this image is made of, to /usr/share/sbom/NAME.spdx.json (SPDX 2.3): the
 # program itself and each Debian package with its version, as dpkg knows them. Run while an image is
-# built, after its last package was installed; the image's label dev.podspy.sbom tells where it is.
+# built, after its last package was installed; the image's label dev.podspy.sbom says where it is.
 set -eu
 name=$1 version=$2 out=/usr/share/sbom/$1.spdx.json
 mkdir -p /usr/share/sbom

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# with-daemon.sh COMMAND...: runs COMMAND where a docker daemon answers: the one that answers already, or
-# one of its own, whose data, sockets and containers end with COMMAND.
+# with-daemon.sh COMMAND...: runs COMMAND with a docker daemon: the running one, or else a temporary one
+# whose data, sockets and containers end with COMMAND.
 #
-# Only where DOCKER_HOST is not set is a daemon started: who names one means that one. It leaves this
+# It starts a daemon only where DOCKER_HOST is not set. That daemon leaves this
 # machine's packet filter, forwarding and bridges alone: its containers have --network host or none.
 set -euo pipefail
 
@@ -63,7 +63,7 @@ fi
 [ "$(id -u)" = 0 ] || die "no docker daemon answers; starting one needs root: sudo, or set DOCKER_HOST"
 command -v dockerd >/dev/null || die "no docker daemon answers; to start one: apt-get install docker.io"
 FOLDER=$(mktemp -d /tmp/podspy-docker-XXXXXX) # the path of a socket has little room
-say "no docker daemon answers: starting one that ends with ${1##*/}"
+say "no docker daemon answers: starting a temporary one for ${1##*/}"
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What honest clients of a collector in 512 MiB notice of clients that mean harm, or ask for too much:
+"""What honest clients of a collector in 512 MiB notice of hostile clients and of too large queries:
 
     tests/bench/attacked.py --build build/release [--seconds 15] [--only NAME]
 

@@ -19,7 +19,7 @@ def _sampled(target, flags, options, out):
 
 
 def pairs(target, flags, options, out):
-    """[(with, without)], options.pairs of them in the order ABBA, of what target.slice(options.slice) tells. flags: of podspy
+    """[(with, without)], options.pairs of them in the order ABBA, of what target.slice(options.slice) returns. flags: of podspy
     record; None: both are without."""
     result = []
     for i in range(options.pairs):

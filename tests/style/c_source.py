@@ -26,7 +26,7 @@ def working_tree(rooms=ROOMS):
 
 
 def revision(rev, rooms=ROOMS):
-    """The same as of a git revision. Raises subprocess.CalledProcessError for one that git does not know."""
+    """The same as of a git revision. Raises subprocess.CalledProcessError where git does not know it."""
     folders = [room.rstrip("/") for room in rooms]
     packed = subprocess.run(["git", "-C", tree.REPO, "-c", f"safe.directory={tree.REPO}", "archive",
                              "--format=tar", rev, *folders], capture_output=True, check=True).stdout

@@ -17,6 +17,8 @@ PHRASES = [
 # A comment begins with its subject.
 BEGINNING = (r"(?:/\*+|//) *Of (?!course\b)", "begin with the subject")
 
+# Indented blocks and what stands in backticks. Indented lines of a list follow no empty line.
+_CODE = re.compile(r"(?:(?<=\n\n)|\A)(?:    .*\n(?:\n(?=    ))*)+|`[^`\n]*\n?[^`\n]*`")
 _DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/")
 
 
@@ -42,7 +44,7 @@ def _found_in(text, line, phrases):
 
 def in_document(text):
     """[(line, phrase, what is better)]; what stands in code is left out."""
-    text = re.sub(r"(?m)^(    |\.B[IR]? ).*$|`[^`\n]*`", lambda m: "", text)
+    text = _CODE.sub(lambda m: "\n" * m[0].count("\n"), text)
     return _found_in(text, 1, PHRASES)
 
 

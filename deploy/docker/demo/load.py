@@ -1,4 +1,4 @@
-"""A few customers for the demo shop: requests at a bounded rate, until told to stop.
+"""A few customers for the demo shop: requests at a bounded rate, until stopped.
 
 load.py URL... [--rate N] [--seconds S]     about N requests a second in all (at most 200)
 """
@@ -69,7 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("urls", nargs="+", metavar="URL")
     parser.add_argument("--rate", type=float, default=20)
-    parser.add_argument("--seconds", type=float, default=0, help="0: until it is told to stop")
+    parser.add_argument("--seconds", type=float, default=0, help="0: until stopped")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     end = time.monotonic() + args.seconds if args.seconds else float("inf")

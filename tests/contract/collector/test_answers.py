@@ -63,7 +63,7 @@ def test_head_has_the_headers_of_get_and_no_body(filled, path, coding):
     ("POST", "/profiles", "GET, HEAD"), ("DELETE", "/pods", "GET, HEAD"), ("OPTIONS", "/", "GET, HEAD"),
     ("PUT", "/healthz", "GET, HEAD"), ("GET", "/v1development/profiles", "POST"),
     ("HEAD", "/v1development/profiles", "POST")])
-def test_a_wrong_method_is_told_what_is_right(filled, method, path, allow):
+def test_a_405_names_the_allowed_methods(filled, method, path, allow):
     r = requests.request(method, f"http://127.0.0.1:{filled.http}{path}", timeout=30)
     assert r.status_code == 405 and r.headers["Allow"] == allow
     assert "Allow" not in filled.get_plain(path if allow != "POST" else "/pods").headers
@@ -91,7 +91,7 @@ def settled(podspy_collector, tmp_path_factory):
 ODD = ["\x1b]0;x\x07", "\x08\x0c", "\x7f", "\x9b31m", "\u202e", "\u2066", "\U000e0041", "\u200b"]
 
 
-def test_what_the_client_has_is_304_without_a_body(settled):
+def test_an_etag_that_matches_gets_304_without_a_body(settled):
     now = time.time()
     path = f"/profiles?pod=old&format=svg&from={at(now - 900)}&until={at(now - 300)}"
     first = settled.get_plain(path)
@@ -108,7 +108,7 @@ def test_what_the_client_has_is_304_without_a_body(settled):
 
 
 @pytest.mark.parametrize("path", ["/profiles?pod=old&format=json", "/top?pod=old", "/pods?pod=old"])
-def test_only_answers_about_a_time_that_is_over_may_be_kept(settled, path):
+def test_only_answers_about_a_past_time_may_be_cached(settled, path):
     now = time.time()
     over = {"from": at(now - 900), "until": at(now - 300)}
     for more, kept in ((over, True), ({"from": str(now - 900), "until": str(now - 300)}, True),
@@ -132,21 +132,21 @@ def drives_a_terminal(text):
 @pytest.mark.parametrize("path", ["/", "/pods", "/top", "/profiles?format=json", "/profiles?format=svg",
                                   "/profiles?format=collapsed&threads=1&processes=1",
                                   "/profiles?format=speedscope", "/profiles?pod=none", "/metrics"])
-def test_no_name_drives_a_terminal(settled, path):
+def test_names_in_answers_hold_no_control_characters(settled, path):
     r = settled.get_plain(path)
     assert len(r.content) > 100
     assert drives_a_terminal(r.content.decode()) == []
     assert "default-src 'none'" in r.headers["Content-Security-Policy"]
 
 
-def test_what_was_asked_drives_none_either(settled):
+def test_echoed_parameters_hold_no_control_characters(settled):
     for odd in ODD:
         for path in ("/profiles", "/pods", "/profiles?format=svg&pod=old"):
             r = settled.get_plain(path, params={"pod": odd})
             assert drives_a_terminal(r.content.decode()) == [], (odd, path)
 
 
-def test_json_still_tells_the_names_as_they_are(settled):
+def test_json_carries_names_unchanged(settled):
     names = {p["namespace"] for p in settled.get_plain("/pods").json()["pods"]}
     assert set(ODD) <= names
     listing = settled.get_plain("/").text

@@ -109,7 +109,7 @@ def client_hello():
 
 
 @pytest.mark.parametrize("begun", [b"\x16\x03\x01\x02\x00\x01", None], ids=["six bytes", "a whole hello"])
-def test_a_handshake_that_stalls_burns_no_cpu(collector, begun):
+def test_a_stalled_handshake_uses_no_cpu(collector, begun):
     with silent_tls(collector, 8, begun or client_hello()):
         time.sleep(1)  # the handshakes' own work
         before = cpu_seconds(collector)
@@ -123,7 +123,7 @@ def ask_and_leave(port, path):
     s.close()
 
 
-def test_questions_whose_clients_have_left_are_given_up(collector):
+def test_queries_end_when_their_clients_leave(collector):
     fill(collector)
     collector.push(usual_batch(pod="honest").bytes())
     with Honest(collector) as honest:
@@ -141,7 +141,7 @@ def test_questions_whose_clients_have_left_are_given_up(collector):
     assert "could not be answered" not in collector.log.read_text()  # nobody was there to be answered
 
 
-def test_wide_questions_leave_room_for_small_ones_and_pushes(new_collector):
+def test_large_queries_leave_room_for_small_ones_and_pushes(new_collector):
     memory = 384
     c = new_collector(config="limits: {memory_mib: %d}\n" % memory)
     fill(c)
@@ -169,7 +169,7 @@ def ask_from(address, port, path):
     return s
 
 
-def test_questions_of_one_address_leave_room_for_those_of_another(new_collector):
+def test_queries_of_one_address_leave_room_for_another(new_collector):
     c = new_collector(config="limits: {connections_per_ip: 400}\n")
     fill(c, 8)
     wide = "/profiles?format=json&pod=wide-*&max_nodes=%d"
@@ -182,7 +182,7 @@ def test_questions_of_one_address_leave_room_for_those_of_another(new_collector)
         s.close()
 
 
-def test_what_does_not_fit_into_memory_is_refused_with_a_hint(new_collector):
+def test_a_query_that_exceeds_memory_is_refused_with_a_hint(new_collector):
     c = new_collector(config="limits: {memory_mib: 64, body_mib: 4}\n")
     fill(c)
     r = c.get_plain("/profiles?format=json&pod=wide-*")
@@ -193,7 +193,7 @@ def test_what_does_not_fit_into_memory_is_refused_with_a_hint(new_collector):
 HARD = ".*[a-z/_].{450}~"
 
 
-def test_expressions_cost_little_however_hard(collector):
+def test_the_cost_of_expressions_is_bounded(collector):
     fill(collector)
     query = "&".join(f"include={HARD.replace('a-z', f'{chr(97 + i)}-z')}" for i in range(16))
     with Honest(collector) as honest, concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -206,7 +206,7 @@ def test_expressions_cost_little_however_hard(collector):
     assert SANITIZED or collector.memory_peak_mib() < 300
 
 
-def test_bodies_that_are_held_leave_room_for_honest_pushes(new_collector):
+def test_unfinished_bodies_leave_room_for_honest_pushes(new_collector):
     c = new_collector(config="limits: {memory_mib: 128, body_mib: 4}\n")
     held = []
     with Honest(c) as honest:
@@ -224,7 +224,7 @@ def test_bodies_that_are_held_leave_room_for_honest_pushes(new_collector):
         s.close()
 
 
-def test_a_body_that_drips_after_a_fast_start_is_cut_off(collector):
+def test_a_body_that_drips_after_a_fast_start_is_refused(collector):
     with collector.raw() as s:
         s.sendall(b"POST /v1development/profiles HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"
                   b"Content-Type: application/x-protobuf\r\nContent-Length: 4000000\r\n\r\n" % collector.token("ingest").encode())
@@ -258,7 +258,7 @@ def expensive_body():
     return zstandard.ZstdCompressor().compress(b.bytes())
 
 
-def test_pushes_that_cost_much_leave_room_for_honest_ones_and_for_the_end(new_collector):
+def test_expensive_pushes_delay_neither_honest_ones_nor_the_end(new_collector):
     collector = new_collector(config="limits: {body_mib: 1}\n")
     body = expensive_body()
     before = cpu_seconds(collector)
@@ -278,7 +278,7 @@ def test_pushes_that_cost_much_leave_room_for_honest_ones_and_for_the_end(new_co
         assert time.monotonic() - began < 10 * SLOW
 
 
-def test_a_flood_of_probes_writes_little(collector):
+def test_a_flood_of_probes_writes_once_a_second(collector):
     """A probe needs no credential, and each used to be a transaction."""
     wal, session = collector.data / "podspy.db-wal", requests.Session()
     before, began = wal.stat().st_size, time.monotonic()
@@ -288,7 +288,7 @@ def test_a_flood_of_probes_writes_little(collector):
     assert wal.stat().st_size - before < (2 + took) * 32768
 
 
-def test_sigterm_ends_it_within_ten_seconds_whatever_is_asked(collector):
+def test_sigterm_ends_the_collector_within_ten_seconds_under_load(collector):
     fill(collector)
     acknowledged = []
     stop = threading.Event()
@@ -323,7 +323,7 @@ def test_sigterm_ends_it_within_ten_seconds_whatever_is_asked(collector):
     assert windows >= len(acknowledged) > 0
 
 
-def test_a_list_that_does_not_fit_into_memory_is_refused_with_a_hint(new_collector):
+def test_a_list_that_exceeds_memory_is_refused_with_a_hint(new_collector):
     c = new_collector(config="limits: {memory_mib: 64, body_mib: 4}\n")
     for first in range(0, 4000, 100):
         b = Batch()

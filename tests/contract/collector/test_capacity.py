@@ -1,4 +1,4 @@
-"""With all its connections taken the collector says so, rests, and goes on when one ends."""
+"""With all its connections taken the collector logs it, pauses, and continues when one ends."""
 
 import os
 import socket
@@ -29,11 +29,11 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_low_limit_of_open_files_is_told_at_the_start(small):
+def test_a_low_limit_of_open_files_is_logged_at_the_start(small):
     assert "raise the limit of open files" in small.log.read_text()
 
 
-def test_silent_connections_make_room_soon_where_nearly_all_are_taken(small):
+def test_silent_connections_are_closed_early_when_nearly_all_are_taken(small):
     held = []
     try:
         while "connections of a listener are taken" not in small.log.read_text():
@@ -49,7 +49,7 @@ def test_silent_connections_make_room_soon_where_nearly_all_are_taken(small):
 
 
 @pytest.mark.parametrize("port", ["http", "https"])
-def test_when_all_connections_are_taken_it_says_so_and_burns_no_cpu(small, port):
+def test_exhausted_connections_are_logged_and_use_no_cpu(small, port):
     address = ("127.0.0.1", getattr(small, port))
     held = [socket.create_connection(address, timeout=10) for _ in range(LIMIT + 36)]
     try:

@@ -43,7 +43,7 @@ def test_a_sound_store_has_no_damage(stored, podspy_collector):
 
 @pytest.mark.parametrize("table", ["samples", "stacks", "strings", "labels_value"])
 @pytest.mark.parametrize("byte", [0, 0xA5])
-def test_a_damaged_page_is_found_and_told(stored, podspy_collector, table, byte):
+def test_a_damaged_page_is_reported(stored, podspy_collector, table, byte):
     overwrite(stored.data, root_page(stored.data, table), byte)
     r = check(podspy_collector, stored.data)
     assert r.returncode == 1 and r.stdout == ""
@@ -59,19 +59,19 @@ def test_a_damaged_page_is_found_and_told(stored, podspy_collector, table, byte)
     ("DELETE FROM frames", "a stack's frame is missing"),
     ("DELETE FROM strings WHERE text = 'hot'", "a function's name is missing"),
 ])
-def test_data_that_leads_nowhere_is_found(stored, podspy_collector, sql, told):
+def test_a_dangling_reference_is_reported(stored, podspy_collector, sql, told):
     with sqlite3.connect(stored.data / "podspy.db") as db:
         db.execute(sql)
     r = check(podspy_collector, stored.data)
     assert r.returncode == 1 and told in r.stderr
 
 
-def test_a_store_that_is_in_use_is_not_checked(collector, podspy_collector):
+def test_a_store_in_use_is_not_checked(collector, podspy_collector):
     r = check(podspy_collector, collector.data)
     assert r.returncode == 1 and "another collector runs" in r.stderr
 
 
-def test_a_second_collector_is_refused_though_the_lock_files_are_gone(collector, podspy_collector):
+def test_a_second_collector_is_refused_without_the_lock_files_too(collector, podspy_collector):
     for name in ("lock", "podspy.lock"):
         (collector.data / name).unlink()
     r = check(podspy_collector, collector.data)
@@ -86,7 +86,7 @@ def start_fails(podspy_collector, data):
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["with a WAL", "after a clean end"])
-def test_a_store_that_was_emptied_is_refused_and_what_is_beside_it_stays(collector, podspy_collector, killed):
+def test_an_emptied_store_is_refused_and_its_wal_is_kept(collector, podspy_collector, killed):
     assert collector.push(usual_batch().bytes()).status_code == 200
     if killed:
         collector.kill()
@@ -106,7 +106,7 @@ def test_a_store_that_was_emptied_is_refused_and_what_is_beside_it_stays(collect
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["an empty folder", "no folder"])
-def test_check_makes_nothing(podspy_collector, tmp_path, made):
+def test_check_creates_no_file(podspy_collector, tmp_path, made):
     data = tmp_path / "typo"
     if made:
         data.mkdir()
@@ -129,7 +129,7 @@ def make_version_1(data):
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("killed", [True, False], ids=["with a WAL", "after a clean end"])
-def test_check_changes_nothing(stored, podspy_collector, tmp_path, version, killed):
+def test_check_leaves_the_store_unchanged(stored, podspy_collector, tmp_path, version, killed):
     data = tmp_path / "other"
     if version == 1:
         make_version_1(stored.data)

@@ -22,7 +22,7 @@ def test_a_push_without_the_right_token_is_401(collector):
     assert collector.get("/pods").json()["pods"] == []
 
 
-def test_a_question_over_tls_needs_the_read_token(collector):
+def test_a_query_over_tls_needs_the_read_token(collector):
     for path in ("/profiles?pod=demo", "/pods", "/metrics", "/"):
         r = requests.get(collector.url(path), verify=collector.ca, timeout=30)
         assert r.status_code == 401, path
@@ -30,7 +30,7 @@ def test_a_question_over_tls_needs_the_read_token(collector):
         assert collector.get(path, headers=ingest).status_code == 401, path
 
 
-def test_the_plain_listener_asks_for_nothing_but_takes_no_profiles(filled):
+def test_the_plain_listener_needs_no_credential_and_takes_no_profiles(filled):
     assert filled.get_plain("/profiles?pod=demo").status_code == 200
     r = requests.post(f"http://127.0.0.1:{filled.http}/v1development/profiles",
                       data=usual_batch().bytes(), timeout=30,
@@ -38,13 +38,13 @@ def test_the_plain_listener_asks_for_nothing_but_takes_no_profiles(filled):
     assert r.status_code == 403
 
 
-def test_the_plain_listener_answers_only_to_names_of_loopback(filled):
+def test_the_plain_listener_answers_to_loopback_names_only(filled):
     for host, status in (("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:80", 200),
                          ("evil.example", 403), ("127.0.0.1.evil.example", 403)):
         assert filled.get_plain("/pods", headers={"Host": host}).status_code == status, host
 
 
-def test_the_plain_listener_is_refused_elsewhere_than_on_loopback(podspy_collector, tmp_path):
+def test_the_plain_listener_must_be_on_loopback(podspy_collector, tmp_path):
     p = subprocess.run([podspy_collector, "--data", tmp_path / "d", "--listen", "127.0.0.1:0",
                         "--listen-http", "0.0.0.0:0"], capture_output=True, text=True, timeout=60)
     assert p.returncode == 1
@@ -74,7 +74,7 @@ def test_the_data_folder_is_closed_to_others(collector):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
-def test_a_data_folder_that_was_open_is_closed(new_collector, tmp_path):
+def test_an_open_data_folder_is_closed_at_the_start(new_collector, tmp_path):
     (tmp_path / "data0").mkdir(mode=0o755)
     c = new_collector()
     assert stat.S_IMODE(c.data.stat().st_mode) == 0o700
@@ -129,7 +129,7 @@ def authorities(tmp_path):
     return tmp_path
 
 
-def test_a_client_certificate_counts_only_when_the_ca_vouches_for_it(new_collector, authorities):
+def test_a_client_certificate_must_be_signed_by_the_ca(new_collector, authorities):
     config = (f"tls: {{client_ca_file: {authorities}/trusted.pem}}\n"
               "auth: {ingest: [mtls, token], read: [mtls]}\n")
     c = new_collector(config=config)

@@ -32,7 +32,7 @@ def test_no_log_line_lands_in_a_file_of_the_store(closed, podspy_collector, tmp_
             assert b"level=" not in path.read_bytes(), path
 
 
-def test_an_empty_answer_says_why_in_parameters(collector):
+def test_an_empty_answer_names_the_parameters_that_show_samples(collector):
     batch = usual_batch()
     assert collector.push(batch.bytes()).status_code == 200
     for query, words in (("pod=demo&thread=MainThread&include=wait_for_io", "idle=1 shows them."),

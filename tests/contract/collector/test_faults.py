@@ -75,7 +75,7 @@ def settle(v, ledger, counts, younger_than=86400):
 
 
 @pytest.mark.parametrize("n", range(ROUNDS))
-def test_sigkill_under_load(new_victim, counts, n):
+def test_sigkill_under_load_loses_nothing_acknowledged(new_victim, counts, n):
     v, ledger, chance = new_victim(), Ledger(), random.Random(n)
     with Senders(v, ledger):
         for _ in range(2):
@@ -94,7 +94,7 @@ def wal_written(v):
 
 
 @pytest.mark.parametrize("n", range(ROUNDS))
-def test_sigkill_in_the_middle_of_an_expiry(new_victim, counts, n):
+def test_sigkill_during_an_expiry_loses_nothing_acknowledged(new_victim, counts, n):
     """What is nearly too old is pushed, and the collector is killed while it drops that after a start."""
     v, ledger, chance = new_victim(config=AGED), Ledger(), random.Random(n)
     for _ in range(20):
@@ -127,7 +127,7 @@ def test_sigkill_in_the_middle_of_an_expiry(new_victim, counts, n):
 
 
 @pytest.mark.parametrize("n", range(ROUNDS))
-def test_full_disk(new_disk, new_victim, counts, n):
+def test_a_full_disk_stops_pushes_only_until_windows_expire(new_disk, new_victim, counts, n):
     """Reads go on, it starts, it drops what is too old, and takes pushes again in what that leaves."""
     disk = new_disk(["tmpfs", "ext4"][n % 2])
     v, ledger = new_victim(disk.at, config=AGED), Ledger()
@@ -162,7 +162,7 @@ def test_full_disk(new_disk, new_victim, counts, n):
 
 
 @pytest.mark.parametrize("n", range(ROUNDS))
-def test_clock_two_days_off(new_victim, counts, n):
+def test_a_clock_two_days_off_drops_nothing(new_victim, counts, n):
     library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
     if not library:
         pytest.skip("libfaketime is not installed")
@@ -192,8 +192,8 @@ def check(podspy_collector, data):
 
 
 @pytest.mark.parametrize("n", range(ROUNDS))
-def test_damaged_page(new_victim, podspy_collector, counts, tmp_path, n):
-    """It is found at the start and by --check; what can be read is answered, the rest is refused and told; and a copy
+def test_a_damaged_page_is_reported_and_the_rest_is_served(new_victim, podspy_collector, counts, tmp_path, n):
+    """It is found at the start and by --check; what can be read is answered, the rest is refused with a reason; and a copy
     that is put back is as it was."""
     v, ledger, chance = new_victim(), Ledger(), random.Random(n)
     for _ in range(10):
@@ -235,7 +235,7 @@ def ask_damaged(v, counts):
     assert v.stop() == 0
 
 
-def test_readyz_says_for_15_s_that_a_push_was_refused(new_victim):
+def test_readyz_is_503_for_15_s_after_a_refused_push(new_victim):
     v, ledger = new_victim(config="limits: {series: 1}\n"), Ledger()
     assert ledger.push(v, [0]) == 200 and v.get_plain("/readyz").status_code == 200
     r, refused = v.push(usual_batch(pod="another").bytes()), time.monotonic()

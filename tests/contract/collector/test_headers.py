@@ -114,7 +114,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_answer_bears_them(full, kind):
+def test_every_answer_bears_the_security_headers(full, kind):
     status, ask = KINDS[kind]
     got, headers, body = ask(full)
     assert got == status, body[:300]
@@ -134,7 +134,7 @@ def test_every_answer_bears_them(full, kind):
 @pytest.mark.parametrize("request_text, status", [
     (GET.format("/pods?pod=" + "evil" * 10000, ""), 414), (GET.format("/pods", f"X-Evil: {'evil' * 10000}\r\n"), 431),
     (GET.format("/evil", "Content-Length: evil\r\n"), 400), (GET.format("/evil", "").replace("HTTP/1.1", "HTTP/2.0"), 505)])
-def test_what_the_library_answers_by_itself_holds_nothing_of_the_request(full, request_text, status):
+def test_pages_of_the_library_echo_nothing_of_the_request(full, request_text, status):
     """These come from libmicrohttpd before anything of ours is called: constant pages."""
     with socket.create_connection(("127.0.0.1", full.http), timeout=20) as s:
         s.settimeout(20)

@@ -53,7 +53,7 @@ class Sender(threading.Thread):
             time.sleep(0.02)
 
 
-def test_ten_kills_under_load_lose_and_double_nothing(collector, capsys):
+def test_ten_kills_under_load_lose_and_duplicate_nothing(collector, capsys):
     stop = threading.Event()
     senders = [Sender(collector, i, stop) for i in range(SENDERS)]
     for s in senders:

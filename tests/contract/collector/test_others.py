@@ -1,4 +1,4 @@
-"""What other OTLP profilers send: it appears under its names, or is refused and told."""
+"""What other OTLP profilers send: it appears under its names, or is rejected with a reason."""
 
 import os
 import gzip
@@ -106,17 +106,17 @@ def _check(collector, body, form):
 
 @pytest.mark.parametrize("form", ["pb", "json"])
 @pytest.mark.parametrize("release", ["0.140", "0.165"])
-def test_what_the_official_library_sends_appears_with_its_names(collector, release, form):
+def test_recorded_requests_of_the_official_library_keep_their_names(collector, release, form):
     _check(collector, _recorded(release, form), form)
 
 
 @pytest.mark.parametrize("form", ["pb", "json"])
 @pytest.mark.parametrize("module_file", ["go.mod", "old.mod"])
-def test_the_official_library_itself_is_understood(collector, module_file, form, tmp_path):
+def test_requests_of_the_installed_official_library_keep_their_names(collector, module_file, form, tmp_path):
     _check(collector, _generated(module_file, form, tmp_path), form)
 
 
-def test_a_body_that_comes_again_is_stored_once_and_told_again(collector):
+def test_a_repeated_body_is_stored_once_and_its_refusal_repeated(collector):
     body = _recorded("0.165", "pb")
     for _ in range(3):
         assert _partial(collector.push(body), "pb")[0] == 1
@@ -177,14 +177,14 @@ def _newer_value(resource, b):
     (_value_out_of_range, "string index"), (_two_keys, "two keys"),
     (_no_attributes, "nothing says whose"), (_too_many, "at most 64"),
     (_newer_value, "newer OTLP")], ids=lambda v: getattr(v, "__name__", ""))
-def test_a_resource_that_cannot_be_named_is_refused_alone_and_told(collector, change, word):
+def test_a_resource_without_a_usable_name_is_rejected_alone_with_a_reason(collector, change, word):
     rejected, why = _partial(collector.push(_with_bad_name(change)), "pb")
     assert rejected == 1 and word in why
     assert [p["pod"] for p in collector.get("/pods").json()["pods"]] == ["demo"]
     assert collector.metric("podspy_collector_rejected_profiles_total") == 1
 
 
-def test_a_request_of_which_nothing_can_be_taken_is_400_with_the_reason(collector):
+def test_a_request_without_a_usable_profile_is_400_with_the_reason(collector):
     b = Batch()
     b.add({}, usual_stacks())
     r = collector.push(b.bytes())
@@ -193,7 +193,7 @@ def test_a_request_of_which_nothing_can_be_taken_is_400_with_the_reason(collecto
     assert collector.get("/pods").json()["pods"] == []
 
 
-def test_names_by_index_are_the_same_names(collector):
+def test_names_by_index_equal_names_by_value(collector):
     b = Batch()
     b.add(labels(), usual_stacks())
     for a in b.request.resource_profiles[0].resource.attributes:
@@ -206,7 +206,7 @@ def test_names_by_index_are_the_same_names(collector):
     assert {p["pid"] for p in pods[0]["containers"][0]["processes"]} == {9, 4321}
 
 
-def test_a_request_without_a_dictionary_still_names_its_processes(collector):
+def test_a_request_without_a_dictionary_names_its_processes(collector):
     b = pb.ExportProfilesServiceRequest()
     r = b.resource_profiles.add()
     r.resource.attributes.add(key="k8s.pod.name").value.string_value = "bare"
@@ -220,7 +220,7 @@ def test_a_request_without_a_dictionary_still_names_its_processes(collector):
 # --- what a profile holds ---
 
 
-def test_a_negative_count_is_refused_and_told(collector):
+def test_a_negative_count_is_rejected_with_a_reason(collector):
     b = Batch()
     b.add(labels(), [([MAIN], 5, "running", 1, "m")])
     b.add(labels(), [([MAIN], -1, "running", 1, "m")])
@@ -229,7 +229,7 @@ def test_a_negative_count_is_refused_and_told(collector):
     assert collector.get("/top?pod=demo").json()["samples"] == 5
 
 
-def test_a_profile_past_retention_is_refused_and_told(collector):
+def test_a_profile_past_retention_is_rejected_with_a_reason(collector):
     b = Batch()
     b.add(labels(), usual_stacks())
     b.add(labels(pod="old"), usual_stacks(), start=time.time() - 30 * 86400)
@@ -238,7 +238,7 @@ def test_a_profile_past_retention_is_refused_and_told(collector):
     assert [p["pod"] for p in collector.get("/pods?from=0").json()["pods"]] == ["demo"]
 
 
-def test_counts_near_the_end_of_numbers_do_not_turn_a_counter_back(collector):
+def test_counters_saturate_instead_of_wrapping(collector):
     for _ in range(3):
         b = Batch()
         b.add(labels(), [([MAIN], 2**63 - 1, "running", 1, "m")])
@@ -246,7 +246,7 @@ def test_counts_near_the_end_of_numbers_do_not_turn_a_counter_back(collector):
         assert collector.metric("podspy_collector_samples_total") > 9e18
 
 
-def test_samples_and_cpu_of_one_program_are_not_added_up(collector):
+def test_samples_and_cpu_of_one_program_are_not_summed(collector):
     b = Batch()
     b.add(labels(), [([MAIN, HOT], 10, "running", 1, "m")])
     again = b.request.resource_profiles[0].scope_profiles[0].profiles.add()
@@ -304,7 +304,7 @@ def test_json_is_taken_and_answered_as_json(collector):
     (_json(samples=[{"stackIndex": 1 << 40}]), "range"),
     (_json(samples=[{"stackIndex": 7, "values": [1]}]), "out of range")],
     ids=lambda v: "" if not isinstance(v, str) or len(v) > 30 else v)
-def test_json_that_is_malformed_is_400_with_the_reason(collector, body, word):
+def test_malformed_json_is_400_with_the_reason(collector, body, word):
     r = _push_json(collector, body)
     assert r.status_code == 400
     assert word in r.json()["error"]["message"]
@@ -315,13 +315,13 @@ def test_json_that_is_malformed_is_400_with_the_reason(collector, body, word):
     (b'{"resourceProfiles":[' + b"[" * 1_000_000, 400),
     (b'{"resourceProfiles":[' + b"{}," * 300_000 + b"{}]}", 200)],
     ids=["many objects", "deep", "many resources"])
-def test_json_of_a_few_bytes_cannot_take_much_memory(collector, body, status):
+def test_small_json_cannot_take_much_memory(collector, body, status):
     r = collector.push(gzip.compress(body), "gzip", **{"Content-Type": "application/json"})
     assert r.status_code == status
     assert collector.memory_peak_mib() < (300 if not os.environ.get("PODSPY_SANITIZE") else 800)
 
 
-def test_many_attributes_times_many_empty_profiles_cost_little(collector):
+def test_many_attributes_and_empty_profiles_cost_little(collector):
     resource = pb.ResourceProfiles()
     for _ in range(100_000):
         resource.resource.attributes.add(key="").value.string_value = ""
@@ -334,7 +334,7 @@ def test_many_attributes_times_many_empty_profiles_cost_little(collector):
     assert "at most 64" in r.json()["error"]["message"]
 
 
-def test_the_version_of_the_signal_is_looked_at_before_the_body(collector):
+def test_the_version_of_the_signal_is_checked_before_the_body(collector):
     header = "OTLP-Profiles-Development-Version"
     body = _recorded("0.165", "pb")
     r = collector.push(b"no protobuf", **{header: "2"})

@@ -24,7 +24,7 @@ def _tree(c, query):
     return r.json()["root"]
 
 
-def test_svg_is_xml_with_the_functions_and_a_policy_that_allows_its_own_script(filled):
+def test_svg_names_the_functions_and_its_policy_allows_only_its_script(filled):
     r = filled.get("/profiles?pod=demo&format=svg")
     assert r.status_code == 200
     assert r.headers["Content-Type"] == "image/svg+xml"
@@ -37,7 +37,7 @@ def test_svg_is_xml_with_the_functions_and_a_policy_that_allows_its_own_script(f
     assert "hot (app/work.py:20)" in r.text and "70.00 %" in r.text
 
 
-def test_speedscope_collapsed_and_json_tell_the_same(filled):
+def test_speedscope_collapsed_and_json_agree(filled):
     scope = filled.get("/profiles?pod=demo&format=speedscope").json()
     assert scope["$schema"] == "https://www.speedscope.app/file-format-schema.json"
     names = {f["name"] for f in scope["shared"]["frames"]}
@@ -50,7 +50,7 @@ def test_speedscope_collapsed_and_json_tell_the_same(filled):
     assert tree["meta"]["series"][0]["quality"]["clean"] == 500
 
 
-def test_the_format_goes_by_accept_when_none_is_asked_for(filled):
+def test_accept_decides_the_format_by_default(filled):
     for accept, kind in (("text/html,application/xhtml+xml,*/*;q=0.8", "image/svg+xml"),
                          ("image/svg+xml", "image/svg+xml"), ("*/*", "application/json"),
                          ("application/json", "application/json")):
@@ -83,7 +83,7 @@ def test_too_many_parameters_are_400(filled):
     assert r.status_code == 400
 
 
-def test_paths_and_methods_that_are_none(filled):
+def test_unknown_paths_are_404_and_unknown_methods_405(filled):
     import requests
     assert filled.get_plain("/nothing").status_code == 404
     r = requests.delete(f"http://127.0.0.1:{filled.http}/pods", timeout=30)
@@ -91,7 +91,7 @@ def test_paths_and_methods_that_are_none(filled):
     assert filled.get_plain("/healthz?x=1").status_code == 400
 
 
-def test_nothing_found_is_404_that_says_what_was_asked_and_what_there_is(filled):
+def test_an_empty_result_is_404_with_the_query_and_what_exists(filled):
     r = filled.get("/profiles?pod=other&format=svg")
     assert r.status_code == 404
     error = r.json()["error"]
@@ -108,7 +108,7 @@ def test_nothing_found_is_404_that_says_what_was_asked_and_what_there_is(filled)
     assert filled.get("/pods?pod=other").status_code == 404
 
 
-def test_nothing_stored_yet_says_so(collector):
+def test_an_empty_store_says_so(collector):
     r = collector.get("/profiles")
     assert r.status_code == 404
     assert "nothing is stored yet" in r.json()["error"]["hint"]
@@ -147,12 +147,12 @@ def fleet(podspy_collector, tmp_path_factory):
     ("exclude=only_web", "db-1"), ("include=x\\.py&exclude=db", "web-1 web-2"),
     ("from=-3h", "web-1 web-2 db-1 old"), ("from=-3h&until=-1h", "old"),
 ])
-def test_a_selector_selects(fleet, query, found):
+def test_each_selector_selects_what_it_names(fleet, query, found):
     names = {n for n in _names(_tree(fleet, query)) if n.startswith("only_") or n == "ancient"}
     assert names == {"ancient" if p == "old" else f"only_{p}" for p in found.split()}
 
 
-def test_times_are_taken_in_each_form(fleet):
+def test_each_form_of_a_time_is_accepted(fleet):
     then = time.time() - 3 * 3600
     text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(then))
     for form in (f"{text}Z", f"{text}.5Z", f"{text}%2B00:00", f"{text}+00:00", f"{then:.3f}",
@@ -162,13 +162,13 @@ def test_times_are_taken_in_each_form(fleet):
     assert "ancient" in set(_names(_tree(fleet, f"from={offset}")))
 
 
-def test_a_filter_that_leaves_nothing_is_404(fleet):
+def test_a_filter_that_excludes_everything_is_404(fleet):
     r = fleet.get_plain("/profiles?include=no_such_function")
     assert r.status_code == 404
     assert "include=no_such_function" in r.json()["error"]["message"]
 
 
-def test_idle_gil_lines_threads_and_processes(filled, fleet):
+def test_view_parameters_change_the_view(filled, fleet):
     assert _tree(filled, "idle=1")["total"] == 500
     assert _tree(filled, "gil=1&idle=1")["total"] == 100
     top = _tree(filled, "lines=0")["children"][0]
@@ -202,7 +202,7 @@ def test_windows_of_one_pod_are_merged(collector):
     assert shares == {HOT[0]: 210, COLD[0]: 90}
 
 
-def test_pods_tells_pods_containers_and_processes(filled):
+def test_pods_lists_pods_containers_and_processes(filled):
     r = filled.get("/pods")
     assert r.headers["Content-Type"] == "application/json"
     [pod] = r.json()["pods"]
@@ -231,7 +231,7 @@ def test_a_process_without_data_says_why(collector):
     assert why in r.json()["error"]["hint"]
 
 
-def test_a_problem_that_ended_is_one_process_without_a_problem(collector):
+def test_a_solved_problem_is_no_longer_listed(collector):
     b = Batch()
     b.add(labels(**{"podspy.problem": "no samples yet"}), [], start=time.time() - 60)
     b.add(labels(), usual_stacks())
@@ -266,7 +266,7 @@ def test_the_logged_curl_command_works_as_it_stands(filled):
     assert p.stdout.startswith("<?xml"), p.stdout + p.stderr
 
 
-def test_concurrent_questions_are_all_answered(filled):
+def test_concurrent_queries_are_all_answered(filled):
     import concurrent.futures
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
         codes = list(pool.map(lambda _: filled.get("/profiles?pod=demo&format=svg").status_code,
@@ -292,7 +292,7 @@ def _top(c, query):
     return r.json()
 
 
-def test_top_counts_each_function_by_itself_and_with_what_it_calls(filled):
+def test_top_counts_self_and_total_of_each_function(filled):
     told = _top(filled, "pod=demo")
     assert told["samples"] == 100 and told["functions_in_all"] == 3
     rows = [(f["name"], f["self"], f["total"]) for f in told["functions"]]
@@ -306,7 +306,7 @@ def test_top_counts_each_function_by_itself_and_with_what_it_calls(filled):
     assert len(_top(filled, "pod=demo&idle=1&max_nodes=10")["functions"]) == 4
 
 
-def test_top_counts_a_function_that_calls_itself_once_a_sample(collector):
+def test_top_counts_a_recursive_function_once_a_sample(collector):
     b = Batch()
     b.add(labels(pod="deep"), [([MAIN, HOT, COLD, HOT, HOT], 7, "running", 11, "worker")], clean=7)
     assert collector.push(b.bytes()).status_code == 200
@@ -314,7 +314,7 @@ def test_top_counts_a_function_that_calls_itself_once_a_sample(collector):
     assert rows == {"hot": (7, 7), "cold": (0, 7), "main": (0, 7)}
 
 
-def test_top_refuses_what_it_does_not_know_and_tells_what_there_is(filled):
+def test_top_refuses_unknown_parameters_and_names_the_known(filled):
     r = filled.get_plain("/top?pod=nobody")
     assert r.status_code == 404 and "demo" in r.json()["error"]["hint"]
     r = filled.get_plain("/top?pod=demo&format=svg")

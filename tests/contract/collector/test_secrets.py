@@ -60,7 +60,7 @@ def test_the_command_of_the_http_documentation_works(collector):
     assert "<svg" in (collector.data.parent / "demo.svg").read_text()[:2000]
 
 
-def test_no_core_file_is_written_of_it(collector):
+def test_the_collector_writes_no_core_file(collector):
     limits = pathlib.Path(f"/proc/{collector.process.pid}/limits").read_text()
     assert re.search(r"^Max core file size +0 +0 +bytes", limits, re.M), limits
 
@@ -88,7 +88,7 @@ def without_root(podspy_collector):
         assert c.stop() == 0, c.log.read_text()
 
 
-def test_another_process_of_its_user_cannot_read_its_memory(without_root):
+def test_processes_of_the_same_user_cannot_read_the_collectors_memory(without_root):
     c, user = without_root
     own = subprocess.Popen([*user, "sleep", "60"])  # what that user may do
     end = time.monotonic() + 15

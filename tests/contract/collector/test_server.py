@@ -41,7 +41,7 @@ def _post_head(c, length):
             b"Content-Length: %d\r\n\r\n" % length)
 
 
-def test_clients_that_drip_are_cut_off(collector):
+def test_dripping_clients_are_disconnected(collector):
     """Headers over TLS, headers in plain, a handshake that never comes, a body: all at once."""
     times = {}
 
@@ -69,7 +69,7 @@ def test_clients_that_drip_are_cut_off(collector):
     assert collector.metric("podspy_collector_http_cut_total") >= 3
 
 
-def test_an_honest_slow_upload_is_not_cut_off(collector):
+def test_an_honest_slow_upload_is_accepted(collector):
     """12 seconds for a body, at several times the least rate."""
     body = usual_batch().bytes() + b"\x1a\x04" + b"\0" * 4  # an unknown field is ignored
     padding = 48 * 1024
@@ -84,7 +84,7 @@ def test_an_honest_slow_upload_is_not_cut_off(collector):
         assert s.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
-def test_connections_of_one_address_are_bounded(new_collector):
+def test_connections_of_one_address_are_limited(new_collector):
     c = new_collector(config="limits: {connections_per_ip: 4}\n")
     held = [socket.create_connection(("127.0.0.1", c.http), timeout=10) for _ in range(12)]
     time.sleep(0.5)
@@ -122,7 +122,7 @@ def test_sigterm_lets_a_request_under_way_finish(collector):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_ends_it_with_0_at_once(collector, name):
+def test_a_signal_ends_an_idle_collector_at_once_with_0(collector, name):
     import signal
     idle = collector.raw()  # a connection without a request does not hold it up
     began = time.monotonic()
@@ -143,7 +143,7 @@ def test_a_restart_keeps_authority_tokens_and_data(collector):
     assert collector.get("/profiles?pod=demo").json()["root"]["total"] == 100
 
 
-def test_what_is_older_than_retention_is_dropped(new_collector):
+def test_windows_older_than_retention_are_dropped(new_collector):
     c = new_collector(config="retention: {raw: 4h}\n")
     b = Batch()
     b.add(labels(pod="young"), usual_stacks(), start=time.time() - 3600)
@@ -160,7 +160,7 @@ def test_what_is_older_than_retention_is_dropped(new_collector):
     assert c.get("/profiles?pod=young&from=-3h").status_code == 200
 
 
-def test_a_server_certificate_of_another_authority_is_made_anew(collector):
+def test_a_server_certificate_of_another_authority_is_replaced(collector):
     collector.stop()
     (collector.data / "ca.pem").unlink()
     (collector.data / "ca.key").unlink()
@@ -168,7 +168,7 @@ def test_a_server_certificate_of_another_authority_is_made_anew(collector):
     assert collector.get("/pods").status_code == 200
 
 
-def test_a_damaged_authority_is_an_error_that_says_what_to_do(collector, podspy_collector):
+def test_a_damaged_authority_is_an_error_with_a_remedy(collector, podspy_collector):
     collector.stop()
     (collector.data / "ca.key").write_text("-----BEGIN nonsense\n")
     p = subprocess.run([podspy_collector, "--data", collector.data, "--listen", "127.0.0.1:0"],
@@ -216,7 +216,7 @@ def test_a_wrong_configuration_ends_with_1_and_names_the_line(podspy_collector, 
     assert "body_mb" in p.stderr and "2" in p.stderr
 
 
-def test_a_data_folder_that_cannot_be_made_is_an_error(podspy_collector, tmp_path):
+def test_a_data_folder_that_cannot_be_created_is_an_error(podspy_collector, tmp_path):
     (tmp_path / "file").write_text("")
     p = subprocess.run([podspy_collector, "--data", tmp_path / "file" / "d"],
                        capture_output=True, text=True, timeout=60)

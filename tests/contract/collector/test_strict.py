@@ -10,7 +10,7 @@ from collector import usual_batch
 
 
 def _answers(s, request):
-    """All that comes until the connection ends, which tells that the server ended it."""
+    """All that arrives until the server ends the connection."""
     s.settimeout(20)
     with s:
         s.sendall(request)
@@ -55,7 +55,7 @@ def test_a_target_with_control_characters_is_refused(filled, path):
     b"Host: []", b"Host: [::1]x", b"Host: 127.0.0.1:evil", b"Host: localhost@evil", b"Host: local\thost",
     b"Host: localhost\r\nHost: localhost", b"Host: localhost\r\nHost: evil", b"Host: evil\r\nHost: localhost",
     b"Host : localhost", b"Host\t: localhost", b"Host: localhost\r\n evil"])
-def test_a_host_that_is_absent_doubtful_or_repeated_is_refused(filled, host):
+def test_an_absent_malformed_or_repeated_host_is_refused(filled, host):
     assert status(plain(filled, get(host=host)))== [400]
 
 
@@ -72,7 +72,7 @@ def _post(c, body, *framing):
         b"Content-Type: application/x-protobuf", *framing]) + b"\r\n\r\n" + body
 
 
-def test_a_body_framed_in_one_way_is_taken(collector):
+def test_an_unambiguous_body_length_is_accepted(collector):
     body = usual_batch().bytes()
     chunks = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
     for data, framing in ((body, b"Content-Length: %d" % len(body)), (chunks, b"Transfer-Encoding: chunked"),
@@ -89,7 +89,7 @@ def test_a_body_framed_in_one_way_is_taken(collector):
     ["Transfer-Encoding: chunked, identity"], ["Transfer-Encoding: xchunked"], ["Transfer-Encoding: identity"],
     ["Transfer-Encoding:"], ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
     ["Transfer-Encoding: identity", "Transfer-Encoding: chunked"], ["Content-Length: {n}", "Transfer-Encoding : chunked"]])
-def test_a_body_framed_in_two_ways_is_refused_and_its_connection_ends(collector, framing):
+def test_an_ambiguous_body_length_is_refused_and_the_connection_ends(collector, framing):
     """No Connection: close is sent, and a second request waits behind: it must not be answered."""
     body = usual_batch().bytes()
     chunks = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
@@ -108,7 +108,7 @@ def test_a_body_framed_in_two_ways_is_refused_and_its_connection_ends(collector,
     (["Sec-Fetch-Site: cross-site"], False), (["Sec-Fetch-Site: same-site"], False), (["Sec-Fetch-Site:"], False),
     (["Origin: https://evil.example"], False), (["Origin: null"], False), (["Origin: http://127.0.0.1:4321"], False),
     (["Origin: https://127.0.0.1:1234"], False), (["Origin: http://127.0.0.1:1234", "Sec-Fetch-Site: cross-site"], False)])
-def test_another_sites_page_gets_no_answer_from_the_plain_listener(filled, headers, works):
+def test_the_plain_listener_refuses_pages_of_other_sites(filled, headers, works):
     answer = plain(filled, get(b"/pods", *(h.encode() for h in headers), host=b"Host: 127.0.0.1:1234"))
     assert status(answer) == [200 if works else 403]
     if not works:
@@ -116,13 +116,13 @@ def test_another_sites_page_gets_no_answer_from_the_plain_listener(filled, heade
         assert error["code"] == "forbidden" and "another site" in error["message"]
 
 
-def test_over_tls_the_credential_decides_not_the_page(filled):
+def test_over_tls_the_credential_decides_whatever_the_origin(filled):
     assert filled.get("/pods", headers={"Origin": "https://dashboards.example", "Sec-Fetch-Site": "cross-site"}).status_code == 200
 
 
 # --- what is told without a credential ---
 
-def test_without_a_credential_no_version_is_told(filled):
+def test_the_version_needs_a_credential(filled):
     import subprocess
 
     version = subprocess.run([filled.path, "--version"], capture_output=True, text=True, timeout=30).stdout.split()[-1]
@@ -138,7 +138,7 @@ def test_without_a_credential_no_version_is_told(filled):
             assert word not in answer, (request[:60], word)
 
 
-def test_a_request_puts_no_control_character_into_the_log(collector):
+def test_control_characters_of_a_request_are_escaped_in_the_log(collector):
     for path in (b"/pods%1b[2J", b"/\x1b[31m", b"/pods?x=%c2%9b31m", b"/\xc2\x9b31m", b"/pods?%0alevel=error"):
         _answers(collector.raw(), get(path))
         _answers(collector.raw(), get(path, b"Authorization: Bearer \x1b[31m\xc2\x9b31m"))

@@ -47,7 +47,7 @@ def _handshake(c, cipher):
             return t.cipher()[0]
 
 
-def test_tls_1_2_takes_authenticated_encryption_with_ephemeral_keys_only(collector):
+def test_tls_1_2_accepts_only_aead_with_ephemeral_keys(collector):
     taken = set()
     for name in _ciphers():
         try:
@@ -85,7 +85,7 @@ def ask(c, cert=None, maximum=ssl.TLSVersion.TLSv1_3):
         return answer.status, json.loads(answer.read()).get("error")
 
 
-def test_a_client_certificate_must_be_vouched_for_in_date_and_for_clients(with_clients, trusted, tmp_path):
+def test_a_client_certificate_must_be_signed_in_date_and_for_clients(with_clients, trusted, tmp_path):
     c = with_clients
     middle, stranger = Authority(tmp_path, "middle", above=trusted), Authority(tmp_path, "stranger")
     assert ask(c, trusted.issue("good", CLIENT))[0] == 200
@@ -105,7 +105,7 @@ def test_a_client_certificate_must_be_vouched_for_in_date_and_for_clients(with_c
         assert "tls.client_ca_file" in error["hint"]
 
 
-def test_in_tls_1_2_and_1_3_a_client_is_asked_without_names_of_authorities(with_clients, trusted):
+def test_the_certificate_request_names_no_authorities(with_clients, trusted):
     """Their names would be those of the start."""
     cert = trusted.issue("good", CLIENT)
     for version, option in ((ssl.TLSVersion.TLSv1_2, "-tls1_2"), (ssl.TLSVersion.TLSv1_3, "-tls1_3")):
@@ -162,7 +162,7 @@ def test_a_new_certificate_is_served_after_sighup_and_no_connection_is_dropped(n
         assert _healthz(kept) == b"ok\n" and kept.sock is socket_before, "an open connection stays"
 
 
-def test_another_client_authority_counts_after_sighup_also_on_open_connections(with_clients, trusted, tmp_path):
+def test_sighup_applies_a_new_client_authority_to_open_connections(with_clients, trusted, tmp_path):
     c, other = with_clients, Authority(tmp_path, "other")
     old, new = trusted.issue("old", CLIENT), other.issue("new", CLIENT)
     with requests.Session() as session:
@@ -194,7 +194,7 @@ def test_the_header_file_follows_the_read_token_at_sighup(collector):
     assert collector.get("/pods").status_code == 200
 
 
-def test_sighup_ends_nothing(collector):
+def test_sighup_ends_neither_the_collector_nor_its_connections(collector):
     for _ in range(3):
         collector.process.send_signal(signal.SIGHUP)
     wait_log(collector, "reading certificates and tokens again")

@@ -114,7 +114,7 @@ def test_zsh_loads_the_script(podspy, tmp_path):
 
 
 @pytest.mark.parametrize("args", [[], ["tcsh"], ["bash", "zsh"]])
-def test_a_wrong_shell_is_a_usage_error(podspy, args):
+def test_an_unknown_shell_is_a_usage_error(podspy, args):
     got = run(podspy, "completions", *args)
     assert got.returncode == 2 and got.stdout == ""
     assert got.stderr.strip()

@@ -85,7 +85,7 @@ def watched(program, tmp_path):
     return run
 
 
-def test_only_world_readable_files_of_processes_that_are_not_opted_in(processes, watched):
+def test_of_other_processes_only_world_readable_files_are_read(processes, watched):
     mark = uuid.uuid4().hex
     opted_in = processes.start(mark, "parent")
     others = [processes.start(f"other-{i}") for i in range(3)]
@@ -113,7 +113,7 @@ def test_only_world_readable_files_of_processes_that_are_not_opted_in(processes,
             assert whats <= WORLD_READABLE, f"process {pid}: {sorted(whats)}"
 
 
-def test_with_no_rule_that_matches_no_memory_is_read_at_all(processes, watched):
+def test_without_a_matching_rule_no_memory_is_read(processes, watched):
     pids = [processes.start(f"other-{i}") for i in range(2)]
     out, trace = watched("{name: web, user: '0', exe: '*python*', cmdline: 'no-such-thing', "
                          "cgroup: '*'}", seconds=2)

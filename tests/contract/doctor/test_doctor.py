@@ -1,4 +1,4 @@
-"""podspy doctor tells why a process can or cannot be profiled, and what to change."""
+"""podspy doctor says why a process can or cannot be profiled, and what to change."""
 
 import http.server
 import os
@@ -54,7 +54,7 @@ def doctor(podspy, *args, prefix=(), env=None):
     return done.returncode, found, done.stdout + done.stderr
 
 
-def test_a_python_that_can_be_read(podspy, python):
+def test_a_readable_python_passes_every_check(podspy, python):
     code, found, said = doctor(podspy, "-p", python().pid)
     assert code == 0, said
     assert list(found) == ["process", "system call", "user namespace", "user", "capabilities", "dumpable", "Yama",
@@ -64,7 +64,7 @@ def test_a_python_that_can_be_read(podspy, python):
     assert "can be profiled" in said
 
 
-def test_what_is_not_there_or_no_python(podspy, start):
+def test_a_missing_process_and_another_program_are_named(podspy, start):
     gone = start("true")
     gone.wait()
     code, found, said = doctor(podspy, "-p", gone.pid)
@@ -73,7 +73,7 @@ def test_what_is_not_there_or_no_python(podspy, start):
     assert code == 1 and found["Python"][0] == "NO" and "sample" not in found, said
 
 
-def test_a_zombie_has_ended(podspy, start):
+def test_a_zombie_is_reported_as_ended(podspy, start):
     zombie = start("true")
     time.sleep(0.5)  # nobody waits for it
     code, found, said = doctor(podspy, "-p", zombie.pid)
@@ -82,21 +82,21 @@ def test_a_zombie_has_ended(podspy, start):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes users and capabilities")
 class TestRights:
-    def test_another_users_process(self, podspy, python):
+    def test_another_users_process_is_reported(self, podspy, python):
         if why := machine.why_no_foreign_reads():
             pytest.skip(why)
         code, found, said = doctor(podspy, "-p", python(user=65533).pid, prefix=as_user(65534))
         assert code == 1 and found["user"][0] == "NO", said
         assert "run as root (sudo podspy ...) or as that user" in found["user"][1]
 
-    def test_root_without_the_capability(self, podspy, python):
+    def test_root_without_cap_sys_ptrace_is_reported(self, podspy, python):
         other = python(user=65534)
         bare = ("setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace")
         code, found, said = doctor(podspy, "-p", other.pid, prefix=bare)
         assert code == 1 and found["user"][0] == "NO" and "--cap-add SYS_PTRACE" in found["user"][1], said
         assert "capabilities.add: [SYS_PTRACE]" in found["user"][1]
 
-    def test_a_process_that_must_not_be_dumped(self, podspy, start):
+    def test_a_process_that_is_not_dumpable_is_reported(self, podspy, start):
         if why := machine.why_no_foreign_reads():
             pytest.skip(why)
         # It gives root up after its start: the kernel then takes it for one that holds secrets.
@@ -107,7 +107,7 @@ class TestRights:
         code, found, said = doctor(podspy, "-p", p.pid)
         assert code == 0 and found["dumpable"][0] == "ok", said
 
-    def test_looks_at_nothing_more_than_it_may_and_leaves_the_process_running(self, podspy, python):
+    def test_doctor_reads_only_what_it_may_and_leaves_the_process_running(self, podspy, python):
         p = python()
         doctor(podspy, "-p", p.pid)
         assert p.poll() is None
@@ -128,7 +128,7 @@ def config(path, **parts):
     return "--config", path / "agent.yaml"
 
 
-def test_the_surroundings_of_an_agent(podspy, tmp_path):
+def test_the_agents_environment_is_checked(podspy, tmp_path):
     code, found, said = doctor(podspy, *config(tmp_path))
     assert list(found) == ["/proc", "PID namespace", "capability", "Yama", "system call", "pausing", "sampling thread",
                            "configuration", "Docker", "Kubernetes", "collector", "spool"], said
@@ -137,12 +137,12 @@ def test_the_surroundings_of_an_agent(podspy, tmp_path):
     assert not (tmp_path / "spool").exists()  # it makes nothing
 
 
-def test_a_configuration_that_is_wrong_ends_it(podspy, tmp_path):
+def test_a_wrong_configuration_ends_the_doctor(podspy, tmp_path):
     code, found, said = doctor(podspy, *config(tmp_path, nonsense="1"))
     assert code == 1 and list(found)[-1] == "configuration" and "agent.yaml:4" in said
 
 
-def test_a_docker_that_does_not_answer(podspy, tmp_path):
+def test_a_docker_daemon_that_does_not_answer_is_reported(podspy, tmp_path):
     code, found, said = doctor(podspy, *config(
         tmp_path, discovery=f"{{kubernetes: off, docker: on, docker_socket: {tmp_path}/no.sock}}"))
     assert code == 1 and found["Docker"][0] == "NO", said
@@ -154,7 +154,7 @@ def test_a_docker_that_does_not_answer(podspy, tmp_path):
     assert found["Docker"][0] == "ok", said
 
 
-def test_a_spool_that_cannot_be_written(podspy, tmp_path):
+def test_an_unwritable_spool_is_reported(podspy, tmp_path):
     (tmp_path / "file").write_text("")
     code, found, said = doctor(podspy, *config(tmp_path, push=f"{{spool_dir: {tmp_path}/file/spool}}"))
     assert code == 1 and found["spool"][0] == "NO", said
@@ -192,7 +192,7 @@ def api():
     ({"create events": False}, "note", "create events: no"),
     ({"status": 401}, "NO", "the token is refused"),
 ])
-def test_what_the_account_may_ask_of_kubernetes(podspy, tmp_path, api, change, word, words):
+def test_the_rights_of_the_kubernetes_account_are_listed(podspy, tmp_path, api, change, word, words):
     api.update(change)
     code, found, said = doctor(podspy, *config(
         tmp_path, discovery=f"{{kubernetes: on, docker: off, kubernetes_url: '{api['url']}'}}"),
@@ -200,7 +200,7 @@ def test_what_the_account_may_ask_of_kubernetes(podspy, tmp_path, api, change, w
     assert found["Kubernetes"][0] == word and words in found["Kubernetes"][1], said
 
 
-def test_a_collector_that_takes_profiles_or_says_why_not(podspy, podspy_collector, tmp_path):
+def test_the_collectors_refusal_is_reported(podspy, podspy_collector, tmp_path):
     sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "collector"))
     from collector import Collector
     c = Collector(podspy_collector, tmp_path / "data")
@@ -226,6 +226,6 @@ def test_a_collector_that_takes_profiles_or_says_why_not(podspy, podspy_collecto
     assert code == 1 and found["collector"][0] == "NO" and "does the collector run" in said
 
 
-def test_usage(podspy):
+def test_wrong_options_are_usage_errors(podspy):
     for args in (["-p", "x"], ["-p", "1", "--config", "f"], ["1"]):
         assert doctor(podspy, *args)[0] == 2

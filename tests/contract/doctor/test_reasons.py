@@ -113,7 +113,7 @@ class Told:
 
 
 def the_reason(place, prefix, pid, row, *words):
-    """All three give the same reason, which doctor has in this row; returns what was told."""
+    """All three give the same reason, which doctor has in this row; returns what was printed."""
     told = Told(place, prefix, pid)
     said = told.dump.stderr + told.record.stderr + told.doctor.stdout
     assert told.dump.returncode == told.record.returncode == told.doctor.returncode == 1, said
@@ -141,7 +141,7 @@ def check_let_in(place, prefix, pid):
 # --- users and capabilities ---
 
 @needs_trace
-def test_another_user(place, start):
+def test_another_users_process_is_explained(place, start):
     told = the_reason(place, as_user(USER), start(*as_user(OTHER)).pid, "user",
                       f"it runs as user {OTHER}, podspy as user {USER} without CAP_SYS_PTRACE",
                       "run as root (sudo podspy ...) or as that user")
@@ -149,7 +149,7 @@ def test_another_user(place, start):
 
 
 @needs_trace
-def test_to_be_root_is_not_to_be_that_user(place, start):
+def test_sudo_is_advised_for_a_process_of_root(place, start):
     # Root's process has capabilities, so that "as that user" would not do without them.
     told = the_reason(place, as_user(USER), start().pid, "user", "it runs as user 0", "sudo podspy")
     assert "as that user" not in told.dump.stderr
@@ -157,7 +157,7 @@ def test_to_be_root_is_not_to_be_that_user(place, start):
 
 
 @needs_trace
-def test_another_group(place, start):
+def test_another_group_is_explained(place, start):
     the_reason(place, as_user(USER), start(*as_user(USER, OTHER)).pid, "user", f"it runs as group {OTHER}",
                "or as that group")
 
@@ -172,21 +172,21 @@ def test_sudo_is_not_advised_where_it_cannot_work(place, start):
     assert "sudo" not in told.dump.stderr
 
 
-def test_root_without_the_capability(place, start):
+def test_root_without_cap_sys_ptrace_is_explained(place, start):
     the_reason(place, without_trace(), start(*as_user(OTHER)).pid, "user",
                f"it runs as user {OTHER}, podspy as user 0 without CAP_SYS_PTRACE", "docker: --cap-add SYS_PTRACE",
                "Kubernetes: securityContext.capabilities.add: [SYS_PTRACE]")
 
 
 @needs_trace
-def test_root_without_the_capability_and_a_root_that_has_it(place, start):
+def test_root_without_cap_sys_ptrace_cannot_read_root_with_it(place, start):
     the_reason(place, without_trace(), start().pid, "capabilities", "it has capabilities that podspy lacks",
                "CAP_SYS_PTRACE", "--cap-add SYS_PTRACE")
     check_let_in(place, without_trace(), start(*without_trace()).pid)
 
 
 @needs_trace
-def test_capabilities_of_its_file(place, start):
+def test_capabilities_of_the_executable_are_explained(place, start):
     python = place / "python-with-capabilities"
     shutil.copy(PYTHON, python)
     python.chmod(0o755)
@@ -201,20 +201,20 @@ def test_capabilities_of_its_file(place, start):
 
 
 @needs_trace
-def test_not_dumpable(place, start):
+def test_a_process_that_is_not_dumpable_is_explained(place, start):
     pid = start(*as_user(USER), *confined(place, "undumpable"), argv=(NAP,)).pid
     the_reason(place, as_user(USER), pid, "dumpable", "PR_SET_DUMPABLE", "sudo podspy")
     assert check_let_in(place, (), pid).of("dumpable") == ("ok", "no, which CAP_SYS_PTRACE overrides")
 
 
-def test_dumpable_is_known_where_it_can_be_read_without_a_capability(place, start):
+def test_a_process_that_can_be_read_is_known_to_be_dumpable(place, start):
     told = check_let_in(place, as_user(USER), start(*as_user(USER)).pid)
     assert told.of("dumpable")[1].startswith("yes")
 
 
 # --- user namespaces ---
 
-def test_root_of_a_user_namespace_and_a_process_outside(place, start):
+def test_root_of_a_user_namespace_cannot_read_a_process_outside(place, start):
     for target in ((), as_user(OTHER)):
         told = the_reason(place, ("unshare", "-Ur"), start(*target).pid, "user namespace",
                           "podspy has CAP_SYS_PTRACE in its own user namespace only", "docker: --userns=host",
@@ -224,14 +224,14 @@ def test_root_of_a_user_namespace_and_a_process_outside(place, start):
         assert "without CAP_SYS_PTRACE" not in told.doctor.stdout + told.dump.stderr
 
 
-def test_a_user_of_a_user_namespace_and_a_process_outside(place, start):
+def test_a_user_of_a_user_namespace_cannot_read_a_process_outside(place, start):
     # It keeps no capability: none of that namespace's users would be let in.
     told = the_reason(place, ("unshare", "-Ur", "setpriv", "--inh-caps=-all", "--bounding-set=-all"),
                       start(*as_user(OTHER)).pid, "user namespace", "docker: --userns=host")
     assert "sudo" not in told.dump.stderr
 
 
-def test_root_of_a_user_namespace_and_a_process_in_it(place, start):
+def test_root_of_a_user_namespace_can_read_a_process_in_it(place, start):
     inner = [str(place / "podspy"), "doctor", "-p", "$p"]
     code = f'{PYTHON} -c "import time; time.sleep(60)" & p=$!; sleep 1; {" ".join(inner)}; r=$?; kill $p; exit $r'
     r = subprocess.run(["unshare", "-Ur", "sh", "-c", code], capture_output=True, text=True, timeout=60)
@@ -240,7 +240,7 @@ def test_root_of_a_user_namespace_and_a_process_in_it(place, start):
     assert r.returncode == 0 and "podspy has CAP_SYS_PTRACE in its own user namespace\n" in r.stdout, r.stdout
 
 
-def test_podspys_user_in_another_user_namespace(place, start):
+def test_the_same_user_in_another_user_namespace_is_explained(place, start):
     def become_user(p):
         line = p.stdout.readline()
         if line != "apart\n":
@@ -258,7 +258,7 @@ def test_podspys_user_in_another_user_namespace(place, start):
 # --- /proc ---
 
 @pytest.mark.parametrize("hidepid, name", [(1, "noaccess, 1"), (2, "invisible, 2"), (4, "ptraceable, 4")])
-def test_proc_with_hidepid(place, start, hidepid, name):
+def test_proc_with_hidepid_is_explained(place, start, hidepid, name):
     mounted = in_mounts(f"mount -t proc -o hidepid={hidepid} proc /proc")
     theirs, own = start(*as_user(OTHER)).pid, start(*as_user(USER)).pid
     prefix = (*mounted, *as_user(USER))
@@ -270,7 +270,7 @@ def test_proc_with_hidepid(place, start, hidepid, name):
     assert told.dump.stderr == f"Error: there is no process {2**22 - 1}\n"
 
 
-def test_the_group_that_hidepid_excepts(place, start):
+def test_the_group_that_hidepid_exempts_sees_all(place, start):
     prefix = (*in_mounts(f"mount -t proc -o hidepid=2,gid={OTHER} proc /proc"), *as_user(USER, OTHER))
     the_reason(place, prefix, start(*as_user(OTHER)).pid, "user", f"it runs as user {OTHER}")
 
@@ -279,11 +279,11 @@ def test_the_group_that_hidepid_excepts(place, start):
     (["umount -l /proc"], "/proc is not mounted"),
     (["mount -t tmpfs none /proc"], "is not a proc file system"),
 ])
-def test_without_proc(place, start, commands, words):
+def test_a_missing_proc_is_explained(place, start, commands, words):
     the_reason(place, (*NO_LEAKS, *in_mounts(*commands)), start().pid, "process", words, "mount -t proc proc /proc")
 
 
-def test_the_proc_of_another_pid_namespace(place, start):
+def test_the_proc_of_another_pid_namespace_is_explained(place, start):
     # Its numbers are other processes here: podspy must not read the one that has the number here.
     the_reason(place, ("unshare", "-pf"), start().pid, "process", "another PID namespace", "mount -t proc proc /proc")
     the_reason(place, ("unshare", "-pf"), 1, "process", "another PID namespace")
@@ -291,7 +291,7 @@ def test_the_proc_of_another_pid_namespace(place, start):
 
 # --- processes that have nothing to read ---
 
-def test_a_thread_of_the_kernel(place):
+def test_a_kernel_thread_is_explained(place):
     try:
         assert pathlib.Path("/proc/2/comm").read_text() == "kthreadd\n"
     except (OSError, AssertionError):
@@ -302,7 +302,7 @@ def test_a_thread_of_the_kernel(place):
         assert told.of("process")[0] == "NO" and "it is a kernel thread" in told.of("process")[1]
 
 
-def test_a_zombie(place):
+def test_a_zombie_is_explained(place):
     p = subprocess.Popen(["true"])
     os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT)
     try:
@@ -319,7 +319,7 @@ def test_a_zombie(place):
 @pytest.mark.skipif(not CALLS, reason="the numbers of the system calls are not known here")
 class TestFilters:
     @pytest.mark.parametrize("error", [EPERM, ENOSYS])
-    def test_process_vm_readv(self, place, start, error):
+    def test_a_forbidden_process_vm_readv_is_explained(self, place, start, error):
         prefix = confined(place, "filter", CALLS["process_vm_readv"], error)
         for user in ((), as_user(USER)):
             told = check_let_in(place, (*user, *prefix), start(*user).pid)
@@ -327,17 +327,17 @@ class TestFilters:
         the_reason(place, (*as_user(USER), *prefix), start(*as_user(OTHER)).pid, "user",
                    f"it runs as user {OTHER}, podspy as user {USER} without CAP_SYS_PTRACE")
 
-    def test_ptrace(self, place, start):
+    def test_a_forbidden_ptrace_is_explained(self, place, start):
         told = check_let_in(place, (*NO_LEAKS, *confined(place, "filter", CALLS["ptrace"], EPERM)), start().pid)
         assert told.of("pausing")[0] == "note" and "seccompProfile" in told.doctor.stdout
 
-    def test_of_an_agents_place(self, place):
+    def test_proc_mem_is_named_as_the_fallback(self, place):
         r = subprocess.run([*map(str, confined(place, "filter", CALLS["process_vm_readv"], EPERM)),
                             place / "podspy", "doctor"], capture_output=True, text=True, timeout=60)
         assert "ok   system call: /proc/PID/mem is read, one call for each piece: process_vm_readv is forbidden" in r.stdout
 
 
-def test_a_debugger_that_holds_it(place, start):
+def test_a_debugger_is_named(place, start):
     if not shutil.which("strace"):
         pytest.skip("no strace here")
     target = start()
@@ -355,11 +355,11 @@ def test_a_debugger_that_holds_it(place, start):
         tracer.wait()
 
 
-def test_a_landlock_sandbox(place, start):
+def test_a_landlock_sandbox_is_explained(place, start):
     the_reason(place, confined(place, "landlock"), start().pid, "security module", "Landlock")
 
 
-def test_yama(place, start):
+def test_yama_is_explained(place, start):
     if not YAMA.exists() or YAMA.read_text().strip() == "0":
         pytest.skip("the kernel has no Yama, or kernel.yama.ptrace_scope is 0")
     the_reason(place, as_user(USER), start(*as_user(USER)).pid, "Yama",
@@ -415,14 +415,14 @@ HIDDEN = in_mounts("mount -t proc -o hidepid=2 proc /proc")
     ((*HIDDEN, *as_user(USER)), ("/proc hides other users' processes (hidepid=invisible, 2)", "hidepid=0")),
     (("unshare", "-Ur"), ("CAP_SYS_PTRACE holds in podspy's own user namespace only", "hostUsers: true")),
 ])
-def test_the_agent_says_at_its_start_what_it_will_not_see(place, prefix, words):
+def test_the_agent_logs_at_its_start_what_it_will_not_see(place, prefix, words):
     code, log = agent(place, prefix)
     line = next(line for line in log.splitlines() if words[0] in line)
     assert code == 0 and "level=error" in line and words[1] in line, log
 
 
 @needs_trace
-def test_an_agent_that_sees_all_says_nothing(place):
+def test_an_agent_that_sees_all_logs_nothing(place):
     for prefix in ((), HIDDEN):
         code, log = agent(place, prefix)
         assert code == 0 and "level=error" not in log, log
@@ -434,7 +434,7 @@ def test_an_agent_without_proc_does_not_start(place):
     assert "mount -t proc proc /proc" in log
 
 
-def test_the_agent_tells_the_collector_what_dump_says(place, podspy_collector, start, tmp_path):
+def test_the_agent_reports_the_same_reason_as_dump(place, podspy_collector, start, tmp_path):
     sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "collector"))
     from collector import Collector
     pid = start(*as_user(USER), *confined(place, "undumpable"), argv=(NAP,)).pid
@@ -461,7 +461,7 @@ def test_the_agent_tells_the_collector_what_dump_says(place, podspy_collector, s
     ((*NO_LEAKS, *in_mounts("umount -l /proc")), "/proc", "NO", "mount -t proc proc /proc"),
     (in_mounts("mount -t proc -o hidepid=2 proc /proc"), "/proc", "ok", ""),
 ])
-def test_what_the_place_of_an_agent_lacks(place, prefix, row, word, words):
+def test_missing_rights_of_an_agents_environment_are_listed(place, prefix, row, word, words):
     r = subprocess.run([*prefix, place / "podspy", "doctor"], capture_output=True, text=True, timeout=60)
     if "unshare:" in r.stderr or "mount:" in r.stderr:
         pytest.skip(r.stderr.strip())

@@ -189,7 +189,7 @@ POSITIONS = {}
 
 
 def columns(frame):
-    """Column, end line, end column of the instruction it is at, from 1 and 0 for None, as podspy tells them."""
+    """Column, end line, end column of the instruction it is at, from 1 and 0 for None, as podspy prints them."""
     if sys.version_info < (3, 11):
         return [0, 0, 0]
     at = id(frame.f_code), frame.f_lasti

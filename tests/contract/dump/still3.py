@@ -1,4 +1,4 @@
-"""The shapes of still.py that Python 3 can have, of which all versions from 3.3 on know the syntax."""
+"""The shapes of still.py that Python 3 can have, in a syntax that all versions from 3.3 on know."""
 import contextlib
 import sys
 

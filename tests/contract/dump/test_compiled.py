@@ -50,7 +50,7 @@ def line_of(text):
 
 
 @pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
-def test_frames_that_a_compiled_function_pushes(python, podspy, tmp_path):
+def test_frames_of_compiled_functions_are_shown(python, podspy, tmp_path):
     if python.free_threaded:
         pytest.skip("pushes.c does not know how %s counts references" % python.id)
     module = tmp_path / "pushes.so"
@@ -132,7 +132,7 @@ deep(20)
 
 
 @pytest.mark.parametrize("python", NUITKA or [None])
-def test_a_program_compiled_by_nuitka(python, podspy, tmp_path):
+def test_a_program_compiled_by_nuitka_is_read(python, podspy, tmp_path):
     """$PODSPY_NUITKA names interpreters, with colons between, that have it: pip install nuitka."""
     if not python or not shutil.which("cc"):
         pytest.skip("no interpreter with nuitka is given in $PODSPY_NUITKA")

@@ -72,7 +72,7 @@ def same(core, said, live):
 
 @needs_gcore
 @each
-def test_of_gdb(python, podspy, tmp_path):
+def test_a_core_file_of_gdb_is_read(python, podspy, tmp_path):
     with targets.running([python.path, HERE + "/rest.py"]) as t:
         live = at_rest(podspy, t.pid)
         core = gcore(t.pid, tmp_path)
@@ -81,7 +81,7 @@ def test_of_gdb(python, podspy, tmp_path):
 
 @needs_kernel
 @each
-def test_of_the_kernel(python, podspy, tmp_path):
+def test_a_core_file_of_the_kernel_is_read(python, podspy, tmp_path):
     with targets.running([python.path, HERE + "/rest.py"], cwd=tmp_path, preexec_fn=unlimited) as t:
         live = at_rest(podspy, t.pid)
         core = abort(t, tmp_path)
@@ -94,7 +94,7 @@ def test_of_the_kernel(python, podspy, tmp_path):
 
 
 @needs_gcore
-def test_who_held_the_gil(podspy, tmp_path):
+def test_the_holder_of_the_gil_is_marked(podspy, tmp_path):
     script = tmp_path / "spin.py"
     script.write_text("print('ready', flush=True)\nwhile True: pass\n")
     with targets.running([SOME.path, script]) as t:
@@ -157,19 +157,19 @@ def refused(podspy, tmp_path, data, message):
     (b"", "too short"), (b"hello, world\n" * 100, "not an ELF core file"), (b"\x7fELF" + b"\0" * 200, "."),
     (b"\x28\xb5\x2f\xfd" + b"\0" * 200, r"compressed: unpack it first \(zstd -d\)"),
 ], ids=["empty", "text", "zeros", "zstd"])
-def test_no_core(podspy, tmp_path, data, message):
+def test_a_file_that_is_not_a_core_is_refused(podspy, tmp_path, data, message):
     refused(podspy, tmp_path, data, message)
 
 
-def test_an_executable(podspy, tmp_path):
+def test_an_executable_is_refused(podspy, tmp_path):
     refused(podspy, tmp_path, pathlib.Path("/bin/true").read_bytes(), "not a core file of a process")
 
 
-def test_of_another_machine(podspy, tmp_path, good):
+def test_a_core_of_another_machine_is_refused(podspy, tmp_path, good):
     refused(podspy, tmp_path, good[:18] + struct.pack("<H", 8) + good[20:], "another kind of machine")
 
 
-def test_without_python(podspy, tmp_path):
+def test_a_core_without_python_is_refused(podspy, tmp_path):
     if not shutil.which("gcore"):
         pytest.skip("gcore (Debian: gdb) is not here")
     p = subprocess.Popen(["sleep", "600"])
@@ -184,19 +184,19 @@ def test_without_python(podspy, tmp_path):
 
 @pytest.mark.parametrize("path, message", [
     ("/nowhere/core", "cannot open"), ("/", "not a regular file"), ("/dev/null", "not a regular file")])
-def test_no_file(podspy, path, message):
+def test_a_missing_file_is_named(podspy, path, message):
     code, out, err = attempt(podspy, path)
     assert (code, out) == (1, "") and message in err
 
 
-def test_cut_anywhere(podspy, tmp_path, good):
+def test_a_core_without_its_notes_is_refused(podspy, tmp_path, good):
     """gdb writes its notes last, so nothing of such a file can be used."""
     for part in (100, 3000, len(good) // 2):
         refused(podspy, tmp_path, good[:part], "it ends before its (notes|program headers) do")
 
 
 @needs_kernel
-def test_cut_where_the_kernel_wrote_it(podspy, tmp_path):
+def test_a_core_truncated_by_the_kernel_is_read(podspy, tmp_path):
     with targets.running([SOME.path, "-c", "import time; print(1, flush=True); time.sleep(600)"], cwd=tmp_path,
                          preexec_fn=unlimited) as t:
         data = abort(t, tmp_path).read_bytes()
@@ -209,7 +209,7 @@ def test_cut_where_the_kernel_wrote_it(podspy, tmp_path):
     assert (code, out) == (1, "") and "cut off" in err
 
 
-def test_sizes_that_lie(podspy, tmp_path, good):
+def test_false_sizes_are_refused(podspy, tmp_path, good):
     def huge_memory(i, f):
         if i % 3 == 0:
             f[6] = 1 << 62 if i == 0 else f[6] + (1 << 40)
@@ -230,7 +230,7 @@ def test_sizes_that_lie(podspy, tmp_path, good):
             assert code == 1 and err.startswith("Error: "), (change, err)
 
 
-def test_overlapping_segments(podspy, tmp_path, good):
+def test_overlapping_segments_are_refused(podspy, tmp_path, good):
     def onto_the_first(i, f):
         if i == 0:
             onto_the_first.at = f[3]
@@ -240,7 +240,7 @@ def test_overlapping_segments(podspy, tmp_path, good):
     refused(podspy, tmp_path, changed(good, onto_the_first), "its segments overlap")
 
 
-def test_segments_in_any_order(podspy, tmp_path, good):
+def test_segments_in_any_order_are_read(podspy, tmp_path, good):
     data = bytearray(good)
     loads = [h for h in headers(good) if h[1][0] == 1]
     for (at, _), (_, fields) in zip(loads, reversed(loads)):
@@ -250,7 +250,7 @@ def test_segments_in_any_order(podspy, tmp_path, good):
     assert '"MainThread"\n    <module>' in attempt(podspy, path)[1]
 
 
-def test_counts_that_lie(podspy, tmp_path, good):
+def test_false_counts_are_refused(podspy, tmp_path, good):
     data = bytearray(good)
     struct.pack_into("<H", data, 56, 0xFFFF)  # PN_XNUM: the number stands in a section header
     refused(podspy, tmp_path, bytes(data), "number of segments|no segments|more than|program headers|segments")
@@ -267,7 +267,7 @@ def without_files(data):
 
 @needs_kernel
 @each
-def test_without_the_files_that_were_mapped(python, podspy, tmp_path):
+def test_a_core_without_its_mapped_files_is_read(python, podspy, tmp_path):
     """As for a process of a container: the symbols are not to be had, but the data is in the core."""
     with targets.running([python.path, HERE + "/rest.py"], cwd=tmp_path, preexec_fn=unlimited) as t:
         live = at_rest(podspy, t.pid)
@@ -287,7 +287,7 @@ def roots():
 @needs_kernel
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
 @pytest.mark.parametrize("root, name", roots(), ids=lambda v: getattr(v, "name", v))
-def test_of_a_process_with_a_root_of_its_own(root, name, podspy):
+def test_a_core_of_a_process_in_a_chroot_is_read(root, name, podspy):
     """Its files are not here, or here are others of those names."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="podspy-test-", dir=root / "tmp"))
     try:
@@ -302,7 +302,7 @@ def test_of_a_process_with_a_root_of_its_own(root, name, podspy):
         shutil.rmtree(folder)
 
 
-def test_another_file_than_was_mapped_is_not_read(podspy, tmp_path):
+def test_a_replaced_mapped_file_is_not_read(podspy, tmp_path):
     """Whose first page is not the one in the core."""
     if not shutil.which("gcore"):
         pytest.skip("gcore (Debian: gdb) is not here")
@@ -321,7 +321,7 @@ def test_another_file_than_was_mapped_is_not_read(podspy, tmp_path):
 
 
 @needs_kernel
-def test_what_is_missing_is_named(podspy, tmp_path):
+def test_a_missing_mapped_file_is_named(podspy, tmp_path):
     """Neither the files nor the data: a core that holds nothing but stacks."""
     with targets.running([SOME.path, "-c", "import time; print(1, flush=True); time.sleep(600)"], cwd=tmp_path,
                          preexec_fn=unlimited) as t:
@@ -335,6 +335,6 @@ def test_what_is_missing_is_named(podspy, tmp_path):
     (["--core", "x", "--blocking"], "nothing runs in a core file"),
     (["--core", "x", "--nonblocking"], "nothing runs in a core file"),
     ([], "--pid PID, or a core file: --core FILE")])
-def test_usage(podspy, flags, message):
+def test_wrong_options_are_usage_errors(podspy, flags, message):
     r = targets.run([podspy, "dump", *flags])
     assert r.returncode == 2 and message in r.stderr.decode()

@@ -50,13 +50,13 @@ def dump_json(podspy, pid, *flags):
     return json.loads(r.stdout.decode())
 
 
-def test_covered():
+def test_the_versions_of_this_machine_are_covered():
     print("covered:", ", ".join(p.id for p in SUPPORTED))
     assert any(p.path == "/usr/bin/python3" and not p.root for p in SUPPORTED)
 
 
 def differences(got, want):
-    """How many frames differ, and of how many. What a target does not tell of its frames is not compared."""
+    """How many frames differ, and of how many. What a target does not report of its frames is not compared."""
     keys = ["name", "filename", "line", "column", "end_line", "end_column"]
     want = [[as_printed(n), as_printed(f), *numbers] for n, f, *numbers in want]
     frames = [[f[k] for k in keys[:len(want[0])]] for f in got]
@@ -73,7 +73,7 @@ def note(table, python, shape, counts):
 
 @pytest.mark.parametrize("flags", MODES, ids=lambda f: "".join(f) or "default")
 @each
-def test_every_frame_equals_the_targets_own_view(python, flags, podspy, matrix):
+def test_every_frame_equals_sys_current_frames(python, flags, podspy, matrix):
     place_parts(python)
     wrong = []
     with targets.running(python.argv(HERE + "/still.py"), env=ENV) as t:
@@ -98,7 +98,7 @@ def test_every_frame_equals_the_targets_own_view(python, flags, podspy, matrix):
 
 
 @pytest.mark.parametrize("python", [p for p in SUPPORTED if p.minor >= (3, 11)], ids=pythons.id_of)
-def test_columns_that_python_was_told_to_leave_out(python, podspy):
+def test_no_debug_ranges_means_no_columns(python, podspy):
     code = "print('ready', flush=True); import time; time.sleep(600)"
     with targets.running([*python.prefix, python.path, "-X", "no_debug_ranges", "-c", code]) as t:
         (frame,) = dump_json(podspy, t.pid)[0]["frames"]
@@ -106,7 +106,7 @@ def test_columns_that_python_was_told_to_leave_out(python, podspy):
 
 
 @each
-def test_text(python, podspy, tmp_path):
+def test_text_has_a_line_for_each_frame(python, podspy, tmp_path):
     script = tmp_path / "naps.py"
     script.write_text(
         "import sys, time\n\ndef nap():\n    sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
@@ -128,7 +128,7 @@ def test_text(python, podspy, tmp_path):
 
 
 @each
-def test_states(python, podspy, tmp_path):
+def test_states_of_threads_are_shown(python, podspy, tmp_path):
     script = tmp_path / "states.py"
     script.write_text(
         "import sys, threading, time\n"
@@ -156,7 +156,7 @@ def test_states(python, podspy, tmp_path):
 
 
 @each
-def test_order_of_threads(python, podspy):
+def test_threads_are_ordered(python, podspy):
     place_parts(python)
     with targets.running(python.argv(HERE + "/still.py"), env=ENV) as t:
         as_json = [e["os_thread_id"] for e in dump_json(podspy, t.pid)]
@@ -166,7 +166,7 @@ def test_order_of_threads(python, podspy):
 
 
 @each
-def test_subinterpreter_and_its_caller(python, podspy, matrix):
+def test_a_subinterpreter_and_its_caller_are_shown(python, podspy, matrix):
     with targets.running(python.argv(HERE + "/subinterpreter.py")) as t:
         if t.said == b"none":
             pytest.skip("%s cannot make a subinterpreter" % python.id)
@@ -225,17 +225,17 @@ def check_refused(podspy, pid, *words):
     return text
 
 
-def test_no_such_process(podspy):
+def test_a_missing_process_is_an_error(podspy):
     check_refused(podspy, 2**22 - 1, "there is no process %d" % (2**22 - 1))
 
 
-def test_not_python(podspy):
+def test_a_process_without_python_is_an_error(podspy):
     with targets.running(["/bin/sleep", "600"], wait_line=False) as t:
         targets.wait_for(lambda: os.readlink("/proc/%d/exe" % t.pid).endswith("sleep"))
         check_refused(podspy, t.pid, "there is no Python in process %d" % t.pid)
 
 
-def test_zombie(podspy):
+def test_a_zombie_is_an_error(podspy):
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -246,7 +246,7 @@ def test_zombie(podspy):
         os.waitpid(pid, 0)
 
 
-def test_kernel_thread(podspy):
+def test_a_kernel_thread_is_an_error(podspy):
     if not os.path.exists("/proc/2/stat") or os.path.exists("/proc/2/exe"):
         pytest.skip("no kernel threads are visible here")
     check_refused(podspy, 2, "kernel thread")
@@ -260,7 +260,7 @@ def as_nobody():
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become someone else")
 @pytest.mark.parametrize("command", ["dump", "record"])
-def test_permission_denied(command, podspy, tmp_path):
+def test_a_denied_read_is_an_error(command, podspy, tmp_path):
     # Readable for everybody: the build folder may not be.
     program = tmp_path / "podspy"
     program.write_bytes(podspy.read_bytes())
@@ -290,13 +290,13 @@ BAD = [
 
 
 @pytest.mark.parametrize("flags,words", BAD)
-def test_bad_flags(flags, words, podspy):
+def test_wrong_options_are_usage_errors(flags, words, podspy):
     r = targets.run([podspy, "dump", *flags])
     assert r.returncode == 2 and r.stdout == b""
     assert words in r.stderr.decode()
 
 
-def test_help_and_commands(podspy):
+def test_help_lists_the_commands(podspy):
     assert targets.run([podspy, "dump", "--help"]).returncode == 0
     assert targets.run([podspy]).returncode == 2
     version = targets.run([podspy, "--version"]).stdout

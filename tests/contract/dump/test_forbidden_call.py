@@ -32,7 +32,7 @@ work()
 
 
 @each
-def test_dump_shows_the_same(python, podspy):
+def test_dump_reads_through_proc_mem(python, podspy):
     with targets.running([*PLAIN, *python.argv(HERE / "still.py")], env=ENV) as t:
         argv = ["dump", "-j", "-p", str(t.pid)]
         allowed = targets.run([podspy, *argv])
@@ -44,7 +44,7 @@ def test_dump_shows_the_same(python, podspy):
 
 @each_mode
 @each
-def test_record_reads_a_program_that_runs(python, flags, podspy):
+def test_record_reads_through_proc_mem(python, flags, podspy):
     with targets.running([*PLAIN, *python.argv_code(WORK)]) as t:
         r = targets.run([*PLAIN, *FORBID, podspy, "record", "-i", "-p", str(t.pid), "-d", "1", "-r", "200", "-f", "raw", "-o", "-", *flags])
         assert r.returncode == 0, r.stderr

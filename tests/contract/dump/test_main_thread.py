@@ -59,7 +59,7 @@ def other_thread(pid):
 
 
 @each
-def test_the_threads_that_run_on_are_read(python, podspy, tmp_path):
+def test_threads_are_read_after_the_main_thread_has_ended(python, podspy, tmp_path):
     with start(python, tmp_path, "0") as t:
         wait_for_end(t.pid)
         tid = other_thread(t.pid)
@@ -79,7 +79,7 @@ def test_the_threads_that_run_on_are_read(python, podspy, tmp_path):
 
 
 @pytest.mark.parametrize("python", pythons.few(), ids=pythons.id_of)
-def test_a_recording_outlives_the_main_thread(python, podspy, tmp_path):
+def test_record_continues_after_the_main_thread_has_ended(python, podspy, tmp_path):
     with start(python, tmp_path, "1.5", "work") as t:
         r = targets.run([podspy, "record", "-i", "-r", "50", "-d", "4", "-f", "raw", "-o", "-", "-p", str(t.pid)])
         assert targets.state_of(t.pid) == "Z", "the main thread did not end"
@@ -89,7 +89,7 @@ def test_a_recording_outlives_the_main_thread(python, podspy, tmp_path):
         assert b"the time is up" in r.stderr
 
 
-def test_a_process_of_which_all_threads_have_ended_is_a_zombie(podspy):
+def test_a_process_whose_threads_have_all_ended_is_a_zombie(podspy):
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -101,7 +101,7 @@ def test_a_process_of_which_all_threads_have_ended_is_a_zombie(podspy):
         os.waitpid(pid, 0)
 
 
-def test_a_threads_number_is_that_of_its_process(podspy, tmp_path):
+def test_a_thread_id_selects_its_process(podspy, tmp_path):
     python = next(p for p in SUPPORTED if p.path == "/usr/bin/python3" and not p.root)
     with start(python, tmp_path, "600") as t:
         tid = other_thread(t.pid)

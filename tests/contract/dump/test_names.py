@@ -45,7 +45,7 @@ def check(podspy, target, said):
 
 
 @each
-def test_dump_shows_the_names_of_the_program_and_follows_them(python, podspy):
+def test_dump_shows_current_thread_names(python, podspy):
     with running(python) as t:
         check(podspy, t, t.said)
         t.process.stdin.write(b"\n")
@@ -56,7 +56,7 @@ def test_dump_shows_the_names_of_the_program_and_follows_them(python, podspy):
 
 
 @pytest.mark.parametrize("python", pythons.few(), ids=pythons.id_of)
-def test_record_follows_a_new_name(python, podspy, tmp_path):
+def test_record_follows_a_changed_thread_name(python, podspy, tmp_path):
     out = tmp_path / "out"
     with running(python) as t:
         argv = [podspy, "record", "-i", "-t", "-p", str(t.pid), "-d", "8", "-f", "raw", "-o", out]

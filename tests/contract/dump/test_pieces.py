@@ -32,7 +32,7 @@ def told(frames):
 
 @pytest.mark.parametrize("depth", DEPTHS)
 @each
-def test_every_depth_is_read_whole(python, depth, podspy):
+def test_stacks_in_many_pieces_are_read_whole(python, depth, podspy):
     with targets.running(python.argv(HERE + "/pieces.py", str(depth), "still"), env=ENV) as t:
         said = t.said
         print("%s, %d deep: %s not allowed" % (python.id, depth, ", ".join(said["refused"]) or "none"))
@@ -55,7 +55,7 @@ RUNNING = ["through_sorted", "Init", "generators", "delegation", "async_for"]
 @pytest.mark.parametrize("flags", MODES[:2], ids=lambda f: "".join(f) or "default")
 @pytest.mark.parametrize("shape", RUNNING)
 @each
-def test_record_has_samples_of_them(python, shape, flags, podspy):
+def test_record_samples_stacks_in_many_pieces(python, shape, flags, podspy):
     depth = 1000
     with targets.running(python.argv(HERE + "/pieces.py", str(depth), shape), env=ENV) as t:
         if t.said == b"refused":

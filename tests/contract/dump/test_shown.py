@@ -84,7 +84,7 @@ DEEP = "import time\ndef f(n):\n    if n: f(n - 1)\n    print(1, flush=True)\n  
 
 
 @pytest.mark.parametrize("argv", [["dump", "-p"], ["dump", "-j", "-p"], ["doctor", "-p"]], ids=" ".join)
-def test_a_closed_pipe_is_not_worth_a_word(argv, podspy):
+def test_a_closed_pipe_prints_no_message(argv, podspy):
     with targets.running(["/usr/bin/python3", "-c", DEEP]) as t:
         r = targets.run(["bash", "-c", targets.TO_NOBODY, "-", podspy, *argv, str(t.pid)])
         assert (r.stdout, r.stderr) == (b"141\n", b"")

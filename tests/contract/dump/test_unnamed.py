@@ -56,7 +56,7 @@ def service(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("end", ["time.sleep(600)", "while True: pass"], ids=["idle", "busy"])
-def test_is_found(podspy, service, tmp_path, end):
+def test_an_interpreter_without_symbols_is_found(podspy, service, tmp_path, end):
     script = tmp_path / "s.py"
     script.write_text(SCRIPT % end)
     with targets.running([service, script]) as t:
@@ -73,8 +73,8 @@ def test_is_found(podspy, service, tmp_path, end):
         assert "Python v%s." % VERSION in text and "(%s)" % service in text
 
 
-def test_a_program_without_python_is_soon_told(podspy, tmp_path):
-    """One with much data, all of which looks like pointers to itself."""
+def test_a_program_without_python_is_refused_quickly(podspy, tmp_path):
+    """A program with much data that looks like pointers to itself."""
     source = tmp_path / "data.c"
     source.write_text("#include <stdio.h>\n#include <unistd.h>\n"
                       "static void *p[4 << 20] = {(void *)1}; static char v[] = \"3.11.2 (main) [GCC 12]\";\n"

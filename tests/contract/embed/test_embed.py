@@ -66,7 +66,7 @@ def dumped(podspy, pid):
 
 
 @pytest.mark.parametrize("python,library", LIBRARIES, ids=lambda x: getattr(x, "id", ""))
-def test_embedded(python, library, podspy, tmp_path):
+def test_an_embedded_interpreter_is_read(python, library, podspy, tmp_path):
     host = compiled("host.c", tmp_path / "service")
     env = dict(os.environ, PYTHONHOME=home_of(python))
     with targets.running([host, CODE, library], env=env) as t:
@@ -75,7 +75,7 @@ def test_embedded(python, library, podspy, tmp_path):
         assert "Python v%s (" % python.version in text
 
 
-def test_two_in_one_process(podspy, tmp_path):
+def test_two_interpreters_in_one_process_are_read(podspy, tmp_path):
     """One of them is shown; what is shown is that one's, and named so."""
     if len(LIBRARIES) < 2:
         pytest.skip("there are no two Pythons here that are libraries")
@@ -95,7 +95,7 @@ def test_two_in_one_process(podspy, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("uwsgi"), reason="uwsgi is not installed")
-def test_uwsgi(podspy, tmp_path):
+def test_uwsgi_is_read(podspy, tmp_path):
     app = tmp_path / "app.py"
     app.write_text(SAY + """
 def wait(path):
@@ -147,7 +147,7 @@ def listening(pid):
     ("python3.2", '-DVERSION_TEXT="3.2.6"', "3.2.6"),
     ("python2.6", '-DVERSION_TEXT="2.6.9"', "2.6.9"),
 ])
-def test_unknown_version_is_refused_by_its_name(name, flag, version, podspy, tmp_path):
+def test_an_unknown_version_is_refused_by_name(name, flag, version, podspy, tmp_path):
     program = compiled("unknown.c", tmp_path / name, flag, "-rdynamic")
     with targets.running([program]) as t:
         for command in (["dump"], ["record", "-o", tmp_path / "out"]):

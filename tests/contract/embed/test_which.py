@@ -1,5 +1,4 @@
-"""Which of several interpreters is read: the one that runs, however many files are mapped; and what is said of
-Pythons that are not CPython."""
+"""The running one of several interpreters is read, however many files are mapped; Pythons that are not CPython are named."""
 
 import os
 import shutil
@@ -29,7 +28,7 @@ PAIRS = list(pairs())
 
 
 @pytest.mark.parametrize("python,other,library", PAIRS, ids=["%s with %s" % (p.id, o.id) for p, o, _ in PAIRS])
-def test_a_second_interpreter_that_is_loaded_and_not_in_use(python, other, library, podspy):
+def test_a_loaded_but_unused_interpreter_is_skipped(python, other, library, podspy):
     code = CODE.replace("def inner", LOADS + "def inner")
     if subprocess.run(python.argv_code("import ctypes"), stderr=subprocess.DEVNULL).returncode:
         pytest.skip("%s has no ctypes" % python.id)
@@ -62,7 +61,7 @@ nap()
 
 @pytest.mark.parametrize("order", [1, -1], ids=["first", "second"])
 @pytest.mark.parametrize("more", [0, 1], ids=["older", "newer"])
-def test_of_two_that_run_the_one_with_more_threads(more, order, podspy, tmp_path):
+def test_of_two_running_interpreters_the_one_with_more_threads_is_read(more, order, podspy, tmp_path):
     if len(LIBRARIES) < 2:
         pytest.skip("there are no two Pythons here that are libraries")
     two = LIBRARIES[-2:]
@@ -88,7 +87,7 @@ for i in range(1200):
 
 
 @pytest.mark.parametrize("python", pythons.few(), ids=pythons.id_of)
-def test_more_than_a_thousand_mapped_files(python, podspy, tmp_path):
+def test_an_interpreter_among_a_thousand_mapped_files_is_found(python, podspy, tmp_path):
     (tmp_path / "empty.c").write_text("int x;\n")
     library = tmp_path / "empty.so"
     subprocess.run(["cc", "-shared", "-nostdlib", "-o", library, tmp_path / "empty.c"], check=True)
@@ -118,7 +117,7 @@ def long_chain():
     return out
 
 
-def test_a_search_that_is_given_up_says_so(podspy, tmp_path):
+def test_an_abandoned_search_is_reported(podspy, tmp_path):
     program = compiled("many.c", tmp_path / "service")
     (tmp_path / "long.so").write_bytes(long_chain())
     with targets.running([program, tmp_path / "long.so", "3000"]) as t:
@@ -158,7 +157,7 @@ def test_another_python_is_named_by_its_library(library, name, podspy, tmp_path)
         check_named(podspy, t.pid, name, tmp_path)
 
 
-def test_a_cpython_that_has_such_a_library_is_read(podspy, tmp_path):
+def test_a_cpython_with_another_pythons_library_is_read(podspy, tmp_path):
     (tmp_path / "empty.c").write_text("int x;\n")
     library = tmp_path / "libpypy3.11-c.so"
     subprocess.run(["cc", "-shared", "-o", library, tmp_path / "empty.c"], check=True)
@@ -167,6 +166,6 @@ def test_a_cpython_that_has_such_a_library_is_read(podspy, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("pypy3"), reason="pypy3 is not installed")
-def test_pypy_itself(podspy, tmp_path):
+def test_pypy_is_named(podspy, tmp_path):
     with targets.running(["pypy3", "-c", "print('ready', flush=True); import time; time.sleep(600)"]) as t:
         check_named(podspy, t.pid, "PyPy", tmp_path)

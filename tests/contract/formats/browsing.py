@@ -14,5 +14,5 @@ def requests_of(driver):
 
 
 def errors_of(driver):
-    """What stands in the console since the last call, but for what is only told."""
+    """The console's lines since the last call, without those that only inform."""
     return [e for e in driver.get_log("browser") if e["level"] not in ("INFO", "DEBUG")]

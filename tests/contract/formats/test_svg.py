@@ -66,7 +66,7 @@ def click(driver, element):
 
 
 @pytest.mark.parametrize("flags", VIEWS, ids=" ".join)
-def test_is_well_formed_and_holds_nothing_but_its_own_script(make_profile, flags):
+def test_svg_is_well_formed_with_only_its_own_script(make_profile, flags):
     root = etree.fromstring(make_profile("svg", *flags), etree.XMLParser(resolve_entities=False))
     assert root.tag == SVG + "svg"
     scripts = list(root.iter(SVG + "script"))
@@ -80,7 +80,7 @@ def test_is_well_formed_and_holds_nothing_but_its_own_script(make_profile, flags
             assert "http" not in value and "javascript" not in value
 
 
-def test_tooltips_tell_counts_and_percentages(make_profile):
+def test_tooltips_have_counts_and_percentages(make_profile):
     root = etree.fromstring(make_profile("svg"))
     titles = [t.text for t in root.iter(SVG + "title")]
     assert any(re.fullmatch(r"busy_70 \(app/work.py:12\)\n700 samples, 43\.\d\d %, 7\.00 s", t)
@@ -88,7 +88,7 @@ def test_tooltips_tell_counts_and_percentages(make_profile):
     assert any(t.startswith("all\n1605 samples, 100.00 %") for t in titles)
 
 
-def test_names_stand_as_they_are_and_do_nothing(browser, page):
+def test_markup_in_names_is_shown_as_text(browser, page):
     page("idle")
     assert frame(browser, "</script><script>alert(1)</script>")
     assert frame(browser, "]]> & \"quoted\" 'both' (app/odd;name.py:4)")
@@ -100,7 +100,7 @@ def test_names_stand_as_they_are_and_do_nothing(browser, page):
     assert not expected_conditions.alert_is_present()(browser)
 
 
-def test_asks_for_nothing_and_complains_of_nothing(browser, page):
+def test_svg_loads_nothing_and_logs_no_error(browser, page):
     url = page("idle")
     frame(browser, "checkout").click()
     search(browser, "busy")
@@ -109,7 +109,7 @@ def test_asks_for_nothing_and_complains_of_nothing(browser, page):
     assert [e for e in errors_of(browser) if "favicon" not in e["message"]] == []
 
 
-def test_click_zooms_and_reset_brings_all_back(browser, page):
+def test_click_zooms_and_reset_shows_all(browser, page):
     page()
     everything = shown(browser)
     reset = browser.find_element(By.ID, "reset")
@@ -125,7 +125,7 @@ def test_click_zooms_and_reset_brings_all_back(browser, page):
     assert not reset.is_displayed()
 
 
-def test_works_with_the_keyboard_alone(browser, page):
+def test_svg_works_with_the_keyboard_alone(browser, page):
     page()
     everything = shown(browser)
 
@@ -158,7 +158,7 @@ def test_works_with_the_keyboard_alone(browser, page):
     assert browser.find_element(By.ID, "search").get_attribute("value") == ""
 
 
-def test_search_marks_and_adds_up(browser, page):
+def test_search_marks_matches_and_adds_their_share(browser, page):
     page()
     told = browser.find_element(By.ID, "matched")
     search(browser, "^busy_(30|70)")
@@ -187,7 +187,7 @@ def texts_that_show(driver):
 
 
 @pytest.mark.parametrize("zoom", [False, True])
-def test_names_are_cut_where_their_frame_ends(browser, page, zoom):
+def test_names_are_truncated_to_their_frame(browser, page, zoom):
     page("idle", "threads")
     if zoom:
         click(browser, frame(browser, "handle_request"))
@@ -212,7 +212,7 @@ def contrast(a, b):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_is_legible_in_light_and_dark(browser, page, scheme):
+def test_svg_is_legible_in_light_and_dark(browser, page, scheme):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
         "features": [{"name": "prefers-color-scheme", "value": scheme}]})
     try:
@@ -231,7 +231,7 @@ def test_is_legible_in_light_and_dark(browser, page, scheme):
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_an_empty_one_says_why(browser, page):
+def test_an_empty_svg_says_why(browser, page):
     page("empty")
     assert "No samples" in browser.find_element(By.ID, "empty").text
     assert errors_of(browser) == [] or all("favicon" in e["message"] for e in errors_of(browser))
@@ -247,7 +247,7 @@ def carried(svg):
         yield up, names[what - 1] if what else f"({line} smaller)", own
 
 
-def test_what_is_folded_keeps_the_totals(make_profile):
+def test_folded_frames_keep_the_totals(make_profile):
     whole = list(carried(make_profile("svg", "idle")))
     few = list(carried(make_profile("svg", "idle", "max=7")))
     assert sum(own for _, _, own in few) == sum(own for _, _, own in whole) == 2505
@@ -263,7 +263,7 @@ def drawn(svg):
     return elements, sum(p.get("d").count("M") for p in graph.iter(SVG + "path"))
 
 
-def test_a_large_one_is_below_a_megabyte_and_carries_every_frame(make_profile):
+def test_a_large_svg_is_below_a_megabyte_with_every_frame(make_profile):
     svg = make_profile("svg", "frames=20000")
     assert len(svg) < 1000 * 1000
     nodes = list(carried(svg))
@@ -275,7 +275,7 @@ def test_a_large_one_is_below_a_megabyte_and_carries_every_frame(make_profile):
 
 
 @pytest.mark.parametrize("flags", [v for v in VIEWS if "empty" not in v], ids=" ".join)
-def test_the_script_draws_what_stood_there_without_it(browser, page, make_profile, flags):
+def test_the_script_draws_the_same_picture_as_the_static_one(browser, page, make_profile, flags):
     page(*flags)
     before, boxes = drawn(make_profile("svg", *flags))
     now = [(kind.removesuffix(" thin"), text) for kind, text, _ in boxes_of(browser)]
@@ -286,7 +286,7 @@ def test_the_script_draws_what_stood_there_without_it(browser, page, make_profil
     assert [e for e in errors_of(browser) if "favicon" not in e["message"]] == []
 
 
-def test_search_finds_what_is_too_narrow_to_be_drawn_and_enter_zooms_to_it(browser, page):
+def test_search_finds_frames_too_narrow_to_draw_and_enter_zooms(browser, page):
     page("frames=20000")
     assert "needle_50" not in " ".join(shown(browser))
     search(browser, "^needle_50")
@@ -304,7 +304,7 @@ def test_search_finds_what_is_too_narrow_to_be_drawn_and_enter_zooms_to_it(brows
     assert "needle_50" not in " ".join(shown(browser))
 
 
-def test_zoom_draws_the_small_ones(browser, page, make_profile):
+def test_zoom_draws_the_narrow_frames(browser, page, make_profile):
     page("frames=20000")
     frames = len(list(carried(make_profile("svg", "frames=20000"))))
     assert len(shown(browser)) < frames

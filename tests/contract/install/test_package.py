@@ -54,12 +54,12 @@ def installed(build_dir, root):
     run("cmake", "--install", build_dir, env={**os.environ, "DESTDIR": str(root)})
 
 
-def test_install_puts_every_file_in_its_place(build_dir, tmp_path, podspy_collector):
+def test_install_places_every_file(build_dir, tmp_path, podspy_collector):
     installed(build_dir, tmp_path)
     assert files_of(tmp_path) == sorted(AGENT + COLLECTOR)
 
 
-def test_install_leaves_the_users_configuration_alone(build_dir, tmp_path):
+def test_install_keeps_the_users_configuration(build_dir, tmp_path):
     config = tmp_path / "etc" / "podspy" / "agent.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("mine\n")
@@ -81,7 +81,7 @@ def test_the_packaged_program_runs(package):
     assert "RUNPATH" not in dynamic and "NOW" in dynamic and "PIE" in dynamic
 
 
-def test_a_package_asks_for_the_libraries_it_uses(package):
+def test_a_package_depends_on_the_libraries_it_uses(package):
     name, deb, _, _ = package
     field = {k: run("dpkg-deb", "-f", deb, k).strip() for k in
              ["Package", "Version", "Depends", "Description", "Maintainer", "Architecture"]}

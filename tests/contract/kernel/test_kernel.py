@@ -50,7 +50,7 @@ def record(podspy, pid, *flags):
 
 
 def assert_is_part(told, around):
-    """What was told of a recording is most of what cpu.stat counted around it."""
+    """The printed figure of a recording is most of what cpu.stat counted around it."""
     assert around > 0, "the limit stopped nobody"
     assert around * 0.4 < told <= around + 0.01, (told, around)
 
@@ -65,7 +65,7 @@ def texts(svg):
 
 
 @each
-def test_the_kernels_sum_is_that_of_its_own_clock(python, podspy):
+def test_cpu_time_equals_the_kernels_clock(python, podspy):
     """By the process's clock, read before and after: the recording lies in between."""
     with run_of(HALF, python) as t:
         before = cpu_seconds(t.pid)
@@ -83,7 +83,7 @@ def test_the_kernels_sum_is_that_of_its_own_clock(python, podspy):
     assert re.search(r"The kernel counted \d+\.\d % of CPU time, the samples say \d+\.\d %\.", a["text"])
 
 
-def test_threads_add_up(podspy):
+def test_cpu_times_of_threads_are_summed(podspy):
     """Work that gives up the GIL: more than one CPU's worth where there are two."""
     code = ("import hashlib, threading\nprint(1, flush=True)\nb = bytes(1 << 22)\n"
             "def work():\n    while True: hashlib.sha256(b)\n"
@@ -98,7 +98,7 @@ def test_threads_add_up(podspy):
     assert (a["cpu_ns"] + a["runqueue_ns"]) / a["of_ns"] == pytest.approx(3, rel=0.15)
 
 
-def test_a_limit_is_told_in_the_footer_and_at_the_end_of_record(podspy, cgroup):
+def test_a_cpu_limit_is_shown_in_the_footer_and_by_record(podspy, cgroup):
     limited = cgroup()
     limited.limit(LIMIT)
     with run_of(BUSY) as t:
@@ -117,7 +117,7 @@ def test_a_limit_is_told_in_the_footer_and_at_the_end_of_record(podspy, cgroup):
     assert found["cpu"] in said and "Warning: It is throttled" in said
 
 
-def test_a_limit_further_up_is_told(podspy, cgroup):
+def test_a_limit_of_a_parent_cgroup_is_shown(podspy, cgroup):
     """As a pod's is, for a container without one of its own."""
     pod = cgroup()
     pod.limit(LIMIT)
@@ -186,7 +186,7 @@ def explained(pods):
     return plugin.of_the_collector(argparse.Namespace(since="15m"), pods)
 
 
-def test_a_throttled_process_is_seen_in_every_answer(podspy, collector, cgroup, tmp_path):
+def test_throttling_is_in_every_answer(podspy, collector, cgroup, tmp_path):
     limited = cgroup()
     limited.limit(LIMIT)
     name = f"podspy-kernel-{os.getpid()}"
@@ -231,7 +231,7 @@ def test_a_throttled_process_is_seen_in_every_answer(podspy, collector, cgroup, 
     assert "throttled" in requests.get(f"http://127.0.0.1:{collector.http}/", timeout=20).text
 
 
-def test_windows_of_another_profiler_say_nothing_of_the_kernel(collector):
+def test_windows_of_other_profilers_have_no_account(collector):
     from collector import usual_batch
     assert collector.push(usual_batch().bytes()).status_code == 200
     process = collector.get("/pods").json()["pods"][0]["containers"][0]["processes"][0]

@@ -54,6 +54,6 @@ def test_names_are_shown_escaped(arguments, plugin):
         assert "f\\n\\x1b[2J\\u202e\\x9b\\u2028 (app/f\\n" in text
 
 
-def test_a_closed_pipe_is_not_worth_a_word(plugin):
+def test_a_closed_pipe_prints_no_message(plugin):
     r = plugin("flame", "demo", "-o", "-", shell=targets.TO_NOBODY)
     assert (r.stdout, r.stderr) == (b"141\n", b"")

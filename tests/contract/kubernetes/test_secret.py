@@ -28,7 +28,7 @@ def published(api):
     return api.objects["configmaps/ca"]["data"]["ca.crt"]
 
 
-def test_the_first_start_makes_keeps_and_publishes(api, collector):
+def test_the_first_start_makes_stores_and_publishes_an_authority(api, collector):
     assert set(api.objects["secrets/tls"]["data"]) == {"ca.crt", "ca.key", "tls.crt", "tls.key"}
     assert published(api) == api.secret("ca.crt")
     assert "PRIVATE" not in published(api)
@@ -38,14 +38,14 @@ def test_the_first_start_makes_keeps_and_publishes(api, collector):
     assert not (collector.data / "ca.key").exists()
 
 
-def test_the_next_one_has_the_same(api, new_collector):
+def test_the_next_start_uses_the_same_authority(api, new_collector):
     first, second = new_collector(), new_collector()
     assert shown(first, published(api)) == shown(second, published(api))
     puts = [a for a in api.asked if a[0] == "PUT"]
     assert len(puts) == 2  # the Secret and the ConfigMap, once
 
 
-def test_several_at_once_end_with_one_authority(api, new_collector):
+def test_simultaneous_starts_agree_on_one_authority(api, new_collector):
     """All read the Secret empty; of those that write one wins, the others take what it wrote."""
     barrier = threading.Barrier(4)
     answer = api.answer
@@ -66,7 +66,7 @@ def test_several_at_once_end_with_one_authority(api, new_collector):
     assert len({shown(c, ca) for c in four}) == 1
 
 
-def test_what_others_keep_in_the_objects_stays(api, new_collector):
+def test_other_data_in_the_secret_and_config_map_is_kept(api, new_collector):
     api.put("configmaps/ca", {"note": "ours"})
     api.objects["configmaps/ca"]["metadata"]["labels"] = {"a": "b"}
     new_collector()
@@ -87,7 +87,7 @@ def test_a_damaged_authority_is_an_error_and_never_replaced(api, new_collector):
         assert api.objects["secrets/tls"]["data"] == before
 
 
-def test_a_damaged_server_certificate_is_made_anew_under_the_same_authority(api, new_collector):
+def test_a_damaged_server_certificate_is_renewed_under_the_same_authority(api, new_collector):
     new_collector().kill()
     ca, old = api.secret("ca.crt"), api.secret("tls.crt")
     api.put("secrets/tls", {**api.objects["secrets/tls"]["data"], "tls.key": "AAAA"})
@@ -96,7 +96,7 @@ def test_a_damaged_server_certificate_is_made_anew_under_the_same_authority(api,
     shown(c, ca)
 
 
-def test_a_certificate_with_little_left_is_renewed(api, new_collector, tmp_path):
+def test_a_certificate_near_its_end_is_renewed(api, new_collector, tmp_path):
     new_collector().kill()
     for name in ("ca.crt", "ca.key", "tls.key"):
         (tmp_path / name).write_text(api.secret(name))
@@ -114,7 +114,7 @@ def test_a_certificate_with_little_left_is_renewed(api, new_collector, tmp_path)
     assert shown(c, published(api)) == ssl.PEM_cert_to_DER_cert(api.secret("tls.crt"))
 
 
-def test_what_is_missing_or_forbidden_is_said(api, new_collector):
+def test_missing_objects_and_rights_are_reported(api, new_collector):
     api.forbidden.add(("PUT", "tls"))
     with pytest.raises(AssertionError, match="may not get and update secrets tls: apply deploy"):
         new_collector()
@@ -123,13 +123,13 @@ def test_what_is_missing_or_forbidden_is_said(api, new_collector):
         new_collector()
 
 
-def test_the_start_waits_for_an_api_server_that_is_away(api, new_collector):
+def test_the_start_waits_for_the_api_server(api, new_collector):
     api.fail = 503
     threading.Timer(3, lambda: setattr(api, "fail", None)).start()
     assert shown(new_collector(), published(api))
 
 
-def test_a_new_certificate_is_shown_without_a_restart(api, collector):
+def test_a_new_certificate_is_served_without_a_restart(api, collector):
     """Another replica renewed, or somebody emptied the Secret: both within a minute or so."""
     ca, pid = published(api), collector.process.pid
     old = shown(collector, ca)

@@ -28,7 +28,7 @@ def stored(collector):
     return collector.get_plain("/pods").json()["pods"]
 
 
-def test_the_agents_token_is_taken_and_asked_about_once(api, collector):
+def test_the_agents_token_is_accepted_and_reviewed_once(api, collector):
     token = agent_token(api)
     for _ in range(5):
         assert push(collector, token).status_code == 200
@@ -47,7 +47,7 @@ def test_the_agents_token_is_taken_and_asked_about_once(api, collector):
     (jwt(sub=AGENT), "audience"),
     ("x" * 20000, "service account token"),
 ])
-def test_what_cannot_be_right_is_401_without_a_question(api, collector, token, says):
+def test_a_malformed_token_is_401_without_a_review(api, collector, token, says):
     r = push(collector, token)
     assert r.status_code == 401
     assert says in r.json()["error"]["message"]
@@ -55,7 +55,7 @@ def test_what_cannot_be_right_is_401_without_a_question(api, collector, token, s
     assert stored(collector) == []
 
 
-def test_an_api_server_whose_certificate_is_not_for_servers_is_sent_nothing(podspy_collector, tmp_path):
+def test_an_api_server_without_serverauth_gets_no_request(podspy_collector, tmp_path):
     """The collector waits for a server with a right one for 20 seconds."""
     api = Api(tmp_path, purpose="clientAuth")
     config = tmp_path / "c.yaml"
@@ -70,7 +70,7 @@ def test_an_api_server_whose_certificate_is_not_for_servers_is_sent_nothing(pods
         api.close()
 
 
-def test_a_forged_token_is_401_and_asked_about_once(api, collector):
+def test_a_forged_token_is_401_and_reviewed_once(api, collector):
     token = agent_token(api, known=False)
     for _ in range(3):
         assert push(collector, token).status_code == 401
@@ -95,20 +95,20 @@ def test_several_accounts_can_be_agents(api, new_collector):
         assert push(c, agent_token(api, name)).status_code == status, name
 
 
-def test_a_server_that_does_not_check_audiences_is_not_believed(api, collector):
+def test_a_review_without_audiences_is_not_trusted(api, collector):
     api.knows_audiences = False
     assert push(collector, agent_token(api)).status_code == 401
     assert stored(collector) == []
 
 
-def test_ends_with_the_token_even_while_kept(api, collector):
+def test_a_cached_verdict_ends_with_its_token(api, collector):
     token = agent_token(api, lasts=3)
     assert push(collector, token).status_code == 200
     time.sleep(3.1)
     assert push(collector, token).status_code == 401
 
 
-def test_an_api_server_that_is_away_is_503_and_what_was_granted_goes_on(api, collector):
+def test_without_the_api_server_cached_tokens_work_and_others_get_503(api, collector):
     known, fresh = agent_token(api), agent_token(api)
     assert push(collector, known).status_code == 200
     api.fail = 500
@@ -125,13 +125,13 @@ def test_an_api_server_that_is_away_is_503_and_what_was_granted_goes_on(api, col
     assert push(collector, fresh).status_code == 200
 
 
-def test_no_permission_to_ask_is_503_and_said_in_the_log(api, collector):
+def test_a_missing_right_to_review_is_503_and_logged(api, collector):
     api.forbidden.add(("POST", "tokenreviews"))
     assert push(collector, agent_token(api)).status_code == 503
     assert "deploy/k8s" in collector.log.read_text()
 
 
-def test_a_slow_api_server_holds_up_nobody_else(api, collector):
+def test_a_slow_api_server_delays_no_other_request(api, collector):
     known = agent_token(api)
     assert push(collector, known).status_code == 200
     api.delay = 30
@@ -152,7 +152,7 @@ def test_a_slow_api_server_holds_up_nobody_else(api, collector):
     assert api.reviews() <= 9
 
 
-def test_the_collectors_own_token_is_read_again_for_each_question(api, collector):
+def test_the_collectors_own_token_is_read_for_each_review(api, collector):
     assert push(collector, agent_token(api)).status_code == 200
     api.own_token = "renewed-by-the-kubelet"
     api.token_file.write_text(api.own_token)
@@ -164,7 +164,7 @@ def read(collector, token, path="/pods"):
                         headers={"Authorization": f"Bearer {token}"})
 
 
-def test_who_may_get_the_service_may_read(api, collector):
+def test_whoever_may_get_the_service_may_read(api, collector):
     api.readers.add("jane")
     for name, audience, status in (("jane", "api", 200), ("jane", AUDIENCE, 200),
                                    ("joe", "api", 403), ("jane", "vault", 401)):
@@ -179,19 +179,19 @@ def test_who_may_get_the_service_may_read(api, collector):
                                             "name": "podspy-collector", "namespace": NAMESPACE}}
 
 
-def test_a_persons_token_of_another_form_may_read_too(api, collector):
+def test_an_opaque_user_token_may_read(api, collector):
     api.readers.add("jane")
     api.users["opaque-token"] = ("jane", ["api"])
     assert read(collector, "opaque-token").status_code == 200
     assert read(collector, "another-opaque-token").status_code == 401
 
 
-def test_the_read_token_of_the_data_folder_needs_no_question(api, collector):
+def test_the_read_token_of_the_data_folder_needs_no_review(api, collector):
     assert read(collector, collector.token("read")).status_code == 200
     assert api.reviews() == 0
 
 
-def test_the_agents_token_may_not_read_and_a_readers_may_not_send(api, collector):
+def test_agents_tokens_may_not_read_and_readers_tokens_may_not_push(api, collector):
     api.readers.add("jane")
     assert read(collector, agent_token(api)).status_code == 403
     assert push(collector, agent_token(api, "jane")).status_code == 403

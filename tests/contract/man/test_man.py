@@ -1,4 +1,4 @@
-"""The man pages tell of every command and option that the programs have, and of no other."""
+"""The man pages document every command and option of the programs, and no others."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ def page(repo_dir):
     return lambda name: (repo_dir / "docs" / "man" / name).read_text()
 
 
-def test_podspy(podspy, page):
+def test_podspy_1_documents_every_command_and_option(podspy, page):
     commands = re.findall(r"^  ([a-z]+) ", help_of(podspy), re.M)
     assert commands
     sections = dict(re.findall(r"^\.Ss podspy (\w+)\n(.*?)(?=^\.S[sh] )", page("podspy.1"), re.M | re.S))
@@ -37,5 +37,5 @@ def test_podspy(podspy, page):
     assert documented(page("podspy.1")) == every
 
 
-def test_podspy_collector(podspy_collector, page):
+def test_podspy_collector_1_documents_every_option(podspy_collector, page):
     assert documented(page("podspy-collector.1")) == long_options(help_of(podspy_collector))

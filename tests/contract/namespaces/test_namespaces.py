@@ -58,7 +58,7 @@ def status(pid, key):
 
 
 @each
-def test_dump_and_record_from_outside(python, podspy, tmp_path):
+def test_dump_and_record_read_from_outside_the_namespaces(python, podspy, tmp_path):
     if why := machine.why_no_namespaces():
         pytest.skip(why)
     root = tmp_path / "root"
@@ -84,7 +84,7 @@ def test_dump_and_record_from_outside(python, podspy, tmp_path):
 
 
 @each
-def test_the_programs_file_was_deleted(python, podspy, tmp_path):
+def test_a_program_whose_file_was_deleted_is_read(python, podspy, tmp_path):
     """An upgraded package: the running interpreter's files are not there any more."""
     real = os.path.realpath(python.path)
     copy = tmp_path / os.path.basename(real)

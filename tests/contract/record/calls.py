@@ -1,4 +1,4 @@
-"""A program of short calls, each read of which is torn, with threads that wait, and signals.
+"""A program of short calls, so that each read of it is torn, with idle threads, and signals.
 
 It says when it is ready, and answers SIGUSR1, SIGUSR2, SIGALRM and a real-time signal each with the
 signal's number and the time.

@@ -52,7 +52,7 @@ def counts(raw):
 
 
 @pytest.mark.parametrize("one,other", PAIRS, ids=lambda p: p.id)
-def test_stacks_stand_under_the_command_line_they_ran_under(one, other, podspy, tmp_path):
+def test_stacks_are_shown_under_their_command_line(one, other, podspy, tmp_path):
     first, second = scripts(tmp_path)
     argv = [one.path, first, other.path, second]
     r = targets.run([podspy, "record", "-i", "-f", "raw", "-o", "-", "--", *argv])
@@ -69,7 +69,7 @@ def test_stacks_stand_under_the_command_line_they_ran_under(one, other, podspy, 
 
 
 @pytest.mark.parametrize("one,other", PAIRS[-2:], ids=lambda p: p.id)
-def test_the_version_is_that_of_the_program_that_ran(one, other, podspy, tmp_path):
+def test_the_version_is_that_of_the_running_program(one, other, podspy, tmp_path):
     first, second = scripts(tmp_path)
     r = targets.run([podspy, "record", "-i", "-f", "json", "-o", "-", "--", one.path, first, other.path, second])
     series = [s["labels"] for s in json.loads(r.stdout)["meta"]["series"] if s["period_ns"]]
@@ -89,7 +89,7 @@ def test_the_title_is_the_command(flags, podspy, tmp_path):
         assert title == "%s %s" % (SUPPORTED[0].path, second)
 
 
-def test_a_launcher_is_not_taken_for_the_program(podspy, tmp_path):
+def test_a_launcher_is_not_mistaken_for_the_program(podspy, tmp_path):
     """A shell that becomes the interpreter, as pyenv's do."""
     _, second = scripts(tmp_path)
     launcher = tmp_path / "launch"

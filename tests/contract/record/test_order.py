@@ -68,7 +68,7 @@ def test_samples_keep_their_order(python, podspy, tmp_path):
 
 
 @each
-def test_gaps_in_which_it_waits_collapse(python, podspy, tmp_path):
+def test_idle_gaps_collapse(python, podspy, tmp_path):
     scope = record(podspy, python, tmp_path, "--nolineno")
     told = story(scope, main_thread(scope))
     told = [t for t in told if t[0] != "nap"]  # caught on its way into the sleep
@@ -81,7 +81,7 @@ def test_gaps_in_which_it_waits_collapse(python, podspy, tmp_path):
     assert [name for name, _ in joined] == ["phase_a", "phase_b", "phase_a", "phase_b"]
 
 
-def test_threads_have_an_order_each(podspy, tmp_path):
+def test_each_thread_has_its_own_order(podspy, tmp_path):
     """One rests for long, which the sampler looks at less often, and then counts at once."""
     scope = record(podspy, SUPPORTED[-1], tmp_path, "-i", args=["threads"])
     assert [n for n, _ in story(scope, main_thread(scope))][:3] == ["phase_a", "phase_b", "nap"]
@@ -89,7 +89,7 @@ def test_threads_have_an_order_each(podspy, tmp_path):
     assert [n for n, _ in story(scope, other)] == ["nap", "phase_b", "nap"]
 
 
-def test_the_weights_are_those_of_all_samples(podspy, tmp_path):
+def test_the_weights_add_up_to_all_samples(podspy, tmp_path):
     """The same recording in numbers: what is shown in order is as much as what was counted."""
     script = tmp_path / "order.py"
     script.write_text(SCRIPT)

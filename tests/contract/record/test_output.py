@@ -36,13 +36,13 @@ def test_an_empty_output_is_refused(podspy, tmp_path):
     (".", "it is a folder; give --output a file"),
     ("x" * 300, "File name too long; give another --output"),
     ("file/o.svg", "Not a directory; give another --output")])
-def test_folders_that_take_no_file_are_refused(name, why, podspy, tmp_path):
+def test_folders_that_cannot_hold_a_file_are_refused(name, why, podspy, tmp_path):
     (tmp_path / "file").write_text("")
     code, said = refused(podspy, tmp_path, tmp_path / name)
     assert code == 1 and re.fullmatch(r"Error: cannot write .*: %s\n" % re.escape(why), said)
 
 
-def test_a_folder_that_holds_no_files_of_ours_is_refused(podspy, tmp_path):
+def test_a_folder_that_only_seems_writable_is_refused(podspy, tmp_path):
     code, said = refused(podspy, tmp_path, "/proc/o.svg")  # writable to root, as access(2) has it
     assert code == 1 and "cannot write /proc/o.svg: " in said
 
@@ -74,7 +74,7 @@ def test_a_folder_of_another_user_is_refused(podspy, tmp_path):
     assert r.returncode == 1 and b"Permission denied; give another --output" in r.stderr, r.stderr
 
 
-def test_the_test_of_an_output_leaves_nothing_behind(podspy, tmp_path):
+def test_checking_an_output_leaves_no_file(podspy, tmp_path):
     old = tmp_path / "old"
     old.write_text("old")
     for output in (old, tmp_path / "new"):
@@ -83,7 +83,7 @@ def test_the_test_of_an_output_leaves_nothing_behind(podspy, tmp_path):
     assert os.listdir(tmp_path) == ["old"] and old.read_text() == "old"
 
 
-def test_a_device_passes_and_fails_when_it_is_written(podspy):
+def test_a_full_device_fails_when_written(podspy):
     with targets.running([ONE.path, "-c", NAPS]) as t:
         r = targets.run([podspy, "record", "-p", str(t.pid), "-d", "0.3", "-i", "-o", "/dev/full"])
         assert r.returncode == 1 and b"Sampling process" in r.stderr
@@ -93,7 +93,7 @@ def test_a_device_passes_and_fails_when_it_is_written(podspy):
 
 # --- formats ---
 
-def test_a_wrong_format_is_told_all_there_are(podspy, tmp_path):
+def test_a_wrong_format_lists_the_known_formats(podspy, tmp_path):
     code, said = refused(podspy, tmp_path, "o", "-f", "gif")
     assert (code, said) == (2, "Error: 'gif' is not a format; there are %s\n" % ", ".join(FORMATS))
     r = targets.run([podspy, "record", "--help"])
@@ -111,7 +111,7 @@ def test_each_format_is_written(name, podspy, tmp_path):
 # --- nobody reads ---
 
 @pytest.mark.parametrize("name", ["speedscope", "raw"])
-def test_a_closed_pipe_is_not_worth_a_word(name, podspy):
+def test_a_closed_pipe_prints_no_message(name, podspy):
     with targets.running([ONE.path, "-c", NAPS]) as t:
         r = targets.run(["bash", "-c", targets.TO_NOBODY, "-", podspy, "record", "-p", str(t.pid),
                          "-i", "-d", "0.5", "-f", name, "-o", "-"])
@@ -152,7 +152,7 @@ def test_an_empty_profile_says_why(flags, cure, podspy, tmp_path):
 HOSTILE = "a\nThread 1 (active): \"forged\"\x1b[2J\x9b31m\u202etxt\u2066;;b 9\u2028c"
 
 
-def test_names_forge_neither_lines_nor_frames(podspy, tmp_path):
+def test_names_cannot_forge_lines_or_frames(podspy, tmp_path):
     code = ("import time\nns = {}\nexec(compile('def f():\\n while True: pass\\n', %r, 'exec'), ns)\n"
             "print('ready', flush=True)\nns['f']()" % HOSTILE)
     with targets.running([ONE.path, "-c", code, "arg\n\x1b[31m"]) as t:
@@ -178,7 +178,7 @@ def test_names_forge_neither_lines_nor_frames(podspy, tmp_path):
 # --- closed descriptors ---
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "<&-"])
-def test_a_closed_descriptor_is_not_given_to_the_output(closed, podspy, tmp_path):
+def test_the_output_never_gets_a_standard_descriptor(closed, podspy, tmp_path):
     out = tmp_path / "o"
     with targets.running([ONE.path, "-c", NAPS]) as t:
         r = targets.run(["bash", "-c", 'exec "$@" ' + closed, "-", podspy, "record", "-i", "-f", "raw", "-d", "0.4",
@@ -188,7 +188,7 @@ def test_a_closed_descriptor_is_not_given_to_the_output(closed, podspy, tmp_path
         assert "Sampling" not in out.read_text()
 
 
-def test_the_program_finds_descriptors_closed_as_they_were(podspy, tmp_path):
+def test_the_program_inherits_closed_descriptors(podspy, tmp_path):
     code = ("import os, time\nopen(%r, 'w').write(' '.join(sorted(os.listdir('/proc/self/fd'))))\n"
             "time.sleep(0.5)" % str(tmp_path / "fds"))
     found = []
@@ -198,14 +198,14 @@ def test_the_program_finds_descriptors_closed_as_they_were(podspy, tmp_path):
     assert found[0] == found[1]
 
 
-def test_standard_output_that_is_closed_is_an_error(podspy):
+def test_a_closed_standard_output_is_an_error(podspy):
     with targets.running([ONE.path, "-c", NAPS]) as t:
         r = targets.run(["bash", "-c", 'exec "$@" >&-', "-", podspy, "record", "-i", "-d", "0.3", "-p", str(t.pid), "-o", "-"])
         assert r.returncode == 1 and b"cannot write to standard output: Bad file descriptor" in r.stderr
 
 
-def test_a_signal_while_it_writes_is_no_harm(podspy, tmp_path):
-    """A pipe that nobody empties for a while: the write is interrupted and goes on."""
+def test_a_signal_during_writing_does_no_harm(podspy, tmp_path):
+    """A pipe that nobody empties for a while: the write is interrupted and continues."""
     with targets.running([ONE.path, "-c", NAPS]) as t:
         p = subprocess.Popen([podspy, "record", "-i", "-p", str(t.pid), "-o", "-"], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE)

@@ -43,8 +43,8 @@ def sampling(podspy, pid, flags, out):
 
 
 def send(target, number):
-    """To the main thread itself. One that is sent to the process goes to any of its threads, never to one that is
-    stopped just then, and CPython 3.9 and 3.10 do not see to it that the main thread notices soon."""
+    """To the main thread itself. A signal to the process goes to any of its threads, never to a stopped one, and with CPython 3.9
+    and 3.10 the main thread may then notice late."""
     assert LIBC.tgkill(target.pid, target.pid, int(number)) == 0, os.strerror(ctypes.get_errno())
 
 
@@ -66,7 +66,7 @@ def latencies(target, n):
 
 @each_mode
 @each
-def test_signals_keep_their_number_and_their_latency(python, flags, podspy, tmp_path):
+def test_pauses_neither_lose_nor_delay_signals(python, flags, podspy, tmp_path):
     """A thread that podspy kept seized would stop at each signal, until podspy wakes up again: half a period on
     average, where a signal takes some tens of microseconds. The quarter of them that is fastest tells, since
     what else the machine does only makes some slower."""
@@ -101,7 +101,7 @@ def stops_while_it_traces(podspy, pid):
 
 @each_mode
 @each
-def test_killed_at_any_moment_it_leaves_no_thread_stopped_or_traced(python, flags, podspy, tmp_path):
+def test_a_killed_podspy_leaves_no_thread_stopped_or_traced(python, flags, podspy, tmp_path):
     kills, met = (4 if SANITIZED else 8), 0
     with targets.running([python.path, HERE + "/calls.py"]) as t:
         for _ in range(kills):

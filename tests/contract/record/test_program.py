@@ -177,7 +177,7 @@ def test_a_program_that_ignores_the_signal_gets_sigterm(podspy, tmp_path):
     assert p.returncode == 9 and (tmp_path / "saved").exists()
 
 
-def test_signals_that_come_together_are_one(podspy, tmp_path):
+def test_simultaneous_signals_count_once(podspy, tmp_path):
     """timeout(1) signals its child and then the group."""
     argv = [*record(podspy, tmp_path), ONE.path, "-c", SAVES, tmp_path / "saved", "SIGTERM"]
     p = begin(argv)
@@ -202,14 +202,14 @@ def test_a_later_signal_ends_the_program_at_once(podspy, tmp_path):
 
 
 @each
-def test_at_the_end_of_the_duration_the_program_is_asked_to_end(python, podspy, tmp_path):
+def test_the_program_gets_sigterm_at_the_end_of_the_duration(python, podspy, tmp_path):
     argv = [*record(podspy, tmp_path, "-d", "1"), python.path, "-c", SAVES, tmp_path / "saved", "SIGTERM"]
     r = targets.run(argv)
     assert r.returncode == 0, r.stderr  # podspy ended it: the recording did what it was to do
     assert (tmp_path / "saved").read_text() == "saved\n" and written(tmp_path)
 
 
-def test_what_was_recorded_is_there_when_podspy_is_killed_while_it_waits(podspy, tmp_path):
+def test_the_profile_is_written_before_podspy_waits(podspy, tmp_path):
     argv = [*record(podspy, tmp_path, "-d", "0.5"), ONE.path, "-c", SAVES.replace("+ 1", "+ 60"), tmp_path / "saved",
             "SIGTERM"]
     p = begin(argv)
@@ -237,7 +237,7 @@ def test_record_ends_with_the_programs_status(python, code, status, podspy, tmp_
 
 
 @pytest.mark.parametrize("flags", [["--blocking"], []], ids=["blocking", "default"])
-def test_the_status_is_known_however_the_program_ends_under_a_pause(flags, podspy, tmp_path):
+def test_the_status_is_known_when_the_program_ends_during_a_pause(flags, podspy, tmp_path):
     """A tracer that waits for a stop must not take the exit of its child."""
     for i in range(12):
         code = "import os, time\ne = time.time() + 0.4\nwhile time.time() < e: pass\nos._exit(%d)" % (40 + i)
@@ -252,13 +252,13 @@ def test_the_status_is_known_where_podspy_was_started_with_sigchld_ignored(podsp
     assert r.returncode == 6, r.stderr
 
 
-def test_its_own_failure_comes_before_the_programs_status(podspy):
+def test_podspys_failure_takes_precedence_over_the_programs_status(podspy):
     work = "import time\ne = time.time() + 0.7\nwhile time.time() < e: pass\nraise SystemExit(7)"
     r = targets.run([podspy, "record", "-o", "/dev/full", "--", ONE.path, "-c", work])
     assert r.returncode == 1 and b"Error: cannot write /dev/full" in r.stderr
 
 
-def test_its_own_failure_is_told_before_it_waits_for_the_program(podspy):
+def test_podspys_failure_is_reported_before_it_waits(podspy):
     slow = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(3), sys.exit(7)))\nwhile True: sum(range(999))"
     p = subprocess.Popen([podspy, "record", "-d", "1", "-o", "/dev/full", "--", ONE.path, "-c", slow], stderr=subprocess.PIPE)
     said = [p.stderr.readline() for _ in range(3)]
@@ -268,7 +268,7 @@ def test_its_own_failure_is_told_before_it_waits_for_the_program(podspy):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root starts programs of two users")
-def test_a_program_that_must_not_be_killed_is_left(podspy, tmp_path):
+def test_a_program_that_may_not_be_killed_is_left_running(podspy, tmp_path):
     """As sudo does it: the program becomes another user's, who may not be sent a signal."""
     tmp_path.chmod(0o777)
     place = shutil.copy(podspy, tmp_path / "podspy")
@@ -309,7 +309,7 @@ def test_a_program_that_must_not_be_killed_is_left(podspy, tmp_path):
 @pytest.mark.parametrize("argv,status,how", [
     (["/bin/true"], 1, "with status 0"), (["/bin/sh", "-c", "exit 5"], 5, "with status 5"),
     (["/bin/sh", "-c", "kill -9 $$"], 137, "by SIGKILL")], ids=lambda x: str(x[-1]) if isinstance(x, list) else str(x))
-def test_a_program_that_ended_before_it_was_sampled(argv, status, how, podspy, tmp_path):
+def test_a_program_that_ends_before_the_first_sample_is_reported(argv, status, how, podspy, tmp_path):
     r = targets.run([*record(podspy, tmp_path), *argv])
     assert (r.returncode, r.stdout) == (status, b"")
     assert r.stderr.decode() == "Error: the program ended %s before it was sampled\n" % how
@@ -317,13 +317,13 @@ def test_a_program_that_ended_before_it_was_sampled(argv, status, how, podspy, t
 
 
 @each
-def test_a_python_that_ended_at_once_is_never_called_no_python(python, podspy, tmp_path):
+def test_a_short_python_is_never_called_another_program(python, podspy, tmp_path):
     for _ in range(5):  # it may or may not be met while it starts
         r = targets.run([*record(podspy, tmp_path), python.path, "-S", "-c", "raise SystemExit(3)"])
         assert r.returncode == 3 and b"no Python" not in r.stderr, r.stderr
 
 
-def test_a_process_that_ends_at_once(podspy, tmp_path):
+def test_a_process_that_ends_at_once_is_reported(podspy, tmp_path):
     said = set()
     for _ in range(10):
         t = subprocess.Popen(["/bin/sleep", "0.3"])
@@ -337,7 +337,7 @@ def test_a_process_that_ends_at_once(podspy, tmp_path):
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
-def test_a_signal_before_the_first_sample(sig, podspy, tmp_path):
+def test_a_signal_before_the_first_sample_ends_record(sig, podspy, tmp_path):
     p = subprocess.Popen([*record(podspy, tmp_path), "/bin/sleep", "60"], stderr=subprocess.PIPE)
     targets.wait_for(lambda: open("/proc/%d/task/%d/children" % (p.pid, p.pid)).read())
     time.sleep(0.2)
@@ -349,7 +349,7 @@ def test_a_signal_before_the_first_sample(sig, podspy, tmp_path):
 
 # --- SIGHUP ---
 
-def test_sighup_writes(podspy, tmp_path):
+def test_sighup_writes_the_profile(podspy, tmp_path):
     with targets.running([ONE.path, "-c", "print(1, flush=True)\nwhile True: pass"]) as t:
         p = subprocess.Popen([podspy, "record", "-i", "-f", "raw", "-p", str(t.pid), "-o", tmp_path / "o"],
                              stderr=subprocess.PIPE)
@@ -360,7 +360,7 @@ def test_sighup_writes(podspy, tmp_path):
         assert p.returncode == 0 and written(tmp_path) and b"because SIGHUP came" in said
 
 
-def test_under_nohup_sighup_does_nothing(podspy, tmp_path):
+def test_an_ignored_sighup_stays_ignored(podspy, tmp_path):
     with targets.running([ONE.path, "-c", "print(1, flush=True)\nwhile True: pass"]) as t:
         p = subprocess.Popen([podspy, "record", "-i", "-f", "raw", "-p", str(t.pid), "-o", tmp_path / "o"],
                              stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
@@ -373,7 +373,7 @@ def test_under_nohup_sighup_does_nothing(podspy, tmp_path):
         assert p.returncode == 0 and written(tmp_path) and b"because SIGTERM came" in said
 
 
-def test_a_terminal_that_closes_ends_program_and_recording(podspy, tmp_path, terminal):
+def test_a_closed_terminal_ends_program_and_recording(podspy, tmp_path, terminal):
     t = terminal([*record(podspy, tmp_path), ONE.path, "-c", SAVES, tmp_path / "saved", "SIGHUP"])
     t.read_until(b"Sampling process")
     t.read_until(b"ready")

@@ -46,7 +46,7 @@ if SANITIZED:  # shares say nothing of memory
 
 
 @pytest.mark.parametrize("python,flags", SHARES, ids=lambda x: x.id if isinstance(x, pythons.Python) else "".join(x) or "default")
-def test_known_shares(python, flags, podspy):
+def test_known_shares_are_measured(python, flags, podspy):
     """Two points, with samples enough that chance stays well inside of them (sigma is 0.65)."""
     want, give_up = 5000, time.monotonic() + 60
     counts = {"seventy": 0, "thirty": 0}
@@ -73,7 +73,7 @@ def test_known_shares(python, flags, podspy):
 
 
 @each
-def test_formats(python, podspy, tmp_path):
+def test_every_format_is_written(python, podspy, tmp_path):
     with targets.running([python.path, HERE + "/counts.py"]) as t:
         base = [podspy, "record", "-p", str(t.pid), "-d", "0.5", "-r", "200"]
         for name, more in (("flamegraph", []), ("speedscope", ["-t"]), ("raw", ["--idle", "-F"])):
@@ -90,7 +90,7 @@ def test_formats(python, podspy, tmp_path):
 
 
 @each
-def test_duration_and_rate(python, podspy):
+def test_duration_and_rate_are_kept(python, podspy):
     with targets.running([python.path, HERE + "/counts.py"]) as t:
         begin = time.monotonic()
         r = targets.run([podspy, "record", "-p", str(t.pid), "-d", "2", "-r", "100", "-f", "raw", "-o", "-", "-g", "-i"])
@@ -102,7 +102,7 @@ def test_duration_and_rate(python, podspy):
 
 
 @each
-def test_program(python, podspy, tmp_path):
+def test_a_program_is_started_and_profiled(python, podspy, tmp_path):
     script = tmp_path / "short.py"
     script.write_text("import sys, time\ndef f():\n    e = time.time() + 1.5\n    while time.time() < e: pass\nf()\nprint(sys.argv[1:])\n")
     out = tmp_path / "out"
@@ -113,7 +113,7 @@ def test_program(python, podspy, tmp_path):
     assert re.search(r"f \(.*short.py:4\)", out.read_text())
 
 
-def test_default_name(podspy, tmp_path):
+def test_the_default_name_has_program_and_time(podspy, tmp_path):
     code = "import time\ne = time.time() + 1\nwhile time.time() < e: pass"
     for name, end in (("flamegraph", "svg"), ("speedscope", "json"), ("raw", "txt")):
         argv = [podspy, "record", "-d", "0.5", "-f", name, "--", SUPPORTED[0].path, "-c", code]
@@ -121,14 +121,14 @@ def test_default_name(podspy, tmp_path):
         assert any(re.match(r"python3-\d{4}-\d\d-\d\dT.*\." + end, n) for n in os.listdir(tmp_path))
 
 
-def test_program_that_cannot_start(podspy):
+def test_a_program_that_cannot_start_is_an_error(podspy):
     r = targets.run([podspy, "record", "--", "/no/such/program"])
     assert r.returncode == 1
     assert r.stderr == b"Error: cannot run /no/such/program: No such file or directory\n"
 
 
 @pytest.mark.parametrize("name", ["missing/o.svg", "."])
-def test_an_output_that_cannot_be_written_is_told_before_sampling(name, podspy, tmp_path):
+def test_an_unwritable_output_is_reported_before_sampling(name, podspy, tmp_path):
     argv = [podspy, "record", "-d", "60", "-o", f"{tmp_path}/{name}", "--", SUPPORTED[0].path, HERE + "/counts.py"]
     began = time.monotonic()
     r = targets.run(argv)
@@ -136,12 +136,12 @@ def test_an_output_that_cannot_be_written_is_told_before_sampling(name, podspy, 
     assert time.monotonic() - began < 10
 
 
-def test_program_that_is_no_python(podspy):
+def test_a_program_without_python_is_an_error(podspy):
     r = targets.run([podspy, "record", "--", "/bin/true"])
     assert r.returncode == 1 and b"Error: " in r.stderr
 
 
-def test_program_keeps_its_signals(podspy, tmp_path):
+def test_the_program_keeps_its_ignored_signals(podspy, tmp_path):
     code = "print(open('/proc/self/status').read(), flush=True)\nimport time\ntime.sleep(0.7)"
     r = targets.run([podspy, "record", "-i", "-o", tmp_path / "o", "--", SUPPORTED[0].path, "-c", "exec(%r)" % code])
     plain = targets.run([SUPPORTED[0].path, "-c", "exec(%r)" % code])
@@ -152,7 +152,7 @@ def test_program_keeps_its_signals(podspy, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_program_runs_as_the_caller_of_sudo(podspy, tmp_path):
+def test_the_program_runs_as_the_caller_of_sudo(podspy, tmp_path):
     code = "import os, time; print(os.getuid(), os.getgid(), os.getgroups(), flush=True); time.sleep(0.7)"
     env = dict(os.environ, SUDO_UID="65534", SUDO_GID="65534")
     argv = [podspy, "record", "-i", "-o", tmp_path / "o", "--", "/usr/bin/python3", "-c", code]
@@ -162,7 +162,7 @@ def test_program_runs_as_the_caller_of_sudo(podspy, tmp_path):
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
 @each_mode
-def test_a_signal_finishes_and_writes(sig, flags, podspy, tmp_path):
+def test_a_signal_ends_the_recording_and_writes_it(sig, flags, podspy, tmp_path):
     with targets.running([SUPPORTED[-1].path, HERE + "/counts.py"]) as t:
         for i in range(8):
             out = tmp_path / str(i)
@@ -196,7 +196,7 @@ def test_sigkill_leaves_nothing_stopped(python, flags, podspy, tmp_path):
         assert t.read_line() > before
 
 
-def test_a_killed_podspy_takes_its_program_along(podspy, tmp_path):
+def test_a_killed_podspy_ends_its_program(podspy, tmp_path):
     argv = [podspy, "record", "-o", tmp_path / "o", "--", SUPPORTED[0].path, HERE + "/counts.py"]
     p = subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     p.stderr.readline()
@@ -208,7 +208,7 @@ def test_a_killed_podspy_takes_its_program_along(podspy, tmp_path):
 
 
 @each_mode
-def test_the_target_ends_while_it_is_sampled(flags, podspy, tmp_path):
+def test_a_target_that_ends_is_written(flags, podspy, tmp_path):
     for i in range(6):
         with targets.running([SUPPORTED[i % len(SUPPORTED)].path, HERE + "/counts.py"]) as t:
             argv = [podspy, "record", "-p", str(t.pid), "-f", "raw", "-r", "1000", "-o", tmp_path / "o", *flags]
@@ -220,7 +220,7 @@ def test_the_target_ends_while_it_is_sampled(flags, podspy, tmp_path):
             assert p.returncode == 0 and b"the program has ended" in stderr
 
 
-def test_the_target_calls_exec(podspy):
+def test_exec_of_the_target_is_followed(podspy):
     code = (
         "import os, sys, time\nprint('ready', flush=True)\ntime.sleep(1)\n"
         "os.execv(sys.executable, [sys.executable, '-c', 'def after():\\n    while True: pass\\nafter()'])"
@@ -248,21 +248,21 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("flags,code,words", REFUSED)
-def test_refusals(flags, code, words, podspy, tmp_path):
+def test_wrong_options_are_refused(flags, code, words, podspy, tmp_path):
     r = targets.run([podspy, "record", *flags], cwd=tmp_path)
     assert (r.returncode, r.stdout) == (code, b"")
     assert words in r.stderr.decode()
     assert os.listdir(tmp_path) == []
 
 
-def test_not_python(podspy, tmp_path):
+def test_a_process_without_python_is_refused(podspy, tmp_path):
     with targets.running(["/bin/sleep", "600"], wait_line=False) as t:
         targets.wait_for(lambda: os.readlink("/proc/%d/exe" % t.pid).endswith("sleep"))
         r = targets.run([podspy, "record", "-p", str(t.pid)], cwd=tmp_path)
         assert r.returncode == 1 and b"there is no Python in process" in r.stderr
 
 
-def test_output_that_cannot_be_written(podspy):
+def test_an_unwritable_output_is_refused(podspy):
     with targets.running([SUPPORTED[0].path, HERE + "/counts.py"]) as t:
         for path in ("/no/such/folder/x.svg", "/dev/full"):
             r = targets.run([podspy, "record", "-p", str(t.pid), "-d", "0.3", "-o", path])

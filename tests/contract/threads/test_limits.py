@@ -37,7 +37,7 @@ def record(podspy, pid, out, *flags, **kwargs):
 
 
 @pytest.mark.parametrize("limit", [(1024, 1024), (32, 64)])
-def test_threads_that_wait_are_shown_as_waiting_whatever_the_limit(podspy, tmp_path, limited, limit):
+def test_idle_threads_are_shown_as_waiting_under_any_limit(podspy, tmp_path, limited, limit):
     with targets.running(program(700)) as t:
         done = targets.run([podspy, "dump", "-p", str(t.pid)], preexec_fn=limited(*limit))
         assert done.returncode == 0, done.stderr
@@ -48,14 +48,14 @@ def test_threads_that_wait_are_shown_as_waiting_whatever_the_limit(podspy, tmp_p
         assert sum(working.values()) < samples / 100 and samples > 700 and errors == 0
 
 
-def test_threads_that_work_are_seen_under_a_low_limit(podspy, tmp_path, limited):
+def test_busy_threads_are_sampled_under_a_low_limit(podspy, tmp_path, limited):
     with targets.running(program(300, 3)) as t:
         found, _, errors, _ = record(podspy, t.pid, tmp_path / "out", "-d", "3", preexec_fn=limited(32, 64))
         print(found)
         assert found.get("work_and_rest", 0) > 50 and errors == 0
 
 
-def test_the_program_that_record_starts_has_the_limit_that_podspy_was_given(podspy, tmp_path, limited):
+def test_the_started_program_has_podspys_original_limit(podspy, tmp_path, limited):
     code = "import resource, time; print(resource.getrlimit(resource.RLIMIT_NOFILE)); time.sleep(1)"
     done = targets.run([podspy, "record", "-d", "0.5", "-o", tmp_path / "out", "--", PYTHON, "-u", "-c", code],
                        preexec_fn=limited(200, 400))
@@ -68,7 +68,7 @@ def threads_max():
 
 
 @pytest.mark.skipif(threads_max() < SPARE, reason="the machine allows too few threads")
-def test_of_very_many_threads_those_that_work_are_sampled_and_the_rest_is_counted(podspy, tmp_path):
+def test_among_very_many_threads_the_busy_are_sampled_and_the_rest_counted(podspy, tmp_path):
     more = 300
     with targets.running(program(SAMPLED + more, 4), wait_line=False, stderr=subprocess.DEVNULL) as t:
         t.said = t.read_line(180)  # so many threads take a while to start

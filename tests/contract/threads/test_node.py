@@ -93,7 +93,8 @@ def agent(podspy, config, log, **kwargs):
 
 
 @pytest.mark.parametrize("processes,threads,soft,hard", NODES)
-def test_a_node_of_many_threads_arrives(podspy, collector, tmp_path, limited, processes, threads, soft, hard):
+def test_samples_of_a_node_with_many_threads_arrive(podspy, collector, tmp_path, limited, processes, threads, soft,
+                                                   hard):
     if threads_free() < processes * threads + 2000:
         pytest.skip("the machine has too few threads left")
     data, ports = collector

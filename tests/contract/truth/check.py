@@ -1,4 +1,4 @@
-"""Tells which caller-callee pairs stress.py can make, and finds those in raw stacks that it cannot."""
+"""Knows which caller-callee pairs stress.py can make, and finds impossible pairs in raw stacks."""
 import pathlib
 import re
 
@@ -73,7 +73,7 @@ QUALIFIED = True
 
 
 def told(names):
-    """The names as the version tells them: qualified ones, or their last part."""
+    """The names as the version has them: qualified, or their last part."""
     return names if QUALIFIED else {last(name) for name in names}
 
 

@@ -1,6 +1,4 @@
-"""Judges by check.py what the peers of tests/peers.py wrote of the stress target.
-
-Told apart are:
+"""Checks by check.py what the peers of tests/peers.py wrote about the stress target. It distinguishes:
 - "empty": stacks without a frame, and those in which the peer itself says that it does not know one. They are
   not counted as impossible;
 - "trampolines": the frame `__init__` of a file `__init__`, which CPython from 3.12 on puts between a caller and a

@@ -23,7 +23,7 @@ def running_shares(leaves):
 
 
 def by_last(leaves):
-    """By the last part of the names: all that some peers tell."""
+    """By the last part of the names: some peers print no more."""
     merged = {}
     for name, n in leaves.items():
         merged[check.last(name)] = merged.get(check.last(name), 0) + n

@@ -1,4 +1,4 @@
-"""Work in short bursts is seen at its true share, however busy the machine is.
+"""Work in short bursts is shown at its true share, however busy the machine is.
 
 The kernel counts the CPU time of each process. What podspy shows as running, as a share of that time,
 must be within 0.9 to 1.1, with 0, 1 and 2 busy processes beside the target on two CPUs: for record, and
@@ -119,13 +119,13 @@ def table():
 
 @pytest.mark.parametrize("n_busy", [0, 1, 2])
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_record_sees_short_work_at_its_share(podspy, tmp_path, pattern, n_busy):
+def test_record_shows_short_work_at_its_share(podspy, tmp_path, pattern, n_busy):
     with busy(n_busy), targets.running(program_of(pattern)) as t:
         compare("record, %s ms, %d busy" % (pattern, n_busy), lambda: seen_by_record(podspy, t.pid, tmp_path))
 
 
 @pytest.mark.parametrize("n_busy", [0, 2])
-def test_record_sees_threads_at_their_share(podspy, tmp_path, n_busy):
+def test_record_shows_threads_at_their_share(podspy, tmp_path, n_busy):
     with busy(n_busy), targets.running(program_of("1/10", threads=3)) as t:
         compare("record, 3 threads of 1/10 ms, %d busy" % n_busy, lambda: seen_by_record(podspy, t.pid, tmp_path))
 
@@ -179,7 +179,7 @@ def asked_or_none(ports, pid, idle):
 
 @pytest.mark.parametrize("n_busy", [0, 2])
 @pytest.mark.parametrize("others", [0, 199] if LONG else [0, 30])
-def test_an_agent_sees_short_work_at_its_share(podspy, collector, tmp_path, others, n_busy):
+def test_an_agent_shows_short_work_at_its_share(podspy, collector, tmp_path, others, n_busy):
     sleeper = tmp_path / "bias_sleeper.py"
     sleeper.write_text("import time\nprint('ready', flush=True)\ntime.sleep(3600)\n")
     with contextlib.ExitStack() as stack:

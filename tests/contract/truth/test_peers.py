@@ -42,7 +42,7 @@ def take(peer, target, judged):
 
 @pytest.mark.skipif(not os.environ.get("PODSPY_LONG"), reason="peers are measured with PODSPY_LONG=1")
 @pytest.mark.parametrize("python", pythons.supported(), ids=pythons.id_of)
-def test_peers_on_the_same_target(python, program, stress, peer_outcome, tmp_path):
+def test_peers_are_measured_on_the_same_target(python, program, stress, peer_outcome, tmp_path):
     root = peers.sid_root()
     inside = bool(python.root and python.root == root)  # then a peer in there can read it
     argv = inside and (lambda script, seconds: peers.in_root(root, tmp_path, python.path, "/mnt/" + script.name, seconds))
@@ -80,7 +80,7 @@ def judged(peer, file):
     (peers.Austin3, "austin-3.7.txt", 10, 2, 1, 3, 2),
     (peers.ProfilingSampling, "profiling.sampling.txt", 43, 1, 0, 0, 7),
 ])
-def test_what_a_peer_writes_is_judged(peer, file, samples, impossible, cut, empty, trampolines):
+def test_a_peers_output_is_checked(peer, file, samples, impossible, cut, empty, trampolines):
     result, lines = judged(peer, file)
     assert all(check.parse(line)[1] > 0 for line in lines)
     assert result.counts == {"samples": samples, "cut": cut, "empty": empty, "trampolines": trampolines}
@@ -88,7 +88,7 @@ def test_what_a_peer_writes_is_judged(peer, file, samples, impossible, cut, empt
     assert sum(result.leaves().values()) == samples - empty
 
 
-def test_frames_get_podspy_form():
+def test_peers_frames_are_converted():
     lines = ["# mode: wall\n", "\n", "P1;T0:7;/x/a.py:C.f:3;<made-4>:made_4:5;__init__:__init__:-1 1066\n", "P1;T0:7 12\n",
              "tid:7;:INVALID: 9\n"]
     frames = "C.f (/x/a.py:3);made_4 (<made-4>:5);__init__ (__init__)"
@@ -96,7 +96,7 @@ def test_frames_get_podspy_form():
     assert list(peers.from_colons(lines, counted=True)) == [frames + " 1066", " 12", "INVALID () 9"]
 
 
-def test_what_a_peer_says_of_itself_is_read():
+def test_a_peers_own_error_count_is_read():
     assert peers.PySpy(None).errors("py-spy> Wrote 'x'. Samples: 300 Errors: 100\n") == 25
     assert peers.Austin4(None).errors("Error rate\x1b[0m . . \x1b[1m5/20\x1b[0m (\x1b[1m25%") == 25
     assert peers.ProfilingSampling(None).errors("Sample rate: 9\nError rate: 25.5\n") == 25.5
@@ -104,8 +104,8 @@ def test_what_a_peer_says_of_itself_is_read():
     assert peers.complaint("a\n\x1b[1mCannot read it\x1b[0m\nbye\n") == "Cannot read it"
 
 
-def test_names_are_judged_as_the_peer_tells_them():
-    """A peer that tells no qualified name is not blamed for that; one that does is held to them."""
+def test_names_are_checked_at_the_peers_precision():
+    """A peer without qualified names is not blamed for that; a peer with qualified names must have the right ones."""
     work = "<module> (stress.py:166);main (stress.py:163);one_round (stress.py:151);work (stress.py:138);"
     plain, whole = (work + "construct (stress.py:61);%s (stress.py:49) 1" % n for n in ("__init__", "C.__init__"))
     unknown = plain.replace(" 1", ";<unknown function> (<unknown file>) 1")

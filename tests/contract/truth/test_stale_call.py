@@ -1,4 +1,4 @@
-"""A stack that is only an earlier call's generator is not shown, however often it is read; one that C code alone runs is."""
+"""A stack that is only an earlier call's generator is not shown, however often it is read; a generator that C code runs is."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def recorded(python, podspy, called_by, flags):
 
 @each_mode
 @each
-def test_the_generator_of_an_earlier_call_is_not_shown(python, flags, podspy):
+def test_a_generator_of_an_earlier_call_is_not_shown(python, flags, podspy):
     stacks, said = recorded(python, podspy, "nested", flags)
     assert stacks == [] and re.search(r"no stack could be read in \d+ attempts", said), said
     assert ("without --nonblocking" in said) == (flags == ["--nonblocking"])

@@ -50,7 +50,7 @@ def sampled(python, program, stress, folder, name, samples, gap_us):
 
 
 @each
-def test_default_mode_and_always_paused(python, program, stress, outcome, tmp_path):
+def test_the_default_mode_agrees_with_paused_samples(python, program, stress, outcome, tmp_path):
     default, truth = sampled(python, program, stress, tmp_path, "may", SAMPLES, GAP_US)
     different = shares.differences(default, truth)
     outcome(python, "default", default, different)
@@ -62,7 +62,7 @@ def test_default_mode_and_always_paused(python, program, stress, outcome, tmp_pa
 
 
 @pytest.mark.parametrize("python", SUPPORTED if LONG else pythons.few(), ids=pythons.id_of)
-def test_a_thread_pushed_aside(python, program, stress, outcome, tmp_path, request):
+def test_stacks_of_a_thread_pushed_aside_are_true(python, program, stress, outcome, tmp_path, request):
     """Samples of a thread that stood still because the sampler had its CPU: not paused, and as true."""
     # In the long run the samplers have a core without the target; here they need the target's.
     cores = os.sched_getaffinity(0)
@@ -78,7 +78,7 @@ def test_a_thread_pushed_aside(python, program, stress, outcome, tmp_path, reque
 
 
 @each
-def test_nonblocking(python, program, stress, outcome, tmp_path):
+def test_nonblocking_shows_only_what_is_true(python, program, stress, outcome, tmp_path):
     """What is shown is true; nearly every attempt shows something; and each function's true share lies between what
     is shown of it and what, beyond that, [changing] stands for below a function that may have called it."""
     free, truth = sampled(python, program, stress, tmp_path, "never", FREE_SAMPLES, FREE_GAP_US)
@@ -90,7 +90,7 @@ def test_nonblocking(python, program, stress, outcome, tmp_path):
     assert shares.outside(free, truth) == {}
 
 
-def test_the_checker_finds_what_is_wrong():
+def test_the_checker_finds_impossible_stacks():
     """A checker that finds nothing proves nothing: here is what it must find."""
     base = "<module> (x/stress.py:%d);main (x/stress.py:%d);one_round (x/stress.py:%d)"
     line = {}

@@ -79,7 +79,7 @@ def chance(n, m):
 
 
 @pytest.mark.parametrize("python", RECORDED, ids=pythons.id_of)
-def test_nine_of_ten_attempts_give_a_stack(python, podspy, yields, tmp_path):
+def test_nine_of_ten_nonblocking_attempts_give_a_stack(python, podspy, yields, tmp_path):
     with targets.running(python.argv(HERE + "/short_calls.py")) as t:
         lines, samples, errors = own(podspy, t.pid, "--nonblocking")
         paused, _, _ = own(podspy, t.pid, "--blocking")
@@ -108,7 +108,7 @@ def looked_at(program, pid, mode, folder):
 
 
 @pytest.mark.parametrize("python", SUPPORTED, ids=pythons.id_of)
-def test_reads_that_fall_on_the_same_moment_again_prove_nothing(python, program, tmp_path):
+def test_reads_in_step_with_the_program_prove_nothing(python, program, tmp_path):
     """The program goes round in about the time of a read, and is read from the other CPU: it may be twice at the same
     frames, and elsewhere in between. One in 1000 stacks was wrong (3.10: salvage by 12 looks; up to 3.12: whole ones)."""
     with targets.running(python.argv(HERE + "/short_calls.py")) as t:
@@ -126,13 +126,13 @@ def traced(pid):
 
 
 @pytest.mark.parametrize("python", pythons.few(), ids=pythons.id_of)
-def test_where_a_pause_is_refused_nothing_unproven_is_shown(python, program, tmp_path):
+def test_nothing_unproven_is_shown_where_a_pause_is_refused(python, program, tmp_path):
     """The default mode must not fall back to reads that --nonblocking would not trust."""
     with targets.running(python.argv(HERE + "/short_calls.py")) as t, traced(t.pid):
         assert impossible(looked_at(program, t.pid, "may", tmp_path)) == []
 
 
-def test_a_wrong_stack_is_found():
+def test_the_checker_finds_a_wrong_stack():
     good = "<module> (a/short_calls.py:%d);loop (a/short_calls.py:%d);warm_x (a/short_calls.py:%d) 3" % (
         LINES["loop()"], LINES["warm_x()"], LINES["return leaf_x()"])
     assert impossible([good, good.replace(" 3", MARKER + " 3")]) == []

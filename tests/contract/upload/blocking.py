@@ -1,5 +1,4 @@
-"""A process of which the frames of one thread cannot be read: who tries waits for ever, as with memory
-of a file system that hangs.
+"""A process with a thread whose frames cannot be read: a reader waits for ever, as with memory of a file system that hangs.
 
 It registers that page with userfaultfd(2), drops what is in it, and answers no fault. Says "ready"
 then. For Debian's Python 3.11: where a frame is, is known of that one. As root.

@@ -86,7 +86,7 @@ ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0) 
 
 
 @pytest.mark.parametrize("seconds", [0, 4], ids=["before", "meanwhile"])
-def test_a_process_whose_main_thread_ends_is_sampled_on(seconds, podspy, config, double, target, tmp_path):
+def test_a_process_is_sampled_after_its_main_thread_has_ended(seconds, podspy, config, double, target, tmp_path):
     script = tmp_path / f"{target.name}-ends.py"
     script.write_text(ENDS % seconds)
     p = subprocess.Popen(["/usr/bin/python3", script])
@@ -135,7 +135,7 @@ def test_sigterm_ends_the_agent_and_its_last_window_is_sent(podspy, config, doub
             agent.wait()
 
 
-def test_an_agent_without_its_collector_keeps_the_windows_and_says_so(
+def test_an_agent_without_its_collector_keeps_windows_and_logs_it(
     podspy, config, double, target, tmp_path
 ):
     double.close()
@@ -153,7 +153,7 @@ def test_an_agent_without_its_collector_keeps_the_windows_and_says_so(
     "url, word",
     [("http://collector.example:8443", "clear text"), ("https://c/v1", "path"), ("nonsense", "")],
 )
-def test_a_collector_that_cannot_be_one_is_a_usage_error(podspy, config, url, word):
+def test_an_invalid_collector_url_is_a_usage_error(podspy, config, url, word):
     done = run(podspy, config, "--collector", url)
     assert done.returncode == 2
     assert word in done.stderr
@@ -161,7 +161,7 @@ def test_a_collector_that_cannot_be_one_is_a_usage_error(podspy, config, url, wo
     assert said.startswith("Error: ") and said.count("\n") == 1
 
 
-def test_native_frames_that_are_asked_for_are_not_left_out_silently(podspy, config, target):
+def test_unsupported_native_frames_are_reported(podspy, config, target):
     assert "native frames" not in run(podspy, config, "--once", "1").stderr
     config.write_text(config.read_text() + "sampling: {native: true}\n")
     done = run(podspy, config, "--once", "1")
@@ -169,7 +169,7 @@ def test_native_frames_that_are_asked_for_are_not_left_out_silently(podspy, conf
     assert done.stderr.count("native frames are not supported") == 1, done.stderr
 
 
-def test_a_second_agent_on_the_same_spool_is_told_what_to_do(podspy, config, double):
+def test_a_second_agent_on_one_spool_is_refused_with_a_remedy(podspy, config, double):
     first = subprocess.Popen([podspy, "agent", "--config", config], stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 20
@@ -183,7 +183,7 @@ def test_a_second_agent_on_the_same_spool_is_told_what_to_do(podspy, config, dou
         first.wait(15)
 
 
-def test_the_metrics_file_is_prometheus_text_and_counts(podspy, config, double, target, tmp_path):
+def test_the_metrics_file_is_prometheus_text_with_the_counts(podspy, config, double, target, tmp_path):
     assert run(podspy, config, "--once", "4").returncode == 0
     text = (tmp_path / "spool" / "metrics.prom").read_text()
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)

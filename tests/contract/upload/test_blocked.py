@@ -70,7 +70,7 @@ def told(double, text):
                for request in double.requests)
 
 
-def test_a_process_that_cannot_be_read_does_not_hold_up_the_others(busy, blocking, agent, double, tmp_path):
+def test_a_hung_read_does_not_hold_up_other_processes(busy, blocking, agent, double, tmp_path):
     log = tmp_path / "log"
     try:
         targets.wait_for(lambda: "restarting without" in log.read_text(), 60)
@@ -90,7 +90,7 @@ def test_a_process_that_cannot_be_read_does_not_hold_up_the_others(busy, blockin
 
 
 @pytest.mark.parametrize("command", ["record", "dump"])
-def test_a_command_for_such_a_process_says_so_and_ends(podspy, blocking, tmp_path, command):
+def test_commands_report_a_hung_read_and_end(podspy, blocking, tmp_path, command):
     more = ["--duration", "1", "--output", tmp_path / "out.svg"] if command == "record" else []
     done = targets.run([podspy, command, *more, "--pid", str(blocking.pid)], 60)
     assert done.returncode == 1

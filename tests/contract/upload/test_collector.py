@@ -66,7 +66,7 @@ def collector(bin_dir, tmp_path, free_port):
     c.kill()
 
 
-def test_windows_are_in_the_collector(collector, start):
+def test_sent_windows_are_in_the_collector(collector, start):
     d = start(collector.url, ca=collector.ca, token=collector.token)
     for n in range(1, 11):
         d.window(100 + n % 2, n)
@@ -75,7 +75,7 @@ def test_windows_are_in_the_collector(collector, start):
     assert collector.samples(101) == 1 + 3 + 5 + 7 + 9
 
 
-def test_the_wrong_token_is_refused_and_the_right_one_taken(collector, start, tmp_path, windows):
+def test_a_wrong_token_is_refused_and_the_right_one_accepted(collector, start, tmp_path, windows):
     token = tmp_path / "token"
     token.write_text("0" * 64)
     d = start(collector.url, ca=collector.ca, token=token)
@@ -134,7 +134,7 @@ def test_a_collector_killed_under_load_has_every_window_once(collector, start):
     assert sent > 50
 
 
-def test_agent_and_collector_both_killed_lose_no_window_that_was_spooled(collector, start):
+def test_killing_agent_and_collector_loses_no_spooled_window(collector, start):
     rng = random.Random(6)
     taken = 0
     for _ in range(8):

@@ -1,6 +1,6 @@
 """agent/upload against a server that fails in every way that docs/delivery.md names.
 
-Each window must arrive once by its profile_id, or be told as lost.
+Each window must arrive once by its profile_id, or be reported as lost.
 """
 
 import os
@@ -47,7 +47,7 @@ def test_a_window_arrives_as_otlp_in_zstd_and_leaves_the_spool(double, start, wi
 
 @pytest.mark.parametrize("compression, encoding", [("zstd", "zstd"), ("gzip", "gzip"), ("none", "identity"),
                                                    ("auto", "zstd")])
-def test_a_window_is_sent_in_the_compression_that_is_set(double, start, compression, encoding):
+def test_a_window_is_sent_in_the_configured_compression(double, start, compression, encoding):
     d = start(double.url, compression=compression)
     ids = [d.window(pid) for pid in (1, 2)]
     assert d.flush() == "flushed"
@@ -55,7 +55,7 @@ def test_a_window_is_sent_in_the_compression_that_is_set(double, start, compress
     assert [h["Content-Encoding"] for _, _, h, _ in double.requests] == [encoding] * 2
 
 
-def test_a_backend_that_unpacks_only_gzip_gets_gzip_and_each_window_once(double, start, windows):
+def test_a_gzip_only_backend_gets_gzip_and_each_window_once(double, start, windows):
     double.default = store_gzip_only
     d = start(double.url, compression="auto")
     ids = [d.window(pid, 10 * pid) for pid in (1, 2, 3, 4)]
@@ -69,7 +69,7 @@ def test_a_backend_that_unpacks_only_gzip_gets_gzip_and_each_window_once(double,
     assert d.metric('podspy_agent_upload_windows_total{result="rejected"}') == 0
 
 
-def test_a_backend_of_gzip_that_is_busy_in_between_loses_nothing(double, start):
+def test_a_gzip_only_backend_that_is_busy_loses_nothing(double, start):
     double.default = store_gzip_only
     double.plan = [store_gzip_only, status(503), store_gzip_only, hang(0.1)]
     d = start(double.url, compression="auto")
@@ -78,7 +78,7 @@ def test_a_backend_of_gzip_that_is_busy_in_between_loses_nothing(double, start):
     once(double, ids)
 
 
-def test_what_is_refused_in_zstd_and_in_gzip_is_told_as_lost(double, start):
+def test_a_window_refused_in_zstd_and_gzip_is_reported_lost(double, start):
     double.plan = [status(400), status(400)]
     d = start(double.url, compression="auto")
     d.window(7, 25)
@@ -90,7 +90,7 @@ def test_what_is_refused_in_zstd_and_in_gzip_is_told_as_lost(double, start):
     assert [h["Content-Encoding"] for _, _, h, _ in double.requests] == ["zstd", "gzip", "zstd"]
 
 
-def test_windows_wait_for_a_collector_that_is_down_and_arrive_in_order_once(
+def test_windows_wait_for_the_collector_and_arrive_once_in_order(
     start, authority, free_port, windows
 ):
     d = start(f"https://127.0.0.1:{free_port}")
@@ -107,7 +107,7 @@ def test_windows_wait_for_a_collector_that_is_down_and_arrive_in_order_once(
         double.close()
 
 
-def test_a_wrong_token_is_one_line_and_the_right_one_is_used_when_its_file_changes(
+def test_a_wrong_token_is_logged_once_and_a_changed_file_is_used(
     double, start, tmp_path, windows
 ):
     double.token = "right"
@@ -133,7 +133,7 @@ def test_a_wrong_token_is_one_line_and_the_right_one_is_used_when_its_file_chang
 
 
 @pytest.mark.parametrize("content", ["", "  \n", "a b\n", "a\r\nX-Evil: 1\n", "x" * 20000])
-def test_a_token_file_that_holds_no_token_sends_nothing(double, start, tmp_path, content):
+def test_nothing_is_sent_without_a_valid_token(double, start, tmp_path, content):
     token = tmp_path / "token"
     token.write_text(content)
     d = start(double.url, token=token)
@@ -157,7 +157,7 @@ def test_retry_after_is_honoured(double, start):
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 507])
-def test_a_busy_collector_is_tried_again(double, start, code):
+def test_a_busy_collector_is_retried(double, start, code):
     double.plan = [status(code, b"not now")] * 2
     d = start(double.url)
     i = d.window()
@@ -168,7 +168,7 @@ def test_a_busy_collector_is_tried_again(double, start, code):
 
 
 @pytest.mark.parametrize("code", [400, 413, 415, 422])
-def test_a_final_answer_drops_the_window_and_its_samples_are_told_as_lost(double, start, code):
+def test_a_final_refusal_reports_the_samples_as_lost(double, start, code):
     text = b'{"error": {"code": "x", "message": "too\\nbad", "hint": "never"}}'
     double.plan = [status(code, text)]
     d = start(double.url)
@@ -183,7 +183,7 @@ def test_a_final_answer_drops_the_window_and_its_samples_are_told_as_lost(double
     assert len(double.requests) == 2
 
 
-def test_the_loss_of_a_process_that_is_gone_is_told_in_a_window_of_its_own(double, start):
+def test_the_loss_of_an_ended_process_is_reported_in_its_own_window(double, start):
     double.plan = [status(400)]
     d = start(double.url)
     d.window(7, 25)
@@ -217,7 +217,7 @@ def test_a_redirect_is_not_followed(double, start, windows):
     ],
     ids=["404", "a-page", "202", "endless", "truncated"],
 )
-def test_what_is_no_acknowledgement_keeps_the_window(double, start, plan):
+def test_an_answer_that_is_not_an_acknowledgement_keeps_the_window(double, start, plan):
     double.plan = [plan]
     d = start(double.url)
     i = d.window()
@@ -226,7 +226,7 @@ def test_what_is_no_acknowledgement_keeps_the_window(double, start, plan):
     assert len(double.requests) == 2
 
 
-def test_a_partial_success_is_final_and_said(double, start):
+def test_a_partial_success_is_final_and_logged(double, start):
     def partial(handler, body):
         text = b"too many labels"
         inner = b"\x08\x01\x12" + bytes([len(text)]) + text
@@ -241,7 +241,7 @@ def test_a_partial_success_is_final_and_said(double, start):
     assert len(double.requests) == 1
 
 
-def test_a_collector_that_hangs_is_left_after_the_timeout(double, start):
+def test_a_hung_collector_is_left_after_the_timeout(double, start):
     double.plan = [hang(30)]
     d = start(double.url, timeout_ms=700)
     begin = time.monotonic()
@@ -263,7 +263,7 @@ def test_an_agent_ends_while_the_collector_hangs(double, start, windows):
     assert windows() == 1
 
 
-def test_an_answer_that_got_lost_makes_the_same_id_come_again(double, start):
+def test_a_lost_answer_repeats_the_same_ids(double, start):
     double.plan = [keep_and_cut]
     d = start(double.url)
     i = d.window()
@@ -288,7 +288,7 @@ def test_a_wrong_authority_is_refused_until_its_file_is_replaced(
     once(double, [i])
 
 
-def test_an_authority_taken_away_is_not_trusted_through_an_open_connection(
+def test_a_removed_authority_is_not_trusted_on_an_open_connection(
     double, start, tmp_path, authority, windows
 ):
     ca = tmp_path / "trusted.pem"
@@ -315,7 +315,7 @@ def test_a_certificate_for_another_name_is_refused(start, authority):
 
 
 @pytest.mark.parametrize("versions", [(ssl.TLSVersion.TLSv1_2,) * 2, (ssl.TLSVersion.TLSv1_3,) * 2])
-def test_a_certificate_that_is_not_for_servers_gets_no_token_and_no_window(start, authority, tmp_path, windows, versions):
+def test_a_certificate_not_for_servers_gets_neither_token_nor_window(start, authority, tmp_path, windows, versions):
     token = tmp_path / "token"
     token.write_text("secret-token")
     double = Double(authority.issue(purposes=[Purpose.CLIENT_AUTH]), versions=versions)
@@ -342,7 +342,7 @@ def test_a_certificate_that_is_not_for_servers_gets_no_token_and_no_window(start
 
 @pytest.mark.parametrize("purposes", [(), (Purpose.SERVER_AUTH,), (Purpose.CLIENT_AUTH, Purpose.SERVER_AUTH),
                                       (Purpose.ANY_EXTENDED_KEY_USAGE,)])
-def test_a_certificate_that_is_for_servers_too_is_taken(start, authority, purposes):
+def test_a_certificate_also_for_servers_is_accepted(start, authority, purposes):
     double = Double(authority.issue(purposes=purposes))
     try:
         d = start(double.url)
@@ -383,7 +383,7 @@ def test_clear_text_to_another_machine_is_refused(start):
     assert d.process.wait(5) == 1
 
 
-def test_a_full_spool_drops_the_oldest_and_every_sample_is_taken_or_told_lost(
+def test_a_full_spool_drops_the_oldest_and_reports_the_loss(
     start, authority, free_port, windows
 ):
     d = start(f"https://127.0.0.1:{free_port}", spool_bytes=6 * 4096)
@@ -408,7 +408,7 @@ def test_a_full_spool_drops_the_oldest_and_every_sample_is_taken_or_told_lost(
         double.close()
 
 
-def test_a_full_disk_drops_the_oldest_and_every_sample_is_taken_or_told_lost(
+def test_a_full_disk_drops_the_oldest_and_reports_the_loss(
     start, authority, free_port, tmp_path
 ):
     if os.geteuid() != 0:
@@ -438,7 +438,7 @@ def test_a_full_disk_drops_the_oldest_and_every_sample_is_taken_or_told_lost(
         double.close()
 
 
-def test_killed_at_any_moment_nothing_that_was_spooled_vanishes(double, start, tmp_path):
+def test_a_kill_at_any_moment_loses_no_spooled_window(double, start, tmp_path):
     rng = random.Random(3)
     sent, taken = set(), 0
 
@@ -466,7 +466,7 @@ def test_killed_at_any_moment_nothing_that_was_spooled_vanishes(double, start, t
     assert not list((tmp_path / "spool").glob("*.tmp.*"))
 
 
-def test_killed_while_the_spool_overflows_no_sample_is_forgotten_or_counted_twice(
+def test_a_kill_during_overflow_counts_each_sample_once(
     start, authority, free_port, tmp_path
 ):
     rng = random.Random(4)

@@ -66,7 +66,7 @@ def run_demo(environment, *before):
                           text=True, timeout=120)
 
 
-def test_it_shows_both_workers_and_ends(environment, before):
+def test_the_demo_shows_both_workers_and_ends(environment, before):
     done = run_demo(environment, *before)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(LEFT_OUT) == (1 if before else 0), done.stdout
@@ -86,7 +86,7 @@ def test_it_shows_both_workers_and_ends(environment, before):
     assert not left_running()
 
 
-def test_where_reading_is_forbidden_it_says_at_once_what_to_change(environment, tmp_path):
+def test_a_forbidden_read_is_reported_at_once_with_a_remedy(environment, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(UNDUMPABLE)
     done = run_demo(dict(environment, PYTHONPATH=str(tmp_path)), *PLAIN)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -97,7 +97,7 @@ def test_where_reading_is_forbidden_it_says_at_once_what_to_change(environment, 
     assert not left_running()
 
 
-def test_on_a_terminal_it_stays_until_ctrl_c(environment):
+def test_on_a_terminal_the_demo_stays_until_ctrl_c(environment):
     ours, terminal = pty.openpty()
     said = b""
     with subprocess.Popen([DEMO], env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
@@ -117,7 +117,7 @@ def test_on_a_terminal_it_stays_until_ctrl_c(environment):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_of_it_outlives_it(environment, before, tmp_path, number):
+def test_the_demo_leaves_no_process(environment, before, tmp_path, number):
     """Ended while its parts run; by SIGKILL too, when it cannot end them itself."""
     # A process in the background of a shell ignores SIGINT unless it is told not to.
     demo = parts.Process([*before, DEMO], tmp_path / "log", env=environment,

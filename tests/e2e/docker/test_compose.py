@@ -41,7 +41,7 @@ def images(engine):
     return built.stdout
 
 
-def test_each_image_lists_what_it_is_made_of(engine, images):
+def test_each_image_has_an_sbom(engine, images):
     for name in ("agent", "collector", "demo"):
         image = f"podspy/{name}:{VERSION}"
         path = json.loads(engine.docker("image", "inspect", image).stdout)[0]["Config"]["Labels"]["dev.podspy.sbom"]
@@ -120,7 +120,7 @@ def test_the_compose_file_names_the_version_of_this_tree():
     assert set(re.findall(r"\$\{PODSPY_VERSION:-([^}]*)\}", text)) == {VERSION}
 
 
-def test_the_images_are_small_and_say_what_they_are(engine, images):
+def test_the_images_are_small_and_labelled(engine, images):
     """Base and what it needs, in MB: debian:bookworm-slim by debootstrap is 85, Python 45."""
     sizes = dict(re.findall(r"podspy/(\w+):\S+\s+([\d.]+) MB", images))
     assert set(sizes) == {"agent", "collector", "demo"}
@@ -181,7 +181,7 @@ def test_the_agent_sees_the_ingest_token_and_no_other_secret(stack):
     assert sorted(seen) == ["ca.pem", "ingest.token"]
 
 
-def test_the_collector_is_no_root_and_answers_over_tls(stack, tmp_path):
+def test_the_collector_is_not_root_and_answers_over_tls(stack, tmp_path):
     collector = stack.container_of("podspy-collector")
     status = pathlib.Path(f"/proc/{stack.container(collector)['State']['Pid']}/status").read_text()
     assert re.search(r"^Uid:\s+65532\s", status, re.M)

@@ -44,7 +44,7 @@ def processes_in(folder):
     return found
 
 
-def test_the_daemon_answers_the_command_and_ends_with_it(no_daemon):
+def test_the_temporary_daemon_ends_with_its_command(no_daemon):
     done = run(no_daemon, ASK + "exit 7")
     assert done.returncode == 7, done.stdout + done.stderr
     assert "answers linux" in done.stdout
@@ -53,7 +53,7 @@ def test_the_daemon_answers_the_command_and_ends_with_it(no_daemon):
     assert str(folder) not in pathlib.Path("/proc/self/mounts").read_text()
 
 
-def test_a_signal_ends_it_too(no_daemon, tmp_path):
+def test_a_signal_ends_the_temporary_daemon(no_daemon, tmp_path):
     with parts.Process([WITH_DAEMON, "sh", "-c", ASK + "exec sleep 60"], tmp_path / "log", env=no_daemon) as it:
         parts.wait_until(lambda: it.log, lambda: "answers linux" in it.log, 60)
         folder = folder_of(it.log)
@@ -65,7 +65,7 @@ def test_a_signal_ends_it_too(no_daemon, tmp_path):
     assert not folder.exists() and not processes_in(folder)
 
 
-def test_a_daemon_that_was_named_and_does_not_answer_is_not_replaced(no_daemon, tmp_path):
+def test_a_named_daemon_that_does_not_answer_is_not_replaced(no_daemon, tmp_path):
     named = f"unix://{tmp_path}/nobody.sock"
     done = run(dict(no_daemon, DOCKER_HOST=named), "echo ran")
     assert done.returncode == 1 and done.stdout == ""

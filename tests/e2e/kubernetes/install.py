@@ -119,7 +119,7 @@ def processes_of(pod_uid):
 # --- ways to ask ---
 
 class Forward:
-    """kubectl port-forward to the collector's loopback listener, made anew when it broke."""
+    """kubectl port-forward to the collector's loopback listener, started again when it breaks."""
 
     def __init__(self):
         self.process, self.url = None, None

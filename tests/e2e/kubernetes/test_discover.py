@@ -92,7 +92,7 @@ def annotate(name, *what):
     kubectl("annotate", "--overwrite", "pod", name, "-n", NS, *what)
 
 
-def test_an_annotation_counts_within_two_seconds_both_ways(watcher):
+def test_an_annotation_takes_effect_within_two_seconds_both_ways(watcher):
     apply(pod("plain"))
     wait_running("plain")
     w = watcher()
@@ -122,7 +122,7 @@ def test_an_annotation_counts_within_two_seconds_both_ways(watcher):
     kubectl("delete", "pod", "plain", "-n", NS, "--wait=false")
 
 
-def test_a_container_that_restarts_and_a_pod_that_goes_are_followed(watcher):
+def test_restarted_containers_and_deleted_pods_are_followed(watcher):
     w = watcher()
     apply(pod("again", {"discover.test/profile": "true"}))
     w.wait("pod created: in", 30, lambda: len(w.inside("again")) == 3)
@@ -136,7 +136,7 @@ def test_a_container_that_restarts_and_a_pod_that_goes_are_followed(watcher):
     w.wait("pod deleted: out", 30, lambda: not w.inside("again"))
 
 
-def test_only_the_chosen_containers_and_the_init_container_are_in(watcher):
+def test_only_the_named_containers_are_opted_in(watcher):
     w = watcher()
     init = [{"name": "prepare", "image": IMAGE, "imagePullPolicy": "Never", "args": ["6"],
              "command": ["/program"]}]
@@ -165,7 +165,7 @@ def owned(kind, api, name, more):
             "spec": {"template": template, **selector, **more}}
 
 
-def test_the_service_is_what_owns_the_pod(watcher):
+def test_the_service_is_named_after_the_pods_owner(watcher):
     w = watcher()
     job = owned("Job", "batch/v1", "count", {"pod": {"restartPolicy": "Never"}})
     cron = {"apiVersion": "batch/v1beta1" if "batch/v1beta1" in kubectl("api-versions") else "batch/v1",
@@ -191,7 +191,7 @@ def test_the_service_is_what_owns_the_pod(watcher):
     kubectl("delete", "job", "-n", NS, "--all", "--wait=false")
 
 
-def test_what_is_known_goes_on_while_the_api_is_away(watcher):
+def test_known_pods_stay_opted_in_while_the_api_is_away(watcher):
     w = watcher()
     apply(pod("steady", {"discover.test/profile": "true"}))
     w.wait("in", 30, lambda: len(w.inside("steady")) == 3)
@@ -210,7 +210,7 @@ def test_what_is_known_goes_on_while_the_api_is_away(watcher):
     kubectl("delete", "pod", "steady", "-n", NS, "--wait=false")
 
 
-def test_a_wrong_value_is_told_and_becomes_one_event_where_that_is_allowed(watcher):
+def test_a_wrong_value_is_reported_with_one_event_where_allowed(watcher):
     def events():
         found = kubectl("get", "events", "-n", NS, "-o", "json",
                         "--field-selector", "reason=WrongAnnotation,involvedObject.name=wrong")
@@ -234,7 +234,7 @@ def test_a_wrong_value_is_told_and_becomes_one_event_where_that_is_allowed(watch
     kubectl("delete", "pod", "wrong", "-n", NS, "--wait=false")
 
 
-def test_a_token_that_is_refused_is_told_and_a_new_one_taken(watcher):
+def test_a_refused_token_is_reported_and_a_new_one_used(watcher):
     apply(pod("waiting", {"discover.test/profile": "true"}))
     wait_running("waiting")
     w = watcher("nobody")
@@ -247,7 +247,7 @@ def test_a_token_that_is_refused_is_told_and_a_new_one_taken(watcher):
     kubectl("delete", "pod", "waiting", "-n", NS, "--wait=false")
 
 
-def test_a_static_pod_is_found_by_its_mirror(watcher):
+def test_a_static_pod_is_found_by_its_mirror_pod(watcher):
     """Needs the kubelet's folder of static pods, so a cluster on this machine."""
     folder = os.environ.get("STATIC_PODS") or os.path.expanduser("~/.cache/devcluster/manifests")
     if not os.path.isdir(folder):

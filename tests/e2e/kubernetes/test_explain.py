@@ -1,4 +1,4 @@
-"""Why a pod is empty: a real agent on this host tells a real collector, whose /pods answers."""
+"""Why a pod is empty: a real agent on this host reports it to a real collector, whose /pods answers."""
 
 import base64
 import json

@@ -74,7 +74,7 @@ def test_list_shows_every_pod_and_why_it_is_empty(pods):
     ("shop", 0, ["it is annotated", "it is Running on node", "an agent is ready", "samples in"]),
     ("plain", 1, ["it is not annotated: kubectl annotate --overwrite pod -n", "the agent says: not annotated"]),
     ("wrong", 1, ['podspy.dev/profile: "yes", which is not "true"', "the agent says: podspy.dev/profile is"])])
-def test_explain_tells_why_a_pod_has_data_or_not(pods, which, code, words):
+def test_explain_says_why_a_pod_has_data_or_not(pods, which, code, words):
     done = podspy("explain", pods[which], "-n", SHOP)
     assert done.returncode == code, done.stdout + done.stderr
     for said in words:
@@ -82,7 +82,7 @@ def test_explain_tells_why_a_pod_has_data_or_not(pods, which, code, words):
     assert ("NO " in done.stdout) == bool(code)
 
 
-def test_explain_tells_that_no_agent_runs_on_the_node(installed, pods):
+def test_explain_reports_a_missing_agent(installed, pods):
     kubectl("patch", "daemonset", "podspy-agent", "-n", SPACE, "-p",
             '{"spec":{"template":{"spec":{"nodeSelector":{"nowhere":"true"}}}}}')
     try:
@@ -96,7 +96,7 @@ def test_explain_tells_that_no_agent_runs_on_the_node(installed, pods):
         parts.wait_until(install.why(SPACE), lambda: install.ready(SPACE, install.AGENT), 90, 0.5)
 
 
-def test_what_is_wrong_is_said_in_one_line():
+def test_errors_are_one_line():
     for args, code, words in [
             (("flame", "no-such-pod", "-n", SHOP), 1, "there are"),
             (("top", "shop", "-n", SHOP, "--podspy-namespace", "nowhere"), 1, "no way to the collector"),

@@ -120,7 +120,7 @@ def lasting(images_loaded, tmp_path_factory):
         it.close()
 
 
-def test_a_pod_that_is_deleted(lasting):
+def test_the_successor_of_a_deleted_pod_is_sampled(lasting):
     old = install.names(SHOP, "app=shop")
     lasting.all_sampled(old)
     kubectl("delete", "pod", old[0], "-n", SHOP, "--wait=false")
@@ -133,7 +133,7 @@ def new_pods(old):
     return up if up and up != old else None
 
 
-def test_a_container_that_restarts(lasting):
+def test_a_restarted_container_is_sampled_again(lasting):
     name = install.names(SHOP, "app=shop")[0]
     old = install.processes_of(install.uid(name))
     os.kill(min(old), signal.SIGKILL)  # the one that the runtime started
@@ -146,7 +146,7 @@ def restarts(name, namespace=SHOP):
     return sum(c["restartCount"] for c in install.get("pod", name, "-n", namespace)["status"]["containerStatuses"])
 
 
-def test_an_agent_that_is_deleted(lasting):
+def test_a_deleted_agent_is_replaced_and_sends_its_spool(lasting):
     began = time.time()
     old = lasting.agents[-1]
     kubectl("delete", "pod", old, "-n", SPACE, "--wait=false")
@@ -162,7 +162,7 @@ def other(selector, old):
     return up[0] if up and up[0] != old else None
 
 
-def test_a_collector_that_is_deleted(lasting):
+def test_a_deleted_collector_is_replaced_and_gets_the_windows(lasting):
     began = time.time()
     stored = sum(lasting.forward.stacks(idle=1).values())
     assert stored > 0
@@ -183,7 +183,7 @@ def api_server():
     return int(path.read_text()), [devcluster(), "up"]
 
 
-def test_an_api_server_that_is_away_for_half_a_minute(lasting):
+def test_half_a_minute_without_the_api_server_loses_nothing(lasting):
     pid, start_again = api_server()
     names = install.names(SHOP, "app=shop")
     before = {p.get("pid"): p["windows"] for p in lasting.forward.processes(namespace=SHOP)}
@@ -208,7 +208,7 @@ def test_an_api_server_that_is_away_for_half_a_minute(lasting):
     assert install.names(SPACE, COLLECTOR) == [lasting.collector] and not restarts(lasting.collector, SPACE)
 
 
-def test_a_node_without_room_while_the_collector_is_away(lasting):
+def test_a_full_node_without_a_collector_reports_its_losses(lasting):
     kubectl("scale", "deployment", "podspy-collector", "-n", SPACE, "--replicas=0")
     parts.wait_until(install.why(SPACE), lambda: not install.pods(SPACE, COLLECTOR), 60, 0.5)
     used = sum(p.stat().st_size for p in lasting.node.waiting())
@@ -227,7 +227,7 @@ def test_a_node_without_room_while_the_collector_is_away(lasting):
     assert lost > 0
 
 
-def test_in_the_end_what_was_taken_is_what_is_there_and_what_is_reported_lost(lasting):
+def test_in_the_end_taken_equals_stored_plus_lost(lasting):
     # The last word of the agent comes when it ends; nothing is sampled after it.
     kubectl("patch", "daemonset", "podspy-agent", "-n", SPACE, "-p",
             '{"spec":{"template":{"spec":{"nodeSelector":{"nowhere":"true"}}}}}')

@@ -111,7 +111,7 @@ def test_no_process_of_a_pod_without_the_annotation_is_read(installed, shop, tmp
         assert what <= WORLD_READABLE, (pid, quiet[pid], what)
 
 
-def test_a_pod_without_the_annotation_is_told_to_lack_it(installed, shop):
+def test_a_pod_without_the_annotation_is_listed_as_not_annotated(installed, shop):
     if not install.names(SHOP, "app=quiet"):
         apply(*install.service("quiet", 1))
     found = parts.wait_until("the pod is known", lambda: installed.forward.processes(namespace=SHOP, pod="quiet-*"), 40, 1)
@@ -119,7 +119,7 @@ def test_a_pod_without_the_annotation_is_told_to_lack_it(installed, shop):
     kubectl("delete", "deployment,configmap", "quiet", "-n", SHOP)
 
 
-def test_taking_the_annotation_away_ends_sampling_within_two_seconds(installed, shop):
+def test_removing_the_annotation_ends_sampling_within_two_seconds(installed, shop):
     name = install.names(SHOP, "app=shop")[0]
     processes = install.processes_of(install.uid(name))
     began = time.time()
@@ -162,7 +162,7 @@ def test_the_agent_has_one_capability(installed):
         assert set(status["Uid"].split()) == {"0"}
 
 
-def test_the_doctor_finds_nothing_wrong_in_the_agents_pod(installed, shop):
+def test_doctor_passes_in_the_agents_pod(installed, shop):
     said = kubectl("exec", "-n", SPACE, installed.agent, "--", "podspy", "doctor", "--config", "/etc/podspy/agent.yaml")
     say(said.replace("\n", "\n  "))
     assert "\nNO" not in said and "An agent can work here." in said
@@ -175,7 +175,7 @@ def test_the_doctor_finds_nothing_wrong_in_the_agents_pod(installed, shop):
     assert "It can be profiled." in said and "CPython 3.11" in said
 
 
-def test_images_list_what_they_are_made_of(installed):
+def test_the_images_have_an_sbom(installed):
     for name, kind, library in ((installed.agent, "agent", "libjansson4"), (installed.collector, "collector", "libmicrohttpd12")):
         listed = json.loads(kubectl("exec", "-n", SPACE, name, "--", "cat", f"/usr/share/sbom/podspy-{kind}.spdx.json"))
         assert listed["spdxVersion"] == "SPDX-2.3"
@@ -184,7 +184,7 @@ def test_images_list_what_they_are_made_of(installed):
         assert {library, "libc6", "libcurl3-gnutls"} <= set(versions)
 
 
-def test_the_server_takes_the_examples_and_what_is_optional(installed):
+def test_the_server_accepts_the_examples_and_optional_manifests(installed):
     deploy = install.REPO / "deploy"
     kubectl("apply", "--dry-run=server", "-f", str(deploy / "k8s" / "examples" / "checkout.yaml"))
     persistent = kubectl("kustomize", str(deploy / "kustomize" / "persistent"))
@@ -197,7 +197,7 @@ def test_the_server_takes_the_examples_and_what_is_optional(installed):
 
 @pytest.mark.parametrize("verb, what, answer", [
     ("list", "secrets", "no"), ("get", "secrets", "no"), ("create", "pods", "no"), ("watch", "pods", "yes")])
-def test_the_agents_own_token_opens_nothing_else(installed, verb, what, answer):
+def test_the_agents_token_opens_nothing_else(installed, verb, what, answer):
     token = kubectl("exec", "-n", SPACE, installed.agent, "--", "cat",
                     "/var/run/secrets/kubernetes.io/serviceaccount/token").strip()
     config = json.loads(kubectl("config", "view", "--raw", "--minify", "-o", "json"))

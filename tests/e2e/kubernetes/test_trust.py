@@ -121,7 +121,7 @@ def changed(bearer, **claims):
     return f"{head}.{new}.{signature}"
 
 
-def test_whoever_is_not_the_agent_is_refused_and_nothing_is_stored(collector):
+def test_other_accounts_are_refused_and_nothing_is_stored(collector):
     agent = token(NAMESPACE, "podspy-agent", AUDIENCE)
     someone = token(NAMESPACE, "someone", AUDIENCE)
     assert push(collector, None) == 401
@@ -135,7 +135,7 @@ def test_whoever_is_not_the_agent_is_refused_and_nothing_is_stored(collector):
     assert stored(collector) == 0
 
 
-def test_the_agents_token_is_taken(collector):
+def test_the_agents_token_is_accepted(collector):
     assert push(collector, token(NAMESPACE, "podspy-agent", AUDIENCE)) == 200
     assert stored(collector) == 1
 
@@ -158,7 +158,7 @@ def test_a_token_ends_with_its_pod(collector):
         time.sleep(3)
 
 
-def test_who_may_get_the_service_may_read(collector):
+def test_whoever_may_get_the_service_may_read(collector):
     assert read(collector, token(NAMESPACE, "someone")) == 403
     assert read(collector, token(NAMESPACE, "podspy-agent", AUDIENCE)) == 403
     kubectl("create", "rolebinding", "someone-reads", "-n", NAMESPACE, "--role=podspy-reader",
@@ -197,7 +197,7 @@ def test_accounts_may_do_what_they_need_and_no_more(namespace, account, verb, wh
     assert got.strip() == answer
 
 
-def test_the_manifests_are_what_the_server_takes():
+def test_the_server_accepts_the_manifests():
     names = sorted(p.name for p in manifests.FOLDER.glob("*.yaml"))
     assert names[0] == "00-namespace.yaml"
     manifests.apply(manifests.objects("00-namespace.yaml"))  # a dry run makes no namespace

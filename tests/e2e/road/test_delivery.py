@@ -43,7 +43,7 @@ def windows_in_spool(agent, n):
                      lambda: len(agent.spooled()) >= n)
 
 
-def test_windows_wait_for_a_collector_and_arrive_later_once(tmp_path, podspy, podspy_collector,
+def test_windows_wait_for_a_collector_and_arrive_once(tmp_path, podspy, podspy_collector,
                                                              busy):
     collector = parts.Collector(podspy_collector, tmp_path / "collector")
     with collector:  # so that its authority and token exist; away before the agent comes
@@ -92,7 +92,7 @@ def test_a_wrong_token_keeps_the_spool_until_it_is_right(tmp_path, podspy, podsp
         all_arrived(collector, agent)
 
 
-def test_a_collector_killed_while_sampling_loses_and_doubles_nothing(tmp_path, podspy,
+def test_killing_the_collector_loses_and_duplicates_nothing(tmp_path, podspy,
                                                                      podspy_collector, busy):
     with parts.Collector(podspy_collector, tmp_path / "collector") as collector, \
             parts.Agent(podspy, tmp_path / "agent", collector, RULES) as agent:
@@ -107,7 +107,7 @@ def test_a_collector_killed_while_sampling_loses_and_doubles_nothing(tmp_path, p
         all_arrived(collector, agent)
 
 
-def test_an_agent_killed_while_sampling_leaves_its_spool_to_the_next(tmp_path, podspy,
+def test_a_killed_agents_spool_is_sent_by_the_next(tmp_path, podspy,
                                                                      podspy_collector, busy):
     collector = parts.Collector(podspy_collector, tmp_path / "collector")
     with collector:

@@ -33,7 +33,7 @@ def targets(tmp_path_factory):
 
 
 def _still_goes(process):
-    """No thread is stopped or traced, and it goes on."""
+    """No thread is stopped or traced, and the process continues."""
     states = parts.thread_states(process.pid)
     assert states and not set(states) & set("Tt"), states
     before = process.log_path.stat().st_size

@@ -1,4 +1,4 @@
-"""What the agent makes of processes of every kind, as GET /pods and the stacks tell it."""
+"""Processes of every kind, as GET /pods and the stacks show them."""
 
 import os
 import pathlib
@@ -73,7 +73,7 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("lives", [0.0, 3.0], ids=["found as a zombie", "dies while sampled"])
-def test_a_zombie_in_the_rules_is_no_harm(tmp_path, podspy, collector, cgroup, lives):
+def test_a_zombie_that_matches_a_rule_does_no_harm(tmp_path, podspy, collector, cgroup, lives):
     """A child that its parent does not wait for, in a cgroup that a rule matches."""
     rules = f'[{{name: zombie, cgroup: "*{cgroup.name}*"}}]'
     with parts.target(FORKS, tmp_path, "zombie_target", args=[cgroup, str(lives)]) as parent:
@@ -97,7 +97,7 @@ def test_a_zombie_in_the_rules_is_no_harm(tmp_path, podspy, collector, cgroup, l
                 assert len(of(collector, child)) == 1 and "zombie" in problem_of(collector, child)
 
 
-def test_processes_that_exit_at_any_moment_are_no_harm(tmp_path, podspy, collector):
+def test_processes_that_exit_at_any_moment_do_no_harm(tmp_path, podspy, collector):
     """A hundred short lives under a fast sampler: some end in the middle of a read."""
     code = "import time, sys\nend = time.monotonic() + float(sys.argv[1])\n" \
            "while time.monotonic() < end: sum(range(500))\n"
@@ -115,7 +115,7 @@ def test_processes_that_exit_at_any_moment_are_no_harm(tmp_path, podspy, collect
     assert collector.samples(pod="short") > 0
 
 
-def test_nonsense_in_a_targets_memory_is_counted_and_no_crash(tmp_path, podspy, collector):
+def test_corrupt_memory_of_a_target_is_counted(tmp_path, podspy, collector):
     """Its interpreter state is overwritten with bytes that mean nothing, while it is being read."""
     source = """
 import ctypes, os, random, threading, time
@@ -146,7 +146,7 @@ while True:
         agent.stop()
 
 
-def test_workers_of_gunicorn_are_found_and_replaced_ones_too(tmp_path, podspy, collector):
+def test_gunicorn_workers_and_their_replacements_are_found(tmp_path, podspy, collector):
     port = parts.free_port()
     rules = f'[{{name: shop, exe: "*python3*", cmdline: "gunicorn .*--name road-{port}"}}]'
     environment = dict(os.environ, DEMO_BIND=f"127.0.0.1:{port}", PYTHONDONTWRITEBYTECODE="1")

@@ -61,7 +61,7 @@ def _share(stacks, function):
     return 100 * sum(n for stack, n in stacks.items() if f"{function} (" in stack) / total
 
 
-def test_a_70_30_workload_comes_out_within_2_points(road):
+def test_a_70_30_workload_is_measured_within_2_points(road):
     stacks = road.stacks(pod="known")
     seventy, thirty = (100 * n / sum(road.truth) for n in road.truth)
     print(f"seventy {_share(stacks, 'seventy'):.1f} %, really {seventy:.1f} %; "
@@ -71,7 +71,7 @@ def test_a_70_30_workload_comes_out_within_2_points(road):
     assert _share(stacks, "thirty") == pytest.approx(thirty, abs=2)
 
 
-def test_every_stack_of_the_two_is_whole(road):
+def test_every_stack_of_both_functions_is_whole(road):
     """From the module down to the function, nothing between, each in the right file."""
     leaves = [stack for stack in road.stacks(pod="known", lines=0)
               if "seventy (" in stack or "thirty (" in stack]
@@ -91,7 +91,7 @@ def test_the_svg_is_xml_and_shows_both_functions(road):
     assert "seventy" in text and "thirty" in text
 
 
-def test_speedscope_says_the_same(road):
+def test_speedscope_agrees(road):
     document = road.profile(pod="known", format="speedscope").json()
     names = [f["name"] for f in document["shared"]["frames"]]
     seconds = {"seventy": 0.0, "thirty": 0.0}

@@ -80,8 +80,9 @@ struct spy_store_ops {
     // what was seen (retention_clock.h). mono_ns: spy_clock_boot_ns.
     int (*now)(struct spy_store *s, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
                struct spy_err *err);
-    // Can it be written? For some seconds after an append that failed, no. Else writes a row, or
-    // while another call writes tells how the latest one ended.
+    // Can it be written? For some seconds after an append that failed, no; one that was refused for
+    // what it holds (invalid, a series too many) does not count. Else writes a row, or while another
+    // call writes tells how the latest one ended.
     int (*check)(struct spy_store *s, struct spy_err *err);
     // Looks for damage. max_secs 0: in all there is; else as far as that time goes, without harm to
     // others. SPY_ERR_IO: there is some; the message says where and what to do.

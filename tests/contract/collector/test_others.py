@@ -244,6 +244,8 @@ def test_counts_near_the_end_of_numbers_do_not_turn_a_counter_back(collector):
         b.add(labels(), [([MAIN], 2**63 - 1, "running", 1, "m")])
         assert collector.push(b.bytes()).status_code == 200
         assert collector.metric("podspy_collector_samples_total") > 9e18
+    [pod] = collector.get("/pods").json()["pods"]
+    assert pod["containers"][0]["processes"][0]["samples"] == 2**63 - 1
 
 
 def test_samples_and_cpu_of_one_program_are_not_added_up(collector):

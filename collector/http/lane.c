@@ -136,10 +136,12 @@ static void make_places(struct spy_http *h, struct spy_lane *l)
 enum spy_lane_put spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane)
 {
     struct spy_lane *l = &h->lanes[lane];
-    enum spy_lane_put put = h->stop ? SPY_LANE_FULL : find_place(l, j);
+    if (h->stop) // the workers end with what they have
+        return SPY_LANE_FULL;
+    enum spy_lane_put put = find_place(l, j);
     if (put != SPY_LANE_TAKEN && l->kind->is_question) {
         make_places(h, l);
-        put = h->stop ? SPY_LANE_FULL : find_place(l, j);
+        put = find_place(l, j);
     }
     if (put == SPY_LANE_TAKEN)
         append_job(l, j, lane);

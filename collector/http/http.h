@@ -4,8 +4,9 @@
 // store, on a commit) without holding up anybody's bytes. While a handler works its connection is
 // suspended. Requests wait in lanes, each with workers of its own, so that pushes and probes never
 // wait for questions, nor small questions for large ones; the workers of questions run at a lower
-// priority (nice 10, and 19 for large ones). A question whose client has gone is dropped: within a
-// second from the queue, and from its work as soon as its handler looks at the request's stop flag.
+// priority (nice 10, and 19 for large ones). A question whose client has gone is dropped: from its
+// work as soon as its handler looks at the request's stop flag, a second later at most, and from
+// the queue when a worker takes it or another question needs its place.
 // One address may have half of a queue of questions, and a worker takes the question of the address
 // that the fewest workers are busy for: who asks little waits little.
 //

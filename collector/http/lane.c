@@ -34,6 +34,13 @@ static unsigned n_busy_for(const struct spy_lane *l, const struct sockaddr *clie
     return n;
 }
 
+static void unlink_job(struct spy_lane *l, struct spy_job *before, struct spy_job *j)
+{
+    *(before ? &before->next : &l->first) = j->next;
+    l->last = l->last == j ? before : l->last;
+    l->n_queued--;
+}
+
 // The first of all; where clients are told apart, the first of the client that the fewest workers
 // are busy for.
 static struct spy_job *take_next_job(struct spy_lane *l)
@@ -48,10 +55,15 @@ static struct spy_job *take_next_job(struct spy_lane *l)
             best_before = before;
         }
     }
-    *(best_before ? &best_before->next : &l->first) = best->next;
-    l->last = l->last == best ? best_before : l->last;
-    l->n_queued--;
+    unlink_job(l, best_before, best);
     return best;
+}
+
+// The client of a query has left, or the server ends.
+static bool is_dropped(const struct spy_http *h, const struct spy_job *j)
+{
+    return kinds[j->route->lane].is_question && j->state != SPY_JOB_DECIDING &&
+           (h->closing || spy_stop_is_set(&j->gone));
 }
 
 static void *run_worker(void *arg)
@@ -68,8 +80,7 @@ static void *run_worker(void *arg)
         if (!l->first)
             break; // told to stop, and all is done
         struct spy_job *j = w->job = take_next_job(l);
-        bool drop = l->kind->is_question && j->state != SPY_JOB_DECIDING &&
-                    (h->closing || spy_stop_is_set(&j->gone));
+        bool drop = is_dropped(h, j);
         if (h->stop) // the time for what waited is over
             spy_stop_set(&j->gone);
         pthread_mutex_unlock(&h->lock);
@@ -86,13 +97,16 @@ static void *run_worker(void *arg)
     return NULL;
 }
 
-enum spy_lane_put spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane)
+static enum spy_lane_put find_place(const struct spy_lane *l, const struct spy_job *j)
 {
-    struct spy_lane *l = &h->lanes[lane];
-    if (l->n_queued >= l->kind->queue || h->stop)
+    if (l->n_queued >= l->kind->queue)
         return SPY_LANE_FULL;
-    if (l->kind->of_one && n_waiting_of(l, j->client) >= l->kind->of_one)
-        return SPY_LANE_CROWDED;
+    return l->kind->of_one && n_waiting_of(l, j->client) >= l->kind->of_one ? SPY_LANE_CROWDED
+                                                                            : SPY_LANE_TAKEN;
+}
+
+static void append_job(struct spy_lane *l, struct spy_job *j, enum spy_http_lane lane)
+{
     j->lane = lane;
     j->next = NULL; // it may have been in a queue before, for its verdict
     if (l->last)
@@ -102,7 +116,38 @@ enum spy_lane_put spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_h
     l->last = j;
     l->n_queued++;
     pthread_cond_signal(&l->wake);
-    return SPY_LANE_TAKEN;
+}
+
+// The workers here may be busy for long, so the prompt ones drop the questions whose clients have
+// left.
+static void make_places(struct spy_http *h, struct spy_lane *l)
+{
+    struct spy_lane *prompt = &h->lanes[SPY_HTTP_PROMPT];
+    struct spy_job *before = NULL;
+    for (struct spy_job *j = l->first, *next; j; j = next) {
+        next = j->next;
+        if (!is_dropped(h, j) || prompt->n_queued >= prompt->kind->queue) {
+            before = j;
+            continue;
+        }
+        unlink_job(l, before, j);
+        append_job(prompt, j, SPY_HTTP_PROMPT);
+    }
+}
+
+enum spy_lane_put spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane)
+{
+    struct spy_lane *l = &h->lanes[lane];
+    if (h->stop) // the workers end with what they have
+        return SPY_LANE_FULL;
+    enum spy_lane_put put = find_place(l, j);
+    if (put != SPY_LANE_TAKEN && l->kind->is_question) {
+        make_places(h, l);
+        put = find_place(l, j);
+    }
+    if (put == SPY_LANE_TAKEN)
+        append_job(l, j, lane);
+    return put;
 }
 
 int spy_lanes_start(struct spy_http *h, struct spy_err *err)

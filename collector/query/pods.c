@@ -109,11 +109,11 @@ static void put_json_time(json_t *to, const char *name, uint64_t ns)
     json_object_set_new(to, name, json_string(text));
 }
 
+// Saturates: JSON readers, jansson among them, take no larger integer.
 static void add_number(json_t *to, const char *name, uint64_t n)
 {
-    json_int_t before = json_integer_value(json_object_get(to, name));
-    json_object_set_new(to, name,
-                        json_integer(before + (json_int_t)(n < INT64_MAX / 2 ? n : INT64_MAX / 2)));
+    uint64_t sum = spy_add_sat((uint64_t)json_integer_value(json_object_get(to, name)), n);
+    json_object_set_new(to, name, json_integer((json_int_t)spy_min(sum, INT64_MAX)));
 }
 
 static void add_json_quality(json_t *to, const struct spy_quality *q)

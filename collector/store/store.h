@@ -94,7 +94,8 @@ int spy_store_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint
 int spy_store_now(struct spy_store *s, uint64_t real_ns, uint64_t mono_ns, uint64_t *ret_ns,
                   struct spy_err *err);
 // Checks that the store can be written, by writing a row; while another call writes, returns the
-// result of the latest write. Fails for some seconds after an append that failed.
+// result of the latest write. Fails for some seconds after an append that failed, unless the append
+// was refused for what it holds (invalid, or a series too many).
 int spy_store_check(struct spy_store *s, struct spy_err *err);
 // Looks for damage. max_secs 0: in all there is; else as far as that time allows, without harm to
 // others. SPY_ERR_IO: damage was found; the message says where and what to do.

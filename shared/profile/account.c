@@ -222,13 +222,19 @@ int spy_account_warn(const struct spy_account *a, struct spy_buf *out)
                                  : "Threads were taken for running that were not.");
 }
 
+// Many JSON readers, jansson among them, take no larger integer.
+static unsigned long long clamp_integer(uint64_t n)
+{
+    return n < INT64_MAX ? n : INT64_MAX;
+}
+
 int spy_account_json(const struct spy_account *a, struct spy_buf *out)
 {
     const char *sep = "";
     for (int c = 0; c < SPY_COUNTERS; c++) {
         spy_buf_printf(out, "%s\"%s\":", sep, spy_counter_names[c].json);
         if (spy_account_knows(a, c))
-            spy_buf_printf(out, "%llu", (unsigned long long)a->counted[c].sum);
+            spy_buf_printf(out, "%llu", clamp_integer(a->counted[c].sum));
         else
             spy_buf_puts(out, "null");
         sep = ",";
@@ -236,9 +242,9 @@ int spy_account_json(const struct spy_account *a, struct spy_buf *out)
     spy_buf_printf(out,
                    ",\"of_ns\":%llu,\"runqueue_of_ns\":%llu,\"throttled_of_ns\":%llu,"
                    "\"running_ns\":%llu,\"runnable_ns\":%llu",
-                   (unsigned long long)a->counted[SPY_CPU].of_ns,
-                   (unsigned long long)a->counted[SPY_RUNQUEUE].of_ns,
-                   (unsigned long long)a->counted[SPY_THROTTLED].of_ns,
-                   (unsigned long long)a->running_ns, (unsigned long long)a->runnable_ns);
+                   clamp_integer(a->counted[SPY_CPU].of_ns),
+                   clamp_integer(a->counted[SPY_RUNQUEUE].of_ns),
+                   clamp_integer(a->counted[SPY_THROTTLED].of_ns), clamp_integer(a->running_ns),
+                   clamp_integer(a->runnable_ns));
     return out->failed;
 }

@@ -72,7 +72,8 @@ unsigned spy_account_flags(const struct spy_account *a);
 // Appends sentences for a person, nothing where nothing is known: "The kernel counted 9.7 % of CPU
 // time, the samples say 9.5 %. Waiting for a CPU: 0.4 %."
 int spy_account_print(const struct spy_account *a, struct spy_buf *out);
-// The same as members of a JSON object, without braces; docs/http-api.md tells them.
+// The same as members of a JSON object, without braces; docs/http-api.md tells them. Sums stop at
+// 2^63-1.
 int spy_account_json(const struct spy_account *a, struct spy_buf *out);
 // Rows of a table of metrics (metrics.h): what samples and the kernel say of all targets.
 // running_ns and counted, an array by enum spy_counter, are int64_t in ns.

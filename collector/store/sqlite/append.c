@@ -216,15 +216,28 @@ static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_re
     return r;
 }
 
+// For what it holds: the store takes others, or would.
+static bool is_refused(const struct spy_batch *b)
+{
+    return b->result == SPY_ERR_INVALID ||
+           (b->result == SPY_ERR_LIMIT && !is_out_of_space(b->result, &b->err));
+}
+
 static void note_result(struct spy_sqlite *s, const struct spy_batch *group)
 {
     int worst = 0;
-    for (const struct spy_batch *b = group; b; b = b->next)
-        if (b->result < 0 && b->result != SPY_ERR_INVALID)
+    bool tells = false;
+    for (const struct spy_batch *b = group; b; b = b->next) {
+        if (is_refused(b))
+            continue;
+        tells = true;
+        if (b->result < 0)
             worst = b->result;
+    }
     if (worst < 0)
         __atomic_store_n(&s->last_failed, spy_clock_mono_ns(), __ATOMIC_RELAXED);
-    __atomic_store_n(&s->last_result, worst, __ATOMIC_RELAXED);
+    if (tells)
+        __atomic_store_n(&s->last_result, worst, __ATOMIC_RELAXED);
 }
 
 // Where the database is at its bound the oldest windows make room, once. Others keep theirs.
@@ -272,8 +285,8 @@ static void write_group(struct spy_sqlite *s, struct spy_batch *group)
     int r = write_or_make_room(s, group, &err);
     if (is_out_of_space(r, &err) && group->next)
         write_each(s, group);
-    tell_what_is_full(s, group);
     note_result(s, group);
+    tell_what_is_full(s, group);
     pthread_mutex_unlock(&s->write_lock);
 }
 

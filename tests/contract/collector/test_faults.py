@@ -235,17 +235,43 @@ def ask_damaged(v, counts):
     assert v.stop() == 0
 
 
-def test_readyz_is_503_for_15_s_after_a_refused_push(new_victim):
-    v, ledger = new_victim(config="limits: {series: 1}\n"), Ledger()
+def test_readyz_is_503_for_15_s_after_the_disk_was_full(new_disk, new_victim):
+    disk = new_disk("tmpfs")
+    v, ledger = new_victim(disk.at), Ledger()
     assert ledger.push(v, [0]) == 200 and v.get_plain("/readyz").status_code == 200
-    r, refused = v.push(usual_batch(pod="another").bytes()), time.monotonic()
-    assert r.status_code == 507 and "limits.series" in r.text and "raise the bound" in r.json()["error"]["hint"]
+    disk.fill()
+    end = time.monotonic() + 60
+    while (status := ledger.push(v, [0], size=2000)) == 200:
+        assert time.monotonic() < end
+    refused = time.monotonic()
+    assert status == 507
+    disk.free()
     while (r := v.get_plain("/readyz")).status_code == 503:
         assert "the latest push could not be stored" in r.text
         assert time.monotonic() < refused + 20
         time.sleep(0.1)
     assert 14 < time.monotonic() - refused < 17 and r.text == "ok\n"
-    assert v.push(usual_batch(pod="another").bytes()).status_code == 507
+
+
+def test_a_push_that_is_stored_proves_more_than_a_wait_does(new_disk, new_victim):
+    disk = new_disk("tmpfs")
+    v, ledger = new_victim(disk.at), Ledger()
+    disk.fill()
+    end = time.monotonic() + 60
+    while ledger.push(v, [0], size=2000) == 200:
+        assert time.monotonic() < end
     assert v.get_plain("/readyz").status_code == 503
-    assert ledger.push(v, [0]) == 200  # a stored push proves more than a wait does
+    disk.free()
+    assert ledger.push(v, [0]) == 200
     assert v.get_plain("/readyz").status_code == 200
+
+
+def test_readyz_is_ok_while_series_over_the_bound_are_refused(new_victim):
+    """An unready collector gets no pushes from a Service: those of known series would be lost with the new ones."""
+    v, ledger = new_victim(config="limits: {series: 1}\n"), Ledger()
+    assert ledger.push(v, [0]) == 200
+    for n in range(3):
+        r = v.push(usual_batch(pod=f"another-{n}").bytes())
+        assert r.status_code == 507 and "limits.series" in r.text and "raise the bound" in r.json()["error"]["hint"]
+        assert v.get_plain("/readyz").status_code == 200
+        assert ledger.push(v, [0]) == 200

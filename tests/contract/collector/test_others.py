@@ -246,6 +246,22 @@ def test_counters_saturate_instead_of_wrapping(collector):
         assert collector.metric("podspy_collector_samples_total") > 9e18
 
 
+def test_sums_over_the_largest_integer_of_json_stop_there(collector):
+    for _ in range(3):
+        b = Batch()
+        b.add(labels(), [([MAIN], 2**63 - 1, "running", 1, "m")])
+        profile = b.request.resource_profiles[0].scope_profiles[0].profiles[0]
+        for name in ("podspy.cpu.ns", "podspy.samples.clean"):
+            profile.attribute_indices.append(b._attribute(name, 2**63 - 1))
+        assert collector.push(b.bytes()).status_code == 200
+    [pod] = collector.get("/pods").json()["pods"]
+    process = pod["containers"][0]["processes"][0]
+    assert process["samples"] == process["quality"]["clean"] == 2**63 - 1
+    accounts = [process["account"], collector.get("/top").json()["account"],
+                collector.get("/profiles?format=json").json()["meta"]["account"]]
+    assert [a["cpu_ns"] for a in accounts] == [2**63 - 1] * 3
+
+
 def test_samples_and_cpu_of_one_program_are_not_summed(collector):
     b = Batch()
     b.add(labels(), [([MAIN, HOT], 10, "running", 1, "m")])

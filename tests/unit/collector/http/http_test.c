@@ -549,6 +549,38 @@ static void test_one_address_has_half_of_a_queue_and_waits_behind_others(void **
         close(few[i]);
 }
 
+static void test_questions_whose_clients_have_left_keep_no_place(void **state)
+{
+    struct fixture *f = *state;
+    int running[2], left[62];
+    f->slow_ms = 60000;
+    for (int i = 0; i < 2; i++)
+        running[i] = put_question_from(3, f, "/large");
+    wait_for(&f->begun, 2);
+    for (int i = 0; i < 62; i++) // 32 of each address may wait
+        left[i] = put_question_from(1 + (unsigned)i % 2, f, "/large");
+    wait_for(&f->found_large, 2 + 62);
+    for (int i = 0; i < 62; i++)
+        close(left[i]);
+    usleep(2500000); // a look a second finds that they have left
+    int later[32];
+    for (int i = 0; i < 32; i++)
+        later[i] = put_question(f, "/large");
+    wait_for(&f->found_large, 2 + 62 + 32);
+    usleep(200000);
+    __atomic_store_n(&f->slow_ms, 0, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&f->round, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < 2; i++) {
+        assert_non_null(strstr(hear(running[i], "true}"), "200 OK"));
+        close(running[i]);
+    }
+    for (int i = 0; i < 32; i++) {
+        assert_non_null(strstr(hear(later[i], "}"), "200 OK"));
+        close(later[i]);
+    }
+    assert_int_equal(__atomic_load_n(&f->begun, __ATOMIC_RELAXED), 2 + 32);
+}
+
 static void test_the_end_comes_in_time_whatever_is_asked(void **state)
 {
     struct fixture *f = *state;
@@ -758,6 +790,8 @@ RUN(cmocka_unit_test_setup_teardown(test_parameters_are_decoded, set_up, tear_do
     cmocka_unit_test_setup_teardown(test_too_many_questions_are_refused, set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_one_address_has_half_of_a_queue_and_waits_behind_others,
                                     set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_questions_whose_clients_have_left_keep_no_place, set_up,
+                                    tear_down),
     cmocka_unit_test_setup_teardown(test_the_end_comes_in_time_whatever_is_asked, set_up,
                                     tear_down),
     T(test_addresses), T(test_hosts_of_loopback), T(test_a_lingering_socket_takes_what_still_comes))

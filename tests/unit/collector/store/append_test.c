@@ -169,6 +169,7 @@ static void one_series_too_many_is_refused_and_leaves_no_trace(void **state)
     assert_non_null(strstr(err.msg, "series"));
     assert_int_equal(known, 77);
     assert_int_equal(stored(s), 2);
+    assert_int_equal(spy_store_check(s, &err), 0); // known series are taken
     assert_int_equal(kit_append(s, &p[3], 1), 0);
     assert_int_equal(stored(s), 4);
     struct spy_profile *expected = spy_profile_new();

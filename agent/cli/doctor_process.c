@@ -221,7 +221,7 @@ static void report_stack(struct spy_doctor *d, const struct spy_py_thread *th,
                    c ? c->name : "", how[st->how]);
 }
 
-static enum spy_finding check_sample(struct spy_doctor *d)
+static enum spy_finding report_sample(struct spy_doctor *d)
 {
     struct spy_pause pause = {0};
     struct spy_py_options o = {.pausing = SPY_PAUSE_AUTO, .pause = &pause};
@@ -264,6 +264,6 @@ const struct spy_doctor_check spy_doctor_python[] = {
     {"pausing", spy_doctor_pausing},
     {"Python", check_python},
     {"threads", check_threads},
-    {"sample", check_sample},
+    {"sample", report_sample},
 };
 const size_t spy_doctor_n_python = SPY_COUNT(spy_doctor_python);

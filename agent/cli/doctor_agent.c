@@ -1,4 +1,5 @@
-// podspy doctor without a process: does what an agent talks to answer? Rights: doctor_here.c.
+// podspy doctor without a process: whether everything an agent talks to answers. Rights:
+// doctor_here.c.
 #include "agent/cli/doctor.h"
 #include "agent/discover/access.h"
 #include "agent/upload/push.h"
@@ -20,7 +21,7 @@ SPY_CLEANUP(free_client, struct spy_client, spy_client_free)
 
 // --- configuration ---
 
-static enum spy_finding configuration(struct spy_doctor *d)
+static enum spy_finding check_configuration(struct spy_doctor *d)
 {
     struct spy_err err = {0};
     if (spy_agent_config_load(d->config_path, &d->config, &err) < 0) {
@@ -32,9 +33,9 @@ static enum spy_finding configuration(struct spy_doctor *d)
     return d->config_path ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
 }
 
-// --- what it asks ---
+// --- Docker and Kubernetes ---
 
-static int reach(const char *path)
+static int connect_socket(const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof a.sun_path)
@@ -44,7 +45,7 @@ static int reach(const char *path)
     return fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) < 0 ? errno : 0;
 }
 
-static enum spy_finding docker(struct spy_doctor *d)
+static enum spy_finding check_docker(struct spy_doctor *d)
 {
     const char *path = d->config.discovery.docker_socket;
     enum spy_switch want = d->config.discovery.docker;
@@ -52,20 +53,20 @@ static enum spy_finding docker(struct spy_doctor *d)
         SPY_DOCTOR_SAY(d, "not asked (discovery.docker: off)");
         return SPY_DOCTOR_OK;
     }
-    int failed = reach(path);
-    SPY_DOCTOR_SAY(d, "%s %s%s", path, failed ? "is not reached: " : "answers",
+    int failed = connect_socket(path);
+    SPY_DOCTOR_SAY(d, "%s %s%s", path, failed ? "cannot be reached: " : "answers",
                    failed ? strerror(failed) : "");
     if (!failed)
         return SPY_DOCTOR_OK;
     SPY_DOCTOR_CURE(d,
-                    "labels of containers are not seen: mount the socket (-v %s:%s) or set "
+                    "the labels of containers are unknown: mount the socket (-v %s:%s) or set "
                     "discovery.docker_socket; without Docker set discovery.docker: off",
                     path, path);
     return want == SPY_SWITCH_ON ? SPY_DOCTOR_NO : SPY_DOCTOR_NOTE;
 }
 
-static int ask_may(struct spy_client *c, const struct spy_access *a, const char *content,
-                   struct spy_client_answer *ret, struct spy_err *err)
+static int post_review(struct spy_client *c, const struct spy_access *a, const char *content,
+                       struct spy_client_answer *ret, struct spy_err *err)
 {
     static const char *const headers[] = {"Accept: application/json",
                                           "Content-Type: application/json"};
@@ -84,9 +85,9 @@ static int ask_may(struct spy_client *c, const struct spy_access *a, const char 
                : r;
 }
 
-// May this account do that with pods or events? 1, 0, or -1 with why in err.
-static int may(struct spy_client *c, const struct spy_access *a, const char *verb,
-               const char *resource, struct spy_err *err)
+// Whether this account may do that with pods or events: 1, 0, or -1 with the reason in err.
+static int ask_permission(struct spy_client *c, const struct spy_access *a, const char *verb,
+                          const char *resource, struct spy_err *err)
 {
     char content[300];
     _cleanup_(spy_client_answer_free) struct spy_client_answer answer = {0};
@@ -94,7 +95,7 @@ static int may(struct spy_client *c, const struct spy_access *a, const char *ver
              "{\"apiVersion\":\"authorization.k8s.io/v1\",\"kind\":\"SelfSubjectAccessReview\","
              "\"spec\":{\"resourceAttributes\":{\"verb\":\"%s\",\"resource\":\"%s\"}}}",
              verb, resource);
-    if (ask_may(c, a, content, &answer, err) < 0)
+    if (post_review(c, a, content, &answer, err) < 0)
         return -1;
     json_t *said = answer.status == 201 ? json_loads(spy_buf_str(&answer.body), 0, NULL) : NULL;
     json_t *allowed = json_object_get(json_object_get(said, "status"), "allowed");
@@ -106,19 +107,19 @@ static int may(struct spy_client *c, const struct spy_access *a, const char *ver
     return known ? yes : -1;
 }
 
-static enum spy_finding no_access(struct spy_doctor *d, const struct spy_err *err)
+static enum spy_finding report_no_access(struct spy_doctor *d, const struct spy_err *err)
 {
     SPY_DOCTOR_SAY(d, "%s", err->msg);
     SPY_DOCTOR_CURE(d, "%s",
                     strstr(err->msg, "HTTP 401")
-                        ? "the token is refused: is the account's token mounted, and the account "
-                          "still there? kubectl apply -f deploy/k8s"
+                        ? "the token is refused: is the account's token mounted, and does the "
+                          "account still exist? kubectl apply -f deploy/k8s"
                         : "does a network policy or a proxy stand between? The address comes from "
                           "KUBERNETES_SERVICE_HOST or discovery.kubernetes_url");
     return SPY_DOCTOR_NO;
 }
 
-static enum spy_finding kubernetes(struct spy_doctor *d)
+static enum spy_finding check_kubernetes(struct spy_doctor *d)
 {
     struct spy_err err = {0};
     struct spy_access a;
@@ -137,12 +138,12 @@ static enum spy_finding kubernetes(struct spy_doctor *d)
     _cleanup_(free_client) struct spy_client *c = NULL;
     struct spy_client_options o = spy_access_client_options(&a);
     if (spy_client_new(&o, &c, &err) < 0)
-        return no_access(d, &err);
-    int list = may(c, &a, "list", "pods", &err);
-    int watch = list < 0 ? -1 : may(c, &a, "watch", "pods", &err);
-    int events = watch < 0 ? -1 : may(c, &a, "create", "events", &err);
+        return report_no_access(d, &err);
+    int list = ask_permission(c, &a, "list", "pods", &err);
+    int watch = list < 0 ? -1 : ask_permission(c, &a, "watch", "pods", &err);
+    int events = watch < 0 ? -1 : ask_permission(c, &a, "create", "events", &err);
     if (events < 0)
-        return no_access(d, &err);
+        return report_no_access(d, &err);
     SPY_DOCTOR_SAY(d, "%s answers; node %s; list pods: %s, watch pods: %s, create events: %s",
                    a.url, a.node, list ? "yes" : "no", watch ? "yes" : "no", events ? "yes" : "no");
     if (!list || !watch) {
@@ -152,19 +153,19 @@ static enum spy_finding kubernetes(struct spy_doctor *d)
         return SPY_DOCTOR_NO;
     }
     SPY_DOCTOR_CURE(d, "%s",
-                    "without events a wrong annotation is told in the log and by GET /pods "
-                    "alone");
+                    "without events, a wrong annotation is reported only in the log and by GET "
+                    "/pods");
     return events ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
 }
 
-// --- where it sends ---
+// --- the collector and the spool ---
 
-static const char *cure_of(const struct spy_push_result *r)
+static const char *find_cure(const struct spy_push_result *r)
 {
     static const char *const cures[SPY_PUSH_OUTCOMES] = {
         [SPY_PUSH_DENIED] = "collector.token_file must hold the collector's ingest token (or the "
                             "projected token for its audience)",
-        [SPY_PUSH_BUSY] = "it is there but does not take profiles now: see the collector's log",
+        [SPY_PUSH_BUSY] = "it runs but does not take profiles now: see the collector's log",
         [SPY_PUSH_UNREACHABLE] = "is collector.url right, does the collector run, and does "
                                  "collector.ca_file vouch for its certificate?",
         [SPY_PUSH_STRANGE] = "what answers at collector.url is not a collector",
@@ -172,8 +173,8 @@ static const char *cure_of(const struct spy_push_result *r)
     return cures[r->outcome] ? cures[r->outcome] : "";
 }
 
-// A request that holds no profile: it is checked like any other, and stores nothing.
-static enum spy_finding collector(struct spy_doctor *d)
+// Sends a request without a profile: it is checked like any other and stores nothing.
+static enum spy_finding check_collector(struct spy_doctor *d)
 {
     struct spy_err err = {0};
     struct spy_push *p = NULL;
@@ -203,12 +204,12 @@ static enum spy_finding collector(struct spy_doctor *d)
         return SPY_DOCTOR_OK;
     }
     SPY_DOCTOR_SAY(d, "%.120s: %s", o.url, r.reason);
-    SPY_DOCTOR_CURE(d, "%s", cure_of(&r));
+    SPY_DOCTOR_CURE(d, "%s", find_cure(&r));
     return SPY_DOCTOR_NO;
 }
 
-// Whether the folder, or the nearest above it that is there, lets itself be written; makes nothing.
-static enum spy_finding spool(struct spy_doctor *d)
+// Whether the folder, or its nearest existing parent, can be written. Nothing is created.
+static enum spy_finding check_spool(struct spy_doctor *d)
 {
     char path[4096];
     const char *dir = d->config.push.spool_dir;
@@ -230,7 +231,10 @@ static enum spy_finding spool(struct spy_doctor *d)
 }
 
 const struct spy_doctor_check spy_doctor_agent[] = {
-    {"configuration", configuration}, {"Docker", docker}, {"Kubernetes", kubernetes},
-    {"collector", collector},         {"spool", spool},
+    {"configuration", check_configuration},
+    {"Docker", check_docker},
+    {"Kubernetes", check_kubernetes},
+    {"collector", check_collector},
+    {"spool", check_spool},
 };
 const size_t spy_doctor_n_agent = SPY_COUNT(spy_doctor_agent);

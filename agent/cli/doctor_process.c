@@ -36,7 +36,7 @@ static enum spy_finding check_exists(struct spy_doctor *d)
     }
     SPY_DOCTOR_SAY(d, "process %d (%s), %u thread%s%s", (int)d->pid, comm, d->guard.threads,
                    d->guard.threads == 1 ? "" : "s",
-                   d->guard.state == 'Z' ? ", whose main thread has ended while others still run"
+                   d->guard.state == 'Z' ? ", whose main thread has ended while others run on"
                                          : "");
     return SPY_DOCTOR_OK;
 }
@@ -132,9 +132,10 @@ static enum spy_finding check_dumpable(struct spy_doctor *d)
         return SPY_DOCTOR_OK;
     }
     SPY_DOCTOR_SAY(d, "%s",
-                   known == SPY_NO    ? "no: it changed its user, or asked not to be"
-                   : known == SPY_YES ? "yes: its files belong to its own user"
-                                      : "unknown: root's files look the same either way");
+                   known == SPY_NO ? "no: it changed its user, or asked not to be"
+                   : known == SPY_YES
+                       ? "its files belong to its own user, as a dumpable process's do"
+                       : "unknown: root's files look the same either way");
     return known == SPY_YES ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
 }
 

@@ -242,8 +242,8 @@ static struct spy_hung_mark *get_mark(const struct dump *d)
 
 // Reads a thread again while its memory changes, before it settles for a part of the stack or
 // SPY_ERR_TORN.
-static int sample_thread(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
-                         const struct spy_py_options *o, struct spy_py_stack *ret)
+static int read_thread_stack(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
+                             const struct spy_py_options *o, struct spy_py_stack *ret)
 {
     enum { TRIES = 20, FOR_THE_WHOLE = 10 };
     int r = SPY_ERR_TORN;
@@ -269,7 +269,7 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
         // Like py-spy: the oldest thread first as text, the newest first as JSON.
         struct spy_py_thread *th = spy_python_thread(py, d->json ? n - 1 - k : k);
         struct shot s = {.thread = th};
-        s.r = sample_thread(d, py, th, &o, &s.stack);
+        s.r = read_thread_stack(d, py, th, &o, &s.stack);
         if (s.r == SPY_ERR_GONE)
             continue;
         if (d->json && printed++)

@@ -119,7 +119,7 @@ struct recording {
     char command[COMMAND_MAX];     // the latest seen: a process that has ended has none
     int proc;                      // the open folder /proc
     uint64_t image;                // see spy_proc_stat: it changes with the program
-    bool lived;                    // the process was no zombie at the start
+    bool lived;                    // the process was alive, not a zombie, at the start
     unsigned execs;
     uint64_t asked_ns; // when the program was asked to end; 0: it was not
     bool unsampled;    // it ended, or podspy was asked to end, before the first sample

@@ -37,7 +37,7 @@ static struct spy_sample join_samples(const struct writer *w, const struct spy_t
     return s;
 }
 
-static int intern_frame(struct writer *w, uint32_t frame, uint32_t *ret)
+static int intern_file_frame(struct writer *w, uint32_t frame, uint32_t *ret)
 {
     if (w->frame_ids[frame]) {
         *ret = w->frame_ids[frame] - 1;
@@ -95,7 +95,7 @@ static int put_stack_ids(struct writer *w, uint32_t stack)
             continue;
         int r = spy_grow(&w->path, &w->cap_path, n + 1, sizeof *w->path, 1 << 26);
         if (r == 0)
-            r = intern_frame(w, frame, &w->path[n]);
+            r = intern_file_frame(w, frame, &w->path[n]);
         if (r < 0)
             return r;
         n++;

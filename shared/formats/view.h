@@ -1,4 +1,4 @@
-// view.h - which samples of a profile are shown, and how their stacks are told apart.
+// view.h - which samples of a profile are shown, and how their stacks are distinguished.
 //
 // All formats count the samples that the view chooses (idle, gil, filter) and give each stack the
 // outermost frames that the view asks for (process, thread). A view never changes the profile.

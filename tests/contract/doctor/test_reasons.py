@@ -334,7 +334,7 @@ class TestFilters:
     def test_proc_mem_is_named_as_the_fallback(self, place):
         r = subprocess.run([*map(str, confined(place, "filter", CALLS["process_vm_readv"], EPERM)),
                             place / "podspy", "doctor"], capture_output=True, text=True, timeout=60)
-        assert "ok   system call: /proc/PID/mem is read, one call for each piece: process_vm_readv is forbidden" in r.stdout
+        assert "ok   system call: process_vm_readv is forbidden: /proc/PID/mem is read instead, one call for each piece" in r.stdout
 
 
 def test_a_debugger_is_named(place, start):

@@ -317,7 +317,7 @@ def test_a_replaced_mapped_file_is_not_read(podspy, tmp_path):
         fd = re.search(rb'/proc/self/fd/\d+", [^)]*\) = (\d+)', opened.stderr)
         assert fd and len(re.findall(rb"pread64\(%s, " % fd[1], opened.stderr)) == 1
     code, out, err = attempt(podspy, core)
-    assert (code == 0 and '"MainThread"\n    <module>' in out) or "the file %s that was mapped" % python in err
+    assert (code == 0 and '"MainThread"\n    <module>' in out) or "the mapped file %s is missing" % python in err
 
 
 @needs_kernel

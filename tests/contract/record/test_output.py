@@ -32,7 +32,7 @@ def test_an_empty_output_is_refused(podspy, tmp_path):
 
 
 @pytest.mark.parametrize("name,why", [
-    ("missing/o.svg", "its folder does not exist; make it, or give another --output"),
+    ("missing/o.svg", "its folder does not exist; create it, or give another --output"),
     (".", "it is a folder; give --output a file"),
     ("x" * 300, "File name too long; give another --output"),
     ("file/o.svg", "Not a directory; give another --output")])

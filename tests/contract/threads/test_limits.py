@@ -83,4 +83,4 @@ def test_among_very_many_threads_the_busy_are_sampled_and_the_rest_counted(podsp
         print(working, said)
         assert working["work_and_rest"] > 5  # a few rounds: it works a tenth of the time
         assert errors and errors % left_out == 0
-        assert f"{errors} are threads past the first {SAMPLED}" in said
+        assert f"{errors} of these errors are threads beyond the first {SAMPLED}" in said

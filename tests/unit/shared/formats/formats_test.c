@@ -249,11 +249,11 @@ static void the_cap_of_the_buffer_is_an_error_that_says_what_to_do(void **state)
     size_t n;
     const struct spy_format *const *all = spy_format_list(&n);
     for (size_t i = 0; i < n; i++) {
-        _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(60);
+        _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(20);
         struct spy_err e = {0};
         assert_int_equal(all[i]->print(p, &(struct spy_view){0}, &b, &e), SPY_ERR_LIMIT);
         assert_non_null(strstr(e.msg, "max_nodes"));
-        assert_true(b.len <= 60);
+        assert_true(b.len <= 20);
     }
 }
 

@@ -24,7 +24,7 @@ static int make_name(const char *who, const char *extension, struct spy_output *
                     extension);
 }
 
-static int refuse_path(const struct spy_output *o, int sys, struct spy_err *err)
+static int report_bad_path(const struct spy_output *o, int sys, struct spy_err *err)
 {
     char copy[PATH_MAX];
     struct stat st;
@@ -50,15 +50,16 @@ static int check_path(const struct spy_output *o, struct spy_err *err)
     struct stat st;
     if (stat(o->path, &st) == 0) {
         if (S_ISDIR(st.st_mode))
-            return refuse_path(o, EISDIR, err);
-        return faccessat(AT_FDCWD, o->path, W_OK, AT_EACCESS) < 0 ? refuse_path(o, errno, err) : 0;
+            return report_bad_path(o, EISDIR, err);
+        return faccessat(AT_FDCWD, o->path, W_OK, AT_EACCESS) < 0 ? report_bad_path(o, errno, err)
+                                                                  : 0;
     }
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
     if (lstat(o->path, &st) == 0) // a dangling link
         flags &= ~O_EXCL;
     _cleanup_close_ int fd = open(o->path, flags, 0666);
     if (fd < 0)
-        return refuse_path(o, errno, err);
+        return report_bad_path(o, errno, err);
     if (flags & O_EXCL)
         unlink(o->path);
     return 0;

@@ -96,7 +96,7 @@ static int put_part(struct pprof *w, const Spy__Pprof__Profile *part)
     return 0;
 }
 
-static int put_text(struct pprof *w, const char *text)
+static int put_pprof_text(struct pprof *w, const char *text)
 {
     Spy__Pprof__Profile part = SPY__PPROF__PROFILE__INIT;
     char *table[] = {(char *)text};
@@ -111,7 +111,7 @@ static int intern_text(struct pprof *w, uint32_t string, int64_t *ret)
     int r = 0;
     if (string && !w->strings[string]) {
         w->strings[string] = (uint32_t)w->n_strings;
-        r = put_text(w, spy_profile_text(w->profile, string));
+        r = put_pprof_text(w, spy_profile_text(w->profile, string));
     }
     *ret = w->strings[string];
     return r;
@@ -190,7 +190,7 @@ struct labels {
     size_t n;
 };
 
-static void add_label(struct labels *l, enum text key, int64_t str, int64_t num)
+static void add_pprof_label(struct labels *l, enum text key, int64_t str, int64_t num)
 {
     l->store[l->n] = (Spy__Pprof__Label)SPY__PPROF__LABEL__INIT;
     l->store[l->n].key = key;
@@ -212,7 +212,7 @@ static int add_series_label(struct pprof *w, uint32_t series, const char *label,
             continue;
         int r = intern_text(w, at->value, &value);
         if (r == 0)
-            add_label(l, key, value, 0);
+            add_pprof_label(l, key, value, 0);
         return r;
     }
     return 0;
@@ -227,18 +227,18 @@ static int add_labels(struct pprof *w, const struct spy_sample *s, struct labels
     for (size_t i = 0; i < SPY_COUNT(series_keys) && r == 0; i++)
         r = add_series_label(w, s->series, series_keys[i].label, series_keys[i].key, l);
     if (pid)
-        add_label(l, PID, 0, strtoll(pid, NULL, 10));
+        add_pprof_label(l, PID, 0, strtoll(pid, NULL, 10));
     if (th->tid)
-        add_label(l, TID, 0, (int64_t)th->tid);
+        add_pprof_label(l, TID, 0, (int64_t)th->tid);
     if (r == 0 && th->name) {
         r = intern_text(w, th->name, &text);
-        add_label(l, THREAD, text, 0);
+        add_pprof_label(l, THREAD, text, 0);
     }
-    add_label(l, STATE, WAITING + (int64_t)spy_state_activity(s->state), 0);
+    add_pprof_label(l, STATE, WAITING + (int64_t)spy_state_activity(s->state), 0);
     if (s->state & (SPY_STATE_GIL_HOLDS | SPY_STATE_GIL_WAITS))
-        add_label(l, GIL, s->state & SPY_STATE_GIL_HOLDS ? GIL_HOLDS : GIL_WAITS, 0);
+        add_pprof_label(l, GIL, s->state & SPY_STATE_GIL_HOLDS ? GIL_HOLDS : GIL_WAITS, 0);
     if (s->state & SPY_STATE_GC)
-        add_label(l, GC, GC_YES, 0);
+        add_pprof_label(l, GC, GC_YES, 0);
     return r;
 }
 
@@ -306,10 +306,10 @@ static int put_head(struct pprof *w)
     Spy__Pprof__Profile part = SPY__PPROF__PROFILE__INIT;
     int r = 0;
     for (size_t i = 0; i < N_TEXTS && r == 0; i++)
-        r = put_text(w, texts[i]);
+        r = put_pprof_text(w, texts[i]);
     mapping.filename = w->n_strings;
     if (r == 0)
-        r = put_text(w, w->view->title ? w->view->title : "podspy");
+        r = put_pprof_text(w, w->view->title ? w->view->title : "podspy");
     if (r < 0)
         return r;
     count.type = SAMPLES;
@@ -340,7 +340,7 @@ static int put_why_empty(struct pprof *w)
         return 0;
     part.comment = &comment;
     part.n_comment = 1;
-    int r = put_text(w, spy_buf_str(&why));
+    int r = put_pprof_text(w, spy_buf_str(&why));
     return r < 0 ? r : put_part(w, &part);
 }
 

@@ -105,7 +105,7 @@ static void put_name_lines(struct names *n, struct spy_buf *out)
     } while ((i = spy_tree_next(t, i)));
 }
 
-static uint64_t find_period(const struct spy_tree *t)
+static uint64_t find_sample_period(const struct spy_tree *t)
 {
     for (uint32_t i = 0; t->by_time && i < spy_profile_n_series(t->profile); i++)
         if (spy_profile_series_get(t->profile, i)->period_ns)
@@ -150,7 +150,7 @@ int spy_svg_put_frames(const struct spy_tree *t, struct spy_buf *out)
     _cleanup_(free_names) struct names n;
     if (allocate_names(t, &n) < 0)
         return SPY_ERR_NOMEM;
-    uint64_t period = find_period(t);
+    uint64_t period = find_sample_period(t);
     spy_buf_puts(out, "<metadata id=\"frames\">");
     put_base36(out, period);
     spy_buf_putc(out, '\n');

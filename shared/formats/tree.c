@@ -67,7 +67,8 @@ static int add_frame(struct builder *b, uint32_t parent, uint32_t frame, uint32_
     return add_child(b, &like, ret);
 }
 
-static uint32_t find_path(const struct builder *b, uint64_t hash, uint32_t base, uint32_t stack)
+static uint32_t find_known_path(const struct builder *b, uint64_t hash, uint32_t base,
+                                uint32_t stack)
 {
     for (uint32_t at = SPY_MAP_FIRST, i;
          (i = spy_map_next(&b->by_path, hash, &at)) != SPY_MAP_NONE;)
@@ -94,7 +95,7 @@ static int add_stack_nodes(struct builder *b, uint32_t base, uint32_t stack, uin
     size_t n = 0;
     uint32_t node = base;
     for (; stack; stack = spy_profile_stack_at(p, stack)->parent) {
-        uint32_t known = find_path(b, spy_hash_mix(base, stack), base, stack);
+        uint32_t known = find_known_path(b, spy_hash_mix(base, stack), base, stack);
         if (known != SPY_MAP_NONE) {
             node = known;
             break;

@@ -4,90 +4,53 @@
 #include "shared/config/schema.h"
 #include <string.h>
 
-#define AT(member)      .offset = offsetof(struct spy_agent_config, member)
-#define IN_RULE(member) .offset = offsetof(struct spy_rule, member)
+#define AT(member)      offsetof(struct spy_agent_config, member)
+#define IN_RULE(member) offsetof(struct spy_rule, member)
 
 static const char *const blocking_names[] = {"never", "auto", "always", NULL};
 static const char *const compression_names[] = {"auto", "zstd", "gzip", "none", NULL};
 static const char *const switch_names[] = {"auto", "on", "off", NULL};
 
 static const struct spy_key collector_keys[] = {
-    {.name = "url", .type = SPY_KEY_STRING, AT(collector.url)},
-    {.name = "ca_file", .type = SPY_KEY_STRING, AT(collector.ca_file)},
-    {.name = "token_file", .type = SPY_KEY_STRING, AT(collector.token_file)},
-    {.name = "cert_file", .type = SPY_KEY_STRING, AT(collector.cert_file)},
-    {.name = "key_file", .type = SPY_KEY_STRING, AT(collector.key_file)},
+    SPY_TEXT("url", AT(collector.url), NULL),
+    SPY_TEXT("ca_file", AT(collector.ca_file), NULL),
+    SPY_TEXT("token_file", AT(collector.token_file), NULL),
+    SPY_TEXT("cert_file", AT(collector.cert_file), NULL),
+    SPY_TEXT("key_file", AT(collector.key_file), NULL),
     {0},
 };
 
 static const struct spy_key sampling_keys[] = {
-    {.name = "rate",
-     .type = SPY_KEY_UINT,
-     AT(sampling.rate),
-     .fallback = "100",
-     .min = 1,
-     .max = 1000},
-    {.name = "blocking",
-     .type = SPY_KEY_ENUM,
-     AT(sampling.blocking),
-     .fallback = "auto",
-     .names = blocking_names},
-    {.name = "native", .type = SPY_KEY_BOOL, AT(sampling.native), .fallback = "false"},
+    SPY_UINT("rate", AT(sampling.rate), "100", 1, 1000),
+    SPY_CHOICE("blocking", AT(sampling.blocking), "auto", blocking_names),
+    SPY_BOOL("native", AT(sampling.native), "false"),
     {0},
 };
 
 static const struct spy_key budget_keys[] = {
-    {.name = "cpu_percent",
-     .type = SPY_KEY_DOUBLE,
-     AT(budget.cpu_percent),
-     .fallback = "2",
-     .min = 0.1,
-     .max = 10000},
-    {.name = "memory_mib",
-     .type = SPY_KEY_UINT,
-     AT(budget.memory_mib),
-     .fallback = "64",
-     .min = 16,
-     .max = 65536},
+    SPY_DOUBLE("cpu_percent", AT(budget.cpu_percent), "2", 0.1, 10000),
+    SPY_UINT("memory_mib", AT(budget.memory_mib), "64", 16, 65536),
     {0},
 };
 
 static const struct spy_key rule_keys[] = {
-    {.name = "name", .type = SPY_KEY_STRING, IN_RULE(name)},
-    {.name = "cmdline", .type = SPY_KEY_STRING, IN_RULE(cmdline)},
-    {.name = "exe", .type = SPY_KEY_STRING, IN_RULE(exe)},
-    {.name = "cgroup", .type = SPY_KEY_STRING, IN_RULE(cgroup)},
-    {.name = "user", .type = SPY_KEY_STRING, IN_RULE(user)},
-    {.name = "rate", .type = SPY_KEY_UINT, IN_RULE(rate), .min = 1, .max = 1000},
-    {.name = "native", .type = SPY_KEY_BOOL, IN_RULE(native), .fallback = "false"},
-    {0},
+    SPY_TEXT("name", IN_RULE(name), NULL),        SPY_TEXT("cmdline", IN_RULE(cmdline), NULL),
+    SPY_TEXT("exe", IN_RULE(exe), NULL),          SPY_TEXT("cgroup", IN_RULE(cgroup), NULL),
+    SPY_TEXT("user", IN_RULE(user), NULL),        SPY_UINT("rate", IN_RULE(rate), NULL, 1, 1000),
+    SPY_BOOL("native", IN_RULE(native), "false"), {0},
 };
 
 static const struct spy_key discovery_keys[] = {
-    {.name = "kubernetes",
-     .type = SPY_KEY_ENUM,
-     AT(discovery.kubernetes),
-     .fallback = "auto",
-     .names = switch_names},
-    {.name = "kubernetes_url", .type = SPY_KEY_STRING, AT(discovery.kubernetes_url)},
-    {.name = "kubernetes_token_file", .type = SPY_KEY_STRING, AT(discovery.kubernetes_token_file)},
-    {.name = "kubernetes_ca_file", .type = SPY_KEY_STRING, AT(discovery.kubernetes_ca_file)},
-    {.name = "docker",
-     .type = SPY_KEY_ENUM,
-     AT(discovery.docker),
-     .fallback = "auto",
-     .names = switch_names},
-    {.name = "docker_socket",
-     .type = SPY_KEY_STRING,
-     AT(discovery.docker_socket),
-     .fallback = "/var/run/docker.sock"},
-    {.name = "annotation_prefix",
-     .type = SPY_KEY_STRING,
-     AT(discovery.annotation_prefix),
-     .fallback = "podspy.dev"},
+    SPY_CHOICE("kubernetes", AT(discovery.kubernetes), "auto", switch_names),
+    SPY_TEXT("kubernetes_url", AT(discovery.kubernetes_url), NULL),
+    SPY_TEXT("kubernetes_token_file", AT(discovery.kubernetes_token_file), NULL),
+    SPY_TEXT("kubernetes_ca_file", AT(discovery.kubernetes_ca_file), NULL),
+    SPY_CHOICE("docker", AT(discovery.docker), "auto", switch_names),
+    SPY_TEXT("docker_socket", AT(discovery.docker_socket), "/var/run/docker.sock"),
+    SPY_TEXT("annotation_prefix", AT(discovery.annotation_prefix), "podspy.dev"),
     {.name = "processes",
      .type = SPY_KEY_LIST,
-     AT(discovery.processes),
+     .offset = AT(discovery.processes),
      .fields = rule_keys,
      .size = sizeof(struct spy_rule),
      .count_offset = offsetof(struct spy_agent_config, discovery.n_processes),
@@ -96,37 +59,20 @@ static const struct spy_key discovery_keys[] = {
 };
 
 static const struct spy_key push_keys[] = {
-    {.name = "interval",
-     .type = SPY_KEY_DURATION,
-     AT(push.interval_ns),
-     .fallback = "10s",
-     .min = 1e9,
-     .max = 600e9},
-    {.name = "spool_dir",
-     .type = SPY_KEY_STRING,
-     AT(push.spool_dir),
-     .fallback = "/var/lib/podspy/spool"},
-    {.name = "spool_mib",
-     .type = SPY_KEY_UINT,
-     AT(push.spool_mib),
-     .fallback = "256",
-     .min = 1,
-     .max = 1048576},
-    {.name = "compression",
-     .type = SPY_KEY_ENUM,
-     AT(push.compression),
-     .fallback = "auto",
-     .names = compression_names},
+    SPY_DURATION("interval", AT(push.interval_ns), "10s", 1e9, 600e9),
+    SPY_TEXT("spool_dir", AT(push.spool_dir), "/var/lib/podspy/spool"),
+    SPY_UINT("spool_mib", AT(push.spool_mib), "256", 1, 1048576),
+    SPY_CHOICE("compression", AT(push.compression), "auto", compression_names),
     {0},
 };
 
-static const struct spy_key keys[] = {
-    {.name = "collector", .type = SPY_KEY_MAP, .fields = collector_keys},
-    {.name = "sampling", .type = SPY_KEY_MAP, .fields = sampling_keys},
-    {.name = "budget", .type = SPY_KEY_MAP, .fields = budget_keys},
-    {.name = "discovery", .type = SPY_KEY_MAP, .fields = discovery_keys},
-    {.name = "push", .type = SPY_KEY_MAP, .fields = push_keys},
-    {.name = "cluster", .type = SPY_KEY_STRING, AT(cluster)},
+static const struct spy_key agent_config_keys[] = {
+    SPY_MAP("collector", collector_keys),
+    SPY_MAP("sampling", sampling_keys),
+    SPY_MAP("budget", budget_keys),
+    SPY_MAP("discovery", discovery_keys),
+    SPY_MAP("push", push_keys),
+    SPY_TEXT("cluster", AT(cluster), NULL),
     {0},
 };
 
@@ -179,7 +125,7 @@ int spy_agent_config_parse(const char *name, const char *text, size_t len,
                            struct spy_agent_config *ret, struct spy_err *err)
 {
     struct spy_agent_config c = {0};
-    int r = spy_schema_parse(keys, name, text, len, &c, err);
+    int r = spy_schema_parse(agent_config_keys, name, text, len, &c, err);
     if (r == 0)
         r = check_agent_config(name, &c, err);
     if (r == 0)
@@ -198,6 +144,6 @@ int spy_agent_config_load(const char *path, struct spy_agent_config *ret, struct
 
 void spy_agent_config_free(struct spy_agent_config *c)
 {
-    spy_schema_release(keys, c);
+    spy_schema_release(agent_config_keys, c);
     *c = (struct spy_agent_config){0};
 }

@@ -32,6 +32,41 @@ struct spy_key {
     size_t line_offset; // LIST: int in each element that gets the line; 0: none
 };
 
+// The rows of a table: the key, the offset of its field (at), and its value if it is not given.
+#define SPY_TEXT(key, at, value)                                                                   \
+    {                                                                                              \
+        .name = key, .type = SPY_KEY_STRING, .offset = at, .fallback = value                       \
+    }
+#define SPY_BOOL(key, at, value)                                                                   \
+    {                                                                                              \
+        .name = key, .type = SPY_KEY_BOOL, .offset = at, .fallback = value                         \
+    }
+#define SPY_NUMBER(kind, key, at, value, least, most)                                              \
+    {                                                                                              \
+        .name = key, .type = kind, .offset = at, .fallback = value, .min = least, .max = most      \
+    }
+#define SPY_UINT(key, at, value, least, most) SPY_NUMBER(SPY_KEY_UINT, key, at, value, least, most)
+#define SPY_DOUBLE(key, at, value, least, most)                                                    \
+    SPY_NUMBER(SPY_KEY_DOUBLE, key, at, value, least, most)
+#define SPY_DURATION(key, at, value, least, most)                                                  \
+    SPY_NUMBER(SPY_KEY_DURATION, key, at, value, least, most)
+#define SPY_CHOICE(key, at, value, all)                                                            \
+    {                                                                                              \
+        .name = key, .type = SPY_KEY_ENUM, .offset = at, .fallback = value, .names = all           \
+    }
+#define SPY_CHOICES(key, at, value, all)                                                           \
+    {                                                                                              \
+        .name = key, .type = SPY_KEY_FLAGS, .offset = at, .fallback = value, .names = all          \
+    }
+#define SPY_MAP(key, rows)                                                                         \
+    {                                                                                              \
+        .name = key, .type = SPY_KEY_MAP, .fields = rows                                           \
+    }
+#define SPY_NO_EFFECT(key)                                                                         \
+    {                                                                                              \
+        .name = key, .type = SPY_KEY_NO_EFFECT                                                     \
+    }
+
 // Fills *base (zeroed by the caller) from text. On failure everything allocated is released.
 // SPY_ERR_INVALID.
 int spy_schema_parse(const struct spy_key *keys, const char *name, const char *text, size_t len,

@@ -1,6 +1,7 @@
 #include "collector/auth/auth.h"
 #include "collector/auth/clients.h"
 #include "collector/auth/review.h"
+#include "collector/config/collector_config.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
 #include "shared/base/file_id.h"
@@ -38,14 +39,14 @@ struct token {
     char path[PATH_MAX];
     char header[PATH_MAX]; // a file for curl -H @FILE; "": none
     char text[TOKEN_MAX];
-    struct spy_file_id seen; // of the file that text is from
+    struct spy_file_id seen; // the file that text was read from
 };
 
 struct spy_auth {
     unsigned ways[2];
     struct token tokens[2];
-    struct spy_review *review;   // NULL: Kubernetes is not asked
-    struct spy_clients *clients; // NULL: no client's certificate counts
+    struct spy_review *review;   // NULL: kubernetes is not allowed for any role
+    struct spy_clients *clients; // NULL: client certificates are refused
     pthread_mutex_t lock;
 };
 
@@ -54,7 +55,7 @@ static int make_token(const char *path, struct spy_err *err)
     uint8_t bytes[TOKEN_BYTES];
     char text[TOKEN_BYTES * 2 + 2];
     if (spy_random_bytes(bytes, sizeof bytes) < 0)
-        return spy_err_set(err, SPY_ERR_IO, 0, "no random numbers to make %s", path);
+        return spy_err_set(err, SPY_ERR_IO, 0, "cannot get random numbers for %s", path);
     for (size_t i = 0; i < sizeof bytes; i++)
         snprintf(text + i * 2, 3, "%02x", bytes[i]);
     text[TOKEN_BYTES * 2] = '\n';
@@ -62,7 +63,7 @@ static int make_token(const char *path, struct spy_err *err)
     return spy_file_write_atomic(path, text, strlen(text), 0600, err);
 }
 
-// Full disks and odd tokens stop no collector: the file is for people's convenience.
+// The file is for people's convenience: the collector starts without it.
 static void write_header(const struct token *t)
 {
     char now[TOKEN_MAX + 32], text[TOKEN_MAX + 32];
@@ -80,12 +81,12 @@ static void write_header(const struct token *t)
     explicit_bzero(text, sizeof text);
     explicit_bzero(now, sizeof now);
     if (r < 0)
-        spy_log(SPY_LOG_WARN, "a file for curl -H @FILE cannot be written",
-                SPY_S("file", t->header), SPY_S("why", err.msg));
+        spy_log(SPY_LOG_WARN, "cannot write the file for curl -H @FILE", SPY_S("file", t->header),
+                SPY_S("error", err.msg));
 }
 
-// Reads the file when it is another one than before. What cannot be read, or is empty because it is
-// just being written, leaves the old token valid.
+// Reads the file if it has changed. If it cannot be read, or is empty because it is just being
+// written, the old token stays valid.
 static void refresh_token(struct token *t)
 {
     struct spy_file_id now = spy_file_id_of(t->path);
@@ -135,7 +136,7 @@ int spy_auth_new(const struct spy_auth_options *options, struct spy_auth **ret, 
     }
     if (r == 0 && options->client_ca_file)
         r = spy_clients_new(options->client_ca_file, &a->clients, err);
-    if (r == 0 && (a->ways[0] | a->ways[1]) & SPY_AUTH_BY_KUBERNETES)
+    if (r == 0 && (a->ways[0] | a->ways[1]) & SPY_AUTH_KUBERNETES)
         r = spy_review_new(options, &a->review, err);
     if (r < 0)
         spy_auth_free(a);
@@ -164,11 +165,11 @@ int spy_auth_refresh(struct spy_auth *a, struct spy_err *err)
     pthread_mutex_unlock(&a->lock);
     int r = a->clients ? spy_clients_refresh(a->clients, &changed, err) : 0;
     if (changed)
-        spy_log(SPY_LOG_INFO, "other authorities vouch for clients now");
+        spy_log(SPY_LOG_INFO, "using other authorities for client certificates");
     return r < 0 ? spy_err_context(err, r, "tls.client_ca_file") : 0;
 }
 
-// Hashes are compared, in a time that tells neither where the tokens differ nor how long ours is.
+// Compares hashes, so that the time reveals neither where the tokens differ nor their length.
 static bool is_same_text(const char *a, const char *b)
 {
     uint8_t x[32], y[32];
@@ -186,7 +187,7 @@ static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const ch
     return ok;
 }
 
-// The cheapest way first: a file is looked at before another machine is asked.
+// The cheapest way first: a file is read before another machine is asked.
 static enum spy_auth_answer judge_bearer(struct spy_auth *a, enum spy_auth_role role,
                                          const char *authorization, bool may_wait,
                                          const char **ret_why)
@@ -199,20 +200,20 @@ static enum spy_auth_answer judge_bearer(struct spy_auth *a, enum spy_auth_role 
         *ret_why = "the Authorization header is not 'Bearer TOKEN'";
         return SPY_AUTH_UNKNOWN;
     }
-    if (a->ways[role] & SPY_AUTH_BY_TOKEN && token_is_right(a, role, authorization + 7))
+    if (a->ways[role] & SPY_AUTH_TOKEN && token_is_right(a, role, authorization + 7))
         return SPY_AUTH_YES;
-    if (a->ways[role] & SPY_AUTH_BY_KUBERNETES)
+    if (a->ways[role] & SPY_AUTH_KUBERNETES)
         return spy_review_check(a->review, role, authorization + 7, may_wait, ret_why);
-    *ret_why = "the token is not the right one";
+    *ret_why = "the token is not valid";
     return SPY_AUTH_UNKNOWN;
 }
 
-// A certificate that was sent and does not count is told, unless a token was sent instead.
+// The fault of a certificate is reported, unless a token was sent instead.
 static enum spy_auth_answer judge_certificate(struct spy_auth *a, void *session,
                                               const char **ret_why)
 {
     *ret_why = a->clients ? spy_clients_fault(a->clients, session)
-                          : "no client's certificate counts: tls.client_ca_file is not set";
+                          : "client certificates are not accepted: tls.client_ca_file is not set";
     return *ret_why ? SPY_AUTH_UNKNOWN : SPY_AUTH_YES;
 }
 
@@ -221,12 +222,12 @@ enum spy_auth_answer spy_auth_check(struct spy_auth *a, enum spy_auth_role role,
                                     const char **ret_why)
 {
     enum spy_auth_answer answer = SPY_AUTH_UNKNOWN;
-    bool by_bearer = a->ways[role] & (SPY_AUTH_BY_TOKEN | SPY_AUTH_BY_KUBERNETES);
-    *ret_why = "nobody may: auth names no way";
-    if (a->ways[role] & SPY_AUTH_BY_MTLS)
+    bool by_bearer = a->ways[role] & (SPY_AUTH_TOKEN | SPY_AUTH_KUBERNETES);
+    *ret_why = "nobody is allowed: auth is empty in the configuration";
+    if (a->ways[role] & SPY_AUTH_MTLS)
         answer = judge_certificate(a, credential->tls_session, ret_why);
     if (answer != SPY_AUTH_YES && by_bearer &&
-        (*credential->authorization || !(a->ways[role] & SPY_AUTH_BY_MTLS)))
+        (*credential->authorization || !(a->ways[role] & SPY_AUTH_MTLS)))
         answer = judge_bearer(a, role, credential->authorization, may_wait, ret_why);
     if (answer == SPY_AUTH_UNKNOWN || answer == SPY_AUTH_FORBIDDEN)
         spy_count(role == SPY_AUTH_INGEST ? &n_denied_ingest : &n_denied_read, 1);

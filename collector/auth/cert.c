@@ -117,8 +117,8 @@ static int fill_common(struct spy_pair *p, const char *name, int days)
     return r;
 }
 
-// RFC 5280 asks for key identifiers (4.2.1.1, 4.2.1.2), and strict clients, such as Python's ssl
-// from 3.13 on, refuse a chain without.
+// RFC 5280 requires key identifiers (4.2.1.1, 4.2.1.2), and strict clients, such as Python's ssl
+// from 3.13 on, refuse a chain without them.
 static int add_key_ids(struct spy_pair *p, const struct spy_pair *issuer)
 {
     uint8_t own[64], above[64];
@@ -152,7 +152,7 @@ static int add_name(gnutls_x509_crt_t crt, const char *name)
                  : 0;
 }
 
-// HOST.NAMESPACE.svc.cluster.local and what it is shortened to inside of the cluster.
+// HOST.NAMESPACE.svc.cluster.local and its short forms inside of the cluster.
 static int add_service_names(gnutls_x509_crt_t crt, const struct spy_cert_names *names)
 {
     char text[256];
@@ -224,7 +224,7 @@ bool spy_cert_ca_serves(const struct spy_pair *ca)
     return gnutls_x509_crt_get_ca_status(ca->crt, NULL) > 0 && is_valid_for(ca, SERVER_DAYS + 1);
 }
 
-// A container started anew on the same data folder may have another name; and so may a service.
+// A container that is restarted on the same data folder may have another name; so may a service.
 static bool bears_names(const struct spy_pair *server, const struct spy_cert_names *names)
 {
     char host[HOST_NAME_MAX + 1] = "", service[256];

@@ -1,10 +1,10 @@
-// cert.h - the collector's own certificates: making them, and telling whether they still do.
+// cert.h - makes the collector's own certificates and checks whether they can still be used.
 // Inside of collector/auth.
 //
-// ECDSA P-256. An authority for ten years, a server's certificate for one, made anew with less
-// than 60 days left. A server's certificate bears localhost, 127.0.0.1, ::1, collector,
-// podspy-collector and the names of the Kubernetes service SERVICE in NAMESPACE; where it is kept
-// for one machine, that machine's name too.
+// ECDSA P-256. The authority (CA) lasts ten years, a server certificate one; it is replaced when
+// less than 60 days are left. A server certificate bears localhost, 127.0.0.1, ::1, collector,
+// podspy-collector and the names of the Kubernetes service SERVICE in NAMESPACE; if it is kept for
+// one machine, also that machine's name.
 #pragma once
 #include "shared/base/err.h"
 #include <gnutls/abstract.h>
@@ -37,8 +37,8 @@ int spy_pair_export(const struct spy_pair *p, struct spy_pems *ret, struct spy_e
 int spy_cert_make_ca(struct spy_pair *ca, struct spy_err *err);
 int spy_cert_make_server(const struct spy_pair *ca, const struct spy_cert_names *names,
                          struct spy_pair *server, struct spy_err *err);
-// Is it an authority for longer than the certificates it is to sign?
+// Whether it is an authority that outlasts the certificates it is to sign.
 bool spy_cert_ca_serves(const struct spy_pair *ca);
-// Is it by that authority, with the names, and for long enough?
+// Whether that authority signed it, with these names, and it lasts long enough.
 bool spy_cert_server_serves(const struct spy_pair *server, const struct spy_pair *ca,
                             const struct spy_cert_names *names);

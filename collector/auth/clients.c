@@ -15,7 +15,7 @@ struct spy_clients {
     const char *ca_file;
     pthread_rwlock_t lock; // of all below
     gnutls_x509_trust_list_t trust;
-    struct spy_buf pem; // that trust is made of
+    struct spy_buf pem; // the text that trust was made from
 };
 
 // --- the authorities ---
@@ -44,11 +44,13 @@ int spy_clients_refresh(struct spy_clients *c, bool *ret_changed, struct spy_err
 {
     _cleanup_buf_ struct spy_buf pem = SPY_BUF_INIT(PEM_MAX);
     gnutls_x509_trust_list_t fresh = NULL, old;
-    *ret_changed = false;
     int r = spy_file_read(AT_FDCWD, c->ca_file, &pem, err);
-    if (r < 0 ||
-        is_same_authorities(&pem, &c->pem)) // only refreshes write it, and they come one at a time
+    if (r < 0)
         return r;
+    if (is_same_authorities(&pem, &c->pem)) { // only refreshes write c->pem, one at a time
+        *ret_changed = false;
+        return 0;
+    }
     r = make_trust(c->ca_file, &pem, &fresh, err);
     if (r < 0)
         return r;
@@ -97,7 +99,7 @@ void spy_clients_free(struct spy_clients *c)
 
 // --- a client's certificate ---
 
-// The first that applies is the most telling.
+// The first row that applies says the most.
 static const char *find_certificate_fault(unsigned status)
 {
     static const struct {
@@ -107,13 +109,13 @@ static const char *find_certificate_fault(unsigned status)
         {GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA | GNUTLS_CERT_SIGNATURE_FAILURE |
              GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE,
          "no authority in tls.client_ca_file vouches for the client certificate"},
-        {GNUTLS_CERT_EXPIRED, "the client certificate, or one that vouches for it, has expired"},
+        {GNUTLS_CERT_EXPIRED, "the client certificate, or an authority of it, has expired"},
         {GNUTLS_CERT_NOT_ACTIVATED,
-         "the client certificate, or one that vouches for it, is not valid yet"},
+         "the client certificate, or an authority of it, is not valid yet"},
         {GNUTLS_CERT_PURPOSE_MISMATCH,
          "the client certificate is not for clients: its extended key usage lacks clientAuth"},
         {GNUTLS_CERT_INSECURE_ALGORITHM,
-         "the client certificate, or one that vouches for it, has a weak key or signature"},
+         "the client certificate, or an authority of it, has a weak key or signature"},
     };
     for (size_t i = 0; i < SPY_COUNT(rows); i++)
         if (status & rows[i].bits)

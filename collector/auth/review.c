@@ -3,6 +3,7 @@
 #include "collector/kube/jwt.h"
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
+#include "shared/base/metrics.h"
 #include <ctype.h>
 #include <gnutls/crypto.h>
 #include <pthread.h>
@@ -62,7 +63,7 @@ static bool is_token_form(const char *token)
     return len && !token[len];
 }
 
-// What needs no question, since the token says it of itself: it could only be refused.
+// Finds tokens that the API server could only refuse, by what they say themselves.
 static const char *find_token_fault(enum spy_auth_role role, const char *token, bool is_jwt,
                                     const struct spy_jwt *jwt)
 {
@@ -95,7 +96,7 @@ static json_t *review_of(const char *token, const char *audience)
                            "TokenReview", "spec", "token", token);
 }
 
-// A server that knows nothing of audiences leaves them out, and has then not checked them.
+// A server that does not know audiences leaves them out, and has not checked them.
 static bool is_for(const json_t *status, const char *audience)
 {
     const json_t *all = json_object_get(status, "audiences");
@@ -107,7 +108,7 @@ static bool is_for(const json_t *status, const char *audience)
     return !audience;
 }
 
-// *ret_user: who it is, to be given up; NULL: the token does not hold.
+// *ret_user: whose token it is, the caller's reference; NULL: the token is not valid.
 static int ask_who(struct spy_review *v, const char *token, const char *audience, json_t **ret_user,
                    struct spy_err *err)
 {
@@ -145,7 +146,7 @@ static int ask_may_get(struct spy_review *v, json_t *user, bool *ret_may, struct
     return r;
 }
 
-// Is name one of the names, which have commas (and spaces) between them?
+// Whether name is in names, which are separated by commas (and spaces).
 static bool is_among(const char *names, const char *name)
 {
     size_t len = strlen(name);
@@ -211,7 +212,7 @@ static void end_question(struct spy_review *v, int r, const struct spy_err *err)
                 r == SPY_ERR_DENIED ? "the collector's account may not ask about tokens: apply "
                                       "deploy/k8s, whose ClusterRole allows it"
                                     : "the API server cannot be asked about tokens",
-                SPY_S("why", err->msg));
+                SPY_S("error", err->msg));
 }
 
 static bool is_resting(struct spy_review *v, uint64_t now)
@@ -222,7 +223,7 @@ static bool is_resting(struct spy_review *v, uint64_t now)
     return resting;
 }
 
-// A yes ends with the token; its end is believed now that Kubernetes vouches for the token.
+// A yes ends with the token. Its expiry can be trusted once Kubernetes has verified the token.
 static uint64_t verdict_end(const struct spy_verdict *verdict, const struct spy_jwt *jwt,
                             uint64_t now)
 {

@@ -1,19 +1,19 @@
-// review.h - tokens that Kubernetes vouches for. Inside of collector/auth.
+// review.h - tokens that the Kubernetes API server verifies. Inside of collector/auth.
 //
-// To send, a token must be for our audience and be the agent's account's, by a TokenReview. To
-// read, it may also be one for the API server itself, such as a person's, and its account must be
-// allowed to `get` the collector's service, by a SubjectAccessReview.
+// To send, a token must be for the collector's audience and belong to the agent's account, by a
+// TokenReview. To read, a token for the API server itself (such as a person's) is accepted too, and
+// its account must be allowed to `get` the collector's service, by a SubjectAccessReview.
 //
-// Answers are kept by the SHA-256 of the token: a yes for SPY_REVIEW_YES_SECS and never past the
-// token's own end, a no for SPY_REVIEW_NO_SECS. SPY_REVIEW_KEPT answers at most; a no never drives
-// out a yes that still holds. What cannot be a right token by its form, audience or end is refused
-// without a question. At most SPY_REVIEW_AT_ONCE questions are under way, and after one that got no
-// answer none is asked for a second: who would have to wait longer gets SPY_AUTH_AWAY. So neither
-// an API server that is away nor a flood of made-up tokens holds up anybody else.
+// Verdicts are cached by the SHA-256 of the token: a yes for SPY_REVIEW_YES_SECS but never past the
+// token's expiry, a no for SPY_REVIEW_NO_SECS; at most SPY_REVIEW_KEPT, and a no never evicts a valid
+// yes. A token whose form, audience or expiry is wrong is refused without a request. At most
+// SPY_REVIEW_AT_ONCE requests are in progress, and after a request without an answer there is a pause
+// of a second: callers that would have to wait longer get SPY_AUTH_AWAY. So neither an unreachable
+// API server nor a flood of forged tokens delays other clients.
 //
 // Any thread.
 #pragma once
-#include "collector/auth/auth.h"
+#include "collector/auth/options.h"
 
 enum {
     SPY_REVIEW_YES_SECS = 60,

@@ -37,7 +37,7 @@ static int explain_failure(int r, const char *kind, const char *name, struct spy
     return spy_err_context(err, r, "%s %s", kind, name);
 }
 
-// Somebody else wrote first: let them finish, and not all of us at the same moment.
+// Another replica wrote first: wait for a random time, so that replicas do not collide again.
 static void step_aside(void)
 {
     struct spy_rand rand = {0};
@@ -45,7 +45,7 @@ static void step_aside(void)
                           (uint64_t)((10 + 190 * spy_rand_unit(&rand)) * SPY_NS_PER_MS));
 }
 
-// Changes the object's data as it must be; *ret_changed tells whether it is to be written.
+// Brings the object's data up to date; *ret_changed: whether it must be written.
 typedef int (*fill_fn)(json_t *data, void *arg, bool *ret_changed, struct spy_err *err);
 
 static int update_once(const struct spy_secret *s, const char *path, fill_fn fill, void *arg,
@@ -86,7 +86,7 @@ static int update_object(const struct spy_secret *s, const char *kind, const cha
 
 // --- the Secret ---
 
-// *ret: NULL where there is none. False: not the base64 of a text.
+// *ret: NULL if the key is absent. False: the value is not the base64 of a text.
 static bool get_text(const json_t *data, const char *key, char **ret)
 {
     const json_t *value = json_object_get(data, key);
@@ -123,8 +123,8 @@ static int set_pair(json_t *data, const char *crt_key, const char *key_key,
     return r < 0 ? r : set_text(data, key_key, pems.key, err);
 }
 
-// An authority that is damaged is somebody's to repair: a new one would lock out every agent that
-// has the old one, so it is made only where there is none.
+// A new authority would lock out every agent that trusts the old one. So one is made only if there is
+// none, and people must repair a damaged one.
 static int ensure_ca(json_t *data, struct spy_pair *ca, bool *changed, struct spy_err *err)
 {
     _cleanup_(spy_pems_done) struct spy_pems pems = {0};
@@ -208,7 +208,7 @@ static int fill_config_map(json_t *data, void *arg, bool *changed, struct spy_er
     if (*changed && json_object_set_new(data, "ca.crt", json_string(arg)) < 0)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     if (*changed)
-        spy_log(SPY_LOG_INFO, "publishing the authority's certificate");
+        spy_log(SPY_LOG_INFO, "publishing the CA certificate");
     return 0;
 }
 

@@ -18,13 +18,13 @@
 
 enum { PEM_MAX = 1 << 20, CHAIN_MAX = 8 };
 
-// One certificate as GnuTLS wants it. A handshake may use it after the next one has come, so it
-// stays until the end; there are few.
+// A certificate in GnuTLS's form. A handshake may still use it after it was replaced, so all are kept
+// until the end; there are few.
 struct shown {
     gnutls_pcert_st chain[CHAIN_MAX];
     unsigned n;
     gnutls_privkey_t key;
-    uint8_t id[32]; // the hash of what it was read from
+    uint8_t id[32]; // the hash of its PEM texts
     struct shown *older;
 };
 
@@ -88,7 +88,7 @@ static bool import_pems(struct shown *s, const struct spy_pems *pems)
            is_pair(s);
 }
 
-// Agents refuse a certificate that names purposes and not this one.
+// Agents refuse a certificate that names purposes without this one.
 static bool is_server_certificate(const struct shown *s)
 {
     gnutls_x509_crt_t crt = NULL;
@@ -105,7 +105,7 @@ static bool hash_pems(const struct spy_pems *pems, uint8_t id[32])
     gnutls_hash_hd_t h;
     if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) < 0)
         return false;
-    bool ok = gnutls_hash(h, pems->crt, strlen(pems->crt) + 1) == 0 && // the NUL parts them
+    bool ok = gnutls_hash(h, pems->crt, strlen(pems->crt) + 1) == 0 && // the NUL separates the two
               gnutls_hash(h, pems->key, strlen(pems->key)) == 0;
     gnutls_hash_deinit(h, id);
     return ok;
@@ -120,7 +120,7 @@ static int show_certificate(struct spy_tls *t, const struct spy_pems *pems, stru
     }
     s->older = t->current;
     if (s->older && !memcmp(s->id, s->older->id, sizeof s->id)) {
-        shown_free(s); // the same again
+        shown_free(s); // unchanged
         return 0;
     }
     const char *fault = !import_pems(s, pems)       ? "are certificate and key a pair?"
@@ -131,7 +131,7 @@ static int show_certificate(struct spy_tls *t, const struct spy_pems *pems, stru
         return spy_err_set(err, SPY_ERR_INVALID, 0, "the certificate cannot be used: %s", fault);
     }
     if (s->older)
-        spy_log(SPY_LOG_INFO, "new connections get a new certificate");
+        spy_log(SPY_LOG_INFO, "new connections get a renewed certificate");
     __atomic_store_n(&t->current, s, __ATOMIC_RELEASE);
     return 0;
 }
@@ -183,8 +183,8 @@ static int ensure_folder_ca(const char *crt_path, const char *key_path, struct s
                             struct spy_err *err)
 {
     int r = load_pair(crt_path, key_path, ca);
-    // Agents trust a ca.pem that is there: only they who run the collector may replace it. A key
-    // alone is of a first start that was cut short.
+    // Agents trust the ca.pem that exists: only those who run the collector may replace it. A key
+    // alone is left by a first start that was interrupted.
     if (r < 0 && access(crt_path, F_OK) == 0)
         return spy_err_set(err, SPY_ERR_INVALID, 0,
                            "%s or ca.key is damaged or missing: restore both, or remove both to "
@@ -224,7 +224,7 @@ static int load_folder(const struct spy_tls *t, struct spy_pems *ret, struct spy
 
 // --- the Secret ---
 
-// For people who look into the pod; agents read the ConfigMap.
+// For people inside of the pod; agents read the ConfigMap.
 static void keep_ca(struct spy_tls *t, char *ca)
 {
     char path[PATH_MAX];
@@ -246,8 +246,8 @@ static int load_secret(struct spy_tls *t, struct spy_pems *ret, struct spy_err *
     keep_ca(t, ca);
     struct spy_err why = {0};
     if (t->o.config_map && spy_secret_publish(&s, t->ca, &why) < 0)
-        spy_log(SPY_LOG_ERROR, "the authority's certificate cannot be published to the agents",
-                SPY_S("why", why.msg));
+        spy_log(SPY_LOG_ERROR, "cannot publish the CA certificate to the agents",
+                SPY_S("error", why.msg));
     return 0;
 }
 
@@ -282,7 +282,7 @@ int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, str
     t->names = (struct spy_cert_names){
         .service = options->service ? options->service : "podspy-collector",
         .name_space = options->name_space ? options->name_space : "podspy",
-        .host = !options->secret, // replicas have a certificate together
+        .host = !options->secret, // replicas share a certificate
     };
     int r = load_first(t, err);
     if (r < 0)

@@ -1,10 +1,10 @@
-// tls.h - the certificate that the collector shows, from where it is kept, and renewed there.
+// tls.h - the certificate that the collector presents: loaded from one of three places, and renewed.
 //
 //     given files       read again when they change
-//     the data folder   mode 0600: ca.pem and ca.key, server.pem and server.key, made on first
-//                       start (cert.h tells of their lives and names)
-//     a Secret          the same, for all replicas alike (secret.h); the authority's certificate
-//                       also in a ConfigMap and, for people, as ca.pem in the data folder
+//     the data folder   mode 0600: ca.pem and ca.key, server.pem and server.key, made on the first
+//                       start (cert.h has their names and lifetimes)
+//     a Secret          the same, shared by all replicas (secret.h); the authority's certificate is
+//                       also in a ConfigMap and, for people, in ca.pem of the data folder
 //
 // Threads: spy_tls_current from any; the others one at a time.
 #pragma once
@@ -14,7 +14,7 @@
 
 struct spy_tls_options {
     const char *dir;                  // the data folder
-    const char *cert_file, *key_file; // NULL: the own authority
+    const char *cert_file, *key_file; // NULL: made by the collector
     struct spy_kubeapi *kube;         // borrowed; used with secret
     const char *secret;               // NULL: in the data folder
     const char *config_map;           // NULL: not published
@@ -22,16 +22,16 @@ struct spy_tls_options {
 };
 
 struct spy_tls;
-// The options are borrowed for the life of it. SPY_ERR_INVALID: a given file is not PEM, not a pair
-// or not for servers, or what is kept is damaged; otherwise what kubeapi.h says. An API server that
-// is away is asked for SPY_TLS_PATIENCE_SECS.
+// The options are borrowed until spy_tls_free. SPY_ERR_INVALID: a file is not PEM, the files are not
+// a pair or not for servers, or stored certificates are damaged; other errors as in kubeapi.h. An
+// unreachable API server is retried for SPY_TLS_PATIENCE_SECS.
 enum { SPY_TLS_PATIENCE_SECS = 20, SPY_TLS_REFRESH_SECS = 60 };
 int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, struct spy_err *err);
-// Looks at what is kept, renews what ends soon, publishes. To be called every SPY_TLS_REFRESH_SECS;
-// new connections then get the new certificate. On failure the old one stays.
+// Reads the certificates again, renews those about to expire, and publishes the CA. To be called
+// every SPY_TLS_REFRESH_SECS; new connections get the new certificate. On failure the old one stays.
 int spy_tls_refresh(struct spy_tls *t, struct spy_err *err);
 void spy_tls_free(struct spy_tls *t);
 
-// What to show to a new connection; valid until spy_tls_free. arg: the struct spy_tls.
+// The certificate for a new connection; valid until spy_tls_free. arg: the struct spy_tls.
 void spy_tls_current(void *arg, gnutls_pcert_st **ret_chain, unsigned *ret_n,
                      gnutls_privkey_t *ret_key);

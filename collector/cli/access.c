@@ -1,4 +1,4 @@
-// access.c - who may send profiles and who may ask, and what a refusal says.
+// access.c - who may send profiles and who may ask, and the texts of refusals.
 #include "collector/cli/routes.h"
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
@@ -20,7 +20,7 @@ static const char *hint_of(const struct spy_collector *c, enum spy_auth_role rol
 {
     unsigned ways = role == SPY_AUTH_INGEST ? c->config.auth.ingest : c->config.auth.read;
     if (status == 503)
-        return "try again; what was granted in the last minute goes on";
+        return "try again; credentials accepted in the last minute stay valid";
     if (ways == SPY_AUTH_MTLS)
         return "present a certificate of an authority in tls.client_ca_file, in date and for "
                "clients (clientAuth)";
@@ -53,8 +53,8 @@ static enum spy_http_verdict check_credential(struct spy_collector *c, enum spy_
     spy_http_error(res, verdicts[a].status, why, hint_of(c, role, verdicts[a].status));
     res->retry_after = verdicts[a].retry_after;
     if (a != SPY_AUTH_AWAY && spy_log_due(&last[role], WARN_EVERY))
-        spy_log(SPY_LOG_WARN, "a request without a right credential was refused",
-                SPY_S("path", req->path), SPY_S("why", why));
+        spy_log(SPY_LOG_WARN, "request refused: missing or invalid credential",
+                SPY_S("path", req->path), SPY_S("error", why));
     return SPY_HTTP_REFUSED;
 }
 

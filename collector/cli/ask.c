@@ -1,4 +1,4 @@
-// ask.c - queries: a request becomes a question, and what came of it an answer.
+// ask.c - queries: from a request to a question, and from its result to an answer.
 #include "collector/cli/routes.h"
 #include "collector/query/query.h"
 #include "shared/base/clock.h"
@@ -22,12 +22,12 @@ static void answer_failure(int r, const struct spy_err *err, const struct spy_an
     unsigned status = status_of(r);
     const char *hint = *a->hint        ? a->hint
                        : status == 413 ? "narrow the selection, or set max_nodes"
-                                       : "try again; the collector's log tells more";
+                                       : "try again; the collector's log has the reason";
     spy_http_error(res, status, err->msg[0] ? err->msg : spy_code_name(r), hint);
     res->retry_after = status == 503 ? 5 : 0;
     if (status == 503 && r != SPY_ERR_GONE)
-        spy_log(SPY_LOG_ERROR, "a question could not be answered", SPY_S("path", req->path),
-                SPY_S("why", err->msg));
+        spy_log(SPY_LOG_ERROR, "cannot answer a query", SPY_S("path", req->path),
+                SPY_S("error", err->msg));
 }
 
 void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
@@ -49,7 +49,7 @@ void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_h
                              .now_ns = spy_clock_real_ns()};
     res->body.max = memory / 4 < SPY_HTTP_ANSWER_MAX ? memory / 4 : SPY_HTTP_ANSWER_MAX;
     int r = spy_query_answer(req->path, &q, &a, &err);
-    if (req->large) // else what was freed in small pieces stays with the allocator
+    if (req->large) // the allocator would keep what was freed in small pieces
         malloc_trim(0);
     if (r == 0) {
         res->content_type = a.media_type;

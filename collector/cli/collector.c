@@ -10,14 +10,7 @@
 enum { EXPIRE_SECS = 60 };
 static const char store_kind[] = "sqlite"; // the configuration takes no other
 
-static unsigned ways_of(unsigned flags)
-{
-    return (flags & SPY_AUTH_TOKEN ? SPY_AUTH_BY_TOKEN : 0u) |
-           (flags & SPY_AUTH_MTLS ? SPY_AUTH_BY_MTLS : 0u) |
-           (flags & SPY_AUTH_KUBERNETES ? SPY_AUTH_BY_KUBERNETES : 0u);
-}
-
-// Retention goes by the system's clock as far as what was seen bears it out.
+// The time for retention: retention_clock.h says how far the system's clock is trusted.
 static int get_retention_time_logged(struct spy_collector *c, uint64_t *ret, struct spy_err *err)
 {
     static uint64_t last;
@@ -25,8 +18,8 @@ static int get_retention_time_logged(struct spy_collector *c, uint64_t *ret, str
     int r = spy_store_now(c->store, real, spy_clock_boot_ns(), ret, err);
     if (r == 0 && *ret < real && spy_log_due(&last, 600 * SPY_NS_PER_SEC))
         spy_log(SPY_LOG_WARN,
-                "the clock is ahead of all that came: retention goes by what came, until the clock "
-                "is set right or new windows bear it out",
+                "the clock is ahead of all windows received: retention waits until the clock is "
+                "corrected or new windows confirm it",
                 SPY_I("seconds_ahead", (real - *ret) / SPY_NS_PER_SEC));
     return r;
 }
@@ -40,16 +33,16 @@ static void expire_data(void *arg)
     if (r == 0)
         r = spy_store_expire(c->store, now, c->config.retention.raw_ns, max, &err);
     if (r < 0)
-        spy_log(SPY_LOG_ERROR, "cannot drop old data", SPY_S("why", err.msg));
+        spy_log(SPY_LOG_ERROR, "cannot drop old data", SPY_S("error", err.msg));
 }
 
-// A failure is told when it is another than the last time, and every ten minutes.
+// Logs a failure when it differs from the last, and every ten minutes.
 static void log_renewal_failure(struct spy_collector *c, const char *why)
 {
     bool is_new = strcmp(c->renewal_failure, why) != 0;
-    if (*why && (is_new || spy_log_due(&c->renewal_told, 600 * SPY_NS_PER_SEC)))
-        spy_log(SPY_LOG_ERROR, "a certificate or token cannot be read; the one before stays",
-                SPY_S("why", why));
+    if (*why && (is_new || spy_log_due(&c->renewal_logged, 600 * SPY_NS_PER_SEC)))
+        spy_log(SPY_LOG_ERROR, "cannot renew a certificate or token; still using the previous one",
+                SPY_S("error", why));
     if (is_new)
         snprintf(c->renewal_failure, sizeof c->renewal_failure, "%s", why);
 }
@@ -89,7 +82,7 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
     return spy_http_new(&o, &c->http, err);
 }
 
-// A word as a shell takes it.
+// Quotes a word for a shell.
 static void put_quoted(struct spy_buf *b, const char *word)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -107,7 +100,7 @@ static void put_quoted(struct spy_buf *b, const char *word)
     spy_buf_putc(b, '\'');
 }
 
-// What a person needs to go on: where the CA and the tokens are, and a command that works.
+// Logs what a person needs next: where the CA and the tokens are, and a command that works.
 static void log_how_to_use(const struct spy_collector *c)
 {
     const char *dir = c->config.store.dir;
@@ -121,10 +114,10 @@ static void log_how_to_use(const struct spy_collector *c)
     spy_log(SPY_LOG_INFO, "listening", SPY_S("version", PODSPY_VERSION), SPY_I("https", https),
             SPY_I("http", http), SPY_S("data", dir), SPY_I("memory_mib", c->memory.total >> 20));
     if (c->config.auth.ingest & SPY_AUTH_TOKEN)
-        spy_log(SPY_LOG_INFO, "agents need these", SPY_S("ca_file", ca),
+        spy_log(SPY_LOG_INFO, "settings for agents", SPY_S("ca_file", ca),
                 SPY_S("token_file", ingest));
     if (c->config.auth.ingest & SPY_AUTH_KUBERNETES)
-        spy_log(SPY_LOG_INFO, "agents are known by their account",
+        spy_log(SPY_LOG_INFO, "agents authenticate with their service account",
                 SPY_S("agent", c->config.auth.kubernetes.agent),
                 SPY_S("audience", c->config.auth.kubernetes.audience));
     spy_buf_puts(&curl, "curl ");
@@ -139,7 +132,7 @@ static void log_how_to_use(const struct spy_collector *c)
     } else {
         return;
     }
-    spy_log(SPY_LOG_INFO, "ask with this", SPY_S("curl", spy_buf_str(&curl)));
+    spy_log(SPY_LOG_INFO, "query with", SPY_S("curl", spy_buf_str(&curl)));
 }
 
 static int start_kubeapi(struct spy_collector *c, struct spy_err *err)
@@ -183,7 +176,7 @@ static int start_trust(struct spy_collector *c, struct spy_err *err)
                                   .service = f->auth.kubernetes.service,
                                   .name_space = name_space};
     struct spy_auth_options auth = {.dir = f->store.dir,
-                                    .ways = {ways_of(f->auth.ingest), ways_of(f->auth.read)},
+                                    .ways = {f->auth.ingest, f->auth.read},
                                     .client_ca_file = f->tls.client_ca_file,
                                     .kube = c->kube,
                                     .audience = f->auth.kubernetes.audience,
@@ -197,22 +190,23 @@ static int start_trust(struct spy_collector *c, struct spy_err *err)
     return r < 0 ? r : spy_every_new(SPY_TLS_REFRESH_SECS, renew_credentials, c, &c->renewal, err);
 }
 
-// On a full disk there is no ports.json; the log tells the ports, too.
+// On a full disk there is no ports.json; the log has the ports as well.
 static void publish_ports(const struct spy_collector *c)
 {
     struct spy_err err = {0};
     if (spy_data_write_ports(c->config.store.dir, spy_http_tls_port(c->http),
                              spy_http_plain_port(c->http), &err) < 0)
-        spy_log(SPY_LOG_WARN, "there is no ports.json", SPY_S("why", err.msg));
+        spy_log(SPY_LOG_WARN, "cannot write ports.json", SPY_S("error", err.msg));
 }
 
-// What is damaged may be met only when it is asked for: so some is looked for at the start.
+// Damage may show only when a query meets it, so the start checks for a second.
 static void check_for_damage(const struct spy_collector *c)
 {
     enum { SECS = 1 };
     struct spy_err err = {0};
     if (spy_store_verify(c->store, SECS, &err) < 0)
-        spy_log(SPY_LOG_ERROR, "podspy-collector --check tells more", SPY_S("why", err.msg));
+        spy_log(SPY_LOG_ERROR, "the store is damaged; podspy-collector --check has the details",
+                SPY_S("error", err.msg));
 }
 
 int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err)

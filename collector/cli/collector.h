@@ -1,5 +1,4 @@
-// collector.h - the parts of a running collector, and how they come together. Inside of
-// collector/cli.
+// collector.h - the parts of a running collector. Inside of collector/cli.
 //
 //     main.c       the command line, signals, exit codes
 //     collector.c  starts the parts in order and ends them in reverse
@@ -32,34 +31,35 @@ struct spy_collector {
     struct spy_kubeapi *kube; // NULL: not needed
     struct spy_tls *tls;
     struct spy_every *renewal; // of certificates and tokens
-    char renewal_failure[240]; // the last one; "": none
-    uint64_t renewal_told;
+    char renewal_failure[240]; // the last failure; "": none
+    uint64_t renewal_logged;
     struct spy_auth *auth;
     struct spy_store *store;
     struct spy_ingest *ingest;
     struct spy_every *retention; // drops old data
     struct spy_http *http;
-    uint64_t ready_until; // monotonic, atomically: /readyz need not check the store until then
+    uint64_t ready_until; // atomic, CLOCK_MONOTONIC: until then /readyz need not check the store
     struct spy_http_route routes[SPY_ROUTES_MAX];
-    bool ending; // read and written atomically; /readyz says no from then on
+    bool ending; // atomic; /readyz answers 503 from then on
 };
 
-// config is taken over, also on failure. What was started is ended by spy_collector_stop.
+// Takes over config, on failure too. Call spy_collector_stop in either case.
 int spy_collector_start(struct spy_collector *c, struct spy_collector_config *config,
                         struct spy_err *err);
 void spy_collector_stop(struct spy_collector *c);
-// Looks for damage in a store that no collector uses, and changes nothing in it. SPY_ERR_IO: there
-// is some.
+// Looks for damage in a store that no collector uses, and changes nothing in it. SPY_ERR_IO: damage
+// was found.
 int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err);
-// Reads certificates, authorities and tokens again, soon, on a thread of its own.
+// Makes the renewal thread read certificates, authorities and tokens again, soon.
 void spy_collector_reload(struct spy_collector *c);
 
 // Fills SPY_ROUTES_MAX places at most; the last route has no method. arg: the struct spy_collector.
 void spy_collector_list_routes(struct spy_http_route *ret);
 
-// The data folder: made with 0700, or set to that; one collector at a time has it.
-// SPY_ERR_DENIED: another one does. *ret_lock is to be closed.
+// Makes the data folder, sets its mode to 0700 and locks it: one collector at a time uses it.
+// SPY_ERR_DENIED: another collector does. *ret_lock: close it to unlock.
 int spy_data_open(const char *dir, int *ret_lock, struct spy_err *err);
-// DIR/ports.json: {"pid", "https", "http"}, for scripts; a port that is not listened on is null.
+// Writes DIR/ports.json, for scripts: {"pid", "https", "http"}; the port of a listener that is off
+// is null.
 int spy_data_write_ports(const char *dir, unsigned https, unsigned http, struct spy_err *err);
 void spy_data_remove_ports(const char *dir);

@@ -15,8 +15,7 @@ static void close_to_others(const char *dir)
 {
     struct stat st;
     if (stat(dir, &st) == 0 && st.st_mode & 077 && chmod(dir, 0700) < 0)
-        spy_log(SPY_LOG_WARN, "the data folder is open to others and cannot be closed",
-                SPY_S("dir", dir));
+        spy_log(SPY_LOG_WARN, "cannot restrict the data folder to its owner", SPY_S("dir", dir));
 }
 
 int spy_data_open(const char *dir, int *ret_lock, struct spy_err *err)
@@ -35,7 +34,7 @@ int spy_data_open(const char *dir, int *ret_lock, struct spy_err *err)
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         close(fd);
         return spy_err_set(err, SPY_ERR_DENIED, 0,
-                           "another collector runs on the data folder %s: end it, or choose "
+                           "another collector runs on the data folder %s: stop it, or choose "
                            "another with --data",
                            dir);
     }

@@ -1,4 +1,4 @@
-// podspy-collector: takes profiles from agents, keeps them, answers questions about them.
+// podspy-collector: receives profiles from agents, stores them, answers questions about them.
 #include "collector/cli/collector.h"
 #include "shared/base/descriptors.h"
 #include "shared/base/log.h"
@@ -83,7 +83,7 @@ static int replace_text(char **to, const char *with, struct spy_err *err)
     return 0;
 }
 
-// The command line goes before the file.
+// The command line overrides the file.
 static int load_config(const struct options *o, struct spy_collector_config *ret,
                        struct spy_err *err)
 {
@@ -105,7 +105,8 @@ static int load_config(const struct options *o, struct spy_collector_config *ret
     return r;
 }
 
-// Blocked before any thread starts, so that all inherit it and only sigwait takes them.
+// Called before any thread starts, so that all threads inherit the mask and only sigwait gets these
+// signals.
 static void block_signals(sigset_t *set)
 {
     sigemptyset(set);
@@ -116,13 +117,14 @@ static void block_signals(sigset_t *set)
     signal(SIGPIPE, SIG_IGN);
 }
 
-// Keys and tokens are in this process's memory: no core file is written of it, and no other
-// process of its user may read it (prctl(2), PR_SET_DUMPABLE).
+// This process's memory holds keys and tokens: no core file may be written, and no other process of
+// its user may read it (prctl(2), PR_SET_DUMPABLE).
 static void close_memory(void)
 {
     const struct rlimit none = {0, 0};
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
-        spy_log(SPY_LOG_WARN, "the memory of the collector can be dumped with its keys in it");
+        spy_log(SPY_LOG_WARN,
+                "core dumps cannot be disabled: they would hold the collector's keys");
 }
 
 static int run_collector(const struct options *o, struct spy_err *err)
@@ -172,7 +174,7 @@ int main(int argc, char **argv)
     argp_err_exit_status = SPY_EXIT_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     umask(077);
-    json_object_seed(0); // else the first of several threads would do it
+    json_object_seed(0); // before several threads use jansson
     int r = run_collector(&o, &err);
     if (r == 0)
         return SPY_EXIT_OK;

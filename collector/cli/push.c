@@ -1,4 +1,4 @@
-// push.c - profiles in: which answer an outcome of ingest becomes.
+// push.c - receives profiles: ingest's outcome becomes a status and a hint.
 #include "collector/cli/routes.h"
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
@@ -26,13 +26,13 @@ static const struct {
                          "raise the bound that the message names, or shorten retention.raw"},
     [SPY_INGEST_DISK_FULL] = {507, 60,
                               "free space on the collector's disk, or shorten retention.raw or "
-                              "lower retention.max_gib: what is dropped makes room, and pushes "
-                              "are taken again"},
-    [SPY_INGEST_NOT_TAKEN] = {400, 0, "docs/wire.md tells which profiles are taken"},
+                              "lower retention.max_gib: dropping old data makes room for new "
+                              "pushes"},
+    [SPY_INGEST_NOT_TAKEN] = {400, 0, "docs/wire.md says which profiles are accepted"},
     [SPY_INGEST_CLOCK] = {503, 60,
-                          "nothing is lost: the sender keeps its profiles and tries again; set the "
-                          "clock of the collector or of the sender right"},
-    [SPY_INGEST_UNAVAILABLE] = {503, 5, "try again; the collector's log tells more"},
+                          "nothing is lost: the sender keeps its profiles and retries; correct the "
+                          "clock of the collector or of the sender"},
+    [SPY_INGEST_UNAVAILABLE] = {503, 5, "try again; the collector's log has the reason"},
 };
 
 static void post_profiles(void *arg, const struct spy_http_request *req,
@@ -59,11 +59,10 @@ static void post_profiles(void *arg, const struct spy_http_request *req,
     spy_http_error(res, refusals[o].status, err.msg, refusals[o].hint);
     res->retry_after = refusals[o].retry_after;
     if (o == SPY_INGEST_DISK_FULL && spy_log_due(&last_expiry, EXPIRE_EVERY))
-        spy_every_now(c->retention); // what is too old by now makes room
+        spy_every_now(c->retention); // drops what has become too old
     if (spy_log_due(&last, WARN_EVERY))
-        spy_log(refusals[o].status >= 500 ? SPY_LOG_ERROR : SPY_LOG_WARN,
-                "a batch of profiles was refused", SPY_I("status", refusals[o].status),
-                SPY_S("why", err.msg));
+        spy_log(refusals[o].status >= 500 ? SPY_LOG_ERROR : SPY_LOG_WARN, "push refused",
+                SPY_I("status", refusals[o].status), SPY_S("error", err.msg));
 }
 
 const struct spy_http_route spy_route_push = {

@@ -16,9 +16,9 @@ extern const struct spy_http_route spy_route_metrics; // metrics.c
 // Handles every query: ask.c.
 void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res);
 
-// May the request be served? In access.c. _plain: by anybody, without parameters. _read, _push: by
-// whoever bears the credential of that role, or came by the plain listener; a push takes no
-// parameters. _metrics: as _read, without parameters.
+// Decide whether a request may be served. In access.c. _plain: for anybody, without parameters.
+// _read, _push: with a credential of that role, or on the plain listener; a push takes no parameters.
+// _metrics: as _read, without parameters.
 enum spy_http_verdict spy_allow_plain(void *arg, const struct spy_http_request *req,
                                       struct spy_http_response *res);
 enum spy_http_verdict spy_allow_read(void *arg, const struct spy_http_request *req,

@@ -20,7 +20,7 @@ void spy_capacity_init(struct spy_capacity *c, unsigned n_listeners)
                                                                  : max};
     if (c->max < SPY_HTTP_CONNECTIONS)
         spy_log(SPY_LOG_WARN,
-                "few descriptors: raise the limit of open files (ulimit -n, LimitNOFILE)",
+                "few file descriptors: raise the limit of open files (ulimit -n, LimitNOFILE)",
                 SPY_I("limit", limit), SPY_I("connections", c->max));
 }
 

@@ -1,17 +1,17 @@
 // capacity.h - how many connections a listener may hold. Inside of collector/http.
 //
-// libmicrohttpd that runs out of descriptors tries accept() again and again. So a listener gets no
-// more connections than there are descriptors for, beside what the store, the log and refused
-// uploads (linger.h) need: at its limit libmicrohttpd stops listening, and clients wait in the
-// kernel's queue until a connection ends. Threads: any.
+// When libmicrohttpd runs out of descriptors, it retries accept() in a loop. So a listener gets no
+// more connections than there are descriptors for, minus what the store, the log and refused uploads
+// (linger.h) need. At its limit libmicrohttpd stops listening, and clients wait in the kernel's
+// queue until a connection ends. Threads: any.
 #pragma once
 
 struct spy_capacity {
     unsigned max, n; // connections; n atomically
 };
 
-// With n_listeners alike: SPY_HTTP_CONNECTIONS, or fewer where RLIMIT_NOFILE says so, which is
-// logged.
+// Sets the limit of each of n_listeners: SPY_HTTP_CONNECTIONS, or fewer if RLIMIT_NOFILE is low,
+// which is logged.
 void spy_capacity_init(struct spy_capacity *c, unsigned n_listeners);
-// A connection came (1) or went (-1). That all are taken is logged at most once a minute.
+// Counts a connection that began (1) or ended (-1). Logs at most once a minute that all are taken.
 void spy_capacity_count(struct spy_capacity *c, int change);

@@ -9,7 +9,7 @@
 // --- what the client accepts ---
 
 struct weights {
-    double of[3], other; // by enum spy_encoding; of those not named; below 0: not told
+    double of[3], other; // by enum spy_encoding; of those not named; below 0: not given
 };
 
 static double parse_weight(const char *at, const char *end)
@@ -24,7 +24,7 @@ static double parse_weight(const char *at, const char *end)
     return 1;
 }
 
-// One coding of the list with its weight: "gzip;q=0.5". What we do not know is passed over.
+// One coding of the list with its weight: "gzip;q=0.5". Unknown codings are skipped.
 static void take_coding(struct weights *w, const char *at, const char *end)
 {
     static const struct {
@@ -54,7 +54,7 @@ enum spy_encoding spy_content_choose(const char *accept_encoding)
         take_coding(&w, at, end);
         at = end;
     }
-    // Nobody has to name identity, and who says "*" may well not know zstd.
+    // Clients need not name identity, and a client that sends "*" may not know zstd.
     enum spy_encoding best = SPY_ENCODING_IDENTITY;
     double most = 0;
     for (size_t i = 0; i < SPY_COUNT(best_first); i++) {
@@ -83,12 +83,13 @@ static bool can_be_compressed(const char *type)
 bool spy_content_is_known(const char *if_none_match, const char *etag)
 {
     const char *at = if_none_match + strspn(if_none_match, " \t");
-    return *etag && (!strcmp(at, "*") || strstr(at, etag)); // with its quotes it is a whole tag
+    return *etag && (!strcmp(at, "*") || strstr(at, etag)); // the quotes make it a whole tag
 }
 
 static void compress_body(struct spy_http_response *res, enum spy_encoding encoding)
 {
-    struct spy_buf packed = SPY_BUF_INIT(res->body.len - 1); // what grows is sent as it is
+    struct spy_buf packed =
+        SPY_BUF_INIT(res->body.len - 1); // a body that grows is sent uncompressed
     if (spy_compress(encoding, res->body.data, res->body.len, &packed, NULL) < 0) {
         spy_buf_free(&packed);
         return;

@@ -2,10 +2,10 @@
 #include <microhttpd.h>
 #include <stdio.h>
 
-// An answer is only what it says it is, loads nothing and stands in no other page.
+// A browser may not guess another type for an answer, load anything for it or frame it.
 static const char strict_policy[] = "default-src 'none'; frame-ancestors 'none'";
 
-// value NULL: no such header.
+// value NULL: the header is left out.
 static void put_header(struct spy_headers *h, const char *name, const char *value)
 {
     if (!value)

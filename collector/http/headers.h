@@ -1,11 +1,11 @@
-// headers.h - the headers of an answer, whoever writes it. Inside of collector/http.
+// headers.h - the headers of every answer. Inside of collector/http.
 //
-// Every answer of ours gets them from here: those that libmicrohttpd sends, and those that are
-// written by hand in the middle of an upload. libmicrohttpd adds Date and Content-Length.
+// They serve the answers that libmicrohttpd sends and those that are written by hand in the middle
+// of an upload. libmicrohttpd adds Date and Content-Length.
 //
-// What libmicrohttpd cannot read as a request it answers by itself, with a constant page and none
-// of these: 414 and 431 (more than its memory for a connection holds), 400 for a Content-Length
-// that is not a number, 505.
+// Requests that libmicrohttpd cannot parse are answered by libmicrohttpd itself, with a constant
+// page and none of these headers: 414 and 431 (larger than its memory for a connection), 400 (a
+// Content-Length that is not a number), 505.
 //
 // Threads: pure.
 #pragma once
@@ -18,7 +18,7 @@ struct spy_headers {
         const char *name, *value;
     } rows[SPY_HEADERS_MAX];
     size_t n;
-    char retry_after[16], keep[48]; // values that are made here
+    char retry_after[16], keep[48]; // values made for this answer
 };
 
 // ends: the connection ends with the answer. The rows borrow from res and from *ret itself.

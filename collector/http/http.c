@@ -21,8 +21,8 @@ static void on_connection(void *arg, struct MHD_Connection *c, void **state,
     int fd = i ? i->connect_fd : -1;
     spy_capacity_count(&l->capacity, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
-        spy_watch_add(l->http->watch, c, fd);
-    else if (spy_watch_remove(l->http->watch, c))
+        spy_deadlines_add(l->http->deadlines, c, fd);
+    else if (spy_deadlines_remove(l->http->deadlines, c))
         spy_linger_add(l->http->linger, fd);
 }
 
@@ -36,7 +36,7 @@ static struct MHD_OptionItem make_item(enum MHD_OPTION option, const char *text)
     return (struct MHD_OptionItem){option, 0, (void *)(uintptr_t)text};
 }
 
-// libmicrohttpd hands no argument of ours to this callback, so the server is found here.
+// libmicrohttpd passes no argument to this callback, so it finds the server here.
 static struct spy_http *tls_server; // read and written atomically
 
 static int on_certificate(gnutls_session_t session, const gnutls_datum_t *authorities, int n,
@@ -106,7 +106,7 @@ int spy_http_new(const struct spy_http_options *options, struct spy_http **ret, 
     h->plain.capacity = h->tls.capacity;
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->idle, NULL);
-    int r = spy_watch_new(h->tls.capacity.max, &h->watch, err);
+    int r = spy_deadlines_new(h->tls.capacity.max, &h->deadlines, err);
     if (r == 0)
         r = spy_linger_new(&h->linger, err);
     if (r == 0)
@@ -154,7 +154,7 @@ void spy_http_free(struct spy_http *h)
         if (fds[i] >= 0)
             close(fds[i]);
     spy_linger_free(h->linger);
-    spy_watch_free(h->watch);
+    spy_deadlines_free(h->deadlines);
     pthread_cond_destroy(&h->idle);
     pthread_mutex_destroy(&h->lock);
     free(h);

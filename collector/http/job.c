@@ -22,9 +22,9 @@ const struct spy_metric spy_http_metrics[] = {
     {"podspy_collector_http_busy_total", NULL, "Requests refused because too much was under way.",
      SPY_COUNTER, &n_busy},
     {"podspy_collector_http_cut_total", NULL, "Connections cut off because they were too slow.",
-     SPY_COUNTER, &spy_watch_n_cut},
+     SPY_COUNTER, &spy_deadlines_n_cut},
     {"podspy_collector_http_connections", NULL, "Connections that are open.", SPY_GAUGE,
-     &spy_watch_n_open},
+     &spy_deadlines_n_open},
 };
 const size_t spy_http_n_metrics = SPY_COUNT(spy_http_metrics);
 
@@ -38,7 +38,7 @@ static void refuse_request(struct spy_job *j, unsigned status, const char *messa
 static void refuse_busy(struct spy_job *j)
 {
     spy_count(&n_busy, 1);
-    refuse_request(j, 503, "too much is under way", "try again after some seconds");
+    refuse_request(j, 503, "too many requests are in progress", "try again after a few seconds");
     j->res.retry_after = 2;
 }
 
@@ -58,7 +58,7 @@ static void refuse_too_large(struct spy_job *j)
                    "push smaller windows, or raise limits.body_mib");
 }
 
-// --- making a job of a request ---
+// --- from a request to a job ---
 
 static const struct sockaddr *client_of(struct MHD_Connection *c)
 {
@@ -73,7 +73,7 @@ static enum MHD_Result add_param(void *arg, enum MHD_ValueKind kind, const char 
     struct spy_job *j = arg;
     (void)kind;
     if (j->req.n_params == SPY_HTTP_PARAMS) {
-        refuse_request(j, 400, "too many parameters", "at most 64 are taken");
+        refuse_request(j, 400, "too many parameters", "send at most 64");
         return MHD_NO;
     }
     j->params[j->req.n_params++] = (struct spy_http_param){name, value ? value : ""};
@@ -127,8 +127,8 @@ static struct spy_job *job_new(struct spy_listener *l, struct MHD_Connection *c,
     return j;
 }
 
-// Counts bytes of the body that are held, or are not any more; h->lock is held. Large bodies may
-// not take all that there is, so that small ones always get in.
+// Counts the bytes of bodies that are held; h->lock is held. Returns whether they are within their
+// bounds. Large bodies may not take all of it, so that small ones always find room.
 static bool count_body(struct spy_job *j, size_t before, size_t after)
 {
     struct spy_http *h = j->listener->http;
@@ -162,7 +162,7 @@ static void give_back_body(struct spy_job *j)
     spy_buf_free(&j->body);
 }
 
-// Names what there is, by the rows of the routes.
+// The hint lists the paths of the routes.
 static void refuse_path(struct spy_job *j)
 {
     _cleanup_buf_ struct spy_buf hint = SPY_BUF_INIT(HINT_MAX);
@@ -222,7 +222,7 @@ static void ask_allow(struct spy_job *j)
         j->state = SPY_JOB_REFUSED;
 }
 
-// A request that is not plainly HTTP: its connection ends with the refusal.
+// If a request is not sound HTTP, its connection ends with the refusal.
 static void check_form(struct spy_job *j, const char *version, bool bad_target)
 {
     struct spy_fault f = spy_strict_check(j->connection, version, bad_target, j->req.local);
@@ -231,13 +231,13 @@ static void check_form(struct spy_job *j, const char *version, bool bad_target)
     j->cut = f.status == 400;
 }
 
-// What can be refused before a byte of the body is read.
+// Refuses what can be refused before a byte of the body is read.
 static void check_early(struct spy_job *j)
 {
     const struct spy_http_options *o = &j->listener->http->options;
     if (j->state == SPY_JOB_CHECKING && j->req.local &&
         !spy_http_host_is_loopback(get_header(j->connection, MHD_HTTP_HEADER_HOST)))
-        refuse_request(j, 403, "the plain listener answers to localhost and 127.0.0.1 only",
+        refuse_request(j, 403, "the plain listener accepts Host localhost and 127.0.0.1 only",
                        "use the TLS listener from elsewhere");
     if (j->state == SPY_JOB_CHECKING)
         find_route(j);
@@ -268,11 +268,11 @@ static void send_raw(struct spy_job *j, const void *data, size_t len)
     }
     i = MHD_get_connection_info(j->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (i && send(i->connect_fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        return; // the client is gone, or will see the end alone
+        return; // the client has gone, or sees the connection end without an answer
 }
 
-// libmicrohttpd takes no answer in the middle of an upload, so this one is written by hand: nothing
-// else has been sent for this request, and the connection ends with it.
+// libmicrohttpd accepts no answer in the middle of an upload, so this answer is written by hand.
+// Nothing else has been sent for this request, and the connection ends with it.
 static enum MHD_Result answer_and_cut(struct spy_job *j)
 {
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(4096);
@@ -286,15 +286,15 @@ static enum MHD_Result answer_and_cut(struct spy_job *j)
     spy_buf_append(&b, j->res.body.data, j->res.body.len);
     spy_count(&n_requests, 1);
     spy_count(j->res.status >= 500 ? &n_errors : &n_refused, 1);
-    spy_watch_refused(j->listener->http->watch, j->connection);
+    spy_deadlines_refused(j->listener->http->deadlines, j->connection);
     if (!b.failed)
         send_raw(j, b.data, b.len);
     return MHD_NO;
 }
 
-// Counts what the job's answer holds, in place of what was counted for it before. False: all
-// answers together would hold too much. A small one always has room, so that readers who take
-// their answers slowly keep no push from being acknowledged and no probe from being answered.
+// Sets the bytes that are counted for the job's answer. False: all answers together would hold too
+// much. A small answer always has room, so that slow readers cannot prevent the acknowledgement of a
+// push or the answer to a probe.
 static bool count_answer(struct spy_job *j, size_t bytes)
 {
     struct spy_http *h = j->listener->http;
@@ -317,7 +317,7 @@ static void give_up_answer(struct spy_job *j)
     count_answer(j, j->res.body.len);
 }
 
-// While an answer is compressed both copies count. Without room for both it is sent uncompressed.
+// While an answer is compressed, both copies count. Without room for both it is sent uncompressed.
 static void prepare_answer(struct spy_job *j)
 {
     struct spy_buf *body = &j->res.body;
@@ -363,17 +363,17 @@ static enum MHD_Result send_answer(struct spy_job *j)
     if (!r)
         return MHD_NO;
     if (len)
-        res->body = SPY_BUF_INIT(0); // libmicrohttpd frees it now
+        res->body = SPY_BUF_INIT(0); // libmicrohttpd owns it now
     bool ends =
         is_closing(j->listener->http) || j->cut || (j->state == SPY_JOB_REFUSED && has_body(j));
     add_headers(res, ends, r);
-    spy_watch_enter(j->listener->http->watch, j->connection, SPY_PHASE_SENDING, len);
+    spy_deadlines_enter(j->listener->http->deadlines, j->connection, SPY_PHASE_SENDING, len);
     enum MHD_Result ok = MHD_queue_response(j->connection, res->status, r);
     MHD_destroy_response(r);
     return ok;
 }
 
-// --- the way of a request ---
+// --- the steps of a request ---
 
 static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *len)
 {
@@ -386,7 +386,7 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     pthread_mutex_unlock(&h->lock);
     if (!fits && j->state != SPY_JOB_REFUSED)
         refuse_busy(j);
-    spy_watch_bytes(h->watch, j->connection, *len);
+    spy_deadlines_bytes(h->deadlines, j->connection, *len);
     if (j->state == SPY_JOB_REFUSED) {
         give_back_body(j);
         return answer_and_cut(j);
@@ -395,7 +395,7 @@ static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *le
     return MHD_YES;
 }
 
-// Gives the job to a worker. False: it is refused, since too many wait.
+// Gives the job to a worker. False: it was refused, as too many wait.
 static bool put_in_lane(struct spy_job *j)
 {
     struct spy_http *h = j->listener->http;
@@ -403,7 +403,7 @@ static bool put_in_lane(struct spy_job *j)
     enum spy_http_lane lane = j->state == SPY_JOB_DECIDING ? SPY_HTTP_PROMPT : j->route->lane;
     enum spy_lane_put put = spy_lane_put(h, j, lane);
     if (put == SPY_LANE_TAKEN) { // the worker needs the lock to take it
-        spy_watch_work(h->watch, j->connection, &j->gone);
+        spy_deadlines_work(h->deadlines, j->connection, &j->gone);
         MHD_suspend_connection(j->connection);
     }
     pthread_mutex_unlock(&h->lock);
@@ -428,14 +428,14 @@ static enum MHD_Result hand_over(struct spy_job *j)
 static enum MHD_Result answer_refusal(struct spy_job *j)
 {
     if (has_body(j))
-        spy_watch_refused(j->listener->http->watch, j->connection);
+        spy_deadlines_refused(j->listener->http->deadlines, j->connection);
     return send_answer(j);
 }
 
 static enum MHD_Result expect_body(struct spy_job *j)
 {
     j->state = SPY_JOB_READING;
-    spy_watch_enter(j->listener->http->watch, j->connection, SPY_PHASE_BODY, 0);
+    spy_deadlines_enter(j->listener->http->deadlines, j->connection, SPY_PHASE_BODY, 0);
     return MHD_YES;
 }
 
@@ -475,7 +475,7 @@ void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
 {
     struct spy_listener *l = arg;
     (void)why;
-    spy_watch_enter(l->http->watch, c, SPY_PHASE_WAITING, 0);
+    spy_deadlines_enter(l->http->deadlines, c, SPY_PHASE_WAITING, 0);
     if (!spy_strict_take_mark(state) && *state)
         job_free(*state);
     *state = NULL;
@@ -494,7 +494,7 @@ bool spy_job_run(struct spy_job *j, bool drop)
     j->req.large = j->lane == SPY_HTTP_LARGE;
     j->res.is_large = false;
     if (drop)
-        refuse_request(j, 503, "the collector is ending", "ask again in some seconds");
+        refuse_request(j, 503, "the collector is ending", "ask again in a few seconds");
     else
         j->route->handle(h->options.arg, &j->req, &j->res);
     if (j->res.is_large && !j->req.large)
@@ -510,5 +510,5 @@ void spy_job_resume(struct spy_job *j, enum spy_lane_put put)
 {
     if (put != SPY_LANE_TAKEN)
         refuse_no_place(j, put);
-    MHD_resume_connection(j->connection); // from here on the job is libmicrohttpd's thread's again
+    MHD_resume_connection(j->connection); // from here on libmicrohttpd's thread owns the job
 }

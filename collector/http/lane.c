@@ -5,10 +5,10 @@
 #include <sys/resource.h>
 #include <time.h>
 
-// Questions that nobody waits for any more are not worked on.
+// Questions whose client has gone are dropped.
 static const struct spy_lane_kind {
     unsigned workers, queue;
-    unsigned of_one; // of one client in the queue; 0: no such bound
+    unsigned of_one; // jobs of one client in the queue; 0: no such bound
     int nice;
     bool is_question;
 } kinds[SPY_HTTP_LANES] = {
@@ -41,8 +41,8 @@ static void unlink_job(struct spy_lane *l, struct spy_job *before, struct spy_jo
     l->n_queued--;
 }
 
-// The first of all; where clients are told apart, the first of the client that the fewest workers
-// are busy for.
+// The oldest job; in lanes with a bound for each client, the oldest job of the client that has the
+// fewest busy workers.
 static struct spy_job *take_next_job(struct spy_lane *l)
 {
     struct spy_job *before = NULL, *best_before = NULL, *best = l->first;
@@ -71,17 +71,17 @@ static void *run_worker(void *arg)
     struct spy_worker *w = arg;
     struct spy_lane *l = w->lane;
     struct spy_http *h = l->http;
-    if (l->kind->nice) // of this thread alone (sched(7))
+    if (l->kind->nice) // changes this thread alone (sched(7))
         setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + l->kind->nice);
     pthread_mutex_lock(&h->lock);
     for (;;) {
         while (!l->first && !h->stop)
             pthread_cond_wait(&l->wake, &h->lock);
         if (!l->first)
-            break; // told to stop, and all is done
+            break; // h->stop, and nothing waits
         struct spy_job *j = w->job = take_next_job(l);
         bool drop = is_dropped(h, j);
-        if (h->stop) // the time for what waited is over
+        if (h->stop) // the grace period is over
             spy_stop_set(&j->gone);
         pthread_mutex_unlock(&h->lock);
         bool large = spy_job_run(j, drop);
@@ -108,7 +108,7 @@ static enum spy_lane_put find_place(const struct spy_lane *l, const struct spy_j
 static void append_job(struct spy_lane *l, struct spy_job *j, enum spy_http_lane lane)
 {
     j->lane = lane;
-    j->next = NULL; // it may have been in a queue before, for its verdict
+    j->next = NULL; // the job may have been in the prompt lane before
     if (l->last)
         l->last->next = j;
     else
@@ -179,8 +179,8 @@ static void wait_until_idle(struct spy_http *h, unsigned secs)
         ;
 }
 
-// Questions that wait are answered at once that the server ends, and those that run have some
-// seconds; pushes that have come are stored.
+// Waiting questions are refused at once, running questions have some seconds, and pushes that have
+// arrived are stored.
 void spy_lanes_finish(struct spy_http *h)
 {
     pthread_mutex_lock(&h->lock);
@@ -198,7 +198,7 @@ void spy_lanes_finish(struct spy_http *h)
     pthread_mutex_unlock(&h->lock);
     for (int i = 0; i < SPY_HTTP_LANES; i++) {
         struct spy_lane *l = &h->lanes[i];
-        for (unsigned k = 0; k < l->n_workers; k++) // all that was handed over is done
+        for (unsigned k = 0; k < l->n_workers; k++) // finishes what is queued
             pthread_join(l->workers[k].thread, NULL);
         if (l->kind)
             pthread_cond_destroy(&l->wake);

@@ -23,7 +23,7 @@ struct spy_linger {
     pthread_t thread;
 };
 
-// True when there is nothing more to come. MSG_TRUNC: TCP discards without copying (tcp(7)).
+// True at the end of the stream. MSG_TRUNC: TCP discards without copying (tcp(7)).
 static bool drain_socket(int fd)
 {
     for (int i = 0; i < PIECES; i++) {
@@ -78,7 +78,7 @@ int spy_linger_new(struct spy_linger **ret, struct spy_err *err)
     int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (!l || wake < 0) {
         free(l);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory or descriptors");
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory or file descriptors");
     }
     pthread_mutex_init(&l->lock, NULL);
     l->fds[0] = (struct pollfd){.fd = wake, .events = POLLIN};
@@ -115,7 +115,7 @@ void spy_linger_add(struct spy_linger *l, int fd)
     if (copy >= 0) {
         l->fds[l->n] = (struct pollfd){.fd = copy, .events = POLLIN};
         l->deadlines[l->n++] = spy_clock_mono_ns() + SPY_LINGER_SECS * SPY_NS_PER_SEC;
-        shutdown(copy, SHUT_WR); // the answer is on its way; after it comes the end
+        shutdown(copy, SHUT_WR); // the client reads the answer, then the end
     }
     pthread_mutex_unlock(&l->lock);
     if (copy >= 0)

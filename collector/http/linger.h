@@ -1,11 +1,11 @@
 // linger.h - lets a client read the refusal of a body that it is still sending. Inside of
 // collector/http.
 //
-// Closing a socket with unread bytes in it makes the kernel send a reset, and the client, busy
-// writing, then sees "connection reset" in place of the answer. So a socket whose request was
-// refused early is kept a little longer: what still comes is thrown away without being copied,
-// until the client ends, SPY_LINGER_SECS have passed or more than SPY_LINGER_MAX sockets wait (then
-// it is closed at once, as without this). Thread safe.
+// Closing a socket that holds unread bytes makes the kernel send a reset, and a client that is still
+// writing then sees "connection reset" instead of the answer. So the socket of a request that was
+// refused early stays open for a while: what still arrives is discarded without being copied, until
+// the client closes its side or SPY_LINGER_SECS have passed. Beyond SPY_LINGER_MAX sockets, further
+// ones are closed at once. Thread safe.
 #pragma once
 #include "shared/base/err.h"
 

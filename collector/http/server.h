@@ -1,9 +1,9 @@
 // server.h - what the files of the server share. Inside of collector/http.
 #pragma once
 #include "collector/http/capacity.h"
+#include "collector/http/deadlines.h"
 #include "collector/http/http.h"
 #include "collector/http/linger.h"
-#include "collector/http/watch.h"
 #include <microhttpd.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -23,7 +23,7 @@ struct spy_listener {
 enum spy_job_state {
     SPY_JOB_CHECKING, // its headers
     SPY_JOB_DECIDING, // a worker asks the route's allow
-    SPY_JOB_ALLOWED,  // by a worker, and libmicrohttpd has not been told
+    SPY_JOB_ALLOWED,  // by a worker; libmicrohttpd has yet to continue
     SPY_JOB_READING,  // its body, if it has one; then the handler runs
     SPY_JOB_REFUSED,  // res holds the refusal
     SPY_JOB_DONE,     // res holds what the handler made
@@ -40,10 +40,10 @@ struct spy_job {
     struct spy_http_param params[SPY_HTTP_PARAMS];
     char method[16], path[256];
     struct spy_buf body;
-    size_t answer_len; // counted in spy_http.answers
+    size_t answer_len; // its part of spy_http.answers
     enum spy_job_state state;
     enum spy_http_lane lane;
-    bool gone; // shared/base/stop.h: the client has left, or the server ends
+    bool gone; // shared/base/stop.h: the client has gone, or the server ends
     bool cut;  // the connection ends with the answer
     struct spy_job *next;
 };
@@ -57,7 +57,7 @@ struct spy_lane {
     pthread_cond_t wake; // a job waits, or stop
     struct spy_worker {
         struct spy_lane *lane;
-        struct spy_job *job; // that it works on
+        struct spy_job *job; // its current job
         pthread_t thread;
     } workers[SPY_LANE_WORKERS];
 };
@@ -65,13 +65,13 @@ struct spy_lane {
 struct spy_http {
     struct spy_http_options options;
     struct spy_listener tls, plain;
-    struct spy_watch *watch;
+    struct spy_deadlines *deadlines;
     struct spy_linger *linger;
     pthread_mutex_t lock; // of all below
     pthread_cond_t idle;  // n_jobs is 0
     struct spy_lane lanes[SPY_HTTP_LANES];
     unsigned n_jobs;
-    bool closing; // answers end their connections, and questions are not begun
+    bool closing; // answers end their connections, and waiting questions are refused
     bool stop;
     size_t bodies, large_bodies, answers; // bytes held
 };
@@ -85,7 +85,7 @@ enum spy_lane_put {
 };
 // Gives the job to a worker. h->lock is held.
 enum spy_lane_put spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane);
-// Finishes what has begun, within SPY_HTTP_GRACE_SECS, and ends the threads.
+// Finishes the requests in progress, within SPY_HTTP_GRACE_SECS, and ends the threads.
 void spy_lanes_finish(struct spy_http *h);
 
 // libmicrohttpd's callbacks; arg is a struct spy_listener. In job.c.
@@ -94,17 +94,17 @@ enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const ch
                                    size_t *len, void **state);
 void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
                           enum MHD_RequestTerminationCode why);
-// Runs the handler; drop: answers that the server ends, instead. Called by a worker. True: the job
-// is to go to the lane of large ones.
+// Runs the handler; drop: refuses the request instead, because the server ends or the client has
+// gone. Called by a worker. True: the job belongs in the lane of large questions.
 bool spy_job_run(struct spy_job *j, bool drop);
-// Lets its connection answer: with what the handler made where put is SPY_LANE_TAKEN, else that it
-// found no place.
+// Lets the job's connection send its answer: what the handler made if put is SPY_LANE_TAKEN, else
+// the refusal of a full lane.
 void spy_job_resume(struct spy_job *j, enum spy_lane_put put);
 
-// Do both come from one address, whatever the port? Unknown ones (NULL) are one.
+// Whether both have the same address, whatever the port. All unknown addresses (NULL) are the same.
 bool spy_http_same_client(const struct sockaddr *a, const struct sockaddr *b);
 // ADDR:PORT -> a listening socket. loopback_only: refuse anything else. In address.c.
 int spy_http_listen(const char *address, bool loopback_only, unsigned *ret_port,
                     struct spy_err *err);
-// Is this Host header a name of this machine's loopback? "" (HTTP/1.0) is.
+// Whether this Host header names this machine's loopback. "" (HTTP/1.0) does.
 bool spy_http_host_is_loopback(const char *host);

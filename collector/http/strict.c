@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-// Headers that say how a request is read, or for whom it is; each may come once.
+// Headers that decide how a request is read or whom it is for. Each may appear once.
 enum single { HOST, LENGTH, CODING, AUTHORIZATION, TYPE, ENCODING, ORIGIN, SITE, N_SINGLES };
 
 static const char *const single_names[N_SINGLES] = {
@@ -22,7 +22,7 @@ static char mark; // its address is all that is used
 
 struct headers {
     const char *single[N_SINGLES]; // NULL: not sent
-    const char *end;               // of the value that was seen last
+    const char *end;               // of the last header's value
     bool repeated, bad_name, bad_line;
 };
 
@@ -52,10 +52,9 @@ bool spy_strict_target_is_good(const char *target)
     return true;
 }
 
-// libmicrohttpd 0.9.75 takes a NUL in a line for the end of a text and does not tell (later
-// versions refuse it). It leaves the lines where they came in its buffer, so the bytes behind a
-// text show what was there: connection.c of that version, get_next_header_line and
-// process_header_line.
+// libmicrohttpd 0.9.75 takes a NUL in a line for the end of a text (later versions refuse it). It
+// leaves the lines in its buffer as they arrived, so the bytes behind a text show what was sent:
+// connection.c of that version, get_next_header_line and process_header_line.
 static bool shows_lines(void)
 {
     return !strcmp(MHD_get_version(), "0.9.75");
@@ -65,7 +64,7 @@ void *spy_strict_on_target(void *arg, const char *target, struct MHD_Connection 
 {
     (void)arg, (void)c;
     if (!target)
-        return NULL; // there is no such path, which find_route says
+        return NULL; // find_route refuses it
     // The space before "HTTP/1.1" has become the NUL.
     bool cut = shows_lines() && strncmp(target + strlen(target) + 1, "HTTP/", 5) != 0;
     return cut || !spy_strict_target_is_good(target) ? &mark : NULL;
@@ -98,9 +97,10 @@ static bool has_control(const char *text, size_t len)
     return false;
 }
 
-// CR and LF behind a value have become NULs. What stands in their place otherwise follows a NUL in
-// the line, or a bare LF; and a line that begins with a colon is taken for the empty one that ends
-// the headers. (Each header has a record of its own behind all lines, so the bytes are there.)
+// libmicrohttpd has replaced the CR and LF behind a value by NULs. Any other bytes there follow a NUL
+// in the line or a bare LF. A line that begins with a colon would be taken for the empty line that
+// ends the headers. (libmicrohttpd keeps a record of each header behind all lines, so these bytes
+// exist.)
 static bool ends_well(const char *end, bool last)
 {
     return !shows_lines() || (!end[1] && (last ? !end[2] && !end[3] : end[2] != 0));
@@ -126,7 +126,7 @@ static enum MHD_Result check_request_header(void *arg, enum MHD_ValueKind kind, 
 
 // --- the host ---
 
-// The part in front of the port, or 0 where brackets are not one pair around an address.
+// The length of the part before the port; 0 if brackets do not enclose an address.
 static size_t host_len(const char *host)
 {
     if (*host != '[')
@@ -177,10 +177,10 @@ static struct spy_fault check_host(const char *host, const char *version)
 static struct spy_fault check_length(const struct headers *h)
 {
     if (h->single[LENGTH] && h->single[CODING])
-        return bad_request("Content-Length and Transfer-Encoding exclude each other",
+        return bad_request("Content-Length and Transfer-Encoding are both present",
                            "send one of them");
     if (h->single[CODING] && strcasecmp(h->single[CODING], "chunked") != 0)
-        return bad_request("the only Transfer-Encoding that is taken is chunked",
+        return bad_request("the only Transfer-Encoding accepted is chunked",
                            "send a Content-Length, or 'Transfer-Encoding: chunked'");
     return (struct spy_fault){0};
 }
@@ -201,14 +201,14 @@ struct spy_fault spy_strict_check(struct MHD_Connection *c, const char *version,
         return bad_request("a header line is malformed",
                            "lines end with CR LF and hold no control characters");
     if (h.repeated)
-        return bad_request("a header came twice that may come once",
+        return bad_request("a header that may appear once is repeated",
                            "Host, Content-Length, Transfer-Encoding, Authorization, Content-Type, "
-                           "Content-Encoding, Origin and Sec-Fetch-Site may come once");
+                           "Content-Encoding, Origin and Sec-Fetch-Site may appear once");
     f = check_length(&h);
     if (!f.status)
         f = check_host(h.single[HOST], version);
     if (!f.status && local && is_other_site(&h))
-        f = (struct spy_fault){403, "the plain listener does not answer another site's page",
+        f = (struct spy_fault){403, "the plain listener refuses requests from another site's page",
                                "open the address by itself, not from a page of another site"};
     return f;
 }

@@ -12,7 +12,7 @@ enum { NAME_MAX_LEN = 253 };
 struct agent {
     char name[NAME_MAX_LEN + 1];
     uint64_t seen_ns;
-    uint64_t spent; // bytes, of what it may send; they come back with time
+    uint64_t spent; // bytes of its allowance; they come back with time
     UT_hash_handle hh;
 };
 
@@ -35,7 +35,7 @@ struct spy_agents *spy_agents_new(uint32_t max, uint64_t silent_ns, uint64_t byt
     return a;
 }
 
-// Forgets those that were silent since before now_ns - age.
+// Forgets agents that were silent for `age` or longer.
 static void forget_silent_agents(struct spy_agents *a, uint64_t now_ns, uint64_t age)
 {
     struct agent *e, *next;
@@ -91,7 +91,7 @@ enum spy_agents_answer spy_agents_see(struct spy_agents *a, const char *full_nam
     pthread_mutex_lock(&a->lock);
     HASH_FIND_STR(a->table, name, e);
     if (!e && HASH_COUNT(a->table) >= a->max && now_ns - a->swept_ns > a->silent_ns / 60)
-        forget_silent_agents(a, now_ns, a->silent_ns); // not at every refusal: it goes through all
+        forget_silent_agents(a, now_ns, a->silent_ns); // not at every refusal: it visits all agents
     if (!e && HASH_COUNT(a->table) < a->max)
         e = add_agent(a, name, now_ns);
     if (e) {

@@ -13,9 +13,8 @@
 #include <strings.h>
 #include <time.h>
 
-// Steps of the decoder (shared/otlp/otlp.h) are some 30 ns each. Processes that run the same
-// program share stacks: a sample of 14 bytes walks its whole stack again for each of them, which
-// the first number is for.
+// A step of the decoder (shared/otlp/otlp.h) takes some 30 ns. STEPS allows for processes that run
+// the same program: they share stacks, so a sample of 14 bytes walks its whole stack once for each.
 enum { STEPS = 4 << 20, STEPS_PER_BYTE = 16 };
 
 #define FUTURE_MAX_NS (3600 * SPY_NS_PER_SEC)
@@ -60,10 +59,10 @@ struct spy_ingest {
     struct spy_otlp_limits small, large;
     struct spy_agents *agents;
     pthread_mutex_t lock;
-    pthread_cond_t given;  // memory was given back
+    pthread_cond_t given;  // signalled when memory is given back
     size_t memory;         // bytes that are free for decoding
     bool large_is_decoded; // one at a time
-    unsigned n_waiting;    // large ones that wait for that
+    unsigned n_waiting;    // large bodies that wait to be decoded
 };
 
 int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest **ret,
@@ -94,7 +93,7 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
         .profile_bytes = 256 << 20,
         .steps = STEPS,
         .steps_per_byte = STEPS_PER_BYTE,
-        // A step for each byte of the largest body: two seconds, where a body may have 16 MiB.
+        // A step for each byte of the largest body: two seconds if a body may have 16 MiB.
         .steps_most = STEPS + options->body_max * SPY_INGEST_EXPANSION};
     in->agents = spy_agents_new(options->agents_max, SPY_INGEST_AGENT_SECS * SPY_NS_PER_SEC,
                                 options->agent_bytes_a_minute);
@@ -126,9 +125,9 @@ struct batch {
     size_t n;
     struct spy_otlp_rejected rejected;
     uint64_t sender_ns; // the sender's clock; 0: not known
-    uint64_t latest_ns; // the end of the latest profile that tells a time; 0: none does
+    uint64_t latest_ns; // the end of the latest profile that has a time; 0: none has
     struct spy_ingest *in;
-    size_t memory; // that it has of in->memory
+    size_t memory; // its share of in->memory
     bool is_large;
 };
 
@@ -141,7 +140,7 @@ static void free_profiles(struct batch *b)
     b->n = 0;
 }
 
-// Waits until there is so much of the half that small ones share.
+// Waits until the half for small bodies has so much room.
 static void take_memory(struct batch *b, size_t bytes)
 {
     struct spy_ingest *in = b->in;
@@ -159,12 +158,12 @@ static void wait_for_large(struct spy_ingest *in, const bool *stop)
     struct timespec until;
     while (in->large_is_decoded && !spy_stop_is_set(stop)) {
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec++; // then it looks whether it is to stop
+        until.tv_sec++; // then checks stop
         pthread_cond_clockwait(&in->given, &in->lock, CLOCK_MONOTONIC, &until);
     }
 }
 
-// Waits for the other half. Few may wait: each holds one of the 16 threads that take pushes.
+// Waits for the other half. Few may wait, as each blocks one of the 16 workers for pushes.
 static int take_large_memory(struct batch *b, size_t bytes, const bool *stop, struct spy_err *err)
 {
     enum { WAITING_MAX = 8 };
@@ -181,8 +180,9 @@ static int take_large_memory(struct batch *b, size_t bytes, const bool *stop, st
     }
     pthread_mutex_unlock(&in->lock);
     return b->is_large ? 0
-           : crowded   ? spy_err_set(err, SPY_ERR_NOMEM, 0, "other large bodies are being decoded")
-                       : spy_err_set(err, SPY_ERR_GONE, 0, "the collector is ending");
+           : crowded
+               ? spy_err_set(err, SPY_ERR_NOMEM, 0, "too many large bodies wait to be decoded")
+               : spy_err_set(err, SPY_ERR_GONE, 0, "the collector is ending");
 }
 
 static void give_memory(struct batch *b)
@@ -223,7 +223,7 @@ static int parse_type(const char *type, enum spy_otlp_form *ret)
     return SPY_ERR_UNSUPPORTED;
 }
 
-// RFC 9110, 5.6.7: "Sun, 06 Nov 1994 08:49:37 GMT". 0: it is not such a date.
+// RFC 9110, 5.6.7: "Sun, 06 Nov 1994 08:49:37 GMT". 0: not such a date.
 static uint64_t parse_date(const char *date)
 {
     struct tm tm = {0};
@@ -254,8 +254,8 @@ static int check_headers(const struct spy_ingest_body *b, enum spy_encoding *ret
     return 0;
 }
 
-// A message takes several times its bytes once it is decoded, and each profile some 10 KiB. What
-// takes more than this is large.
+// A decoded message takes several times its bytes, and each profile some 10 KiB. A body that takes
+// more than this is large.
 static size_t estimate_memory(const struct spy_ingest *in, size_t len, bool is_large)
 {
     enum { TIMES = 64, BASE = 1 << 20 };
@@ -296,7 +296,7 @@ static void print_time(uint64_t ns, char *out)
         *out = 0;
 }
 
-// Where a profiler gives no time, it is now.
+// A profile without a time is taken as of now.
 static void give_time(struct spy_series *s, uint64_t now_ns)
 {
     s->start_ns = s->duration_ns < now_ns ? now_ns - s->duration_ns : now_ns;
@@ -315,8 +315,8 @@ static int clocks_disagree(uint64_t theirs_ns, uint64_t now_ns, struct spy_err *
     print_time(theirs_ns, theirs);
     print_time(now_ns, ours);
     return spy_err_set(err, SPY_ERR_AGAIN, 0,
-                       "the profile or its sender says that it is %s, this collector's clock says "
-                       "%s: set the one that is wrong right",
+                       "the profile or its sender has the time %s, this collector's clock shows "
+                       "%s: correct whichever is wrong",
                        theirs, ours);
 }
 
@@ -326,7 +326,7 @@ static bool is_old(const struct spy_ingest *in, uint64_t end_ns, uint64_t now_ns
     return most && end_ns < now_ns && now_ns - end_ns > most;
 }
 
-// Without the sender's time, a profile that could be of now bears this clock out.
+// Without the sender's time, a profile with a plausible time confirms this clock.
 static bool clocks_agree(const struct spy_ingest *in, const struct batch *b, uint64_t now_ns)
 {
     if (b->sender_ns)
@@ -334,9 +334,9 @@ static bool clocks_agree(const struct spy_ingest *in, const struct batch *b, uin
     return b->latest_ns <= now_ns + FUTURE_MAX_NS && !is_old(in, b->latest_ns, now_ns);
 }
 
-// A time that is far ahead would outlive all retention, and one that is past it would go at once.
-// ingest.h says whose clock is believed. *ret_reason: why the profile is not taken; NULL: it is.
-// SPY_ERR_AGAIN: nobody's clock is believed for now.
+// A profile far ahead would outlive all retention; a profile past retention would be dropped at once.
+// ingest.h says whose clock is trusted. *ret_reason: why the profile is left out; NULL: it is
+// accepted. SPY_ERR_AGAIN: no clock is trusted for now.
 static int check_time(const struct spy_ingest *in, const struct batch *b,
                       const struct spy_series *s, uint64_t now_ns, const char **ret_reason,
                       struct spy_err *err)
@@ -394,7 +394,7 @@ static const char *agent_of(const struct spy_profile *p)
     return name ? name : "";
 }
 
-// The bytes of a request are shared by its profiles' agents.
+// The agents of a request's profiles share its bytes.
 static enum spy_agents_answer know_agents(struct spy_ingest *in, const struct batch *b,
                                           size_t bytes, uint64_t now_ns)
 {
@@ -405,14 +405,14 @@ static enum spy_agents_answer know_agents(struct spy_ingest *in, const struct ba
     return a;
 }
 
-// A sum that no machine counts in a window is not counted here either.
+// Leaves out sums that no machine can reach in a window.
 static void count_bounded(int64_t *to, uint64_t n)
 {
     if (n <= SUM_MAX_NS)
         spy_count(to, (int64_t)n);
 }
 
-// What was stored before was counted then.
+// Profiles that were stored before were counted then.
 static void count_taken(const struct batch *b, size_t known, const bool *is_known)
 {
     uint64_t samples = 0;
@@ -450,7 +450,7 @@ static enum spy_ingest_outcome map_outcome(int r, bool of_store)
     }
 }
 
-// What the answer says of the profiles that were left out.
+// The answer's message about the profiles that were left out.
 static void tell_rejected(const struct batch *b, char *out, size_t size)
 {
     *out = 0;

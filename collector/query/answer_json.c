@@ -1,6 +1,6 @@
 #include "collector/query/answer_json.h"
 
-// jansson escapes C0 alone; what else a terminal must not see (text.h) only stands in strings.
+// jansson escapes C0 only. Other characters unfit for a terminal (text.h) occur only in strings.
 static int append_escaped(const char *data, size_t len, void *buf)
 {
     struct spy_buf *to = buf;
@@ -25,7 +25,7 @@ int spy_answer_json(json_t *root, struct spy_answer *a, struct spy_err *err)
     a->media_type = "application/json";
     if (r < 0 || a->body->failed)
         return spy_err_set(err, a->body->failed ? SPY_ERR_LIMIT : SPY_ERR_NOMEM, 0,
-                           "the list does not fit");
+                           "the answer does not fit in its memory");
     return 0;
 }
 

@@ -2,7 +2,7 @@
 #include "shared/base/clock.h"
 #include <string.h>
 
-#define SETTLED (120 * SPY_NS_PER_SEC) // by then what was sampled has been pushed
+#define SETTLED (120 * SPY_NS_PER_SEC) // by then agents have pushed their samples
 
 bool spy_query_is_closed(const struct spy_question *q)
 {

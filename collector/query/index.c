@@ -81,7 +81,9 @@ static int answer_index(const struct spy_question *q, struct spy_answer *a, stru
     spy_buf_puts(a->body, "</ul>\n</body></html>\n");
     json_decref(pods);
     a->media_type = "text/html; charset=utf-8";
-    return a->body->failed ? spy_err_set(err, a->body->failed, 0, "the page does not fit") : 0;
+    return a->body->failed
+               ? spy_err_set(err, a->body->failed, 0, "the page does not fit in its memory")
+               : 0;
 }
 
 const struct spy_query spy_query_index = {

@@ -1,4 +1,4 @@
-// What to say when nothing matches: what was looked for, and what there is instead.
+// not_found.c - the error when nothing matches: what was selected, and what there is instead.
 #include "collector/query/query.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
@@ -59,7 +59,7 @@ static int describe_all_time(struct spy_store *store, struct listing *l, char *h
     spy_time_print(l->last_ns, when);
     if (l->last_ns)
         snprintf(hint, SPY_HINT_MAX,
-                 "in that time there is nothing at all; the latest data is of %s: set from and "
+                 "there is no data in that time; the latest data is from %s: set from and "
                  "until",
                  when);
     else
@@ -82,7 +82,7 @@ int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, c
     if (r == 0 && json_object_size(l.values))
         print_values(&l, spy_selector_name(keys[0]), hint);
     else if (r == 0 && l.last_ns)
-        snprintf(hint, SPY_HINT_MAX, "in that time nothing has a %s: GET /pods tells what there is",
+        snprintf(hint, SPY_HINT_MAX, "in that time nothing has a %s: GET /pods lists what there is",
                  spy_selector_name(keys[0]));
     else if (r == 0)
         r = describe_all_time(store, &l, hint, err);

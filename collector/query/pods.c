@@ -1,5 +1,5 @@
-// What is known, as JSON: pods hold containers, containers hold processes. The store tells of
-// series; those of one process that differ only in its problem are one process here.
+// pods.c - the known pods as JSON: pods hold containers, containers hold processes. The store lists
+// series; series of one process that differ only in its problem are one process here.
 #include "collector/query/pods.h"
 #include "collector/query/answer_json.h"
 #include "shared/base/mem.h"
@@ -38,13 +38,13 @@ static const struct field number_fields[] = {
 
 struct collect {
     json_t *pods;  // the answer's array
-    json_t *index; // path of names -> the object, borrowed by all but this
+    json_t *index; // path of names -> its object; owns the reference
     bool failed, too_large;
-    size_t bytes, memory; // that the answer takes, by estimate, and may take
+    size_t bytes, memory; // that the answer takes (an estimate), and may take
     struct process_account {
         json_t *process; // borrowed
         struct spy_account sum;
-    } * accounts; // by the number that stands for it in `process` meanwhile
+    } * accounts; // by the number that `process` holds until the account is complete
     size_t n, cap;
 };
 
@@ -72,7 +72,7 @@ static void extend_path(struct spy_buf *path, const json_t *labels, const struct
     spy_buf_putc(path, '\x1e');
 }
 
-// The object at path, or a new one at the end of the array `in`. *ret_new: is it new?
+// The object at path, or a new one at the end of the array `in`. *ret_new: whether it is new.
 static json_t *object_at(struct collect *c, const struct spy_buf *path, json_t *in, bool *ret_new)
 {
     json_t *o = json_object_get(c->index, spy_buf_str(path));
@@ -83,7 +83,7 @@ static json_t *object_at(struct collect *c, const struct spy_buf *path, json_t *
     if (path->failed || json_object_set_nocheck(c->index, spy_buf_str(path), o) < 0 ||
         json_array_append(in, o) < 0)
         c->failed = true;
-    json_decref(o); // the index and the array hold it, or nobody does
+    json_decref(o); // the index and the array have references
     return c->failed ? NULL : o;
 }
 
@@ -126,7 +126,7 @@ static void add_json_quality(json_t *to, const struct spy_quality *q)
 #undef ADD
 }
 
-// Of all series of the process; what it says is put in once they are all there.
+// Sums the accounts of a process's series; finish_pods prints the sums when all series are known.
 static void unite_account(struct collect *c, json_t *process, const struct spy_account *a)
 {
     size_t i = 0;
@@ -170,7 +170,7 @@ static json_t *threads_of(const struct spy_store_process *p)
     return list;
 }
 
-// The store tells the latest series first: its facts are the ones that hold.
+// The store lists the latest series first: its facts are the current ones.
 static void put_latest(json_t *o, const json_t *labels, const struct spy_store_process *p)
 {
     for (size_t i = 0; i < SPY_COUNT(number_fields); i++)

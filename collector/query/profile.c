@@ -92,14 +92,14 @@ static int choose_format(const struct spy_question *q, const struct spy_selector
     return spy_err_set(err, SPY_ERR_INVALID, 0, "unknown format '%.120s'", name);
 }
 
-// --- what was found ---
+// --- the data ---
 
 static bool has_samples(const struct spy_profile *p)
 {
     return spy_profile_n_samples(p) > 0;
 }
 
-// Selected processes without one sample, where the agent said why.
+// Reports why selected processes have no samples, if the agent said so.
 static int say_problem(const struct spy_profile *p, const struct spy_selector *s, char *hint,
                        struct spy_err *err)
 {
@@ -126,7 +126,7 @@ static int check_filter(const struct spy_profile *p, const struct spy_selector *
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "no samples match %s", s->text);
 }
 
-// Reading may take five eighths of the memory; the document's tree, what is left then.
+// Reading may use five eighths of the memory, and the document's tree what is left then.
 int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
                    struct spy_filter **ret_filter, char *hint, struct spy_err *err)
 {

@@ -4,7 +4,11 @@
 #include <string.h>
 
 const struct spy_query *const spy_queries[] = {
-    &spy_query_profiles, &spy_query_pods, &spy_query_top, &spy_query_index, NULL,
+    &spy_query_profiles, // profile.c
+    &spy_query_pods,     // pods.c
+    &spy_query_top,      // top.c
+    &spy_query_index,    // index.c
+    NULL,
 };
 
 int spy_query_answer(const char *path, const struct spy_question *q, struct spy_answer *a,

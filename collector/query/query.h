@@ -1,13 +1,12 @@
-// query.h - questions about what is stored, and their answers as documents.
+// query.h - questions about stored data, answered as documents.
 //
-// Knows nothing of HTTP: parameters in, a document or an error with a hint out. Codes and what they
-// mean to the asker:
+// This room does not know HTTP: parameters in, a document or an error with a hint out. The errors:
 //
 //     SPY_ERR_INVALID   a parameter is wrong
-//     SPY_ERR_NOTFOUND  nothing matches; the hint says what there is
-//     SPY_ERR_LIMIT     too much matches for memory and rows_max, or the document is too large
+//     SPY_ERR_NOTFOUND  nothing matches; the hint lists what there is
+//     SPY_ERR_LIMIT     the selection exceeds memory or rows_max, or the document is too large
 //     SPY_ERR_GONE      stop was set
-//     others            the store or the memory failed
+//     others            the store failed, or there is no memory
 //
 // Threads: all may be called from any thread.
 #pragma once
@@ -21,9 +20,9 @@ struct spy_question {
     const struct spy_param *params;
     size_t n_params;
     const char *accept; // the Accept header, "" when there is none
-    size_t memory;      // bytes that the answer may take while it is made, beside its body
-    size_t rows_max;    // samples and windows that it may read; 0: SPY_STORE_ROWS_MAX
-    const bool *stop;   // shared/base/stop.h: nobody waits for it any more; NULL: none
+    size_t memory;      // bytes that answering may use, without the body
+    size_t rows_max;    // samples and windows that may be read; 0: SPY_STORE_ROWS_MAX
+    const bool *stop;   // shared/base/stop.h: the client has gone; NULL: none
     uint64_t now_ns;
 };
 
@@ -45,9 +44,10 @@ struct spy_query {
 // profile.c: one merged profile, printed in the format that was asked for; without format= as svg
 // where Accept names HTML or SVG, as a browser's does, else as json.
 extern const struct spy_query spy_query_profiles;
-// pods.c: what is known: pods, containers, processes. JSON.
+// pods.c: the known pods, containers and processes. JSON.
 extern const struct spy_query spy_query_pods;
-// top.c: the functions that took the time, by self and total. JSON; max_nodes is how many (1000).
+// top.c: the functions that took the most time, by self and total. JSON; max_nodes limits their
+// number (1000).
 extern const struct spy_query spy_query_top;
 // index.c: the pods and their links as a page of plain HTML.
 extern const struct spy_query spy_query_index;
@@ -60,16 +60,16 @@ int spy_query_answer(const char *path, const struct spy_question *q, struct spy_
 // Appends podspy_collector_queries_total as Prometheus text.
 void spy_query_print_metrics(struct spy_buf *out);
 
-// Fills hint with what there is in place of what was selected, and err with what was looked for.
-// Returns SPY_ERR_NOTFOUND, or the store's failure.
+// For a selection without a match: fills err with what was selected and hint with what there is.
+// Returns SPY_ERR_NOTFOUND, or the store's error.
 int spy_query_not_found(struct spy_store *store, const struct spy_selector *s, char *hint,
                         struct spy_err *err);
 
-// Is the time that is asked for over, and given so that it means the same tomorrow? Then the answer
-// hardly changes: only what an agent could not push in time comes later.
+// Whether the time range is in the past and given in absolute terms. Then the answer hardly changes:
+// only windows that an agent could not push in time come later.
 bool spy_query_is_closed(const struct spy_question *q);
 
-// For the files of this room: what the selector chooses, as one profile, and the filter of its
-// samples; both are the caller's to free. Fills hint on failure.
+// For the files of this room: loads the selected data as one profile, with the filter of its samples;
+// the caller frees both. Fills hint on failure.
 int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
                    struct spy_filter **ret_filter, char *hint, struct spy_err *err);

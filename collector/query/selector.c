@@ -86,8 +86,8 @@ static int parse_relative(const char *text, uint64_t now_ns, uint64_t *ret)
     return SPY_ERR_INVALID;
 }
 
-// What follows the seconds in RFC 3339: a fraction and "Z" or "+hh:mm". A '+' that nobody encoded
-// in an address arrives as a space.
+// What follows the seconds in RFC 3339: a fraction and "Z" or "+hh:mm". A '+' that is not encoded in
+// a URL arrives as a space.
 static int parse_zone(const char *at, double *ret_fraction, long *ret_offset)
 {
     char *end = (char *)(uintptr_t)at;
@@ -174,7 +174,7 @@ static void note_parameter(struct spy_selector *s, const char *name, const char 
     snprintf(s->text + n, sizeof s->text - n, "%s%s=%s", n ? ", " : "", name, value);
 }
 
-// CPU and wall time, whatever a profiler calls it, is what has no label of its type.
+// Series of CPU and wall time, whatever a profiler calls it, have no label of their type.
 static bool is_usual_type(const char *value)
 {
     return !strcmp(value, "cpu") || !strcmp(value, "wall") || !strcmp(value, "samples");
@@ -186,7 +186,8 @@ static int take_term(struct parser *p, const struct parameter *row, const char *
     if (!*value)
         return fail_value(p, row->name, value, "it is empty: leave it out to select all");
     if (s->n == SPY_SELECT_MAX - 1)
-        return fail_value(p, row->name, value, "at most %d values are taken", SPY_SELECT_MAX - 1);
+        return fail_value(p, row->name, value, "at most %d values are accepted",
+                          SPY_SELECT_MAX - 1);
     struct spy_select_term *t = &s->terms[s->n++];
     memcpy(t->keys, row->keys, sizeof t->keys);
     t->value = row->kind == TYPE && is_usual_type(value) ? NULL : value;
@@ -203,7 +204,7 @@ static int take_filter(struct parser *p, const struct parameter *row, const char
     if (!*value)
         return fail_value(p, row->name, value, "it is empty: leave it out to select all");
     if (*n == SPY_FILTER_MAX)
-        return fail_value(p, row->name, value, "at most %d of these are taken", SPY_FILTER_MAX);
+        return fail_value(p, row->name, value, "at most %d of these are accepted", SPY_FILTER_MAX);
     if (row->kind != THREAD) {
         if (spy_regex_new(value, &re, &why) < 0)
             return fail_value(p, row->name, value, "%s", why.msg);
@@ -306,7 +307,7 @@ static int check_time_range(struct parser *p)
         s->from_ns = s->until_ns > 3600 * SPY_NS_PER_SEC ? s->until_ns - 3600 * SPY_NS_PER_SEC : 0;
     if (s->from_ns < s->until_ns)
         return 0;
-    snprintf(p->hint, SPY_HINT_MAX, "give from a time before until (now, where it is not given)");
+    snprintf(p->hint, SPY_HINT_MAX, "set from to a time before until (default: now)");
     return spy_err_set(p->err, SPY_ERR_INVALID, 0, "from is not before until");
 }
 

@@ -1,7 +1,7 @@
 // selector.h - the SELECTOR of a query, from its parameters: which series, which time, which
-// samples, how they are shown. docs/http-api.md describes it to users.
+// samples, and how to show them. docs/http-api.md describes it to users.
 //
-// A parameter is a row of a table; one that is unknown, empty or wrong is an error that names it.
+// A parameter is a row of a table. An unknown, empty or wrong parameter is an error that names it.
 // Pure functions.
 #pragma once
 #include "collector/store/store.h"
@@ -14,18 +14,18 @@ struct spy_param {
 
 struct spy_selector {
     struct spy_select select; // borrows the parameters' values
-    size_t n_asked; // terms of select that were asked for; without type= one more follows, which
-                    // leaves only series of CPU and wall time
+    size_t n_asked; // terms of select that were given; without type= one more follows, which
+                    // selects only series of CPU and wall time
     struct spy_filter_options filter;
     struct spy_view view;
     const char *format; // NULL: not given
-    char text[256];     // what was looked for, for people: "pod=demo, thread=7", or "anything"
+    char text[256];     // the selection for people: "pod=demo, thread=7", or "anything"
 };
 
 enum { SPY_HINT_MAX = 1024 };
 
-// has_format: is `format` a parameter here? SPY_ERR_INVALID: err says what is wrong and hint
-// (SPY_HINT_MAX bytes) what would be right.
+// has_format: whether `format` is a parameter here. SPY_ERR_INVALID: err says what is wrong, and hint
+// (SPY_HINT_MAX bytes) what is right.
 int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format, uint64_t now_ns,
                        struct spy_selector *ret, char *hint, struct spy_err *err);
 
@@ -35,5 +35,5 @@ int spy_time_parse(const char *text, uint64_t now_ns, uint64_t *ret_ns);
 enum { SPY_TIME_TEXT = 32 };
 void spy_time_print(uint64_t ns, char *out);
 
-// The name of the parameter that selects by the label `key`, such as "pod"; NULL: none does.
+// The name of the parameter that selects by the label `key`, such as "pod"; NULL: there is none.
 const char *spy_selector_name(const char *key);

@@ -1,6 +1,6 @@
-// The functions that took the time, as JSON: each with the samples in which it was running itself
-// (self) and those in which it was on the stack (total, once a sample however often it calls
-// itself).
+// top.c - the functions that took the most time, as JSON: each with the samples in which it was
+// running itself (self) and those in which it was on the stack (total, once a sample even if it is
+// recursive).
 #include "collector/query/answer_json.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 
 static int64_t n_tops;
-enum { ROWS = 1000 }; // unless max_nodes says another number
+enum { ROWS = 1000 }; // without max_nodes
 
 struct row {
     uint32_t function, seen; // seen: the last sample that counted it, plus one
@@ -24,7 +24,7 @@ static void count_functions(const struct spy_profile *p, const struct spy_view *
                             struct row *rows)
 {
     const struct spy_sample *s = spy_profile_sample_at(p, id);
-    bool inner = true; // the innermost frame that the view leaves
+    bool inner = true; // the innermost frame that the view shows
     for (uint32_t at = s->stack; at; at = spy_profile_stack_at(p, at)->parent) {
         uint32_t f = spy_profile_frame_at(p, spy_profile_stack_at(p, at)->frame)->function;
         if (v->no_native && spy_profile_function_at(p, f)->kind == SPY_FRAME_NATIVE)
@@ -44,7 +44,7 @@ static void count_functions(const struct spy_profile *p, const struct spy_view *
     }
 }
 
-// Samples that the view and the filter leave.
+// Counts the samples that view and filter keep, by function; returns their sum.
 static uint64_t count_shown_samples(const struct spy_profile *p, const struct spy_view *v,
                                     const struct spy_filter *f, struct row *rows)
 {
@@ -106,7 +106,7 @@ static int print_top(const struct spy_profile *p, const struct spy_selector *s,
                              clamp_json_integer(samples), "functions_in_all", (json_int_t)n,
                              "functions", list);
     struct spy_account account;
-    int r = spy_account_of(p, &account);
+    int r = spy_profile_account(p, &account);
     if (r < 0) {
         json_decref(root);
         return spy_err_set(err, r, 0, "out of memory");

@@ -3,35 +3,36 @@
 // The unit is a window: one series over some seconds, with its profile_id, as it came from an
 // agent. A window is stored once, however often it is sent. What append returned 0 for is durable.
 //
-// Times are cut at INT64_MAX (the year 2262); everything else comes back as it was. The store takes
-// windows of any time: whoever takes them from the network refuses what lies in the future, since
-// retention, which goes by the windows' ends, would keep it for long.
+// Times are cut at INT64_MAX (the year 2262); everything else comes back as it was. The store accepts
+// windows of any time: ingest refuses windows in the future, as retention, which works by the
+// windows' ends, would keep them for long.
 //
-// Threads: append, expire, check and the queries may be called from any thread at the same time;
-// each blocks its caller. close: once, when no other call runs.
+// Threads: any, at the same time; each call blocks its caller. spy_store_close: once, when no other
+// call runs.
 #pragma once
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
 #include "shared/profile/profile.h"
 
-// A selection of series by their labels: of each name that is given one of the values must match
-// ('*' stands for any text; a series without the label matches NULL alone), and of time: windows
-// that overlap [from_ns, until_ns). A whole window is in or out; a window of no length is an
-// instant.
+// A selection of series by labels, and of windows by time. For each label that is given, one of its
+// values must match ('*' stands for any text, spy_glob_matches; a series without the label matches
+// NULL alone). Windows are selected if they overlap [from_ns, until_ns); a whole window is in or out,
+// and a window of no length is an instant.
 enum { SPY_SELECT_MAX = 65 };
 struct spy_select {
     uint64_t from_ns, until_ns;
     struct spy_select_term {
-        const char *keys[3]; // labels that may hold it, e.g. k8s.node.name or host.name; NULL: none
-        const char *value;   // NULL: that the series has none of these labels
+        const char
+            *keys[3];      // labels that may hold it, such as k8s.node.name, host.name; NULL: none
+        const char *value; // NULL: that the series has none of these labels
     } terms[SPY_SELECT_MAX]; // terms with the same keys[0] are alternatives
     size_t n;
     size_t rows_max, memory; // bounds of a query: samples and windows, bytes; 0:
                              // SPY_STORE_ROWS_MAX, none
-    const bool *stop;        // shared/base/stop.h: the answer is not wanted any more; NULL: none
+    const bool *stop;        // shared/base/stop.h: ends the query; NULL: none
 };
 
-// One process in an answer about what there is.
+// One process, as spy_store_processes lists it.
 struct spy_store_process {
     const char *labels_json; // {"k8s.pod.name": "x", ...}
     uint64_t first_ns, last_ns;

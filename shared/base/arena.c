@@ -26,7 +26,7 @@ void *spy_arena_alloc(struct spy_arena *a, size_t size)
         if (!fresh)
             return NULL;
         fresh->size = room;
-        // A block made for one large thing goes behind the one that still has room.
+        // A block made for one large object goes behind the block that still has room.
         if (b && room != BLOCK) {
             fresh->next = b->next;
             b->next = fresh;

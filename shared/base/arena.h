@@ -1,4 +1,4 @@
-// arena.h - memory that is given back all at once, with a cap.
+// arena.h - memory that is freed all at once, with a cap.
 //
 // For one round, one request, one answer. Not thread safe.
 #pragma once
@@ -12,8 +12,7 @@ struct spy_arena {
 
 #define SPY_ARENA_INIT(max_bytes) ((struct spy_arena){.max = (max_bytes)})
 
-// size bytes, zeroed, aligned for any type (which size is rounded up to). NULL past the cap or
-// without memory.
+// size bytes, rounded up to the alignment of any type, zeroed. NULL: the cap or the memory is reached.
 void *spy_arena_alloc(struct spy_arena *a, size_t size);
 void spy_arena_free(struct spy_arena *a);
 #define _cleanup_arena_ __attribute__((cleanup(spy_arena_free)))

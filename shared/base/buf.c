@@ -1,6 +1,5 @@
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
-#include "shared/base/text.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,27 +88,6 @@ const char *spy_buf_str(const struct spy_buf *b)
     return b->data ? (const char *)b->data : "";
 }
 
-// RFC 3629, section 4: no overlong forms, no surrogates, nothing above U+10FFFF.
-size_t spy_utf8_len(const char *s, size_t left)
-{
-    const uint8_t *u = (const uint8_t *)s;
-    if (u[0] < 0x80)
-        return 1;
-    size_t n = u[0] >= 0xc2 && u[0] <= 0xdf   ? 2
-               : (u[0] & 0xf0) == 0xe0        ? 3
-               : u[0] >= 0xf0 && u[0] <= 0xf4 ? 4
-                                              : 0;
-    if (!n || n > left)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((u[i] & 0xc0) != 0x80)
-            return 0;
-    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) ||
-        (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 // As JSON's \u, which takes two of them beyond U+FFFF.
 static void put_json_escape(struct spy_buf *b, uint32_t code)
 {
@@ -123,12 +101,12 @@ int spy_buf_json(struct spy_buf *b, const char *s, size_t len)
 {
     for (size_t i = 0; i < len;) {
         size_t n = spy_utf8_len(s + i, len - i);
-        uint32_t code = n ? spy_text_code(s + i, n) : 0;
+        uint32_t code = n ? spy_utf8_code(s + i, n) : 0;
         if (n == 0)
             spy_buf_puts(b, "\xef\xbf\xbd");
         else if (code == '"' || code == '\\')
             spy_buf_printf(b, "\\%c", (char)code);
-        else if (!spy_text_is_fit(code))
+        else if (!spy_utf8_is_fit(code))
             put_json_escape(b, code);
         else
             spy_buf_append(b, s + i, n);
@@ -143,8 +121,8 @@ static int put_cut(struct spy_buf *b, const char *s, size_t len, size_t max, boo
         n = spy_utf8_len(s + i, len - i);
         if (i + (n ? n : 1) > max)
             return spy_buf_puts(b, "\xe2\x80\xa6");
-        uint32_t code = n ? spy_text_code(s + i, n) : 0xfffd;
-        if (n && (whole || spy_text_is_fit(code)))
+        uint32_t code = n ? spy_utf8_code(s + i, n) : 0xfffd;
+        if (n && (whole || spy_utf8_is_fit(code)))
             spy_buf_append(b, s + i, n);
         else
             spy_buf_puts(b, code < 0xa0 ? " " : "\xef\xbf\xbd");

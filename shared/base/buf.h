@@ -1,10 +1,11 @@
 // buf.h - a growable byte buffer with a cap.
 //
-// The cap is given when the buffer is made and is never passed: an append that would do so changes
-// nothing, returns SPY_ERR_LIMIT and marks the buffer `failed`. A writer may therefore append many
-// times and look at `failed` once at the end. The bytes are always followed by a NUL that does not
-// count in len, so a text buffer can be read as a C string. Not thread safe.
+// The cap is set when the buffer is made. An append that would exceed it changes nothing, returns
+// SPY_ERR_LIMIT and marks the buffer `failed`. So a writer may append many times and check `failed`
+// once at the end. The bytes are always followed by a NUL that does not count in len, so a text
+// buffer can be read as a C string. Not thread safe.
 #pragma once
+#include "shared/base/utf8.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,29 +30,27 @@ int spy_buf_append(struct spy_buf *b, const void *data, size_t len);
 int spy_buf_puts(struct spy_buf *b, const char *s);
 int spy_buf_putc(struct spy_buf *b, char c);
 int spy_buf_printf(struct spy_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-// Makes room for len more bytes and returns where they go (len is not advanced), or NULL. What was
-// then written there is taken in by spy_buf_commit.
+// Makes room for len more bytes and returns their address (b->len is not advanced), or NULL. After
+// writing there, call spy_buf_commit with the number of bytes written.
 uint8_t *spy_buf_reserve(struct spy_buf *b, size_t len);
 static inline void spy_buf_commit(struct spy_buf *b, size_t len) // at most what was reserved
 {
     b->len += len;
     b->data[b->len] = 0;
 }
-// Appends s (len bytes) as the inside of a JSON string: quotes not included; quotes, backslashes
-// and all that is unfit for a terminal (text.h) escaped, so that a reader of the JSON gets the same
-// text and a terminal is safe; each byte that is not valid UTF-8 replaced by U+FFFD.
+// Appends s (len bytes) as the inside of a JSON string, without the quotes around it. Quotes,
+// backslashes and characters unfit for a terminal (text.h) are escaped: a JSON reader gets the same
+// text, and a terminal is safe. Each byte that is not valid UTF-8 becomes U+FFFD.
 int spy_buf_json(struct spy_buf *b, const char *s, size_t len);
 // The text, never NULL.
 const char *spy_buf_str(const struct spy_buf *b);
 
 #define _cleanup_buf_ __attribute__((cleanup(spy_buf_free)))
 
-// Appends at most the first max bytes of s as text for a label, cut between characters and then
-// ended with U+2026. Control characters become spaces; what else is unfit (text.h), and bytes that
-// are not UTF-8, U+FFFD. For names that others chose.
+// Appends at most the first max bytes of s as text for a label. Longer text is cut between characters
+// and ends with U+2026. Control characters become spaces; other unfit characters (text.h) and bytes
+// that are not UTF-8 become U+FFFD. For names from outside.
 int spy_buf_text(struct spy_buf *b, const char *s, size_t len, size_t max);
-// The same of text that stays as it is but for bytes that are not UTF-8: whoever shows it makes it
-// fit (text.h).
+// The same, but only bytes that are not UTF-8 are replaced: the text must be made fit (text.h) when it
+// is shown.
 int spy_buf_cut(struct spy_buf *b, const char *s, size_t len, size_t max);
-// Length of the valid UTF-8 sequence at s (1 to 4), or 0 when there is none. left > 0.
-size_t spy_utf8_len(const char *s, size_t left);

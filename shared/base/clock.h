@@ -11,7 +11,7 @@ uint64_t spy_clock_boot_ns(void);       // CLOCK_BOOTTIME: as monotonic, and cou
 uint64_t spy_clock_real_ns(void);       // since the Unix epoch
 uint64_t spy_clock_cpu_ns(void);        // CPU time of this whole process
 uint64_t spy_clock_thread_cpu_ns(void); // CPU time of the calling thread
-// CPU time of another process, whoever's it is; 0: there is none in our PID namespace.
+// CPU time of another process, of any user; 0: it is not in our PID namespace.
 uint64_t spy_clock_process_cpu_ns(pid_t pid);
 // Sleeps until CLOCK_MONOTONIC reaches deadline_ns. 0, or SPY_ERR_AGAIN when a signal came first.
 int spy_clock_sleep_until(uint64_t deadline_ns);

@@ -32,7 +32,7 @@ static int fail_full(const struct spy_buf *out, struct spy_err *err)
     return spy_err_set(err, SPY_ERR_LIMIT, 0, "the body is larger than %zu bytes", out->max);
 }
 
-// Room for the next piece, up to the cap; NULL when it is reached.
+// Makes room for the next piece; NULL when the cap is reached.
 static uint8_t *next_piece(struct spy_buf *out, size_t *ret_room)
 {
     size_t left = out->max - out->len;
@@ -102,7 +102,7 @@ static int inflate_all(const void *data, size_t len, struct spy_buf *out, struct
         if (to)
             spy_buf_commit(out, made);
         if (!made && in_before == z.avail_in && z_result != Z_STREAM_END)
-            break;                                  // it wants more input and there is none
+            break;                                  // the input ended too early
         if (z_result == Z_STREAM_END && z.avail_in) // RFC 1952, section 2.2: members in a row
             z_result = inflateReset(&z);
     }

@@ -39,12 +39,12 @@ int spy_descriptors_spare(void)
 
 void spy_descriptors_open_std(void)
 {
-    // The wrong way round, as gnulib's stdopen does: what is written is not lost in silence.
+    // Opened in the wrong direction, as gnulib's stdopen does, so that writing fails visibly.
     static const int modes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) >= 0)
             continue;
-        // The lowest number that is free is this one. There may be no /dev, but there is a root.
+        // The lowest free number is this one. /dev may be missing, but there is always a root.
         if (open("/dev/null", modes[fd] | O_CLOEXEC) < 0 && open("/", O_PATH | O_CLOEXEC) < 0)
             return;
     }

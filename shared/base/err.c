@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-// One line, fit for a terminal, and no half of a character where it was cut: messages quote names
-// that others chose. size: of `from`, too.
+// Makes the message one line, fit for a terminal, without a half character at its end: messages quote
+// names from outside. size: that of `from` too.
 static void put_line(char *to, size_t to_size, char *from, size_t size)
 {
     size_t len = strlen(from), n = 0;
@@ -45,7 +45,7 @@ int spy_err_context(struct spy_err *err, int code, const char *fmt, ...)
 {
     if (!err)
         return code;
-    if (err->code == SPY_OK) // what failed said nothing
+    if (err->code == SPY_OK) // no error was set
         spy_err_set(err, code, 0, "%s", spy_code_name(code));
     char msg[2 * sizeof err->msg + 2];
     va_list ap;

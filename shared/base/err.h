@@ -2,22 +2,22 @@
 //
 // A function that can fail returns 0 or a negative enum spy_err_code, takes `struct spy_err *err`
 // as its last argument (may be NULL) and leaves every ret_ output untouched when it fails. What is
-// expected in normal work (a process is gone, a read was torn) is a code and a counter of the
-// caller, never a log line; only the top of a program logs an error, and its message says what to
-// do.
+// expected in normal work (a process is gone, a read was torn) is a code, counted by the caller,
+// never a log line. Only the top of a program logs an error, and its message says what to do. A
+// function that cannot keep an output untouched says so.
 //
 // Threads: an spy_err lives on its caller's stack; nothing is shared.
 #pragma once
 
 enum spy_err_code {
     SPY_OK = 0,
-    SPY_ERR_GONE = -1,        // the process, thread or file does not exist any more
-    SPY_ERR_TORN = -2,        // what was read does not hang together
+    SPY_ERR_GONE = -1,        // the process, thread or file no longer exists
+    SPY_ERR_TORN = -2,        // what was read is not consistent
     SPY_ERR_DENIED = -3,      // the kernel or a peer forbids it
     SPY_ERR_AGAIN = -4,       // not now; the same call may succeed later
     SPY_ERR_INVALID = -5,     // bad input: malformed, out of range
     SPY_ERR_UNSUPPORTED = -6, // well-formed, but not something we can handle
-    SPY_ERR_LIMIT = -7,       // a bound of ours was reached
+    SPY_ERR_LIMIT = -7,       // a bound was reached
     SPY_ERR_NOMEM = -8,
     SPY_ERR_IO = -9, // a syscall failed; spy_err.sys holds errno
     SPY_ERR_NOTFOUND = -10,
@@ -27,7 +27,7 @@ enum spy_err_code {
 struct spy_err {
     int code;      // an enum spy_err_code
     int sys;       // errno of the failing call, or 0
-    char msg[240]; // one line, fit for a terminal: what is not is escaped (text.h)
+    char msg[240]; // one line; characters unfit for a terminal are escaped (text.h)
 };
 
 // Fills *err (when not NULL) and returns code, so that `return spy_err_set(...)` is the idiom.

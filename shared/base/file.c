@@ -23,15 +23,17 @@ int spy_file_read(int dirfd, const char *path, struct spy_buf *out, struct spy_e
         return fail_file(err, "open", path);
     for (;;) {
         size_t room = out->max - out->len;
-        size_t want = room < 65536 ? room + 1 : 65536; // one more than fits tells "too long"
+        size_t want = room < 65536
+                          ? room + 1
+                          : 65536; // one byte more than fits shows that the file is too long
         struct spy_buf probe = *out;
         probe.max = SIZE_MAX - 1;
         uint8_t *p = spy_buf_reserve(&probe, want);
         out->data = probe.data;
         out->cap = probe.cap;
         if (!p)
-            return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory to read %s", path);
-        *p = 0; // also what fails leaves a text that ends
+            return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        *p = 0; // the text stays terminated on failure
         ssize_t n = read(fd, p, want);
         if (n < 0 && errno == EINTR)
             continue;
@@ -74,7 +76,7 @@ int spy_file_write_all(int fd, const void *data, size_t len)
     const char *p = data;
     while (len) {
         ssize_t n = write(fd, p, len);
-        if (n < 0 && errno == EAGAIN) // whoever shares it has made it non-blocking
+        if (n < 0 && errno == EAGAIN) // another process made the shared file non-blocking
             poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
         else if (n < 0 && errno != EINTR)
             return -1;

@@ -46,7 +46,7 @@ static void put_value(struct spy_buf *b, const char *s)
     spy_buf_putc(b, '"');
 }
 
-// As much of the message as leaves room for the end of a line and some fields.
+// Prints as much of the message as leaves room for the end of the line and some fields.
 static void put_message(struct spy_buf *b, const char *msg)
 {
     enum { MESSAGE_MAX = SPY_LOG_MAX / 8 }; // a byte becomes at most six
@@ -96,13 +96,13 @@ void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_
         struct spy_buf before = b;
         put_field(&b, &fields[i]);
         if (b.failed)
-            b.len = before.len; // a field that does not fit is left out whole, and what follows it
+            b.len = before.len; // leaves out a field that does not fit, and all that follow
     }
     b.failed = 0;
     b.max += 2;
     spy_buf_puts(&b, as_json ? "}\n" : "\n");
     if (b.data && write(STDERR_FILENO, b.data, b.len) < 0)
-        return; // there is nowhere left to say so
+        return; // there is no place left to report it
 }
 
 int spy_log_due(uint64_t *state, uint64_t interval_ns)

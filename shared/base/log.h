@@ -3,10 +3,10 @@
 //     spy_log(SPY_LOG_WARN, "push failed", SPY_S("url", url), SPY_I("status", 401));
 //     -> time=2026-11-24T05:30:00.123Z level=warn msg="push failed" url=https://... status=401
 //
-// One line is one write(2), so lines of several threads do not mix. Values are escaped. A line has
-// at most SPY_LOG_MAX bytes and is always whole: a message is cut at SPY_LOG_MAX / 8 bytes, fields
-// from the first one that does not fit are left out. Thread safe. What happens in normal work per
-// sample or per request is counted, not logged.
+// A line is one write(2), so lines of several threads do not mix. Values are escaped. A line has at
+// most SPY_LOG_MAX bytes and is always whole: the message is cut at SPY_LOG_MAX / 8 bytes, and a field
+// that does not fit is left out with all that follow. Thread safe. Events of single samples or
+// requests are counted, not logged. The cause of a failure is in the field `error`.
 #pragma once
 #include "shared/base/err.h"
 #include <stddef.h>
@@ -28,8 +28,9 @@ static inline const char *spy_log_text(const char *s) // a function: v may be an
 #define SPY_S(k, v) ((struct spy_field){.key = (k), .str = spy_log_text(v)})
 #define SPY_I(k, v) ((struct spy_field){.key = (k), .num = (int64_t)(v)})
 
-// What to print (--log-level; info and above) and how (--log-format; logfmt); set at start, before
-// other threads run. SPY_ERR_USAGE, with what the option takes in err.
+// Set the lowest level that is printed (--log-level, default info) and the format (--log-format,
+// default logfmt). To be called at the start, before other threads run. SPY_ERR_USAGE: err lists what
+// the option takes.
 int spy_log_set_level(const char *name, struct spy_err *err);
 int spy_log_set_format(const char *name, struct spy_err *err);
 
@@ -39,6 +40,6 @@ void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_
     spy_log_fields(level, msg, (const struct spy_field[]){__VA_ARGS__},                            \
                    sizeof((const struct spy_field[]){__VA_ARGS__}) / sizeof(struct spy_field))
 
-// True at most once in interval_ns for one *state (starts as 0), so that a repeating failure is one
-// line a minute. Thread safe.
+// True at most once in interval_ns for each *state, which starts as 0: so a repeating failure is logged
+// once a minute. Thread safe.
 int spy_log_due(uint64_t *state, uint64_t interval_ns);

@@ -13,8 +13,8 @@ uint64_t spy_hash_bytes(const void *data, size_t len)
     return XXH3_64bits(data, len);
 }
 
-// Entries come from the network and from foreign memory, and the hashes above have no secret: with
-// slots taken from them as they are, a sender could put all entries on one chain.
+// Entries come from the network and from foreign memory, and the hash has no secret: if slots followed
+// from it directly, a sender could put all entries on one chain.
 static uint64_t scatter_hash(uint64_t hash, uint64_t seed)
 {
     uint64_t h = (hash ^ seed) * seed;

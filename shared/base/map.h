@@ -1,8 +1,8 @@
 // map.h - the hot maps: interning tables and caches.
 //
-// spy_map finds a 32-bit index by a 64-bit hash. The entries themselves live in the caller's array;
-// the caller compares them, since two entries can share a hash. Open addressing, linear probing,
-// load at most 1/2, nothing is removed except all at once. Not thread safe.
+// spy_map finds a 32-bit index by a 64-bit hash. The entries live in the caller's array, and the caller
+// compares them, as two entries can share a hash. Open addressing, linear probing, load at most 1/2;
+// entries are removed all at once only. Not thread safe.
 //
 //     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&m, hash, &at)) != SPY_MAP_NONE;)
 //         if (entry i is equal) return i;
@@ -26,14 +26,14 @@ struct spy_map {
     uint32_t mask, used;
     uint64_t *hashes; // by index, to grow without asking the caller
     size_t hashes_cap;
-    uint64_t seed; // random, odd: who chooses the entries cannot choose their slots
+    uint64_t seed; // random, odd: a sender who chooses the entries cannot choose their slots
 };
 
 // The next index whose entry may have this hash, or SPY_MAP_NONE. *at starts as SPY_MAP_FIRST.
 uint32_t spy_map_next(const struct spy_map *m, uint64_t hash, uint32_t *at);
 // Adds index (dense: the caller's array position) under hash. 0, SPY_ERR_NOMEM or SPY_ERR_LIMIT.
 int spy_map_add(struct spy_map *m, uint64_t hash, uint32_t index);
-void spy_map_clear(struct spy_map *m); // forgets all, keeps the memory
+void spy_map_clear(struct spy_map *m); // removes all, keeps the memory
 void spy_map_free(struct spy_map *m);
 // Bytes that it holds.
 static inline size_t spy_map_memory(const struct spy_map *m)
@@ -42,7 +42,7 @@ static inline size_t spy_map_memory(const struct spy_map *m)
     return slots + m->hashes_cap * sizeof *m->hashes;
 }
 
-// XXH3 of len bytes; and of a few words, for keys made of integers.
+// XXH3 of len bytes; a mix of two words, for keys made of integers.
 uint64_t spy_hash_bytes(const void *data, size_t len);
 static inline uint64_t spy_hash_mix(uint64_t a, uint64_t b)
 {

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The sum, or UINT64_MAX where it does not fit: counts stay comparable and never wrap.
+// The sum, or UINT64_MAX if it does not fit: counts stay comparable and never wrap.
 static inline uint64_t spy_add_sat(uint64_t a, uint64_t b)
 {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -28,7 +28,8 @@ void spy_cleanup_closedir(void *pointer_to_dir);
 #define _cleanup_closedir_ __attribute__((cleanup(spy_cleanup_closedir)))
 #define _cleanup_(f)       __attribute__((cleanup(f)))
 
-// Defines spy_cleanup_NAME for a type with a free function, for use with _cleanup_().
+// Defines the function `name`, which frees a variable of a type with a free function, for use with
+// _cleanup_(name).
 #define SPY_CLEANUP(name, type, free_fn)                                                           \
     static inline void name(type **p)                                                              \
     {                                                                                              \

@@ -1,4 +1,4 @@
-// stop.h - a flag that one thread sets and another looks at in its long loops.
+// stop.h - a flag that one thread sets and another checks in its long loops.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,7 +8,7 @@ static inline void spy_stop_set(bool *stop)
     __atomic_store_n(stop, true, __ATOMIC_RELAXED);
 }
 
-// NULL: nobody can set it.
+// NULL: never set.
 static inline bool spy_stop_is_set(const bool *stop)
 {
     return stop && __atomic_load_n(stop, __ATOMIC_RELAXED);

@@ -5,36 +5,13 @@
 
 enum { ESCAPE_MAX = 12 }; // "\U000e0001" and a NUL
 
-uint32_t spy_text_code(const char *s, size_t n)
-{
-    static const uint8_t first[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
-    uint32_t code = (uint8_t)s[0] & first[n];
-    for (size_t i = 1; i < n; i++)
-        code = code << 6 | ((uint8_t)s[i] & 0x3fu);
-    return code;
-}
-
-bool spy_text_is_fit(uint32_t code)
-{
-    static const struct {
-        uint32_t from, to;
-    } unfit[] = {
-        {0, 0x1f},        {0x7f, 0x9f},     {0x61c, 0x61c},   {0x200b, 0x200b}, {0x200e, 0x200f},
-        {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
-    };
-    for (size_t i = 0; i < SPY_COUNT(unfit); i++)
-        if (code >= unfit[i].from && code <= unfit[i].to)
-            return false;
-    return true;
-}
-
-// What stands for the character or the byte at s. Returns how many bytes of s that was.
+// Escapes the character or byte at s into out. Returns how many bytes of s it took.
 static size_t escape_one(const char *s, size_t left, char out[ESCAPE_MAX])
 {
     static const char letters[] = {['\t'] = 't', ['\n'] = 'n', ['\r'] = 'r'};
     size_t n = spy_utf8_len(s, left);
-    uint32_t code = n ? spy_text_code(s, n) : (uint8_t)s[0];
-    if (n && spy_text_is_fit(code)) {
+    uint32_t code = n ? spy_utf8_code(s, n) : (uint8_t)s[0];
+    if (n && spy_utf8_is_fit(code)) {
         memcpy(out, s, n);
         out[n] = 0;
     } else if (code < sizeof letters && letters[code]) {
@@ -75,7 +52,7 @@ const char *spy_text_show(char *out, size_t size, const char *s)
     return out;
 }
 
-// Goes back to the last '*' only.
+// Backtracks to the last '*' only.
 bool spy_glob_matches(const char *pattern, const char *text)
 {
     const char *star = NULL, *from = NULL;

@@ -39,7 +39,7 @@ static int put_account_json(const struct spy_profile *p, struct spy_buf *out)
 {
     _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(4096);
     struct spy_account a;
-    int r = spy_account_of(p, &a);
+    int r = spy_profile_account(p, &a);
     if (r < 0)
         return r;
     spy_buf_puts(out, ",\"account\":{");

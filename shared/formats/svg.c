@@ -18,7 +18,7 @@ enum { ROW = 18, TOP = 96, BOTTOM = 56, LINE = 18, GREY = 8, GREEN = 9 };
 // feed and carriage return. What text.h keeps from terminals is left out as well.
 static const char *find_replacement(const char *s, size_t n)
 {
-    uint32_t code = n ? spy_text_code(s, n) : 0;
+    uint32_t code = n ? spy_utf8_code(s, n) : 0;
     switch (code) {
     case '&':
         return "&amp;";
@@ -34,7 +34,7 @@ static const char *find_replacement(const char *s, size_t n)
     case '\n':
         return NULL;
     default:
-        return code == 0xfffe || code == 0xffff || !spy_text_is_fit(code) ? "\xef\xbf\xbd" : NULL;
+        return code == 0xfffe || code == 0xffff || !spy_utf8_is_fit(code) ? "\xef\xbf\xbd" : NULL;
     }
 }
 
@@ -125,7 +125,7 @@ static void free_account_lines(struct account_lines *l)
 static int make_account_lines(const struct spy_tree *t, struct account_lines *l)
 {
     struct spy_account a;
-    int r = spy_account_of(t->profile, &a);
+    int r = spy_profile_account(t->profile, &a);
     if (r == 0)
         r = spy_account_print(&a, &l->facts);
     return r < 0 ? r : spy_account_warn(&a, &l->warnings);

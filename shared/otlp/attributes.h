@@ -1,4 +1,4 @@
-// attributes.h - the names that podspy gives to things on the wire. Inside of shared/otlp.
+// attributes.h - the names of podspy's attributes on the wire. Inside of shared/otlp.
 #pragma once
 
 #define SPY_ATTR_THREAD_ID   "thread.id"
@@ -9,7 +9,7 @@
 #define SPY_ATTR_QUALITY     "podspy.samples."     // followed by a name of SPY_QUALITY
 #define SPY_SYSTEM_MARKER    "podspy:marker"
 #define SPY_SYSTEM_NATIVE    "podspy:native"
-// Of OpenTelemetry's semantic conventions.
+// From OpenTelemetry's semantic conventions.
 #define SPY_ATTR_FRAME_TYPE "profile.frame.type"
 #define SPY_ATTR_EXE_NAME   "process.executable.name"
 #define SPY_ATTR_EXE_PATH   "process.executable.path"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROFILE_STEPS = 64 }; // what a profile costs that holds nothing
+enum { PROFILE_STEPS = 64 }; // the cost of an empty profile
 
 const struct spy_otlp_limits spy_otlp_default_limits = {
     .message_bytes = 64 << 20,
@@ -44,7 +44,8 @@ static int read_fact(struct spy_otlp_decoder *c, struct spy_otlp_attribute *a, s
         return spy_otlp_attribute_string(c, a, &f->thread_name);
     } else if (!strcmp(a->key, SPY_ATTR_STATE)) {
         f->has_state = true;
-        f->state &= ~(uint32_t)(SPY_STATE_RUNNING | SPY_STATE_RUNNABLE); // the last one holds
+        f->state &=
+            ~(uint32_t)(SPY_STATE_RUNNING | SPY_STATE_RUNNABLE); // the last attribute counts
         f->state |= state_of(a->text);
     } else if (!strcmp(a->key, SPY_ATTR_GIL)) {
         f->state |= !strcmp(a->text, "holds")   ? SPY_STATE_GIL_HOLDS
@@ -111,7 +112,7 @@ static int add_label(struct spy_otlp_decoder *c, const char *key, const char *va
     return r < 0 ? spy_otlp_failed(c, r) : 0;
 }
 
-// type: by which the series is kept apart, unless its resource has said that; or NULL.
+// type: a type that keeps the series apart, unless its resource has such a label; or NULL.
 static int decode_series(struct spy_otlp_decoder *c, const struct scope *s, const char *type,
                          uint32_t *ret)
 {
@@ -155,7 +156,7 @@ static uint64_t to_ns(double ns)
     return ns < (double)INT64_MAX ? (uint64_t)ns : INT64_MAX;
 }
 
-// No type at all, and the units in which counts are given.
+// Whether a unit is that of counts, or absent.
 static bool is_count(const char *unit)
 {
     return !unit || !*unit || !strcmp(unit, "count") || !strcmp(unit, "samples") ||
@@ -171,8 +172,8 @@ static bool is_usual(const char *type)
     return false;
 }
 
-// The type by which a profile is kept apart, or NULL. The second usual type of a scope counts the
-// same samples again, as "samples" and "cpu" of a Go program do.
+// The type that keeps a profile apart, or NULL. The second usual type of a scope counts the same
+// samples again, as "samples" and "cpu" of a Go program do.
 static const char *type_apart(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in,
                               struct scope *scope)
 {
@@ -199,7 +200,7 @@ static struct units units_of(const struct spy_otlp_decoder *c, const Spy__Otlp__
     return u;
 }
 
-// Time counts as samples by the period, and without a period by the millisecond.
+// Derives a number of samples from time: by the period, or by the millisecond without one.
 static uint64_t samples_of(uint64_t ns, uint64_t period)
 {
     uint64_t unit = period ? period : SPY_NS_PER_MS;
@@ -229,7 +230,7 @@ static int check_sample(struct spy_otlp_decoder *c, const Spy__Otlp__Sample *s)
     if (++c->samples > c->limits->samples)
         return spy_err_set(c->err, SPY_ERR_LIMIT, 0, "more than %u samples in one request",
                            c->limits->samples);
-    // What looks like this may be of another version, with its values where attributes are now.
+    // This may be a request of another version, with values in the place of attributes.
     if (!s->n_values && !s->n_timestamps_unix_nano)
         return spy_otlp_bad(c, "a sample has neither values nor timestamps");
     for (size_t i = 0; i < s->n_values; i++)
@@ -251,7 +252,7 @@ static int add_sample(struct spy_otlp_decoder *c, uint32_t series, const Spy__Ot
         r = spy_otlp_stack(c, s->stack_index, &stack);
     if (r < 0)
         return r;
-    if (!f.has_state) // another profiler's: it saw the thread on a CPU, or does not say
+    if (!f.has_state) // another profiler's, which saw the thread on a CPU or does not say
         f.state |= SPY_STATE_RUNNING;
     derive_values(s, u, &count, &ns);
     r = spy_profile_thread(c->p, f.tid, f.thread_name, &thread);
@@ -268,11 +269,11 @@ static int check_decoded_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Pr
             (!spy_otlp_text(c, types[i]->type_strindex) ||
              !spy_otlp_text(c, types[i]->unit_strindex)) &&
             (types[i]->type_strindex || types[i]->unit_strindex))
-            return spy_otlp_bad(c, "a type or unit is out of range");
+            return spy_otlp_bad(c, "the string index of a type or unit is out of range");
     const char *unit = in->sample_type ? spy_otlp_text(c, in->sample_type->unit_strindex) : NULL;
     if (time_scale(unit) <= 0 && !is_count(unit))
         return spy_err_set(c->err, SPY_ERR_UNSUPPORTED, 0,
-                           "a profile counts '%.60s'; only times and counts are taken", unit);
+                           "a profile counts '%.60s'; only times and counts are accepted", unit);
     if (in->time_unix_nano > INT64_MAX || in->duration_nano > INT64_MAX - in->time_unix_nano)
         return spy_otlp_bad(c, "the time of a profile is out of range");
     return 0;
@@ -305,13 +306,13 @@ static int fill_profile(struct spy_otlp_decoder *c, struct scope *scope,
     return r < 0 ? r : spy_otlp_check_memory(c);
 }
 
-// OTLP: all zeroes are not an id, and none may be given.
+// OTLP: all zeroes are not an id, and the id may be left out.
 static int id_of(struct spy_otlp_decoder *c, const Spy__Otlp__Profile *in, size_t number,
                  uint8_t ret[16])
 {
     static const uint8_t zero[16];
     if (in->profile_id.len != 0 && in->profile_id.len != 16)
-        return spy_otlp_bad(c, "a profile_id has 16 bytes");
+        return spy_otlp_bad(c, "a profile_id does not have 16 bytes");
     if (in->profile_id.len && memcmp(in->profile_id.data, zero, 16) != 0) {
         memcpy(ret, in->profile_id.data, 16);
         return 0;
@@ -349,7 +350,7 @@ static int decode_profile(struct spy_otlp_decoder *c, struct scope *scope,
 struct list {
     struct spy_profile **profiles;
     size_t n, cap;
-    struct spy_otlp_rejected *rejected; // NULL: none may be
+    struct spy_otlp_rejected *rejected; // NULL: not allowed
 };
 
 static void list_free(struct list *l)
@@ -361,7 +362,7 @@ static void list_free(struct list *l)
     l->n = 0;
 }
 
-// A profile that cannot be taken is left out and told, where the caller wants that. Else r.
+// Leaves out a profile and reports it, if the caller wants that; else returns r.
 static int reject_profile(struct list *out, const struct spy_err *why, int r)
 {
     if (!out->rejected || (r != SPY_ERR_INVALID && r != SPY_ERR_UNSUPPORTED))
@@ -371,7 +372,7 @@ static int reject_profile(struct list *out, const struct spy_err *why, int r)
     return 0;
 }
 
-// unnamed: why the labels of the resource are not known; NULL: they are.
+// unnamed: why the resource does not identify a process; NULL: it does.
 static int decode_scope(struct spy_otlp_decoder *c, const struct spy_otlp_labels *labels,
                         const struct spy_err *unnamed, const Spy__Otlp__ScopeProfiles *sp,
                         struct list *out)
@@ -444,7 +445,7 @@ static int decode_message(struct spy_otlp_decoder *c,
 struct unpacking {
     struct spy_arena arena;
     json_t *text; // of the JSON form; NULL: none
-    bool refused; // something did not fit
+    bool refused; // an allocation did not fit
 };
 
 static void *arena_alloc(void *unpacking, size_t size)
@@ -472,7 +473,7 @@ static int unpack_request(struct spy_otlp_decoder *c, const uint8_t *data, size_
 {
     ProtobufCAllocator allocator = {arena_alloc, arena_ignore, u};
     if (spy_otlp_nests_too_deep(data, len))
-        return spy_otlp_bad(c, "it nests too deep");
+        return spy_otlp_bad(c, "it is nested too deeply");
     _cleanup_free_ uint8_t *renumbered = NULL;
     if (spy_otlp_is_older(data, len)) {
         if (!(renumbered = malloc(len)))

@@ -1,15 +1,15 @@
-// decoder.h - a request on its way into profiles. Inside of shared/otlp.
+// decoder.h - decoding a request into profiles. Inside of shared/otlp.
 //
 //     decode.c      the request, its profiles and samples
-//     resource.c    whose they are: the labels of a Resource
+//     resource.c    the labels of a Resource, which identify the process
 //     attribute.c   the dictionary's attributes
-//     dictionary.c  what else the dictionary holds for them: strings, functions, stacks
-//     nesting.c     a look at the bytes before anything is unpacked
+//     dictionary.c  the dictionary's strings, functions and stacks
+//     nesting.c     checks the nesting before anything is unpacked
 //     older.c       requests as pdata wrote them up to 0.147
-//     json.c        the JSON form into the same messages
+//     json.c        the JSON form, read into the same messages
 //
-// What is in the dictionary is read once for a request or once for each profile that refers to it,
-// never once for each reference; what is done for each profile is counted in steps, which are
+// Entries of the dictionary are read once for a request, or once for each profile that refers to
+// them, never once for each reference. The work for each profile is counted in steps, which are
 // bounded by the length of the request.
 #pragma once
 #include "shared/base/arena.h"
@@ -21,7 +21,7 @@
 
 enum { SPY_OTLP_STEP_BYTES = 16 }; // bytes of text that count as one step
 
-// An id in the profile with this number (from 1), for a dictionary's entry; else not made yet.
+// For an entry of the dictionary: its id in the profile with this number (from 1).
 struct spy_otlp_memo {
     uint32_t profile, id;
 };
@@ -42,7 +42,7 @@ struct spy_otlp_decoder {
     uint32_t number;                                    // of p
     struct spy_otlp_memo *strings, *functions, *stacks; // functions: one for each kind
     struct spy_otlp_attribute *attributes;
-    uint8_t *kinds;   // of locations: enum spy_frame_kind + 1; 0: not looked at yet
+    uint8_t *kinds;   // of locations: enum spy_frame_kind + 1; 0: not read yet
     uint64_t samples; // so far, of all profiles
     uint64_t steps, steps_max;
     size_t made_bytes;  // held by the profiles that are done
@@ -56,16 +56,16 @@ struct spy_otlp_labels {
         const char *key, *value;
     } rows[SPY_LABELS_MAX];
     size_t n;
-    uint64_t steps; // that one profile pays for them
+    uint64_t steps; // counted for each profile
 };
 
-// SPY_ERR_INVALID: the request is malformed; what: how.
+// Returns SPY_ERR_INVALID: the request is malformed; what: in which way.
 int spy_otlp_bad(struct spy_otlp_decoder *c, const char *what);
-// r, with a message: what the profile said to something that was added to it.
+// Returns r, the result of adding to the profile, with a message.
 int spy_otlp_failed(struct spy_otlp_decoder *c, int r);
-// Counts work. SPY_ERR_LIMIT once it is more than the length of the request allows.
+// Counts n steps. SPY_ERR_LIMIT: more than the length of the request allows.
 int spy_otlp_step(struct spy_otlp_decoder *c, uint64_t n);
-// The text in the profile, counted by its length.
+// Adds text to the profile; its length counts as steps.
 int spy_otlp_intern(struct spy_otlp_decoder *c, const char *text, uint32_t *ret);
 
 // A string of the dictionary; NULL when index is out of range.
@@ -79,40 +79,40 @@ int spy_otlp_attribute_string(struct spy_otlp_decoder *c, struct spy_otlp_attrib
 // SPY_ERR_INVALID: the index is out of range.
 int spy_otlp_string_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
                           const char **ret);
-// What a value says as a number: of text the number that it begins with.
+// A value as a number; for text, the number that it begins with.
 int64_t spy_otlp_number(const Spy__Otlp__AnyValue *v);
 
-// The labels of a Resource. Numbers are printed into the arena. SPY_ERR_INVALID: it is not known
-// whose profiles these are.
+// Reads the labels of a Resource; numbers are printed into the arena. SPY_ERR_INVALID: it does not
+// identify a process; *ret then holds some of them.
 int spy_otlp_labels(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resource,
                     struct spy_arena *arena, struct spy_otlp_labels *ret);
 
-// The stack of c->p that entry index of the stack table is; made when it is not there yet.
+// The stack of c->p for entry `index` of the stack table; made on first use.
 int spy_otlp_stack(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret);
 // SPY_ERR_LIMIT once the profiles take more memory than the limits say.
 int spy_otlp_check_memory(struct spy_otlp_decoder *c);
 
-// A field of a message that is not unpacked yet.
+// A field of a packed message.
 struct spy_otlp_field {
     uint64_t number;
     unsigned wire;              // its wire type
     const uint8_t *tag, *value; // tag: where it begins
     size_t len;                 // of the value, where the wire type is 2
 };
-// The field at *at, which moves past it. False: there is none, or it is damaged.
+// Reads the field at *at and moves *at past it. False: there is no field, or it is damaged.
 bool spy_otlp_next_field(const uint8_t **at, const uint8_t *end, struct spy_otlp_field *ret);
 
 // Up to release 0.147 of the official Go library (pdata/pprofile) the fields of a Sample had other
-// numbers: values 2, attribute_indices 3, link_index 4. Whether the request has them so.
+// numbers: values 2, attribute_indices 3, link_index 4. Returns whether the request uses them.
 bool spy_otlp_is_older(const uint8_t *data, size_t len);
-// Gives them today's numbers, in place.
+// Renumbers them to the current numbers, in place.
 void spy_otlp_renumber(uint8_t *data, size_t len);
 
-// Whether unpacking these bytes could end the stack.
+// Whether unpacking these bytes could overflow the call stack.
 bool spy_otlp_nests_too_deep(const uint8_t *data, size_t len);
 
-// The JSON form as the message that it stands for; memory from the arena and from *ret_text, which
-// the message borrows from: json_decref it afterwards. SPY_ERR_INVALID, SPY_ERR_LIMIT (also when
+// Reads the JSON form into the message. Its memory comes from the arena and from *ret_text, which the
+// message borrows from: json_decref it afterwards. SPY_ERR_INVALID, SPY_ERR_LIMIT (also when
 // the arena is used up), SPY_ERR_NOMEM.
 int spy_otlp_from_json(const char *data, size_t len, struct spy_arena *arena,
                        Spy__Otlp__ExportProfilesServiceRequest **ret, json_t **ret_text,

@@ -1,4 +1,4 @@
-// From the dictionary of a request into a profile: strings, functions, stacks.
+// dictionary.c - adds a dictionary's strings, functions and stacks to a profile.
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include "shared/otlp/attributes.h"
@@ -27,7 +27,7 @@ const char *spy_otlp_text(const struct spy_otlp_decoder *c, int32_t index)
 int spy_otlp_step(struct spy_otlp_decoder *c, uint64_t n)
 {
     if (spy_stop_is_set(c->limits->stop))
-        return spy_err_set(c->err, SPY_ERR_GONE, 0, "nobody waits for the request any more");
+        return spy_err_set(c->err, SPY_ERR_GONE, 0, "the client has gone");
     c->steps = spy_add_sat(c->steps, n);
     if (c->steps_max && c->steps > c->steps_max)
         return spy_err_set(c->err, SPY_ERR_LIMIT, 0,
@@ -71,7 +71,7 @@ static uint32_t to_line(int64_t line)
     return line > 0 && line <= INT32_MAX ? (uint32_t)line : 0;
 }
 
-// The kinds of code that are told apart are Python's and all other.
+// Two kinds of code are distinguished: Python's and all other.
 static enum spy_frame_kind kind_of_type(const char *type)
 {
     return !strcmp(type, "cpython")        ? SPY_FRAME_PYTHON
@@ -79,7 +79,7 @@ static enum spy_frame_kind kind_of_type(const char *type)
                                            : SPY_FRAME_NATIVE;
 }
 
-// What a location says of its frames: the attribute profile.frame.type, or else whether it has a
+// The kind of a location's frames: by the attribute profile.frame.type, or else by whether it has a
 // mapping.
 static int kind_of_location(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
 {
@@ -99,7 +99,7 @@ static int kind_of_location(struct spy_otlp_decoder *c, int32_t index, uint32_t 
     return 0;
 }
 
-// podspy's own functions say their kind themselves.
+// The system name of podspy's own functions is their kind.
 static uint32_t function_kind(const struct spy_otlp_decoder *c, const Spy__Otlp__Function *f,
                               uint32_t kind)
 {
@@ -151,7 +151,7 @@ static int push_named(struct spy_otlp_decoder *c, const char *name, uint32_t fil
     return r < 0 ? spy_otlp_failed(c, r) : push_frame(c, id, 0, stack);
 }
 
-// A location without lines is code nobody has symbolized: its address names it.
+// A location without lines was not symbolized: its address is its name.
 static int push_address(struct spy_otlp_decoder *c, const Spy__Otlp__Location *l, uint32_t kind,
                         uint32_t *stack)
 {
@@ -229,15 +229,16 @@ static int make_stack(struct spy_otlp_decoder *c, const Spy__Otlp__Stack *s, uin
 
 int spy_otlp_stack(struct spy_otlp_decoder *c, int32_t index, uint32_t *ret)
 {
-    *ret = 0;
-    if (!index && !c->d->n_stack_table)
-        return 0;
-    if (index < 0 || (size_t)index >= c->d->n_stack_table)
+    uint32_t stack = 0;
+    bool is_empty = !index && !c->d->n_stack_table;
+    if (!is_empty && (index < 0 || (size_t)index >= c->d->n_stack_table))
         return spy_otlp_bad(c, "a stack index is out of range");
-    if (is_memoized(c, &c->stacks[index], ret))
-        return 0;
-    int r = make_stack(c, c->d->stack_table[index], ret);
-    if (r == 0)
-        c->stacks[index] = (struct spy_otlp_memo){c->number, *ret};
-    return r;
+    if (!is_empty && !is_memoized(c, &c->stacks[index], &stack)) {
+        int r = make_stack(c, c->d->stack_table[index], &stack);
+        if (r < 0)
+            return r;
+        c->stacks[index] = (struct spy_otlp_memo){c->number, stack};
+    }
+    *ret = stack;
+    return 0;
 }

@@ -10,7 +10,7 @@
 
 enum { ARENA_MAX = 1 << 30, TABLE_MAX = 1 << 26, NUMBER = 24 };
 
-// The dictionary while it grows: pointer tables as protobuf-c wants them.
+// The growing dictionary: pointer tables in protobuf-c's form.
 struct table {
     void **rows;
     size_t n, cap;
@@ -21,7 +21,7 @@ struct encoder {
     struct spy_arena arena;
     struct table strings, functions, locations, stacks, attributes;
     struct spy_map string_map, attribute_map;
-    int32_t *function_ids, *location_ids, *stack_ids; // of the profile's; 0: not yet
+    int32_t *function_ids, *location_ids, *stack_ids; // by the profile's ids; 0: not yet
     int32_t (*thread_ids)[2];                         // attributes: id and name
     int32_t state_ids[SPY_ACTIVITIES], gil_ids[3], gc_id;
     int failed; // the first failure; later calls do nothing
@@ -233,8 +233,7 @@ static int64_t clamp_int64(uint64_t n)
     return n < INT64_MAX ? (int64_t)n : INT64_MAX;
 }
 
-// How the samples came to be, left out when 0; and what the kernel counted, left out when not
-// known.
+// Adds the quality counters that are not 0, and the kernel's sums that are known.
 static void add_facts(struct encoder *e, const struct spy_series *s, Spy__Otlp__Profile *out)
 {
     const struct spy_quality *q = &s->quality;
@@ -300,7 +299,7 @@ static bool is_number_label(const char *key)
 
 static Spy__Otlp__AnyValue *label_value(struct encoder *e, const char *key, const char *value)
 {
-    // A number only where the same text comes back from it: not " 7", "007" or what is too large.
+    // A number only if it prints as the same text: not " 7", "007" or a number that is too large.
     char again[NUMBER];
     long long n = strtoll(value, NULL, 10);
     snprintf(again, sizeof again, "%lld", n);

@@ -1,8 +1,9 @@
-// The JSON form of OTLP (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): keys in
-// lowerCamelCase, 64-bit numbers as numbers or text, ids in hexadecimal, unknown keys ignored.
+// json.c - the JSON form of OTLP
+// (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): keys in lowerCamelCase, 64-bit
+// numbers as numbers or text, ids in hexadecimal, unknown keys ignored.
 //
-// The messages are filled by their descriptors, so that the .proto alone says what there is. A look
-// at the text before it is parsed bounds depth and memory.
+// The messages are filled by their descriptors, so that only the .proto lists their fields. Depth and
+// memory are bounded by a scan of the text before it is parsed.
 #include "shared/base/text.h"
 #include "shared/otlp/decoder.h"
 #include <ctype.h>
@@ -37,7 +38,7 @@ static void *json_alloc(struct reader *r, size_t n, size_t size)
 
 // --- a look before anything is parsed ---
 
-// What jansson needs for it at most is known from the marks outside of texts.
+// The marks outside of strings bound the memory that jansson needs.
 static int look_at_json(struct reader *r, const char *data, size_t len)
 {
     size_t containers = 0, values = 0;
@@ -65,7 +66,7 @@ static int look_at_json(struct reader *r, const char *data, size_t len)
 
 // --- values ---
 
-// A number, or text that is nothing else.
+// A number, or text that holds just a number.
 static bool read_int(const json_t *v, int64_t *ret)
 {
     const char *text = json_string_value(v);
@@ -106,7 +107,7 @@ static bool read_double(const json_t *v, double *ret)
     return text || json_is_number(v);
 }
 
-// Ids are hexadecimal in OTLP; other bytes are base64, and nobody here looks into them.
+// Ids are hexadecimal in OTLP; other bytes are base64, and are not used here.
 static int read_json_bytes(struct reader *r, const char *name, const json_t *v,
                            ProtobufCBinaryData *to)
 {
@@ -265,7 +266,7 @@ static const ProtobufCFieldDescriptor *find_json_field(const ProtobufCMessageDes
     return NULL;
 }
 
-// As in protobuf, keys that are not known here are counted and else ignored.
+// As in protobuf, unknown keys are counted and otherwise ignored.
 static int fill_message(struct reader *r, const json_t *from, ProtobufCMessage *to)
 {
     const char *key;

@@ -1,10 +1,10 @@
 #include "shared/base/mem.h"
 #include "shared/otlp/decoder.h"
 
-// AnyValue nests, and protobuf-c descends by recursion: a body deep enough would end the stack. So
-// the ways that lead to an AnyValue are walked before anything is unpacked, by these rows: in a
-// message of `from`, `field` holds a message of `to`. Only they are followed, so that no text (a
-// function's name) is ever taken for nesting.
+// AnyValue nests, and protobuf-c recurses: a deep body would overflow the call stack. So the fields
+// that lead to an AnyValue are followed before anything is unpacked: in a message of `from`, `field`
+// holds a message of `to`. No other field is followed, so text (a function's name) is never taken for
+// nesting.
 enum { NESTING_MAX = 32 };
 enum message {
     REQUEST,
@@ -85,8 +85,8 @@ bool spy_otlp_next_field(const uint8_t **at, const uint8_t *end, struct spy_otlp
     return true;
 }
 
-// Each level looks at bytes inside of its parent, so `depth` bounds the work. Damage ends the look:
-// unpacking will say it.
+// Each level reads bytes inside of its parent, so `depth` bounds the work. Damage ends the check;
+// unpacking reports it.
 static bool nests_too_deep(enum message m, const uint8_t *at, const uint8_t *end, int depth)
 {
     struct spy_otlp_field f;

@@ -1,5 +1,6 @@
-// Requests whose samples have the field numbers of before pdata 0.148. Nothing in a request says
-// its version, but the wire types do: what was a list, attribute_indices, is a number now.
+// older.c - requests whose samples have the field numbers used before pdata 0.148. A request does not
+// state its version, but wire types reveal it: the field that was a list (attribute_indices) is a
+// number now.
 #include "shared/base/mem.h"
 #include "shared/otlp/decoder.h"
 
@@ -52,8 +53,8 @@ bool spy_otlp_is_older(const uint8_t *data, size_t len)
     return s.older && !s.newer;
 }
 
-// In place: the tags of all these numbers are one byte, number << 3 | wire type. (A tag may be
-// spelled longer than it need be; such a field stays, and is damage to the message as it is now.)
+// In place, as the tags of all these numbers are one byte: number << 3 | wire type. (A tag may be
+// encoded longer than necessary; such a field stays, and makes the message malformed.)
 static void renumber_sample(void *arg, const uint8_t *at, size_t len)
 {
     static const uint8_t today[] = {[VALUES] = 4, [ATTRIBUTES] = 2, [LINK] = 3};

@@ -1,5 +1,5 @@
-// Whose profiles these are: a Resource's attributes as labels. A way of naming that is not known
-// is an error, since what is taken in spite of it would end up in a series without a name.
+// resource.c - a Resource's attributes as labels, which identify the process. An unknown way of naming
+// is an error, as its profiles would end up in a series without a name.
 #include "shared/otlp/attributes.h"
 #include "shared/otlp/decoder.h"
 #include <inttypes.h>
@@ -20,13 +20,13 @@ static int read_label_key(struct spy_otlp_decoder *c, const Spy__Otlp__KeyValue 
     return 0;
 }
 
-// Newer fields may hold what names the process.
+// Newer fields may hold the process's name.
 static bool is_unknown(const Spy__Otlp__KeyValue *kv)
 {
     return kv->base.n_unknown_fields || (kv->value && kv->value->base.n_unknown_fields);
 }
 
-// *ret is NULL for a list, a map or bytes, and where there is no value.
+// *ret is NULL for a list, a map, bytes, or no value.
 static int read_label_value(struct spy_otlp_decoder *c, const Spy__Otlp__AnyValue *v,
                             struct spy_arena *arena, const char **ret)
 {
@@ -73,12 +73,12 @@ static int add_resource_attribute(struct spy_otlp_decoder *c, const Spy__Otlp__K
     int r = read_label_key(c, kv, &key);
     if (r == 0 && kv->value)
         r = read_label_value(c, kv->value, arena, &value);
-    if (r == 0 && value && !find_label(to, key)) // of a key that comes twice the first value holds
+    if (r == 0 && value && !find_label(to, key)) // the first value of a repeated key counts
         keep_label(to, key, value);
     return r;
 }
 
-// The name of the executable, for a process that has nothing better.
+// Uses the executable's name for a process without a better name.
 static void name_process(struct spy_otlp_labels *l)
 {
     const char *name = find_label(l, SPY_ATTR_EXE_NAME);
@@ -98,7 +98,7 @@ int spy_otlp_labels(struct spy_otlp_decoder *c, const Spy__Otlp__Resource *resou
     ret->steps = 0;
     if (n > SPY_LABELS_MAX)
         return spy_err_set(c->err, SPY_ERR_INVALID, 0,
-                           "a resource has %zu attributes; at most %d are taken", n,
+                           "a resource has %zu attributes; at most %d are accepted", n,
                            SPY_LABELS_MAX);
     for (size_t i = 0; i < n; i++) {
         int r = add_resource_attribute(c, resource->attributes[i], arena, ret);

@@ -1,11 +1,11 @@
-// account.h - what samples say of CPU time, held against what the kernel counted.
+// account.h - CPU time by the samples, compared with CPU time by the kernel.
 //
 // The kernel counts for every thread how long it was on a CPU and how long it waited for one
 // (schedstat), and for every cgroup how often and how long its CPU limit stopped it (cpu.stat).
-// Each window of a series carries these sums beside what its samples say of the same time.
+// Each window of a series carries these sums beside the time that its samples show.
 //
-// A sum that is not known is not zero: each says which wall time it is of, and that is 0 where
-// nobody could read it. So windows with and without a sum add up, and a share is always sum / of.
+// An unknown sum is not zero: each sum comes with the wall time it was counted in, which is 0 if the
+// sum could not be read. So windows with and without a sum add up, and a share is always sum / of.
 //
 // Shares are CPU seconds per wall second: four busy threads are 400 %.
 //
@@ -15,8 +15,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct spy_profile;
-
 enum spy_counter {
     SPY_CPU,       // ns that all threads were on a CPU
     SPY_RUNQUEUE,  // ns that they were ready and waited for one
@@ -25,23 +23,23 @@ enum spy_counter {
     SPY_COUNTERS
 };
 
-// What each is called in JSON and on the wire.
+// Their names in JSON and on the wire.
 extern const struct spy_counter_name {
     const char *json, *attribute;
 } spy_counter_names[SPY_COUNTERS];
 
 struct spy_counted {
     uint64_t sum;
-    uint64_t of_ns; // wall time of the windows that it was counted in; 0: not known
+    uint64_t of_ns; // wall time of the windows in which it was counted; 0: not known
 };
 
 struct spy_account {
     struct spy_counted counted[SPY_COUNTERS];
-    // What the samples of the windows with a known CPU time say, all threads: time on a CPU (or
-    // ready, where the two could not be told apart), and time ready.
+    // By the samples of the windows whose CPU time is known, over all threads: time on a CPU (or
+    // ready, where the two cannot be distinguished), and time ready.
     uint64_t running_ns, runnable_ns;
-    // The longest time that one sample stands for: what chance can do follows from it. 0: not
-    // known, and nothing is put down to chance.
+    // The longest time that one sample stands for, from which the error of sampling follows. 0: not
+    // known; no difference is then attributed to chance.
     uint64_t period_ns;
 };
 
@@ -49,33 +47,28 @@ static inline bool spy_account_knows(const struct spy_account *a, enum spy_count
 {
     return a->counted[c].of_ns > 0;
 }
-// CPU seconds per wall second; 0 where it is not known.
+// CPU seconds per wall second; 0 if not known.
 double spy_account_share(const struct spy_account *a, enum spy_counter c);
 
 // Adds other windows. Sums saturate.
 void spy_account_unite(struct spy_account *d, const struct spy_account *s);
 
-// The account of a whole profile. Processes that ran at the same time share its wall time, and
-// those of one container (container.id) share its limit, which is counted once. SPY_ERR_NOMEM.
-int spy_account_of(const struct spy_profile *p, struct spy_account *ret);
-
-// What a reader should be warned of.
+// Reasons to warn a reader.
 enum spy_account_flag {
     // Samples and kernel differ by over 2 points, over a tenth, and more than chance explains
-    // (three
-    // standard errors).
+    // (three standard errors).
     SPY_ACCOUNT_DIFFERS = 1,
     SPY_ACCOUNT_THROTTLED = 2, // its CPU limit stopped it
 };
 unsigned spy_account_flags(const struct spy_account *a);
 
-// Appends sentences for a person, nothing where nothing is known: "The kernel counted 9.7 % of CPU
+// Appends sentences for people, or nothing if nothing is known: "The kernel counted 9.7 % of CPU
 // time, the samples say 9.5 %. Waiting for a CPU: 0.4 %."
 int spy_account_print(const struct spy_account *a, struct spy_buf *out);
-// The same as members of a JSON object, without braces; docs/http-api.md tells them. Sums stop at
+// The same as members of a JSON object, without braces; docs/http-api.md lists them. Sums stop at
 // 2^63-1.
 int spy_account_json(const struct spy_account *a, struct spy_buf *out);
-// Rows of a table of metrics (metrics.h): what samples and the kernel say of all targets.
+// Rows of a table of metrics (metrics.h): CPU time of all targets, by samples and by the kernel.
 // running_ns and counted, an array by enum spy_counter, are int64_t in ns.
 #define SPY_ACCOUNT_METRICS(program, running_ns, counted)                                          \
     {program "_target_cpu_seconds_total", "source=\"samples\"",                                    \
@@ -94,5 +87,5 @@ int spy_account_json(const struct spy_account *a, struct spy_buf *out);
             SPY_COUNTER, &(counted)[SPY_PERIODS]                                                   \
     }
 
-// Appends why the flags are set and what it means, a sentence each; nothing without flags.
+// Appends a sentence for each flag: why it is set and what it means. Nothing without flags.
 int spy_account_warn(const struct spy_account *a, struct spy_buf *out);

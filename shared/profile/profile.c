@@ -46,7 +46,7 @@ static int table_push(struct table *t, const void *row, size_t size, uint64_t ha
     return 0;
 }
 
-// For rows that are equal exactly when their bytes are (no padding).
+// For rows without padding, which are equal if their bytes are.
 static int table_intern(struct table *t, const void *row, size_t size, uint64_t hash, uint32_t *ret)
 {
     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&t->map, hash, &at)) != SPY_MAP_NONE;)
@@ -115,9 +115,9 @@ static const struct text *text_at(const struct spy_profile *p, uint32_t id)
     return &((const struct text *)p->strings.rows)[id];
 }
 
-// Eight bytes of ASCII, none of them a NUL, as nearly all text is: looked at one by one, characters
-// are most of what a long name costs. (x - 1 sets the top bit of a byte only where it was 0, or of
-// one above such a byte.)
+// Whether eight bytes are ASCII without a NUL, as nearly all text is: checking characters one by one
+// is most of the cost of a long name. (x - 1 sets the top bit of a byte only if the byte was 0, or of
+// a byte above such a byte.)
 static bool is_ascii_word(const char *s)
 {
     uint64_t word;

@@ -1,25 +1,23 @@
 // profile.h - the one type in the middle: strings, functions, frames, stacks, threads, series,
 // samples.
 //
-// The sampler fills a profile, the upload encodes one, the collector decodes one, the store returns
-// one, every format prints one. Everything is a dense table addressed by a 32-bit id; adding an
-// entry that is already there returns its id (interning), so ids can be compared for equality.
+// The sampler fills a profile, the upload encodes it, the collector decodes it, the store returns
+// one, every format prints one. Everything is a dense table addressed by a 32-bit id. Adding an entry
+// that exists returns its id (interning), so ids can be compared for equality.
 //
 //     string    id 0 is "".                      All strings are valid UTF-8 without NUL.
 //     function  {name, filename, start_line, kind}
 //     frame     {function, line}                 line 0: not known
 //     stack     {parent stack, frame}            id 0 is the root (empty stack); a stack's id is
-//     the id of
-//                                                its innermost frame's node; parents have smaller
-//                                                ids
+//                                                that of its innermost frame's node; parents have
+//                                                smaller ids
 //     thread    {tid, name}                      id 0: not known. tid in the node's numbering
 //     series    labels (OpenTelemetry resource attributes of one process), a time window, quality
 //     sample    {series, stack, thread, state} -> count, ns
 //
 // Bounds: adding returns SPY_ERR_LIMIT past the caps given to spy_profile_new_capped, SPY_ERR_NOMEM
-// when there is no memory; the profile stays as it was. Adding what is already there allocates
-// nothing and cannot fail: that is the hot path. (Text that needs repair is the exception: it is
-// copied first.)
+// when there is no memory; the profile stays unchanged. Adding an entry that exists allocates nothing
+// and cannot fail: that is the hot path. (Text that needs repair is copied first.)
 //
 // Threads: one profile belongs to one thread at a time. Pointers returned are borrowed and hold
 // until the next add.
@@ -66,10 +64,10 @@ struct spy_label {
     uint32_t key, value;
 };
 
-// What a sample says of its thread at that instant. A sample's state is a set of these bits.
-// Neither RUNNING nor RUNNABLE: it waited in a system call (idle).
+// The state of a sample's thread at that instant: a set of these bits. Neither RUNNING nor RUNNABLE
+// means that it waited in a system call (idle).
 enum spy_state {
-    SPY_STATE_RUNNING = 1,   // on a CPU, or runnable where the two could not be told apart
+    SPY_STATE_RUNNING = 1,   // on a CPU, or runnable if the two cannot be distinguished
     SPY_STATE_GIL_HOLDS = 2, // held the GIL
     SPY_STATE_GIL_WAITS = 4, // waited for the GIL
     SPY_STATE_GC = 8,        // its interpreter was collecting garbage
@@ -77,7 +75,7 @@ enum spy_state {
     SPY_STATE_ALL = 31,
 };
 
-// Waiting, running or runnable: exactly one holds for each sample. On the wire and in JSON by name.
+// Each sample is exactly one of waiting, running, runnable. On the wire and in JSON by name.
 enum spy_activity { SPY_WAITING, SPY_RUNNING, SPY_RUNNABLE, SPY_ACTIVITIES };
 extern const char *const spy_activity_names[SPY_ACTIVITIES];
 static inline enum spy_activity spy_state_activity(uint32_t state)
@@ -119,9 +117,9 @@ struct spy_series {
     uint8_t profile_id[16];         // all zero: none yet. One window of one series bears one id
     uint64_t start_ns;              // Unix time; 0: empty window
     uint64_t duration_ns;
-    uint64_t period_ns; // effective: duration / rounds that were really taken; 0: not known
+    uint64_t period_ns; // effective: duration / rounds taken; 0: not known
     struct spy_quality quality;
-    struct spy_account account; // samples held against the kernel's clock
+    struct spy_account account; // samples compared with the kernel's CPU time
 };
 
 struct spy_sample {
@@ -182,15 +180,19 @@ const char *spy_profile_series_label(const struct spy_profile *p, uint32_t serie
 // Memory held, in bytes, for budgets.
 size_t spy_profile_memory(const struct spy_profile *p);
 
-// Gives every sample its time: ns = count * period_ns of its series, and every account what its
-// samples say (spy_profile_note_seen). For the sampler, once a window is over.
+// Sets the time of every sample, ns = count * period_ns of its series, and the accounts
+// (spy_profile_note_seen). For the sampler, at the end of a window.
 void spy_profile_weigh(struct spy_profile *p);
-// Sets running_ns and runnable_ns of the accounts that know the CPU time. For whoever makes a
-// window: the profile holds one window of each series.
+// Sets running_ns and runnable_ns of the accounts whose CPU time is known. For those who make
+// windows: the profile must hold one window of each series.
 void spy_profile_note_seen(struct spy_profile *p);
 
-// Ends a window: forgets the samples and the series' windows, profile ids and quality; keeps every
-// table and its ids, so that caches of ids stay right and the next window allocates nothing.
+// The account of the whole profile. Processes that ran at the same time share its wall time, and
+// those of one container (container.id) share its limit, which is counted once. SPY_ERR_NOMEM.
+int spy_profile_account(const struct spy_profile *p, struct spy_account *ret);
+
+// Ends a window: removes the samples and the series' windows, profile ids and quality. All other
+// tables and ids stay, so that caches of ids stay valid and the next window allocates nothing.
 void spy_profile_reset_window(struct spy_profile *p);
 
 // Adds the window, quality and account of s to those of d: the windows are united, period becomes
@@ -215,7 +217,7 @@ void spy_series_unite(struct spy_series *d, const struct spy_series *s);
 #define SPY_LABEL_RUNTIME_VERSION "process.runtime.version"
 #define SPY_LABEL_NS_PID          "podspy.process.ns_pid"
 #define SPY_LABEL_PARENT_PID      "podspy.process.parent_pid"
-// What the samples count, where it is not CPU or wall time ("off_cpu"): such series are kept apart.
+// What the samples count, if not CPU or wall time ("off_cpu"): such series are kept apart.
 #define SPY_LABEL_SAMPLE_TYPE "podspy.sample.type"
 // Why a process that is opted in has no samples; its series then has only failures.
 #define SPY_LABEL_PROBLEM "podspy.problem"

@@ -6,7 +6,7 @@
 enum { COUNT_MAX = (1 << 24) - 1, TRACK_SHARE = 128 }; // bytes of the bound for each track
 #define MS 1000000u
 
-// 16 bytes, for there are millions.
+// 16 bytes, as there are millions.
 struct packed {
     uint32_t track, stack;
     uint32_t state : 8, count : 24;
@@ -83,7 +83,7 @@ static int add_run(struct spy_timeline *t, const struct packed *run)
     return r;
 }
 
-// As many of count as the thread's latest run can take, if it is of the same samples.
+// Adds to the thread's latest run if it has the same stack and state; returns how many it could take.
 static uint32_t lengthen_last(struct spy_timeline *t, const struct packed *run, uint64_t count)
 {
     uint32_t last = t->tracks[run->track].last;

@@ -1,4 +1,5 @@
-// append.c - group commit: whoever finds nobody writing writes what waits, in one transaction.
+// append.c - group commit: an appender that finds no writer writes all waiting batches, in one
+// transaction.
 #include "collector/store/sqlite/intern.h"
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/schema.h"
@@ -16,7 +17,7 @@ enum { WINDOW_BYTES_MAX = 256 << 20 };
 struct spy_batch {
     struct spy_profile *const *profiles;
     size_t n, known;
-    bool *is_known; // each; NULL: nobody asks
+    bool *is_known; // for each profile; NULL: not wanted
     size_t bytes;   // that the profiles hold
     int result;
     struct spy_err err;
@@ -59,7 +60,7 @@ static int encode_samples(struct spy_sqlite *s, const struct spy_profile *p, str
     return out->failed ? spy_err_set(err, out->failed, 0, "a window does not fit in memory") : 0;
 }
 
-// What is not known is NULL.
+// Unknown sums are NULL.
 static void bind_counted(sqlite3_stmt *q, int first, const struct spy_account *a)
 {
     for (int c = 0; c < SPY_COUNTERS; c++)
@@ -110,7 +111,7 @@ static int find_profile_id(struct spy_sqlite *s, const uint8_t id[16], struct sp
                                  : spy_db_failed(s->writer, err, "looking up a profile_id");
 }
 
-// *ret_known: it was stored before.
+// *ret_known: whether it was stored before.
 static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool *ret_known,
                          struct spy_err *err)
 {
@@ -138,8 +139,8 @@ static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool
     return r;
 }
 
-// A batch that fails leaves nothing behind, and the others of its group stand. Only when SQLite
-// gave up the whole transaction (the disk is full) does it take them along: that is returned.
+// A batch that fails leaves nothing behind and does not affect the others of its group, unless SQLite
+// rolled back the whole transaction (the disk is full): then the error is returned.
 static int store_batch(struct spy_sqlite *s, struct spy_batch *b)
 {
     spy_intern_mark(s->intern);
@@ -189,8 +190,8 @@ static bool is_out_of_space(int r, const struct spy_err *err)
     return r == SPY_ERR_LIMIT && err->sys == ENOSPC;
 }
 
-// Writes the batches in one transaction. *ret_full: one of them met the bound of the database.
-// A full disk fails all of them.
+// Writes the batches in one transaction. *ret_full: a batch reached the bound of the database. A full
+// disk fails all of them.
 static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_retry, bool *ret_full,
                       struct spy_err *err)
 {
@@ -240,7 +241,7 @@ static void note_result(struct spy_sqlite *s, const struct spy_batch *group)
         __atomic_store_n(&s->last_result, worst, __ATOMIC_RELAXED);
 }
 
-// Where the database is at its bound the oldest windows make room, once. Others keep theirs.
+// If the database is at its bound, drops the oldest windows and tries again, once.
 static int write_or_make_room(struct spy_sqlite *s, struct spy_batch *group, struct spy_err *err)
 {
     bool full = false;
@@ -253,7 +254,7 @@ static int write_or_make_room(struct spy_sqlite *s, struct spy_batch *group, str
     return r;
 }
 
-// On a full disk a batch that needs no more than what is free in the database is stored still.
+// On a full disk, a batch can still be stored if it fits into the free pages of the database.
 static void write_each(struct spy_sqlite *s, struct spy_batch *group)
 {
     for (struct spy_batch *b = group, *next; b; b = next) {
@@ -265,15 +266,14 @@ static void write_each(struct spy_sqlite *s, struct spy_batch *group)
     }
 }
 
-// What SQLite says of both is the same, and what is to be done is not.
+// SQLite has one error for both, but what to do differs.
 static void tell_what_is_full(struct spy_sqlite *s, struct spy_batch *group)
 {
     for (struct spy_batch *b = group; b; b = b->next)
         if (!is_out_of_space(b->result, &b->err))
             continue;
         else if (spy_sqlite_is_at_bound(s, b->bytes))
-            spy_err_set(&b->err, SPY_ERR_LIMIT, 0,
-                        "the store holds all that retention.max_gib lets it");
+            spy_err_set(&b->err, SPY_ERR_LIMIT, 0, "the store has reached retention.max_gib");
         else
             spy_err_set(&b->err, SPY_ERR_LIMIT, ENOSPC, "the disk of %s is full", s->path);
 }
@@ -290,7 +290,7 @@ static void write_group(struct spy_sqlite *s, struct spy_batch *group)
     pthread_mutex_unlock(&s->write_lock);
 }
 
-// Called with the queue's lock; takes the oldest batches out of it, no more than fit into the WAL.
+// Takes the oldest batches out of the queue, no more than fit into the WAL. The queue's lock is held.
 static struct spy_batch *take_group(struct spy_sqlite *s)
 {
     struct spy_batch *group = s->first, *end = group;
@@ -315,13 +315,13 @@ static void write_until_done(struct spy_sqlite *s, struct spy_batch *mine)
         write_group(s, group);
         pthread_mutex_lock(&s->lock);
         for (; group; group = next) {
-            next = group->next; // once it is done its owner takes it away
+            next = group->next; // its owner frees it once it is done
             group->done = true;
         }
         pthread_cond_broadcast(&s->done);
     }
     s->writing = false;
-    pthread_cond_broadcast(&s->done); // one of those that came meanwhile goes on
+    pthread_cond_broadcast(&s->done); // an appender that came meanwhile takes over
 }
 
 int spy_sqlite_append(struct spy_store *store, struct spy_profile *const *profiles, size_t n,

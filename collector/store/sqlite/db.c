@@ -27,7 +27,8 @@ int spy_db_failed(sqlite3 *db, struct spy_err *err, const char *what)
     if (is_damage_code(code))
         return spy_db_damaged(db, err, sqlite3_errmsg(db));
     if (code == SQLITE_INTERRUPT)
-        return spy_err_set(err, SPY_ERR_AGAIN, 0, "the store had to end what it read");
+        return spy_err_set(err, SPY_ERR_AGAIN, 0,
+                           "the store interrupted the query to restart its WAL");
     int ours = code == SQLITE_FULL || (code == SQLITE_IOERR && sys == ENOSPC) ? SPY_ERR_LIMIT
                : code == SQLITE_NOMEM                                         ? SPY_ERR_NOMEM
                : code == SQLITE_BUSY                                          ? SPY_ERR_AGAIN
@@ -48,8 +49,10 @@ int spy_db_exec(sqlite3 *db, const char *sql, struct spy_err *err)
 
 int spy_db_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret, struct spy_err *err)
 {
-    if (sqlite3_prepare_v2(db, sql, -1, ret, NULL) != SQLITE_OK)
+    sqlite3_stmt *q = NULL;
+    if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) != SQLITE_OK)
         return spy_db_failed(db, err, "preparing");
+    *ret = q;
     return 0;
 }
 

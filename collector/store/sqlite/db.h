@@ -8,13 +8,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Puts what SQLite says into err, with `what` before it, and returns the code: SPY_ERR_LIMIT, with
-// ENOSPC in err->sys, when the disk or the file is full. A damaged file is SPY_ERR_IO (a retry
-// elsewhere or later can help; the windows that were to be stored are not to blame) and the message
-// says what to do.
+// Puts SQLite's message into err, with `what` before it, and returns the code: SPY_ERR_LIMIT, with
+// ENOSPC in err->sys, when the disk or the file is full. A damaged file is SPY_ERR_IO (a retry later
+// or elsewhere can help, as the windows to be stored are not at fault), and the message says what to
+// do.
 int spy_db_failed(sqlite3 *db, struct spy_err *err, const char *what);
+// Sets that error for damage that SQLite did not find: how, such as "a row is missing".
 int spy_db_damaged(sqlite3 *db, struct spy_err *err, const char *how);
-// Whether what failed last on this connection was damage to the file.
+// Whether the last failure on this connection was a damaged file.
 bool spy_db_is_damaged(sqlite3 *db);
 int spy_db_exec(sqlite3 *db, const char *sql, struct spy_err *err);
 int spy_db_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret, struct spy_err *err);
@@ -33,7 +34,7 @@ static inline void spy_db_reset(sqlite3_stmt **s)
         sqlite3_reset(*s);
 }
 #define _cleanup_stmt_  __attribute__((cleanup(spy_db_finalize)))
-#define _cleanup_reset_ __attribute__((cleanup(spy_db_reset))) // of a borrowed statement
+#define _cleanup_reset_ __attribute__((cleanup(spy_db_reset))) // for a borrowed statement
 
 // Teaches a connection the function spy_glob(pattern, text).
 int spy_db_add_glob(sqlite3 *db, struct spy_err *err);

@@ -1,10 +1,10 @@
-// expire.c - retention. Everything goes in small transactions with the lock given up in between, so
-// that appenders wait for one part and not for all.
+// expire.c - retention. It works in small transactions and releases the lock between them, so that
+// appenders wait for one part and not for all.
 //
-// The pages of what is deleted are used again; only when more than an eighth of the file is free
-// does it shrink, SHRINK_PAGES a call. Database and WAL share max_bytes (spy_sqlite_room): the
-// database is held to its part by max_page_count, and the windows to 15 of its 16 parts. An append
-// that finds no page frees some and tries again, so none waits for the next call.
+// Freed pages are used again; the file shrinks only when more than an eighth of it is free, by
+// SHRINK_PAGES a call. Database and WAL share max_bytes (spy_sqlite_room): max_page_count bounds the
+// database, and expiry keeps the windows within 15 sixteenths of it. An append that finds no page
+// drops windows itself, so it need not wait for the next call.
 #include "collector/store/sqlite/intern.h"
 #include "collector/store/sqlite/schema.h"
 #include "collector/store/sqlite/sqlite.h"
@@ -18,7 +18,7 @@ enum {
     PART_ROWS = 20000,
     SHRINK_PART = 512,
     SHRINK_PAGES = 8192,
-    SPARE_PAGES = 64, // that deleting may take
+    SPARE_PAGES = 64, // that a deletion may need
 };
 
 struct pages {
@@ -49,7 +49,7 @@ struct steps {
     size_t n;
 };
 
-// The steps in one transaction. ?1 is value, ?2 the part; *ret_deleted is of the last step.
+// Runs the steps in one transaction. ?1 is value, ?2 the part; *ret_deleted is the last step's.
 static int delete_part(struct spy_sqlite *s, const struct steps *steps, int64_t value, int64_t part,
                        int64_t *ret_deleted, struct spy_err *err)
 {
@@ -80,8 +80,8 @@ static int delete_part(struct spy_sqlite *s, const struct steps *steps, int64_t 
     return r;
 }
 
-// On a full disk the WAL has only the room that is held for it (room.c). A part that does not fit
-// restarts the WAL and is tried again, smaller.
+// On a full disk the WAL has only the room held for it (room.c). If a part does not fit, the WAL is
+// restarted and a smaller part is tried.
 static bool make_smaller(struct spy_sqlite *s, int64_t *part)
 {
     if (*part == 1 && !s->wal_pages)
@@ -130,7 +130,7 @@ static int drop_aged(struct spy_sqlite *s, int64_t last_ns, struct spy_err *err)
     return r;
 }
 
-// The slice of the oldest window: what was seen before it is garbage. EMPTY: there is no window.
+// The slice of the oldest window: rows seen before it are garbage. EMPTY: there is no window.
 enum { EMPTY = UINT32_MAX / 2 };
 static int oldest_slice(sqlite3 *db, uint32_t *ret, struct spy_err *err)
 {
@@ -142,8 +142,8 @@ static int oldest_slice(sqlite3 *db, uint32_t *ret, struct spy_err *err)
     return r;
 }
 
-// Part by part. Each part asks anew what is garbage: an append in between may have brought an old
-// window.
+// Deletes part by part. Each part determines again what is garbage, as an append in between may have
+// stored an old window.
 static int sweep_table(struct spy_sqlite *s, const struct steps *steps, int64_t *total,
                        struct spy_err *err)
 {
@@ -154,7 +154,7 @@ static int sweep_table(struct spy_sqlite *s, const struct steps *steps, int64_t 
         r = oldest_slice(s->writer, &slice, err);
         if (r == 0)
             r = delete_retrying(s, steps, slice, &part, &deleted, err);
-        spy_intern_forget(s->intern); // the next append must not find in the cache what is gone
+        spy_intern_forget(s->intern); // it may hold ids of deleted rows
         if (r == 0) {
             *total += deleted;
             let_others_write(s);
@@ -163,8 +163,8 @@ static int sweep_table(struct spy_sqlite *s, const struct steps *steps, int64_t 
     return r;
 }
 
-// What only windows that are gone referred to. A stack whose parent went a part earlier is as old,
-// so no window can need it, and it goes with the next part.
+// Deletes rows that only dropped windows referred to. A stack whose parent was deleted by an earlier
+// part is as old, so no window can need it, and the next part deletes it.
 static int sweep_tables(struct spy_sqlite *s, struct spy_err *err)
 {
     static const struct steps marked[] = {
@@ -174,7 +174,7 @@ static int sweep_tables(struct spy_sqlite *s, struct spy_err *err)
           "DELETE FROM series WHERE id IN (SELECT id FROM series WHERE seen < ?1 LIMIT ?2)"},
          2},
     };
-    // Each part looks anew at what nothing refers to; what an append takes up in between is not.
+    // Each part determines again what nothing refers to: an append in between may use a row again.
     static const struct steps rest[] = {
         {{"DELETE FROM frames WHERE id IN (SELECT id FROM frames WHERE id NOT IN"
           " (SELECT frame FROM stacks) LIMIT ?2)"},
@@ -221,7 +221,7 @@ static int drop_to_size(struct spy_sqlite *s, uint64_t most, struct spy_err *err
 
 bool spy_sqlite_is_at_bound(struct spy_sqlite *s, size_t bytes)
 {
-    enum { NEAR = 64 }; // what one statement may ask for at once
+    enum { NEAR = 64 }; // pages that one statement may need at once
     struct pages pages;
     uint64_t most = spy_sqlite_room(s->max_bytes).database;
     uint64_t need = NEAR + spy_min(bytes / SPY_SQLITE_PAGE, most / 16);
@@ -241,7 +241,7 @@ bool spy_sqlite_make_room(struct spy_sqlite *s)
     return ok && after.unused > before.unused;
 }
 
-// Gives back some pages that are free, when many are: part by part, as pages are moved for it. On a
+// Returns free pages to the filesystem when there are many: part by part, as it moves pages. On a
 // full disk they are kept for pushes.
 static int shrink_file(struct spy_sqlite *s, struct spy_err *err)
 {

@@ -1,7 +1,7 @@
 // idmap.h - finds a row's id by the numbers that make it unique. Inside of store/sqlite.
 //
-// Holds at most `max` entries; an add to a full map first forgets all of them, which is right for a
-// cache and cheap. max 0: no bound of its own (2^28). Not thread safe.
+// Holds at most `max` entries. Adding to a full map empties it first, which is cheap and right for a
+// cache. max 0: 2^28. Not thread safe.
 #pragma once
 #include "shared/base/map.h"
 #include <stddef.h>
@@ -20,9 +20,9 @@ struct spy_idmap {
     uint32_t n, max;
 };
 
-// NULL: not there. Borrowed until the next add.
+// NULL: not found. Borrowed until the next add.
 struct spy_idmap_entry *spy_idmap_find(const struct spy_idmap *m, const uint64_t key[3]);
-// The key is not there yet. 0, SPY_ERR_NOMEM or SPY_ERR_LIMIT.
+// The key must not be in the map yet. 0, SPY_ERR_NOMEM or SPY_ERR_LIMIT.
 int spy_idmap_add(struct spy_idmap *m, const uint64_t key[3], int64_t id, uint32_t seen);
 void spy_idmap_clear(struct spy_idmap *m);
 void spy_idmap_free(struct spy_idmap *m);

@@ -43,7 +43,7 @@ struct known {
     uint32_t seen;
 };
 
-// The texts that are remembered: a profile is a fine interning table. `of` is by its string ids.
+// The cached texts. A profile serves as the interning table; `of` is indexed by its string ids.
 struct texts {
     struct spy_profile *interned;
     struct known *of;
@@ -57,7 +57,7 @@ struct spy_intern {
     struct spy_idmap maps[N_KEYED];
     struct texts texts[N_TEXTS];
     struct spy_profile_caps caps; // of each
-    struct known not_remembered;  // of a text too long for it
+    struct known not_remembered;  // for a text that is too long for the cache
     int64_t n_series;             // rows; -1: to be counted
     bool dirty;
 
@@ -183,7 +183,7 @@ int spy_intern_begin(struct spy_intern *t, const struct spy_profile *p, uint32_t
 
 // --- rows ---
 
-// Runs find: 1 and *ret, or 0 when there is no such row.
+// Runs find: returns 1 and sets *ret, or 0 if there is no such row.
 static int find_row(struct spy_intern *t, sqlite3_stmt *borrowed, struct known *ret,
                     struct spy_err *err)
 {
@@ -251,7 +251,7 @@ static int intern_keyed(struct spy_intern *t, int kind, const uint64_t key[3], c
     return 0;
 }
 
-// Where the text is remembered; NULL: it cannot be.
+// The text's place in the cache; NULL: it has none.
 static struct known *find_remembered(struct texts *t, const struct spy_profile_caps *caps,
                                      const char *text, size_t len)
 {
@@ -272,13 +272,14 @@ static struct known *find_remembered(struct texts *t, const struct spy_profile_c
                 t->of[i] = (struct known){0};
             return &t->of[i];
         }
-        spy_profile_free(t->interned); // full: begin anew
+        spy_profile_free(t->interned); // full: start again
         t->interned = NULL;
     }
     return NULL;
 }
 
-// Finds the row of a text: 1; or 0: there is none, and *ret is where add_text puts it.
+// Finds the row of a text: returns 1, or 0 if there is none. *ret is the text's place in the cache,
+// which insert_text fills.
 static int find_text_row(struct spy_intern *t, int kind, const char *bytes, size_t len,
                          struct known **ret, struct spy_err *err)
 {
@@ -351,7 +352,7 @@ static int intern_function(struct spy_intern *t, uint32_t id, int64_t *ret, stru
     return 0;
 }
 
-static int intern_frame(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_err *err)
+static int intern_frame_row(struct spy_intern *t, uint32_t id, int64_t *ret, struct spy_err *err)
 {
     if (!t->frames[id]) {
         const struct spy_frame *f = spy_profile_frame_at(t->p, id);
@@ -372,13 +373,13 @@ static int intern_one_stack(struct spy_intern *t, uint32_t id, struct spy_err *e
 {
     const struct spy_stack *s = spy_profile_stack_at(t->p, id);
     int64_t cols[2] = {s->parent ? t->stacks[s->parent] : 0, 0};
-    int r = intern_frame(t, s->frame, &cols[1], err);
+    int r = intern_frame_row(t, s->frame, &cols[1], err);
     uint64_t key[3] = {(uint64_t)cols[0], (uint64_t)cols[1], 0};
     return r < 0 ? r : intern_keyed(t, STACKS, key, cols, 2, &t->stacks[id], err);
 }
 
-// Ancestors first, each once: while a descent waits, the children wait in t->stacks as negative
-// links, so that a stack of any depth needs neither recursion nor memory.
+// Interns ancestors first, each once. Meanwhile the descendants wait in t->stacks as a chain of
+// negative links, so that a stack of any depth needs neither recursion nor memory.
 int spy_intern_stack(struct spy_intern *t, uint32_t stack, int64_t *ret, struct spy_err *err)
 {
     uint32_t at = stack, below = 0;

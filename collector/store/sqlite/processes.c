@@ -1,4 +1,4 @@
-// processes.c - what there is: one answer for each series that is selected.
+// processes.c - lists the selected series, one process each.
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/arena.h"
@@ -116,7 +116,7 @@ static int read_thread_name(struct listing *l, int64_t id, struct spy_arena *are
     return 0;
 }
 
-// Names that do not fit are left out.
+// Names that do not fit into the arena are left out.
 static int read_thread_names(struct listing *l, int64_t window, struct spy_arena *arena,
                              struct spy_store_process *p)
 {

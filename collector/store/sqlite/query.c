@@ -1,4 +1,4 @@
-// query.c - selected windows become a profile: ids of the store -> ids of the answer.
+// query.c - turns selected windows into a profile: maps ids of the store to ids of the answer.
 #include "collector/store/sqlite/idmap.h"
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/sqlite.h"
@@ -24,7 +24,7 @@ struct answer {
     struct spy_err *err;
     const struct spy_select *select;
     const bool *hurry;
-    unsigned n_rows; // since the bounds were looked at
+    unsigned n_rows; // since the bounds were checked
     sqlite3_stmt *q[N_TABLES];
     struct spy_idmap ids[N_TABLES];
     struct step { // of a descent to the root
@@ -47,7 +47,7 @@ static int fail_limit(struct answer *a, int r)
     return spy_err_set(a->err, r, 0,
                        r == SPY_ERR_LIMIT   ? "the answer is too large: narrow the selection"
                        : r == SPY_ERR_NOMEM ? "out of memory"
-                                            : "the store holds a bad value");
+                                            : "the store holds an invalid value");
 }
 
 static bool is_mapped(struct answer *a, int table, int64_t id, uint32_t *ret)
@@ -59,7 +59,7 @@ static bool is_mapped(struct answer *a, int table, int64_t id, uint32_t *ret)
     return e != NULL;
 }
 
-// r: what adding to the answer returned, ours: where it put the id.
+// r: the result of adding to the answer; ours: the id there.
 static int map_id(struct answer *a, int table, int64_t id, int r, const uint32_t *ours)
 {
     if (r == 0)
@@ -67,7 +67,7 @@ static int map_id(struct answer *a, int table, int64_t id, int r, const uint32_t
     return r < 0 ? fail_limit(a, r) : 0;
 }
 
-// Binds and steps to the one row there must be.
+// Binds and steps to the one row that must exist.
 static int step_to_row(struct answer *a, int table, int64_t id)
 {
     sqlite3_stmt *q = a->q[table];
@@ -125,8 +125,8 @@ static int map_frame_row(struct answer *a, int64_t id, uint32_t *ret)
     return r < 0 ? r : map_id(a, FRAMES, id, spy_profile_frame(a->into, f, ret), ret);
 }
 
-// Reads towards the root until a stack is known. A parent's id is smaller, so this ends whatever
-// the file holds.
+// Reads towards the root until a stack is mapped. A parent's id is smaller, so this ends even if the
+// file is damaged.
 static int descend_to_known(struct answer *a, int64_t id, size_t *ret_n, uint32_t *ret_known)
 {
     size_t n = 0;
@@ -211,9 +211,10 @@ static int check_bounds(struct answer *a)
     if (++a->n_rows % ONE_IN)
         return 0;
     if (spy_stop_is_set(a->select->stop))
-        return spy_err_set(a->err, SPY_ERR_GONE, 0, "nobody waits for the answer");
+        return spy_err_set(a->err, SPY_ERR_GONE, 0, "the client has gone");
     if (spy_stop_is_set(a->hurry))
-        return spy_err_set(a->err, SPY_ERR_AGAIN, 0, "the store had to end what it read");
+        return spy_err_set(a->err, SPY_ERR_AGAIN, 0,
+                           "the store interrupted the query to restart its WAL");
     size_t memory = spy_profile_memory(a->into) + a->path_cap * sizeof *a->path;
     for (int i = 0; i < N_TABLES; i++)
         memory += spy_idmap_memory(&a->ids[i]);
@@ -326,7 +327,7 @@ static int run_query(struct answer *a)
     int code = SQLITE_DONE, r = check_size(a->db, select, a->err);
     for (int i = 0; i < N_TABLES && r == 0; i++)
         r = spy_db_prepare(a->db, table_sql[i], &a->q[i], a->err);
-    // Each series' windows come in the order of their ends, by whichever index they are found.
+    // Each series' windows come in the order of their ends, whichever index SQLite uses.
     if (r == 0)
         r = spy_sqlite_select(a->db, WINDOW_COLUMNS, select, "", &windows, a->err);
     while (r == 0 && (code = sqlite3_step(windows)) == SQLITE_ROW)

@@ -59,7 +59,7 @@ int spy_sqlite_end_read(const struct spy_select *select, int r, const struct spy
                         struct spy_err *err)
 {
     if (r < 0 && spy_stop_is_set(select->stop))
-        return spy_err_set(err, SPY_ERR_GONE, 0, "nobody waits for the answer");
+        return spy_err_set(err, SPY_ERR_GONE, 0, "the client has gone");
     if (r < 0 && err)
         *err = *why;
     return r;

@@ -1,9 +1,9 @@
-// room.c - room on the disk that is held, so that old data can be dropped from a full one.
+// room.c - reserves room on the disk, so that old data can be dropped when the disk is full.
 //
-// Deleting needs room as well: in the WAL, and in the database where the WAL is written back. So
-// both files hold blocks before they need them. A push that makes the database longer is committed
-// only when the blocks for it are there, and what is in the WAL can always be written back. The
-// WAL is restarted, not truncated, so it keeps HELD_WAL even when others fill the disk.
+// Deleting needs room too: in the WAL, and in the database when the WAL is written back. So blocks
+// are allocated for both files in advance. A push that makes the database longer is committed only
+// if its blocks are allocated, so the WAL can always be written back. The WAL is restarted, not
+// truncated: it keeps HELD_WAL bytes even when others fill the disk.
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
@@ -17,8 +17,8 @@
 
 enum {
     PAGE = SPY_SQLITE_PAGE,
-    CHUNK = 64 * PAGE, // by which the database file grows; also what deleting may need of it
-    WAL_PAGES = 1000,  // from here on the WAL is written back, as SQLite does by itself
+    CHUNK = 64 * PAGE, // by which the database file grows; a deletion needs no more
+    WAL_PAGES = 1000,  // from here on the WAL is written back, as in SQLite
     MIB = 1 << 20,
     HELD_WAL = SPY_SQLITE_HELD_WAL
 };
@@ -36,8 +36,8 @@ static struct spy_sqlite_room room_of(const struct spy_sqlite *s)
     return spy_sqlite_room(s->max_bytes ? s->max_bytes : UINT64_MAX);
 }
 
-// Makes a file at least `size` long, with blocks for what is added. Where a filesystem cannot do
-// that, nothing is held.
+// Makes a file at least `size` long, with blocks for what is added. On a filesystem that cannot
+// allocate, nothing is reserved.
 static int lengthen_file(int fd, uint64_t size)
 {
     struct stat st;
@@ -62,7 +62,7 @@ int spy_sqlite_hold_database(struct spy_sqlite *s, int64_t before, struct spy_er
     uint64_t need = (uint64_t)pages * PAGE, most = room_of(s).database * PAGE;
     uint64_t want = spy_min(round_up(need + CHUNK), most);
     r = lengthen_file(s->db_fd, want > need ? want : need);
-    if (r == 0) // SQLite cuts the file to a multiple of it, where it writes the WAL back
+    if (r == 0) // SQLite cuts the file to a multiple of it when it writes the WAL back
         sqlite3_file_control(s->writer, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
     return r == 0 || pages <= before
                ? 0
@@ -82,7 +82,7 @@ void spy_sqlite_hold_wal(struct spy_sqlite *s)
     }
     _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC); // SQLite's locks are on other files
     if (fd >= 0)
-        lengthen_file(fd, held); // zeroes at its end are nothing to SQLite
+        lengthen_file(fd, held); // SQLite ignores zeroes at its end
 }
 
 void spy_sqlite_restart_wal(struct spy_sqlite *s)
@@ -108,7 +108,7 @@ void spy_sqlite_bound_wal(struct spy_sqlite *s)
     sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     if (pages >= (spy_sqlite_is_disk_low(s) ? room_of(s).held : room_of(s).wal) / 2 / PAGE)
         spy_sqlite_restart_wal(s);
-    spy_sqlite_hold_database(s, INT64_MAX, NULL); // it was cut
+    spy_sqlite_hold_database(s, INT64_MAX, NULL); // the file was cut
 }
 
 // Replaces ftruncate(2) for SQLite. When SQLite opens a database it truncates the WAL's index
@@ -142,8 +142,8 @@ void spy_sqlite_keep_index(void)
     pthread_once(&once, replace_ftruncate);
 }
 
-// A WAL that ended is written back. It keeps its blocks for a start on a full disk, and loses its
-// header, so that a copy of podspy.db that is put back is read as it is.
+// Writes the WAL back. The file keeps its blocks, for a start on a full disk, but loses its header, so
+// that a restored copy of podspy.db is read as it is.
 void spy_sqlite_close_writer(struct spy_sqlite *s)
 {
     static const char nothing[32];

@@ -9,7 +9,7 @@
 //     varint   count, unless bit 5
 //     varint   ns, unless bit 4
 //
-// varint: 7 bits a byte, least significant first. Reading trusts nothing.
+// varint: 7 bits a byte, least significant first. Reading checks every value.
 #pragma once
 #include "shared/base/buf.h"
 #include <stdbool.h>
@@ -21,7 +21,7 @@ struct spy_row {
     uint64_t count, ns;
 };
 
-// Sorts rows and appends them to out; out->failed tells. About 4 to 8 bytes a row.
+// Sorts rows and appends them to out; errors are in out->failed. About 4 to 8 bytes a row.
 void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct spy_buf *out);
 
 struct spy_rows_reader {

@@ -5,16 +5,16 @@
 // parent has a smaller id. All samples of a window are one value (rows.h): they are written and
 // read together, and one value costs a third of the bytes of rows and a fraction of their time.
 //
-// `seen` is the slice of time (SPY_SCHEMA_SLICE_NS) of the latest window that refers to the row; an
-// ancestor's is never less than its descendants'. So when the oldest window left is of slice N,
-// everything with seen < N is garbage, and no sample needs to be read to know it.
+// `seen` is the slice of time (SPY_SCHEMA_SLICE_NS) of the latest window that refers to the row. An
+// ancestor's is never less than its descendants'. So if the oldest remaining window is in slice N,
+// all rows with seen < N are garbage, and no sample needs to be read to find them.
 //
-// uint64_t values are kept as the int64_t with the same bits (never compared or summed in SQL);
+// uint64_t values are stored as the int64_t with the same bits (never compared or summed in SQL);
 // start_ns and end_ns are compared and therefore cut at INT64_MAX (the year 2262).
 //
-// Version 2 has what the kernel counted in a window (spy_counter_names; NULL: not known) and the
-// time that its samples were running and runnable. A file of version 1 gets the columns when it is
-// opened, without being written anew: windows from before know nothing.
+// Version 2 adds what the kernel counted in a window (spy_counter_names; NULL: not known) and the
+// time that its samples were running and runnable. A file of version 1 gets these columns when it is
+// opened, without being rewritten: in older windows they are not known.
 #pragma once
 #include "shared/profile/profile.h"
 

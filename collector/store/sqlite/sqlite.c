@@ -30,7 +30,7 @@ static int make_schema(sqlite3 *db, struct spy_err *err)
     return r < 0 ? r : spy_db_exec(db, sql, err);
 }
 
-// The transaction is whole or not at all: a collector that is killed in it leaves version 1.
+// One transaction: a collector that is killed in it leaves version 1.
 static int upgrade_schema(sqlite3 *db, struct spy_err *err)
 {
     char sql[64];
@@ -110,23 +110,24 @@ static off_t size_of_wal(const struct spy_sqlite *s)
     return stat(wal, &st) == 0 ? st.st_size : 0;
 }
 
-// SQLite would begin an empty database afresh and drop the WAL beside it, with what was
-// acknowledged.
+// SQLite would initialize an empty database and drop the WAL beside it, which holds acknowledged
+// data.
 static int refuse_emptied(struct spy_sqlite *s, struct spy_err *err)
 {
     struct stat st;
     if (fstat(s->db_fd, &st) < 0)
-        return spy_err_set(err, SPY_ERR_IO, errno, "cannot look at the store %s", s->path);
+        return spy_err_set(err, SPY_ERR_IO, errno, "cannot inspect the store %s", s->path);
     if (st.st_size || (s->is_new && !size_of_wal(s)))
         return 0;
     return spy_err_set(
         err, SPY_ERR_INVALID, 0,
-        "the store %s is empty, and was not made now: it may have been cut off. Put a "
+        "the store %s is empty although it existed before: it may have been truncated. Put a "
         "copy of it back, or move %s* away to start afresh",
         s->path, s->path);
 }
 
-// One that was made now and did not come to anything must not look as if it had been cut off.
+// Removes an empty file that this start made, so that the next start does not take it for a truncated
+// one.
 static void remove_unfinished(const struct spy_sqlite *s)
 {
     struct stat st;
@@ -134,7 +135,7 @@ static void remove_unfinished(const struct spy_sqlite *s)
         unlink(s->path);
 }
 
-// SQLite makes its files 0644 less the umask; what is in them is for the collector alone.
+// Makes the file 0600 before SQLite would make it 0644 less the umask: its data is the collector's.
 static int lock_and_touch(struct spy_sqlite *s, const char *dir, struct spy_err *err)
 {
     _cleanup_free_ char *lock = NULL;
@@ -149,15 +150,15 @@ static int lock_and_touch(struct spy_sqlite *s, const char *dir, struct spy_err 
     s->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->lock_fd < 0)
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot open %s", lock);
-    // SQLite's own locks are of another kind (fcntl), and end with the first descriptor that is
-    // closed: so this one stays open as long as the store does.
+    // SQLite's own locks (fcntl) end when any descriptor of the file is closed, so this descriptor
+    // stays open as long as the store.
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0 || flock(s->db_fd, LOCK_EX | LOCK_NB) < 0)
         return spy_err_set(err, SPY_ERR_DENIED, 0,
                            "%s is in use by another collector: stop it, or set store.dir", s->path);
     return refuse_emptied(s, err);
 }
 
-// In the place of SQLite's own, which writes the WAL back at 1000 pages.
+// Replaces SQLite's own hook, which writes the WAL back at 1000 pages.
 static int note_wal(void *arg, sqlite3 *db, const char *name, int pages)
 {
     struct spy_sqlite *s = arg;
@@ -213,7 +214,7 @@ static int open_reader(struct spy_sqlite *s, int i, struct spy_err *err)
     return r < 0 ? r : spy_db_add_glob(s->readers[i], err);
 }
 
-// What is in the WAL is read and stays there.
+// Reads the WAL too, and leaves it as it is.
 static int open_unchanged(struct spy_sqlite *s, sqlite3 **ret, struct spy_err *err)
 {
     struct identity i = {0};
@@ -225,7 +226,7 @@ static int open_unchanged(struct spy_sqlite *s, sqlite3 **ret, struct spy_err *e
     return r < 0 ? r : check_db_identity(&i, s->path, err);
 }
 
-// Where there was no WAL, such a connection makes an empty one and leaves it.
+// If there was no WAL, such a connection has made an empty one, which is removed.
 static void close_unchanged(struct spy_sqlite *s, sqlite3 **db)
 {
     static const char *const made[] = {"-wal", "-shm"};
@@ -250,8 +251,8 @@ static int check_write(struct spy_sqlite *s, struct spy_err *err)
     return spy_db_run(s->writer, q, err);
 }
 
-// It is really written: a transaction that is rolled back would not notice a full disk. A small row
-// may still fit where a push did not.
+// Commits a row, as a transaction that is rolled back would not notice a full disk. A small row may
+// fit where a push did not, so recent failures count as well.
 static int check_store_write(struct spy_store *store, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
@@ -304,7 +305,7 @@ static int get_retention_time(struct spy_store *store, uint64_t real_ns, uint64_
                                     (uint64_t)(newest > trusted ? newest : trusted));
         snprintf(sql, sizeof sql, "REPLACE INTO checks(id, at_ns) VALUES(2, %lld)",
                  (long long)spy_db_time(s->clock.trusted_ns));
-        spy_db_exec(s->writer, sql, NULL); // on a full disk it is known until the end only
+        spy_db_exec(s->writer, sql, NULL); // on a full disk it is lost at the end
     }
     pthread_mutex_unlock(&s->write_lock);
     return r;
@@ -333,7 +334,7 @@ static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t
     return NULL;
 }
 
-// A file that cannot be read at all is not one of ours.
+// A file that is damaged from its first page on is not a store.
 static int fail_open(sqlite3 *db, int r, struct spy_err *err)
 {
     if (db && spy_db_is_damaged(db))

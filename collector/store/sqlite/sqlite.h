@@ -1,16 +1,16 @@
 // sqlite.h - shared by the files of the SQLite store. Inside of store/sqlite.
 //
 // One file, podspy.db, in WAL mode with synchronous=FULL: a commit is on the disk. One connection
-// writes, behind a lock, with the batches that wait gathered into one transaction; readers have
-// connections of their own and see one commit for the whole of a question. podspy.lock keeps a
-// second collector away: the writer caches ids and must be the only one.
+// writes, behind a lock, and commits all waiting batches in one transaction. Readers have their own
+// connections, and each query sees a single commit. podspy.lock keeps a second collector out: the
+// writer caches ids, so it must be the only one.
 #pragma once
 #include "collector/store/retention_clock.h"
 #include "collector/store/sqlite/db.h"
 #include "collector/store/store.h"
 #include <pthread.h>
 
-enum { SPY_SQLITE_READERS = 6 }; // as many as questions are worked on at a time
+enum { SPY_SQLITE_READERS = 6 }; // as many as queries run at a time
 
 struct spy_intern; // intern.h
 struct spy_batch;  // append.c
@@ -25,14 +25,14 @@ struct spy_sqlite {
     pthread_mutex_t lock; // of the queue of batches
     pthread_cond_t done;
     struct spy_batch *first, **last;
-    bool writing; // one appender works for all that wait
+    bool writing; // one appender writes for all that wait
 
     pthread_mutex_t write_lock; // of all from here to the next lock
     sqlite3 *writer;
     struct spy_intern *intern;
     sqlite3_stmt *find_window, *add_window, *add_samples;
     uint32_t swept;     // everything seen before this slice is gone
-    uint64_t max_bytes; // of database and WAL together, as expire was told; 0: not yet
+    uint64_t max_bytes; // of database and WAL together, as passed to expire; 0: not yet
     int wal_pages;      // after the latest commit
     struct spy_retention_clock clock;
 
@@ -43,16 +43,16 @@ struct spy_sqlite {
     struct spy_sqlite_heed {
         const bool *stop, *hurry;
     } heeds[SPY_SQLITE_READERS];
-    bool hurry; // atomic: the WAL must be begun anew, so readers have to end
+    bool hurry; // atomic: the WAL must be restarted, so readers have to end
 
     int last_result;      // of the latest append; atomic
     uint64_t last_failed; // when an append failed last, by CLOCK_MONOTONIC; atomic
-    bool is_new;          // there was no podspy.db
-    int db_fd;            // keeps another process away, should podspy.lock be removed
+    bool is_new;          // podspy.db did not exist
+    int db_fd;            // locked too, in case podspy.lock is removed
 };
 
-// Reads need one of the reader connections, with a transaction open: all that is read is of one
-// commit. Blocks until a connection is free. NULL: failed, err tells.
+// A reader connection with an open transaction: all reads see the same commit. Blocks until a
+// connection is free. NULL: failed; err says why. In readers.c, as the next three.
 sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err);
 void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db);
 
@@ -70,46 +70,45 @@ int spy_sqlite_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uin
 // "head WHERE <windows w that are selected> tail", prepared and bound.
 int spy_sqlite_select(sqlite3 *db, const char *head, const struct spy_select *select,
                       const char *tail, sqlite3_stmt **ret, struct spy_err *err);
-// Makes what the reader runs end with SPY_ERR_AGAIN once *stop is set (NULL: nothing sets it), or
-// when the WAL must be begun anew; until the reader is given back.
+// Ends what the reader runs with SPY_ERR_AGAIN once *stop is set (NULL: never), or when the WAL must
+// be restarted. Holds until the reader is given back.
 void spy_sqlite_heed(struct spy_sqlite *s, sqlite3 *db, const bool *stop);
-// What a read that ended with r comes to: SPY_ERR_GONE where its stop was set, whatever met it
-// first.
+// The result of a read that ended with r: SPY_ERR_GONE if its stop was set, else r and *why.
 int spy_sqlite_end_read(const struct spy_select *select, int r, const struct spy_err *why,
                         struct spy_err *err);
 
-// Drops the oldest windows until a part of the database is free. write_lock is held. Returns
-// whether there is room now.
+// Drops the oldest windows until a part of the database is free. write_lock is held. Returns whether
+// there is room now. In expire.c.
 bool spy_sqlite_make_room(struct spy_sqlite *s);
-// Is there no room within the bound for a batch of so many bytes (so that SQLITE_FULL was not the
-// disk's)?
+// Whether a batch of so many bytes has no room within max_bytes (so that SQLITE_FULL came from that
+// bound and not from the disk).
 bool spy_sqlite_is_at_bound(struct spy_sqlite *s, size_t bytes);
 
-// room.c; for all of it write_lock is held.
+// room.c; write_lock is held for all of it.
 //
-// How max_bytes is shared: the pages that the database may have, and the bytes that the WAL may.
+// How max_bytes is divided: the pages that the database may have, and the bytes that the WAL may.
 // held: the bytes that the WAL always has on the disk.
 struct spy_sqlite_room {
     uint64_t database, wal, held;
 };
 enum { SPY_SQLITE_PAGE = 4096, SPY_SQLITE_HELD_WAL = 16 << 20 }; // SQLite's default page, and ours
 struct spy_sqlite_room spy_sqlite_room(uint64_t max_bytes);
-// Before a commit: sees to it that the database file has blocks for all its pages and some more.
+// Before a commit: allocates blocks for all pages of the database file and some more.
 // SPY_ERR_LIMIT with ENOSPC in err->sys: the disk is full, and the database has more pages than
 // `before`.
 int spy_sqlite_hold_database(struct spy_sqlite *s, int64_t before, struct spy_err *err);
-// Is there less on the disk than the WAL may take?
+// Whether the disk has less room than the WAL may take.
 bool spy_sqlite_is_disk_low(const struct spy_sqlite *s);
-// Before the first connection: sees to it that the index of the WAL keeps its blocks.
+// Before the first connection: makes SQLite keep the blocks of the WAL's index.
 void spy_sqlite_keep_index(void);
-// Sees to it that the WAL has its blocks, where the disk has them.
+// Allocates the WAL's blocks, if the disk has them.
 void spy_sqlite_hold_wal(struct spy_sqlite *s);
-// After a commit: writes the WAL back. Ends the readers that keep SQLite from restarting it, once
-// it is past half of its part of max_bytes, or of what is held for it on a full disk.
+// After a commit: writes the WAL back. Once the WAL exceeds half of its share of max_bytes (on a full
+// disk: of the bytes held for it), ends the readers that keep SQLite from restarting it.
 void spy_sqlite_bound_wal(struct spy_sqlite *s);
-// Writes the WAL back, ends its readers and restarts it.
+// Ends the readers, writes the WAL back and restarts it.
 void spy_sqlite_restart_wal(struct spy_sqlite *s);
-// The last connection.
+// Closes the writer, which must be the last connection.
 void spy_sqlite_close_writer(struct spy_sqlite *s);
 
 // The columns of a window's quality, each with a comma behind it; `first` is the column that they
@@ -117,8 +116,7 @@ void spy_sqlite_close_writer(struct spy_sqlite *s);
 #define SPY_SQLITE_COLUMN(name, ...) " " #name ","
 #define SPY_SQLITE_QUALITY           SPY_QUALITY(SPY_SQLITE_COLUMN)
 struct spy_quality spy_sqlite_quality(sqlite3_stmt *q, int first);
-// What a window knows of the kernel's clock: SPY_SQLITE_ACCOUNT are its columns, of windows w, and
-// `first` is the column that they begin at.
+// The columns of a window's account, of `windows w`; `first` is the column that they begin at.
 #define SPY_SQLITE_ACCOUNT                                                                         \
     " w.running_ns, w.runnable_ns, w.cpu_ns, w.runqueue_ns, w.throttled_ns, w.throttled_periods"
 struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t duration_ns);

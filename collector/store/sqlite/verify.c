@@ -1,12 +1,11 @@
-// verify.c - looks for damage: what SQLite finds wrong, ids that lead nowhere, samples that cannot
-// be read.
+// verify.c - finds damage: what SQLite reports, ids without a row, samples that cannot be decoded.
 #include "collector/store/sqlite/idmap.h"
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 
-// Each selects the rows that refer to what is not there.
+// Each selects rows that refer to missing rows.
 static const struct reference {
     const char *sql, *what;
 } references[] = {
@@ -33,7 +32,7 @@ static int is_late(void *until_ns)
     return spy_clock_mono_ns() > *(const uint64_t *)until_ns;
 }
 
-// 1: the time is over.
+// Returns 1 if the time is over.
 static int check_pages(sqlite3 *db, bool quick, struct spy_err *err)
 {
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
@@ -66,7 +65,7 @@ static int check_references(sqlite3 *db, struct spy_err *err)
     return 0;
 }
 
-// Ids that were found are remembered, up to some number.
+// Caches the ids that were found, up to a bound.
 static int check_id(sqlite3 *db, sqlite3_stmt *borrowed, struct spy_idmap *known, int64_t id,
                     struct spy_err *err)
 {

@@ -82,7 +82,7 @@ def test_a_second_collector_is_refused_without_the_lock_files_too(collector, pod
 def start_fails(podspy_collector, data):
     r = subprocess.run([podspy_collector, "--data", data, "--listen", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"],
                        capture_output=True, text=True, timeout=120)
-    return r.returncode == 1 and "may have been cut off" in r.stderr
+    return r.returncode == 1 and "may have been truncated" in r.stderr
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["with a WAL", "after a clean end"])
@@ -96,7 +96,7 @@ def test_an_emptied_store_is_refused_and_its_wal_is_kept(collector, podspy_colle
     whole, log = db.read_bytes(), wal.read_bytes() if killed else None
     db.write_bytes(b"")
     r = check(podspy_collector, collector.data)
-    assert r.returncode == 1 and "may have been cut off" in r.stderr
+    assert r.returncode == 1 and "may have been truncated" in r.stderr
     assert start_fails(podspy_collector, collector.data)
     assert db.read_bytes() == b"" and (not killed or wal.read_bytes() == log)
     db.write_bytes(whole)  # the copy that the message asks for

@@ -314,7 +314,7 @@ def test_json_is_taken_and_answered_as_json(collector):
 
 @pytest.mark.parametrize("body, word", [
     ("", "JSON"), ("[]", "object"), ("{", "JSON"), ('{"resourceProfiles": 1}', "not a list"),
-    ('{"resourceProfiles": [1]}', "not an object"), ("[" * 200 + "]" * 200, "nests too deep"),
+    ('{"resourceProfiles": [1]}', "not an object"), ("[" * 200 + "]" * 200, "nested too deeply"),
     (_json(profileId="01"), "16 bytes"), (_json(profileId="0g" * 16), "hexadecimal"),
     (_json(timeUnixNano="-1"), "number"), (_json(timeUnixNano="1x"), "number"),
     (_json(samples=[{"stackIndex": 1 << 40}]), "range"),

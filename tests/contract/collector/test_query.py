@@ -260,7 +260,7 @@ def test_metrics_satisfy_promtool(filled):
 
 
 def test_the_logged_curl_command_works_as_it_stands(filled):
-    line = next(l for l in filled.log.read_text().splitlines() if "ask with this" in l)
+    line = next(l for l in filled.log.read_text().splitlines() if "query with" in l)
     command = json.loads("\"" + re.search(r'curl="((?:[^"\\]|\\.)*)"', line)[1] + "\"")
     p = subprocess.run(command.replace("NAME", "demo"), shell=True, capture_output=True, text=True)
     assert p.stdout.startswith("<?xml"), p.stdout + p.stderr

@@ -15,8 +15,8 @@ from collector import REPO, Collector, usual_batch
 
 
 def _suggested(c):
-    """The value of curl= in the line "ask with this", as it is printed."""
-    line = next(l for l in c.log.read_text().splitlines() if "ask with this" in l)
+    """The value of curl= in the line "query with", as it is printed."""
+    line = next(l for l in c.log.read_text().splitlines() if "query with" in l)
     return json.loads(line[line.index("curl=") + len("curl="):])
 
 

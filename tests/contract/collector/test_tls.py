@@ -157,7 +157,7 @@ def test_a_new_certificate_is_served_after_sighup_and_no_connection_is_dropped(n
         for file, to in zip(second, (crt, key)):
             shutil.copy(file, to)
         c.process.send_signal(signal.SIGHUP)
-        wait_log(c, "new connections get a new certificate")
+        wait_log(c, "new connections get a renewed certificate")
         assert served(c) == ssl.PEM_cert_to_DER_cert(open(second[0]).read())
         assert _healthz(kept) == b"ok\n" and kept.sock is socket_before, "an open connection stays"
 
@@ -179,7 +179,7 @@ def test_sighup_applies_a_new_client_authority_to_open_connections(with_clients,
 
         os.replace(other.path, trusted.path)
         c.process.send_signal(signal.SIGHUP)
-        wait_log(c, "other authorities vouch for clients now")
+        wait_log(c, "using other authorities for client certificates")
         assert ask(c, new)[0] == 200
         assert status() == 401
 

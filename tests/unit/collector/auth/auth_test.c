@@ -1,4 +1,5 @@
 #include "collector/auth/auth.h"
+#include "collector/config/collector_config.h"
 #include "shared/base/file.h"
 #include "tests/unit/test.h"
 #include <fcntl.h>
@@ -21,7 +22,7 @@ static int set_up(void **state)
         return -1;
     snprintf(f->path, sizeof f->path, "%s/ingest.token", f->dir);
     *state = f;
-    struct spy_auth_options o = {.dir = f->dir, .ways = {SPY_AUTH_BY_TOKEN, SPY_AUTH_BY_TOKEN}};
+    struct spy_auth_options o = {.dir = f->dir, .ways = {SPY_AUTH_TOKEN, SPY_AUTH_TOKEN}};
     return spy_auth_new(&o, &f->auth, NULL);
 }
 
@@ -114,7 +115,7 @@ static void test_an_empty_token_file_at_the_start_is_an_error(void **state)
     struct spy_auth *again = NULL;
     struct spy_err err = {0};
     assert_int_equal(truncate(f->path, 0), 0);
-    struct spy_auth_options o = {.dir = f->dir, .ways = {SPY_AUTH_BY_TOKEN, SPY_AUTH_BY_TOKEN}};
+    struct spy_auth_options o = {.dir = f->dir, .ways = {SPY_AUTH_TOKEN, SPY_AUTH_TOKEN}};
     assert_int_equal(spy_auth_new(&o, &again, &err), SPY_ERR_INVALID);
     assert_null(again);
     assert_non_null(strstr(err.msg, "ingest.token"));
@@ -158,7 +159,7 @@ static void test_without_a_way_nobody_gets_in(void **state)
     struct fixture *f = *state;
     struct spy_auth *closed = NULL;
     const char *why;
-    struct spy_auth_options o = {.dir = f->dir, .ways = {SPY_AUTH_BY_MTLS, 0}};
+    struct spy_auth_options o = {.dir = f->dir, .ways = {SPY_AUTH_MTLS, 0}};
     struct spy_credential c = {.authorization = right(f)};
     assert_int_equal(spy_auth_new(&o, &closed, NULL), 0);
     assert_int_equal(spy_auth_check(closed, SPY_AUTH_INGEST, &c, false, &why), SPY_AUTH_UNKNOWN);

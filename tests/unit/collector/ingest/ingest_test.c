@@ -202,12 +202,12 @@ static const struct {
     {0, 0, SPY_INGEST_TAKEN, ""},
     {0, -48, SPY_INGEST_TAKEN, ""},
     {-23, 0, SPY_INGEST_TAKEN, ""},
-    {2, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock says"},
-    {48, 48, SPY_INGEST_CLOCK, "this collector's clock says"},
+    {2, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock shows"},
+    {48, 48, SPY_INGEST_CLOCK, "this collector's clock shows"},
     {48, 0, SPY_INGEST_NOT_TAKEN, "its own sender's clock"},
     {-48, 0, SPY_INGEST_NOT_TAKEN, "retention.raw"},
-    {-48, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock says"},
-    {-48, -48, SPY_INGEST_CLOCK, "this collector's clock says"}, // ours is ahead
+    {-48, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock shows"},
+    {-48, -48, SPY_INGEST_CLOCK, "this collector's clock shows"}, // ours is ahead
 };
 
 static void test_a_time_is_refused_for_good_only_where_the_clocks_agree(void **state)

@@ -149,7 +149,7 @@ static void a_file_of_the_first_version_is_taken_over(void **state)
     struct spy_profile *old = kit_query(s, &all), *in = kit_random_window(900, &seed);
     struct spy_account a;
     assert_true(kit_total(old) > 0);
-    assert_int_equal(spy_account_of(old, &a), 0);
+    assert_int_equal(spy_profile_account(old, &a), 0);
     for (int c = 0; c < SPY_COUNTERS; c++)
         assert_false(spy_account_knows(&a, c));
     assert_true(spy_account_knows(&spy_profile_series_get(in, 0)->account, SPY_CPU));

@@ -689,7 +689,7 @@ static void values_that_nest_without_end_are_refused(void **state)
             wrap(&b, 0x0a); // ResourceProfiles.resource
             wrap(&b, 0x0a); // resource_profiles
             assert_int_equal(decode(b.data, b.len, NULL, &d, &e), deep ? SPY_ERR_INVALID : 0);
-            assert_true(!deep || strstr(e.msg, "nests too deep"));
+            assert_true(!deep || strstr(e.msg, "nested too deeply"));
         }
 }
 

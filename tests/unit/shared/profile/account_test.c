@@ -150,7 +150,7 @@ static void add_window(struct spy_profile *p, const char *pid, const char *conta
 static void assert_whole(const struct spy_profile *p, double share, uint64_t periods)
 {
     struct spy_account a;
-    assert_int_equal(spy_account_of(p, &a), 0);
+    assert_int_equal(spy_profile_account(p, &a), 0);
     double got = spy_account_share(&a, SPY_CPU);
     if (got < share - 0.001 || got > share + 0.001 || a.counted[SPY_PERIODS].sum != periods)
         fail_msg("%.3f CPUs, %d periods", got, (int)a.counted[SPY_PERIODS].sum);
@@ -231,7 +231,7 @@ static void sums_do_not_wrap(void **state)
     struct spy_series *s = spy_profile_series_at(p, add_series(p, "1", "c"));
     s->start_ns = s->duration_ns = UINT64_MAX;
     s->account = full;
-    assert_int_equal(spy_account_of(p, &a), 0);
+    assert_int_equal(spy_profile_account(p, &a), 0);
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(4096);
     assert_int_equal(spy_account_print(&a, &b), 0);
     assert_int_equal(spy_account_warn(&full, &b), 0);

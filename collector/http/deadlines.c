@@ -1,4 +1,4 @@
-#include "collector/http/watch.h"
+#include "collector/http/deadlines.h"
 #include "collector/http/http.h"
 #include "shared/base/clock.h"
 #include "shared/base/every.h"
@@ -11,7 +11,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-int64_t spy_watch_n_open, spy_watch_n_cut;
+int64_t spy_deadlines_n_open, spy_deadlines_n_cut;
 
 struct entry {
     const void *connection;
@@ -19,21 +19,21 @@ struct entry {
     enum spy_phase phase;
     bool refused, cut;
     uint64_t since; // when it entered the phase
-    uint64_t bytes; // of the body, since `mark`
+    uint64_t bytes; // of the body that arrived since `mark`
     uint64_t mark;
-    bool *gone;  // to be set when the client leaves; NULL: none
+    bool *gone;  // set when the client goes; NULL: none
     size_t size; // of the answer
     UT_hash_handle hh;
 };
 
-struct spy_watch {
+struct spy_deadlines {
     pthread_mutex_t lock;
     struct entry *entries;
     unsigned max;
     struct spy_every *look;
 };
 
-// Did too little of the body come since the last mark?
+// Whether too little of the body arrived since the last mark.
 static bool is_dripping(struct entry *e, uint64_t now)
 {
     if (now - e->mark < SPY_HTTP_HEADER_SECS * SPY_NS_PER_SEC)
@@ -62,7 +62,7 @@ static bool is_too_slow(struct entry *e, uint64_t now, bool crowded)
     }
 }
 
-// Has the client closed its side? What it sent before that (TLS says goodbye) may not be read yet.
+// Whether the client has closed its side, even if bytes it sent before (a TLS close) are unread.
 static bool has_left(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLRDHUP};
@@ -71,40 +71,40 @@ static bool has_left(int fd)
 
 static void check_connections(void *arg)
 {
-    struct spy_watch *w = arg;
+    struct spy_deadlines *w = arg;
     pthread_mutex_lock(&w->lock);
     uint64_t now = spy_clock_mono_ns();
     bool crowded = HASH_COUNT(w->entries) > w->max / 8 * 7;
-    // The descriptor is still open here: it is removed under the lock before it is closed.
+    // The descriptor is still open: its entry is removed under the lock before it is closed.
     for (struct entry *e = w->entries; e; e = e->hh.next) {
         if (e->gone && has_left(e->fd))
             spy_stop_set(e->gone);
         if (e->cut || !is_too_slow(e, now, crowded))
             continue;
         e->cut = true;
-        spy_count(&spy_watch_n_cut, 1);
+        spy_count(&spy_deadlines_n_cut, 1);
         shutdown(e->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&w->lock);
 }
 
-int spy_watch_new(unsigned max, struct spy_watch **ret, struct spy_err *err)
+int spy_deadlines_new(unsigned max, struct spy_deadlines **ret, struct spy_err *err)
 {
-    struct spy_watch *w = calloc(1, sizeof *w);
+    struct spy_deadlines *w = calloc(1, sizeof *w);
     if (!w)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     w->max = max;
     pthread_mutex_init(&w->lock, NULL);
     int r = spy_every_new(1, check_connections, w, &w->look, err);
     if (r < 0) {
-        spy_watch_free(w);
+        spy_deadlines_free(w);
         return r;
     }
     *ret = w;
     return 0;
 }
 
-void spy_watch_free(struct spy_watch *w)
+void spy_deadlines_free(struct spy_deadlines *w)
 {
     if (!w)
         return;
@@ -119,11 +119,11 @@ void spy_watch_free(struct spy_watch *w)
     free(w);
 }
 
-void spy_watch_add(struct spy_watch *w, const void *connection, int fd)
+void spy_deadlines_add(struct spy_deadlines *w, const void *connection, int fd)
 {
     struct entry *e = calloc(1, sizeof *e);
     if (!e) {
-        shutdown(fd, SHUT_RDWR); // nothing is served unwatched
+        shutdown(fd, SHUT_RDWR); // no connection is served without a deadline
         return;
     }
     e->connection = connection;
@@ -133,35 +133,35 @@ void spy_watch_add(struct spy_watch *w, const void *connection, int fd)
     HASH_ADD_PTR(w->entries, connection, e);
     bool added = e->hh.tbl;
     pthread_mutex_unlock(&w->lock);
-    spy_count(&spy_watch_n_open, added);
+    spy_count(&spy_deadlines_n_open, added);
     if (added)
         return;
     shutdown(fd, SHUT_RDWR);
     free(e);
 }
 
-static struct entry *find_watched(struct spy_watch *w, const void *connection)
+static struct entry *find_watched(struct spy_deadlines *w, const void *connection)
 {
     struct entry *e;
     HASH_FIND_PTR(w->entries, &connection, e);
     return e;
 }
 
-bool spy_watch_remove(struct spy_watch *w, const void *connection)
+bool spy_deadlines_remove(struct spy_deadlines *w, const void *connection)
 {
     pthread_mutex_lock(&w->lock);
     struct entry *e = find_watched(w, connection);
     bool refused = e && e->refused && !e->cut;
     if (e) {
         HASH_DEL(w->entries, e);
-        spy_count(&spy_watch_n_open, -1);
+        spy_count(&spy_deadlines_n_open, -1);
     }
     pthread_mutex_unlock(&w->lock);
     free(e);
     return refused;
 }
 
-static void enter_phase(struct spy_watch *w, const void *connection, enum spy_phase phase,
+static void enter_phase(struct spy_deadlines *w, const void *connection, enum spy_phase phase,
                         size_t size, bool *gone)
 {
     pthread_mutex_lock(&w->lock);
@@ -176,17 +176,18 @@ static void enter_phase(struct spy_watch *w, const void *connection, enum spy_ph
     pthread_mutex_unlock(&w->lock);
 }
 
-void spy_watch_enter(struct spy_watch *w, const void *connection, enum spy_phase phase, size_t size)
+void spy_deadlines_enter(struct spy_deadlines *w, const void *connection, enum spy_phase phase,
+                         size_t size)
 {
     enter_phase(w, connection, phase, size, NULL);
 }
 
-void spy_watch_work(struct spy_watch *w, const void *connection, bool *gone)
+void spy_deadlines_work(struct spy_deadlines *w, const void *connection, bool *gone)
 {
     enter_phase(w, connection, SPY_PHASE_WORKING, 0, gone);
 }
 
-void spy_watch_bytes(struct spy_watch *w, const void *connection, size_t n)
+void spy_deadlines_bytes(struct spy_deadlines *w, const void *connection, size_t n)
 {
     pthread_mutex_lock(&w->lock);
     struct entry *e = find_watched(w, connection);
@@ -195,7 +196,7 @@ void spy_watch_bytes(struct spy_watch *w, const void *connection, size_t n)
     pthread_mutex_unlock(&w->lock);
 }
 
-void spy_watch_refused(struct spy_watch *w, const void *connection)
+void spy_deadlines_refused(struct spy_deadlines *w, const void *connection)
 {
     pthread_mutex_lock(&w->lock);
     struct entry *e = find_watched(w, connection);

@@ -1,6 +1,7 @@
 // podspy record: sample one program for a while and write what it did.
 #include "agent/cli/account.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/family.h"
 #include "agent/cli/output.h"
 #include "agent/cli/program.h"
 #include "agent/cli/subject.h"
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_NOLINENO, KEY_FULL, KEY_HIDEPROGRESS };
-enum { OUTPUT_MAX = 1 << 30, TIMELINE_MIB = 64, COMMAND_MAX = 1024 };
+enum { OUTPUT_MAX = 1 << 30, TIMELINE_MIB = 64 };
 
 struct record {
     pid_t pid;
@@ -27,7 +28,7 @@ struct record {
     const char *output, *format;
     double seconds; // 0: until it ends or a signal arrives
     double rate;
-    bool threads, idle, gil, function, no_lines, full_filenames, hide_progress;
+    bool subprocesses, threads, idle, gil, function, no_lines, full_filenames, hide_progress;
     enum spy_pausing pausing;
     struct spy_err *err;
 };
@@ -40,6 +41,7 @@ static const struct argp_option record_options[] = {
      "stop after that long, and ask a started program to end (default: until it ends or Ctrl-C)",
      0},
     {"rate", 'r', "RATE", 0, "samples a second, 1 to 1000 (default 100)", 0},
+    {"subprocesses", 's', 0, 0, "also its descendants, each below a frame of its own", 0},
     {"threads", 't', 0, 0, "show each thread by itself", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
     {"idle", 'i', 0, 0, "also threads that wait", 0},
@@ -56,6 +58,7 @@ static const struct spy_cli_option record_stored_options[] = {
     {'p', SPY_CLI_PID, offsetof(struct record, pid)},
     {'o', SPY_CLI_TEXT, offsetof(struct record, output)},
     {'f', SPY_CLI_TEXT, offsetof(struct record, format)},
+    {'s', SPY_CLI_FLAG, offsetof(struct record, subprocesses)},
     {'t', SPY_CLI_FLAG, offsetof(struct record, threads)},
     {'g', SPY_CLI_FLAG, offsetof(struct record, gil)},
     {'i', SPY_CLI_FLAG, offsetof(struct record, idle)},
@@ -115,14 +118,11 @@ struct recording {
     const struct spy_format *format;
     struct spy_output output;
     struct spy_sampler *sampler;
+    struct spy_family *family;
     struct spy_timeline *timeline; // NULL: the format does not show the order
-    char command[COMMAND_MAX];     // the latest seen: a process that has ended has none
-    int proc;                      // the open folder /proc
-    uint64_t image;                // see spy_proc_stat: it changes with the program
     bool lived;                    // the process was alive, not a zombie, at the start
-    unsigned execs;
-    uint64_t asked_ns; // when the program was asked to end; 0: it was not
-    bool unsampled;    // it ended, or podspy was asked to end, before the first sample
+    uint64_t asked_ns;             // when the program was asked to end; 0: it was not
+    bool unsampled;                // it ended, or podspy was asked to end, before the first sample
 };
 
 static void print_progress(const struct recording *r)
@@ -139,60 +139,12 @@ static void print_progress(const struct recording *r)
                 (double)t.behind_ns / (double)SPY_NS_PER_SEC);
 }
 
+// A started program stays a zombie until it is waited for.
 static bool has_ended(const struct recording *r)
 {
-    return r->rec->program ? spy_program_ended(r->pid) : spy_sampler_ended(r->sampler, r->pid);
-}
-
-static void update_command(struct recording *r)
-{
-    char now[COMMAND_MAX];
-    spy_cli_cmdline(r->pid, now, sizeof now);
-    if (*now)
-        memcpy(r->command, now, sizeof now);
-}
-
-static int add_recorded_process(struct recording *r, struct spy_err *err)
-{
-    char text_pid[16];
-    snprintf(text_pid, sizeof text_pid, "%d", (int)r->pid);
-    const char *const labels[][2] = {{SPY_LABEL_PID, text_pid}, {SPY_LABEL_COMMAND, r->command}};
-    struct spy_sampler_process process = {.pid = r->pid,
-                                          .rate = (uint32_t)r->rec->rate,
-                                          .pausing = r->rec->pausing,
-                                          .labels = labels,
-                                          .n_labels = SPY_COUNT(labels)};
-    return spy_sampler_add(r->sampler, &process, err);
-}
-
-static bool read_process_stat(const struct recording *r, struct spy_proc_stat *ret)
-{
-    return spy_proc_stat_peek(r->proc, r->pid, ret) == 0;
-}
-
-static void update_image(struct recording *r)
-{
-    struct spy_proc_stat s;
-    if (read_process_stat(r, &s) && s.image)
-        r->image = s.image;
-    r->execs = spy_sampler_execs(r->sampler, r->pid);
-}
-
-// The sampler notices an exec when the interpreter is no longer where it was. If the new program has
-// it at the same addresses (an executable that is not relocated), this notices it.
-static int follow_exec(struct recording *r, struct spy_err *err)
-{
-    uint64_t image = r->image;
-    unsigned execs = r->execs;
-    update_image(r);
-    if (execs == r->execs && image == r->image)
-        return 0;
-    update_command(r);
-    if (execs != r->execs)
-        return 0;
-    int x = add_recorded_process(r, err);
-    r->execs = 0;
-    return x;
+    if (r->rec->program && !r->rec->subprocesses)
+        return spy_program_ended(r->pid);
+    return spy_family_ended(r->family);
 }
 
 static int fail_without_samples(struct recording *r, enum why why, struct spy_err *err)
@@ -226,11 +178,9 @@ static int wait_for_python(struct recording *r, struct spy_err *err)
     bool ended = false;
     while (!spy_cli_stop && !ended && spy_clock_mono_ns() <= give_up) {
         spy_sampler_run(r->sampler, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS, &spy_cli_stop);
-        if (spy_sampler_attached(r->sampler, r->pid)) {
-            update_command(r);
-            update_image(r);
-            return 0;
-        }
+        int x = spy_family_update(r->family, err);
+        if (x < 0 || spy_family_attached(r->family))
+            return x;
         ended = has_ended(r) || spy_sampler_ended(r->sampler, r->pid);
     }
     const char *problem = spy_sampler_problem(r->sampler, r->pid);
@@ -246,14 +196,14 @@ static enum why sample_until_end(struct recording *r)
     double seconds = r->rec->seconds;
     uint64_t end = spy_clock_mono_ns() + (uint64_t)(seconds * (double)SPY_NS_PER_SEC);
     for (;;) {
-        uint64_t until = spy_clock_mono_ns() + 200 * SPY_NS_PER_MS;
+        uint64_t until = spy_clock_mono_ns() + (r->rec->subprocesses ? 100 : 200) * SPY_NS_PER_MS;
         if (seconds > 0 && until > end)
             until = end;
         spy_sampler_run(r->sampler, until, &spy_cli_stop);
         print_progress(r);
         if (spy_cli_stop)
             return WHY_SIGNAL;
-        if (has_ended(r) || follow_exec(r, NULL) < 0)
+        if (spy_family_update(r->family, NULL) < 0 || has_ended(r))
             return WHY_ENDED;
         if (seconds > 0 && spy_clock_mono_ns() >= end)
             return WHY_DURATION;
@@ -319,12 +269,15 @@ static void print_summary(const struct recording *r, const struct spy_view *view
 static int write_recording(struct recording *r, enum why why, struct spy_err *err)
 {
     const struct record *rec = r->rec;
-    struct spy_view view = {.title = r->command[0] ? r->command : "podspy record",
+    const char *command = spy_family_command(r->family);
+    struct spy_view view = {.title = *command ? command : "podspy record",
                             .idle = rec->idle,
                             .gil = rec->gil,
                             .no_lines = rec->no_lines,
                             .function_lines = rec->function,
                             .threads = rec->threads,
+                            .processes = rec->subprocesses ? SPY_PROCESSES_YES : SPY_PROCESSES_AUTO,
+                            .ancestors = rec->subprocesses,
                             .full_filenames = rec->full_filenames,
                             .timeline = r->timeline,
                             .command_line = true};
@@ -370,25 +323,31 @@ static void write_and_fail(void *arg, pid_t pid)
 
 static void free_recording(struct recording *r)
 {
+    spy_family_free(r->family);
     spy_sampler_free(r->sampler);
     spy_timeline_free(r->timeline);
-    if (r->proc >= 0)
-        close(r->proc);
 }
 
 static int prepare_recording(struct recording *r, struct spy_hung_reads *reads, struct spy_err *err)
 {
+    const struct record *rec = r->rec;
     struct spy_sampler_options options = {.mark = &reads->mark, .command_of = spy_cli_cmdline};
-    struct spy_proc_stat s;
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
-    r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    update_command(r);
-    r->lived = read_process_stat(r, &s) && !spy_proc_dead(&s);
     int x = spy_sampler_new(&options, &r->sampler, err);
+    struct spy_family_options family = {.sampler = r->sampler,
+                                        .rate = (uint32_t)rec->rate,
+                                        .pausing = rec->pausing,
+                                        .descendants = rec->subprocesses};
+    if (x == 0)
+        x = spy_family_new(&family, &r->family, err);
     if (x == 0)
         x = spy_hung_reads_begin(reads, write_and_fail, r, err);
-    return x == 0 ? add_recorded_process(r, err) : x;
+    if (x == 0)
+        x = spy_family_add(r->family, r->pid, err);
+    if (x == 0)
+        r->lived = spy_family_is_alive(r->family, r->pid);
+    return x;
 }
 
 // Signals the program, unless it has ended or the terminal has signalled it already.
@@ -422,10 +381,11 @@ static int sample_and_write(struct recording *r, enum why *why, struct spy_err *
     if (x == 0 && !r->output.path[0]) // a process that cannot be read is reported first
         x = choose_output(r, err);
     if (x == 0) {
-        spy_cli_print_other(r->pid, spy_python_runtime(spy_sampler_python(r->sampler, r->pid)));
+        const struct spy_python *py = spy_sampler_python(r->sampler, r->pid);
+        if (py) // with --subprocesses a descendant may be the first that is read
+            spy_cli_print_other(r->pid, spy_python_runtime(py));
         print_start_line(r->rec);
         *why = sample_until_end(r);
-        update_command(r);
     }
     signal_program(r, spy_cli_stop); // before its profile is written: time may be short
     return x == 0 ? write_recording(r, *why, err) : x;
@@ -496,7 +456,7 @@ static int run_record(int argc, char **argv, struct spy_err *err)
     struct record rec = {
         .rate = 100, .format = "flamegraph", .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &rec);
-    _cleanup_(free_recording) struct recording r = {.rec = &rec, .proc = -1};
+    _cleanup_(free_recording) struct recording r = {.rec = &rec};
     enum why why = WHY_SIGNAL;
     int x = start_recording(&r, err);
     if (x < 0)

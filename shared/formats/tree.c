@@ -9,7 +9,8 @@ enum {
     NODES_MAX = 1 << 23,
     NODE_BYTES = 192, // with its path and maps, while they grow
     DEFAULT_MAX_NODES = 20000,
-    NAME_MAX_SHOWN = 1024
+    NAME_MAX_SHOWN = 1024,
+    ANCESTORS_MAX = 32
 };
 
 struct builder {
@@ -23,6 +24,8 @@ struct builder {
     size_t n_paths, cap_paths;
     uint32_t *todo; // stacks on the way out
     size_t cap_todo;
+    bool processes;    // each has a frame
+    uint32_t *parents; // of each series: that of its parent process, or itself
 };
 
 // The child that has the parent, kind and id of `like`; added if there is none.
@@ -133,14 +136,50 @@ static bool show_processes(const struct spy_profile *p, const struct spy_view *v
     return false;
 }
 
-static int add_outer_frames(struct builder *b, const struct spy_sample *s, bool processes,
-                            uint32_t *node)
+static uint32_t find_parent_series(const struct spy_profile *p, uint32_t series)
 {
-    struct spy_node like = {.parent = *node, .kind = SPY_NODE_PROCESS, .series = s->series};
-    int r = processes ? add_child(b, &like, node) : 0;
+    const char *parent = spy_profile_series_label(p, series, SPY_LABEL_PARENT_PID);
+    for (uint32_t i = spy_profile_n_series(p); parent && i-- > 0;) { // after an exec: the latest
+        const char *pid = spy_profile_series_label(p, i, SPY_LABEL_PID);
+        if (i != series && pid && !strcmp(pid, parent))
+            return i;
+    }
+    return series;
+}
+
+static int find_parents(struct builder *b)
+{
+    const struct spy_profile *p = b->tree->profile;
+    uint32_t n = spy_profile_n_series(p);
+    b->parents = reallocarray(NULL, n + 1u, sizeof *b->parents);
+    if (!b->parents)
+        return SPY_ERR_NOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        b->parents[i] = b->tree->view.ancestors ? find_parent_series(p, i) : i;
+    return 0;
+}
+
+// Adds the frames of a process and its ancestors, the outermost first. Process ids that were used
+// again may make a circle of parents; ANCESTORS_MAX ends it.
+static int add_process_frames(struct builder *b, uint32_t series, uint32_t *node)
+{
+    uint32_t line[ANCESTORS_MAX] = {series}, n = 1;
+    for (; n < ANCESTORS_MAX && b->parents[series] != series; n++)
+        line[n] = series = b->parents[series];
+    int r = 0;
+    while (n-- > 0 && r == 0) {
+        const struct spy_node like = {.parent = *node, .kind = SPY_NODE_PROCESS, .series = line[n]};
+        r = add_child(b, &like, node);
+    }
+    return r;
+}
+
+static int add_outer_frames(struct builder *b, const struct spy_sample *s, uint32_t *node)
+{
+    int r = b->processes ? add_process_frames(b, s->series, node) : 0;
     if (r < 0 || !b->tree->view.threads)
         return r;
-    like = (struct spy_node){
+    struct spy_node like = {
         .parent = *node, .kind = SPY_NODE_THREAD, .series = s->series, .thread = s->thread};
     return add_child(b, &like, node);
 }
@@ -149,7 +188,10 @@ static int add_all_samples(struct builder *b)
 {
     const struct spy_profile *p = b->tree->profile;
     const struct spy_view *v = &b->tree->view;
-    bool processes = show_processes(p, v);
+    int x = find_parents(b);
+    if (x < 0)
+        return x;
+    b->processes = show_processes(p, v);
     for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
         const struct spy_sample *s = spy_profile_sample_at(p, i);
         uint32_t node = 0;
@@ -158,7 +200,7 @@ static int add_all_samples(struct builder *b)
             return SPY_ERR_GONE;
         if (!spy_view_has(v, s))
             continue;
-        r = add_outer_frames(b, s, processes, &node);
+        r = add_outer_frames(b, s, &node);
         if (r == 0)
             r = add_stack_nodes(b, node, s->stack, &node);
         if (r < 0)
@@ -333,6 +375,7 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
     spy_map_free(&b.by_path);
     free(b.paths);
     free(b.todo);
+    free(b.parents);
     if (r < 0)
         spy_tree_free(&t);
     else

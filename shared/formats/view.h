@@ -18,6 +18,9 @@ struct spy_view {
     bool no_lines;       // merge the frames of a function, whatever their line
     bool function_lines; // show a function's first line instead of the current one (py-spy -F)
     bool threads;        // an outer frame for each thread
+    // Below the frame of a process's parent, if that is in the profile (SPY_LABEL_PARENT_PID), and so
+    // on outwards. For processes of one machine.
+    bool ancestors;
     enum spy_processes processes; // an outer frame for each process; AUTO: if there are several
     bool full_filenames;          // else shortened: see spy_short_filename
     // The most tree nodes; 0: 20000 in svg and json, no bound in collapsed. speedscope has none.

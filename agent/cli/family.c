@@ -1,0 +1,285 @@
+#include "agent/cli/family.h"
+#include "agent/cli/cli.h"
+#include "agent/discover/proc.h"
+#include "shared/base/map.h"
+#include "shared/base/mem.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { COMMAND_MAX = 1024, LISTED_MAX = 1 << 22 };
+
+struct member {
+    pid_t pid, parent;
+    uint64_t start_time; // clock ticks since boot; 0: it had ended when it was added
+    uint64_t image;      // see spy_proc_stat: it changes with the program
+    unsigned execs;
+    bool given, attached, ended;
+};
+
+struct spy_family {
+    struct spy_family_options options;
+    DIR *proc;
+    struct member *members; // the given ones first; those that have ended leave it
+    size_t n, cap;
+    pid_t *seen, *listed; // sorted: the processes of the latest listing, and of the one being read
+    size_t n_seen, cap_seen, n_listed, cap_listed;
+    size_t n_attached, n_left_out;
+    char command[COMMAND_MAX];
+};
+
+int spy_family_new(const struct spy_family_options *options, struct spy_family **ret,
+                   struct spy_err *err)
+{
+    struct spy_family *f = calloc(1, sizeof *f);
+    if (!f)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    f->options = *options;
+    f->proc = opendir("/proc");
+    if (!f->proc) {
+        free(f);
+        return spy_err_set(err, SPY_ERR_IO, errno, "cannot list /proc");
+    }
+    *ret = f;
+    return 0;
+}
+
+void spy_family_free(struct spy_family *f)
+{
+    if (!f)
+        return;
+    closedir(f->proc);
+    free(f->members);
+    free(f->seen);
+    free(f->listed);
+    free(f);
+}
+
+static struct member *find_member(const struct spy_family *f, pid_t pid)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (f->members[i].pid == pid)
+            return &f->members[i];
+    return NULL;
+}
+
+static void update_command(struct spy_family *f, const struct member *m)
+{
+    char now[COMMAND_MAX];
+    if (m != f->members)
+        return;
+    spy_cli_cmdline(m->pid, now, sizeof now);
+    if (*now) // a process that has ended has none
+        memcpy(f->command, now, sizeof now);
+}
+
+static void update_image(const struct spy_family *f, struct member *m)
+{
+    struct spy_proc_stat s;
+    if (spy_proc_stat_peek(dirfd(f->proc), m->pid, &s) == 0 && s.image)
+        m->image = s.image;
+    m->execs = spy_sampler_execs(f->options.sampler, m->pid);
+}
+
+static int add_to_sampler(const struct spy_family *f, const struct member *m, struct spy_err *err)
+{
+    char pid[16], parent[16], command[COMMAND_MAX];
+    snprintf(pid, sizeof pid, "%d", (int)m->pid);
+    snprintf(parent, sizeof parent, "%d", (int)m->parent);
+    spy_cli_cmdline(m->pid, command, sizeof command);
+    const char *const labels[][2] = {
+        {SPY_LABEL_PID, pid}, {SPY_LABEL_COMMAND, command}, {SPY_LABEL_PARENT_PID, parent}};
+    struct spy_sampler_process process = {.pid = m->pid,
+                                          .start_time = m->given ? 0 : m->start_time,
+                                          .rate = f->options.rate,
+                                          .pausing = f->options.pausing,
+                                          .labels = labels,
+                                          .n_labels = m->parent ? 3 : 2};
+    return spy_sampler_add(f->options.sampler, &process, err);
+}
+
+static int add_member(struct spy_family *f, const struct member *like, struct spy_err *err)
+{
+    if (spy_grow(&f->members, &f->cap, f->n + 1, sizeof *f->members, SPY_SAMPLER_PROCESSES_MAX) < 0)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = add_to_sampler(f, like, err);
+    if (r < 0)
+        return r;
+    f->members[f->n] = *like;
+    update_image(f, &f->members[f->n]);
+    update_command(f, &f->members[f->n++]);
+    return 0;
+}
+
+int spy_family_add(struct spy_family *f, pid_t pid, struct spy_err *err)
+{
+    return add_member(f, &(struct member){.pid = pid, .given = true}, err);
+}
+
+// The sampler notices an exec when the interpreter is no longer where it was. If the new program has
+// it at the same addresses (an executable that is not relocated), the image tells.
+static int follow_exec(struct spy_family *f, struct member *m, struct spy_err *err)
+{
+    uint64_t image = m->image;
+    unsigned execs = m->execs;
+    update_image(f, m);
+    if (execs == m->execs && image == m->image)
+        return 0;
+    update_command(f, m);
+    if (execs != m->execs || !m->attached)
+        return 0;
+    int r = add_to_sampler(f, m, err);
+    m->execs = 0;
+    return r;
+}
+
+// --- descendants ---
+
+static int compare_pids(const void *a, const void *b)
+{
+    pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int list_processes(struct spy_family *f)
+{
+    f->n_listed = 0;
+    rewinddir(f->proc);
+    for (struct dirent *e; (e = readdir(f->proc));) {
+        char *end;
+        long pid = strtol(e->d_name, &end, 10);
+        if (*end || pid < 1)
+            continue;
+        int r =
+            spy_grow(&f->listed, &f->cap_listed, f->n_listed + 1, sizeof *f->listed, LISTED_MAX);
+        if (r < 0)
+            return r;
+        f->listed[f->n_listed++] = (pid_t)pid;
+    }
+    qsort(f->listed, f->n_listed, sizeof *f->listed, compare_pids);
+    return 0;
+}
+
+static bool was_seen(const struct spy_family *f, pid_t pid)
+{
+    return f->n_seen && bsearch(&pid, f->seen, f->n_seen, sizeof pid, compare_pids);
+}
+
+// A process that was listed before is known: its parent changes only if that ends.
+static int add_descendants(struct spy_family *f, struct spy_err *err)
+{
+    for (size_t i = 0; i < f->n_listed; i++) {
+        struct spy_proc_stat s;
+        pid_t pid = f->listed[i];
+        if (was_seen(f, pid) || spy_proc_stat_peek(dirfd(f->proc), pid, &s) < 0 ||
+            !find_member(f, s.ppid) || find_member(f, pid))
+            continue;
+        if (f->n == SPY_SAMPLER_PROCESSES_MAX) {
+            f->n_left_out++;
+            continue;
+        }
+        struct member m = {.pid = pid, .parent = s.ppid, .start_time = s.start_time};
+        int r = add_member(f, &m, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int find_descendants(struct spy_family *f, struct spy_err *err)
+{
+    if (list_processes(f) < 0)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    // A child usually has a higher number than its parent; if numbers have wrapped around, a
+    // grandchild comes before its parent and is found in the second pass.
+    size_t before;
+    int r;
+    do {
+        before = f->n;
+        r = add_descendants(f, err);
+    } while (r == 0 && f->n > before);
+    pid_t *swap = f->seen;
+    size_t cap = f->cap_seen;
+    f->seen = f->listed;
+    f->n_seen = f->n_listed;
+    f->cap_seen = f->cap_listed;
+    f->listed = swap;
+    f->cap_listed = cap;
+    return r;
+}
+
+static bool has_exited(const struct spy_family *f, const struct member *m)
+{
+    struct spy_proc_stat s;
+    if (m->given || spy_sampler_attached(f->options.sampler, m->pid))
+        return spy_sampler_ended(f->options.sampler, m->pid);
+    return spy_proc_stat_peek(dirfd(f->proc), m->pid, &s) < 0 || s.start_time != m->start_time ||
+           spy_proc_dead(&s);
+}
+
+static void drop_member(struct spy_family *f, size_t i)
+{
+    spy_sampler_remove(f->options.sampler, f->members[i].pid);
+    memmove(&f->members[i], &f->members[i + 1], (f->n - i - 1) * sizeof *f->members);
+    f->n--;
+}
+
+int spy_family_update(struct spy_family *f, struct spy_err *err)
+{
+    int r = f->options.descendants ? find_descendants(f, err) : 0;
+    for (size_t i = 0; i < f->n && r == 0; i++) {
+        struct member *m = &f->members[i];
+        bool attached = spy_sampler_attached(f->options.sampler, m->pid);
+        f->n_attached += attached && !m->attached;
+        m->attached = m->attached || attached;
+        m->ended = m->ended || has_exited(f, m);
+        if (!m->ended)
+            r = follow_exec(f, m, err);
+        else if (!m->given)
+            drop_member(f, i--);
+    }
+    return r;
+}
+
+// --- what record asks ---
+
+bool spy_family_is_alive(const struct spy_family *f, pid_t pid)
+{
+    struct spy_proc_stat s;
+    return spy_proc_stat_peek(dirfd(f->proc), pid, &s) == 0 && !spy_proc_dead(&s);
+}
+
+bool spy_family_attached(const struct spy_family *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (spy_sampler_attached(f->options.sampler, f->members[i].pid))
+            return true;
+    return false;
+}
+
+bool spy_family_ended(const struct spy_family *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (!f->members[i].ended && (f->members[i].given || f->members[i].attached))
+            return false;
+    return true;
+}
+
+size_t spy_family_n_attached(const struct spy_family *f)
+{
+    return f->n_attached;
+}
+
+size_t spy_family_n_left_out(const struct spy_family *f)
+{
+    return f->n_left_out;
+}
+
+const char *spy_family_command(const struct spy_family *f)
+{
+    return f->command;
+}

@@ -1,0 +1,109 @@
+"""record --subprocesses: descendants are sampled as they come and go, each below the frames of its ancestors."""
+
+import contextlib
+import os
+import re
+import sys
+
+import pytest
+
+import pythons
+import targets
+
+WORK = "import os, subprocess, sys, time\ndef busy(t):\n    end = time.time() + t\n    while time.time() < end: sum(range(500))\n"
+FAMILY = WORK + """
+child = os.fork()
+if child == 0:
+    def in_child(): busy(2)
+    in_child()
+    os._exit(0)
+grandchild = subprocess.Popen(["sh", "-c", '"$0" -c "$1"; true', sys.executable, sys.argv[1]])
+def in_parent(): busy(2)
+in_parent()
+grandchild.wait()
+os.waitpid(child, 0)
+"""
+GRANDCHILD = WORK + "def in_grandchild(): busy(2)\nin_grandchild()\n"
+
+
+def record(podspy, *args, seconds=120):
+    done = targets.run([podspy, "record", "-f", "raw", "-o", "-", *args], seconds=seconds)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().splitlines(), done.stderr.decode()
+
+
+def processes_of(line):
+    """The pids of the outermost frames."""
+    return [int(n) for n in re.findall(r'(?:^|;)process (\d+): "', line)]
+
+
+def lines_with(lines, function):
+    return [line for line in lines if function + " (" in line]
+
+
+@pytest.mark.parametrize("python", pythons.few(), ids=pythons.id_of)
+def test_children_and_grandchildren_stand_below_their_ancestors(python, podspy):
+    if python.root:
+        pytest.skip("the program of this interpreter runs in another root")
+    lines, _ = record(podspy, "-s", "--", *python.argv_code(FAMILY, GRANDCHILD))
+    parent, child, grandchild = (lines_with(lines, f) for f in ("in_parent", "in_child", "in_grandchild"))
+    assert parent and child and grandchild
+    [root] = {tuple(processes_of(line)) for line in parent}
+    [of_child] = {tuple(processes_of(line)) for line in child}
+    [of_grandchild] = {tuple(processes_of(line)) for line in grandchild}
+    assert len(root) == 1 and of_child[:-1] == root
+    assert of_grandchild[0] == root[0] and len(of_grandchild) == 3  # the shell between has a frame as well
+    assert all('"sh -c' in line for line in grandchild)
+
+
+def test_without_the_option_children_are_left_out(podspy):
+    lines, _ = record(podspy, "--", "/usr/bin/python3", "-c", FAMILY, GRANDCHILD)
+    assert lines_with(lines, "in_parent")
+    assert not lines_with(lines, "in_child") and not lines_with(lines, "in_grandchild")
+    assert not any(processes_of(line) for line in lines)
+
+
+def test_the_children_that_a_process_has_already_are_found(podspy):
+    code = WORK + "if os.fork() == 0:\n    def in_child(): busy(900)\n    in_child()\nprint('ready', flush=True)\ntime.sleep(900)"
+    with contextlib.ExitStack() as stack:
+        t = stack.enter_context(targets.running(["/usr/bin/python3", "-c", code]))
+        with open("/proc/%d/task/%d/children" % (t.pid, t.pid)) as f:
+            child = int(f.read())
+        stack.callback(os.kill, child, 9)
+        lines, _ = record(podspy, "-s", "-p", str(t.pid), "-d", "1")
+        assert {tuple(processes_of(line)) for line in lines_with(lines, "in_child")} == {(t.pid, child)}
+
+
+def test_a_shell_may_be_the_root(podspy):
+    lines, _ = record(podspy, "-s", "--", "sh", "-c", '"$0" -c "$1"; true', "/usr/bin/python3", GRANDCHILD)
+    assert lines_with(lines, "in_grandchild")
+
+
+def test_with_threads_each_has_a_frame_below_its_process(podspy):
+    lines, _ = record(podspy, "-s", "-t", "--", "/usr/bin/python3", "-c", FAMILY, GRANDCHILD)
+    assert all(re.search(r'process %d: "[^;]*";thread \(%d\): MainThread;' % (pid, pid), line)
+               for line in lines_with(lines, "in_child") for pid in processes_of(line)[-1:])
+
+
+def test_hundreds_of_short_children_are_followed_and_forgotten(podspy):
+    code = WORK + ("for _ in range(10):\n    p = [subprocess.Popen([sys.executable, '-S', '-c', 'pass']) for _ in range(10)]\n"
+                   "    [x.wait() for x in p]\ndef in_parent(): busy(1)\nin_parent()\n")
+    lines, said = record(podspy, "-s", "--", "/usr/bin/python3", "-c", code)
+    assert lines_with(lines, "in_parent") and "Samples: " in said
+
+
+def test_a_child_that_calls_exec_has_its_new_command_line(podspy):
+    code = WORK + ("if os.fork() == 0:\n    def before(): busy(1)\n    before()\n"
+                   "    os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])\nos.wait()\n")
+    lines, _ = record(podspy, "-s", "--", "/usr/bin/python3", "-c", code, GRANDCHILD.replace("in_grandchild", "after"))
+    old, new = lines_with(lines, "before"), lines_with(lines, "after")
+    assert old and new
+    assert {processes_of(line)[-1] for line in old} == {processes_of(line)[-1] for line in new}
+    assert all("os.execv" not in line.split(";")[1] for line in new)
+
+
+def test_the_file_is_written_when_all_have_ended(podspy, tmp_path):
+    """A child that outlives the program is sampled until it ends as well."""
+    code = WORK + "if os.fork() == 0:\n    def orphan(): busy(2)\n    orphan()\n    os._exit(0)\nbusy(0.5)\n"
+    lines, said = record(podspy, "-s", "--", sys.executable, "-c", code)
+    assert lines_with(lines, "orphan") and "the program has ended" in said

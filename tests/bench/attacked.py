@@ -36,7 +36,7 @@ SLOW_MODES = {"slow headers": ["-H"], "slow body": ["-B", "-s", "8192"], "slow r
 
 @contextlib.contextmanager
 def cgroup():
-    """A group of LIMIT_MIB: (what enters it, what tells its peak); (None, None) where none can be made."""
+    """A cgroup of LIMIT_MIB: (a function that enters it, a function that returns its peak); (None, None) where none can be made."""
     for root, limit, peak in (("/sys/fs/cgroup", "memory.max", "memory.peak"),
                               ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes")):
         group = pathlib.Path(root) / f"podspy-attacked-{os.getpid()}"
@@ -55,7 +55,7 @@ def cgroup():
 
 
 class FromElsewhere(requests.adapters.HTTPAdapter):
-    """Connections come from an address of their own: one address has a bound."""
+    """Connections from a separate address, since each address has a limit."""
 
     def init_poolmanager(self, *args, **more):
         super().init_poolmanager(*args, source_address=("127.7.7.7", 0), **more)
@@ -162,7 +162,7 @@ def label_sets(c, seconds):
 
 
 def mutated(c, seconds):
-    """Bits, bytes and ends of honest bodies changed."""
+    """Honest bodies with changed bits, bytes and ends."""
     honest = [usual_batch(pod=f"mutated-{n}").bytes() for n in range(8)]
 
     def push(seed):

@@ -8,6 +8,7 @@ import pytest
 import tree
 
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+PATH = re.compile(r"(?<![\w/.~-])((?:agent|collector|shared|tests|cmake|deploy)/[\w./-]*\w)(?![\w?])")
 SECTIONS = ["Context", "Decision", "Alternatives", "Consequences", "Evidence"]  # of a decision record
 REQUIRED = ["Context", "Decision", "Consequences"]
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.M | re.S)
@@ -37,6 +38,22 @@ def test_links_point_at_what_exists():
              for target in LINK.findall(FENCE.sub("", tree.text(name)))]
     wrong = [w for w in wrong if w]
     assert not wrong, "\n".join(wrong)
+
+
+def _missing_paths(body):
+    """The paths of this repository that a document names and that do not exist; NAME stands for any name."""
+    return [path for path in PATH.findall(body)
+            if not re.search("[A-Z]{3}", path) and not (tree.REPO / path).exists()]
+
+
+def test_paths_in_documents_exist():
+    wrong = [f"{name}: {path}" for name in tree.files(".md") if name != "CHANGELOG.md"
+             for path in _missing_paths(tree.text(name))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_path_that_does_not_exist_is_found():
+    assert _missing_paths("see `agent/none.c`, tests/style and tests/unit/ROOM.") == ["agent/none.c"]
 
 
 def _not_in_the_index(pages, index):

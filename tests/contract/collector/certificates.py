@@ -19,7 +19,7 @@ def _pem(key):
 
 
 class Authority:
-    """FOLDER/NAME.pem and what it signs; another one may vouch for it (above)."""
+    """FOLDER/NAME.pem and what it signs; `above` is the authority that signs it."""
 
     def __init__(self, folder, name, above=None):
         self.folder, self.name = folder, name

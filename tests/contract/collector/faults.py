@@ -37,7 +37,7 @@ class Victim(Collector):
                  *self.arguments], stderr=log, env={**os.environ, **self.env})
 
     def wait_ready(self):
-        """False: it ended instead."""
+        """True once it is ready; False if it ended instead."""
         deadline = time.monotonic() + 60
         while not (ports := re.search(r"msg=listening.* https=(\d+) http=(\d+)", self.news())):
             if self.process.poll() is not None:
@@ -52,12 +52,12 @@ class Victim(Collector):
         assert self.wait_ready(), self.news()
 
     def news(self):
-        """What it has logged since it was started last."""
+        """Its log since the last start."""
         return self.log.read_bytes()[self.said:].decode()
 
 
 class Ledger:
-    """What was acknowledged: profile_id -> (its function, the end of its window)."""
+    """The acknowledged profiles: profile_id -> (its function, the end of its window)."""
 
     def __init__(self):
         self.acked, self.codes, self.hints, self.sent, self.lock = {}, {}, set(), 0, threading.Lock()
@@ -95,7 +95,7 @@ class Ledger:
 
 
 class Senders:
-    """Threads that push to a collector, as long as they are let."""
+    """Threads that push to a collector until they are stopped."""
 
     def __init__(self, collector, ledger, n=3, ago=1, size=0):
         self.stop = threading.Event()
@@ -134,7 +134,7 @@ def stored(data):
 
 
 def answered(collector):
-    """{function: samples} of all that the collector has."""
+    """{function: samples} of everything in the collector."""
     r = collector.get("/profiles?format=collapsed&processes=0&from=-7d")
     assert r.status_code in (200, 404), r.text
     counts = {}
@@ -150,7 +150,7 @@ def size_on_disk(data):
 
 
 class Disk:
-    """A small filesystem, and something that fills it to the last byte all the while. What is mounted is seen by
+    """A small filesystem, and a writer that keeps it full to the last byte. What is mounted is seen by
     this process and its children only, and gone with them."""
 
     def __init__(self, at, kind, mib=64):

@@ -1,4 +1,4 @@
-"""How answers are sent: compressed, by HEAD, known again, kept, and without what drives a terminal."""
+"""How answers are sent: compression, HEAD, ETag, caching, and no control characters."""
 
 import gzip
 import socket

@@ -1,5 +1,5 @@
-"""Clients that mean harm, or ask for too much: an honest push and /readyz are answered all the while, memory stays bounded, and the
-end comes in time."""
+"""Against hostile clients and too large queries, honest pushes and /readyz are answered, memory stays bounded, and SIGTERM
+ends the collector in time."""
 
 import concurrent.futures
 import contextlib
@@ -90,7 +90,7 @@ class Honest:
 
 @contextlib.contextmanager
 def silent_tls(c, n, bytes_of):
-    """n connections that begin a handshake and say no more."""
+    """n connections that begin a handshake and then stay silent."""
     held = []
     for _ in range(n):
         held.append(socket.create_connection(("127.0.0.1", c.https), timeout=20))

@@ -55,7 +55,7 @@ def new_victim(podspy_collector, tmp_path):
 
 
 def settle(v, ledger, counts, younger_than=86400):
-    """Ends the collector, and holds what it has against the ledger: also what it answers."""
+    """Ends the collector, and compares its store and its answers with the ledger."""
     counts["rounds"] += 1
     due = ledger.younger_than(younger_than)
     assert due
@@ -95,7 +95,7 @@ def wal_written(v):
 
 @pytest.mark.parametrize("n", range(ROUNDS))
 def test_sigkill_during_an_expiry_loses_nothing_acknowledged(new_victim, counts, n):
-    """What is nearly too old is pushed, and the collector is killed while it drops that after a start."""
+    """Nearly expired windows are pushed, and the collector is killed while it drops them after a start."""
     v, ledger, chance = new_victim(config=AGED), Ledger(), random.Random(n)
     for _ in range(20):
         assert ledger.push(v, [RAW - 6] * 200) == 200
@@ -128,7 +128,7 @@ def test_sigkill_during_an_expiry_loses_nothing_acknowledged(new_victim, counts,
 
 @pytest.mark.parametrize("n", range(ROUNDS))
 def test_a_full_disk_stops_pushes_only_until_windows_expire(new_disk, new_victim, counts, n):
-    """Reads go on, it starts, it drops what is too old, and takes pushes again in what that leaves."""
+    """The collector answers queries, starts, drops expired windows, and accepts pushes again in the freed room."""
     disk = new_disk(["tmpfs", "ext4"][n % 2])
     v, ledger = new_victim(disk.at, config=AGED), Ledger()
     for _ in range(10):  # gone when the disk is full
@@ -193,8 +193,8 @@ def check(podspy_collector, data):
 
 @pytest.mark.parametrize("n", range(ROUNDS))
 def test_a_damaged_page_is_reported_and_the_rest_is_served(new_victim, podspy_collector, counts, tmp_path, n):
-    """It is found at the start and by --check; what can be read is answered, the rest is refused with a reason; and a copy
-    that is put back is as it was."""
+    """The start and --check find it. Undamaged data is answered, the rest is refused with a reason, and a restored copy is
+    complete."""
     v, ledger, chance = new_victim(), Ledger(), random.Random(n)
     for _ in range(10):
         assert ledger.push(v, [0] * 20, size=500) == 200

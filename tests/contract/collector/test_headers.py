@@ -1,4 +1,4 @@
-"""Every answer bears the headers that keep a browser from making more of it than it is, whatever its status and whoever writes it."""
+"""Every answer bears the security headers, whatever its status and whichever code writes it."""
 
 import contextlib
 import socket
@@ -66,13 +66,13 @@ def of(start=None, **more):
 
 
 def in_the_middle(c):
-    """The body is longer than it may be, which shows only after it has begun."""
+    """The body is too long, which shows only after it has begun."""
     block = b"\0" * 65536
     return pushed(c, (b"%x\r\n" % len(block) + block + b"\r\n") * 40, "Transfer-Encoding: chunked")
 
 
 def held(c):
-    """The body is one too many of those that are held, which shows while it comes."""
+    """Too many bodies are held, which shows while this one arrives."""
     others = []
     for _ in range(12):
         others.append(c.raw())
@@ -135,7 +135,7 @@ def test_every_answer_bears_the_security_headers(full, kind):
     (GET.format("/pods?pod=" + "evil" * 10000, ""), 414), (GET.format("/pods", f"X-Evil: {'evil' * 10000}\r\n"), 431),
     (GET.format("/evil", "Content-Length: evil\r\n"), 400), (GET.format("/evil", "").replace("HTTP/1.1", "HTTP/2.0"), 505)])
 def test_pages_of_the_library_echo_nothing_of_the_request(full, request_text, status):
-    """These come from libmicrohttpd before anything of ours is called: constant pages."""
+    """libmicrohttpd sends these constant pages before it calls the collector."""
     with socket.create_connection(("127.0.0.1", full.http), timeout=20) as s:
         s.settimeout(20)
         out = b""

@@ -1,4 +1,4 @@
-"""What an agent may push, and what becomes of the rest."""
+"""Pushes that are accepted, and the answers to all others."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""An acknowledgement means durable: SIGKILL at any moment loses nothing and doubles nothing."""
+"""An acknowledgement means durable: SIGKILL at any moment loses and duplicates nothing."""
 
 import random
 import sqlite3

@@ -22,7 +22,7 @@ def _now():
 
 
 def _recorded(release, form):
-    """A body that the official Go library has made, moved to now."""
+    """A recorded body of the official Go library, with its times moved to now."""
     body = (DATA / f"pdata-{release}.{form}").read_bytes()
     if form == "json":
         return body.replace(str(RECORDED_AT).encode(), str(_now()).encode())
@@ -32,7 +32,7 @@ def _recorded(release, form):
 
 
 def _generated(module_file, form, tmp_path):
-    """The same, made now by the library itself."""
+    """The same, made by the installed library."""
     go = shutil.which("go")
     if not go:
         pytest.skip("no Go toolchain")
@@ -127,7 +127,7 @@ def test_a_repeated_body_is_stored_once_and_its_refusal_repeated(collector):
 
 
 def _with_bad_name(change):
-    """A batch of two processes, the second with a resource that `change` has spoilt."""
+    """A batch of two processes; `change` has damaged the resource of the second."""
     b = Batch()
     b.add(labels(), usual_stacks())
     b.add(labels(pod="spoilt"), usual_stacks())

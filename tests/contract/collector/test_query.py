@@ -1,4 +1,4 @@
-"""What a person or a tool asks, and the answers."""
+"""Queries of people and tools, and the answers."""
 
 import json
 import re

@@ -15,7 +15,7 @@ HEADER_SECS, SLACK = 10, 6  # SPY_HTTP_HEADER_SECS, and what a busy machine may 
 
 
 def _until_closed(s, drip):
-    """Sends one byte of drip every half second; how long the other side bore it."""
+    """Sends a byte of drip every half second; returns how long the server accepted it."""
     began = time.monotonic()
     s.settimeout(0.5)
     try:
@@ -70,7 +70,7 @@ def test_dripping_clients_are_disconnected(collector):
 
 
 def test_an_honest_slow_upload_is_accepted(collector):
-    """12 seconds for a body, at several times the least rate."""
+    """12 seconds for a body, at several times the minimum rate."""
     body = usual_batch().bytes() + b"\x1a\x04" + b"\0" * 4  # an unknown field is ignored
     padding = 48 * 1024
     body += b"\x1a" + bytes([padding & 127 | 128, padding >> 7 & 127 | 128, padding >> 14])

@@ -1,4 +1,4 @@
-"""TLS: what is offered, whose certificates count, and how files are followed while it runs."""
+"""TLS: ciphers, client certificates, and files that change while the collector runs."""
 
 import contextlib
 import http.client
@@ -73,7 +73,7 @@ def with_clients(new_collector, trusted):
 
 
 def ask(c, cert=None, maximum=ssl.TLSVersion.TLSv1_3):
-    """Status and error of GET /pods, by a client that finds no fault in its own certificate."""
+    """Status and error of GET /pods, by a client that does not check its own certificate."""
     context = ssl.create_default_context(cafile=c.ca)
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.maximum_version = maximum
@@ -106,7 +106,7 @@ def test_a_client_certificate_must_be_signed_in_date_and_for_clients(with_client
 
 
 def test_the_certificate_request_names_no_authorities(with_clients, trusted):
-    """Their names would be those of the start."""
+    """The request would name the authorities of the start."""
     cert = trusted.issue("good", CLIENT)
     for version, option in ((ssl.TLSVersion.TLSv1_2, "-tls1_2"), (ssl.TLSVersion.TLSv1_3, "-tls1_3")):
         assert ask(with_clients, cert, version)[0] == 200

@@ -1,4 +1,4 @@
-"""Before a process is opted in, nothing of it is read but what every user of the machine may read.
+"""Before a process is opted in, only its world-readable files are read.
 
 The system calls are the proof: discovery and sampling run under strace beside Python processes that
 are opted in and others that are not.

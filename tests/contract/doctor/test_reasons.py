@@ -48,7 +48,7 @@ def without_sanitizer(text):
 
 
 def in_mounts(*commands):
-    """What runs a program in a mount namespace of its own, after these commands."""
+    """The prefix that runs a program in a new mount namespace, after these commands."""
     return ("unshare", "-m", "sh", "-c", " && ".join([*commands, 'exec "$@"']), "sh")
 
 
@@ -386,7 +386,7 @@ def configuration(place, collector):
 
 
 def agent(place, prefix, seconds=0, collector=None):
-    """Its exit code and its log, of so many seconds from its start on."""
+    """The agent's exit code and its log of the first seconds."""
     p = subprocess.Popen([*map(str, prefix), str(place / "podspy"), "agent", "--config",
                           str(configuration(place, collector))], stderr=subprocess.PIPE, text=True)
     try:

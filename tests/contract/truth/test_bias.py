@@ -40,7 +40,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True, scope="module")
 def two_cpus():
-    """All that is started here shares two CPUs."""
+    """All processes of a test share two CPUs."""
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cpus[:2])
     yield
@@ -141,7 +141,7 @@ push: {interval: 1s, spool_dir: "%s"}
 
 @pytest.fixture
 def collector(podspy_collector, tmp_path):
-    """(data folder, ports) of one that runs."""
+    """(data folder, ports) of a running collector."""
     data = tmp_path / "data"
     data.mkdir()
     with targets.running([podspy_collector, "--data", data, "--listen", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"],

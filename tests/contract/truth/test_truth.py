@@ -91,7 +91,7 @@ def test_nonblocking_shows_only_what_is_true(python, program, stress, outcome, t
 
 
 def test_the_checker_finds_impossible_stacks():
-    """A checker that finds nothing proves nothing: here is what it must find."""
+    """The checker must find these impossible stacks, or its silence proves nothing."""
     base = "<module> (x/stress.py:%d);main (x/stress.py:%d);one_round (x/stress.py:%d)"
     line = {}
     for number, text in enumerate(check.STRESS.read_text().splitlines(), 1):

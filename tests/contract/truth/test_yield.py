@@ -46,7 +46,7 @@ def possible():
 
 
 def impossible(lines):
-    """What no run of the program has; what waits for the machine is left out."""
+    """Stacks that no run of the program has; stacks that wait for the machine are left out."""
     good = possible()
     return [line for line in lines if not good.match(line.rpartition(" ")[0]) and not line.startswith("[no Python")]
 
@@ -117,7 +117,7 @@ def test_reads_in_step_with_the_program_prove_nothing(python, program, tmp_path)
 
 @contextlib.contextmanager
 def traced(pid):
-    """Another tracer holds it, so that it cannot be paused."""
+    """Holds the process by another tracer, so that podspy cannot pause it."""
     seize = ("import ctypes, sys, time; libc = ctypes.CDLL(None, use_errno=True); pid = ctypes.c_long(int(sys.argv[1])); "
              "print(libc.ptrace(ctypes.c_long(0x4206), pid, None, None), flush=True); time.sleep(900)")
     with targets.running([sys.executable, "-c", seize, str(pid)], wait_line=False) as tracer:

@@ -39,7 +39,7 @@ def block(address):
 
 
 def frame_of_a_sleeper():
-    """The address of its interpreter frame; what it keeps must not be touched any more."""
+    """The address of its interpreter frame; its contents must not be touched any more."""
     thread = threading.Thread(target=time.sleep, args=(600,), daemon=True)
     thread.start()
     time.sleep(0.2)

@@ -1,5 +1,4 @@
-"""A process whose memory cannot be read, because whoever tries waits for ever, costs the others nothing
-but a few seconds."""
+"""A process whose memory hangs every reader costs the other processes only a few seconds."""
 
 import os
 import pathlib

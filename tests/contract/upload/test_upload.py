@@ -26,7 +26,7 @@ from collector_double import (
 
 
 def once(double, ids):
-    """Every window is there, and none came twice."""
+    """Every window arrived, and none twice."""
     assert dict(double.kept) == {i: 1 for i in ids}
 
 

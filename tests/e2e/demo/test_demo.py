@@ -53,7 +53,7 @@ def environment(build_dir, tmp_path):
 
 @pytest.fixture(params=["namespaces", "plain"])
 def before(request):
-    """What the demo is started by."""
+    """The command that starts the demo."""
     if request.param == "plain":
         return PLAIN
     if why := machine.why_no_namespaces("unchanged"):
@@ -118,7 +118,7 @@ def test_on_a_terminal_the_demo_stays_until_ctrl_c(environment):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_demo_leaves_no_process(environment, before, tmp_path, number):
-    """Ended while its parts run; by SIGKILL too, when it cannot end them itself."""
+    """The demo is ended while its parts run, also by SIGKILL, after which it cannot end them itself."""
     # A process in the background of a shell ignores SIGINT unless it is told not to.
     demo = parts.Process([*before, DEMO], tmp_path / "log", env=environment,
                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))

@@ -1,5 +1,5 @@
 """deploy/docker as a user applies it: images on a base made by debootstrap, docker compose up on a
-real dockerd, and what the collector then knows."""
+real dockerd, and what the collector then answers."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""deploy/docker/with-daemon.sh: a docker daemon for one command, where none answers. What `make images` stands on."""
+"""deploy/docker/with-daemon.sh: a temporary docker daemon for one command, as `make images` uses it."""
 
 import os
 import pathlib

@@ -27,7 +27,7 @@ def get(*args):
 
 
 def pods(namespace, selector):
-    """The pods that are not on their way out."""
+    """The pods that are not being deleted."""
     found = get("pods", "-n", namespace, "-l", selector)["items"]
     return [p for p in found if "deletionTimestamp" not in p["metadata"]]
 
@@ -178,7 +178,7 @@ class AgentLogs:
         return self.running[name].log
 
     def ended(self, name, seconds=30):
-        """What the agent counted in all, once it has ended."""
+        """The agent's total counts, once it has ended."""
         pattern = r'msg="podspy agent ended".* samples=(\d+)'
         parts.wait_until(lambda: "the agent's last words: " + self.text(name)[-1500:],
                          lambda: re.search(pattern, self.text(name)), seconds)

@@ -1,5 +1,5 @@
-"""The same from inside of a pod: address, token and CA are the service account's, and the cgroups of
-others are read as a container sees them."""
+"""Discovery from inside a pod: address, token and CA are the service account's, and the cgroups of other processes are
+read as a container sees them."""
 
 import json
 import time

@@ -1,5 +1,4 @@
-"""What happens while things go away: pods, containers, agents, the collector, the API server, the room
-on the node. Everything comes back by itself, and in the end the books are balanced: what the agents say they
+"""Failures of pods, containers, agents, the collector, the API server and the node's disk. Everything comes back by itself, and in the end the books are balanced: what the agents say they
 took is what the collector has, but for what is reported as lost.
 
 The collector is the one with a claim (deploy/kustomize/persistent), so that its pod may go. Each step prints

@@ -303,7 +303,7 @@ def signing_key():
 
 
 def self_made_certificate(folder):
-    """With the subject that an agent's would have, from an authority of the stranger's own."""
+    """A token with an agent's subject, signed by a foreign authority."""
     key, crt = folder / "key.pem", folder / "crt.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-keyout", key,
                     "-out", crt, "-subj", f"/O=system:serviceaccounts/CN=system:serviceaccount:{SPACE}:podspy-agent"],

@@ -62,7 +62,7 @@ def new_collector(podspy_collector, tmp_path_factory, namespace):
 
 @pytest.fixture(scope="module")
 def pair(new_collector):
-    """Two that found the Secret empty at the same time."""
+    """Two collectors that found the Secret empty at the same time."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda _: new_collector(), range(2)))
 

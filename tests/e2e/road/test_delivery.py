@@ -1,4 +1,4 @@
-"""Every window that was taken arrives, once: whatever happens to the collector meanwhile."""
+"""Every window arrives once, whatever happens to the collector meanwhile."""
 
 import re
 import shutil

@@ -37,7 +37,7 @@ def test_a_non_python_process_in_the_rules_is_listed_with_a_reason(tmp_path, pod
 
 @pytest.fixture
 def cgroup():
-    """A cgroup of the test's own: the one thing of a zombie that a rule can still match."""
+    """A separate cgroup: of a zombie, a rule can match nothing else."""
     parents = ("unified", "pids", "systemd", ".")
     parent = next(p for p in (pathlib.Path("/sys/fs/cgroup") / name for name in parents)
                   if (p / "cgroup.procs").exists())
@@ -116,7 +116,7 @@ def test_processes_that_exit_at_any_moment_do_no_harm(tmp_path, podspy, collecto
 
 
 def test_corrupt_memory_of_a_target_is_counted(tmp_path, podspy, collector):
-    """Its interpreter state is overwritten with bytes that mean nothing, while it is being read."""
+    """Its interpreter state is overwritten with random bytes while it is being read."""
     source = """
 import ctypes, os, random, threading, time
 # Frames whose code objects are scribbled over, in threads that never run again.

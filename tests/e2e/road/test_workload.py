@@ -1,5 +1,4 @@
-"""What the agent counted is what comes back: a known workload through sampler, spool, TLS, store and
-query."""
+"""A known workload arrives unchanged through sampler, spool, TLS, store and query."""
 
 import xml.etree.ElementTree
 
@@ -72,7 +71,7 @@ def test_a_70_30_workload_is_measured_within_2_points(road):
 
 
 def test_every_stack_of_both_functions_is_whole(road):
-    """From the module down to the function, nothing between, each in the right file."""
+    """The stack goes from the module to the function, with nothing in between, each in the right file."""
     leaves = [stack for stack in road.stacks(pod="known", lines=0)
               if "seventy (" in stack or "thirty (" in stack]
     assert len(leaves) == 2

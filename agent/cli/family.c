@@ -145,7 +145,7 @@ static int compare_pids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int list_processes(struct spy_family *f)
+static int list_pids(struct spy_family *f)
 {
     f->n_listed = 0;
     rewinddir(f->proc);
@@ -192,7 +192,7 @@ static int add_descendants(struct spy_family *f, struct spy_err *err)
 
 static int find_descendants(struct spy_family *f, struct spy_err *err)
 {
-    if (list_processes(f) < 0)
+    if (list_pids(f) < 0)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     // A child usually has a higher number than its parent; if numbers have wrapped around, a
     // grandchild comes before its parent and is found in the second pass.

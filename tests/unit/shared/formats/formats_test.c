@@ -345,7 +345,49 @@ static void a_title_that_would_drive_a_terminal_is_shown_without(void **state)
     assert_null(strpbrk(svg, "\x7f\x1b"));
 }
 
-RUN(T(formats_are_found_by_each_of_their_names), T(filenames_are_shortened_for_people),
+static uint32_t add_process(struct spy_profile *p, const char *pid, const char *parent)
+{
+    static const char *const keys[] = {SPY_LABEL_PID, SPY_LABEL_PARENT_PID, SPY_LABEL_COMMAND};
+    const char *const values[] = {pid, parent, "x"};
+    struct spy_label labels[3];
+    uint32_t series;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(spy_profile_cstr(p, keys[i], &labels[i].key), 0);
+        assert_int_equal(spy_profile_cstr(p, values[i], &labels[i].value), 0);
+    }
+    assert_int_equal(spy_profile_series(p, labels, 3, &series), 0);
+    return series;
+}
+
+static void processes_stand_below_their_ancestors_if_asked_for(void **state)
+{
+    (void)state;
+    _cleanup_profile_ struct spy_profile *p = spy_profile_new();
+    const uint32_t series[] = {add_process(p, "1", "0"), add_process(p, "2", "1"),
+                               add_process(p, "3", "2"), add_process(p, "4", "99")};
+    for (size_t i = 0; i < SPY_COUNT(series); i++)
+        assert_int_equal(spy_profile_add(p, series[i], 0, 0, SPY_STATE_RUNNING, i + 1, 0), 0);
+    assert_collapsed(p, (struct spy_view){.ancestors = true},
+                     "process 1: \"x\" 1\n"
+                     "process 1: \"x\";process 2: \"x\" 2\n"
+                     "process 1: \"x\";process 2: \"x\";process 3: \"x\" 3\n"
+                     "process 4: \"x\" 4\n");
+}
+
+static void a_circle_of_parents_ends(void **state)
+{
+    (void)state;
+    _cleanup_profile_ struct spy_profile *p = spy_profile_new();
+    add_process(p, "2", "1");
+    uint32_t series = add_process(p, "1", "2");
+    assert_int_equal(spy_profile_add(p, series, 0, 0, SPY_STATE_RUNNING, 1, 0), 0);
+    struct spy_view v = {.ancestors = true, .processes = SPY_PROCESSES_YES};
+    _cleanup_free_ char *got = print(p, "collapsed", &v);
+    assert_non_null(strstr(got, "process 1: \"x\" 1\n"));
+}
+
+RUN(T(processes_stand_below_their_ancestors_if_asked_for), T(a_circle_of_parents_ends),
+    T(formats_are_found_by_each_of_their_names), T(filenames_are_shortened_for_people),
     T(views_choose_samples_by_state), T(lines_merge_or_show_the_first),
     T(processes_show_by_themselves_when_there_are_two), T(samples_without_a_frame_are_counted),
     T(names_without_end_are_cut_and_print), T(sums_saturate),

@@ -4,7 +4,8 @@
 // or wrong never holds up sampling. The last known pods stay while the API is away. A watch that is
 // too old (410) leads to a new list; a watch that ends is resumed at its last version. Failures are
 // retried after half a second, then with longer waits up to 8 s, with jitter. The token is read for
-// each request and the CA for each connection; a watch lasts five minutes at most.
+// each request, and a changed CA file makes the next request open a new connection; a watch lasts
+// five minutes at most.
 //
 // A pod with a wrong annotation gets an Event if the account may create Events; after a refusal no
 // more are sent.

@@ -130,7 +130,7 @@ static bool find_pod(struct part p, struct spy_cgroup *c)
     return true;
 }
 
-// A containerd that was told a systemd path under the cgroupfs driver makes one name of
+// Under the cgroupfs driver, a containerd that gets a systemd path makes a single name of
 // "SLICE:RUNTIME:ID".
 static bool find_both(struct part p, struct spy_cgroup *c)
 {

@@ -1,12 +1,12 @@
-// cgroup.h - which container and pod a process is in, told from /proc/PID/cgroup. Inside of
+// cgroup.h - which container and pod a process is in, from /proc/PID/cgroup. Inside of
 // agent/discover.
 //
 // Nothing is looked up: the names of the cgroups say it. Known are cgroup v1, v2 and both at once;
 // the drivers cgroupfs and systemd; Docker, containerd, CRI-O and Podman; and the paths that begin
 // with "/.." which a reader in a cgroup namespace of its own sees.
 //
-// In a container inside a container the outermost counts, since that is the one which the node's
-// own runtime knows; but below a Kubernetes pod it is the pod's container.
+// In nested containers the outermost counts, since the node's own runtime knows that one; but below
+// a Kubernetes pod it is the pod's container.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,7 +26,7 @@ struct spy_cgroup {
     char pod_uid[37];      // as the API server prints it; a static pod's is 32 hex digits; or ""
 };
 
-// text is the whole file, in any state: lines that make no sense are passed over. Always fills
+// text is the whole file, in any state: lines that cannot be parsed are skipped. Always fills
 // *ret.
 void spy_cgroup_parse(const char *text, size_t len, struct spy_cgroup *ret);
 // The next path of the file: *at starts at text and is moved on. NULL at the end.

@@ -1,8 +1,8 @@
-// How the node is watched cheaply: every poll asks the kernel for the number it gave out last
-// (/proc/loadavg). When that did not move, nothing was started; when it moved, only the numbers in
-// between are looked at, which finds children at once. All of /proc is listed once a second, for
-// what that misses. An opted-in process that has run is looked at in every poll; the others in
-// turn, a bounded number a poll, since they may call exec and match a rule then.
+// How the node is watched cheaply: each poll asks the kernel for the last PID it gave out
+// (/proc/loadavg). If that did not change, no process was started; if it did, only the PIDs in
+// between are checked, which finds children at once. All of /proc is listed once a second, for what
+// this misses. An opted-in process that has run is checked in each poll; the others in turn, a
+// bounded number a poll, since they may call exec and then match a rule.
 #include "agent/discover/admit.h"
 #include "agent/discover/inside.h"
 #include "agent/discover/take.h"
@@ -20,13 +20,13 @@
 #define LIST_NS      (1 * SPY_NS_PER_SEC)   // between two listings
 #define LIST_ONLY_NS (200 * SPY_NS_PER_MS)  // the same where the kernel's last number does not help
 #define YOUNG_NS     (5 * SPY_NS_PER_SEC)   // age until which a process is likely to call exec
-#define CHECK_YOUNG  (800 * SPY_NS_PER_MS)  // between two looks at a young process
-#define CHECK_OLD    (1800 * SPY_NS_PER_MS) // and at an old one
+#define CHECK_YOUNG  (800 * SPY_NS_PER_MS)  // between two checks of a young process
+#define CHECK_OLD    (1800 * SPY_NS_PER_MS) // and of an old one
 
 enum {
-    NEW_MAX = 1024, // numbers looked at one by one; with more, listing is cheaper
+    NEW_MAX = 1024, // PIDs checked one by one; with more, listing is cheaper
     CHECKS = 50,    // of processes that are not opted in, a poll
-    ROUNDS = 64,    // of looking for children of what was opted in just now
+    ROUNDS = 64,    // of looking for children of newly opted-in processes
 };
 
 // --- new processes ---
@@ -57,7 +57,7 @@ static bool parse_pid(const char *name, pid_t *ret)
     return pid > 0;
 }
 
-static int list_all(struct spy_discover *d, struct spy_err *err)
+static int list_proc(struct spy_discover *d, struct spy_err *err)
 {
     int fd = openat(d->proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_closedir_ DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
@@ -93,9 +93,9 @@ static bool leads_its_group(struct spy_facts *f)
     return s && s->tgid == f->stat.pid;
 }
 
-// One of the numbers given out since the last poll. Only children of opted-in processes are taken
-// here; the rest can wait for the listing, and has often ended by then.
-static void look_at_new(struct spy_discover *d, pid_t pid)
+// Checks a PID given out since the last poll. Only children of opted-in processes are added here;
+// the others can wait for the listing, and have often exited by then.
+static void check_new_pid(struct spy_discover *d, pid_t pid)
 {
     struct spy_facts *f = &d->facts;
     struct spy_entry *e = spy_table_find(&d->table, pid);
@@ -113,7 +113,7 @@ static void look_at_new(struct spy_discover *d, pid_t pid)
     spy_facts_close(f);
 }
 
-// The fifth word: "0.10 0.05 0.01 1/123 4567". 0 when it cannot be told.
+// The fifth word: "0.10 0.05 0.01 1/123 4567". 0 when it is not known.
 static pid_t last_pid(const struct spy_discover *d)
 {
     char text[128];
@@ -125,9 +125,9 @@ static pid_t last_pid(const struct spy_discover *d)
     return word && parse_pid(word + 1, &pid) ? pid : 0;
 }
 
-// A number is given out shortly before its process can be seen, so each is looked at in two polls.
-// Returns false when a listing does it better.
-static bool look_at_all_new(struct spy_discover *d)
+// A PID is given out shortly before its process can be seen, so each is checked in two polls.
+// Returns false when a listing is cheaper.
+static bool check_new_pids(struct spy_discover *d)
 {
     pid_t last = d->use_last ? last_pid(d) : 0, first = d->before_last;
     if (!last)
@@ -140,7 +140,7 @@ static bool look_at_all_new(struct spy_discover *d)
     if (last - first > NEW_MAX)
         return false;
     for (pid_t pid = first + 1; pid <= last; pid++)
-        look_at_new(d, pid);
+        check_new_pid(d, pid);
     return !wrapped;
 }
 
@@ -153,7 +153,7 @@ static int stat_member(const struct spy_discover *d, const struct spy_entry *e,
                             : spy_proc_stat_peek(d->proc, e->pid, ret);
 }
 
-static void after_exec(struct spy_discover *d, struct spy_entry *e)
+static void report_exec(struct spy_discover *d, struct spy_entry *e)
 {
     if (spy_facts_open(&d->facts, d->proc, e->pid) == 0 &&
         d->facts.stat.start_time == e->start_time) {
@@ -164,11 +164,11 @@ static void after_exec(struct spy_discover *d, struct spy_entry *e)
     spy_facts_close(&d->facts);
 }
 
-// To end or to call exec a process must run, and to ask its clock costs a third of reading its
-// stat, but where it has many threads, whose times the kernel sums up. What takes none of its CPU
-// time (another parent, another process that has its number and by chance its time) is seen within
-// a second. The kernel may report a running process's time some milliseconds late, which does not
-// matter here.
+// To exit or to call exec a process must run, and reading its CPU clock costs a third of reading its
+// stat, unless it has many threads, whose times the kernel adds up. Changes that cost it no CPU time
+// (another parent, another process with its PID and by chance its CPU time) are seen within a
+// second. The kernel may report a running process's time some milliseconds late, which does no harm
+// here.
 static bool has_slept(const struct spy_entry *e, uint64_t cpu)
 {
     enum { UNREAD_MAX = 9 };
@@ -187,10 +187,11 @@ static void check_member(struct spy_discover *d, struct spy_entry *e)
         return;
     }
     int r = stat_member(d, e, &s);
-    m->cpu_ns = 0; // until all is as it should be
+    m->cpu_ns = 0; // until stat was read without a surprise
     if (r == SPY_ERR_GONE || (r == 0 && spy_proc_dead(&s))) {
         e->dead = SPY_DEAD_TOLD;
-        if (r == SPY_ERR_GONE) // whoever has the number next is another, also with these arguments
+        if (r ==
+            SPY_ERR_GONE) // the next process with this PID is another one, even with these arguments
             e->start_time = e->args_hash = 0;
         spy_admit_end(d, e);
     } else if (r == 0 && s.start_time != e->start_time) {
@@ -199,7 +200,7 @@ static void check_member(struct spy_discover *d, struct spy_entry *e)
         e->ppid = m->p.ppid = s.ppid;
         m->threads = s.threads;
         if (s.image && s.image != m->image) {
-            after_exec(d, e);
+            report_exec(d, e);
         } else {
             m->cpu_ns = cpu;
             m->unread = 0;
@@ -214,7 +215,7 @@ static void check_members(struct spy_discover *d)
             check_member(d, d->table.all[i]);
 }
 
-// Judges a process again when its arguments changed: it called exec, or is another one.
+// Decides again about a process whose arguments changed: it called exec, or is another process.
 static void check_other(struct spy_discover *d, struct spy_entry *e)
 {
     char text[SPY_PROC_ARGS + 1];
@@ -226,14 +227,14 @@ static void check_other(struct spy_discover *d, struct spy_entry *e)
         return;
     spy_proc_args_parse(text, (size_t)n, &args);
     if (!n && e->args_hash != spy_hash_bytes(args.joined, args.len)) {
-        // Its main thread has ended while others run on: they are another thread's.
+        // Its main thread has exited while others still run: read the arguments through another thread.
         _cleanup_close_ int dir = spy_proc_open(d->proc, e->pid);
         if (dir >= 0)
             spy_proc_args_read(dir, &args);
     }
     bool changed =
         spy_hash_bytes(args.joined, args.len) != e->args_hash || e->dead == SPY_DEAD_SEEN;
-    if (!changed && !d->use_last) // with it, a number that is in use again was noticed
+    if (!changed && !d->use_last) // with use_last, a reused PID was noticed already
         changed = spy_proc_stat_peek(d->proc, e->pid, &s) == 0 && s.start_time != e->start_time;
     if (changed)
         spy_admit(d, e);
@@ -258,7 +259,7 @@ static void check_others(struct spy_discover *d)
     }
 }
 
-// Descendants that were there before their ancestor was opted in.
+// Adds descendants that started before their ancestor was opted in.
 static void adopt_children(struct spy_discover *d)
 {
     for (int round = 0; d->adopt && round < ROUNDS; round++) {
@@ -275,9 +276,9 @@ static void adopt_children(struct spy_discover *d)
 
 // --- start, poll, end ---
 
-// /proc/loadavg counts for the reader's own PID namespace: it is of use when that is the one whose
-// processes proc shows, so when our own entry there has one number.
-static void know_ourselves(struct spy_discover *d)
+// /proc/loadavg counts for the reader's own PID namespace. It helps only if proc shows that
+// namespace, that is, if our own entry there has a single PID.
+static void find_ourselves(struct spy_discover *d)
 {
     struct spy_facts *f = &d->facts;
     struct spy_proc_status s;
@@ -292,7 +293,7 @@ static void know_ourselves(struct spy_discover *d)
     spy_facts_close(f);
 }
 
-// Where it is asked only if it is there, a missing NODE_NAME is told and not fatal.
+// With discovery.kubernetes: auto, a missing NODE_NAME is reported and not fatal.
 static int start_kube(struct spy_discover *d, struct spy_err *err)
 {
     struct spy_access access;
@@ -302,14 +303,14 @@ static int start_kube(struct spy_discover *d, struct spy_err *err)
     return r > 0 ? spy_kube_new(&access, &d->kube, err) : r;
 }
 
-static int start(struct spy_discover *d, const char *proc_root, struct spy_err *err)
+static int start_sources(struct spy_discover *d, const char *proc_root, struct spy_err *err)
 {
     const struct spy_agent_config *c = d->config;
     d->proc = open(proc_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->proc < 0)
         return spy_err_set(err, spy_code_of_errno(errno), errno, "cannot open %.150s", proc_root);
     d->loadavg = openat(d->proc, "loadavg", O_RDONLY | O_CLOEXEC);
-    know_ourselves(d);
+    find_ourselves(d);
     int r = spy_rules_new(c->discovery.processes, c->discovery.n_processes, &d->rules, err);
     if (r == 0 && c->discovery.docker != SPY_SWITCH_OFF)
         r = spy_docker_new(c->discovery.docker_socket, c->discovery.annotation_prefix, &d->docker,
@@ -322,10 +323,10 @@ int spy_discover_new(const struct spy_agent_config *config, const char *proc_roo
 {
     struct spy_discover *d = calloc(1, sizeof *d);
     if (!d)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory");
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     d->config = config;
     d->proc = d->loadavg = d->facts.dir = -1;
-    int r = start(d, proc_root, err);
+    int r = start_sources(d, proc_root, err);
     if (r < 0)
         spy_discover_free(d);
     else
@@ -349,8 +350,8 @@ void spy_discover_free(struct spy_discover *d)
     free(d);
 }
 
-// Without rules, and with neither Kubernetes nor a Docker there, nobody can opt in.
-static bool nobody_can(const struct spy_discover *d)
+// Without rules, Kubernetes and Docker no process can be opted in.
+static bool can_nobody_opt_in(const struct spy_discover *d)
 {
     return !d->config->discovery.n_processes && !d->table.n_in && !d->kube &&
            (!d->docker || (d->answer.asked_ns && !d->answer.reached && !d->list.n));
@@ -364,12 +365,12 @@ int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, str
     spy_admit_free_removed(d);
     spy_take_docker(d);
     spy_take_kube(d);
-    if (nobody_can(d))
+    if (can_nobody_opt_in(d))
         return 0;
     check_members(d);
-    bool list = !look_at_all_new(d) || !d->listing ||
+    bool list = !check_new_pids(d) || !d->listing ||
                 d->now - d->listed_ns >= (d->use_last ? LIST_NS : LIST_ONLY_NS);
-    int r = list ? list_all(d, err) : 0;
+    int r = list ? list_proc(d, err) : 0;
     check_others(d);
     adopt_children(d);
     return r;

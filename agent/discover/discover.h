@@ -2,23 +2,22 @@
 //
 // A process is opted in by the annotation podspy.dev/profile: "true" of its Kubernetes pod, by that
 // label of its Docker container, by a rule of the configuration, or because an ancestor is. Until
-// then only world-readable metadata of it is looked at: /proc/PID/{stat,cmdline,cgroup,status}.
-// Never its maps, environ, exe link, root or memory: a rule's `exe` glob is matched against
-// argv[0]. A container or pod that says anything but "true" is left alone, whatever a rule says.
-// Once in, a process stays in until it ends, or until the annotation of its pod is taken away: that
-// is a REMOVED of a process that lives on. An annotation that changes its settings is a REMOVED and
-// an ADDED.
+// then only its world-readable metadata is read: /proc/PID/{stat,cmdline,cgroup,status}; never its
+// maps, environ, exe link, root or memory: a rule's `exe` glob is matched against argv[0]. A container or pod that says anything but "true" is left alone, whatever a rule says.
+// Once opted in, a process stays so until it exits, or until the annotation of its pod is removed:
+// this is reported as REMOVED although the process lives on. A change of its settings is reported as
+// REMOVED, then ADDED.
 //
 // One spy_discover belongs to one thread. spy_discover_poll is called at least every 100 ms by the
-// agent's loop; it is cheap when nothing changed, finds children of opted-in processes within 250
+// agent's loop; it is cheap when nothing changed. It finds children of opted-in processes within 250
 // ms of their start and other processes within 2 s, notices exec (the record's generation changes)
-// and exit, and tells PID reuse by the start time of /proc/PID/stat. A zombie has exited; one that
-// stays is added and removed once, so that it is listed with the reason why there is nothing of it.
+// and exit, and detects PID reuse by the start time of /proc/PID/stat. A zombie counts as exited. A
+// zombie that is not reaped is reported once, with the reason why it has no samples.
 //
-// Bounds: 65536 processes watched, 4096 opted in, 50 of the others looked at again in a poll, so
-// that with N processes an exec that makes one match is noticed within 2 s or N / 500 s; 1024 pods.
-// Docker and Kubernetes are asked by threads of their own: one that hangs holds nothing up but the
-// verdict on its new containers.
+// Bounds: 65536 processes watched, 4096 opted in, 1024 pods. A poll checks 50 of the processes that
+// are not opted in, so with N processes an exec that makes a rule match is noticed within 2 s or
+// N / 500 s. Docker and Kubernetes are asked by threads of their own: if one of them hangs, only the
+// verdict on its new containers is delayed.
 #pragma once
 #include "agent/config/agent_config.h"
 #include "shared/base/buf.h"
@@ -45,7 +44,7 @@ struct spy_process {
     uint32_t generation; // rises when it calls exec
     uint32_t rate;       // samples a second
     bool native;
-    bool lives; // REMOVED, but not ended: its pod's annotation was taken away or changed
+    bool lives; // REMOVED, but not ended: its pod's annotation was removed or changed
     enum spy_pausing blocking;
     const char *command; // comm
     const char *cmdline; // arguments joined by spaces, at most 1 KiB
@@ -59,16 +58,17 @@ typedef void (*spy_discover_fn)(void *arg, enum spy_discover_event event,
 
 // config is borrowed for the whole life. proc_root is "/proc", or another mount of procfs for tests
 // and for containers that mount the host's elsewhere. SPY_ERR_INVALID for a rule whose user is not
-// known here, SPY_ERR_USAGE when discovery.kubernetes is on and it is not said where the API is.
+// known here, SPY_ERR_USAGE when discovery.kubernetes is on and the API's address is not given.
 int spy_discover_new(const struct spy_agent_config *config, const char *proc_root,
                      struct spy_discover **ret, struct spy_err *err);
 void spy_discover_free(struct spy_discover *d);
-// Looks around and calls fn for what changed; fn must not call the spy_discover. A process that
-// goes away mid-read is not an error. Does nothing while there is neither a rule nor a Docker.
+// Polls, and calls fn for each change; fn must not call the spy_discover. A process that
+// goes away mid-read is not an error. Does nothing while there is no rule, no
+// Docker and no Kubernetes.
 int spy_discover_poll(struct spy_discover *d, spy_discover_fn fn, void *arg, struct spy_err *err);
 
 // Something that keeps a pod, a container or the whole node from being profiled. Strings are ""
-// when not known and hold until the next poll; pid is 0 where none is meant.
+// when not known and hold until the next poll; pid is 0 where the problem is not about a process.
 struct spy_problem {
     struct spy_place place;
     pid_t pid;
@@ -76,7 +76,7 @@ struct spy_problem {
 };
 typedef void (*spy_problem_fn)(void *arg, const struct spy_problem *problem);
 
-// Tells, one by one: wrong values of annotations and labels; of a Kubernetes pod in one text why it
-// has no data (not annotated, no container runs, none is seen); sources that do not answer; bounds
-// that were reached.
+// Reports each problem: wrong values of annotations and labels; for a Kubernetes pod, in one text,
+// why it has no data (not annotated, no container runs, no process is seen); sources that do not
+// answer; bounds that were reached.
 void spy_discover_explain(const struct spy_discover *d, spy_problem_fn fn, void *arg);

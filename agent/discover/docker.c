@@ -15,7 +15,7 @@
 
 enum { ANSWER_MAX = 4 << 20, REQUEST_MS = 5000, CONNECT_MS = 1000 };
 
-// All that can have processes: a container is "created" while its first process starts.
+// The states in which a container can have processes: it is "created" while its first one starts.
 #define LIST_URL                                                                                   \
     "http://docker/containers/json?all=1&filters=%7B%22status%22%3A%5B%22created%22%2C"            \
     "%22running%22%2C%22paused%22%2C%22restarting%22%5D%7D"
@@ -128,7 +128,7 @@ int spy_docker_new(const char *socket_path, const char *prefix, struct spy_docke
 {
     struct spy_docker *d = calloc(1, sizeof *d);
     if (!d)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory");
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

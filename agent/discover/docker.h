@@ -2,8 +2,8 @@
 // agent/discover.
 //
 // A thread of its own asks over the Unix socket, so a daemon that hangs never holds up sampling. It
-// asks every 10 s, every 2 s after a failure, and at once when told that a process of an unknown
-// container was seen. Every answer, good or bad, is handed over once by spy_docker_take.
+// asks every 10 s, every 2 s after a failure, and at once after spy_docker_ask: a process of an
+// unknown container was seen. spy_docker_take hands each answer, good or bad, over once.
 //
 // Bounds: an answer of 4 MiB, a request of 5 s, four requests a second.
 #pragma once

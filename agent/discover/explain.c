@@ -1,4 +1,4 @@
-// Why something is not profiled.
+// Reports why something is not profiled.
 #include "agent/discover/inside.h"
 #include "agent/discover/take.h"
 #include "shared/base/mem.h"
@@ -11,7 +11,7 @@ struct teller {
     void *arg;
 };
 
-static void tell(const struct teller *t, struct spy_problem p)
+static void report_problem(const struct teller *t, struct spy_problem p)
 {
     struct spy_place *at = &p.place;
     const char **all[] = {&at->pod,          &at->namespace_name, &at->pod_uid, &at->container,
@@ -39,15 +39,15 @@ static void explain_docker(const struct teller *t)
     for (size_t i = 0; i < d->list.n; i++) {
         const struct spy_container *c = &d->list.all[i];
         for (unsigned k = 0; k < c->labels.n_problems; k++)
-            tell(t, (struct spy_problem){.place = {.pod = c->name,
-                                                   .container = c->name,
-                                                   .container_id = c->id,
-                                                   .image = c->image},
-                                         .pid = first_pid_of(d, c->id),
-                                         .text = c->labels.problems[k]});
+            report_problem(t, (struct spy_problem){.place = {.pod = c->name,
+                                                             .container = c->name,
+                                                             .container_id = c->id,
+                                                             .image = c->image},
+                                                   .pid = first_pid_of(d, c->id),
+                                                   .text = c->labels.problems[k]});
     }
     if (spy_take_docker_fails(d))
-        tell(t, (struct spy_problem){.text = d->answer.err.msg});
+        report_problem(t, (struct spy_problem){.text = d->answer.err.msg});
 }
 
 // --- Kubernetes ---
@@ -58,7 +58,7 @@ static void next(struct spy_buf *out)
         spy_buf_puts(out, "; ");
 }
 
-// Containers that the annotation names and the pod does not have.
+// Lists containers that the annotation names and the pod does not have.
 static void explain_choice(const struct teller *t, const struct spy_pod *pod, struct spy_buf *out)
 {
     char name[64];
@@ -113,11 +113,11 @@ static void explain_pod(const struct teller *t, const struct spy_pod *pod)
                 explain_container(t, &pod->containers[i], &text);
     }
     if (text.len)
-        tell(t, (struct spy_problem){.place = {.pod = pod->name,
-                                               .namespace_name = pod->namespace_name,
-                                               .pod_uid = pod->uid,
-                                               .service = pod->service},
-                                     .text = spy_buf_str(&text)});
+        report_problem(t, (struct spy_problem){.place = {.pod = pod->name,
+                                                         .namespace_name = pod->namespace_name,
+                                                         .pod_uid = pod->uid,
+                                                         .service = pod->service},
+                                               .text = spy_buf_str(&text)});
 }
 
 static void explain_kube(const struct teller *t)
@@ -127,18 +127,18 @@ static void explain_kube(const struct teller *t)
     for (size_t i = 0; i < d->view.pods.n; i++)
         explain_pod(t, d->view.pods.all[i]);
     if (d->no_kube.code)
-        tell(t, (struct spy_problem){.text = d->no_kube.msg});
+        report_problem(t, (struct spy_problem){.text = d->no_kube.msg});
     if (d->view.failing)
-        tell(t, (struct spy_problem){.text = d->view.err.msg});
+        report_problem(t, (struct spy_problem){.text = d->view.err.msg});
     if (d->view.full) {
         snprintf(text, sizeof text, "more than %d pods on this node: the rest is left out",
                  SPY_PODS_MAX);
-        tell(t, (struct spy_problem){.text = text});
+        report_problem(t, (struct spy_problem){.text = text});
     }
     if (d->view.skipped) {
         snprintf(text, sizeof text, "%zu pods of Kubernetes are too large or make no sense",
                  d->view.skipped);
-        tell(t, (struct spy_problem){.text = text});
+        report_problem(t, (struct spy_problem){.text = text});
     }
 }
 
@@ -153,11 +153,11 @@ void spy_discover_explain(const struct spy_discover *d, spy_problem_fn fn, void 
     if (d->table_full) {
         snprintf(text, sizeof text, "more than %d processes: the rest is not looked at",
                  SPY_TABLE_MAX);
-        tell(&t, (struct spy_problem){.text = text});
+        report_problem(&t, (struct spy_problem){.text = text});
     }
     if (d->members_full) {
         snprintf(text, sizeof text, "more than %d processes opted in: the rest is left out",
                  SPY_MEMBERS_MAX);
-        tell(&t, (struct spy_problem){.text = text});
+        report_problem(&t, (struct spy_problem){.text = text});
     }
 }

@@ -1,4 +1,4 @@
-// facts.h - what is known of one process while it is judged, read file by file as it is needed.
+// facts.h - what is known of a process while it is judged; each file is read when first needed.
 // Inside of agent/discover.
 //
 // Everything here comes from the world-readable files stat, status, cmdline and cgroup.
@@ -21,11 +21,10 @@ struct spy_facts {
     char cgroup[SPY_FACTS_CGROUP + 1]; // the file, cut
 };
 
-// Opens the process and reads its stat. To be closed also when it fails.
+// Opens the process and reads its stat. Close it also when this fails.
 int spy_facts_open(struct spy_facts *f, int proc, pid_t pid);
 void spy_facts_close(struct spy_facts *f);
-// Each reads its file at the first call. NULL when the process went away or the file makes no
-// sense.
+// Each reads its file at the first call. NULL when the process is gone or the file cannot be parsed.
 const struct spy_proc_status *spy_facts_status(struct spy_facts *f);
 const struct spy_proc_args *spy_facts_args(struct spy_facts *f);
 const struct spy_cgroup *spy_facts_container(struct spy_facts *f); // also fills cgroup

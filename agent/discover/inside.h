@@ -18,26 +18,26 @@ struct spy_discover {
     struct spy_rules *rules;
 
     struct spy_docker *docker;
-    struct spy_docker_answer answer; // the last one
-    struct spy_containers list;      // of the last one that was good
+    struct spy_docker_answer answer; // the last answer
+    struct spy_containers list;      // of the last good answer
     uint64_t docker_logged;
 
     struct spy_kube *kube;
-    struct spy_kube_view view; // what it said last
-    struct spy_err no_kube;    // why it is not asked, where that is worth telling
+    struct spy_kube_view view; // the last view taken
+    struct spy_err no_kube;    // why it is not asked, if the user should know
     uint64_t kube_logged, waiting_ns;
 
     bool use_last;           // /proc/loadavg counts the same processes as proc
     pid_t last, before_last; // the kernel's last number at the last two polls
     uint64_t listed_ns;
     uint32_t listing;
-    size_t turn; // where the look at the others goes on
+    size_t turn; // where the checks of the others resume
 
     struct spy_table table;
     struct spy_member *removed; // freed at the next poll
-    bool adopt;                 // something was opted in: look for its children
+    bool adopt;                 // a process was opted in: look for its children
     bool table_full, members_full;
-    spy_discover_fn fn; // of the poll that runs
+    spy_discover_fn fn; // of the poll under way
     void *arg;
     uint64_t now;
     struct spy_facts facts;   // scratch

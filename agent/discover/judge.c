@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// The kubelet tells of a container within a second or two; of a sandbox, never.
+// The kubelet reports a container within a second or two, and a sandbox never.
 #define UNTOLD_NS (15 * SPY_NS_PER_SEC)
 
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
@@ -88,14 +88,14 @@ static void by_parent(const struct spy_entry *parent, bool same_container,
     snprintf(m->reason, sizeof m->reason, "child of %d", (int)parent->pid);
 }
 
-// Worth waiting for Docker's word. A pod's containers have no labels of their owner's.
+// Is it worth waiting for Docker's answer? A pod's containers have no labels of their owner's.
 static bool dockers(const struct spy_cgroup *c)
 {
     return *c->container_id && !*c->pod_uid &&
            (c->runtime == SPY_RUNTIME_DOCKER || c->runtime == SPY_RUNTIME_UNKNOWN);
 }
 
-// What Kubernetes says of where a process is.
+// Where a process is, according to Kubernetes.
 struct place {
     struct spy_pod *pod;                    // NULL: not known
     const struct spy_pod_container *inside; // of pod, or NULL
@@ -112,9 +112,9 @@ static struct place place_of(const struct spy_judge *j, const struct spy_cgroup 
     return p;
 }
 
-// While the API is away nothing new is told, so rules go on without it.
-static bool untold(const struct spy_judge *j, const struct spy_entry *e,
-                   const struct spy_cgroup *cg, const struct place *p)
+// While the API is away it reports no new containers, so rules decide without it.
+static bool is_unlisted(const struct spy_judge *j, const struct spy_entry *e,
+                        const struct spy_cgroup *cg, const struct place *p)
 {
     if (!j->kube || p->inside || !*cg->pod_uid || j->kube->failing)
         return false;
@@ -165,7 +165,7 @@ enum spy_verdict spy_judge(const struct spy_judge *j, struct spy_facts *f,
         c = spy_containers_find(j->list, cg->container_id);
     if (pod == SPY_CONSENT_NO || (c && c->labels.consent == SPY_CONSENT_NO))
         return SPY_VERDICT_REFUSED;
-    if (!same && untold(j, e, cg, &p))
+    if (!same && is_unlisted(j, e, cg, &p))
         return SPY_VERDICT_WAIT;
     if (!c && !p.pod && !same && j->docker && dockers(cg) && j->docker_ns <= e->container_ns)
         return SPY_VERDICT_WAIT;

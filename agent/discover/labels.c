@@ -11,9 +11,9 @@ void spy_labels_init(struct spy_labels *l)
     *l = (struct spy_labels){.native = -1, .blocking = -1};
 }
 
-static void problem(struct spy_labels *l, const char *fmt, ...)
+static void add_label_problem(struct spy_labels *l, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-static void problem(struct spy_labels *l, const char *fmt, ...)
+static void add_label_problem(struct spy_labels *l, const char *fmt, ...)
 {
     char text[192];
     if (l->n_problems >= SPY_LABEL_PROBLEMS)
@@ -25,7 +25,7 @@ static void problem(struct spy_labels *l, const char *fmt, ...)
     spy_proc_clean(l->problems[l->n_problems++], sizeof l->problems[0], text, strlen(text));
 }
 
-// Each setter returns NULL, or what would have been right.
+// Each setter returns NULL, or the values that would be valid.
 static const char *set_profile(struct spy_labels *l, const char *value)
 {
     l->consent = strcmp(value, "true") == 0 ? SPY_CONSENT_YES : SPY_CONSENT_NO;
@@ -64,7 +64,7 @@ static const char *set_blocking(struct spy_labels *l, const char *value)
     return "never, auto or always";
 }
 
-static const char *set_service(struct spy_labels *l, const char *value)
+static const char *set_label_service(struct spy_labels *l, const char *value)
 {
     char clean[sizeof l->service] = "";
     spy_proc_clean(clean, sizeof clean, value, strlen(value));
@@ -74,8 +74,8 @@ static const char *set_service(struct spy_labels *l, const char *value)
     return NULL;
 }
 
-// Names joined by commas, with or without spaces. What a pod's containers can be called is a DNS
-// label. It chooses among the containers of a pod; on a Docker container it chooses nothing.
+// Names joined by commas, with or without spaces. The name of a pod's container is a DNS label. It
+// chooses among the containers of a pod; on a Docker container it has no effect.
 static const char *set_containers(struct spy_labels *l, const char *value)
 {
     static const char right[] = "names of containers, separated by commas";
@@ -113,8 +113,9 @@ static const struct {
     const char *name;
     const char *(*set)(struct spy_labels *l, const char *value);
 } keys[] = {
-    {"profile", set_profile},   {"rate", set_rate},       {"native", set_native},
-    {"blocking", set_blocking}, {"service", set_service}, {"containers", set_containers},
+    {"profile", set_profile},       {"rate", set_rate},
+    {"native", set_native},         {"blocking", set_blocking},
+    {"service", set_label_service}, {"containers", set_containers},
 };
 
 void spy_labels_set(struct spy_labels *l, const char *prefix, const char *key, const char *value)
@@ -128,10 +129,10 @@ void spy_labels_set(struct spy_labels *l, const char *prefix, const char *key, c
             continue;
         const char *right = keys[i].set(l, value);
         if (right)
-            problem(l, "%.60s is '%.40s': give %s", key, value, right);
+            add_label_problem(l, "%.60s is '%.40s': give %s", key, value, right);
         return;
     }
-    problem(l, "%.60s is not known", key);
+    add_label_problem(l, "%.60s is not known", key);
 }
 
 // --- the list ---
@@ -170,7 +171,7 @@ static int by_id(const void *a, const void *b)
     return strcmp(((const struct spy_container *)a)->id, ((const struct spy_container *)b)->id);
 }
 
-static void cleanup_json(json_t **j)
+static void free_labels_json(json_t **j)
 {
     json_decref(*j);
 }
@@ -179,7 +180,7 @@ int spy_containers_parse(const char *text, size_t len, const char *prefix,
                          struct spy_containers *ret, struct spy_err *err)
 {
     json_error_t why;
-    _cleanup_(cleanup_json) json_t *list = json_loadb(text, len, 0, &why);
+    _cleanup_(free_labels_json) json_t *list = json_loadb(text, len, 0, &why);
     if (!json_is_array(list))
         return spy_err_set(err, SPY_ERR_INVALID, 0,
                            "the answer is not a list of containers (line %d: %.80s)",
@@ -188,7 +189,7 @@ int spy_containers_parse(const char *text, size_t len, const char *prefix,
     n = n < SPY_CONTAINERS_MAX ? n : SPY_CONTAINERS_MAX;
     struct spy_containers c = {.all = calloc(n ? n : 1, sizeof *c.all)};
     if (!c.all)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory for %zu containers", n);
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     for (size_t i = 0; i < n; i++)
         c.n += read_container(json_array_get(list, i), prefix, &c.all[c.n]);
     qsort(c.all, c.n, sizeof *c.all, by_id);

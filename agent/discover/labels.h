@@ -43,15 +43,15 @@ struct spy_containers {
 void spy_containers_free(struct spy_containers *c); // leaves *c zeroed
 
 void spy_labels_init(struct spy_labels *l);
-// Takes one label. Keys that do not begin with "PREFIX/" are passed over; a wrong value or an
+// Takes one label. Keys that do not begin with "PREFIX/" are skipped; a wrong value or an
 // unknown key adds a problem and leaves the default.
 void spy_labels_set(struct spy_labels *l, const char *prefix, const char *key, const char *value);
 
 // Does the annotation `containers` choose the container of this name?
 bool spy_labels_choose(const struct spy_labels *l, const char *container);
 
-// Parses the answer's body. SPY_ERR_INVALID when it is not such a list; entries without a usable id
-// are passed over, and those past SPY_CONTAINERS_MAX.
+// Parses the answer's body. SPY_ERR_INVALID when it is not such a list. Entries without a usable id,
+// and those past SPY_CONTAINERS_MAX, are skipped.
 int spy_containers_parse(const char *text, size_t len, const char *prefix,
                          struct spy_containers *ret, struct spy_err *err);
 const struct spy_container *spy_containers_find(const struct spy_containers *c, const char *id);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void cleanup_json(json_t **j)
+static void free_pod_json(json_t **j)
 {
     json_decref(*j);
 }
@@ -17,12 +17,12 @@ static const char *text_of(const json_t *object, const char *key)
     return s ? s : "";
 }
 
-static void take_text(char *out, size_t size, const char *s)
+static void copy_json_text(char *out, size_t size, const char *s)
 {
     spy_proc_clean(out, size, s, strlen(s));
 }
 
-#define TAKE(to, object, key) take_text(to, sizeof(to), text_of(object, key))
+#define TAKE(to, object, key) copy_json_text(to, sizeof(to), text_of(object, key))
 
 // --- what owns it ---
 
@@ -61,13 +61,13 @@ static const json_t *controller_of(const json_t *meta)
     return NULL;
 }
 
-static void set_service(struct spy_pod *pod, const json_t *meta, const json_t *spec)
+static void set_pod_service(struct spy_pod *pod, const json_t *meta, const json_t *spec)
 {
     const json_t *owner = controller_of(meta);
     const char *kind = text_of(owner, "kind");
     const char *hash = text_of(json_object_get(meta, "labels"), "pod-template-hash");
     bool named = *text_of(owner, "name") && strcmp(kind, "Node") != 0;
-    take_text(pod->service, sizeof pod->service, named ? text_of(owner, "name") : pod->name);
+    copy_json_text(pod->service, sizeof pod->service, named ? text_of(owner, "name") : pod->name);
     if (strcmp(kind, "ReplicaSet") == 0)
         strip_end(pod->service, hash);
     else if (strcmp(kind, "Job") == 0)
@@ -86,7 +86,7 @@ static const struct {
     {"ephemeralContainers", "ephemeralContainerStatuses"},
 };
 
-// "containerd://ID". Other ids than 64 hex digits cannot be found in cgroups and count as none.
+// "containerd://ID". An id other than 64 hex digits cannot be found in cgroups and is left out.
 static void take_id(char id[65], const char *text)
 {
     const char *at = strstr(text, "://");
@@ -102,14 +102,14 @@ static void take_state(struct spy_pod_container *c, const json_t *state)
 {
     const char *key;
     json_t *value;
-    take_text(c->state, sizeof c->state, "not started");
+    copy_json_text(c->state, sizeof c->state, "not started");
     json_object_foreach((json_t *)state, key, value)
     {
         const char *reason = text_of(value, "reason");
-        take_text(c->state, sizeof c->state,
-                  strcmp(key, "running") == 0 ? ""
-                  : *reason                   ? reason
-                                              : key);
+        copy_json_text(c->state, sizeof c->state,
+                       strcmp(key, "running") == 0 ? ""
+                       : *reason                   ? reason
+                                                   : key);
     }
 }
 
@@ -161,13 +161,13 @@ static int read_pod(const json_t *object, const char *prefix, struct spy_pod **r
     max = max < SPY_POD_CONTAINERS_MAX ? max : SPY_POD_CONTAINERS_MAX;
     struct spy_pod *pod = calloc(1, sizeof *pod + max * sizeof pod->containers[0]);
     if (!pod)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory for a pod");
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     pod->refs = 1;
     TAKE(pod->uid, meta, "uid");
     TAKE(pod->name, meta, "name");
     TAKE(pod->namespace_name, meta, "namespace");
     TAKE(pod->mirror, annotations, "kubernetes.io/config.mirror");
-    set_service(pod, meta, spec);
+    set_pod_service(pod, meta, spec);
     spy_labels_init(&pod->labels);
     const char *key;
     json_object_foreach(annotations, key, value)
@@ -182,13 +182,14 @@ static int read_pod(const json_t *object, const char *prefix, struct spy_pod **r
     return 0;
 }
 
-static json_t *load(const char *text, size_t len, struct spy_err *err)
+static json_t *load_object(const char *text, size_t len, struct spy_err *err)
 {
     json_error_t why;
     json_t *object = json_loadb(text, len, 0, &why);
     if (json_is_object(object))
         return object;
-    spy_err_set(err, SPY_ERR_INVALID, 0, "no JSON object comes from the Kubernetes API: %.100s",
+    spy_err_set(err, SPY_ERR_INVALID, 0,
+                "the Kubernetes API does not answer with a JSON object: %.100s",
                 object ? "something else" : why.text);
     json_decref(object);
     return NULL;
@@ -197,7 +198,7 @@ static json_t *load(const char *text, size_t len, struct spy_err *err)
 int spy_pod_parse(const char *text, size_t len, const char *prefix, struct spy_pod **ret,
                   struct spy_err *err)
 {
-    _cleanup_(cleanup_json) json_t *object = load(text, len, err);
+    _cleanup_(free_pod_json) json_t *object = load_object(text, len, err);
     return object ? read_pod(object, prefix, ret, err) : SPY_ERR_INVALID;
 }
 
@@ -223,7 +224,7 @@ static int kind_of(const json_t *line, enum spy_watch_kind *ret)
 int spy_watch_parse(const char *text, size_t len, const char *prefix, struct spy_watch_event *ret,
                     struct spy_err *err)
 {
-    _cleanup_(cleanup_json) json_t *line = load(text, len, err);
+    _cleanup_(free_pod_json) json_t *line = load_object(text, len, err);
     if (!line)
         return SPY_ERR_INVALID;
     struct spy_watch_event e = {0};
@@ -249,7 +250,7 @@ int spy_watch_parse(const char *text, size_t len, const char *prefix, struct spy
     return 0;
 }
 
-static struct spy_pod *ref(struct spy_pod *pod)
+static struct spy_pod *ref_pod(struct spy_pod *pod)
 {
     __atomic_add_fetch(&pod->refs, 1, __ATOMIC_RELAXED);
     return pod;
@@ -261,7 +262,7 @@ void spy_pod_unref(struct spy_pod *pod)
         free(pod);
 }
 
-static bool equal(const struct spy_pod *a, const struct spy_pod *b)
+static bool is_equal_pod(const struct spy_pod *a, const struct spy_pod *b)
 {
     size_t from = offsetof(struct spy_pod, uid); // all is zeroed before it is filled
     return a->n == b->n && memcmp((const char *)a + from, (const char *)b + from,
@@ -287,7 +288,7 @@ bool spy_pods_put(struct spy_pods *p, struct spy_pod *pod, bool *ret_full)
 {
     size_t i = place(p, pod->uid);
     bool known = i < p->n && strcmp(p->all[i]->uid, pod->uid) == 0;
-    if (known && equal(p->all[i], pod)) {
+    if (known && is_equal_pod(p->all[i], pod)) {
         spy_pod_unref(pod);
         return false;
     }
@@ -310,10 +311,10 @@ bool spy_pods_put(struct spy_pods *p, struct spy_pod *pod, bool *ret_full)
 struct spy_pod *spy_pods_same(const struct spy_pods *p, struct spy_pod *pod)
 {
     size_t i = place(p, pod->uid);
-    if (i == p->n || strcmp(p->all[i]->uid, pod->uid) != 0 || !equal(p->all[i], pod))
+    if (i == p->n || strcmp(p->all[i]->uid, pod->uid) != 0 || !is_equal_pod(p->all[i], pod))
         return pod;
     spy_pod_unref(pod);
-    return ref(p->all[i]);
+    return ref_pod(p->all[i]);
 }
 
 bool spy_pods_remove(struct spy_pods *p, const char *uid)
@@ -334,7 +335,7 @@ int spy_pods_copy(const struct spy_pods *from, struct spy_pods *ret)
     if (!p.all)
         return SPY_ERR_NOMEM;
     for (size_t i = 0; i < p.n; i++)
-        p.all[i] = ref(from->all[i]);
+        p.all[i] = ref_pod(from->all[i]);
     *ret = p;
     return 0;
 }

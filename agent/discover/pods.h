@@ -2,7 +2,7 @@
 // agent/discover.
 //
 // Source of the shapes: the Kubernetes API, core/v1 Pod and meta/v1 WatchEvent. What owners write
-// into a pod is hostile: texts are cut and cleaned, and what is past a bound is left out.
+// into a pod is hostile: texts are cut and cleaned, and whatever is past a bound is left out.
 //
 // A spy_pod never changes once it is made: a change is a new one. So the thread that watches and
 // the agent's loop share them, counted by reference, and two lists differ where pointers do.
@@ -16,7 +16,7 @@ enum { SPY_PODS_MAX = 1024, SPY_POD_CONTAINERS_MAX = 64, SPY_VERSION_TEXT = 64 }
 
 struct spy_pod_container {
     char name[64];
-    char id[65]; // 64 hex digits; "": none was made yet
+    char id[65]; // 64 hex digits; "": not made yet
     char image[256];
     char state[64]; // "": it runs; else why it does not: "CrashLoopBackOff", "Completed"
 };
@@ -41,12 +41,13 @@ enum spy_watch_kind { SPY_WATCH_PUT, SPY_WATCH_DELETE, SPY_WATCH_BOOKMARK, SPY_W
 struct spy_watch_event {
     enum spy_watch_kind kind;
     struct spy_pod *pod;            // of put and delete; the taker's
-    char version[SPY_VERSION_TEXT]; // resourceVersion to go on from; "": not told
+    char version[SPY_VERSION_TEXT]; // resourceVersion to continue from; "": not given
     int status;                     // of error: 410 when the version is too old
     char message[160];              // of error
 };
 
-// One Pod object. prefix is of the annotations. SPY_ERR_INVALID when it is none, SPY_ERR_NOMEM.
+// One Pod object. prefix is of the annotations. SPY_ERR_INVALID when it is not a Pod,
+// SPY_ERR_NOMEM.
 int spy_pod_parse(const char *text, size_t len, const char *prefix, struct spy_pod **ret,
                   struct spy_err *err);
 // One line of a watch.
@@ -54,10 +55,10 @@ int spy_watch_parse(const char *text, size_t len, const char *prefix, struct spy
                     struct spy_err *err);
 void spy_pod_unref(struct spy_pod *pod); // NULL-safe
 
-// Takes pod over. True when that changed the list; equal pods change nothing. With SPY_PODS_MAX
+// Takes ownership of pod. True when that changed the list; equal pods change nothing. With SPY_PODS_MAX
 // pods there already, or without memory, pod is dropped and *ret_full set.
 bool spy_pods_put(struct spy_pods *p, struct spy_pod *pod, bool *ret_full);
-// Takes pod over and returns the equal one of p in its place, where there is one.
+// Takes ownership of pod and returns the equal pod of p in its place, if there is one.
 struct spy_pod *spy_pods_same(const struct spy_pods *p, struct spy_pod *pod);
 bool spy_pods_remove(struct spy_pods *p, const char *uid);
 int spy_pods_copy(const struct spy_pods *from, struct spy_pods *ret); // 0 or SPY_ERR_NOMEM

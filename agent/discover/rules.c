@@ -37,7 +37,7 @@ static int find_user(const struct spy_rule *rule, uid_t *ret, struct spy_err *er
                        rule->name, rule->user);
 }
 
-static int compile(struct compiled *c, const struct spy_rule *rule, struct spy_err *err)
+static int compile_rule(struct compiled *c, const struct spy_rule *rule, struct spy_err *err)
 {
     if (rule->user) {
         int r = find_user(rule, &c->uid, err);
@@ -55,9 +55,9 @@ int spy_rules_new(const struct spy_rule *rules, size_t n, struct spy_rules **ret
     _cleanup_(spy_cleanup_rules) struct spy_rules *r =
         calloc(1, sizeof *r + n * sizeof(struct compiled));
     if (!r)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "no memory for %zu rules", n);
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     for (; r->n < n; r->n++) {
-        int code = compile(&r->all[r->n], &rules[r->n], err);
+        int code = compile_rule(&r->all[r->n], &rules[r->n], err);
         if (code < 0)
             return code;
     }
@@ -114,7 +114,7 @@ static bool match_cmdline(struct spy_regex *re, struct spy_facts *f)
     return args && args->len && spy_regex_search(re, args->joined, strlen(args->joined)) == 1;
 }
 
-static bool match(const struct compiled *c, struct spy_facts *f)
+static bool match_rule(const struct compiled *c, struct spy_facts *f)
 {
     const struct spy_rule *r = c->rule;
     return (!r->cmdline || match_cmdline(c->cmdline, f)) && (!r->exe || match_exe(r->exe, f)) &&
@@ -124,7 +124,7 @@ static bool match(const struct compiled *c, struct spy_facts *f)
 const struct spy_rule *spy_rules_match(const struct spy_rules *r, struct spy_facts *f)
 {
     for (size_t i = 0; i < r->n; i++)
-        if (match(&r->all[i], f))
+        if (match_rule(&r->all[i], f))
             return r->all[i].rule;
     return NULL;
 }

@@ -14,7 +14,7 @@ int spy_rules_new(const struct spy_rule *rules, size_t n, struct spy_rules **ret
 void spy_rules_free(struct spy_rules *r);
 SPY_CLEANUP(spy_cleanup_rules, struct spy_rules, spy_rules_free)
 
-// The first rule of which every given field matches, or NULL. Of f only what is asked for is read.
+// The first rule whose fields all match, or NULL. Only the files that the rules need are read from f.
 //   cmdline  regular expression, found anywhere in the first 4096 bytes of the joined arguments
 //   exe      glob over argv[0]; without '/' in it, over the last part of argv[0]. '*' matches '/'
 //   cgroup   glob over any whole path of the process's cgroup file. '*' matches '/'

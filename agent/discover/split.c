@@ -54,7 +54,7 @@ static void in_string(struct spy_split *s, char c)
         s->quoted = false;
 }
 
-static void bracket(struct spy_split *s, char c)
+static void take_bracket(struct spy_split *s, char c)
 {
     bool opens = c == '{' || c == '[';
     if (opens && c == '[' && s->depth == 1)
@@ -64,7 +64,7 @@ static void bracket(struct spy_split *s, char c)
     s->depth = opens ? s->depth + 1 : s->depth ? s->depth - 1 : 0;
 }
 
-static void byte(struct spy_split *s, char c)
+static void take_byte(struct spy_split *s, char c)
 {
     bool inside = s->items && s->depth >= 3; // of an item, before this byte
     bool was_items = s->items;
@@ -73,7 +73,7 @@ static void byte(struct spy_split *s, char c)
     else if (c == '"')
         s->quoted = true;
     else if (c && strchr("{}[]", c))
-        bracket(s, c);
+        take_bracket(s, c);
     if (inside || (was_items && s->items && s->depth >= 3))
         spy_buf_putc(&s->item, c);
     else if (!was_items || !s->items)
@@ -85,6 +85,6 @@ static void byte(struct spy_split *s, char c)
 int spy_split_feed(struct spy_split *s, const char *data, size_t len)
 {
     for (size_t i = 0; i < len && !s->head.failed; i++)
-        byte(s, data[i]);
+        take_byte(s, data[i]);
     return s->head.failed;
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-// Where pid is or would be.
+// The place where pid is or would be.
 static size_t place(const struct spy_table *t, pid_t pid)
 {
     size_t lo = 0, hi = t->n;

@@ -1,4 +1,3 @@
-// What Docker and Kubernetes say of containers, taken in.
 #include "agent/discover/take.h"
 #include "agent/discover/admit.h"
 #include "agent/discover/inside.h"
@@ -7,7 +6,7 @@
 #include <string.h>
 
 #define LOG_NS  (60 * SPY_NS_PER_SEC)
-#define WAIT_NS (1 * SPY_NS_PER_SEC) // between two looks at processes that wait
+#define WAIT_NS (1 * SPY_NS_PER_SEC) // between two checks of processes that wait
 
 enum { ROUNDS = 64 };
 
@@ -31,7 +30,7 @@ bool spy_take_docker_fails(const struct spy_discover *d)
            !(d->answer.absent && d->config->discovery.docker == SPY_SWITCH_AUTO);
 }
 
-// Judges the processes of opted-in containers again that Docker had not told of before.
+// Decides again about the processes of opted-in containers that are new in Docker's list.
 static void judge_containers(struct spy_discover *d, const struct spy_containers *old)
 {
     for (size_t i = 0; i < d->list.n; i++) {
@@ -58,7 +57,7 @@ void spy_take_docker(struct spy_discover *d)
         judge_containers(d, &old);
         spy_containers_free(&old);
     } else if (spy_take_docker_fails(d) && spy_log_due(&d->docker_logged, LOG_NS)) {
-        spy_log(SPY_LOG_WARN, "labels of containers cannot be read", SPY_S("error", a.err.msg));
+        spy_log(SPY_LOG_WARN, "cannot read the labels of containers", SPY_S("error", a.err.msg));
     }
     for (size_t i = 0; i < d->table.n; i++)
         if (d->table.all[i]->wait)
@@ -67,7 +66,7 @@ void spy_take_docker(struct spy_discover *d)
 
 // --- Kubernetes ---
 
-static bool same_notes(const struct spy_pod *a, const struct spy_pod *b)
+static bool has_same_problems(const struct spy_pod *a, const struct spy_pod *b)
 {
     return a && a->labels.n_problems == b->labels.n_problems &&
            memcmp(a->labels.problems, b->labels.problems, sizeof a->labels.problems) == 0;
@@ -75,15 +74,15 @@ static bool same_notes(const struct spy_pod *a, const struct spy_pod *b)
 
 static void log_pod(const struct spy_pod *old, const struct spy_pod *pod)
 {
-    if (same_notes(old, pod))
+    if (has_same_problems(old, pod))
         return;
     for (unsigned k = 0; k < pod->labels.n_problems; k++)
         spy_log(SPY_LOG_WARN, "wrong annotation of a pod", SPY_S("namespace", pod->namespace_name),
                 SPY_S("pod", pod->name), SPY_S("problem", pod->labels.problems[k]));
 }
 
-static bool concerns(const struct spy_entry *e, const struct spy_pod *pod, uint64_t uid,
-                     const uint64_t *containers)
+static bool is_of_pod(const struct spy_entry *e, const struct spy_pod *pod, uint64_t uid,
+                      const uint64_t *containers)
 {
     if (e->in && e->in->consent == uid)
         return true;
@@ -93,7 +92,7 @@ static bool concerns(const struct spy_entry *e, const struct spy_pod *pod, uint6
     return false;
 }
 
-// Opting out goes on from parents to what inherited from them, so it takes rounds.
+// Opting out spreads from parents to the children that inherited from them, so it takes rounds.
 static void judge_pod(struct spy_discover *d, const struct spy_pod *pod)
 {
     uint64_t uid = spy_discover_hash(pod->uid), hashes[SPY_POD_CONTAINERS_MAX];
@@ -103,7 +102,7 @@ static void judge_pod(struct spy_discover *d, const struct spy_pod *pod)
     for (int round = 0; round < ROUNDS && d->table.n_in != before; round++) {
         before = d->table.n_in;
         for (size_t i = 0; i < d->table.n; i++)
-            if (concerns(d->table.all[i], pod, uid, hashes))
+            if (is_of_pod(d->table.all[i], pod, uid, hashes))
                 spy_admit_again(d, d->table.all[i]);
     }
 }
@@ -116,7 +115,7 @@ static void judge_waiting(struct spy_discover *d)
             spy_admit_again(d, d->table.all[i]);
 }
 
-// A pod that is not in the list any more ends: its processes stay in until they do.
+// A pod that is no longer in the list has ended; its processes stay in until they exit.
 static void judge_changed(struct spy_discover *d, const struct spy_pods *old)
 {
     for (size_t i = 0; i < d->view.pods.n; i++) {
@@ -143,6 +142,6 @@ void spy_take_kube(struct spy_discover *d)
         judge_waiting(d);
     }
     if (d->view.failing && spy_log_due(&d->kube_logged, LOG_NS))
-        spy_log(SPY_LOG_WARN, "pods cannot be watched; what is known goes on",
+        spy_log(SPY_LOG_WARN, "cannot watch pods; using the last known list",
                 SPY_S("error", d->view.err.msg));
 }

@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OTHERS "losses of more processes than are told apart"
+#define OTHERS "losses of more processes than are listed one by one"
 
 struct text {
     const char *s;
     uint32_t len;
 };
 
-static bool take_text(const uint8_t **at, const uint8_t *end, struct text *ret)
+static bool read_packed_text(const uint8_t **at, const uint8_t *end, struct text *ret)
 {
     uint32_t len;
     if ((size_t)(end - *at) < sizeof len)
@@ -37,7 +37,7 @@ static bool is_key(struct text t, const char *key)
     return t.len == strlen(key) && !memcmp(t.s, key, t.len);
 }
 
-static struct spy_loss *find(const struct spy_losses *l, const uint8_t *labels, uint32_t len)
+static struct spy_loss *find_loss(const struct spy_losses *l, const uint8_t *labels, uint32_t len)
 {
     uint64_t hash = spy_hash_bytes(labels, len);
     for (size_t i = 0; i < l->n; i++) {
@@ -48,9 +48,9 @@ static struct spy_loss *find(const struct spy_losses *l, const uint8_t *labels, 
     return NULL;
 }
 
-static int push(struct spy_losses *l, const uint8_t *labels, uint32_t len, uint64_t samples)
+static int push_row(struct spy_losses *l, const uint8_t *labels, uint32_t len, uint64_t samples)
 {
-    // Nodes are one a machine, so the rows past the bound are very few; the double is for safety.
+    // A machine is one node, so very few rows are past the bound; twice the bound is for safety.
     int r = spy_grow(&l->rows, &l->cap, l->n + 1, sizeof *l->rows, 2 * SPY_LOSSES_MAX);
     uint8_t *copy = r == 0 ? malloc(len + 1u) : NULL;
     if (!copy)
@@ -60,12 +60,12 @@ static int push(struct spy_losses *l, const uint8_t *labels, uint32_t len, uint6
     return 0;
 }
 
-// The labels that name the node, and a word on what this row is.
+// Appends the labels that name the node, and a label that says what this row is.
 static void labels_of_others(const uint8_t *labels, uint32_t len, struct spy_buf *out)
 {
     const uint8_t *at = labels, *end = labels + len;
     struct text key, value;
-    while (at < end && take_text(&at, end, &key) && take_text(&at, end, &value))
+    while (at < end && read_packed_text(&at, end, &key) && read_packed_text(&at, end, &value))
         if (is_key(key, SPY_LABEL_HOST) || is_key(key, SPY_LABEL_NODE)) {
             put_text(out, key.s, key.len);
             put_text(out, value.s, value.len);
@@ -79,17 +79,17 @@ int spy_losses_add(struct spy_losses *l, const uint8_t *labels, uint32_t len, ui
     if (!samples)
         return 0;
     _cleanup_buf_ struct spy_buf others = SPY_BUF_INIT((size_t)len + 1024);
-    struct spy_loss *row = find(l, labels, len);
+    struct spy_loss *row = find_loss(l, labels, len);
     if (!row && l->n >= SPY_LOSSES_MAX) {
         labels_of_others(labels, len, &others);
         if (others.failed)
             return others.failed;
         labels = others.data;
         len = (uint32_t)others.len;
-        row = find(l, labels, len);
+        row = find_loss(l, labels, len);
     }
     if (!row)
-        return push(l, labels, len, samples);
+        return push_row(l, labels, len, samples);
     if (__builtin_add_overflow(row->samples, samples, &row->samples))
         row->samples = UINT64_MAX;
     return 0;
@@ -97,7 +97,7 @@ int spy_losses_add(struct spy_losses *l, const uint8_t *labels, uint32_t len, ui
 
 void spy_losses_sub(struct spy_losses *l, const uint8_t *labels, uint32_t len, uint64_t samples)
 {
-    struct spy_loss *row = find(l, labels, len);
+    struct spy_loss *row = find_loss(l, labels, len);
     if (!row)
         return;
     row->samples -= samples < row->samples ? samples : row->samples;
@@ -109,7 +109,7 @@ void spy_losses_sub(struct spy_losses *l, const uint8_t *labels, uint32_t len, u
 
 uint64_t spy_losses_get(const struct spy_losses *l, const uint8_t *labels, uint32_t len)
 {
-    const struct spy_loss *row = find(l, labels, len);
+    const struct spy_loss *row = find_loss(l, labels, len);
     return row ? row->samples : 0;
 }
 
@@ -139,7 +139,8 @@ int spy_losses_unpack(struct spy_profile *p, const uint8_t *labels, uint32_t len
     size_t n = 0;
     while (at < end) {
         struct text key, value;
-        if (n == SPY_LABELS_MAX || !take_text(&at, end, &key) || !take_text(&at, end, &value))
+        if (n == SPY_LABELS_MAX || !read_packed_text(&at, end, &key) ||
+            !read_packed_text(&at, end, &value))
             return SPY_ERR_INVALID;
         int r = spy_profile_string(p, key.s, key.len, &list[n].key);
         if (r == 0)

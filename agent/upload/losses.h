@@ -5,8 +5,8 @@
 // order (sorted by key), a 32-bit length and the key, a 32-bit length and the value. Two series
 // have the same labels exactly when these bytes are equal.
 //
-// Bound: SPY_LOSSES_MAX rows; what is lost of further series is added up in one row that bears
-// only the node's labels and a podspy.problem that says so. Not thread safe.
+// Bound: SPY_LOSSES_MAX rows; losses of further series are added up in one row that has only
+// the node's labels and a podspy.problem that says so. Not thread safe.
 #pragma once
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
@@ -27,13 +27,13 @@ struct spy_losses {
 
 // Adds samples to the row of these labels (saturating). 0 samples: nothing. 0 or SPY_ERR_NOMEM.
 int spy_losses_add(struct spy_losses *l, const uint8_t *labels, uint32_t len, uint64_t samples);
-// Takes at most samples away; a row that reaches 0 goes.
+// Takes at most samples away; a row that reaches 0 is removed.
 void spy_losses_sub(struct spy_losses *l, const uint8_t *labels, uint32_t len, uint64_t samples);
 uint64_t spy_losses_get(const struct spy_losses *l, const uint8_t *labels, uint32_t len);
 void spy_losses_free(struct spy_losses *l);
 
 // The labels of a series, appended to out.
 int spy_losses_pack(const struct spy_profile *p, uint32_t series, struct spy_buf *out);
-// The series with these labels in p, made when it is not there. SPY_ERR_INVALID when the bytes are
+// Finds or adds the series with these labels in p. SPY_ERR_INVALID when the bytes are
 // not packed labels; else as spy_profile_series.
 int spy_losses_unpack(struct spy_profile *p, const uint8_t *labels, uint32_t len, uint32_t *ret);

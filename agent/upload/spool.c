@@ -59,12 +59,12 @@ static void path_of(const struct spy_spool *s, const char *name, char path[PATH_
     snprintf(path, PATH_MAX, "%s/%s", s->dir, name);
 }
 
-static uint64_t rounded(uint64_t bytes)
+static uint64_t round_to_block(uint64_t bytes)
 {
     return (bytes + BLOCK - 1) / BLOCK * BLOCK;
 }
 
-static int push(struct list *l, struct entry e)
+static int push_entry(struct list *l, struct entry e)
 {
     int r = spy_grow(&l->rows, &l->cap, l->n + 1, sizeof *l->rows, ENTRIES_MAX);
     if (r == 0)
@@ -72,7 +72,7 @@ static int push(struct list *l, struct entry e)
     return r;
 }
 
-static size_t find(const struct list *l, uint64_t seq)
+static size_t find_spooled(const struct list *l, uint64_t seq)
 {
     size_t i = 0;
     while (i < l->n && l->rows[i].seq != seq) // nearly always the first
@@ -80,18 +80,18 @@ static size_t find(const struct list *l, uint64_t seq)
     return i;
 }
 
-static void show(const struct spy_spool *s)
+static void show_counts(const struct spy_spool *s)
 {
     spy_gauge_set(&spy_spool_counts.windows, (int64_t)s->windows.n);
     spy_gauge_set(&spy_spool_counts.bytes, (int64_t)s->used);
 }
 
-static void forget(struct spy_spool *s, struct list *l, size_t i)
+static void forget_entry(struct spy_spool *s, struct list *l, size_t i)
 {
     s->used -= l->rows[i].bytes;
     memmove(l->rows + i, l->rows + i + 1, (l->n - i - 1) * sizeof *l->rows);
     l->n--;
-    show(s);
+    show_counts(s);
 }
 
 static void delete_at(struct spy_spool *s, struct list *l, size_t i)
@@ -99,7 +99,7 @@ static void delete_at(struct spy_spool *s, struct list *l, size_t i)
     char buf[NAME_MAX_LEN];
     const char *name = name_of(l->rows[i].seq, l == &s->bad ? BAD : WINDOW, buf);
     unlinkat(s->dir_fd, name, 0);
-    forget(s, l, i);
+    forget_entry(s, l, i);
 }
 
 // --- the losses on disk ---
@@ -117,7 +117,7 @@ static int rows_of_losses(const struct spy_losses *l, struct spy_spool_row **ret
     return 0;
 }
 
-// The file of the losses has the form of a window whose body is the seq dropped last.
+// The file of losses has the form of a window; its body is the seq dropped last.
 static int write_losses(struct spy_spool *s, uint64_t generation)
 {
     _cleanup_free_ struct spy_spool_row *rows = NULL;
@@ -131,7 +131,7 @@ static int write_losses(struct spy_spool *s, uint64_t generation)
     return r < 0 ? r : spy_file_write_atomic(path, file.data, file.len, 0600, NULL);
 }
 
-// When that fails the losses are in memory and are tried again.
+// If that fails, the losses stay in memory and are written later.
 void spy_spool_save(struct spy_spool *s)
 {
     uint64_t generation = 0;
@@ -150,18 +150,18 @@ void spy_spool_save(struct spy_spool *s)
 static void add_loss(struct spy_spool *s, const struct spy_spool_row *row, uint64_t samples)
 {
     if (spy_losses_add(&s->losses, row->labels, row->labels_len, samples) < 0)
-        spy_log(SPY_LOG_ERROR, "out of memory: lost samples are not told to the collector",
+        spy_log(SPY_LOG_ERROR, "out of memory: lost samples are not reported to the collector",
                 SPY_I("samples", samples));
     spy_count(&spy_spool_counts.lost_samples, (int64_t)samples);
 }
 
-// What a file holds is lost, and so are the reports of earlier losses in it.
+// The samples in a file are lost, and so are the reports of earlier losses in it.
 static void lose_rows(struct spy_spool *s, uint64_t seq, const struct spy_spool_view *v)
 {
     for (size_t i = 0; i < v->n_rows; i++) {
         add_loss(s, &v->rows[i], v->rows[i].samples);
         if (spy_losses_add(&s->losses, v->rows[i].labels, v->rows[i].labels_len, v->rows[i].lost))
-            spy_log(SPY_LOG_ERROR, "out of memory: lost samples are not told to the collector",
+            spy_log(SPY_LOG_ERROR, "out of memory: lost samples are not reported to the collector",
                     SPY_I("samples", v->rows[i].lost));
     }
     s->last_dropped = seq;
@@ -192,7 +192,8 @@ static void drop_at(struct spy_spool *s, size_t i)
     const char *name = name_of(s->windows.rows[i].seq, WINDOW, buf);
     int r = load(s, name, &data, &v, NULL);
     if (r < 0 && r != SPY_ERR_TORN)
-        spy_log(SPY_LOG_WARN, "a dropped spool file cannot be read: what it held is not known",
+        spy_log(SPY_LOG_WARN,
+                "cannot read a dropped spool file: its samples are not counted as lost",
                 SPY_S("file", name), SPY_S("why", spy_code_name(r)));
     lose_rows(s, s->windows.rows[i].seq, &v);
     delete_at(s, &s->windows, i);
@@ -200,7 +201,7 @@ static void drop_at(struct spy_spool *s, size_t i)
 
 // --- the bound ---
 
-// Deletes the file that is to go first. False when only what is in flight is left.
+// Deletes the file that goes first. False when only the file in flight is left.
 static bool drop_oldest(struct spy_spool *s)
 {
     if (s->bad.n) {
@@ -241,8 +242,8 @@ static int pack(struct spy_spool *s, const struct spy_spool_row *rows, size_t n,
     return spy_spool_pack(rows, n, s->generation, body, len, file, err);
 }
 
-// True when the disk is full and an older window was dropped for this one: the newest is worth
-// more.
+// True when the disk is full and an older window was dropped for this one: the newest window is
+// worth more.
 static bool gave_way(struct spy_spool *s, const struct spy_err *why, uint64_t enough)
 {
     bool full = why->sys == ENOSPC || why->sys == EDQUOT;
@@ -258,7 +259,7 @@ static int write_window(struct spy_spool *s, const struct spy_spool_row *rows, s
     path_of(s, name, path);
     int r = pack(s, rows, n, body, len, &file, err);
     if (r == 0)
-        r = make_room(s, rounded(file.len), err);
+        r = make_room(s, round_to_block(file.len), err);
     if (r < 0)
         return r;
     uint64_t enough = s->used > 2 * file.len ? s->used - 2 * file.len : 0;
@@ -272,7 +273,7 @@ static int write_window(struct spy_spool *s, const struct spy_spool_row *rows, s
     } while (r < 0 && gave_way(s, &why, enough));
     if (r < 0)
         return spy_err_set(err, why.code, 0, "%s", why.msg);
-    *ret_bytes = rounded(file.len);
+    *ret_bytes = round_to_block(file.len);
     return 0;
 }
 
@@ -287,9 +288,9 @@ int spy_spool_append(struct spy_spool *s, const struct spy_spool_row *rows, size
     r = write_window(s, rows, n, body, len, &bytes, err);
     if (r < 0)
         return r;
-    push(&s->windows, (struct entry){s->next_seq++, bytes});
+    push_entry(&s->windows, (struct entry){s->next_seq++, bytes});
     s->used += bytes;
-    show(s);
+    show_counts(s);
     bool reported = false;
     for (size_t i = 0; i < n; i++) {
         reported |= rows[i].lost != 0;
@@ -314,8 +315,8 @@ static void set_aside(struct spy_spool *s, size_t i)
     name_of(e.seq, WINDOW, from);
     name_of(e.seq, BAD, to);
     spy_count(&spy_spool_counts.damaged, 1);
-    forget(s, &s->windows, i);
-    if (renameat(s->dir_fd, from, s->dir_fd, to) < 0 || push(&s->bad, e) < 0) {
+    forget_entry(s, &s->windows, i);
+    if (renameat(s->dir_fd, from, s->dir_fd, to) < 0 || push_entry(&s->bad, e) < 0) {
         unlinkat(s->dir_fd, from, 0);
         unlinkat(s->dir_fd, to, 0);
         return;
@@ -323,7 +324,7 @@ static void set_aside(struct spy_spool *s, size_t i)
     s->used += e.bytes;
     while (s->bad.n > SPY_SPOOL_BAD_MAX)
         delete_at(s, &s->bad, 0);
-    show(s);
+    show_counts(s);
 }
 
 int spy_spool_next(struct spy_spool *s, uint64_t *ret_seq, struct spy_buf *body,
@@ -356,7 +357,7 @@ int spy_spool_next(struct spy_spool *s, uint64_t *ret_seq, struct spy_buf *body,
 
 void spy_spool_settle(struct spy_spool *s, uint64_t seq, enum spy_spool_outcome outcome)
 {
-    size_t i = find(&s->windows, seq);
+    size_t i = find_spooled(&s->windows, seq);
     s->in_flight = 0;
     if (i == s->windows.n)
         return;
@@ -404,7 +405,7 @@ static bool starts_with(const char *s, const char *prefix)
     return !strncmp(s, prefix, strlen(prefix));
 }
 
-static int adopt(struct spy_spool *s, const char *name)
+static int adopt_file(struct spy_spool *s, const char *name)
 {
     struct stat st;
     unsigned long long seq = 0;
@@ -423,10 +424,10 @@ static int adopt(struct spy_spool *s, const char *name)
     if (errno || !seq || seq == UINT64_MAX ||
         fstatat(s->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
         return 0;
-    struct entry e = {seq, rounded((uint64_t)st.st_size)};
+    struct entry e = {seq, round_to_block((uint64_t)st.st_size)};
     s->used += e.bytes;
     s->next_seq = seq >= s->next_seq ? seq + 1 : s->next_seq;
-    return push(window ? &s->windows : &s->bad, e);
+    return push_entry(window ? &s->windows : &s->bad, e);
 }
 
 static int by_seq(const void *a, const void *b)
@@ -435,14 +436,14 @@ static int by_seq(const void *a, const void *b)
     return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
-static int scan(struct spy_spool *s, struct spy_err *err)
+static int scan_folder(struct spy_spool *s, struct spy_err *err)
 {
     _cleanup_closedir_ DIR *d = opendir(s->dir);
     if (!d)
         return spy_err_set(err, spy_code_of_errno(errno), errno, "cannot list spool folder %s",
                            s->dir);
     for (struct dirent *e; (e = readdir(d));)
-        if (adopt(s, e->d_name) < 0)
+        if (adopt_file(s, e->d_name) < 0)
             return spy_err_set(err, SPY_ERR_NOMEM, 0, "spool folder %s holds too many files",
                                s->dir);
     if (s->windows.n)
@@ -452,7 +453,7 @@ static int scan(struct spy_spool *s, struct spy_err *err)
     return 0;
 }
 
-// A window that already reports losses of this generation: they are in it, not to be reported.
+// A window that reports losses of this generation: they are no longer to be reported.
 static void take_off(struct spy_spool *s, uint64_t seq)
 {
     uint8_t head[SPY_SPOOL_HEADER + 1];
@@ -491,12 +492,12 @@ static int load_losses(struct spy_spool *s, struct spy_err *err)
     return r < 0 ? spy_err_set(err, r, 0, "out of memory") : 0;
 }
 
-// Ends what a killed run had begun.
+// Completes the step in which an earlier run was killed.
 static void reconcile(struct spy_spool *s)
 {
     if (!s->generation)
         return;
-    size_t i = find(&s->windows, s->last_dropped);
+    size_t i = find_spooled(&s->windows, s->last_dropped);
     if (i < s->windows.n)
         delete_at(s, &s->windows, i);
     if (s->last_dropped < UINT64_MAX && s->last_dropped >= s->next_seq)
@@ -516,7 +517,7 @@ int spy_spool_open(const char *dir, uint64_t max_bytes, struct spy_spool **ret, 
     s->next_seq = 1;
     int r = open_folder(s, dir, err);
     if (r == 0)
-        r = scan(s, err);
+        r = scan_folder(s, err);
     if (r == 0)
         r = load_losses(s, err);
     if (r < 0) {
@@ -526,7 +527,7 @@ int spy_spool_open(const char *dir, uint64_t max_bytes, struct spy_spool **ret, 
     reconcile(s);
     while (s->used > s->max && drop_oldest(s))
         ; // the bound may have been lowered
-    show(s);
+    show_counts(s);
     *ret = s;
     return 0;
 }

@@ -27,7 +27,7 @@ struct spy_spool;
 
 enum { SPY_SPOOL_BAD_MAX = 8 };
 
-// Counted over the life of the process; the upload's table of metrics points here.
+// Counted over the life of the process; the upload's metrics point here.
 extern struct spy_spool_counts {
     int64_t dropped, damaged, lost_samples; // counters
     int64_t windows, bytes;                 // gauges
@@ -39,18 +39,19 @@ int spy_spool_open(const char *dir, uint64_t max_bytes, struct spy_spool **ret,
                    struct spy_err *err);
 void spy_spool_close(struct spy_spool *s);
 
-// Adds a request as the newest. rows tell what is in it; what they report as lost is taken off the
-// losses once the file is there. SPY_ERR_LIMIT: it does not fit even in an empty spool;
+// Adds a request as the newest. rows describe its series; the losses they report are taken off
+// the losses once the file is there. SPY_ERR_LIMIT: it does not fit even in an empty spool;
 // SPY_ERR_IO: the disk; then nothing has changed (but older windows may have been dropped) and the
 // caller says spy_spool_lose.
 int spy_spool_append(struct spy_spool *s, const struct spy_spool_row *rows, size_t n,
                      const void *body, size_t len, struct spy_err *err);
-// What this row holds never got into the spool: it is a loss. On disk after spy_spool_save.
+// The samples of this row never got into the spool: counts them as lost. On disk after
+// spy_spool_save.
 void spy_spool_lose(struct spy_spool *s, const struct spy_spool_row *row);
 void spy_spool_save(struct spy_spool *s);
 
-// The oldest request, appended to body; it is then in flight and not dropped until it is settled.
-// Damaged files met on the way are set aside. SPY_ERR_NOTFOUND: there is none.
+// Appends the oldest request to body; it is then in flight and not dropped until it is settled.
+// Damaged files met on the way are set aside. SPY_ERR_NOTFOUND: the spool is empty.
 int spy_spool_next(struct spy_spool *s, uint64_t *ret_seq, struct spy_buf *body,
                    struct spy_err *err);
 enum spy_spool_outcome {

@@ -116,7 +116,7 @@ int spy_spool_unpack(const uint8_t *data, size_t len, struct spy_spool_view *ret
     r = read_rows(&h, ret);
     if (r < 0) {
         ret->n_rows = 0;
-        return spy_err_set(err, r, 0, "its ledger makes no sense");
+        return spy_err_set(err, r, 0, "its ledger cannot be parsed");
     }
     ret->took = h.took;
     const uint8_t *body = data + sizeof h + h.ledger_len;

@@ -5,7 +5,7 @@
 //              window took, lengths
 //     ledger   zstd: one row for each series in the body: profile_id, samples, the losses of
 //              earlier windows that it reports, its labels packed. So a file that is dropped, or
-//              whose body is damaged, still tells whose samples are lost.
+//              whose body is damaged, still says whose samples are lost.
 //     body     the request as it is sent: OTLP, zstd
 //
 // Pure functions. Files come from disk and are not trusted: every length is checked.

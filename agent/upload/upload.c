@@ -18,7 +18,7 @@
 #define BACKOFF_BASE_NS SPY_NS_PER_SEC
 #define BACKOFF_CAP_NS  (60 * SPY_NS_PER_SEC)
 #define LOG_EVERY_NS    (60 * SPY_NS_PER_SEC)
-#define LOOK_NS         (500 * SPY_NS_PER_MS) // between looks at files that may have changed
+#define CHECK_NS        (500 * SPY_NS_PER_MS) // between two checks whether files have changed
 
 // --- metrics ---
 
@@ -78,7 +78,7 @@ struct spy_upload {
 
 // --- the thread ---
 
-static struct timespec at(uint64_t ns)
+static struct timespec to_timespec(uint64_t ns)
 {
     return (struct timespec){.tv_sec = (time_t)(ns / SPY_NS_PER_SEC),
                              .tv_nsec = (long)(ns % SPY_NS_PER_SEC)};
@@ -104,7 +104,7 @@ static void log_failure(struct spy_upload *u, const struct spy_push_result *r)
             SPY_S("reason", r->reason), SPY_I("windows", waiting));
 }
 
-static void note(struct spy_upload *u, const struct spy_push_result *r, size_t len)
+static void count_result(struct spy_upload *u, const struct spy_push_result *r, size_t len)
 {
     spy_count(&counts.outcomes[r->outcome], 1);
     if (r->outcome != SPY_PUSH_STORED) {
@@ -129,29 +129,28 @@ static void note(struct spy_upload *u, const struct spy_push_result *r, size_t l
     if (u->failing)
         spy_log(SPY_LOG_INFO, "the collector takes windows again", SPY_S("url", u->url));
     u->failing = false;
-    // The next trouble is news again, at once; only a wrong token stays one line a minute.
+    // The next failure is logged at once; only a wrong token stays at one line a minute.
     u->logged[SPY_PUSH_UNREACHABLE] = u->logged[SPY_PUSH_BUSY] = 0;
 }
 
-// Waits for the next try. A file that changes ends the wait, and so does a flush, unless the
-// collector said how long.
-static void back_off(struct spy_upload *u, uint64_t wait_ns, bool told)
+// Waits for the next try. A changed file or a flush ends the wait, unless the collector set it.
+static void back_off(struct spy_upload *u, uint64_t wait_ns, bool is_fixed)
 {
     uint64_t until = spy_clock_mono_ns() + wait_ns, now;
     while (!u->stop && (now = spy_clock_mono_ns()) < until) {
-        if (u->hurry && !told) {
+        if (u->hurry && !is_fixed) {
             u->hurry = false;
             spy_backoff_reset(&u->backoff);
             break;
         }
-        struct timespec next = at(until - now < LOOK_NS ? until : now + LOOK_NS);
+        struct timespec next = to_timespec(until - now < CHECK_NS ? until : now + CHECK_NS);
         pthread_cond_timedwait(&u->work, &u->lock, &next);
-        if (!told && spy_push_files_changed(u->push))
+        if (!is_fixed && spy_push_files_changed(u->push))
             break;
     }
 }
 
-// Sends the oldest window once. Called and left with the lock held.
+// Sends the oldest window once. The lock is held at the call and at the return.
 static void send_one(struct spy_upload *u, uint64_t seq, struct spy_buf *body)
 {
     struct spy_push_result r;
@@ -159,7 +158,7 @@ static void send_one(struct spy_upload *u, uint64_t seq, struct spy_buf *body)
     spy_push_send(u->push, body->data ? body->data : (const uint8_t *)"", body->len, &r);
     bool aborted = __atomic_load_n(&u->stop, __ATOMIC_RELAXED) && r.outcome != SPY_PUSH_STORED;
     if (!aborted)
-        note(u, &r, body->len);
+        count_result(u, &r, body->len);
     pthread_mutex_lock(&u->lock);
     spy_spool_settle(u->spool, seq,
                      r.outcome == SPY_PUSH_STORED     ? SPY_SPOOL_SENT
@@ -235,7 +234,7 @@ static uint64_t *take_losses(struct window *w, struct spy_err *err)
     uint64_t *lost = calloc(room + 1, sizeof *lost);
     for (size_t i = 0; lost && i < l->n; i++) {
         uint32_t id;
-        // What does not fit now stays for the next window.
+        // Losses that do not fit now stay for the next window.
         if (spy_losses_unpack(w->p, l->rows[i].labels, l->rows[i].len, &id) < 0)
             continue;
         struct spy_series *s = spy_profile_series_at(w->p, id);
@@ -248,7 +247,7 @@ static uint64_t *take_losses(struct window *w, struct spy_err *err)
     return lost;
 }
 
-// A series with losses alone gets the time of the others, so that the loss has a place in time.
+// A series that has only losses gets the time of the others, so that the losses have a time.
 static void give_times(struct spy_profile *p)
 {
     uint64_t start = 0, duration = 0;
@@ -305,7 +304,7 @@ static int list_series(struct window *w, struct spy_err *err)
     for (uint32_t i = 0; i < n && r == 0; i++)
         r = add_row(w, i, samples[i], lost[i]);
     size_t from = 0;
-    for (size_t i = 0; i < w->n; i++) { // only now, since the buffer moves as it grows
+    for (size_t i = 0; i < w->n; i++) { // after the loop, since the buffer moves as it grows
         w->rows[i].labels = w->labels.data ? w->labels.data + from : (const uint8_t *)"";
         from += w->rows[i].labels_len;
     }
@@ -371,7 +370,7 @@ static void spool_rows(struct window *w, size_t from, size_t to)
     }
 }
 
-// A window that cannot be listed is a loss as a whole, told with the memory that one series takes.
+// A window that cannot be listed is lost as a whole, which is recorded with the memory of one series.
 static void lose_window(struct window *w)
 {
     struct spy_spool *s = w->u->spool;
@@ -487,7 +486,7 @@ int spy_upload_new(const struct spy_upload_options *options, struct spy_upload *
 
 int spy_upload_flush(struct spy_upload *u, uint64_t timeout_ns)
 {
-    struct timespec until = at(spy_clock_mono_ns() + timeout_ns);
+    struct timespec until = to_timespec(spy_clock_mono_ns() + timeout_ns);
     int waited = 0;
     pthread_mutex_lock(&u->lock);
     u->hurry = true;

@@ -1,20 +1,20 @@
 // upload.h - closed windows to the collector: OTLP, zstd, a bounded spool on disk, HTTPS, retry.
 //
-// spy_upload_window encodes and writes the window to the spool, and returns; a thread of the
-// upload's own sends what the spool holds, oldest first, and deletes a file only after the
-// collector's 200. So the sampler never waits for the network, and a window is sent again until it
-// is acknowledged; the collector stores each profile_id once.
+// spy_upload_window encodes the window, writes it to the spool and returns. A thread of the upload's
+// own sends the spooled windows, oldest first, and deletes each only after the collector's 200. So
+// the sampler never waits for the network, and a window is sent again until it is acknowledged; the
+// collector stores each profile_id once.
 //
 // The spool never grows past its bound: the oldest windows are dropped, counted, and the loss is
-// reported as quality.lost of the same series in the next window that is spooled; a series that has
-// no window any more (its process is gone) gets one with no samples. Losses outlive a restart.
+// reported as quality.lost of the same series in the next window that is spooled; a series whose process
+// is gone gets a window without samples. Losses outlive a restart.
 // Files left by an earlier run are sent too. A damaged spool file is set aside (renamed *.bad),
 // counted, and never blocks the rest.
 //
 // Failures: unreachable, 429 and 5xx are retried with exponential backoff (1 s to 60 s) and full
 // jitter, honouring Retry-After; 401 and 403 likewise, with one log line a minute, since the token
-// file may be about to change: token, CA and client certificate files are read again when they
-// change, and a change ends the wait at once. 400, 413, 415 and 422 are final for that window: it
+// file may be about to change: a change of the token, CA or client certificate file ends the wait
+// at once. 400, 413, 415 and 422 are final for that window: it
 // is dropped, counted as rejected and as lost, and logged with the collector's reason; with
 // SPY_PUSH_AUTO only after it was refused in gzip as well. Any other
 // answer (a redirect, 404, a page of something else) is not a collector's: as unreachable.
@@ -45,13 +45,13 @@ int spy_upload_new(const struct spy_upload_options *options, struct spy_upload *
 // Gives each series that has samples or any quality count a random profile_id, encodes, compresses
 // and spools the window: one request, or several of whole series where one would be larger than
 // body_bytes. p is borrowed for the call; its series' profile_id and quality.lost are set, and
-// series are added for losses of processes that it does not know. On failure (the disk, memory, one
-// series larger than a request) what was not spooled is counted as lost and reported later.
+// series are added for losses of processes that it does not have. On failure (the disk, memory, one
+// series larger than a request) the rest is counted as lost and reported later.
 int spy_upload_window(struct spy_upload *u, struct spy_profile *p, struct spy_err *err);
 // Waits until the spool is empty or timeout_ns has passed; a wait for the next try is cut short,
 // but for Retry-After. 0 or SPY_ERR_AGAIN.
 int spy_upload_flush(struct spy_upload *u, uint64_t timeout_ns);
-// Stops the thread; what is spooled stays for the next run.
+// Stops the thread; spooled windows stay for the next run.
 void spy_upload_free(struct spy_upload *u);
 
 extern const struct spy_metric spy_upload_metrics[];

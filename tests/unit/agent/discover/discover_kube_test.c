@@ -169,7 +169,7 @@ static void an_annotation_that_comes_and_goes_is_followed(void **state)
     UNTIL(strstr(problems(), "give \\\"true\\\""));
 }
 
-static void a_container_that_was_made_anew_is_waited_for(void **state)
+static void a_recreated_container_is_waited_for(void **state)
 {
     (void)state;
     fake_process(21, 1, 6, "gunicorn", IN(UID1, ID1));
@@ -246,7 +246,7 @@ static void only_chosen_containers_are_in(void **state)
     UNTIL(members[21].in && !members[22].in);
 }
 
-static void what_is_known_goes_on_and_rules_do_not_wait_while_the_api_is_away(void **state)
+static void known_pods_stay_and_rules_do_not_wait_while_the_api_is_away(void **state)
 {
     (void)state;
     fake_process(21, 1, 6, "gunicorn", IN(UID1, ID1));
@@ -288,7 +288,7 @@ static void a_deleted_pod_is_in_until_its_processes_end(void **state)
     UNTIL(!members[21].in);
 }
 
-static void what_keeps_a_pod_empty_is_told(void **state)
+static void the_reason_for_a_pod_without_data_is_reported(void **state)
 {
     (void)state;
     char items[20000];
@@ -317,12 +317,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(all_processes_of_an_annotated_pod_are_in),
         TEST(an_annotation_that_comes_and_goes_is_followed),
-        TEST(a_container_that_was_made_anew_is_waited_for),
+        TEST(a_recreated_container_is_waited_for),
         TEST(a_pod_that_says_no_is_left_alone_whatever_a_rule_says),
         TEST(only_chosen_containers_are_in),
-        TEST(what_is_known_goes_on_and_rules_do_not_wait_while_the_api_is_away),
+        TEST(known_pods_stay_and_rules_do_not_wait_while_the_api_is_away),
         TEST(a_deleted_pod_is_in_until_its_processes_end),
-        TEST(what_keeps_a_pod_empty_is_told),
+        TEST(the_reason_for_a_pod_without_data_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -226,7 +226,7 @@ static void kill_pid(pid_t pid)
         kill(pid, SIGKILL);
 }
 
-static void a_rule_opts_in_and_nothing_else_is_told(void **state)
+static void a_rule_opts_in_and_nothing_else_is_reported(void **state)
 {
     (void)state;
     struct room r;
@@ -309,7 +309,7 @@ static void descendants_from_before_the_start_are_in(void **state)
     room_close(&r);
 }
 
-static void a_thread_is_no_child(void **state)
+static void a_thread_is_not_a_child(void **state)
 {
     (void)state;
     struct room r;
@@ -371,7 +371,7 @@ static void a_shell_that_execs_what_a_rule_matches_is_found(void **state)
     room_close(&r);
 }
 
-static void an_exit_is_told_also_of_a_zombie(void **state)
+static void an_exit_is_reported_also_for_a_zombie(void **state)
 {
     (void)state;
     struct room r;
@@ -664,7 +664,7 @@ static void docker_labels_opt_in(void **state)
     engine_free(&engine);
 }
 
-static void a_new_container_is_asked_about_and_a_lost_daemon_loses_nobody(void **state)
+static void a_new_container_is_asked_about_and_a_lost_daemon_removes_nobody(void **state)
 {
     (void)state;
     struct room r;
@@ -729,7 +729,7 @@ static void docker_is_asked_about_a_container_not_about_each_process(void **stat
     engine_free(&engine);
 }
 
-static void no_docker_is_no_problem_and_rules_do_not_wait(void **state)
+static void without_docker_there_is_no_problem_and_rules_do_not_wait(void **state)
 {
     (void)state;
     struct room r;
@@ -745,7 +745,7 @@ static void no_docker_is_no_problem_and_rules_do_not_wait(void **state)
     room_close(&r);
 }
 
-static void what_cannot_work_is_said_at_the_start(void **state)
+static void a_setting_that_cannot_work_is_reported_at_the_start(void **state)
 {
     (void)state;
     static const struct {
@@ -770,10 +770,10 @@ static void what_cannot_work_is_said_at_the_start(void **state)
     }
 }
 
-RUN(T(a_rule_opts_in_and_nothing_else_is_told), T(a_child_is_found_by_the_poll_after_250_ms),
-    T(descendants_from_before_the_start_are_in), T(a_thread_is_no_child),
+RUN(T(a_rule_opts_in_and_nothing_else_is_reported), T(a_child_is_found_by_the_poll_after_250_ms),
+    T(descendants_from_before_the_start_are_in), T(a_thread_is_not_a_child),
     T(an_exec_raises_the_generation), T(a_shell_that_execs_what_a_rule_matches_is_found),
-    T(an_exit_is_told_also_of_a_zombie), T(a_hostile_name_hides_nothing),
+    T(an_exit_is_reported_also_for_a_zombie), T(a_hostile_name_hides_nothing),
     T(a_number_in_use_again_is_another_process), T(a_proc_of_another_namespace_works_too),
     cmocka_unit_test_setup_teardown(hostile_files_are_survived, fake_open, fake_close),
     cmocka_unit_test_setup_teardown(a_first_thread_that_ended_is_neither_exit_nor_exec, fake_open,
@@ -781,8 +781,8 @@ RUN(T(a_rule_opts_in_and_nothing_else_is_told), T(a_child_is_found_by_the_poll_a
     cmocka_unit_test_setup_teardown(docker_is_asked_about_a_container_not_about_each_process,
                                     fake_open, fake_close),
     cmocka_unit_test_setup_teardown(docker_labels_opt_in, fake_open, fake_close),
-    cmocka_unit_test_setup_teardown(a_new_container_is_asked_about_and_a_lost_daemon_loses_nobody,
+    cmocka_unit_test_setup_teardown(a_new_container_is_asked_about_and_a_lost_daemon_removes_nobody,
                                     fake_open, fake_close),
-    cmocka_unit_test_setup_teardown(no_docker_is_no_problem_and_rules_do_not_wait, fake_open,
-                                    fake_close),
-    T(what_cannot_work_is_said_at_the_start))
+    cmocka_unit_test_setup_teardown(without_docker_there_is_no_problem_and_rules_do_not_wait,
+                                    fake_open, fake_close),
+    T(a_setting_that_cannot_work_is_reported_at_the_start))

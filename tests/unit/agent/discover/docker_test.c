@@ -124,7 +124,7 @@ static void a_socket_that_goes_and_comes_back_is_found_again(void **state)
     spy_docker_free(d);
 }
 
-static void nobody_listening_is_not_absence(void **state)
+static void a_socket_without_a_listener_is_not_an_absent_socket(void **state)
 {
     (void)state;
     struct engine dead;
@@ -166,7 +166,7 @@ int main(void)
         T(bad_answers_are_errors_that_name_the_socket),
         T(a_daemon_that_hangs_is_given_up),
         T(a_socket_that_goes_and_comes_back_is_found_again),
-        T(nobody_listening_is_not_absence),
+        T(a_socket_without_a_listener_is_not_an_absent_socket),
     };
     return cmocka_run_group_tests(tests, group_start, group_end);
 }

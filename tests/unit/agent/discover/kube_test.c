@@ -86,7 +86,7 @@ static void a_list_is_followed_by_a_watch(void **state)
     assert_int_equal(api_count(&api, &api.lists), 1);
 }
 
-static void a_watch_that_ends_goes_on_from_the_bookmark(void **state)
+static void a_watch_that_ends_resumes_at_the_bookmark(void **state)
 {
     (void)state;
     start();
@@ -191,7 +191,7 @@ static void a_watch_that_always_ends_at_once_does_not_spin(void **state)
     assert_true(api_count(&api, &api.lists) <= 4);
 }
 
-static void a_server_that_says_nothing_holds_nobody_up(void **state)
+static void a_silent_server_delays_nobody(void **state)
 {
     (void)state;
     api_mode(&api, API_HANG, API_HANG, 0);
@@ -236,7 +236,7 @@ static void a_line_that_is_too_long_is_passed_over(void **state)
     assert_int_equal(api_count(&api, &api.lists), 1);
 }
 
-static void a_change_of_nothing_that_counts_is_not_told(void **state)
+static void an_irrelevant_change_is_not_reported(void **state)
 {
     (void)state;
     api_list(&api, list_text(10, pod_text((struct podtext){.uid = "a"})));
@@ -291,12 +291,12 @@ static void events_that_are_refused_are_not_tried_again(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
-RUN(TEST(a_list_is_followed_by_a_watch), TEST(a_watch_that_ends_goes_on_from_the_bookmark),
+RUN(TEST(a_list_is_followed_by_a_watch), TEST(a_watch_that_ends_resumes_at_the_bookmark),
     TEST(too_old_leads_to_a_new_list_that_is_not_from_the_cache),
     TEST(what_is_known_stays_when_the_server_goes),
     TEST(a_server_that_comes_back_is_noticed_without_a_change),
     TEST(bad_answers_are_failures_that_are_tried_again_ever_more_rarely),
-    TEST(a_watch_that_always_ends_at_once_does_not_spin),
-    TEST(a_server_that_says_nothing_holds_nobody_up), TEST(garbage_in_a_watch_leads_to_a_new_list),
-    TEST(a_line_that_is_too_long_is_passed_over), TEST(a_change_of_nothing_that_counts_is_not_told),
-    TEST(a_wrong_annotation_becomes_one_event), TEST(events_that_are_refused_are_not_tried_again))
+    TEST(a_watch_that_always_ends_at_once_does_not_spin), TEST(a_silent_server_delays_nobody),
+    TEST(garbage_in_a_watch_leads_to_a_new_list), TEST(a_line_that_is_too_long_is_passed_over),
+    TEST(an_irrelevant_change_is_not_reported), TEST(a_wrong_annotation_becomes_one_event),
+    TEST(events_that_are_refused_are_not_tried_again))

@@ -46,7 +46,7 @@ static void right_values_are_taken(void **state)
     assert_int_equal(with("podspy.dev/containers", "web").n_problems, 0);
 }
 
-static void wrong_values_leave_the_default_and_are_told(void **state)
+static void wrong_values_leave_the_default_and_are_reported(void **state)
 {
     (void)state;
     static const char *const bad[][2] = {
@@ -137,6 +137,6 @@ static void no_list_is_refused(void **state)
     }
 }
 
-RUN(T(only_true_opts_in), T(right_values_are_taken), T(wrong_values_leave_the_default_and_are_told),
-    T(many_problems_are_bounded), T(the_list_is_read), T(another_prefix_is_looked_for),
-    T(no_list_is_refused))
+RUN(T(only_true_opts_in), T(right_values_are_taken),
+    T(wrong_values_leave_the_default_and_are_reported), T(many_problems_are_bounded),
+    T(the_list_is_read), T(another_prefix_is_looked_for), T(no_list_is_refused))

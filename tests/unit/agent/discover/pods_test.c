@@ -123,7 +123,7 @@ static void wrong_values_are_problems_and_not_failures(void **state)
     spy_pod_unref(pod);
 }
 
-static void what_is_no_pod_is_refused(void **state)
+static void an_object_that_is_not_a_pod_is_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {"",
@@ -155,7 +155,7 @@ static int event(const char *text, struct spy_watch_event *e)
     return spy_watch_parse(text, strlen(text), "podspy.dev", e, NULL);
 }
 
-static void a_watch_tells_changes_bookmarks_and_errors(void **state)
+static void a_watch_reports_changes_bookmarks_and_errors(void **state)
 {
     (void)state;
     struct spy_watch_event e;
@@ -271,7 +271,7 @@ static void there_is_an_end_to_pods_and_containers(void **state)
 
 RUN(T(a_pod_is_reduced_to_what_is_needed), T(init_and_ephemeral_containers_are_containers),
     T(a_container_that_was_not_started_has_a_reason), T(the_service_is_what_a_person_deployed),
-    T(wrong_values_are_problems_and_not_failures), T(what_is_no_pod_is_refused),
-    T(a_watch_tells_changes_bookmarks_and_errors), T(a_version_is_digits),
+    T(wrong_values_are_problems_and_not_failures), T(an_object_that_is_not_a_pod_is_refused),
+    T(a_watch_reports_changes_bookmarks_and_errors), T(a_version_is_digits),
     T(a_list_changes_only_when_a_pod_does), T(a_static_pod_is_found_by_the_uid_of_its_cgroups),
     T(there_is_an_end_to_pods_and_containers))

@@ -38,7 +38,7 @@ static void stat_is_parsed_whatever_the_name_holds(void **state)
     }
 }
 
-static void kernel_threads_and_the_dead_are_told(void **state)
+static void kernel_threads_and_zombies_are_recognized(void **state)
 {
     (void)state;
     struct spy_proc_stat s;
@@ -157,7 +157,7 @@ static void our_own_files_are_read(void **state)
     assert_int_equal(spy_proc_open(proc, 2147483646), SPY_ERR_GONE);
 }
 
-RUN(T(stat_is_parsed_whatever_the_name_holds), T(kernel_threads_and_the_dead_are_told),
+RUN(T(stat_is_parsed_whatever_the_name_holds), T(kernel_threads_and_zombies_are_recognized),
     T(an_exec_changes_the_image_and_not_the_start), T(broken_stat_is_refused),
     T(status_gives_group_user_and_inner_number), T(arguments_are_joined_and_cut),
     T(text_is_made_fit_for_printing), T(our_own_files_are_read))

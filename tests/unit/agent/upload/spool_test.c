@@ -83,7 +83,7 @@ static void files_are_for_their_owner_only(void **state)
     spy_spool_close(s);
 }
 
-static void another_run_finds_what_was_left_and_goes_on_behind_it(void **state)
+static void another_run_adopts_what_was_left_and_appends_to_it(void **state)
 {
     struct spy_spool *s = open_spool(*state, ROOMY);
     append(s, "one", "a", 1);
@@ -417,7 +417,7 @@ static void a_folder_that_cannot_be_written_is_an_error_and_the_loss_is_kept(voi
 #define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_make, folder_remove)
 
 RUN(IN_A_FOLDER(windows_leave_in_the_order_they_came), IN_A_FOLDER(files_are_for_their_owner_only),
-    IN_A_FOLDER(another_run_finds_what_was_left_and_goes_on_behind_it),
+    IN_A_FOLDER(another_run_adopts_what_was_left_and_appends_to_it),
     IN_A_FOLDER(the_bound_holds_and_the_oldest_goes_first),
     IN_A_FOLDER(a_bound_that_was_lowered_holds_at_once),
     IN_A_FOLDER(what_is_in_flight_is_not_dropped),

@@ -4,7 +4,8 @@
 #include "shared/base/clock.h"
 #include <stdlib.h>
 
-// Of an interpreter that no symbol names: has it a thread whose whole stack can be walked?
+// For an interpreter found without symbols: does any thread have a stack that can be unwound to its
+// end?
 static bool has_stack(struct spy_python *p)
 {
     enum { TRIES = 20, TRY_NS = 1000000 };

@@ -39,12 +39,12 @@ static int read_still(struct spy_python *p, struct spy_py_thread *th, struct spy
     return r < 0 ? r : spy_py_stack_validate(p, th);
 }
 
-// The frame outside a generator's is the caller that runs it. A generator without a caller exists for
-// a few instructions, which even a pause can hit: since 3.12 between its yield and the store of the
-// current frame; in 3.11 while a call of the interpreter from C has linked its _PyCFrame but not yet
-// filled it in (_PyEval_EvalFrameDefault), so that it still shows the frame of an earlier call at
-// the same depth of the C stack. Up to 3.11 it is lasting where C code runs a generator and has no
-// Python below it: in 3.11 the call before that one has no frame either then.
+// The frame outside a generator's is the caller that runs it. A generator without a caller exists
+// for a few instructions, which even a pause can hit: since 3.12 between its yield and the store of
+// the current frame; in 3.11 while a call of the interpreter from C has linked its _PyCFrame but
+// not yet filled it in (_PyEval_EvalFrameDefault), so that it still shows the frame of an earlier
+// call at the same depth of the C stack. Up to 3.11 it is lasting where C code runs a generator and
+// has no Python below it: in 3.11 the call before that one has no frame either then.
 static bool outermost_is_generator(const struct spy_python *p, const struct spy_py_thread *th)
 {
     enum { CO_GENERATOR = 0x20 };
@@ -67,8 +67,8 @@ static bool outermost_is_generator(const struct spy_python *p, const struct spy_
 }
 
 // If all code objects are settled (code.h), the thread continues as soon as its frames are copied,
-// and they are checked as in a read without a pause. Else they are read and checked while the thread
-// is held and so keeps them alive.
+// and they are checked as in a read without a pause. Else they are read and checked while the
+// thread is held and so keeps them alive.
 static int read_held(struct spy_python *p, struct spy_py_thread *th, const struct spy_py_options *o,
                      struct spy_py_facts *facts)
 {
@@ -143,9 +143,9 @@ void spy_py_attempt_count(struct spy_py_thread *th, bool torn)
     th->learned.torn_rate += ((torn ? 65536 : 0) - th->learned.torn_rate) / 64;
 }
 
-// How often the thread is read without a pause. If that fails often and there will be no pause, then
-// of many tries the one that succeeds would favour states that last long: only the first try counts.
-// Without `note` it was made already.
+// How often the thread is read without a pause. If that fails often and there will be no pause,
+// then of many tries the one that succeeds would favour states that last long: only the first try
+// counts. Without `note` it was made already.
 static int count_tries(const struct spy_py_thread *th, bool running, bool note,
                        const struct spy_py_options *o)
 {
@@ -170,8 +170,8 @@ static bool pause_was_refused(int r)
 int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running, bool note,
                    const struct spy_py_options *o, struct spy_py_facts *facts, enum spy_py_how *how)
 {
-    // Where reads fail often, those that succeed favour states that last long, and some may be wrong:
-    // they are not given, and made only once in 16 samples, to learn when reads work again.
+    // Where reads fail often, those that succeed favour states that last long, and some may be
+    // wrong: they are not given, and made only once in 16 samples, to learn when reads work again.
     enum { STILL_TRY = 16 };
     struct spy_py_options never = *o;
     never.pausing = SPY_PAUSE_NEVER;

@@ -1,8 +1,8 @@
-// attempt.h - how the stack of one thread is read: while the thread runs, and, if that fails or often
-// fails, with the thread paused. Inside of agent/python.
+// attempt.h - how the stack of one thread is read: while the thread runs, and, if that fails or
+// often fails, with the thread paused. Inside of agent/python.
 //
-// What was read is in p->scratch, resolved and validated (stack.h, unwind.h). It is not the thread's
-// last stack yet.
+// What was read is in p->scratch, resolved and validated (stack.h, unwind.h). It is not the
+// thread's last stack yet.
 #pragma once
 #include "agent/python/reader.h"
 
@@ -12,10 +12,10 @@ bool spy_py_attempt_is_torn_often(const struct spy_py_thread *th);
 bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o);
 // True if they do and the thread may not be paused: reads are validated more strictly then.
 bool spy_py_attempt_is_strict(const struct spy_py_thread *th, const struct spy_py_options *o);
-// True if, besides, one valid read proves nothing. Where a popped frame keeps its code, a program of
-// short calls may call another function and return between two copies: up to 3.10, where a read of
-// frames far apart takes some 8 us, 1 in 100 valid reads was of no instant, and 1 in 1000 on 3.12.
-// There even whole stacks come from salvage.h.
+// True if, besides, one valid read proves nothing. Where a popped frame keeps its code, a program
+// of short calls may call another function and return between two copies: up to 3.10, where a read
+// of frames far apart takes some 8 us, 1 in 100 valid reads was of no instant, and 1 in 1000 on
+// 3.12. There even whole stacks come from salvage.h.
 bool spy_py_attempt_needs_repeats(const struct spy_python *p, const struct spy_py_thread *th,
                                   const struct spy_py_options *o);
 // Counts whether a first read without a pause failed; the answers above depend on it.

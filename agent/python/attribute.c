@@ -113,8 +113,8 @@ static int find_table(const struct spy_target *t, const struct spy_py_layout *l,
 
 // --- the keys ---
 
-// Where the entries of a PyDictKeysObject are, how many, and how wide. An entry is key and value, or
-// hash, key and value.
+// Where the entries of a PyDictKeysObject are, how many, and how wide. An entry is key and value,
+// or hash, key and value.
 static int find_entries(const struct spy_target *t, const struct spy_py_layout *l, uint64_t keys,
                         uint64_t *ret, uint64_t *ret_n, size_t *ret_words)
 {

@@ -4,7 +4,7 @@
 #include "shared/base/mem.h"
 #include <stdlib.h>
 
-// Of those whose number is known, it is asked only where the thread has ended.
+// A thread whose number is known is asked only if it has ended.
 static void infer_tids(struct spy_python *p, size_t n)
 {
     _cleanup_free_ uint64_t *idents = calloc(n + 1, sizeof *idents);
@@ -28,8 +28,8 @@ static bool is_bound(const struct spy_py_found *found, size_t n, pid_t tid)
     return false;
 }
 
-// A forked child may still hold its parent's number there; the one thread that is left over then
-// belongs to the state that has none.
+// A forked child may still hold its parent's number. The one thread that is left over then belongs
+// to the state that has no thread.
 static void bind_odd(const struct spy_python *p, size_t n, struct spy_py_found *odd)
 {
     for (size_t k = 0; k < p->n_tids; k++) {
@@ -80,7 +80,7 @@ static uint32_t find_bound(const struct spy_python *p, pid_t tid)
 void spy_py_bind_shared(struct spy_python *p)
 {
     spy_map_clear(&p->seen);
-    for (size_t i = 0; i < p->n_threads; i++) { // also where memory ends before all are bound
+    for (size_t i = 0; i < p->n_threads; i++) { // even if memory runs out before all are bound
         p->threads[i]->id.shares = false;
         p->threads[i]->id.above = NULL;
     }

@@ -10,7 +10,7 @@ struct rank {
     bool known;
 };
 
-static void ask(const struct spy_python *p, struct spy_py_found *f)
+static void ask_thread(const struct spy_python *p, struct spy_py_found *f)
 {
     struct spy_thread_probe probe;
     struct spy_thread_sched sched;
@@ -32,7 +32,7 @@ static void ask_others(struct spy_python *p, size_t n)
         struct spy_py_found *f = &p->found[i];
         size_t after = i >= p->asked ? i - p->asked : i + n - p->asked;
         if (!f->known && (!f->ran || after < in_turn))
-            ask(p, f);
+            ask_thread(p, f);
     }
     p->asked = (p->asked + in_turn) % n;
 }

@@ -59,9 +59,9 @@ uint32_t spy_code_flags(const struct spy_codes *c, int32_t id)
     return spy_py_half(c->list[id]->head, c->layout->co_flags);
 }
 
-// The reference count changes all the time, and caches and instrumentation pointers may: only what
-// makes a code object the one it is takes part in the comparison.
-static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
+// Reference counts change all the time, and caches and instrumentation pointers may: only fields
+// that identify a code object are compared.
+static bool is_same_head(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
 {
     return spy_py_word(a, l->ob_type) == spy_py_word(b, l->ob_type) &&
            spy_py_word(a, l->co_units) == spy_py_word(b, l->co_units) &&
@@ -73,9 +73,9 @@ static bool same_head(const struct spy_py_layout *l, const uint8_t *a, const uin
            spy_py_half(a, l->co_stacksize) == spy_py_half(b, l->co_stacksize);
 }
 
-// Where the characters of a string end, as far as they are compared. Behind them lies what is not
-// the string's, and changes.
-static size_t end_of_text(const struct spy_py_layout *l, const uint8_t *text)
+// Where the characters of a string end, as far as they are compared. The bytes behind them are not
+// the string's, and change.
+static size_t find_text_end(const struct spy_py_layout *l, const uint8_t *text)
 {
     uint64_t n = spy_py_word(text, l->str_length);
     uint32_t state = spy_py_half(text, l->str_state) >> l->str_kind, kind = state & 7;
@@ -88,25 +88,25 @@ static size_t end_of_text(const struct spy_py_layout *l, const uint8_t *text)
            (n < SPY_CODE_PEEK ? (size_t)n * kind : SPY_CODE_PEEK);
 }
 
-// The hash, length and first characters tell a string; its reference count and interned state do
-// not.
-static bool same_object(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b,
-                        size_t from, size_t end)
+// The hash, length and first characters identify a string; its reference count and interned state
+// do not.
+static bool is_same_object(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b,
+                           size_t from, size_t end)
 {
     end = end < SPY_CODE_PEEK ? end : SPY_CODE_PEEK;
     return !memcmp(a + l->ob_type, b + l->ob_type, 16) &&
            (end <= from || !memcmp(a + from, b + from, end - from));
 }
 
-static size_t end_of_table(const struct spy_py_layout *l, const struct spy_code *code)
+static size_t find_table_end(const struct spy_py_layout *l, const struct spy_code *code)
 {
     uint64_t n = spy_py_word(code->lines_peek, l->ob_size);
     return n < SPY_CODE_PEEK ? l->bytes_data + (size_t)n : SPY_CODE_PEEK;
 }
 
-static bool same_text(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
+static bool is_same_text(const struct spy_py_layout *l, const uint8_t *a, const uint8_t *b)
 {
-    return same_object(l, a, b, l->str_ascii_data, end_of_text(l, a));
+    return is_same_object(l, a, b, l->str_ascii_data, find_text_end(l, a));
 }
 
 static struct spy_code_addr *find_addr(const struct spy_codes *c, uint64_t addr)
@@ -118,13 +118,13 @@ static struct spy_code_addr *find_addr(const struct spy_codes *c, uint64_t addr)
     return NULL;
 }
 
-static int32_t find(const struct spy_codes *c, uint64_t addr)
+static int32_t find_newest(const struct spy_codes *c, uint64_t addr)
 {
     const struct spy_code_addr *a = find_addr(c, addr);
     return a ? a->newest : SPY_CODE_NONE;
 }
 
-// Makes id the one that stands at addr.
+// Makes id the code object at addr.
 static int set_newest(struct spy_codes *c, uint64_t addr, int32_t id)
 {
     struct spy_code_addr *a = find_addr(c, addr);
@@ -140,9 +140,9 @@ static int set_newest(struct spy_codes *c, uint64_t addr, int32_t id)
     return r;
 }
 
-// A small object near the end of a mapping may be shorter than the peek: then only its header
-// counts.
-static int peek(const struct spy_codes *c, uint64_t addr, uint8_t *out)
+// A small object near the end of a mapping may be shorter than the peek: then only its header is
+// read.
+static int peek_object(const struct spy_codes *c, uint64_t addr, uint8_t *out)
 {
     memset(out, 0, SPY_CODE_PEEK);
     int r = spy_target_read(c->target, addr, out, SPY_CODE_PEEK);
@@ -202,9 +202,8 @@ bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l,
     return !spy_target_is_live(t) && name >= 4096;
 }
 
-// Is this the header of a code object? The type is the type of a code object once one has been seen
-// whose type calls itself "code".
-static bool is_code(struct spy_codes *c, const uint8_t *head)
+// True if this is the header of a code object. The first type named "code" is the type of all.
+static bool is_code_head(struct spy_codes *c, const uint8_t *head)
 {
     uint64_t type = spy_py_word(head, c->layout->ob_type);
     if (c->type)
@@ -215,7 +214,7 @@ static bool is_code(struct spy_codes *c, const uint8_t *head)
     return true;
 }
 
-// The number of code units: of the code object itself, or of the bytes object it points to.
+// The number of code units, from the code object itself or from the bytes object it points to.
 static int read_units(const struct spy_codes *c, const struct spy_code *code, uint64_t *ret)
 {
     const struct spy_py_layout *l = c->layout;
@@ -227,7 +226,7 @@ static int read_units(const struct spy_codes *c, const struct spy_code *code, ui
     return r;
 }
 
-static int fill(struct spy_codes *c, struct spy_code *code)
+static int fill_code(struct spy_codes *c, struct spy_code *code)
 {
     const struct spy_py_layout *l = c->layout;
     uint64_t units = 0;
@@ -243,11 +242,11 @@ static int fill(struct spy_codes *c, struct spy_code *code)
     code->first_traceable =
         l->co_firsttraceable == SPY_PY_ABSENT ? 0 : spy_py_half(code->head, l->co_firsttraceable);
     code->first_line = spy_py_half(code->head, l->co_firstlineno);
-    r = peek(c, spy_py_word(code->head, l->co_qualname), code->name_peek);
+    r = peek_object(c, spy_py_word(code->head, l->co_qualname), code->name_peek);
     if (r == 0)
-        r = peek(c, spy_py_word(code->head, l->co_filename), code->file_peek);
+        r = peek_object(c, spy_py_word(code->head, l->co_filename), code->file_peek);
     if (r == 0)
-        r = peek(c, spy_py_word(code->head, l->co_linetable), code->lines_peek);
+        r = peek_object(c, spy_py_word(code->head, l->co_linetable), code->lines_peek);
     if (r == 0)
         r = load_text(c, spy_py_word(code->head, l->co_qualname), &code->name);
     if (r == 0)
@@ -257,21 +256,22 @@ static int fill(struct spy_codes *c, struct spy_code *code)
     return r;
 }
 
-// The parts of a code object that are compared, as they stand in the target now.
+// The parts of a code object that are compared, as they are in the target now.
 struct check {
     uint8_t head[SPY_CODE_HEAD], name[SPY_CODE_PEEK], file[SPY_CODE_PEEK], lines[SPY_CODE_PEEK];
 };
 
-static bool unchanged(const struct spy_codes *c, const struct spy_code *code, const struct check *k)
+static bool is_unchanged(const struct spy_codes *c, const struct spy_code *code,
+                         const struct check *k)
 {
     const struct spy_py_layout *l = c->layout;
-    return same_head(l, code->head, k->head) && same_text(l, code->name_peek, k->name) &&
-           same_text(l, code->file_peek, k->file) &&
-           same_object(l, code->lines_peek, k->lines, l->bytes_data, end_of_table(l, code));
+    return is_same_head(l, code->head, k->head) && is_same_text(l, code->name_peek, k->name) &&
+           is_same_text(l, code->file_peek, k->file) &&
+           is_same_object(l, code->lines_peek, k->lines, l->bytes_data, find_table_end(l, code));
 }
 
-static void spans_of(const struct spy_codes *c, const struct spy_code *code, struct check *to,
-                     struct spy_span spans[SPANS_PER_CODE])
+static void make_check_spans(const struct spy_codes *c, const struct spy_code *code,
+                             struct check *to, struct spy_span spans[SPANS_PER_CODE])
 {
     const struct spy_py_layout *l = c->layout;
     spans[0] = (struct spy_span){code->addr, to->head, l->co_head};
@@ -281,8 +281,8 @@ static void spans_of(const struct spy_codes *c, const struct spy_code *code, str
         (struct spy_span){spy_py_word(code->head, l->co_linetable), to->lines, SPY_CODE_PEEK};
 }
 
-// co_tlbc points to a count and then as many addresses; the first is that of the code object's own
-// bytecode. The array moves when it grows, the copies stay until their generation ends.
+// co_tlbc points to a count and then as many addresses, first that of the code object's own
+// bytecode. The array moves when it grows; the copies stay until their generation ends.
 static uint64_t read_bytecode(const struct spy_codes *c, uint64_t code, int32_t index)
 {
     uint64_t array, size, addr;
@@ -304,21 +304,22 @@ uint64_t spy_codes_bytecode(struct spy_codes *c, int32_t id, int32_t index, uint
     return copy->addr;
 }
 
-// Loading takes several reads; the object may have been freed and its memory used again between
-// them. What was compared first is read once more: still the same, so all between belongs together.
-static bool still_same(const struct spy_codes *c, const struct spy_code *code)
+// Loading takes several reads, between which the object may have been freed and its memory reused.
+// If the parts that identify it are unchanged afterwards, all reads were of one object.
+static bool is_still_same(const struct spy_codes *c, const struct spy_code *code)
 {
     struct check k = {0};
     const struct spy_py_layout *l = c->layout;
     return spy_target_read(c->target, code->addr, k.head, l->co_head) == 0 &&
-           peek(c, spy_py_word(code->head, l->co_qualname), k.name) == 0 &&
-           peek(c, spy_py_word(code->head, l->co_filename), k.file) == 0 &&
-           peek(c, spy_py_word(code->head, l->co_linetable), k.lines) == 0 &&
-           unchanged(c, code, &k);
+           peek_object(c, spy_py_word(code->head, l->co_qualname), k.name) == 0 &&
+           peek_object(c, spy_py_word(code->head, l->co_filename), k.file) == 0 &&
+           peek_object(c, spy_py_word(code->head, l->co_linetable), k.lines) == 0 &&
+           is_unchanged(c, code, &k);
 }
 
-// Reads the code object at addr again. SPY_CODE_NONE in *ret_id when there is none.
-static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *ret_id)
+// Loads the code object at addr. *ret_id is SPY_CODE_NONE if there is none.
+static int load_code(struct spy_codes *c, struct spy_codes_when when, uint64_t addr,
+                     int32_t *ret_id)
 {
     if (c->bytes > 2 * (size_t)SPY_CODE_BYTES_MAX) // one stack of huge code objects
         return SPY_ERR_LIMIT;
@@ -331,8 +332,8 @@ static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, 
     code->generation = when.generation;
     int r = spy_target_read(c->target, addr, code->head, c->layout->co_head);
     if (r == 0)
-        r = is_code(c, code->head) ? fill(c, code) : SPY_ERR_TORN;
-    if (r == 0 && !still_same(c, code))
+        r = is_code_head(c, code->head) ? fill_code(c, code) : SPY_ERR_TORN;
+    if (r == 0 && !is_still_same(c, code))
         r = SPY_ERR_TORN;
     if (r == 0)
         r = spy_grow(&c->list, &c->cap, c->n + 1, sizeof *c->list, SPY_CODES_MAX);
@@ -342,7 +343,7 @@ static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, 
         code_free(code);
         return r == SPY_ERR_TORN ? 0 : r;
     }
-    // One that is there has been counted.
+    // An existing code object has been counted.
     if (when.next_version && spy_py_half(code->head, SPY_CODE_VERSION) >= when.next_version)
         c->miscounted = true;
     *ret_id = (int32_t)c->n;
@@ -352,19 +353,19 @@ static int load(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, 
     return 0;
 }
 
-// One read for up to CODES_PER_READ known code objects. Where that one fails (an object was freed
-// and its page unmapped), each is read by itself.
+// Checks up to CODES_PER_READ known code objects with one read. Objects behind a failure (a page
+// was unmapped) stay unchecked and are loaded again.
 static void check_known(struct spy_codes *c, struct spy_codes_when when, const int32_t *ids,
                         size_t n)
 {
     struct check got[CODES_PER_READ];
     struct spy_span spans[CODES_PER_READ * SPANS_PER_CODE] = {0};
     for (size_t i = 0; i < n; i++)
-        spans_of(c, c->list[ids[i]], &got[i], &spans[i * SPANS_PER_CODE]);
+        make_check_spans(c, c->list[ids[i]], &got[i], &spans[i * SPANS_PER_CODE]);
     size_t done = 0;
     spy_target_read_spans(c->target, spans, n * SPANS_PER_CODE, &done);
     for (size_t i = 0; i < n; i++) {
-        bool same = i * SPANS_PER_CODE + 3 < done && unchanged(c, c->list[ids[i]], &got[i]);
+        bool same = i * SPANS_PER_CODE + 3 < done && is_unchanged(c, c->list[ids[i]], &got[i]);
         if (same) {
             c->list[ids[i]]->checked = when.sample;
             c->list[ids[i]]->generation = when.generation;
@@ -373,10 +374,10 @@ static void check_known(struct spy_codes *c, struct spy_codes_when when, const i
     }
 }
 
-static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *id)
+static int reload_code(struct spy_codes *c, struct spy_codes_when when, uint64_t addr, int32_t *id)
 {
     int32_t fresh;
-    int r = load(c, when, addr, &fresh);
+    int r = load_code(c, when, addr, &fresh);
     c->fresh = true;
     if (r < 0)
         return r;
@@ -388,8 +389,8 @@ static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr
         memcpy(k.name, now->name_peek, sizeof k.name);
         memcpy(k.file, now->file_peek, sizeof k.file);
         memcpy(k.lines, now->lines_peek, sizeof k.lines);
-        bool same = unchanged(c, old, &k);
-        // The count said that nothing had changed: it is not what it is taken for.
+        bool same = is_unchanged(c, old, &k);
+        // By the count nothing had changed: it is not the count it is taken for.
         c->miscounted =
             c->miscounted || (!same && when.generation && old->generation == when.generation);
         now->restless = old->restless || !same;
@@ -400,12 +401,12 @@ static int reload(struct spy_codes *c, struct spy_codes_when when, uint64_t addr
     return 0;
 }
 
-static uint64_t period_of(const struct spy_code *code)
+static uint64_t find_check_period(const struct spy_code *code)
 {
     return code->checks < SPY_CODE_SETTLED || code->restless ? 1 : SPY_CODE_RECHECK;
 }
 
-// Does the interpreter's count tell what has changed?
+// True if the interpreter's count shows changes.
 static bool is_counted(const struct spy_codes *c, struct spy_codes_when when)
 {
     return when.generation && !c->miscounted;
@@ -414,16 +415,16 @@ static bool is_counted(const struct spy_codes *c, struct spy_codes_when when)
 bool spy_codes_settled(const struct spy_codes *c, uint64_t addr, int32_t id,
                        struct spy_codes_when when)
 {
-    id = id < 0 ? find(c, addr) : id;
+    id = id < 0 ? find_newest(c, addr) : id;
     const struct spy_code *code = id < 0 ? NULL : c->list[id];
     if (!code || code->restless || code->replaced)
         return false;
-    return is_counted(c, when) ? code->generation == when.generation : period_of(code) > 1;
+    return is_counted(c, when) ? code->generation == when.generation : find_check_period(code) > 1;
 }
 
-// `ahead`: also what would be due soon, so that all of a stack are checked in one read.
-static bool is_due(const struct spy_codes *c, const struct spy_code *code,
-                   struct spy_codes_when when, bool ahead)
+// `ahead`: also what is due soon, so that one read checks all code objects of a stack.
+static bool is_check_due(const struct spy_codes *c, const struct spy_code *code,
+                         struct spy_codes_when when, bool ahead)
 {
     enum { DISTRUST = 256 }; // the place of the count is not published before 3.14
     uint64_t age = when.sample - code->checked;
@@ -434,12 +435,12 @@ static bool is_due(const struct spy_codes *c, const struct spy_code *code,
     if (is_counted(c, when))
         return code->generation != when.generation ||
                (c->layout->interp_next_version && age >= DISTRUST);
-    return age >= period_of(code) / (ahead ? 2 : 1);
+    return age >= find_check_period(code) / (ahead ? 2 : 1);
 }
 
 bool spy_codes_due(const struct spy_codes *c, int32_t id, struct spy_codes_when when)
 {
-    return is_due(c, c->list[id], when, false);
+    return is_check_due(c, c->list[id], when, false);
 }
 
 static bool is_in(const int32_t *list, size_t n, int32_t id)
@@ -450,22 +451,23 @@ static bool is_in(const int32_t *list, size_t n, int32_t id)
     return false;
 }
 
-// Finds what is known and checks what is due, in as few reads as can be.
+// Finds the known code objects and checks those that are due, in as few reads as possible.
 static void resolve_known(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
                           int32_t *ids, size_t n)
 {
     int32_t todo[CODES_PER_READ];
     size_t n_todo = 0, due = 0;
     for (size_t i = 0; i < n; i++) {
-        // A recursion asks for one code object again and again.
+        // A recursion repeats one code object.
         if (i && addrs[i] == addrs[i - 1])
             ids[i] = ids[i - 1];
         else if (ids[i] < 0 || c->list[ids[i]]->replaced)
-            ids[i] = find(c, addrs[i]);
-        due += ids[i] >= 0 && is_due(c, c->list[ids[i]], when, false);
+            ids[i] = find_newest(c, addrs[i]);
+        due += ids[i] >= 0 && is_check_due(c, c->list[ids[i]], when, false);
     }
     for (size_t i = 0; i < n && due; i++) {
-        if (ids[i] < 0 || !is_due(c, c->list[ids[i]], when, true) || is_in(todo, n_todo, ids[i]))
+        if (ids[i] < 0 || !is_check_due(c, c->list[ids[i]], when, true) ||
+            is_in(todo, n_todo, ids[i]))
             continue;
         todo[n_todo++] = ids[i];
         if (n_todo == CODES_PER_READ) {
@@ -489,13 +491,13 @@ int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uin
     c->fresh = false;
     resolve_known(c, when, addrs, ids, n);
     for (size_t i = 0; i < n; i++) {
-        if (ids[i] >= 0 && !is_due(c, c->list[ids[i]], when, false))
+        if (ids[i] >= 0 && !is_check_due(c, c->list[ids[i]], when, false))
             continue;
-        // An earlier turn of this loop may have read the same address.
-        int32_t id = find(c, addrs[i]);
+        // An earlier iteration may have read the same address.
+        int32_t id = find_newest(c, addrs[i]);
         int r = 0;
-        if (id < 0 || is_due(c, c->list[id], when, false))
-            r = reload(c, when, addrs[i], &id);
+        if (id < 0 || is_check_due(c, c->list[id], when, false))
+            r = reload_code(c, when, addrs[i], &id);
         if (r < 0)
             return r;
         ids[i] = id;

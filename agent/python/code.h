@@ -1,13 +1,13 @@
-// code.h - code objects of a target: names, file, the line of every instruction; kept and checked.
+// code.h - a cache of a target's code objects: names, file, the line of every instruction.
 //
-// A code object's address says little: a freed one's memory is soon another's (a program that calls
-// exec a thousand times uses one address for all of them). So each sample checks the code objects
-// of those frames that changed since the last: the header's fields, the starts of the qualified
-// name, of the file name and of the line table are read again and compared with what was kept. A
+// The address of a code object says little, because freed memory is soon reused (a program that
+// executes a thousand snippets uses one address for all of them). So each sample checks the code
+// objects of the frames that changed since the last: the header's fields and the starts of the
+// qualified name, the file name and the line table are read again and compared with the cache. A
 // difference makes a new entry with a new id; an id stands for one code object for ever.
 //
-// Bounded: past SPY_CODES_MAX entries or SPY_CODE_BYTES_MAX bytes everything is forgotten and
-// `epoch` rises; ids of an older epoch mean nothing.
+// Bounded: past SPY_CODES_MAX entries or SPY_CODE_BYTES_MAX bytes the cache is emptied and `epoch`
+// rises; ids of an older epoch mean nothing.
 #pragma once
 #include "agent/python/layout.h"
 #include "agent/python/linetable.h"
@@ -17,11 +17,11 @@
 enum {
     SPY_CODES_MAX = 1 << 16,
     SPY_CODE_BYTES_MAX = 24 << 20,
-    SPY_CODE_UNITS_MAX = 1 << 20, // instructions whose lines are kept; what lies beyond has line 0
+    SPY_CODE_UNITS_MAX = 1 << 20, // instructions whose lines are kept; the rest have line 0
     SPY_CODE_HEAD = 256,          // room for the fields; layout.co_head bytes of it are read
-    SPY_CODE_PEEK = 96,           // bytes compared of its name, file name and line table
-    SPY_CODE_SETTLED = 64,        // checks that must have found it unchanged
-    SPY_CODE_RECHECK = 8,         // samples between two checks from then on
+    SPY_CODE_PEEK = 96,           // bytes compared of the name, the file name and the line table
+    SPY_CODE_SETTLED = 64,        // checks that must find it unchanged
+    SPY_CODE_RECHECK = 8,         // then, samples between two checks
     SPY_CODE_COPIES = 4,
     SPY_CODE_VERSION = 92, // co_version, where layout.interp_next_version is
     SPY_CODE_NONE = -1,
@@ -41,16 +41,16 @@ struct spy_code {
     uint32_t n_lines, n_table;
     uint64_t checked;    // the sample that last found it unchanged
     uint64_t generation; // of its interpreter, when it was last found unchanged
-    uint32_t checks;     // how often it was
+    uint32_t checks;     // how often it was found unchanged
     bool restless;       // its address has held another code object before
-    bool replaced;       // another one stands at its address now
-    // Free-threaded 3.14+: where the copies of the bytecode are that threads were seen to run.
+    bool replaced;       // another code object is at its address now
+    // Free-threaded 3.14+: the copies of its bytecode that threads were seen to run.
     struct spy_code_copy {
         int32_t index;
         uint32_t generation;
         uint64_t addr; // 0: none
     } copies[SPY_CODE_COPIES];
-    uint32_t user[2]; // the owner's: what this code is in the profile of this epoch (0: not yet)
+    uint32_t user[2]; // the owner's: e.g. its id in a profile, and the epoch of that
 };
 
 struct spy_codes {
@@ -60,60 +60,60 @@ struct spy_codes {
     size_t n, cap, bytes;
     struct spy_code_addr {
         uint64_t addr;
-        int32_t newest; // the id that stands there now
+        int32_t newest; // the id of the code object there now
     } * addrs;
     size_t n_addrs, addrs_cap;
     struct spy_map map; // hash of an address -> its place in addrs
     uint32_t epoch;
-    uint64_t type;    // address of the code type, learned from the first; 0: not yet
-    bool miscounted;  // the count of spy_codes_when was found to be wrong: it is not used
-    bool fresh;       // the last spy_codes_resolve met one that it did not know
-    bool keep_tables; // spy_codes_keep_tables was called, and they have columns
+    uint64_t type;    // address of the code type, learned from the first code object; 0: not yet
+    bool miscounted;  // the count in spy_codes_when was found wrong and is ignored
+    bool fresh;       // the last spy_codes_resolve met an unknown code object
+    bool keep_tables; // spy_codes_keep_tables was called, and tables have columns
 };
 
 void spy_codes_init(struct spy_codes *c, const struct spy_target *t, const struct spy_py_layout *l);
 void spy_codes_done(struct spy_codes *c);
-// Keeps line tables from now on, which spy_code_location needs and a sampler does not. Forgets
-// what was read without.
+// Keeps line tables from now on, which spy_code_location needs and a sampler does not. Empties the
+// cache.
 void spy_codes_keep_tables(struct spy_codes *c);
 
-// Does this type call itself "code"? The text is a constant of the program: a core file without the
-// program's file lacks it, and there the type is believed, for all else still has to fit.
+// True if this type's name is "code". The text is a constant of the program: a core file without
+// the program's file lacks it, and then the type is accepted, since everything else must still fit.
 bool spy_code_is_type(const struct spy_target *t, const struct spy_py_layout *l, uint64_t type);
 
-// When the addresses that are asked for were read: a number that rises with each read, and, where
-// the interpreter counts how often it freed a code object (3.14+) or made one (3.13), a
-// number that differs when that count, as it stood after they were read, differs; 0: it does not.
+// When the addresses to resolve were read: a number that rises with each read, and, where the
+// interpreter counts how often it freed (3.14+) or made (3.13) a code object, a hash of that count,
+// taken after the read; 0: the interpreter keeps no such count.
 struct spy_codes_when {
     uint64_t sample, generation;
-    uint32_t next_version; // that count of 3.13 itself; 0: none
+    uint32_t next_version; // 3.13: that count itself; 0: none
 };
 
-// Forgets everything if n more would be too many. Before ids of before are used.
+// Empties the cache if n more entries would not fit. Call it before using ids obtained earlier.
 void spy_codes_make_room(struct spy_codes *c, size_t n);
-// Is it time to look at it again? Where nothing is counted, one that was found unchanged ever more
-// often is looked at ever more rarely, unless its address has held another.
+// True if this code object must be checked again. Where the interpreter keeps no count, a code
+// object that was often found unchanged is checked rarely, unless its address has held another.
 bool spy_codes_due(const struct spy_codes *c, int32_t id, struct spy_codes_when when);
 
-// Is the one at addr known, and as it has long been: the count says that nothing has changed since
-// it was checked, or, where nothing is counted, it was found unchanged SPY_CODE_SETTLED times, and
-// its address never held another? id: what the address held before, or SPY_CODE_NONE.
+// True if the code object at addr is known and settled: the count shows that nothing has changed
+// since it was checked, or, without a count, it was found unchanged SPY_CODE_SETTLED times; and its
+// address never held another. id: what the address held before, or SPY_CODE_NONE.
 bool spy_codes_settled(const struct spy_codes *c, uint64_t addr, int32_t id,
                        struct spy_codes_when when);
 
-// The ids of the code objects at addrs[0..n-1], checked against the target unless they were in this
-// sample or nothing can have changed since. ids[i] is what the address held before, or
-// SPY_CODE_NONE, and becomes an id or SPY_CODE_NONE where there is no code object. Returns 0, or a
-// code when the target could not be read. spy_codes_make_room first.
+// Finds the ids of the code objects at addrs[0..n-1]. Checks them against the target unless that
+// was done in this sample or nothing can have changed since. ids[i] is what the address held
+// before, or SPY_CODE_NONE, and becomes an id, or SPY_CODE_NONE if there is no code object. Returns
+// 0, or the code of a failed read. Call spy_codes_make_room first.
 //
-// A code object that is met for the first time is read after the addresses were: it may be another
-// than the one that was there then. c->fresh says so; read the addresses again, and only if they
-// resolve without it are the ids those of what was there.
+// An unknown code object is read after the addresses were, so its memory may hold another by then.
+// c->fresh says so. Then read the addresses again: the ids are right only if the addresses resolve
+// without c->fresh.
 int spy_codes_resolve(struct spy_codes *c, struct spy_codes_when when, const uint64_t *addrs,
                       int32_t *ids, size_t n);
-// The address of the first instruction of that copy of a code object's bytecode which a frame with
-// this tlbc_index runs (_PyCodeArray, Include/cpython/code.h); 0: not known. The generation is that
-// of the copies when the frame was read.
+// A code object may have several copies of its bytecode. Returns the address of the first
+// instruction of the copy that a frame with this tlbc_index runs (_PyCodeArray,
+// Include/cpython/code.h); 0: not known. generation: that of the copies when the frame was read.
 uint64_t spy_codes_bytecode(struct spy_codes *c, int32_t id, int32_t index, uint32_t generation);
 struct spy_code *spy_codes_at(const struct spy_codes *c, int32_t id);
 // co_flags (Include/code.h) of a code object.
@@ -123,6 +123,6 @@ static inline uint32_t spy_code_line(const struct spy_code *code, int64_t unit)
 {
     return unit >= 0 && unit < code->n_lines ? code->lines[unit] : code->first_line;
 }
-// The line of an instruction and its columns. All is 0 where that is not known: before 3.11, of
-// tables that were not kept, before the first instruction. Costs a walk through the table.
+// The line of an instruction and its columns. All 0 where that is not known: before 3.11, without
+// kept tables, before the first instruction. Costs a pass over the table.
 struct spy_location spy_code_location(const struct spy_code *code, int64_t unit);

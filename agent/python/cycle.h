@@ -1,6 +1,6 @@
-// Detects a linked list that runs in a cycle: those of a target that is hostile, and those that
-// were read while they changed. Brent's algorithm: remembers the address of the last power of two
-// of steps.
+// cycle.h - detects a cycle in a linked list of the target, which may be hostile or change while it
+// is read. Inside of agent/python. Brent's algorithm: remembers the address at the last power of
+// two of steps.
 #pragma once
 
 #include <stdbool.h>
@@ -13,8 +13,8 @@ struct spy_py_cycle {
     size_t steps, next;
 };
 
-// To be asked at each address of the list. True within three times the steps to the end of the
-// cycle's first round; never true of a list whose addresses all differ.
+// Call it at each address of the list. True within three times the steps to the end of the first
+// round of the cycle; never true if all addresses differ.
 static inline bool spy_py_cycle_closes(struct spy_py_cycle *c, uint64_t addr)
 {
     if (c->steps && addr == c->met)

@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-// CPU time: who is kept from a CPU must not conclude that there is no Python.
+// CPU time: a process that is short of CPU must not conclude that there is no Python.
 enum { SEARCH_NS = 500000000 };
 
-// All that is known on the way: `best` is an interpreter that runs, or the first that was found.
+// The state of a search. `best` is an interpreter that runs, or the first that was found.
 struct search {
     const struct spy_target *t;
     const struct spy_maps *maps;
@@ -26,7 +26,7 @@ struct search {
     bool found;
     size_t n_threads; // of best; 0: it does not run
     struct spy_py_runtime best;
-    int r; // of the first that cannot be read
+    int r; // of the first interpreter that cannot be read
     struct spy_err err;
 };
 
@@ -73,7 +73,7 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-// Each extension module may be called after Python: "_json.cpython-311-x86_64-linux-gnu.so".
+// Every extension module may be named after Python: "_json.cpython-311-x86_64-linux-gnu.so".
 enum rank { RANK_PROGRAM, RANK_NAMED, RANK_LIKELY, RANK_OTHER };
 
 static enum rank rank_of(const struct search *s, const struct spy_module *mod)
@@ -86,20 +86,20 @@ static enum rank rank_of(const struct search *s, const struct spy_module *mod)
     return strstr(name, "python") ? RANK_LIKELY : RANK_OTHER;
 }
 
-// Where symbols are looked for, the likely first. Files only when no memory has it, and only of
-// what may be Python: a static one without dynamic symbols.
+// Where symbols are looked up, likely places first. Files are read only if memory has no symbols,
+// and only files that may be Python: a static program without dynamic symbols.
 static const struct pass {
     enum rank first, last;
     bool file;
-    bool all; // of all these files, also when one was found that runs
+    bool all; // search all these files, even after an interpreter that runs was found
 } passes[] = {
     {RANK_PROGRAM, RANK_PROGRAM, false, true}, {RANK_NAMED, RANK_NAMED, false, true},
     {RANK_LIKELY, RANK_LIKELY, false, false},  {RANK_OTHER, RANK_OTHER, false, false},
     {RANK_PROGRAM, RANK_LIKELY, true, false},
 };
 
-// Looks from high addresses to low: later mappings mostly lie lower. A process can map thousands of
-// files whose hash chains are made to be long.
+// Searches from high addresses to low, because later mappings mostly lie lower. The search is
+// bounded: a process can map thousands of files with hash chains that were made to be long.
 static void make_pass(struct search *s, const struct pass *pass)
 {
     for (size_t i = s->n; i-- > 0;) {
@@ -117,7 +117,7 @@ static void make_pass(struct search *s, const struct pass *pass)
     }
 }
 
-// --- where no symbol tells ---
+// --- without symbols ---
 
 static size_t keep_programs(struct search *s, struct spy_module *out)
 {
@@ -141,7 +141,7 @@ static int find_unnamed(struct search *s, struct spy_py_runtime *ret, struct spy
     s->give_up = spy_clock_thread_cpu_ns() + SEARCH_NS;
     size_t n = keep_programs(s, programs);
     int r = spy_py_scan(s->t, s->maps, programs, n, s->give_up, &rt, err);
-    // 3.13 and later: what was found is _PyRuntime with its offsets.
+    // 3.13 and later: _PyRuntime was found, and has its offsets.
     const struct spy_module mod = {.path = rt.module};
     const struct spy_py_source from = {.t = s->t, .maps = s->maps, .mod = &mod};
     if (r == 0 && !rt.layout.major)
@@ -153,7 +153,7 @@ static int find_unnamed(struct search *s, struct spy_py_runtime *ret, struct spy
     return r;
 }
 
-// None of those that were found runs.
+// Takes an interpreter that does not run, since none does.
 static int take_idle(struct search *s, struct spy_py_runtime *ret, struct spy_err *err)
 {
     if (s->best.current && !s->best.addr && !s->best.interp) {
@@ -176,7 +176,7 @@ static int explain_none(const struct search *s, bool gave_up, struct spy_err *er
                        (int)spy_target_pid(s->t));
 }
 
-static int choose(struct search *s, struct spy_py_runtime *ret, struct spy_err *err)
+static int choose_interpreter(struct search *s, struct spy_py_runtime *ret, struct spy_err *err)
 {
     for (size_t i = 0; i < SPY_COUNT(passes); i++)
         if (!s->n_threads || passes[i].all)
@@ -208,7 +208,7 @@ static void read_exe(struct search *s)
     ssize_t n =
         readlinkat(spy_target_proc_fd(s->t), spy_target_file(s->t, "exe", name, sizeof name),
                    s->exe, sizeof s->exe - 1);
-    s->exe[n > 0 ? n : 0] = 0; // of a core there is none
+    s->exe[n > 0 ? n : 0] = 0; // a core file has none
 }
 
 int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, struct spy_err *err)
@@ -227,5 +227,5 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
     if (first && spy_target_read_u64(t, first, &probe) == SPY_ERR_DENIED)
         return spy_target_explain_denied(t, err);
     read_exe(&s);
-    return choose(&s, ret, err);
+    return choose_interpreter(&s, ret, err);
 }

@@ -1,22 +1,22 @@
 // frame.h - the fields of one frame in a copy of it. Inside of agent/python.
 //
-// In a header, since the walk reads them of each frame of each sample. The bytes are the target's:
-// any value may stand there.
+// These are inline, because an unwind reads them from each frame of each sample. The bytes are the
+// target's and may have any value.
 //
-// Compiled frames. What Nuitka has compiled runs without the interpreter and pushes frames of its
-// own, so that tracebacks work. Up to 3.10 it is a frame object as any other; its code object has
-// no bytecode, and f_lasti is -1. Since 3.11 it is a _PyInterpreterFrame that lies inside of the
-// frame object which it points to, behind the fields of PyFrameObject (build/include/nuitka/
-// compiled_frame.h in its sources): no running frame of the interpreter lies there, since that
-// one's frame object is an allocation of its own, or, once it has ended, holds it at fo_data. It
-// says of itself that it is a generator's, and never says how deep its stack is. The line is in
-// f_lineno of the frame object, where sys._getframe().f_lineno and tracebacks get it, too.
+// Compiled frames: code compiled by Nuitka runs without the interpreter and pushes its own frames,
+// so that tracebacks work. Up to 3.10 such a frame is an ordinary frame object; its code object has
+// no bytecode, and f_lasti is -1. Since 3.11 it is a _PyInterpreterFrame inside the frame object
+// that it points to, behind the fields of PyFrameObject (Nuitka's
+// build/include/nuitka/compiled_frame.h). No running frame of the interpreter lies there: its frame
+// object is a separate allocation or, once the frame has ended, holds it at fo_data. A compiled
+// frame claims to be a generator's, and never says how deep its stack is. Its line is in f_lineno
+// of the frame object, from which sys._getframe().f_lineno and tracebacks take it, too.
 #pragma once
 #include "agent/python/layout.h"
 #include "agent/python/word.h"
 
-// Can a frame lie there? The upper half of all addresses is the kernel's, and sums with them could
-// wrap.
+// True if a frame may lie there. The upper half of all addresses is the kernel's, and sums with
+// them could wrap.
 static inline bool spy_py_frame_may_lie_at(uint64_t addr)
 {
     return !(addr & 7) && !(addr >> 63);
@@ -27,13 +27,13 @@ static inline uint8_t spy_py_frame_owner(const struct spy_py_layout *l, const ui
     return l->f_owner == SPY_PY_ABSENT ? 0 : f[l->f_owner];
 }
 
-// Before 3.14 a frame that was popped keeps its code; later that is cleared.
+// Before 3.14 a popped frame keeps its code; later versions clear it.
 static inline bool spy_py_keeps_popped(const struct spy_py_layout *l)
 {
     return l->f_code_tag == 0;
 }
 
-// Which copy of the bytecode it runs; 0 where there is one only.
+// Which copy of the bytecode the frame runs; 0 if there is only one.
 static inline int32_t spy_py_frame_tlbc(const struct spy_py_layout *l, const uint8_t *f)
 {
     int32_t index = 0;
@@ -42,9 +42,9 @@ static inline int32_t spy_py_frame_tlbc(const struct spy_py_layout *l, const uin
     return index;
 }
 
-// Does it say that it runs? A version whose frames do not say so has told by other means. For 3.11
-// to 3.13: Include/internal/pycore_frame.h, _PyFrame_GetStackPointer and _PyFrame_SetStackPointer.
-// The depth of its stack is in the frame while it calls Python code, and once it has ended.
+// True if the frame says that it runs, or if frames of this version do not say so. For 3.11 to
+// 3.13: Include/internal/pycore_frame.h, _PyFrame_GetStackPointer and _PyFrame_SetStackPointer. The
+// depth of its stack is in the frame while it calls Python code, and once it has ended.
 static inline bool spy_py_frame_runs(const struct spy_py_layout *l, const uint8_t *f)
 {
     int32_t stacktop;
@@ -56,8 +56,8 @@ static inline bool spy_py_frame_runs(const struct spy_py_layout *l, const uint8_
     return stacktop == -1;
 }
 
-// The address of the instruction it is at. Up to 3.10 f_lasti, an int: -1 where nothing has run
-// yet; then f_lineno, which follows it, is in the upper half.
+// The address of the frame's instruction. Up to 3.10 f_lasti, an int: -1 if nothing has run yet;
+// then f_lineno, which follows it, is in the upper half.
 static inline uint64_t spy_py_frame_instruction(const struct spy_py_layout *l, const uint8_t *f)
 {
     int32_t lasti;
@@ -67,8 +67,8 @@ static inline uint64_t spy_py_frame_instruction(const struct spy_py_layout *l, c
     return lasti < 0 ? spy_py_word(f, l->f_ip) : (uint64_t)lasti;
 }
 
-// How far behind the start of its frame object a compiled frame lies, to judge by the frame, which
-// is at addr; 0: it is not one. 3.11 and later.
+// How far behind the start of its frame object the frame at addr lies, if it is a compiled frame;
+// 0: it is not. 3.11 and later.
 static inline uint64_t spy_py_frame_inset(const struct spy_py_layout *l, uint64_t addr,
                                           const uint8_t *f)
 {
@@ -78,15 +78,15 @@ static inline uint64_t spy_py_frame_inset(const struct spy_py_layout *l, uint64_
     return inset > l->fo_data && inset < (uint64_t)l->fo_data + l->f_size ? inset : 0;
 }
 
-// Does the frame object, whose bytes stand inset before f, say that this is its frame?
+// True if the frame object, whose bytes begin inset before f, says that this is its frame.
 static inline bool spy_py_frame_is_compiled(const struct spy_py_layout *l, uint64_t addr,
                                             const uint8_t *f, uint64_t inset)
 {
     return inset && spy_py_word(f - inset, l->fo_frame) == addr;
 }
 
-// Does such a frame say that it has ended, or has yielded? Its PyFrameState is negative then
-// in 3.11 to 3.14 (pycore_frame.h); what does not look like one says nothing.
+// True if such a frame says that it has ended or yielded: its PyFrameState is negative then in 3.11
+// to 3.14 (pycore_frame.h). A value that cannot be a PyFrameState says nothing.
 static inline bool spy_py_frame_has_stopped(const struct spy_py_layout *l, const uint8_t *f,
                                             uint64_t inset)
 {

@@ -19,7 +19,8 @@
         .cframe_previous = ABSENT, .ts_base = ABSENT, .interp_next = 0, .interp_threads_head = 8, \
         .interp_gil = ABSENT, \
         .interp_code_generation = ABSENT, .f_code = 32, .f_previous = 24, .f_owner = ABSENT, \
-        .f_stacktop = ABSENT, .f_object = ABSENT, .fo_frame = ABSENT, .fo_lineno = ABSENT, .fo_data = ABSENT, \
+        .f_stacktop = ABSENT, .f_object = ABSENT, .fo_frame = ABSENT, \
+        .fo_lineno = ABSENT, .fo_data = ABSENT, \
         .owner_generator = 254, .owner_entry = 255, .co_firsttraceable = ABSENT
 // 3.11 and later: frames are pieces of a stack of their own.
 #define STACK_FRAMES \
@@ -35,6 +36,7 @@
         .owner_entry = 3, .co_firstlineno = 68, .co_nlocalsplus = 72, .co_stacksize = 64, \
         OBJECTS(40, 56, 32)
 #define SINCE_3_8 \
+        .dict_keys = SPY_DICT_INDEXED, \
         .co_filename = 104, .co_name = 112, .co_qualname = 112, .co_linetable = 120, \
         .co_firstlineno = 40, .co_flags = 36, .co_nlocalsplus = 28, .co_stacksize = 32, \
         .co_code = 48, .co_units = 48, .co_head = 128
@@ -42,11 +44,12 @@
         .co_filename = 96, .co_name = 104, .co_qualname = 104, .co_flags = 32, \
         .co_nlocalsplus = 24, .co_stacksize = 28, .co_code = 40, .co_units = 40
 #define IN_3_6_AND_3_7 \
+        .dict_keys = SPY_DICT_INDEXED, \
         IN_3_3_TO_3_7, .co_linetable = 112, .co_firstlineno = 36, .co_head = 120
 #define IN_3_3_TO_3_5 \
         IN_3_3_TO_3_7, .co_linetable = 120, .co_firstlineno = 112, .co_head = 128, \
         .lasti_bytes = 1, .unit_bytes = 1, .lines = SPY_LINETABLE_LNOTAB_UNSIGNED, \
-        OBJECTS(48, 72, 32)
+        .dict_keys = SPY_DICT_WIDE, OBJECTS(48, 72, 32)
 // No _PyRuntime yet.
 #define UP_TO_3_6 \
         HEAP_FRAMES, .runtime_is_head = true, .runtime_interp_head = 0, .runtime_gil = ABSENT, \
@@ -99,16 +102,16 @@ enum { IN_MAX = 32768, TS_MAX = 496, CO_MAX = 240 };
         X(co_tlbc, CO_MAX) \
         X(interp_tlbc_generation, IN_MAX)
 
-// Where a version publishes it: the number of a word of 8 bytes from the start of _PyRuntime; 0: not
-// published.
+// Where a version publishes it: the number of a word of 8 bytes from the start of _PyRuntime; 0:
+// not published.
 struct published {
 #define WORD_OF(field, max) uint8_t field;
     PUBLISHED(WORD_OF)
     PUBLISHED_FREE_THREADED(WORD_OF)
 #undef WORD_OF
     uint8_t interp_gc, gc_collecting; // the sum of the two is interp_gc_collecting
-    // str_kind of a free-threaded build, not a word. Since 3.14 the interned state is a byte of its own
-    // there (struct _PyUnicodeObject_state).
+    // str_kind of a free-threaded build, not a word. Since 3.14 the interned state is a byte of its
+    // own there (struct _PyUnicodeObject_state).
     uint8_t str_kind_free_threaded;
 };
 
@@ -127,20 +130,21 @@ static const struct version {
             OBJECTS(36, 36, 36), .str_is_bytes = true,
         },
     },
-    { .layout = { .major = 3, .minor = 3, .dict_keys = SPY_DICT_WIDE, UP_TO_3_3, IN_3_3_TO_3_5 } },
-    { .layout = { .major = 3, .minor = 4, .dict_keys = SPY_DICT_WIDE, IN_3_4_TO_3_6, IN_3_3_TO_3_5 } },
-    { .layout = { .major = 3, .minor = 5, .dict_keys = SPY_DICT_WIDE, IN_3_4_TO_3_6, IN_3_3_TO_3_5 } },
+    { .layout = { .major = 3, .minor = 3, UP_TO_3_3, IN_3_3_TO_3_5 } },
+    { .layout = { .major = 3, .minor = 4, IN_3_4_TO_3_6, IN_3_3_TO_3_5 } },
+    { .layout = { .major = 3, .minor = 5, IN_3_4_TO_3_6, IN_3_3_TO_3_5 } },
     {
         .layout = {
-            .major = 3, .minor = 6, .dict_keys = SPY_DICT_INDEXED, IN_3_4_TO_3_6, IN_3_6_AND_3_7,
+            .major = 3, .minor = 6, IN_3_4_TO_3_6, IN_3_6_AND_3_7,
             .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
             OBJECTS(48, 72, 32),
         },
     },
     {
         .layout = {
-            .major = 3, .minor = 7, .dict_keys = SPY_DICT_INDEXED, HEAP_FRAMES, IN_3_6_AND_3_7, SINCE_3_7,
-            .runtime_interp_head = 24, .runtime_gil = 1264, .runtime_gil_since = 4, .runtime_gc_collecting = 632,
+            .major = 3, .minor = 7, HEAP_FRAMES, IN_3_6_AND_3_7, SINCE_3_7,
+            .runtime_interp_head = 24, .runtime_gil = 1264, .runtime_gil_since = 4,
+            .runtime_gc_collecting = 632,
             .interp_gc_collecting = ABSENT,
             .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
             .lasti_bytes = 1, .unit_bytes = 2, .lines = SPY_LINETABLE_LNOTAB,
@@ -149,7 +153,7 @@ static const struct version {
     },
     {
         .layout = {
-            .major = 3, .minor = 8, .dict_keys = SPY_DICT_INDEXED, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+            .major = 3, .minor = 8, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
             .runtime_interp_head = 32, .runtime_gil = 1152, .runtime_gc_collecting = 544,
             .interp_gc_collecting = ABSENT,
             .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
@@ -159,7 +163,7 @@ static const struct version {
     },
     {
         .layout = {
-            .major = 3, .minor = 9, .dict_keys = SPY_DICT_INDEXED, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+            .major = 3, .minor = 9, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
             .runtime_interp_head = 32, .runtime_gil = 352, .runtime_gc_collecting = ABSENT,
             .interp_gc_collecting = 816,
             .f_ip = 104, .f_size = 120, .f_executing = 116, .executing = 1,
@@ -169,7 +173,7 @@ static const struct version {
     },
     {
         .layout = {
-            .major = 3, .minor = 10, .dict_keys = SPY_DICT_INDEXED, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
+            .major = 3, .minor = 10, HEAP_FRAMES, SINCE_3_8, SINCE_3_7,
             .runtime_interp_head = 32, .runtime_gil = 352, .runtime_gc_collecting = ABSENT,
             .interp_gc_collecting = 816,
             .f_ip = 96, .f_size = 112, .f_executing = 108, .executing = 0,
@@ -187,8 +191,8 @@ static const struct version {
             .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 296,
             .ts_cframe = 56, .ts_frame = 8, .ts_base = ABSENT, .ts_size = 304,
             .cframe_previous = 16,
-            .f_code = 32, .f_previous = 48, .f_ip = 56, .f_owner = 69, .f_size = 72, .f_stacktop = 64,
-            .f_object = 40, .fo_data = 48,
+            .f_code = 32, .f_previous = 48, .f_ip = 56, .f_owner = 69, .f_size = 72,
+            .f_stacktop = 64, .f_object = 40, .fo_data = 48,
             .owner_entry = 255,
             .co_firstlineno = 72, .co_nlocalsplus = 76, .co_stacksize = 68,
             .co_code = 184, .co_head = 184, .co_firsttraceable = 168,
@@ -205,7 +209,8 @@ static const struct version {
             .fo_data = 48,
             .ts_thread_id = 136, .ts_native_id = 144, .ts_chunk = 232,
             .ts_cframe = 56, .ts_frame = 0, .ts_base = ABSENT, .ts_size = 240,
-            .f_owner = 70, .f_size = 72, .f_stacktop = 64, .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
+            .f_owner = 70, .f_size = 72, .f_stacktop = 64,
+            .co_code = 192, .co_head = 192, .co_firsttraceable = 176,
         },
     },
     {
@@ -219,7 +224,8 @@ static const struct version {
             .fo_data = 64,
             .ts_thread_id = 152, .ts_native_id = 160, .ts_chunk = 232,
             .ts_cframe = ABSENT, .ts_frame = 72, .ts_base = ABSENT, .ts_size = 240,
-            .f_owner = 70, .f_size = 72, .f_stacktop = 64, .co_code = 200, .co_head = 200, .co_firsttraceable = 184,
+            .f_owner = 70, .f_size = 72, .f_stacktop = 64,
+            .co_code = 200, .co_head = 200, .co_firsttraceable = 184,
         },
         .at = {
             .runtime_interp_head = 5, .interp_next = 8, .interp_threads_head = 9, .interp_gil = 14,

@@ -1,11 +1,10 @@
-// layout.h - where things lie inside an interpreter: one row of numbers for each CPython minor
-// version.
+// layout.h - where things lie inside an interpreter: one row for each CPython minor version. Inside
+// of agent/python.
 //
-// All offsets are bytes from the start of their structure. Those of 2.7 to 3.12 are constants,
-// measured from CPython's own headers (tests/unit/agent/python compiles them against every
-// interpreter that is installed); from 3.13 on the interpreter publishes most of them itself in
-// _Py_DebugOffsets at the start of _PyRuntime (Include/internal/pycore_debug_offsets.h), and the
-// table only supplies what it leaves out.
+// All offsets are bytes from the start of their structure. For 2.7 to 3.12 they are constants from
+// CPython's own headers (tests/unit/agent/python compiles those of every installed interpreter).
+// Since 3.13 the interpreter publishes most of them in _Py_DebugOffsets at the start of _PyRuntime
+// (Include/internal/pycore_debug_offsets.h), and the row supplies the rest.
 #pragma once
 #include "shared/base/err.h"
 #include <stdbool.h>
@@ -30,8 +29,8 @@ enum spy_py_managed_dict {
 
 struct spy_py_layout {
     uint8_t major, minor;
-    // _PyRuntimeState. Up to 3.6 there is none: all are offsets from the variable interp_head,
-    // and the GIL's holder is what _PyThreadState_Current points to.
+    // _PyRuntimeState. Up to 3.6 it does not exist: these are offsets from the variable
+    // interp_head, and the GIL's holder is what _PyThreadState_Current points to.
     bool runtime_is_head;
     uint16_t runtime_interp_head;
     uint16_t runtime_gil;           // 3.7 to 3.11: the GIL itself lies here; else ABSENT
@@ -43,8 +42,8 @@ struct spy_py_layout {
     uint16_t interp_gc_collecting;
     uint16_t interp_code_generation; // 3.14+: rises whenever a code object is freed
     uint16_t interp_tlbc_generation; // free-threaded 3.14+: whenever copies of bytecode are freed
-    // 3.13: the co_version of the code object that is made next (func_state.next_version, 32 bits;
-    // 0 when they ran out); else 0. Up to 3.12 it is not the interpreter's.
+    // 3.13: the co_version of the next code object (func_state.next_version, 32 bits; 0 once they
+    // ran out); else 0. Up to 3.12 this is not kept by interpreter.
     uint32_t interp_next_version;
     // PyThreadState
     uint16_t ts_next, ts_interp, ts_thread_id, ts_native_id, ts_chunk;
@@ -59,8 +58,8 @@ struct spy_py_layout {
     uint16_t f_executing; // up to 3.10: a byte that says that the frame runs; ABSENT up to 3.3
     uint8_t executing;    // when it has this value
     uint16_t f_stacktop;  // 3.11 to 3.13: an int, -1 while the frame runs; else ABSENT
-    // 3.11+: pointer to the PyFrameObject of a frame, which it has once somebody asked for it; and
-    // what is read of that: pointer back to the frame, line, where a frame that has ended is kept.
+    // 3.11+: pointer to the PyFrameObject of a frame, which exists once a program asked for it; and
+    // its fields: pointer back to the frame, line, where a frame that has ended is kept.
     uint16_t f_object, fo_frame, fo_lineno, fo_data;
     // Up to 3.10 f_ip is f_lasti, an int: bytes of bytecode (1), or code units (2). 0: a pointer.
     uint8_t lasti_bytes;
@@ -68,8 +67,8 @@ struct spy_py_layout {
     uint8_t lines;      // enum spy_linetable_format
     uint16_t f_tlbc;    // free-threaded 3.14+: which copy of the bytecode it runs; else ABSENT
     uint8_t f_code_tag; // bits of f_code that are not of the address (_PyStackRef)
-    // Kinds of frames (enum _frameowner). From owner_entry on: not a function's, but where the
-    // interpreter was entered from C. SPY_PY_OWNER_OBJECT is what a compiled frame gets (frame.h).
+    // Kinds of frames (enum _frameowner). owner_entry and above: not a function, but an entry of
+    // the interpreter from C. A compiled frame gets SPY_PY_OWNER_OBJECT (frame.h).
     uint8_t owner_generator, owner_entry;
     // PyCodeObject
     uint16_t co_filename, co_name, co_qualname, co_linetable, co_firstlineno, co_flags;
@@ -84,8 +83,8 @@ struct spy_py_layout {
     // PyObject_HEAD, PyVarObject.ob_size, PyBytesObject.ob_sval
     uint16_t ob_type, ob_size, bytes_data;
     bool str_is_bytes; // 2.7: names are bytes
-    // Attributes of an object (attribute.h): the layout of a dict, where an object keeps its dict or
-    // values, and PyHeapTypeObject.ht_cached_keys, from the end of the type's header; 0: none.
+    // Attributes of an object (attribute.h): the layout of a dict, where an object keeps its dict
+    // or values, and PyHeapTypeObject.ht_cached_keys, from the end of the type's header; 0: none.
     uint8_t dict_keys;    // enum spy_py_dict_keys
     uint8_t managed_dict; // enum spy_py_managed_dict
     uint16_t type_cached_keys;
@@ -98,25 +97,25 @@ enum { SPY_GIL_HOLDER = 8, SPY_GIL_LOCKED = 16, SPY_GIL_SIZE = 208 };
 // _PyStackChunk: previous, size, top, data (Include/cpython/pystate.h).
 enum { SPY_CHUNK_PREVIOUS = 0, SPY_CHUNK_SIZE = 8, SPY_CHUNK_HEADER = 24 };
 
-// The row of a version, or NULL when there is none.
+// The row of a version, or NULL if there is none.
 const struct spy_py_layout *spy_py_layout_find(unsigned major, unsigned minor);
-// The layout of a PY_VERSION_HEX, also of micro versions that differ. SPY_ERR_UNSUPPORTED: there is no
-// row of its version.
+// The layout of a PY_VERSION_HEX, also of micro versions that differ. SPY_ERR_UNSUPPORTED: there is
+// no row of its version.
 int spy_py_layout_of_hex(uint32_t hex, struct spy_py_layout *ret);
 // "2.7 and 3.3 to 3.15", made from the rows, for messages. Returns out.
 enum { SPY_PY_SUPPORTED = 64 }; // bytes that out needs
 const char *spy_py_layout_supported(char *out, size_t size);
 
-// Up to 3.10: the row for a build with Py_TRACE_REFS, as a debug build is up to 3.7: all objects
-// begin with two pointers more (_PyObject_HEAD_EXTRA).
+// Up to 3.10: changes the row to that of a build with Py_TRACE_REFS, which up to 3.7 every debug
+// build has: all objects begin with two more pointers (_PyObject_HEAD_EXTRA).
 void spy_py_layout_trace_refs(struct spy_py_layout *layout);
 
 // Bytes of _Py_DebugOffsets that spy_py_layout_apply wants.
 enum { SPY_PY_DEBUG_OFFSETS_SIZE = 888 };
-// Is this the start of a _PyRuntime with debug offsets? *ret_version is its PY_VERSION_HEX.
+// True if this is the start of a _PyRuntime with debug offsets. *ret_version is its PY_VERSION_HEX.
 bool spy_py_debug_offsets_version(const uint8_t *bytes, size_t len, uint32_t *ret_version,
                                   bool *ret_free_threaded);
-// Takes into *layout what the interpreter says of itself. Every offset is bounded; SPY_ERR_TORN
-// when one is out of bounds, which no interpreter of that version has. Which fields there are, and
-// where, differs by minor version: layout->minor chooses.
+// Puts the offsets that the interpreter publishes into *layout. Every offset is bounded;
+// SPY_ERR_TORN if one exceeds its bound, which does not happen in an interpreter of that version.
+// layout->minor decides which fields there are, and where.
 int spy_py_layout_apply(struct spy_py_layout *layout, const uint8_t *bytes, size_t len);

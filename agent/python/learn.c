@@ -5,8 +5,7 @@
 
 enum { PAGE = 4096, PAGES = 4, CHUNKS_MAX = 1024 };
 
-// Bytes of the target that were read around a frame: its neighbours are most likely the next to be
-// looked at.
+// Bytes that were read around a frame: its neighbours are most likely needed next.
 struct window {
     uint64_t addr;
     size_t len;
@@ -28,15 +27,16 @@ static const uint8_t *find_in_window(const struct window *w, uint64_t addr, size
     return addr >= w->addr && addr - w->addr + size <= w->len ? w->bytes + (addr - w->addr) : NULL;
 }
 
-// The page of addr, and as many of those around it as are mapped. Neighbours are read in turns,
-// since a read ends at the first page that is not.
+// Reads the page of addr and its mapped neighbours. Neighbours come in order of distance, because a
+// read ends at the first page that is not mapped.
 static int read_pages(struct learner *e, uint64_t addr)
 {
     struct window *w = &e->elsewhere;
     uint64_t page = addr & ~(uint64_t)(PAGE - 1);
     struct spy_span spans[PAGES];
     static const int64_t turns[PAGES] = {0, 1, -1, 2};
-    static const size_t before[PAGES + 1] = {0, 0, 0, 1, 1}; // pages, with so many read
+    static const size_t before[PAGES + 1] = {0, 0, 0, 1,
+                                             1}; // pages before addr's, by the number read
     size_t done = 0;
     for (size_t i = 0; i < PAGES; i++)
         spans[i] = (struct spy_span){page + (uint64_t)turns[i] * PAGE,
@@ -52,7 +52,7 @@ static int read_pages(struct learner *e, uint64_t addr)
     return 0;
 }
 
-// On a data stack the frames further out lie before this one.
+// On a data stack, frames further out lie before this frame.
 static int read_stack(struct learner *e, const struct spy_py_place *p, uint64_t addr)
 {
     struct window *w = &e->on_stack;
@@ -68,8 +68,8 @@ static int read_stack(struct learner *e, const struct spy_py_place *p, uint64_t 
     return 0;
 }
 
-// The frame's bytes: from the copy, from what was read for others, or from the target. NULL: they
-// cannot be read.
+// The frame's bytes: from the copy, from what was read for other frames, or from the target. NULL:
+// they cannot be read.
 static const uint8_t *read_frame(struct learner *e, const struct spy_py_place *p, uint64_t addr,
                                  uint8_t *room)
 {
@@ -87,7 +87,7 @@ static const uint8_t *read_frame(struct learner *e, const struct spy_py_place *p
 
 // --- chunks of the data stack ---
 
-// What lies where a chunk is now was something else's.
+// A place where a chunk is now belonged to something else.
 static void drop_overlapping(struct spy_py_places *p, uint64_t addr, uint64_t size)
 {
     for (size_t i = p->n_sorted; i-- > 0;) {
@@ -153,7 +153,7 @@ static int reach_frame(struct learner *e, struct spy_py_place *p, uint64_t addr)
     return 0;
 }
 
-// With so many bytes before it: a compiled frame is read with the frame object that it lies in
+// Adds a frame with `inset` bytes before it: a compiled frame is read with its frame object
 // (frame.h).
 static int add_lone_frame(struct learner *e, uint64_t addr, uint64_t inset)
 {
@@ -165,7 +165,7 @@ static int add_lone_frame(struct learner *e, uint64_t addr, uint64_t inset)
     return spy_py_places_append(e->places, &place);
 }
 
-// Makes sure that the frame lies in a place. *ret_new: it did not.
+// Makes sure that the frame is inside a place. *ret_new: it was not.
 static int place_frame(struct learner *e, uint64_t addr, const struct spy_py_place **ret,
                        bool *ret_new)
 {
@@ -191,7 +191,7 @@ int spy_py_places_learn(const struct spy_target *t, const struct spy_py_layout *
     size_t n_new = 0;
     for (size_t i = 0; i < p->n; i++)
         e.total += p->list[i].len;
-    bool whole = !p->n; // the newest frames come first, and what is cut off is the outermost
+    bool whole = !p->n; // the newest frames come first, and the outermost are cut off
     int r = add_chunks(&e);
     struct spy_py_cycle cycle = {0};
     for (int i = 0; r == 0 && addr && addr != base && i < SPY_PY_CHAIN_MAX; i++) {
@@ -213,11 +213,11 @@ int spy_py_places_learn(const struct spy_target *t, const struct spy_py_layout *
             break;
         addr = previous;
     }
-    int settled = spy_py_places_settle(p);
+    int settled = spy_py_places_join(p);
     if (r == SPY_ERR_LIMIT && whole)
         p->cut = addr;
     else if (r == SPY_ERR_LIMIT)
-        spy_py_places_clear(p); // what is left over of other depths takes the room: begin again
+        spy_py_places_clear(p); // places of other depths take the room: begin again
     if (r == SPY_ERR_LIMIT)
         return 0;
     if (r == SPY_ERR_NOMEM || settled < 0)

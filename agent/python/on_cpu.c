@@ -40,8 +40,8 @@ static bool is_steady(struct spy_py_cpu_use *use, const struct spy_thread_sched 
     return steady;
 }
 
-// True if the thread was taken off its CPU when this one came onto it. Both moments are then the same
-// on that CPU's clock, except for ticks, which move our own.
+// True if the thread was taken off its CPU when this one came onto it. Both moments are then the
+// same on that CPU's clock, except for ticks, which move our own.
 static bool stands_aside(const struct spy_py_options *o, uint64_t updated_ns, uint64_t now)
 {
     struct spy_thread_switches own;

@@ -5,7 +5,7 @@
 // How the file name of a program or of a library begins.
 static const struct mark {
     const char *begins, *name;
-    bool program; // only as the program: nothing else is called so for this reason
+    bool program; // only if it is the program's name: libraries are named so for other reasons
 } marks[] = {
     {"libpypy", "PyPy", false},           // libpypy3.11-c.so
     {"pypy", "PyPy", true},               // linked into its program

@@ -1,7 +1,8 @@
-// others.h - Pythons that are not CPython: named to the user, and not read. Inside of agent/python.
+// others.h - recognises Pythons other than CPython, which are named to the user and not read.
+// Inside of agent/python.
 #pragma once
 #include "agent/target/symbols.h"
 
-// What the program (its path; "": not known) or one of the n mapped files says that it is: "PyPy",
-// "GraalPy", "MicroPython". NULL: none of them.
+// What the program (its path; "": not known) or one of the n mapped files is by its name: "PyPy",
+// "GraalPy", "MicroPython". NULL: none of these.
 const char *spy_py_other(const char *exe, const struct spy_module *mods, size_t n);

@@ -83,8 +83,8 @@ static void sort_places(struct spy_py_places *p)
         qsort_r(p->order, p->n, sizeof *p->order, by_address, p->list);
 }
 
-// Makes one of a and b, which begins after it, when they lie so near each other that all between
-// them is mapped for sure: the gap is shorter than a page.
+// Joins b, which begins after a, into a if they are near each other: the gap is shorter than a
+// page, and therefore mapped.
 static bool join_places(struct spy_py_place *a, const struct spy_py_place *b, size_t *total)
 {
     uint64_t end = a->addr + a->len, gap = b->addr > end ? b->addr - end : 0;
@@ -100,7 +100,7 @@ static bool join_places(struct spy_py_place *a, const struct spy_py_place *b, si
     return true;
 }
 
-int spy_py_places_settle(struct spy_py_places *p)
+int spy_py_places_join(struct spy_py_places *p)
 {
     size_t total = 0, n = p->n;
     for (size_t i = 0; i < p->n; i++)
@@ -116,7 +116,7 @@ int spy_py_places_settle(struct spy_py_places *p)
             b->len = 0;
             continue;
         }
-        *b = *a; // the older one keeps its number, since frames are known by it
+        *b = *a; // the older place keeps its index, since frames refer to it
         a->len = 0;
         p->order[last] = p->order[i];
     }
@@ -130,7 +130,7 @@ int spy_py_places_settle(struct spy_py_places *p)
 
 // --- forgetting ---
 
-// The last one takes its number.
+// The last place takes its index.
 void spy_py_places_drop(struct spy_py_places *p, size_t i)
 {
     uint32_t last = (uint32_t)--p->n;
@@ -159,7 +159,7 @@ static void fit_chunk(struct spy_py_place *at)
         at->len = want < at->room ? want : at->room;
 }
 
-// Cuts off what no walk has used for a while.
+// Cuts off what no unwind has used for a while.
 static void fit_frames(struct spy_py_place *at)
 {
     enum { WALKS = 64, WORTH = 256 };
@@ -191,7 +191,7 @@ void spy_py_places_fit(struct spy_py_places *p)
         } else if (++at->idle > IDLE_WALKS) {
             *at = p->list[--p->n];
         } else if (at->is_chunk && at->len > SPY_PY_SLACK) {
-            at->len = SPY_PY_SLACK; // kept for when the stack grows into it again
+            at->len = SPY_PY_SLACK; // kept in case the stack grows into it again
         }
     }
     if (p->n == n)

@@ -1,21 +1,18 @@
 // python.h - the Python inside a process: its threads, and the stack of each at one instant.
 //
-// Truth before all: a stack is given only when it hung together. One system call (process_vm_readv)
-// reads the part of the data stack where its frames were last time, then the thread state and, at
-// the end, the newest frames once more; the walk then happens on that copy. It is taken only when
-//   - every frame lay inside the copy (else the places are corrected and all is read again),
+// Truth comes first: a stack is given only if it is valid. One system call (process_vm_readv) reads
+// the part of the data stack that held the thread's frames last time, then the thread state, and
+// then the newest frames once more; the stack is unwound from that copy. It is valid only if
+//   - every frame is inside the copy (else the places are corrected, and all is read again),
 //   - the newest frames are the same in both copies,
 //   - neighbouring frames on the data stack touch: parent + its size == child,
-//   - each instruction pointer lies inside its code object, and each code object is one (code.h).
-// And where reads of a thread fail often and it may not be paused, only when the read took as long
-// as usual. Of what stands still, a thread that is held or a core file, one copy is enough.
+//   - each instruction pointer is inside its code object, and each code object is one (code.h).
+// If reads of a thread often fail and it may not be paused, a read must also take no longer than
+// usual. Where nothing moves, in a thread that is held or a core file, one copy is enough.
 //
-// What fails is tried again, then, where the settings allow, read with that one thread paused
-// (pause.h).
-//
-// A paused read only where the optimistic one failed would favour the states that last long, so a
-// thread whose reads fail more often than 1 in SPY_PY_TORN_ONE_IN is paused for nearly every
-// sample.
+// A read that fails is tried again, and then, if the settings allow, made with that one thread
+// paused (pause.h). Pausing only after failures would favour states that last long, so a thread
+// whose reads fail more often than 1 in SPY_PY_TORN_ONE_IN is paused for nearly every sample.
 //
 // Threads: one spy_python and everything it gives belongs to one thread at a time.
 #pragma once
@@ -25,9 +22,9 @@
 #include "agent/target/threads.h"
 
 enum {
-    SPY_PY_DEPTH_MAX = 16384, // deeper stacks lose their outermost frames and are marked
-    SPY_PY_LISTED_MAX = 65536,
-    SPY_PY_NAME_MAX = 128, // bytes of a thread's name, in whole characters
+    SPY_PY_DEPTH_MAX = 16384,  // deeper stacks lose their outermost frames and are marked
+    SPY_PY_LISTED_MAX = 65536, // threads listed, of which SPY_PY_THREADS_MAX are sampled
+    SPY_PY_NAME_MAX = 128,     // bytes of a thread's name, in whole characters
     SPY_PY_TRIES = 3,
     SPY_PY_TORN_ONE_IN = 50,
 };
@@ -37,19 +34,19 @@ struct spy_py_frame {
     uint32_t line; // 0: not known
 };
 
-// SALVAGED: only the outer frames, which were proven; what the innermost of them had called changed
+// SALVAGED: only the outer frames, which were proven; what the innermost of them called changed
 // faster than it could be read (salvage.h).
 enum spy_py_how { SPY_PY_CLEAN, SPY_PY_SALVAGED, SPY_PY_PAUSED };
 
 // One thread at one instant.
 struct spy_py_stack {
     const struct spy_py_frame *frames; // innermost first; borrowed until the next call
-    size_t n;                          // 0: it runs no Python code just now
-    size_t n_same;  // so many of the outermost frames are as in the last stack of this thread
+    size_t n;                          // 0: it runs no Python code
+    size_t n_same;  // how many of the outermost frames are as in the last stack of this thread
     bool truncated; // the outermost frames are missing: too deep
     bool unchanged; // the same stack as the last one given for this thread
-    bool running;   // on a CPU, or ready to be where that could not be told
-    bool runnable;  // ready to run, waits for a CPU; then it is not running
+    bool running;   // on a CPU, or ready to run where the two cannot be told apart
+    bool runnable;  // ready to run, waiting for a CPU; then it is not running
     bool holds_gil, waits_gil, collecting;
     enum spy_py_how how;
 };
@@ -67,63 +64,63 @@ struct spy_py_options {
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
     // NULL: a thread whose CPU the caller has taken counts as waiting for a CPU.
     const struct spy_py_self *self;
-    // Does the caller go to the CPU that spy_python_take_wish names, where it can? A thread whose
-    // reads fail often is then read while the caller has that thread's CPU, and need not be paused.
+    // The caller moves to the CPU that spy_python_take_wish names, if it can. A thread whose reads
+    // often fail is then read while the caller has that thread's CPU, and need not be paused.
     bool follows;
-    int cpu; // if so: the only CPU that the caller may run on now; -1: it is not bound to one
+    int cpu; // if it follows: the only CPU that the caller may run on now; -1: it is not bound
 };
 
 struct spy_python;
 
-// Looks for an interpreter in t (borrowed for the whole life). The codes of spy_py_runtime_find.
+// Finds the interpreter in t, which is borrowed until spy_python_free. SPY_ERR_NOTFOUND: no Python;
+// SPY_ERR_UNSUPPORTED, SPY_ERR_AGAIN (it is starting), SPY_ERR_DENIED, SPY_ERR_GONE: see find.h.
 int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_err *err);
 void spy_python_free(struct spy_python *p);
 const struct spy_py_runtime *spy_python_runtime(const struct spy_python *p);
 struct spy_codes *spy_python_codes(struct spy_python *p);
 
-// Brings the list of threads up to date where it may have changed. Call it before each round: it
-// costs nothing unless a read of the last round showed a change, or a quarter of a second has
-// passed. SPY_ERR_GONE: the process has ended (or called exec: attach again).
+// Updates the list of threads if it may have changed. Call it before each round: it costs nothing
+// unless a read of the last round showed a change, or a quarter of a second has passed.
+// SPY_ERR_GONE: the process has ended, or called exec: attach again.
 int spy_python_refresh(struct spy_python *p);
 size_t spy_python_n_threads(const struct spy_python *p);
-// The number of threads that are not in the list: they have not run for the longest time. A thread
-// that begins to work is in the list within seconds.
+// The number of threads that are not in the list, because they have not run for the longest time. A
+// thread that begins to work is in the list within seconds.
 size_t spy_python_n_left_out(const struct spy_python *p);
-// The threads in order of their start, the oldest first. Hold until the next refresh.
+// The threads in order of their start, the oldest first. Valid until the next refresh.
 struct spy_py_thread *spy_python_thread(struct spy_python *p, size_t i);
 
-// Of a thread: numbers in our numbering and in its own, the pthread_self() that Python calls ident.
+// The thread's number in our numbering, and the pthread_self() that Python calls ident.
 pid_t spy_py_thread_tid(const struct spy_py_thread *th); // 0: not known
 uint64_t spy_py_thread_ident(const struct spy_py_thread *th);
-// The name that the program gave it (threading.Thread.name), once its stack was read, and within
-// seconds after it was given another; "MainThread"; of others, and before that, comm of the
-// system's thread. Without control characters. Borrowed until the next refresh or sample.
+// The name that the program gave the thread (threading.Thread.name), known once its stack was read
+// and updated within seconds of a change; "MainThread"; for other threads, and before that, the
+// system's name (comm). Without control characters. Borrowed until the next refresh or sample.
 const char *spy_py_thread_name(const struct spy_py_thread *th);
 // Rises whenever the name changes.
 uint32_t spy_py_thread_name_changes(const struct spy_py_thread *th);
-// Four words of the owner's, zero at first: e.g. ids of its profile.
+// Four words for the caller, zero at first: e.g. ids of its profile.
 uint64_t *spy_py_thread_user(struct spy_py_thread *th);
 
-// Has nothing of the process run since each of its threads gave its last stack, did each of them
-// wait then, and has each the name it had? Then all of them are as they were. May be asked in a
-// round, after the refresh, instead of sampling the threads. Costs a small file a thread, up to the
-// first that has run.
+// True if every thread was waiting when last sampled, none has run since, and no name has changed:
+// all stacks are as they were. May be called in a round, after the refresh, instead of sampling the
+// threads. Costs a small file per thread, up to the first that has run.
 bool spy_python_is_quiet(struct spy_python *p);
 
-// The stack of one thread now. SPY_ERR_GONE: the thread (or process) has ended; SPY_ERR_TORN: no
-// read hung together, counted as failed by the caller; SPY_ERR_DENIED.
+// The stack of one thread now. SPY_ERR_GONE: the thread or process has ended; SPY_ERR_TORN: no read
+// was valid, which the caller counts as failed; SPY_ERR_DENIED.
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *options, struct spy_py_stack *ret);
-// Which CPU the next samples are best taken on: that of a thread that would have to be paused on
-// any other. Asked once a round, by a caller that follows. away: for one round on any CPU but that,
-// to find out whether a pause would still be necessary. cpu is -1: no matter which.
+// The CPU that the next samples are best taken on: that of a thread that would have to be paused on
+// any other. For a caller that follows, once a round. away: for one round on any CPU but that, to
+// find out whether a pause would still be necessary. cpu is -1: it does not matter.
 struct spy_py_wish {
     int cpu;
     bool away;
 };
 struct spy_py_wish spy_python_take_wish(struct spy_python *p);
-// Where frame i of the last stack given for th stands, with columns; the line is that of the frame.
-// All is 0 where that is not known, and it is only where spy_codes_keep_tables was called before
-// the sample. *at is 0 with the first frame, and then whatever the frame before left there.
+// Where frame i of the last stack given for th is in its source, with columns; the line is the
+// frame's. All 0 where that is not known; known only if spy_codes_keep_tables was called before the
+// sample. *at is 0 with the first frame, and then what the previous frame left there.
 struct spy_location spy_python_location(struct spy_python *p, const struct spy_py_thread *th,
                                         size_t i, size_t *at);

@@ -5,12 +5,13 @@
 #include <string.h>
 
 enum {
-    AGAIN_BELOW = 2048, // bytes of the data stack, around where the newest frame on it was
+    AGAIN_BELOW = 2048, // bytes of the data stack around the place of the newest frame on it
     AGAIN_ABOVE = 640,
-    AGAIN_MUST = 1024, // so much below the newest frame must have been read twice
+    AGAIN_MUST = 1024, // bytes below the newest frame that must have been read twice
 };
 
-// Reads what is gathered. *ret_bad: the place that is not there; UINT32_MAX: something else is.
+// Reads the gathered spans. *ret_bad: the place that is not mapped; UINT32_MAX: something else is
+// not.
 static int flush_spans(const struct spy_target *t, struct spy_py_read *b, uint32_t *ret_bad)
 {
     size_t done = 0;
@@ -32,8 +33,8 @@ static int gather_span(const struct spy_target *t, struct spy_py_read *b, uint32
 
 // --- reading ---
 
-// Joins the span with one that lies near, where all of it is mapped for sure: the gap is shorter
-// than a page.
+// Adds a span to read again. Joins it with a span nearby: the gap is shorter than a page, and
+// therefore mapped.
 static void add_again(struct spy_py_read *b, uint64_t addr, size_t len)
 {
     for (size_t i = 0; i < b->n_again; i++) {
@@ -50,8 +51,8 @@ static void add_again(struct spy_py_read *b, uint64_t addr, size_t len)
         b->again[b->n_again++] = (struct spy_span){.addr = addr, .len = len};
 }
 
-// The newest frames as the last walk met them: those outside of the data stack, and then the part
-// of the stack around the newest frame on it.
+// Chooses the newest frames of the last unwind: those outside the data stack, and then the part of
+// the data stack around the newest frame on it.
 static void choose_again(const struct spy_py_layout *l, const struct spy_py_thread *th,
                          struct spy_py_read *b)
 {
@@ -110,8 +111,8 @@ static int gather_facts(const struct spy_target *t, const struct spy_py_thread *
     return r;
 }
 
-// Nearly always one call. A stack of more pieces than that takes is then not one instant any more,
-// which the comparison at the end judges.
+// Nearly always one call. A stack in more pieces than one call takes is not read at one instant;
+// the comparison decides whether it is valid.
 static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
                     struct spy_py_thread *th, const struct spy_py_scratch *s, struct spy_py_read *b,
                     uint32_t *ret_bad)
@@ -148,7 +149,7 @@ static int read_all(const struct spy_target *t, const struct spy_py_layout *l,
     return r < 0 ? r : flush_spans(t, b, ret_bad);
 }
 
-// Makes room for one copy, or two where the read takes long.
+// Makes room for one copy, or for two if the read takes long.
 static int make_room_for_copy(struct spy_py_places *places, struct spy_py_scratch *s, bool twice,
                               struct spy_py_read *b)
 {
@@ -158,9 +159,9 @@ static int make_room_for_copy(struct spy_py_places *places, struct spy_py_scratc
     return spy_grow(&s->copy, &s->copy_cap, s->n_copy << b->whole, 1, 2 * SPY_PY_COPY_MAX);
 }
 
-// What is not there any more is left out. *bad is how many places that were: where it is a whole
-// part of the stack, all are learned again, which takes fewer reads.
-static int forget_place(struct spy_py_thread *th, uint32_t place, int *bad)
+// Forgets a place that is no longer mapped. *bad counts them: if a whole part of the stack is gone,
+// all places are learned again, which takes fewer reads.
+static int drop_unmapped(struct spy_py_thread *th, uint32_t place, int *bad)
 {
     enum { BAD_MAX = 4 };
     if (place < th->learned.places.n &&
@@ -187,7 +188,7 @@ int spy_py_read_frames(const struct spy_target *t, const struct spy_py_layout *l
     while (r == 0) {
         uint32_t place = UINT32_MAX;
         r = make_room_for_copy(&th->learned.places, s, twice, b);
-        if (r == SPY_ERR_LIMIT) // chunks have grown beyond all bounds
+        if (r == SPY_ERR_LIMIT) // chunks have grown past the bound
             spy_py_places_clear(&th->learned.places);
         if (r < 0)
             return r == SPY_ERR_LIMIT ? SPY_ERR_NOTFOUND : r;
@@ -199,15 +200,15 @@ int spy_py_read_frames(const struct spy_target *t, const struct spy_py_layout *l
         b->took_ns = spy_clock_mono_ns() - before;
         if (r != SPY_ERR_TORN)
             return r;
-        r = forget_place(th, place, &bad);
+        r = drop_unmapped(th, place, &bad);
     }
     return r;
 }
 
 // --- comparing ---
 
-// The second copy of the frame, with so many bytes before it, or NULL; and how many bytes there are
-// from there on.
+// The second copy of the frame, with `inset` bytes before it, or NULL; *ret_len is the number of
+// bytes from the frame on.
 static const uint8_t *second_copy(const struct spy_py_layout *l, const struct spy_py_read *b,
                                   const struct spy_py_scratch *s, const struct spy_py_place *p,
                                   uint64_t addr, uint64_t inset, size_t *ret_len)
@@ -226,7 +227,7 @@ static const uint8_t *second_copy(const struct spy_py_layout *l, const struct sp
     return NULL;
 }
 
-// Both copies must show the same frame; the newest one may have gone on to another instruction.
+// True if both copies show the same frame. The newest frame may have reached another instruction.
 static bool copies_agree(const struct spy_py_layout *l, const uint8_t *f, const uint8_t *g,
                          bool newest)
 {
@@ -236,7 +237,7 @@ static bool copies_agree(const struct spy_py_layout *l, const uint8_t *f, const 
            (newest || spy_py_frame_instruction(l, f) == spy_py_frame_instruction(l, g));
 }
 
-// Is a compiled frame at the same line in its second copy?
+// True if a compiled frame is at the same line in its second copy.
 static bool lines_agree(const struct spy_py_layout *l, const struct spy_py_rec *rec,
                         const uint8_t *again, uint64_t inset)
 {
@@ -245,7 +246,7 @@ static bool lines_agree(const struct spy_py_layout *l, const struct spy_py_rec *
            spy_py_frame_own_line(l, again, inset) == rec->ip;
 }
 
-// Did the newest frame's variables or stack change between the copies? Nobody but its thread writes
+// True if the newest frame's variables or stack changed between the copies. Only its thread writes
 // there.
 static bool values_differ(const struct spy_py_layout *l, const uint8_t *f, size_t len,
                           const uint8_t *again, size_t len_again)
@@ -265,7 +266,7 @@ int spy_py_read_compare(const struct spy_py_layout *l, const struct spy_py_read 
         if (!newest && p->is_chunk)
             newest = rec;
         bool below = newest && p->is_chunk && rec->place == newest->place;
-        // Further out nothing was read twice.
+        // Frames further out were not read twice.
         bool near = below && newest->addr - rec->addr <= AGAIN_BELOW;
         if (!b->whole && i >= SPY_PY_TOP && (l->heap_frames || (newest && p->is_chunk && !near)))
             return 0;
@@ -278,7 +279,7 @@ int spy_py_read_compare(const struct spy_py_layout *l, const struct spy_py_read 
             return SPY_ERR_TORN;
         if (again && compiled && i && !lines_agree(l, rec, again, inset))
             return SPY_ERR_TORN;
-        // A newest frame that does not run has ended, or is to begin or to end this very moment.
+        // A newest frame that does not run has ended, or is just beginning or ending.
         if (i == 0 && !compiled && !spy_py_frame_runs(l, f))
             return SPY_ERR_TORN;
         if (!again && (newest ? below && newest->addr - rec->addr < AGAIN_MUST : i < SPY_PY_TOP))

@@ -20,7 +20,7 @@ struct spy_py_found {
     pid_t ns_tid, tid;           // 0: not known (yet)
     struct spy_py_thread *known; // NULL: not one of the threads that are sampled
     bool left_out;
-    // Of a thread that was left out: what it had run when it was last asked, and the refresh that
+    // For a thread that was left out: what it had run when it was last asked, and the refresh that
     // found it or saw it run.
     uint64_t slices, cpu_ns, ran;
 };

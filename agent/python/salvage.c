@@ -88,8 +88,8 @@ static bool has_outermost(const struct spy_py_thread *th, const struct spy_py_sc
     return !outermost || outermost->addr == s->recs[s->n - 1].addr;
 }
 
-// Adds one more read. A chain that was cut at a frame which had ended has another outermost frame and
-// is ignored. If many do, the thread has another outermost frame now.
+// Adds one more read. A chain that was cut at a frame which had ended has another outermost frame
+// and is ignored. If many do, the thread has another outermost frame now.
 static int add_read(struct spy_python *p, struct spy_py_thread *th, struct spy_py_read *b,
                     struct common *c, struct spy_py_facts *facts)
 {

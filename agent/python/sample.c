@@ -15,8 +15,8 @@ static int read_slices(struct spy_py_thread *th, uint64_t *ret)
     return r == SPY_ERR_GONE || spy_py_could_not_ask(r) ? r : 0;
 }
 
-// 1: the thread was given a CPU since it had been given one `slices` times; 0: it was not; or a code
-// of read_slices.
+// 1: the thread was given a CPU since it had been given one `slices` times; 0: it was not; or a
+// code of read_slices.
 static int has_run(struct spy_py_thread *th, uint64_t slices)
 {
     uint64_t now;
@@ -78,7 +78,8 @@ static int fail_sample(struct spy_python *p, struct spy_py_thread *th, int r)
 }
 
 // What the thread does, according to the system. A thread of a core file counts as running, since
-// nothing is known of it. Where asking about a live process fails, that says nothing about the thread.
+// nothing is known of it. Where asking about a live process fails, that says nothing about the
+// thread.
 static int ask_state(struct spy_python *p, struct spy_py_thread *th, struct spy_thread_state *ret)
 {
     if (!th->id.tid && spy_target_is_live(p->target))
@@ -157,8 +158,9 @@ static int give_stack(struct spy_python *p, struct spy_py_thread *th,
     return 0;
 }
 
-// A thread that ran a moment ago most likely still runs. If its newest frame moved on between the two
-// copies of it, that proves it, and the system need not be asked. SPY_ERR_AGAIN: ask the system.
+// A thread that ran a moment ago most likely still runs. If its newest frame moved on between the
+// two copies of it, that proves it, and the system need not be asked. SPY_ERR_AGAIN: ask the
+// system.
 static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
                          const struct spy_py_options *o, bool *ret_torn, struct spy_py_stack *ret)
 {

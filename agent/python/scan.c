@@ -9,9 +9,9 @@
 
 enum { BLOCK = 1 << 16, OVERLAP = 512, BATCH = 64 };
 
-// What interpreters.head may look like. SAME: the word after it, interpreters.main, is equal, as it
-// is while there is one interpreter. PAIR: there are more. HEAP: interp_head, before _PyRuntime
-// was, whose interpreter lies in no file.
+// What interpreters.head may look like. SAME: the word after it, interpreters.main, is equal, as in
+// a program with one interpreter. PAIR: there are more. HEAP: interp_head, before _PyRuntime
+// existed, whose interpreter is not in a mapped file.
 enum kind { SAME, PAIR, HEAP, KINDS };
 
 struct candidate {
@@ -29,14 +29,14 @@ struct scan {
     uint64_t give_up, bytes;
     struct room *room;
     uint8_t *block;
-    const struct spy_mapping *last; // that of the last pointer: the next one is often into it too
+    const struct spy_mapping *last; // of the last pointer; the next often points into it, too
     size_t n[KINDS], judged[KINDS]; // of room->lists
     int version; // SPY_ERR_NOTFOUND: no text was found yet; else what spy_py_layout_of_hex said
     struct spy_py_runtime *rt;
 };
 
-// The writable data of a module: what is mapped of its file, and its .bss that follows. A piece
-// that is anonymous counts only where it touches the one before.
+// True if this is writable data of the module: mapped from its file, or its .bss. An anonymous
+// mapping counts only if it touches the one before.
 static bool is_data(const struct spy_maps *maps, size_t i, const struct spy_module *mod)
 {
     const struct spy_mapping *m = &maps->list[i];
@@ -49,9 +49,10 @@ static bool is_data(const struct spy_maps *maps, size_t i, const struct spy_modu
            !strcmp(spy_maps_path(maps, &maps->list[i - 1]), mod->path);
 }
 
-// Calls look for each block of the module's data until it says something else than NOTFOUND.
+// Calls `search` for each block of the module's data until it returns something other than
+// NOTFOUND.
 static int each_block(struct scan *s, const struct spy_module *mod,
-                      int (*look)(struct scan *s, uint64_t addr, size_t n))
+                      int (*search)(struct scan *s, uint64_t addr, size_t n))
 {
     int r = SPY_ERR_NOTFOUND;
     for (size_t i = 0; i < s->maps->n; i++) {
@@ -65,7 +66,7 @@ static int each_block(struct scan *s, const struct spy_module *mod,
             if (s->bytes > SPY_PY_SCAN_BYTES_MAX || spy_clock_thread_cpu_ns() > s->give_up)
                 return SPY_ERR_NOTFOUND;
             if (spy_target_read(s->t, at, s->block, n) == 0)
-                r = look(s, at, n);
+                r = search(s, at, n);
         }
     }
     return r;
@@ -121,7 +122,7 @@ static bool is_pointer(uint64_t p)
     return p >= 4096 && p % 8 == 0;
 }
 
-static bool is_code(const struct scan *s, uint64_t addr)
+static bool is_code_object(const struct scan *s, uint64_t addr)
 {
     const struct spy_py_layout *l = &s->rt->layout;
     uint64_t type;
@@ -129,7 +130,7 @@ static bool is_code(const struct scan *s, uint64_t addr)
            spy_code_is_type(s->t, l, type);
 }
 
-// Does one of the thread's newest frames run a code object?
+// True if one of the thread's newest frames runs a code object.
 static bool runs_code(const struct scan *s, uint64_t ts)
 {
     enum { FRAMES = 8 };
@@ -142,7 +143,7 @@ static bool runs_code(const struct scan *s, uint64_t ts)
     for (int i = 0; frame && i < FRAMES; i++) {
         if (spy_target_read_u64(s->t, frame + l->f_code, &code) < 0)
             return false;
-        if (is_code(s, code & ~(uint64_t)l->f_code_tag))
+        if (is_code_object(s, code & ~(uint64_t)l->f_code_tag))
             return true;
         if (spy_target_read_u64(s->t, frame + l->f_previous, &frame) < 0)
             return false;
@@ -150,9 +151,9 @@ static bool runs_code(const struct scan *s, uint64_t ts)
     return false;
 }
 
-// Is there a list of threads that are all of this interpreter, and does one of them run Python?
-// Without the second question, the lists of the object allocator look like it.
-static bool is_interp(const struct scan *s, uint64_t interp)
+// True if it has a list of threads that all belong to this interpreter, and one of them runs
+// Python. Without the second condition, lists of the object allocator would pass.
+static bool is_interpreter(const struct scan *s, uint64_t interp)
 {
     enum { CHECKED = 64 };
     const struct spy_py_layout *l = &s->rt->layout;
@@ -200,7 +201,7 @@ static void read_words(const struct spy_target *t, const uint64_t *addrs, uint64
     }
 }
 
-// Two reads tell of a whole batch where their first threads would lie: nearly all candidates have
+// Two reads find where the first threads of a whole batch would lie: nearly all candidates have
 // none there.
 static bool find_in_batch(struct scan *s, const struct candidate *list, size_t n)
 {
@@ -218,7 +219,7 @@ static bool find_in_batch(struct scan *s, const struct candidate *list, size_t n
         }
     read_words(s->t, addrs, words, n_left);
     for (size_t i = 0; i < n_left && spy_clock_thread_cpu_ns() <= s->give_up; i++)
-        if (words[i] == left[i]->interp && is_interp(s, words[i]) &&
+        if (words[i] == left[i]->interp && is_interpreter(s, words[i]) &&
             (l->runtime_is_head || is_head(s, words[i], left[i]->after))) {
             s->rt->addr = left[i]->slot - l->runtime_interp_head;
             return true;
@@ -243,7 +244,7 @@ static bool find_interp(struct scan *s, enum kind kind)
 
 // --- one pass over the data ---
 
-static void add(struct scan *s, enum kind kind, const struct candidate *c)
+static void add_candidate(struct scan *s, enum kind kind, const struct candidate *c)
 {
     if (s->n[kind] < SPY_PY_SCAN_CANDIDATES_MAX)
         s->room->lists[kind][s->n[kind]++] = *c;
@@ -257,15 +258,15 @@ static void take_candidate(struct scan *s, const struct candidate *c)
     if (!s->last || !s->last->writable)
         return;
     if (c->after == p)
-        add(s, SAME, c);
+        add_candidate(s, SAME, c);
     else if (c->after && c->after % 8 == 0)
-        add(s, PAIR, c);
+        add_candidate(s, PAIR, c);
     if (spy_maps_path(s->maps, s->last)[0] != '/')
-        add(s, HEAP, c);
+        add_candidate(s, HEAP, c);
 }
 
-// From 3.13 on the cookie says all, so that it ends the pass. Before, which of the candidates is
-// the interpreter can be told once the version is known, and that text may lie behind them.
+// Since 3.13 the cookie identifies the interpreter and ends the pass. Before, the interpreter can
+// be found among the candidates only once the version is known, and its text may come after them.
 static int look_for_all(struct scan *s, uint64_t addr, size_t n)
 {
     uint32_t hex;

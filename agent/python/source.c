@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int look(const struct spy_py_source *s, const char *name, uint64_t *ret)
+static int look_up_symbol(const struct spy_py_source *s, const char *name, uint64_t *ret)
 {
     return s->file ? spy_module_file_symbol(s->t, s->maps, s->mod, name, ret)
                    : spy_symbols_find(s->t, &s->symbols, name, ret);
@@ -32,7 +32,7 @@ static int set_version(struct spy_py_runtime *rt, uint32_t hex, struct spy_err *
     return 0;
 }
 
-// Interpreters up to 3.10 tell their version only as a text.
+// Interpreters up to 3.10 have their version only as a text.
 static int version_by_text(const struct spy_py_source *s, struct spy_py_runtime *rt,
                            struct spy_err *err)
 {
@@ -68,27 +68,27 @@ int spy_py_source_version(const struct spy_py_source *s, struct spy_py_runtime *
         if (r == 0 && spy_py_layout_apply(&rt->layout, bytes, sizeof bytes) < 0)
             return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
                                "Python %s publishes debug offsets that make no sense", rt->version);
-        // A debug build has more in its interpreter than it tells; only such a build has this
+        // A debug build has unpublished fields in its interpreter; only a debug build has this
         // symbol.
         uint64_t addr;
-        if (look(s, "_Py_NegativeRefcount", &addr) == 0)
+        if (look_up_symbol(s, "_Py_NegativeRefcount", &addr) == 0)
             rt->layout.interp_next_version = 0;
         return r;
     }
     uint64_t addr, value;
-    if (look(s, "Py_Version", &addr) == 0 && spy_target_read_u64(s->t, addr, &value) == 0)
+    if (look_up_symbol(s, "Py_Version", &addr) == 0 && spy_target_read_u64(s->t, addr, &value) == 0)
         return set_version(rt, (uint32_t)value, err);
     return version_by_text(s, rt, err);
 }
 
-// Up to 3.6 there is no _PyRuntime, but a variable that says whose GIL it is. interp_head is not an
-// exported symbol; in a stripped program the interpreter is that of the thread which has the GIL.
-// rt->interp stays 0 where no thread has it just now.
+// Up to 3.6 there is no _PyRuntime, but a variable that points to the GIL's holder. interp_head is
+// not exported; in a stripped program the interpreter is taken from the thread that holds the GIL.
+// rt->interp stays 0 if no thread holds it now.
 static int read_old(const struct spy_py_source *s, struct spy_py_runtime *rt, struct spy_err *err)
 {
     uint64_t tstate;
     int r = version_by_text(s, rt, err);
-    if (r < 0 || (!s->file && look(s, "interp_head", &rt->addr) == 0) ||
+    if (r < 0 || (!s->file && look_up_symbol(s, "interp_head", &rt->addr) == 0) ||
         spy_module_file_symbol(s->t, s->maps, s->mod, "interp_head", &rt->addr) == 0)
         return r;
     r = spy_target_read_u64(s->t, rt->current, &tstate);
@@ -104,9 +104,9 @@ int spy_py_source_read(const struct spy_py_source *s, struct spy_py_runtime *ret
     struct spy_py_runtime rt = {0};
     int r;
     snprintf(rt.module, sizeof rt.module, "%s", s->mod->path);
-    if (look(s, "_PyRuntime", &rt.addr) == 0)
+    if (look_up_symbol(s, "_PyRuntime", &rt.addr) == 0)
         r = spy_py_source_version(s, &rt, err);
-    else if (look(s, "_PyThreadState_Current", &rt.current) == 0)
+    else if (look_up_symbol(s, "_PyThreadState_Current", &rt.current) == 0)
         r = read_old(s, &rt, err);
     else
         return SPY_ERR_NOTFOUND;
@@ -139,7 +139,7 @@ int spy_py_wait_for_interp(const struct spy_target *t, struct spy_py_runtime *rt
 
 // --- which of them runs ---
 
-// 0: it is not initialised, or, up to 3.6, not known.
+// The first interpreter; 0: it is not initialised, or, up to 3.6, not known.
 static uint64_t first_interp(const struct spy_target *t, const struct spy_py_runtime *rt)
 {
     uint64_t interp;

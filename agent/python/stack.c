@@ -167,8 +167,8 @@ static uint32_t find_frame_line(const struct spy_python *p, const struct spy_py_
     return line > 0 && line < INT32_MAX ? (uint32_t)line : 0;
 }
 
-// Tracebacks leave out frames that have not begun their function, and the interpreter's own; so does
-// this.
+// Tracebacks leave out frames that have not begun their function, and the interpreter's own; so
+// does this.
 static bool is_shown(const struct spy_python *p, const struct spy_py_rec *rec, int64_t unit)
 {
     return rec->id >= 0 && (rec->owner == p->runtime.layout.owner_generator || knows_line(p, rec) ||

@@ -5,9 +5,9 @@
 #pragma once
 #include "agent/python/reader.h"
 
-// Finds the code objects of the chain's frames (ids of p->codes), and reads or checks those that may
-// have changed according to the facts. p->codes.fresh: see code.h. SPY_ERR_NOMEM, SPY_ERR_LIMIT, or
-// the code of a read of the target that failed.
+// Finds the code objects of the chain's frames (ids of p->codes), and reads or checks those that
+// may have changed according to the facts. p->codes.fresh: see code.h. SPY_ERR_NOMEM,
+// SPY_ERR_LIMIT, or the code of a read of the target that failed.
 int spy_py_stack_resolve(struct spy_python *p, struct spy_py_thread *th,
                          const struct spy_py_facts *facts);
 

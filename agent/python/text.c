@@ -47,8 +47,8 @@ static uint32_t char_at(const uint8_t *data, uint32_t kind, size_t i)
 }
 
 // Python 2: a str is bytes, of any encoding.
-static int bytes_text(const struct spy_target *t, const struct spy_py_layout *l, uint64_t addr,
-                      struct spy_buf *out)
+static int read_bytes_text(const struct spy_target *t, const struct spy_py_layout *l, uint64_t addr,
+                           struct spy_buf *out)
 {
     char data[SPY_PY_TEXT_MAX];
     uint64_t length;
@@ -80,7 +80,7 @@ int spy_py_text(const struct spy_target *t, const struct spy_py_layout *l, uint6
     uint64_t length;
     uint32_t state;
     if (l->str_is_bytes)
-        return bytes_text(t, l, addr, out);
+        return read_bytes_text(t, l, addr, out);
     int r = spy_target_read(t, addr, head, l->str_compact_data + 8u);
     if (r < 0)
         return r;

@@ -32,8 +32,8 @@ static int read_thread_state(const struct spy_python *p, uint64_t interp, uint64
     return f->interp == interp ? 0 : SPY_ERR_TORN;
 }
 
-// New threads are put in front, so a list that changes while it is read lacks the newest at worst. A
-// state whose memory was freed shows another interp, and ends the list.
+// New threads are put in front, so a list that changes while it is read lacks the newest at worst.
+// A state whose memory was freed shows another interp, and ends the list.
 static int list_interpreter(struct spy_python *p, uint64_t interp, size_t *n)
 {
     uint64_t addr;
@@ -265,8 +265,8 @@ static void swap_lists(struct spy_python *p, size_t n)
     p->n_threads = n;
 }
 
-// Fills p->spare with the records of the threads that are sampled. Without memory, with the first of
-// them.
+// Fills p->spare with the records of the threads that are sampled. Without memory, with the first
+// of them.
 static int fill_spare(struct spy_python *p, size_t n, size_t *ret_n)
 {
     int r = 0;

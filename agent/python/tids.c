@@ -17,9 +17,9 @@ static pid_t number_at(const uint8_t *bytes, uint32_t offset)
     return v;
 }
 
-// How many of the structures hold, at that offset, the number of a thread; 0 where two hold one's.
-static size_t fitting(const struct spy_tid *tids, size_t n_tids, uint8_t bytes[][STRUCT_BYTES],
-                      size_t n, uint32_t offset)
+// How many of the structures hold the number of a thread at that offset; 0 if two hold the same.
+static size_t count_fitting(const struct spy_tid *tids, size_t n_tids,
+                            uint8_t bytes[][STRUCT_BYTES], size_t n, uint32_t offset)
 {
     size_t fit = 0;
     for (size_t i = 0; i < n; i++) {
@@ -33,7 +33,7 @@ static size_t fitting(const struct spy_tid *tids, size_t n_tids, uint8_t bytes[]
     return fit;
 }
 
-// Two thread states have one ident where a subinterpreter runs on top of another.
+// Two thread states share an ident if a subinterpreter runs on top of another.
 static bool has_ident(const uint64_t *idents, size_t n, uint64_t ident)
 {
     for (size_t k = 0; k < n; k++)
@@ -42,10 +42,10 @@ static bool has_ident(const uint64_t *idents, size_t n, uint64_t ident)
     return false;
 }
 
-// 0: not known. A single structure, whose thread may be number 1, tells it only where the place is
-// one that is known anyway.
-static uint32_t learn(const struct spy_target *t, const struct spy_tid *tids, size_t n_tids,
-                      const uint64_t *idents, size_t n)
+// 0: not known. A single structure, whose thread may be number 1, proves only the offset of a known
+// C library.
+static uint32_t learn_offset(const struct spy_target *t, const struct spy_tid *tids, size_t n_tids,
+                             const uint64_t *idents, size_t n)
 {
     static const uint32_t known[] = {GLIBC_OFFSET, MUSL_OFFSET, OLD_MUSL_OFFSET};
     uint8_t bytes[COMPARED][STRUCT_BYTES];
@@ -55,18 +55,18 @@ static uint32_t learn(const struct spy_target *t, const struct spy_tid *tids, si
         if (idents[i] && !has_ident(read, n_read, idents[i]) &&
             spy_target_read(t, idents[i], bytes[n_read], STRUCT_BYTES) == 0)
             read[n_read++] = idents[i];
-    // Not all must fit: after a fork, 2.7 still lists the threads that the parent has.
+    // Not all must fit: after a fork, 2.7 still lists the parent's threads.
     uint32_t best = 0;
     size_t most = 0;
     for (size_t i = 0; i < SPY_COUNT(known); i++) {
-        size_t fit = fitting(tids, n_tids, bytes, n_read, known[i]);
+        size_t fit = count_fitting(tids, n_tids, bytes, n_read, known[i]);
         if (fit > most) {
             most = fit;
             best = known[i];
         }
     }
     for (uint32_t offset = 4; !best && n_read > 1 && offset + 4 <= STRUCT_BYTES; offset += 4)
-        if (fitting(tids, n_tids, bytes, n_read, offset) == n_read)
+        if (count_fitting(tids, n_tids, bytes, n_read, offset) == n_read)
             best = offset;
     return best;
 }
@@ -75,7 +75,7 @@ void spy_py_tids(const struct spy_target *t, const struct spy_tid *tids, size_t 
                  const uint64_t *idents, pid_t *ret, size_t n, uint32_t *offset)
 {
     if (!*offset)
-        *offset = learn(t, tids, n_tids, idents, n);
+        *offset = learn_offset(t, tids, n_tids, idents, n);
     for (size_t i = 0; i < n; i++) {
         int32_t tid = 0;
         bool known =

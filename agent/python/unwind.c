@@ -8,10 +8,10 @@
 enum {
     MISSES = 12,      // reads of one sample that may lack a frame
     SLOW = 4,         // reads of one sample that may take too long
-    SLOW_NS = 40000,  // a read that takes this long, and 1 ns a byte, was interrupted
-    SLOWER_NS = 2000, // and one that takes so much longer than twice the usual
-    STRICT_NS = 1000, // and of a strict one (thread.h), than the usual
-    BOTTOM_SURE = 3,  // so often in a row an unknown outermost frame must be met
+    SLOW_NS = 40000,  // a read that takes longer, plus 1 ns a byte, was interrupted
+    SLOWER_NS = 2000, // so was a read that takes that much longer than twice the usual,
+    STRICT_NS = 1000, // or, in a strict sample (thread.h), than the usual
+    BOTTOM_SURE = 3,  // how often in a row a new outermost frame must be met
 };
 
 static int push_recs(struct spy_py_scratch *s, const struct spy_py_rec *recs, size_t n)
@@ -25,7 +25,7 @@ static int push_recs(struct spy_py_scratch *s, const struct spy_py_rec *recs, si
     return 0;
 }
 
-// Those of the thread's last stack, which may have none.
+// Copies recs of the thread's last stack, which may have none.
 static int push_last(struct spy_py_scratch *s, const struct spy_py_thread *th, size_t from,
                      size_t to)
 {
@@ -45,7 +45,7 @@ static bool is_same_rec(const struct spy_py_rec *a, const struct spy_py_rec *b)
            a->tlbc == b->tlbc && a->owner == b->owner;
 }
 
-// Which of the last stack's frames is at addr? Most often the next one.
+// Finds the frame of the last stack that is at addr, most often the next.
 static size_t find_last_rec(const struct spy_py_thread *th, size_t next, uint64_t addr)
 {
     enum { WINDOW = 24 };
@@ -55,13 +55,13 @@ static size_t find_last_rec(const struct spy_py_thread *th, size_t next, uint64_
     return SIZE_MAX;
 }
 
-// Where the walk stands in the thread's last stack.
+// What an unwind shares with the thread's last stack.
 struct shared {
-    size_t from, next; // last[from..next-1] are the frames walked latest, not in recs yet
-    size_t n, entries; // walked; those that are entries from C
+    size_t from, next; // last.recs[from..next-1] were unwound latest, and are not in recs yet
+    size_t n, entries; // frames unwound; how many of them are entries from C
 };
 
-// Adds one walked frame. What is as it was in the last stack is not copied but counted.
+// Adds one frame. A frame that is as in the last stack is not copied but counted.
 static int add_rec(struct spy_py_thread *th, struct spy_py_scratch *s, struct shared *w,
                    struct spy_py_rec *rec)
 {
@@ -95,9 +95,8 @@ static struct spy_py_rec make_rec(const struct spy_py_layout *l, uint64_t addr, 
                                .owner = spy_py_frame_owner(l, f)};
 }
 
-// Makes rec that of a compiled frame where it is one; f is its copy, at `at` in the place.
-// NOTFOUND: its frame object is not in the copy. TORN: a frame that has ended, since no other is
-// owned so.
+// Completes rec if it is a compiled frame; f is its copy, at `at` in the place. NOTFOUND: its frame
+// object is not in the copy. TORN: a frame that has ended, since no other has this owner.
 static int note_compiled(const struct spy_py_layout *l, struct spy_py_place *p, const uint8_t *f,
                          uint32_t at, struct spy_py_rec *rec)
 {
@@ -127,8 +126,8 @@ static bool is_too_deep(const struct shared *w)
     return w->n - w->entries == SPY_PY_DEPTH_MAX || w->n == SPY_PY_CHAIN_MAX;
 }
 
-// Goes on from cur for as long as all is as it was, which most of a deep stack is. Returns the
-// frame after that; what a step of the walk must look at it leaves to the walk.
+// Skips from cur over frames that are as in the last stack, which is most of a deep stack. Returns
+// the first frame that differs or needs a full step of the unwind.
 static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *th,
                           const struct spy_py_scratch *s, struct shared *w, size_t place,
                           uint64_t cur)
@@ -155,8 +154,7 @@ static uint64_t skip_same(const struct spy_py_layout *l, struct spy_py_thread *t
     return cur;
 }
 
-// Walks from cur outwards to base. *ret_miss is the frame that is not in the copy, with
-// SPY_ERR_NOTFOUND.
+// Unwinds the copy from cur outwards to base. SPY_ERR_NOTFOUND: frame *ret_miss is not in the copy.
 static int unwind_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
                        struct spy_py_scratch *s, uint64_t cur, uint64_t base, uint64_t *ret_miss)
 {
@@ -170,7 +168,7 @@ static int unwind_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
         if (!cur || cur == base)
             break;
         if (spy_py_cycle_closes(&cycle,
-                                cur)) // up to 3.10: frames that have ended, in a list for reuse
+                                cur)) // up to 3.10: ended frames, in a free list
             return SPY_ERR_TORN;
         if (is_too_deep(&w)) {
             s->truncated = true;
@@ -187,7 +185,7 @@ static int unwind_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
         }
         uint32_t at = (uint32_t)(cur - p->addr);
         const uint8_t *f = s->copy + p->at + at;
-        // Whoever has called another runs; only the newest may be about to begin or to end.
+        // A frame that has called another runs; only the newest may be beginning or ending.
         if (w.n && l->f_executing != SPY_PY_ABSENT && f[l->f_executing] != l->executing)
             return SPY_ERR_TORN;
         spy_py_place_use(p, at, l->f_size);
@@ -209,7 +207,7 @@ static int unwind_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
             return SPY_ERR_TORN;
         cur = previous;
     }
-    // To the end as it was: so the rest is shared.
+    // The rest is shared with the last stack, to its end.
     if (w.next == th->last.n_recs && !s->truncated) {
         s->from = w.from;
         return 0;
@@ -217,7 +215,7 @@ static int unwind_copy(const struct spy_py_layout *l, struct spy_py_thread *th,
     return push_last(s, th, w.from, w.next);
 }
 
-// Where the walk starts. NOTFOUND: the _PyCFrame is not where it was; th->learned.cframe is right now.
+// Finds where the unwind starts. NOTFOUND: the _PyCFrame has moved; learned.cframe is right now.
 static int find_current_frame(const struct spy_py_layout *l, const struct spy_py_read *b,
                               struct spy_py_thread *th, uint64_t *ret)
 {
@@ -238,10 +236,10 @@ static int find_current_frame(const struct spy_py_layout *l, const struct spy_py
     return 0;
 }
 
-// Was this read interrupted, so that its parts lie further apart than those of others? One that
-// goes through its calls in microseconds may meanwhile have come back to where it was, by another
-// way. Where the whole stack is read twice, it takes far longer than calls do anyway, and what
-// counts is that all of it was the same before and after.
+// True if this read was interrupted, so that its parts are further apart than usual. A thread whose
+// calls take microseconds may have returned to the same place by another way meanwhile. A stack
+// that is read twice as a whole takes far longer than calls anyway, and is valid if all of it was
+// the same before and after.
 static bool took_too_long(struct spy_py_thread *th, const struct spy_py_read *b,
                           const struct spy_py_scratch *s)
 {
@@ -252,15 +250,15 @@ static bool took_too_long(struct spy_py_thread *th, const struct spy_py_read *b,
     bool same = s->n_copy == th->learned.usual_copy;
     th->learned.usual_ns = same ? usual - usual / 16 + counted / 16 : took;
     th->learned.usual_copy = s->n_copy;
-    // What is usual for so many bytes must be known.
+    // What is usual for this number of bytes must be known.
     if (s->strict && (!same || took > usual + STRICT_NS))
         return true;
     return took > SLOW_NS + s->n_copy || took > 2 * usual + SLOWER_NS;
 }
 
-// A frame that has ended has no caller, and up to 3.3 nothing else tells that it has ended, nor of
-// a compiled frame (frame.h) before it is marked: a stack that is cut there has another outermost
-// frame than the thread has had, but seldom the same twice.
+// A frame that has ended has no caller. Up to 3.3 nothing else shows that it has ended, nor does a
+// compiled frame (frame.h) before it is marked. A stack that is cut there has another outermost
+// frame than the thread had, but seldom the same twice.
 static bool has_true_bottom(const struct spy_py_layout *l, struct spy_py_thread *th,
                             const struct spy_py_scratch *s, bool checked)
 {
@@ -281,8 +279,8 @@ static bool has_true_bottom(const struct spy_py_layout *l, struct spy_py_thread 
     return th->learned.bottom_seen == BOTTOM_SURE;
 }
 
-// The thread state may have been freed. And it is made by the thread that starts another, up
-// to 3.11 with that one's own numbers in it, until the new one puts in its own.
+// The thread state may have been freed. And the thread that starts a new one makes its state, up to
+// 3.11 with its own numbers, until the new thread puts in its own.
 static bool is_of_thread(const struct spy_py_layout *l, const struct spy_py_thread *th,
                          const uint8_t *tstate)
 {
@@ -292,8 +290,7 @@ static bool is_of_thread(const struct spy_py_layout *l, const struct spy_py_thre
             spy_py_word(tstate, l->ts_native_id) == th->id.native);
 }
 
-// Follows the chain of what was read. A frame that is not in the copy is learned: NOTFOUND, read
-// again.
+// Unwinds what was read. If a frame is not in the copy, learns its place: NOTFOUND, read again.
 static int unwind_or_learn(const struct spy_target *t, const struct spy_py_layout *l,
                            struct spy_py_thread *th, struct spy_py_scratch *s,
                            const struct spy_py_read *b, uint64_t cur)
@@ -309,7 +306,7 @@ static int unwind_or_learn(const struct spy_target *t, const struct spy_py_layou
     return learned < 0 ? learned : SPY_ERR_NOTFOUND;
 }
 
-// *ret_cur: where the walk over it starts.
+// *ret_cur: where the unwind starts.
 static int read_batch(const struct spy_target *t, const struct spy_py_layout *l,
                       struct spy_py_thread *th, struct spy_py_scratch *s, bool twice,
                       struct spy_py_read *b, uint64_t *ret_cur)
@@ -371,7 +368,7 @@ int spy_py_unwind(const struct spy_target *t, const struct spy_py_layout *l,
     struct spy_py_read b;
     bool moved = false;
     int r = SPY_ERR_NOTFOUND, misses = MISSES, slow = SLOW;
-    // A slow read says nothing of the target, but where all are slow it is no use to go on.
+    // A slow read says nothing about the target, but if all are slow, more reads are useless.
     while ((r == SPY_ERR_NOTFOUND && misses-- > 0) || (r == SPY_ERR_AGAIN && slow-- > 0))
         r = unwind_once(t, l, th, s, checked, &b, &moved);
     if (r < 0)

@@ -22,8 +22,8 @@ static size_t version_len(const char *text, size_t left)
     return n >= 2 && (size_t)at + 2 == len ? len : 0;
 }
 
-// "/usr/lib/libpython3.10.so.1.0" -> "3.10."; "" where the name tells nothing.
-static void of_name(const char *path, char *out, size_t size)
+// "/usr/lib/libpython3.10.so.1.0" -> "3.10."; "" if the name has no version.
+static void make_prefix(const char *path, char *out, size_t size)
 {
     const char *slash = strrchr(path, '/');
     const char *name = strstr(slash ? slash : path, "python");
@@ -33,9 +33,9 @@ static void of_name(const char *path, char *out, size_t size)
         snprintf(out, size, "%u.%u.", major, minor);
 }
 
-// The linker lets a text share the end of a longer one ("/opt/3.10.13"), so what comes before it
-// needs only not be part of a number.
-static bool search(const char *bytes, size_t n, const char *prefix, char *out, size_t size)
+// The linker may merge a text into the end of a longer one ("/opt/3.10.13"), so what comes before
+// it must only not be part of a number.
+static bool search_bytes(const char *bytes, size_t n, const char *prefix, char *out, size_t size)
 {
     const char *at = bytes;
     while ((at = memmem(at + 1, n - (size_t)(at + 1 - bytes), prefix, strlen(prefix)))) {
@@ -68,20 +68,20 @@ static bool search_pages(struct pages *p, bool executable, char *out, size_t siz
             uint64_t left = m->end - at;
             size_t n = left < BLOCK + VERSION_MAX ? (size_t)left : BLOCK + VERSION_MAX;
             if (spy_target_read(p->t, at, p->block, n) == 0 &&
-                search(p->block, n, p->prefix, out, size))
+                search_bytes(p->block, n, p->prefix, out, size))
                 return true;
         }
     }
     return false;
 }
 
-// Linkers put constants apart from code, which is most of a file; old ones put them beside it.
+// Linkers separate constants from code, which is most of a file; old linkers do not.
 bool spy_py_version_text(const struct spy_target *t, const struct spy_maps *maps,
                          const struct spy_module *mod, char *out, size_t size)
 {
     _cleanup_free_ char *block = malloc(BLOCK + VERSION_MAX);
     char prefix[16];
-    of_name(mod->path, prefix, sizeof prefix);
+    make_prefix(mod->path, prefix, sizeof prefix);
     struct pages p = {.t = t, .maps = maps, .mod = mod, .prefix = prefix, .block = block};
     return block && prefix[0] &&
            (search_pages(&p, false, out, size) || search_pages(&p, true, out, size));

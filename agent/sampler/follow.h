@@ -1,11 +1,12 @@
-// follow.h - moves the sampling thread to the CPU of a thread that it would have to pause elsewhere.
+// follow.h - moves the sampling thread to the CPU of a thread that it would have to pause
+// elsewhere.
 //
 // On that CPU the thread stands still for as long as the sampling thread is awake (aside.h in
-// agent/python). This is cheaper than a pause for both: the CPU is awake already, and the frames are
-// in its cache. It is worth it, and harmless, only under two conditions: the kernel lets the sampling
-// thread run as soon as its timer fires (if it has to wait, samples are late and miss what is short),
-// and the sampling thread soon sleeps again. Both are measured while it follows; if one fails, it
-// stops following for a second, and each further time for twice as long.
+// agent/python). This is cheaper than a pause for both: the CPU is awake already, and the frames
+// are in its cache. It is worth it, and harmless, only under two conditions: the kernel lets the
+// sampling thread run as soon as its timer fires (if it has to wait, samples are late and miss what
+// is short), and the sampling thread soon sleeps again. Both are measured while it follows; if one
+// fails, it stops following for a second, and each further time for twice as long.
 //
 // It uses only the CPUs that were allowed when the program was started. New threads and programs
 // inherit the binding: call spy_follow_leave before starting one.

@@ -1,11 +1,11 @@
-// hung_mark.h - marks the read that the sampling thread is in, so that another thread can tell when a
-// read hangs.
+// hung_mark.h - marks the read that the sampling thread is in, so that another thread can tell when
+// a read hangs.
 //
 // A read of memory that is backed by a hung file system, or by userfaultfd(2), does not return, and
 // the kernel lets nothing but the end of the reader interrupt it. A thread that finds a read hung
-// claims it. The sampling thread then never returns from the read, and the claimer owns the sampler,
-// as it was before the read. All that can be done with the hung thread is to end this program or to
-// exec another.
+// claims it. The sampling thread then never returns from the read, and the claimer owns the
+// sampler, as it was before the read. All that can be done with the hung thread is to end this
+// program or to exec another.
 #pragma once
 #include <stdatomic.h>
 #include <stdbool.h>

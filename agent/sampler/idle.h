@@ -5,9 +5,9 @@
 // round of several, at a random place among them, and what that check meets stands for all of them.
 // How many rounds these are is decided before they begin, never by what happens in them, so that
 // shares are right on average whatever the process does and when (stratified sampling with one draw
-// per stratum). Brief work is met more rarely and counts for more each time, but never for more than
-// a SPY_IDLE_SHARE-th of the idle time before it. Once a check has met work, the process is checked in
-// every round again from the end of that stratum on.
+// per stratum). Brief work is met more rarely and counts for more each time, but never for more
+// than a SPY_IDLE_SHARE-th of the idle time before it. Once a check has met work, the process is
+// checked in every round again from the end of that stratum on.
 #pragma once
 #include "shared/base/clock.h"
 #include <stdbool.h>

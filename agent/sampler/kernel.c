@@ -147,15 +147,16 @@ static int read_all_tasks(const struct spy_target *t, struct threads *list)
     return 0;
 }
 
-// No thread can grow by more than the time that has passed. A sum that shrank belongs to another thread
-// with the same number.
+// No thread can grow by more than the time that has passed. A sum that shrank belongs to another
+// thread with the same number.
 static uint64_t bound_growth(uint64_t now, uint64_t before, uint64_t elapsed)
 {
     uint64_t d = now >= before ? now - before : now;
     return d < elapsed ? d : elapsed;
 }
 
-// Adds what each thread did since it was last read, or all that a new one did. Both lists are sorted.
+// Adds what each thread did since it was last read, or all that a new one did. Both lists are
+// sorted.
 static void add_growth(struct spy_kernel *k, uint64_t elapsed)
 {
     static const struct seen none;

@@ -80,7 +80,8 @@ void spy_priority_init(struct spy_priority *p)
     set_attributes(&p->ordinary);
 }
 
-// The slack of the thread's timers: 1 ns, or what it had. 0 would restore the slack it started with.
+// The slack of the thread's timers: 1 ns, or what it had. 0 would restore the slack it started
+// with.
 static void set_slack(struct spy_priority *p, bool least)
 {
     if (p->slack > 0 && p->has_least_slack != least &&

@@ -59,8 +59,8 @@ struct process {
     struct spy_py_wish wish; // for its next round
     struct spy_quality quality;
     struct spy_kernel *kernel; // NULL: no memory
-    // The latest round that sampled the threads, the epoch of its ids, and the number of rounds since
-    // in which nothing had run: they are counted together.
+    // The latest round that sampled the threads, the epoch of its ids, and the number of rounds
+    // since in which nothing had run: they are counted together.
     struct counted *counted;
     size_t n_counted, cap_counted;
     uint32_t counted_epoch;
@@ -367,8 +367,8 @@ static void begin_window(const struct spy_sampler *s, struct process *p)
         spy_kernel_begin(p->kernel, p->target, s->limits, p->window_mono);
 }
 
-// What the kernel counted in this part of a window. If a sum is not known of one part, it is not known
-// of the whole window. A part without samples does not count.
+// What the kernel counted in this part of a window. If a sum is not known of one part, it is not
+// known of the whole window. A part without samples does not count.
 static struct spy_account take_account(const struct spy_sampler *s, struct spy_series *e,
                                        const struct process *p, uint64_t end_mono,
                                        uint64_t duration)
@@ -436,8 +436,8 @@ static int count_samples(struct spy_sampler *s, const struct process *p, const s
     return r;
 }
 
-// Counts the rounds in which nothing had run since the latest that sampled the threads. Called before
-// a thread's next sample is counted, so that they are in its timeline where they belong.
+// Counts the rounds in which nothing had run since the latest that sampled the threads. Called
+// before a thread's next sample is counted, so that they are in its timeline where they belong.
 static void count_repeats(struct spy_sampler *s, struct process *p)
 {
     for (size_t i = 0; i < p->n_counted && p->repeats; i++) {
@@ -455,8 +455,8 @@ static bool has_counted(const struct process *p)
     return p->rounds || p->quality.failed || p->quality.late;
 }
 
-// Moves what the process counted into its series. One window of a series may get several parts: after
-// an exec, or from a new process with the same labels.
+// Moves what the process counted into its series. One window of a series may get several parts:
+// after an exec, or from a new process with the same labels.
 static void flush_quality(struct spy_sampler *s, struct process *p)
 {
     count_repeats(s, p);
@@ -542,9 +542,9 @@ static void raise_priority(struct spy_sampler *s)
         spy_priority_raise(&s->priority);
 }
 
-// The process may have called exec since its labels were made: a launcher became the interpreter, or
-// one program another. Done after the interpreter was found, because a process has no arguments for a
-// moment during exec.
+// The process may have called exec since its labels were made: a launcher became the interpreter,
+// or one program another. Done after the interpreter was found, because a process has no arguments
+// for a moment during exec.
 static void renew_command(struct spy_sampler *s, struct process *p)
 {
     char command[COMMAND_MAX] = "";
@@ -773,9 +773,9 @@ static void count_left_out(struct spy_sampler *s, struct process *p)
     s->totals.left_out += n;
 }
 
-// A process whose rounds take long (it has thousands of threads, or its memory is swapped out) leaves
-// time to the others and runs only every nth of its rounds. Which rounds it skips does not depend on
-// what the process is doing.
+// A process whose rounds take long (it has thousands of threads, or its memory is swapped out)
+// leaves time to the others and runs only every nth of its rounds. Which rounds it skips does not
+// depend on what the process is doing.
 static bool skips_round(struct spy_sampler *s, struct process *p)
 {
     if (!p->rounds || p->every < 2 || ++p->turn % p->every == 0)
@@ -854,8 +854,8 @@ static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
 
 // The cost of attaching (finding the interpreter, binding and naming each thread, reading stacks of
 // which nothing is known) says nothing about the cost of sampling: a node whose many threads all
-// appear at once would be sampled too rarely for a long time. So the budget leaves as much of it out
-// of account as it allows over time.
+// appear at once would be sampled too rarely for a long time. So the budget leaves as much of it
+// out of account as it allows over time.
 static uint64_t take_allowance(struct spy_sampler *s, uint64_t elapsed)
 {
     s->attach_allowed += (uint64_t)((double)elapsed * s->options.budget_percent / 100);
@@ -888,7 +888,8 @@ static void keep_budget(struct spy_sampler *s, uint64_t now)
     s->budget_cpu = cpu;
 }
 
-// A stray stops when it can and then waits to be released: while there are strays, wake up for them.
+// A stray stops when it can and then waits to be released: while there are strays, wake up for
+// them.
 static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
 {
     enum { REAP_EVERY_NS = 500000 };

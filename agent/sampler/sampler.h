@@ -6,23 +6,25 @@
 //
 // If no thread of a process has run since the last round, its stacks are unchanged. Such a round
 // costs one schedstat read per thread; these rounds are added to the profile together later. Where
-// there are more than a few threads or processes, a process that has been idle for long is checked in
-// only some of its rounds, which stand for the others (idle.h).
+// there are more than a few threads or processes, a process that has been idle for long is checked
+// in only some of its rounds, which stand for the others (idle.h).
 //
-// One thread reads all processes. So that a slow process does not hold up the others, a process whose
-// rounds averaged over 2 ms in the last window is sampled less often, and takes at most a fifth of
-// the time; the rounds it skips count as late.
+// One thread reads all processes. So that a slow process does not hold up the others, a process
+// whose rounds averaged over 2 ms in the last window is sampled less often, and takes at most a
+// fifth of the time; the rounds it skips count as late.
 //
-// Of a process with more than SPY_PY_THREADS_MAX threads, those that have not run for the longest are
-// left out: each round counts them as failed, and the series says so in the label podspy.problem.
+// Of a process with more than SPY_PY_THREADS_MAX threads, those that have not run for the longest
+// are left out: each round counts them as failed, and the series says so in the label
+// podspy.problem.
 //
-// A process that cannot be attached to yet (it is starting, a zombie, or not Python) is retried with
-// a growing delay, and its series says why in the label podspy.problem. A process that called exec
-// gets a new series for its new program.
+// A process that cannot be attached to yet (it is starting, a zombie, or not Python) is retried
+// with a growing delay, and its series says why in the label podspy.problem. A process that called
+// exec gets a new series for its new program.
 //
-// The budget: once a second the sampler compares its own CPU time with budget_percent of one core and
-// stretches all periods, or relaxes them again. Attaching costs many times what later rounds do; up
-// to two seconds of CPU time for it are not counted, and more as time passes, at the budget's rate.
+// The budget: once a second the sampler compares its own CPU time with budget_percent of one core
+// and stretches all periods, or relaxes them again. Attaching costs many times what later rounds
+// do; up to two seconds of CPU time for it are not counted, and more as time passes, at the
+// budget's rate.
 //
 // Where the system permits, the sampling thread gets a CPU as soon as a round is due (priority.h),
 // but only while it runs rounds.
@@ -45,8 +47,8 @@ struct spy_sampler_options {
     // Records the order of the samples; borrowed; NULL: they are only counted. For one window.
     struct spy_timeline *timeline;
     // Writes the command line of a process, for its label process.command, or "". Called whenever a
-    // process is attached to, so that after an exec the new program's samples never appear under the
-    // old command line. NULL: labels stay as they were given.
+    // process is attached to, so that after an exec the new program's samples never appear under
+    // the old command line. NULL: labels stay as they were given.
     void (*command_of)(pid_t pid, char *out, size_t size);
 };
 
@@ -91,8 +93,8 @@ uint64_t spy_sampler_start_time(const struct spy_sampler *s, pid_t pid);
 // The interpreter of an attached process, or NULL; borrowed.
 struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid);
 
-// Runs the rounds that are due and sleeps between them, until CLOCK_MONOTONIC reaches deadline_ns or
-// *stop is not 0 (a signal handler sets it). stop may be NULL.
+// Runs the rounds that are due and sleeps between them, until CLOCK_MONOTONIC reaches deadline_ns
+// or *stop is not 0 (a signal handler sets it). stop may be NULL.
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop);
 
 // Closes the window: series get their start, duration, period, quality and account, samples their

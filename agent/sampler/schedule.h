@@ -2,9 +2,9 @@
 //
 // All processes of one rate are sampled at the same moments, the ticks of that rate: a wakeup costs
 // more than a round, and 200 processes need no more wakeups than one. The gap to each tick is drawn
-// uniformly between half and one and a half periods, so that no periodic program is always met at the
-// same point. Ticks that come too late are skipped, never caught up. A process need not take part in
-// every tick: ticks are drawn ahead.
+// uniformly between half and one and a half periods, so that no periodic program is always met at
+// the same point. Ticks that come too late are skipped, never caught up. A process need not take
+// part in every tick: ticks are drawn ahead.
 //
 // Times are nanoseconds of CLOCK_MONOTONIC. Not thread safe.
 #pragma once
@@ -38,8 +38,8 @@ void spy_schedule_free(struct spy_schedule *s);
 int spy_schedule_add(struct spy_schedule *s, void *who, uint32_t rate, uint64_t at, size_t max);
 void spy_schedule_remove(struct spy_schedule *s, size_t i);
 
-// Reschedule the entry that was due first, after its round. _on_tick: `ahead` ticks after its last, 1
-// to SPY_SCHEDULE_AHEAD, or at the next tick still to come; returns how many ticks that skipped.
+// Reschedule the entry that was due first, after its round. _on_tick: `ahead` ticks after its last,
+// 1 to SPY_SCHEDULE_AHEAD, or at the next tick still to come; returns how many ticks that skipped.
 // _off_tick: at time `at`; UINT64_MAX: never.
 enum { SPY_SCHEDULE_AHEAD = 15 };
 uint64_t spy_schedule_on_tick(struct spy_schedule *s, uint64_t now, uint32_t ahead);

@@ -1,8 +1,9 @@
 // pause.h - holds one thread of a target still for some tens of microseconds.
 //
-// PTRACE_SEIZE, PTRACE_INTERRUPT, wait, ... PTRACE_DETACH (ptrace(2)). The target sees nothing of it:
-// no SIGSTOP, no change of its registers. If this program is killed in between, the kernel detaches
-// and the thread continues: a seized tracee is neither killed nor left stopped with its tracer.
+// PTRACE_SEIZE, PTRACE_INTERRUPT, wait, ... PTRACE_DETACH (ptrace(2)). The target sees nothing of
+// it: no SIGSTOP, no change of its registers. If this program is killed in between, the kernel
+// detaches and the thread continues: a seized tracee is neither killed nor left stopped with its
+// tracer.
 //
 // A running thread stops within some microseconds. It is polled a few times and then waited for
 // asleep: the kernel wakes a tracer at once, and polling would burn a CPU for as long as the thread
@@ -57,7 +58,7 @@ void spy_pause_reap(struct spy_pause *p);
 // Frees the timer and gives strays up to a second to stop. A stray that takes longer (it sleeps
 // uninterruptibly) stays stopped until this thread ends or spy_pause_reap_late is called.
 void spy_pause_done(struct spy_pause *p);
-// Releases every thread that this process has seized and that has stopped or ended, whichever thread
-// seized it: for a program that lives on after it has sampled. It takes stops of this program's
-// children from waitpid as well, but not their ends.
+// Releases every thread that this process has seized and that has stopped or ended, whichever
+// thread seized it: for a program that lives on after it has sampled. It takes stops of this
+// program's children from waitpid as well, but not their ends.
 void spy_pause_reap_late(void);

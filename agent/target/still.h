@@ -1,11 +1,12 @@
-// still.h - memory that does not change: of a core file, or made up by a test. Inside of agent/target
-// and of tests; a reader of the target does not see the difference. target.h makes the target.
+// still.h - memory that does not change: of a core file, or made up by a test. Inside of
+// agent/target and of tests; a reader of the target does not see the difference. target.h makes the
+// target.
 //
-// An address is looked up in the pieces first (bytes that are present), then, for a core, in the file
-// that was mapped there: cores leave out pages that no process has written to. Such a file is opened
-// by the path that the core gives, and only if it is a regular ELF file whose first page is the one
-// in the core (that page has the build id), so that neither an upgraded package nor a forged core
-// passes for what was mapped. An address that is in neither is SPY_ERR_TORN.
+// An address is looked up in the pieces first (bytes that are present), then, for a core, in the
+// file that was mapped there: cores leave out pages that no process has written to. Such a file is
+// opened by the path that the core gives, and only if it is a regular ELF file whose first page is
+// the one in the core (that page has the build id), so that neither an upgraded package nor a
+// forged core passes for what was mapped. An address that is in neither is SPY_ERR_TORN.
 //
 // Files are read with pread and never mapped: a file that is truncated meanwhile is SPY_ERR_TORN.
 #pragma once

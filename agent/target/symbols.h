@@ -14,8 +14,8 @@ struct spy_module {
     const char *path; // borrowed from the spy_maps
 };
 
-// All files that are mapped at their first page, in address order. *ret is an array to free(), NULL if
-// there are none. Reads none of them. SPY_ERR_NOMEM.
+// All files that are mapped at their first page, in address order. *ret is an array to free(), NULL
+// if there are none. Reads none of them. SPY_ERR_NOMEM.
 int spy_modules(const struct spy_maps *m, struct spy_module **ret, size_t *ret_n);
 
 // The dynamic symbols of a module, for several look-ups. Addresses are the target's.

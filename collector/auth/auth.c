@@ -188,7 +188,7 @@ static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const ch
 }
 
 // The cheapest way first: a file is read before another machine is asked.
-static enum spy_auth_answer judge_bearer(struct spy_auth *a, enum spy_auth_role role,
+static enum spy_auth_answer check_bearer(struct spy_auth *a, enum spy_auth_role role,
                                          const char *authorization, bool may_wait,
                                          const char **ret_why)
 {
@@ -209,7 +209,7 @@ static enum spy_auth_answer judge_bearer(struct spy_auth *a, enum spy_auth_role 
 }
 
 // The fault of a certificate is reported, unless a token was sent instead.
-static enum spy_auth_answer judge_certificate(struct spy_auth *a, void *session,
+static enum spy_auth_answer check_certificate(struct spy_auth *a, void *session,
                                               const char **ret_why)
 {
     *ret_why = a->clients ? spy_clients_fault(a->clients, session)
@@ -225,10 +225,10 @@ enum spy_auth_answer spy_auth_check(struct spy_auth *a, enum spy_auth_role role,
     bool by_bearer = a->ways[role] & (SPY_AUTH_TOKEN | SPY_AUTH_KUBERNETES);
     *ret_why = "nobody is allowed: auth is empty in the configuration";
     if (a->ways[role] & SPY_AUTH_MTLS)
-        answer = judge_certificate(a, credential->tls_session, ret_why);
+        answer = check_certificate(a, credential->tls_session, ret_why);
     if (answer != SPY_AUTH_YES && by_bearer &&
         (*credential->authorization || !(a->ways[role] & SPY_AUTH_MTLS)))
-        answer = judge_bearer(a, role, credential->authorization, may_wait, ret_why);
+        answer = check_bearer(a, role, credential->authorization, may_wait, ret_why);
     if (answer == SPY_AUTH_UNKNOWN || answer == SPY_AUTH_FORBIDDEN)
         spy_count(role == SPY_AUTH_INGEST ? &n_denied_ingest : &n_denied_read, 1);
     return answer;

@@ -38,7 +38,7 @@ static int explain_failure(int r, const char *kind, const char *name, struct spy
 }
 
 // Another replica wrote first: wait for a random time, so that replicas do not collide again.
-static void step_aside(void)
+static void wait_for_others(void)
 {
     struct spy_rand rand = {0};
     spy_clock_sleep_until(spy_clock_mono_ns() +
@@ -78,7 +78,7 @@ static int update_object(const struct spy_secret *s, const char *kind, const cha
     if (r == 0)
         r = update_once(s, path, fill, arg, err);
     for (int i = 1; i < TRIES && r == SPY_ERR_TORN; i++) {
-        step_aside();
+        wait_for_others();
         r = update_once(s, path, fill, arg, err);
     }
     return r < 0 ? explain_failure(r, kind, name, err) : 0;

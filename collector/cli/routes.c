@@ -9,15 +9,16 @@ static const struct spy_http_route *const rows[] = {
     &spy_route_metrics,
 };
 
+// Queries first, as the answer to an unknown path lists them in this order.
 void spy_collector_list_routes(struct spy_http_route *ret)
 {
-    for (size_t i = 0; i < SPY_COUNT(rows); i++)
-        *ret++ = *rows[i];
     for (const struct spy_query *const *q = spy_queries; *q; q++)
         *ret++ = (struct spy_http_route){.method = "GET",
                                          .path = (*q)->path,
                                          .lane = SPY_HTTP_QUESTION,
                                          .allow = spy_allow_read,
                                          .handle = spy_route_query};
+    for (size_t i = 0; i < SPY_COUNT(rows); i++)
+        *ret++ = *rows[i];
     *ret = (struct spy_http_route){.method = NULL};
 }

@@ -375,7 +375,7 @@ static enum MHD_Result send_answer(struct spy_job *j)
 
 // --- the steps of a request ---
 
-static enum MHD_Result take_body(struct spy_job *j, const char *data, size_t *len)
+static enum MHD_Result receive_body(struct spy_job *j, const char *data, size_t *len)
 {
     struct spy_http *h = j->listener->http;
     size_t before = j->body.len;
@@ -466,7 +466,7 @@ enum MHD_Result spy_job_on_request(void *arg, struct MHD_Connection *c, const ch
     case SPY_JOB_DONE:
         return send_answer(j);
     default:
-        return *len ? take_body(j, data, len) : hand_over(j);
+        return *len ? receive_body(j, data, len) : hand_over(j);
     }
 }
 

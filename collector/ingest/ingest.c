@@ -395,7 +395,7 @@ static const char *agent_of(const struct spy_profile *p)
 }
 
 // The agents of a request's profiles share its bytes.
-static enum spy_agents_answer know_agents(struct spy_ingest *in, const struct batch *b,
+static enum spy_agents_answer note_agents(struct spy_ingest *in, const struct batch *b,
                                           size_t bytes, uint64_t now_ns)
 {
     enum spy_agents_answer a = SPY_AGENTS_OK;
@@ -451,7 +451,7 @@ static enum spy_ingest_outcome map_outcome(int r, bool of_store)
 }
 
 // The answer's message about the profiles that were left out.
-static void tell_rejected(const struct batch *b, char *out, size_t size)
+static void print_rejected(const struct batch *b, char *out, size_t size)
 {
     *out = 0;
     if (b->rejected.n)
@@ -475,7 +475,7 @@ static enum spy_ingest_outcome append_batch(struct spy_ingest *in, struct batch 
         return r == SPY_ERR_LIMIT && why.sys == ENOSPC ? SPY_INGEST_DISK_FULL
                                                        : map_outcome(r, true);
     }
-    tell_rejected(b, rejected, sizeof rejected);
+    print_rejected(b, rejected, sizeof rejected);
     if (spy_otlp_encode_response(b->form, b->rejected.n, rejected, answer) < 0) {
         spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
         return SPY_INGEST_UNAVAILABLE;
@@ -509,7 +509,7 @@ static enum spy_ingest_outcome store_batch_profiles(struct spy_ingest *in, struc
         spy_err_set(err, SPY_ERR_INVALID, 0, "%s", b->rejected.reason);
         return SPY_INGEST_NOT_TAKEN;
     }
-    enum spy_agents_answer agents = know_agents(in, b, bytes, now);
+    enum spy_agents_answer agents = note_agents(in, b, bytes, now);
     if (agents != SPY_AGENTS_OK)
         return refuse_agents(in, agents, err);
     return append_batch(in, b, answer, err);

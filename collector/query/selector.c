@@ -180,7 +180,7 @@ static bool is_usual_type(const char *value)
     return !strcmp(value, "cpu") || !strcmp(value, "wall") || !strcmp(value, "samples");
 }
 
-static int take_term(struct parser *p, const struct parameter *row, const char *value)
+static int parse_term(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_select *s = &p->to->select;
     if (!*value)
@@ -196,8 +196,8 @@ static int take_term(struct parser *p, const struct parameter *row, const char *
     return 0;
 }
 
-static int take_filter(struct parser *p, const struct parameter *row, const char *value,
-                       const char **list, size_t *n)
+static int parse_filter(struct parser *p, const struct parameter *row, const char *value,
+                        const char **list, size_t *n)
 {
     struct spy_err why = {0};
     struct spy_regex *re;
@@ -215,7 +215,7 @@ static int take_filter(struct parser *p, const struct parameter *row, const char
     return 0;
 }
 
-static int take_flag(struct parser *p, const struct parameter *row, const char *value)
+static int parse_flag(struct parser *p, const struct parameter *row, const char *value)
 {
     if (strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
         return fail_value(p, row->name, value, "it takes 0 or 1");
@@ -224,8 +224,8 @@ static int take_flag(struct parser *p, const struct parameter *row, const char *
     return 0;
 }
 
-static int take_time(struct parser *p, const struct parameter *row, const char *value, uint64_t *to,
-                     bool *has)
+static int parse_time(struct parser *p, const struct parameter *row, const char *value,
+                      uint64_t *to, bool *has)
 {
     if (spy_time_parse(value, p->now_ns, to) < 0)
         return fail_value(p, row->name, value,
@@ -234,7 +234,7 @@ static int take_time(struct parser *p, const struct parameter *row, const char *
     return 0;
 }
 
-static int take_processes(struct parser *p, const struct parameter *row, const char *value)
+static int parse_processes(struct parser *p, const struct parameter *row, const char *value)
 {
     static const char *const names[] = {"auto", "0", "1"}; // in the order of enum spy_processes
     for (size_t i = 0; i < SPY_COUNT(names); i++)
@@ -245,7 +245,7 @@ static int take_processes(struct parser *p, const struct parameter *row, const c
     return fail_value(p, row->name, value, "it takes auto, 0 or 1");
 }
 
-static int take_nodes(struct parser *p, const struct parameter *row, const char *value)
+static int parse_nodes(struct parser *p, const struct parameter *row, const char *value)
 {
     char *end;
     unsigned long n = strtoul(value, &end, 10);
@@ -256,31 +256,31 @@ static int take_nodes(struct parser *p, const struct parameter *row, const char 
     return 0;
 }
 
-static int take_parameter(struct parser *p, const struct parameter *row, const char *value)
+static int parse_parameter(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_selector *s = p->to;
     struct spy_filter_options *f = &s->filter;
     switch (row->kind) {
     case TERM:
     case TYPE:
-        return take_term(p, row, value);
+        return parse_term(p, row, value);
     case FROM:
-        return take_time(p, row, value, &s->select.from_ns, &p->has_from);
+        return parse_time(p, row, value, &s->select.from_ns, &p->has_from);
     case UNTIL:
-        return take_time(p, row, value, &s->select.until_ns, &p->has_until);
+        return parse_time(p, row, value, &s->select.until_ns, &p->has_until);
     case FLAG:
     case NOT_FLAG:
-        return take_flag(p, row, value);
+        return parse_flag(p, row, value);
     case PROCESSES:
-        return take_processes(p, row, value);
+        return parse_processes(p, row, value);
     case INCLUDE:
-        return take_filter(p, row, value, f->include, &f->n_include);
+        return parse_filter(p, row, value, f->include, &f->n_include);
     case EXCLUDE:
-        return take_filter(p, row, value, f->exclude, &f->n_exclude);
+        return parse_filter(p, row, value, f->exclude, &f->n_exclude);
     case THREAD:
-        return take_filter(p, row, value, f->threads, &f->n_threads);
+        return parse_filter(p, row, value, f->threads, &f->n_threads);
     case NODES:
-        return take_nodes(p, row, value);
+        return parse_nodes(p, row, value);
     case FORMAT:
         s->format = value;
         return 0;
@@ -322,7 +322,7 @@ int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format
             if (!strcmp(parameters[k].name, params[i].name) &&
                 (has_format || parameters[k].kind != FORMAT))
                 row = &parameters[k];
-        int r = row ? take_parameter(&p, row, params[i].value)
+        int r = row ? parse_parameter(&p, row, params[i].value)
                     : fail_unknown(&p, params[i].name, has_format);
         if (r < 0)
             return r;

@@ -103,8 +103,8 @@ struct scope {
     const char *usual; // the first sample type that is samples, CPU or wall time; NULL: none yet
 };
 
-static int add_label(struct spy_otlp_decoder *c, const char *key, const char *value,
-                     struct spy_label *to)
+static int add_series_label(struct spy_otlp_decoder *c, const char *key, const char *value,
+                            struct spy_label *to)
 {
     int r = spy_profile_cstr(c->p, key, &to->key);
     if (r == 0)
@@ -123,12 +123,12 @@ static int decode_series(struct spy_otlp_decoder *c, const struct scope *s, cons
     for (; r == 0 && n < from->n; n++) {
         if (type && !strcmp(from->rows[n].key, SPY_LABEL_SAMPLE_TYPE))
             type = NULL;
-        r = add_label(c, from->rows[n].key, from->rows[n].value, &labels[n]);
+        r = add_series_label(c, from->rows[n].key, from->rows[n].value, &labels[n]);
     }
     if (r == 0 && type && n == SPY_LABELS_MAX)
         return spy_otlp_bad(c, "a resource has too many attributes for the sample type's");
     if (r == 0 && type)
-        r = add_label(c, SPY_LABEL_SAMPLE_TYPE, type, &labels[n++]);
+        r = add_series_label(c, SPY_LABEL_SAMPLE_TYPE, type, &labels[n++]);
     if (r < 0)
         return r;
     r = spy_profile_series(c->p, labels, n, ret);

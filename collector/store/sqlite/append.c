@@ -267,7 +267,7 @@ static void write_each(struct spy_sqlite *s, struct spy_batch *group)
 }
 
 // SQLite has one error for both, but what to do differs.
-static void tell_what_is_full(struct spy_sqlite *s, struct spy_batch *group)
+static void explain_full(struct spy_sqlite *s, struct spy_batch *group)
 {
     for (struct spy_batch *b = group; b; b = b->next)
         if (!is_out_of_space(b->result, &b->err))
@@ -286,7 +286,7 @@ static void write_group(struct spy_sqlite *s, struct spy_batch *group)
     if (is_out_of_space(r, &err) && group->next)
         write_each(s, group);
     note_result(s, group);
-    tell_what_is_full(s, group);
+    explain_full(s, group);
     pthread_mutex_unlock(&s->write_lock);
 }
 

@@ -37,6 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text[size] = 0;
     for (char *line; n < 64 && (line = strsep(&rest, "\n"));) {
         char *value = strchr(line, '=');
+        if (!*line) // after the last one
+            continue;
         if (value)
             *value++ = 0;
         params[n++] = (struct spy_param){line, value ? value : ""};

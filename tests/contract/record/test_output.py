@@ -14,7 +14,7 @@ import pythons
 import targets
 
 ONE = pythons.few()[-1]
-FORMATS = ["flamegraph", "svg", "speedscope", "raw", "collapsed", "json"]
+FORMATS = ["flamegraph", "svg", "speedscope", "chrometrace", "raw", "collapsed", "pprof", "json"]
 NAPS = "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)"
 
 

@@ -20,7 +20,7 @@ enum { PHDRS_MAX = SPY_STILL_PIECES_MAX + 64 };
 
 SPY_CLEANUP(still_done, struct spy_still, spy_still_free)
 
-// What is being read.
+// The file that is being read.
 struct reader {
     unsigned n_notes; // of the whole file
     struct spy_still *still;
@@ -32,7 +32,7 @@ struct reader {
     bool has_status, has_info;
 };
 
-static int get(const struct reader *rd, uint64_t at, void *to, size_t len)
+static int read_core_bytes(const struct reader *rd, uint64_t at, void *to, size_t len)
 {
     if (at > rd->size || len > rd->size - at)
         return SPY_ERR_TORN;
@@ -40,7 +40,7 @@ static int get(const struct reader *rd, uint64_t at, void *to, size_t len)
     return n >= 0 && (size_t)n == len ? 0 : SPY_ERR_TORN;
 }
 
-static int damaged(const struct reader *rd, const char *what, struct spy_err *err)
+static int refuse_damaged(const struct reader *rd, const char *what, struct spy_err *err)
 {
     return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is a damaged core file: %s", rd->name, what);
 }
@@ -76,7 +76,7 @@ static int check_header(const struct reader *rd, const Elf64_Ehdr *eh, struct sp
                            "%u); this build reads those of its own",
                            rd->name, eh->e_machine, eh->e_ident[EI_CLASS]);
     if (eh->e_phentsize != sizeof(Elf64_Phdr))
-        return damaged(rd, "its program headers have another size", err);
+        return refuse_damaged(rd, "its program headers have another size", err);
     return 0;
 }
 
@@ -86,12 +86,12 @@ static int count_headers(struct reader *rd, const Elf64_Ehdr *eh, struct spy_err
     Elf64_Shdr sh;
     rd->n_ph = eh->e_phnum;
     if (eh->e_phnum == PN_XNUM) {
-        if (get(rd, eh->e_shoff, &sh, sizeof sh) < 0)
-            return damaged(rd, "it does not tell its number of segments", err);
+        if (read_core_bytes(rd, eh->e_shoff, &sh, sizeof sh) < 0)
+            return refuse_damaged(rd, "it does not tell its number of segments", err);
         rd->n_ph = sh.sh_info;
     }
     if (!rd->n_ph)
-        return damaged(rd, "it has no segments", err);
+        return refuse_damaged(rd, "it has no segments", err);
     if (rd->n_ph > PHDRS_MAX)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "%s has more than %d segments", rd->name,
                            PHDRS_MAX);
@@ -107,7 +107,7 @@ static int read_headers(struct reader *rd, struct spy_err *err)
     if (!S_ISREG(st.st_mode))
         return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not a regular file", rd->name);
     rd->size = (uint64_t)st.st_size;
-    if (get(rd, 0, &eh, sizeof eh) < 0)
+    if (read_core_bytes(rd, 0, &eh, sizeof eh) < 0)
         return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not an ELF core file: too short",
                            rd->name);
     int r = check_header(rd, &eh, err);
@@ -118,8 +118,8 @@ static int read_headers(struct reader *rd, struct spy_err *err)
     rd->ph = calloc(rd->n_ph, sizeof *rd->ph);
     if (!rd->ph)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    if (get(rd, eh.e_phoff, rd->ph, rd->n_ph * sizeof *rd->ph) < 0)
-        return damaged(rd, "it ends before its program headers do", err);
+    if (read_core_bytes(rd, eh.e_phoff, rd->ph, rd->n_ph * sizeof *rd->ph) < 0)
+        return refuse_damaged(rd, "it ends before its program headers do", err);
     return 0;
 }
 
@@ -130,7 +130,7 @@ static int note_status(struct reader *rd, uint64_t at, uint64_t len)
     struct elf_prstatus s;
     if (len < offsetof(struct elf_prstatus, pr_reg))
         return SPY_ERR_TORN;
-    int r = get(rd, at, &s, offsetof(struct elf_prstatus, pr_reg));
+    int r = read_core_bytes(rd, at, &s, offsetof(struct elf_prstatus, pr_reg));
     if (r < 0)
         return r;
     if (!rd->has_status) {
@@ -146,7 +146,7 @@ static int note_info(struct reader *rd, uint64_t at, uint64_t len)
     struct elf_prpsinfo p;
     if (len < sizeof p)
         return SPY_ERR_TORN;
-    int r = get(rd, at, &p, sizeof p);
+    int r = read_core_bytes(rd, at, &p, sizeof p);
     if (r < 0)
         return r;
     rd->has_info = true;
@@ -165,7 +165,7 @@ static int note_info(struct reader *rd, uint64_t at, uint64_t len)
 static int note_signal(struct reader *rd, uint64_t at, uint64_t len)
 {
     int32_t signo = 0;
-    if (len < sizeof signo || get(rd, at, &signo, sizeof signo) < 0)
+    if (len < sizeof signo || read_core_bytes(rd, at, &signo, sizeof signo) < 0)
         return SPY_ERR_TORN;
     if (!rd->core.signal && signo > 0 && signo <= SIGRTMAX)
         rd->core.signal = signo;
@@ -200,7 +200,7 @@ static int note_files(struct reader *rd, uint64_t at, uint64_t len)
     _cleanup_free_ char *bytes = malloc((size_t)len + 1);
     if (!bytes)
         return SPY_ERR_NOMEM;
-    int r = get(rd, at, bytes, (size_t)len);
+    int r = read_core_bytes(rd, at, bytes, (size_t)len);
     if (r < 0)
         return r;
     bytes[len] = 0;
@@ -236,7 +236,7 @@ static int take_note(struct reader *rd, const Elf64_Nhdr *n, uint64_t at, struct
             continue;
         int r = note_kinds[i].take(rd, at, n->n_descsz);
         if (r == SPY_ERR_TORN)
-            return damaged(rd, note_kinds[i].damage, err);
+            return refuse_damaged(rd, note_kinds[i].damage, err);
         if (r < 0)
             return spy_err_set(err, r, 0, "%s has too many threads or mapped files", rd->name);
     }
@@ -250,17 +250,18 @@ static int read_notes(struct reader *rd, const Elf64_Phdr *ph, struct spy_err *e
     static const char core[] = "CORE";
     uint64_t at = ph->p_offset, end = at + ph->p_filesz;
     if (at > rd->size || ph->p_filesz > rd->size - at)
-        return damaged(rd, "it ends before its notes do", err);
+        return refuse_damaged(rd, "it ends before its notes do", err);
     for (; rd->n_notes < SPY_CORE_NOTES_MAX && end - at >= sizeof(Elf64_Nhdr); rd->n_notes++) {
         Elf64_Nhdr n;
         char name[sizeof core] = "";
-        if (get(rd, at, &n, sizeof n) < 0)
-            return damaged(rd, "its notes cannot be read", err);
+        if (read_core_bytes(rd, at, &n, sizeof n) < 0)
+            return refuse_damaged(rd, "its notes cannot be read", err);
         uint64_t desc = sizeof n + ((uint64_t)n.n_namesz + 3) / 4 * 4;
         uint64_t whole = desc + ((uint64_t)n.n_descsz + 3) / 4 * 4;
         if (desc + n.n_descsz > end - at)
-            return damaged(rd, "a note is longer than the notes are", err);
-        if (n.n_namesz == sizeof core && get(rd, at + sizeof n, name, sizeof name) == 0 &&
+            return refuse_damaged(rd, "a note is longer than the notes are", err);
+        if (n.n_namesz == sizeof core &&
+            read_core_bytes(rd, at + sizeof n, name, sizeof name) == 0 &&
             !memcmp(name, core, sizeof core)) {
             int r = take_note(rd, &n, at + desc, err);
             if (r < 0)
@@ -281,7 +282,7 @@ static int add_segment(struct reader *rd, const Elf64_Phdr *ph, size_t n_files, 
 {
     struct spy_still *s = rd->still;
     if (ph->p_memsz > UINT64_MAX - ph->p_vaddr || ph->p_filesz > UINT64_MAX - ph->p_offset)
-        return damaged(rd, "a segment has an impossible size", err);
+        return refuse_damaged(rd, "a segment has an impossible size", err);
     uint64_t there = ph->p_filesz < ph->p_memsz ? ph->p_filesz : ph->p_memsz;
     uint64_t left = ph->p_offset < rd->size ? rd->size - ph->p_offset : 0;
     if (there > left) {
@@ -315,7 +316,7 @@ static int read_segments(struct reader *rd, struct spy_err *err)
 {
     struct spy_still *s = rd->still;
     if (spy_still_settle(s) < 0) // only the files yet, so that they can be found by address
-        return damaged(rd, "its mapped files overlap", err);
+        return refuse_damaged(rd, "its mapped files overlap", err);
     size_t n_files = s->maps.n;
     int r = 0;
     for (size_t i = 0; r == 0 && i < rd->n_ph; i++)
@@ -324,8 +325,8 @@ static int read_segments(struct reader *rd, struct spy_err *err)
     if (r < 0)
         return r;
     if (spy_still_settle(s) < 0)
-        return damaged(rd, "its segments overlap", err);
-    return s->n_pieces ? 0 : damaged(rd, "it holds no memory", err);
+        return refuse_damaged(rd, "its segments overlap", err);
+    return s->n_pieces ? 0 : refuse_damaged(rd, "it holds no memory", err);
 }
 
 static int read_core(struct reader *rd, struct spy_err *err)
@@ -335,7 +336,7 @@ static int read_core(struct reader *rd, struct spy_err *err)
         if (rd->ph[i].p_type == PT_NOTE)
             r = read_notes(rd, &rd->ph[i], err);
     if (r == 0 && !rd->has_status && !rd->has_info)
-        return damaged(rd, "it does not tell of what process it is", err);
+        return refuse_damaged(rd, "it does not tell of what process it is", err);
     if (r == 0)
         r = read_segments(rd, err);
     return r;

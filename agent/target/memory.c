@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-// The kernel lets every process read itself, so where that fails the call is forbidden as such.
+// The kernel lets every process read itself: if that fails, the call itself is forbidden.
 static bool call_is_forbidden(int sys)
 {
     static _Atomic int known; // 0: not asked yet
@@ -59,8 +59,8 @@ static ssize_t read_pieces(int fd, const struct iovec *local, const struct iovec
     return total;
 }
 
-// The file stays with the memory that the process had when it was opened, and reads nothing any
-// more once that is gone: the process has ended, or has executed another program.
+// The file belongs to the memory that the process had when it was opened, and reads nothing once
+// that memory is gone: the process has ended or has executed another program.
 static ssize_t read_through_file(pid_t tid, int proc_fd, int *mem_fd, const struct iovec *local,
                                  const struct iovec *remote, size_t n)
 {

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// Is it the first thread of a process that we started?
+// True if it is the first thread of a process that we started.
 static bool is_child(pid_t tid)
 {
     char path[40], status[2048];
@@ -30,11 +30,11 @@ static bool is_child(pid_t tid)
 #endif
 
 enum {
-    LOOKS = 12,     // as long as a thread takes that runs, at a third of a microsecond each
-    NAP_NS = 20000, // between looks without a timer
+    POLLS = 12,     // as long as a running thread takes, at a third of a microsecond each
+    NAP_NS = 20000, // between polls without a timer
 };
 
-// Of a stop that delivers a signal; 0: of another one.
+// The signal that a stop delivers; 0: none.
 static int signal_of(const siginfo_t *info)
 {
     return info->si_status >> 8 == PTRACE_EVENT_STOP ? 0 : info->si_status & 0xff;
@@ -49,10 +49,10 @@ static bool reap_ended(pid_t tid)
 }
 
 // Waits for the stop. A stop that delivers a signal keeps the thread just as still; the signal is
-// handed on at the detach. A group stop shows as an event stop too and outlives the detach, as it
+// passed on at the detach. A group stop shows as an event stop, too, and outlives the detach, as it
 // should.
 //
-// Only a stop is waited for: the exit status of a child of ours belongs to whoever started it.
+// Only stops are waited for: the exit status of a child belongs to the code that started it.
 static int wait_stop(pid_t tid, int flags, int *ret_signal)
 {
     siginfo_t info = {0};
@@ -73,7 +73,7 @@ static void add_stray(struct spy_pause *p, pid_t tid)
         p->strays[p->n_strays++] = tid;
 }
 
-// One that did not stop in time before is still seized and about to stop.
+// A thread that did not stop in time before is still seized and about to stop.
 static bool take_stray(struct spy_pause *p, pid_t tid)
 {
     for (size_t i = 0; i < p->n_strays; i++)
@@ -84,7 +84,7 @@ static bool take_stray(struct spy_pause *p, pid_t tid)
     return false;
 }
 
-static int seize(struct spy_pause *p, pid_t tid)
+static int seize_thread(struct spy_pause *p, pid_t tid)
 {
     if (ptrace(PTRACE_SEIZE, tid, 0, 0) < 0)
         return spy_code_of_errno(errno);
@@ -95,7 +95,7 @@ static int seize(struct spy_pause *p, pid_t tid)
     return 0;
 }
 
-static uint64_t patience(struct spy_pause *p, uint64_t now)
+static uint64_t allow_wait(struct spy_pause *p, uint64_t now)
 {
     if (now - p->second > SPY_NS_PER_SEC) {
         p->second = now;
@@ -106,13 +106,13 @@ static uint64_t patience(struct spy_pause *p, uint64_t now)
 
 // --- waiting asleep ---
 
-// Its only use is to end a system call.
+// The handler's only use is to end a system call.
 static void on_timer(int signal)
 {
     (void)signal;
 }
 
-// Whoever blocks all signals in its threads must not block this signal in this one.
+// A program that blocks all signals in its threads must not block this signal in this thread.
 static bool has_timer(struct spy_pause *p)
 {
     if (p->timing != SPY_PAUSE_UNTRIED)
@@ -130,14 +130,14 @@ static bool has_timer(struct spy_pause *p)
     return works;
 }
 
-// On again and again: the first signal may come just before the wait begins.
+// Repeats, because the first signal may come just before the wait begins.
 static void set_timer(struct spy_pause *p, uint64_t ns)
 {
     struct timespec t = {.tv_nsec = (long)ns};
     timer_settime(p->timer, 0, &(struct itimerspec){t, t}, NULL);
 }
 
-static int wait_until(struct spy_pause *p, pid_t tid, uint64_t deadline, int *ret_signal)
+static int wait_until_stopped(struct spy_pause *p, pid_t tid, uint64_t deadline, int *ret_signal)
 {
     bool timed = has_timer(p);
     uint64_t now = spy_clock_mono_ns();
@@ -159,17 +159,17 @@ int spy_pause_begin(struct spy_pause *p, pid_t tid, int *ret_signal)
     if (p->n_strays == SPY_PAUSE_STRAYS_MAX)
         return SPY_ERR_AGAIN;
     if (!take_stray(p, tid)) {
-        int r = seize(p, tid);
+        int r = seize_thread(p, tid);
         if (r < 0)
             return r;
     }
     int r = SPY_ERR_AGAIN;
-    for (int i = 0; i < LOOKS && r == SPY_ERR_AGAIN; i++)
+    for (int i = 0; i < POLLS && r == SPY_ERR_AGAIN; i++)
         r = wait_stop(tid, WNOHANG, ret_signal);
     if (r != SPY_ERR_AGAIN)
         return r;
     uint64_t start = spy_clock_mono_ns();
-    r = wait_until(p, tid, start + patience(p, start), ret_signal);
+    r = wait_until_stopped(p, tid, start + allow_wait(p, start), ret_signal);
     if (r != SPY_ERR_AGAIN)
         return r;
     p->vain_ns += spy_clock_mono_ns() - start;
@@ -177,7 +177,7 @@ int spy_pause_begin(struct spy_pause *p, pid_t tid, int *ret_signal)
     return SPY_ERR_AGAIN;
 }
 
-static bool detach(pid_t tid, int signal)
+static bool detach_thread(pid_t tid, int signal)
 {
     // NOLINTNEXTLINE: ptrace's own convention
     return ptrace(PTRACE_DETACH, tid, 0, (void *)(intptr_t)signal) == 0;
@@ -185,7 +185,7 @@ static bool detach(pid_t tid, int signal)
 
 void spy_pause_end(struct spy_pause *p, pid_t tid, int signal)
 {
-    if (!detach(tid, signal)) // it was killed while it was held
+    if (!detach_thread(tid, signal)) // it was killed while it was held
         add_stray(p, tid);
 }
 
@@ -194,7 +194,7 @@ void spy_pause_reap(struct spy_pause *p)
     for (size_t i = p->n_strays; i-- > 0;) {
         int signal = 0;
         int r = wait_stop(p->strays[i], WNOHANG, &signal);
-        if (r == SPY_ERR_AGAIN || (r == 0 && !detach(p->strays[i], signal)))
+        if (r == SPY_ERR_AGAIN || (r == 0 && !detach_thread(p->strays[i], signal)))
             continue;
         p->strays[i] = p->strays[--p->n_strays];
     }
@@ -204,7 +204,7 @@ void spy_pause_reap_late(void)
 {
     siginfo_t info = {0};
     while (waitid(P_ALL, 0, &info, WSTOPPED | __WALL | WNOHANG) == 0 && info.si_pid) {
-        detach(info.si_pid, signal_of(&info));
+        detach_thread(info.si_pid, signal_of(&info));
         info = (siginfo_t){0};
     }
     while (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | __WALL | WNOHANG) == 0 && info.si_pid &&

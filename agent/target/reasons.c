@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static void say(struct spy_reason *ret, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say(struct spy_reason *ret, const char *fmt, ...)
+static void fill_reason(struct spy_reason *ret, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static void fill_reason(struct spy_reason *ret, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -14,20 +15,20 @@ static void say(struct spy_reason *ret, const char *fmt, ...)
     va_end(ap);
 }
 
-// --- what several bars ask ---
+// --- common to several bars ---
 
 static bool is_refused(const struct spy_rights *r, const struct spy_guard *g)
 {
     return g->look_errno || (g->read_errno && !r->read_errno);
 }
 
-// Outside of the machine's own user namespace a capability counts for what is in that namespace.
+// Outside the machine's own user namespace, a capability counts only within that namespace.
 static bool traces_everything(const struct spy_rights *r)
 {
     return r->can_trace && r->initial_userns;
 }
 
-// The one of an effective, real and saved id that is not ours.
+// The effective, real or saved id that is not ours.
 static unsigned other_id(const unsigned id[3], unsigned ours)
 {
     return id[1] != ours ? id[1] : id[0] != ours ? id[0] : id[2];
@@ -43,7 +44,7 @@ static bool same_group(const struct spy_rights *r, const struct spy_guard *g)
     return g->gid[0] == r->gid && g->gid[1] == r->gid && g->gid[2] == r->gid;
 }
 
-// Would a podspy that is started by the user of the process be let in?
+// True if podspy, started by the user of the process, could read it.
 static bool its_user_may(const struct spy_rights *r, const struct spy_guard *g)
 {
     return g->uid[0] == g->uid[1] && g->uid[1] == g->uid[2] && g->dumpable == SPY_YES &&
@@ -84,7 +85,7 @@ static bool bar_proc(const struct spy_rights *r, const struct spy_guard *g, stru
     };
     if (r->proc == SPY_PROC_OURS)
         return false;
-    say(ret, "%s", texts[r->proc]);
+    fill_reason(ret, "%s", texts[r->proc]);
     snprintf(ret->cure, sizeof ret->cure, "%s",
              r->proc == SPY_PROC_FOREIGN
                  ? "mount -t proc proc /proc, or enter the other one: nsenter -t PID -p"
@@ -105,9 +106,10 @@ static bool bar_hidden(const struct spy_rights *r, const struct spy_guard *g,
     if (!r->hidepid || (g ? g->seen || !g->exists : traces_everything(r)))
         return false;
     if (g)
-        say(ret, "it exists, but /proc hides it (hidepid=%s)", name_of_hidepid(r->hidepid));
+        fill_reason(ret, "it exists, but /proc hides it (hidepid=%s)", name_of_hidepid(r->hidepid));
     else
-        say(ret, "/proc hides other users' processes (hidepid=%s)", name_of_hidepid(r->hidepid));
+        fill_reason(ret, "/proc hides other users' processes (hidepid=%s)",
+                    name_of_hidepid(r->hidepid));
     snprintf(ret->cure, sizeof ret->cure, "%.140s, or: mount -o remount,hidepid=0 /proc",
              r->can_trace ? "run podspy outside of this user namespace" : how_to_trace(r));
     ret->partly = true;
@@ -121,9 +123,9 @@ static bool bar_ended(const struct spy_rights *r, const struct spy_guard *g, str
         return false;
     bool zombie = (g->state == 'Z' || g->state == 'X') && g->threads <= 1;
     if (zombie)
-        say(ret, "it has ended, and its parent has not taken notice (a zombie)");
+        fill_reason(ret, "it has ended, and its parent has not taken notice (a zombie)");
     else if (g->kernel)
-        say(ret, "it is a kernel thread, which has no Python");
+        fill_reason(ret, "it is a kernel thread, which has no Python");
     return zombie || g->kernel;
 }
 
@@ -134,14 +136,15 @@ static bool bar_system_call(const struct spy_rights *r, const struct spy_guard *
     if (!r->read_errno)
         return false;
     if (!r->seccomp) {
-        say(ret, "process_vm_readv fails even on podspy itself: %s", strerror(r->read_errno));
+        fill_reason(ret, "process_vm_readv fails even on podspy itself: %s",
+                    strerror(r->read_errno));
         snprintf(ret->cure, sizeof ret->cure, "%s",
                  r->read_errno == ENOSYS
                      ? "the kernel lacks CONFIG_CROSS_MEMORY_ATTACH: use another"
                      : "see which security module forbids it");
         return true;
     }
-    say(ret, "a seccomp filter forbids process_vm_readv, even of podspy itself");
+    fill_reason(ret, "a seccomp filter forbids process_vm_readv, even of podspy itself");
     snprintf(ret->cure, sizeof ret->cure, "%s",
              r->can_trace
                  ? "docker: --security-opt seccomp=unconfined; Kubernetes: seccompProfile: "
@@ -157,7 +160,7 @@ static bool bar_userns(const struct spy_rights *r, const struct spy_guard *g,
     if (!g) {
         if (r->initial_userns || !r->can_trace)
             return false;
-        say(ret, "CAP_SYS_PTRACE holds in podspy's own user namespace only");
+        fill_reason(ret, "CAP_SYS_PTRACE holds in podspy's own user namespace only");
     } else {
         if (!g->known || !g->look_errno)
             return false;
@@ -166,10 +169,12 @@ static bool bar_userns(const struct spy_rights *r, const struct spy_guard *g,
         if (!elsewhere || (r->initial_userns && !by_caps) || traces_everything(r))
             return false;
         if (r->can_trace)
-            say(ret, "podspy has CAP_SYS_PTRACE in its own user namespace only, and this process "
+            fill_reason(
+                ret, "podspy has CAP_SYS_PTRACE in its own user namespace only, and this process "
                      "is not in it");
         else
-            say(ret, "it is in another user namespace than podspy, which lacks CAP_SYS_PTRACE");
+            fill_reason(ret,
+                        "it is in another user namespace than podspy, which lacks CAP_SYS_PTRACE");
     }
     ret->partly = true;
     if (r->initial_userns)
@@ -187,21 +192,22 @@ static bool bar_user(const struct spy_rights *r, const struct spy_guard *g, stru
         return false;
     ret->partly = true;
     if (!g) {
-        say(ret, "user %u without CAP_SYS_PTRACE: only processes of this very user can be read",
-            r->uid);
+        fill_reason(ret,
+                    "user %u without CAP_SYS_PTRACE: only processes of this very user can be read",
+                    r->uid);
         cure_by_tracing(r, ret);
         return true;
     }
     if (!g->known || !is_refused(r, g) || (same_user(r, g) && same_group(r, g)))
         return false;
-    if (!r->initial_userns && g->other_userns) // no user of this namespace changes it
+    if (!r->initial_userns && g->other_userns) // no user of this namespace can change it
         return false;
     if (!same_user(r, g))
-        say(ret, "it runs as user %u, podspy as user %u without CAP_SYS_PTRACE",
-            other_id(g->uid, r->uid), r->uid);
+        fill_reason(ret, "it runs as user %u, podspy as user %u without CAP_SYS_PTRACE",
+                    other_id(g->uid, r->uid), r->uid);
     else
-        say(ret, "it runs as group %u, podspy as group %u without CAP_SYS_PTRACE",
-            other_id(g->gid, r->gid), r->gid);
+        fill_reason(ret, "it runs as group %u, podspy as group %u without CAP_SYS_PTRACE",
+                    other_id(g->gid, r->gid), r->gid);
     bool or_as_it = r->may_get_trace && its_user_may(r, g);
     snprintf(ret->cure, sizeof ret->cure, "%s%s", how_to_trace(r),
              !or_as_it         ? ""
@@ -229,7 +235,8 @@ static void list_capabilities(uint64_t set, char *out, size_t size)
         snprintf(out + len, size - len, " and %d more", n - SHOWN);
 }
 
-// Podspy's own user, but with more rights than podspy: of its file (setcap), or kept from root.
+// A process of podspy's own user with more rights than podspy: from its file (setcap), or kept from
+// root.
 static bool bar_capabilities(const struct spy_rights *r, const struct spy_guard *g,
                              struct spy_reason *ret)
 {
@@ -238,7 +245,7 @@ static bool bar_capabilities(const struct spy_rights *r, const struct spy_guard 
         !same_group(r, g) || g->other_userns || !(g->capabilities & ~r->capabilities))
         return false;
     list_capabilities(g->capabilities & ~r->capabilities, names, sizeof names);
-    say(ret, "it has capabilities that podspy lacks: %s", names);
+    fill_reason(ret, "it has capabilities that podspy lacks: %s", names);
     cure_by_tracing(r, ret);
     return true;
 }
@@ -249,7 +256,7 @@ static bool bar_dumpable(const struct spy_rights *r, const struct spy_guard *g,
     if (!g || r->can_trace || !g->known || !is_refused(r, g) || !same_user(r, g) ||
         !same_group(r, g) || g->dumpable != SPY_NO)
         return false;
-    say(ret, "it is not dumpable: it changed its user or asked for it (PR_SET_DUMPABLE)");
+    fill_reason(ret, "it is not dumpable: it changed its user or asked for it (PR_SET_DUMPABLE)");
     cure_by_tracing(r, ret);
     return true;
 }
@@ -258,14 +265,14 @@ static bool bar_yama(const struct spy_rights *r, const struct spy_guard *g, stru
 {
     if (r->yama <= 0 || (r->can_trace && r->yama < SPY_YAMA_NOBODY))
         return false;
-    // What the kernel would refuse without Yama, too, has another reason.
+    // If the kernel would refuse without Yama, too, another bar is the reason.
     if (g && (r->read_errno || !g->read_errno || (g->look_errno && r->yama < SPY_YAMA_NOBODY)))
         return false;
     ret->partly = r->yama == 1;
-    say(ret, "kernel.yama.ptrace_scope is %d (%s)", r->yama,
-        r->yama == 1   ? "parents only"
-        : r->yama == 2 ? "root only"
-                       : "nobody");
+    fill_reason(ret, "kernel.yama.ptrace_scope is %d (%s)", r->yama,
+                r->yama == 1   ? "parents only"
+                : r->yama == 2 ? "root only"
+                               : "nobody");
     if (r->yama >= SPY_YAMA_NOBODY)
         snprintf(ret->cure, sizeof ret->cure,
                  "set another value in /etc/sysctl.d and boot again: it cannot be changed before");
@@ -275,7 +282,7 @@ static bool bar_yama(const struct spy_rights *r, const struct spy_guard *g, stru
     return true;
 }
 
-// What is left when the rules of the kernel itself let podspy in.
+// What remains if the kernel's own rules allow podspy to read the process.
 static bool bar_module(const struct spy_rights *r, const struct spy_guard *g,
                        struct spy_reason *ret)
 {
@@ -287,14 +294,15 @@ static bool bar_module(const struct spy_rights *r, const struct spy_guard *g,
             return false;
     bool selinux = strchr(r->label[0] ? r->label : g->label, ':') != NULL;
     if (!r->label[0] && !g->label[0]) {
-        say(ret, "the kernel refuses it, and neither user, capabilities nor Yama are why");
+        fill_reason(ret, "the kernel refuses it, and neither user, capabilities nor Yama are why");
         snprintf(ret->cure, sizeof ret->cure,
                  "start podspy outside of the sandbox (Landlock, a BPF module) that it runs in%s",
                  r->can_trace ? "" : ", or with CAP_SYS_PTRACE");
         return true;
     }
-    say(ret, "%s forbids it: podspy is %.24s, it is %.24s", selinux ? "SELinux" : "AppArmor",
-        r->label[0] ? r->label : "unconfined", g->label[0] ? g->label : "unconfined");
+    fill_reason(ret, "%s forbids it: podspy is %.24s, it is %.24s",
+                selinux ? "SELinux" : "AppArmor", r->label[0] ? r->label : "unconfined",
+                g->label[0] ? g->label : "unconfined");
     snprintf(ret->cure, sizeof ret->cure, "%s",
              selinux ? "docker: --security-opt label=disable; Kubernetes: seLinuxOptions: {type: "
                        "spc_t}; setsebool deny_ptrace off"

@@ -192,14 +192,14 @@ static int read_ourselves(bool *ret_reads_files)
     return *ret_reads_files ? 0 : sys;
 }
 
-// The kernel finds no process 0; a filter does not look that far.
+// There is no process 0, which a filter does not check.
 static int trace_nobody(void)
 {
     return ptrace(PTRACE_DETACH, 0, NULL, NULL) < 0 && errno != ESRCH ? errno : 0;
 }
 
-// What AppArmor or SELinux calls the domain of a process, "" where that is not confined. Both
-// stand in attr/current, but where modules are stacked AppArmor's own file is the right one.
+// The domain of a process by AppArmor or SELinux; "": not confined. Both are in attr/current, but
+// if modules are stacked, AppArmor's own file is the right one.
 static void read_label(int proc_fd, char out[static SPY_LABEL_BYTES])
 {
     static const char *const files[] = {"attr/apparmor/current", "attr/current"};
@@ -235,8 +235,8 @@ void spy_rights_load(struct spy_rights *ret)
 
 // --- another process ---
 
-// What follows "\nNAME:\t"; NULL: not there. A name of a process holds no newline: the kernel
-// escapes it in this file.
+// What follows "\nNAME:\t"; NULL: not there. The kernel escapes a newline in a process's name in
+// this file.
 static const char *find_line(const char *status, const char *name)
 {
     char mark[32];
@@ -279,8 +279,8 @@ static bool is_kernel_thread(pid_t pid, int proc_fd)
     return at && strtoul(at + 1, NULL, 10) & KTHREAD;
 }
 
-// World-readable, and shown in the numbering of whoever looks: two processes of one user namespace
-// see the same.
+// World-readable, and shown in the reader's numbering: two processes of one user namespace see the
+// same.
 static bool is_in_other_userns(int proc_fd)
 {
     char ours[1024] = "", its[1024] = "";
@@ -291,7 +291,7 @@ static bool is_in_other_userns(int proc_fd)
 }
 
 // The files of a process that is not dumpable belong to root (proc(5)): to that of its own user
-// namespace. So root's files tell nothing, nor do those of a namespace with other numbers.
+// namespace. So root's files show nothing, nor do those of a namespace with other numbers.
 static enum spy_known is_dumpable(int proc_fd, const struct spy_guard *g)
 {
     struct stat st;
@@ -307,7 +307,7 @@ static bool is_refusal(int sys)
     return sys == EPERM || sys == EACCES || sys == ENOSYS;
 }
 
-// Nothing is ever mapped in the last page of the address space: a read that is allowed says EFAULT.
+// Nothing is ever mapped in the last page of the address space: an allowed read fails with EFAULT.
 static int try_read(pid_t pid, int proc_fd)
 {
     char byte;

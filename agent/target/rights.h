@@ -1,15 +1,15 @@
-// rights.h - what podspy may do in the place where it runs, and what guards another process: the
-// facts from which reasons.h tells why a process cannot be read.
+// rights.h - what podspy may do where it runs, and what guards another process: the facts from
+// which reasons.h finds why a process cannot be read.
 //
-// Both are looked up after the kernel has refused something, or for doctor; nothing here is on the
-// way of a sample. Of another process only world-readable files are opened; whether it may be read
-// is asked by trying to read one byte at an address that no process has mapped.
+// Both are read after the kernel has refused something, or for doctor; no sample needs them. Only
+// world-readable files of another process are opened. Whether it may be read is tested with a read
+// of one byte at an address that no process has mapped.
 //
-// What the kernel asks before it lets a process be read (__ptrace_may_access in kernel/ptrace.c,
-// cap_ptrace_access_check in security/commoncap.c, ptrace(2)): the same user and group three times,
-// a process that is dumpable, in the same user namespace and without capabilities that the reader
-// lacks; or CAP_SYS_PTRACE in the user namespace of that process. Then the security modules, Yama
-// among them, may still refuse.
+// What the kernel requires to read a process (__ptrace_may_access in kernel/ptrace.c,
+// cap_ptrace_access_check in security/commoncap.c, ptrace(2)): the same user and group as its real,
+// effective and saved ids, a dumpable process in the same user namespace, and no capabilities that
+// the reader lacks; or CAP_SYS_PTRACE in the user namespace of that process. Then the security
+// modules, Yama among them, may still refuse.
 //
 // Threads: any; nothing is shared.
 #pragma once
@@ -18,12 +18,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-// What stands at /proc.
+// What is mounted at /proc.
 enum spy_proc_mount {
     SPY_PROC_OURS,    // the processes of podspy's PID namespace
     SPY_PROC_MISSING, // nothing is mounted there
     SPY_PROC_STRANGE, // another kind of file system
-    SPY_PROC_FOREIGN, // the processes of another PID namespace: a number means another one there
+    SPY_PROC_FOREIGN, // the processes of another PID namespace, where a pid means another process
 };
 
 enum spy_hidepid { // proc(5); the kernel's numbers
@@ -38,48 +38,48 @@ enum { SPY_LABEL_BYTES = 64 };
 
 struct spy_rights {
     enum spy_proc_mount proc;
-    enum spy_hidepid hidepid; // OFF also where podspy is in the group that hidepid excepts
+    enum spy_hidepid hidepid; // OFF, too, if podspy is in the group that hidepid exempts
     uid_t uid;
     gid_t gid;
     uint64_t capabilities; // effective
     bool can_trace;        // CAP_SYS_PTRACE is among them
-    bool may_get_trace;    // it is in the bounding set: root has it, and so sudo gives it
+    bool may_get_trace;    // it is in the bounding set, so that root, and thus sudo, gives it
     bool no_new_privs;     // sudo changes nothing
-    bool initial_userns;   // the machine's own user namespace; also where that is not known
+    bool initial_userns;   // the machine's own user namespace, or not known
     int yama;              // kernel.yama.ptrace_scope; 0: no Yama
-    bool seccomp;          // a filter looks at our system calls
+    bool seccomp;          // a filter checks our system calls
     bool reads_files;      // process_vm_readv is forbidden, /proc/PID/mem is read (memory.h)
-    int read_errno;        // of a read of ourselves, which the kernel never refuses; or 0
-    int trace_errno;       // of ptrace of nobody, where it is refused before it looks whom; or 0
+    int read_errno;        // from a read of this process, which the kernel never refuses; or 0
+    int trace_errno;       // from ptrace of process 0, if that is refused as such; or 0
     char label[SPY_LABEL_BYTES]; // what a security module confines podspy to; "": nothing
 };
 
 enum spy_known { SPY_NO, SPY_YES, SPY_UNKNOWN };
 
 struct spy_guard {
-    bool exists; // the kernel knows the number, whatever /proc shows
+    bool exists; // the kernel knows the pid, whatever /proc shows
     bool seen;   // its folder in /proc can be opened
-    bool known;  // its status was read: all below but the errnos mean something
+    bool known;  // its status was read: all fields below but the errnos are set
     char state;  // 'S', 'Z', ...
     bool kernel; // a kernel thread
     uint32_t threads;
-    pid_t tracer;            // 0: nobody traces it
+    pid_t tracer;            // 0: it is not traced
     uid_t uid[3];            // real, effective, saved, in podspy's numbering
     gid_t gid[3];            // the same
     uint64_t capabilities;   // permitted
-    enum spy_known dumpable; // UNKNOWN of root's, whose files tell nothing
-    bool other_userns;       // its user namespace is surely another one
-    int look_errno; // of looking through its links in /proc, which Yama does not mind; or 0
-    int read_errno; // of a read of it, if that is not allowed; or 0
+    enum spy_known dumpable; // UNKNOWN for root's processes, whose files do not show it
+    bool other_userns;       // its user namespace is certainly another
+    int look_errno;          // from following its links in /proc, which Yama allows; or 0
+    int read_errno;          // from a read of it, if that is refused; or 0
     char label[SPY_LABEL_BYTES];
 };
 
-// Always fills *ret, also where there is no /proc.
+// Always fills *ret, even without /proc.
 void spy_rights_load(struct spy_rights *ret);
 // Always fills *ret. proc_fd: of the folder /proc/PID, or -1 to open it for the time of the call.
 void spy_guard_load(pid_t pid, int proc_fd, struct spy_guard *ret);
 
-// Whether /proc shows our own PID namespace; one system call. True also where /proc is missing.
+// True if /proc shows our own PID namespace, or is missing. One system call.
 bool spy_proc_is_ours(void);
-// "NET_ADMIN"; NULL past the last that is known.
+// "NET_ADMIN"; NULL past the last known capability.
 const char *spy_capability_name(unsigned bit);

@@ -88,7 +88,7 @@ int spy_still_settle(struct spy_still *s)
     return 0;
 }
 
-// The number of the first piece that ends after addr.
+// The index of the first piece that ends after addr.
 static size_t first_after(const struct spy_still *s, uint64_t addr)
 {
     size_t lo = 0, hi = s->n_pieces;
@@ -115,7 +115,7 @@ static int read_file(int fd, uint64_t at, uint8_t *to, size_t len)
     return 0;
 }
 
-// Bytes of the pieces alone.
+// Reads bytes that are in pieces.
 static int copy_pieces(const struct spy_still *s, uint64_t addr, uint8_t *to, size_t len)
 {
     for (size_t i = first_after(s, addr); len; i++) {
@@ -148,7 +148,7 @@ static const struct spy_mapping *first_page(const struct spy_still *s, uint64_t 
     return NULL;
 }
 
-// Is it the file that was mapped? Its first page says so, where the core holds that.
+// True if this is the file that was mapped: its first page is the one in the core.
 static bool is_mapped_file(const struct spy_still *s, int fd, uint64_t file)
 {
     uint8_t there[PAGE], here[PAGE];
@@ -204,7 +204,7 @@ int spy_still_file(struct spy_still *s, const struct spy_mapping *mapping)
     return -1;
 }
 
-// What is in no piece, up to `len` bytes, all of one mapping.
+// Reads up to `len` bytes that are not in a piece, all from one mapping.
 static int read_mapped(struct spy_still *s, uint64_t addr, uint8_t *to, size_t len, size_t *ret_n)
 {
     const struct spy_mapping *m = spy_maps_find(&s->maps, addr);

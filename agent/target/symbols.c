@@ -39,8 +39,7 @@ static int read_head(const struct spy_target *t, uint64_t start, struct head *h)
     return spy_target_read(t, start + h->eh.e_phoff, h->ph, len);
 }
 
-// Symbol values count from base: the difference between where the first segment lies and where it
-// says.
+// Symbol values count from base: where the first segment is, minus where its header says.
 static int base_of(const struct head *h, uint64_t start, uint64_t *ret)
 {
     for (int i = 0; i < h->eh.e_phnum; i++)
@@ -73,7 +72,7 @@ int spy_modules(const struct spy_maps *m, struct spy_module **ret, size_t *ret_n
 
 // glibc relocates these addresses in place for most architectures, musl does not: both are
 // accepted.
-static uint64_t relocated(const struct spy_symbols *s, uint64_t v)
+static uint64_t add_base(const struct spy_symbols *s, uint64_t v)
 {
     return v && v < s->base ? v + s->base : v;
 }
@@ -90,19 +89,19 @@ static int read_dynamic(const struct spy_target *t, const Elf64_Phdr *p, struct 
         uint64_t v = dyn[i].d_un.d_val;
         switch (dyn[i].d_tag) {
         case DT_SYMTAB:
-            s->symtab = relocated(s, v);
+            s->symtab = add_base(s, v);
             break;
         case DT_STRTAB:
-            s->strtab = relocated(s, v);
+            s->strtab = add_base(s, v);
             break;
         case DT_STRSZ:
             s->strsz = v;
             break;
         case DT_GNU_HASH:
-            s->gnu_hash = relocated(s, v);
+            s->gnu_hash = add_base(s, v);
             break;
         case DT_HASH:
-            s->hash = relocated(s, v);
+            s->hash = add_base(s, v);
             break;
         default:
             break;
@@ -132,9 +131,9 @@ int spy_symbols_open(const struct spy_target *t, const struct spy_module *module
     return r;
 }
 
-// Is symbol `index` defined and called `name`?
-static int match(const struct spy_target *t, const struct spy_symbols *d, uint32_t index,
-                 const char *name, size_t len, uint64_t *ret)
+// True if symbol `index` is defined and named `name`.
+static int match_symbol(const struct spy_target *t, const struct spy_symbols *d, uint32_t index,
+                        const char *name, size_t len, uint64_t *ret)
 {
     Elf64_Sym s;
     char text[TEXT_MAX];
@@ -178,7 +177,7 @@ static int find_gnu(const struct spy_target *t, const struct spy_symbols *d, con
         if (r < 0)
             return r;
         if ((entry | 1) == (h | 1)) {
-            r = match(t, d, index, name, strlen(name), ret);
+            r = match_symbol(t, d, index, name, strlen(name), ret);
             if (r != SPY_ERR_NOTFOUND)
                 return r;
         }
@@ -205,7 +204,7 @@ static int find_sysv(const struct spy_target *t, const struct spy_symbols *d, co
     uint32_t index;
     r = spy_target_read(t, d->hash + 8 + (uint64_t)(h % head[0]) * 4, &index, sizeof index);
     for (int i = 0; r == 0 && index && i < CHAIN_MAX; i++) {
-        r = match(t, d, index, name, strlen(name), ret);
+        r = match_symbol(t, d, index, name, strlen(name), ret);
         if (r != SPY_ERR_NOTFOUND)
             return r;
         r = spy_target_read(t, d->hash + 8 + ((uint64_t)head[0] + index) * 4, &index, sizeof index);

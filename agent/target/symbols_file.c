@@ -47,8 +47,8 @@ static int open_module(const struct spy_target *t, const struct spy_mapping *e, 
 
 // --- .symtab and .dynsym ---
 //
-// Read with pread in blocks of a fixed size: a file that the target cuts meanwhile ends a read
-// early (a mapping of it would end this program), and none makes more work than WORK_MAX.
+// Read with pread in blocks of a fixed size: a file that the target truncates meanwhile ends a read
+// early (a mapping of it would end this program), and no file causes more work than WORK_MAX.
 
 enum { SECTIONS_MAX = 4096, BLOCK = 16384, NAMES_MAX = 8, NAME_MAX_LEN = 128 };
 enum { WORK_MAX = 256 << 20 };
@@ -56,7 +56,7 @@ enum { WORK_MAX = 256 << 20 };
 struct table {
     int fd;
     uint64_t work;             // bytes that may still be read
-    uint32_t names[NAMES_MAX]; // where the name stands among the texts
+    uint32_t names[NAMES_MAX]; // where the name is among the texts
     size_t n_names;
 };
 
@@ -69,8 +69,8 @@ static int get(struct table *tb, uint64_t at, void *to, size_t len)
     return n >= 0 && (size_t)n == len ? 0 : SPY_ERR_TORN;
 }
 
-// Where `name` and its NUL stand in the texts. A linker lets a text be the end of a longer one, so
-// each place counts.
+// Where `name` and its NUL occur in the texts. A linker may merge a text into the end of a longer
+// one, so each occurrence counts.
 static int find_names(struct table *tb, const Elf64_Shdr *texts, const char *name)
 {
     char block[BLOCK + NAME_MAX_LEN];
@@ -175,7 +175,7 @@ int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
     if (r < 0)
         return r;
     r = spy_symbols_open(t, module, &s);
-    if (r < 0 && r != SPY_ERR_NOTFOUND) // a static program has no dynamic ones, but a base
+    if (r < 0 && r != SPY_ERR_NOTFOUND) // a static program has no dynamic symbols, but a base
         return r;
     *ret = s.base + value;
     return 0;

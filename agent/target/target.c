@@ -51,7 +51,7 @@ int spy_target_open(pid_t pid, struct spy_target **ret, struct spy_err *err)
             return spy_reason_explain(pid, -1, err);
         return spy_err_set(err, spy_code_of_errno(sys), sys, "cannot open %s", path);
     }
-    if (!spy_proc_is_ours()) { // the number would be one process there and another one here
+    if (!spy_proc_is_ours()) { // the pid would be another process there
         spy_target_free(t);
         return spy_reason_explain(pid, -1, err);
     }
@@ -143,7 +143,7 @@ uint64_t spy_target_cpu_ns(const struct spy_target *t)
 // --- memory ---
 
 // EFAULT: not mapped. ESRCH: the thread has ended, and its memory with it if it was the last.
-// ENOSYS: what a filter of system calls says, or a kernel built without this one.
+// ENOSYS: from a filter of system calls, or a kernel built without this call.
 static int code_of_read(int sys)
 {
     return sys == EFAULT ? SPY_ERR_TORN : sys == ENOSYS ? SPY_ERR_DENIED : spy_code_of_errno(sys);
@@ -166,7 +166,7 @@ static bool is_ours(const struct spy_target *t, pid_t tid)
 
 int spy_target_find_memory(const struct spy_target *t)
 {
-    enum { TRIED_MAX = 1024 }; // those that are about to end have none
+    enum { TRIED_MAX = 1024 }; // threads that are about to end have none
     int fd = t->still ? -1 : openat(t->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return SPY_ERR_GONE;

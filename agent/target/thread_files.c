@@ -13,8 +13,8 @@ static const char *const names[SPY_THREAD_FILES] = {[SPY_THREAD_SYSCALL] = "sysc
 
 static struct {
     size_t kept;
-    int most; // the number from which on none is kept; 0: not asked yet
-    struct spy_thread_files *oldest, *youngest; // that wait and have files open
+    int most; // descriptors from this number on are not kept; 0: not asked yet
+    struct spy_thread_files *oldest, *youngest; // of the threads that wait and have open files
 } budget;
 
 size_t spy_thread_files_kept(void)
@@ -22,14 +22,14 @@ size_t spy_thread_files_kept(void)
     return budget.kept;
 }
 
-// --- who waits ---
+// --- waiting threads ---
 
 static bool is_listed(const struct spy_thread_files *f)
 {
     return f->older || f->younger || budget.oldest == f;
 }
 
-static void unlist(struct spy_thread_files *f)
+static void unlist_waiting(struct spy_thread_files *f)
 {
     if (!is_listed(f))
         return;
@@ -38,7 +38,7 @@ static void unlist(struct spy_thread_files *f)
     f->older = f->younger = NULL;
 }
 
-static void enlist(struct spy_thread_files *f)
+static void enlist_waiting(struct spy_thread_files *f)
 {
     if (is_listed(f))
         return;
@@ -61,9 +61,9 @@ void spy_thread_files_set_busy(struct spy_thread_files *f, bool busy)
         return;
     f->busy = busy;
     if (busy)
-        unlist(f);
+        unlist_waiting(f);
     else if (has_open(f))
-        enlist(f);
+        enlist_waiting(f);
 }
 
 void spy_thread_files_init(struct spy_thread_files *f, const struct spy_target *t, pid_t tid)
@@ -75,7 +75,7 @@ void spy_thread_files_init(struct spy_thread_files *f, const struct spy_target *
 
 void spy_thread_files_done(struct spy_thread_files *f)
 {
-    unlist(f);
+    unlist_waiting(f);
     for (int i = 0; f->target && i < SPY_THREAD_FILES; i++)
         if (f->fd[i] >= 0) {
             close(f->fd[i]);
@@ -101,7 +101,7 @@ static int open_file(const struct spy_thread_files *f, const char *name)
     return openat(spy_target_proc_fd(f->target), path, (*name ? O_RDONLY : O_PATH) | O_CLOEXEC);
 }
 
-// Not in the kernel's list: either the file, or the whole thread.
+// The kernel does not list the file, or the whole thread is gone.
 static int code_of_failure(struct spy_thread_files *f, enum spy_thread_file which, int sys)
 {
     if (sys != ENOENT)
@@ -114,7 +114,7 @@ static int code_of_failure(struct spy_thread_files *f, enum spy_thread_file whic
     return SPY_ERR_NOTFOUND;
 }
 
-// May one more stay open? A thread that works takes the place of one that waits.
+// True if one more file may stay open. A working thread takes the place of a waiting thread.
 static bool has_room(const struct spy_thread_files *f)
 {
     if (!budget.most)
@@ -133,7 +133,7 @@ static ssize_t read_text(int fd, char *text, size_t size)
     return n;
 }
 
-// To the lowest free number.
+// Moves it to the lowest free number.
 static int move_down(int fd)
 {
     int low = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -166,6 +166,6 @@ ssize_t spy_thread_files_read(struct spy_thread_files *f, enum spy_thread_file w
     f->fd[which] = fd;
     budget.kept++;
     if (!f->busy)
-        enlist(f);
+        enlist_waiting(f);
     return n;
 }

@@ -22,7 +22,7 @@ void spy_thread_probe_done(struct spy_thread_probe *p)
     spy_thread_files_done(&p->files);
 }
 
-// "PID (comm) S ...": comm may hold anything, so the last ')' counts. False: it has ended.
+// "PID (comm) S ...": comm may hold any character, so the last ')' counts. False: it has ended.
 static bool parse_stat(const char *text, struct spy_thread_state *s)
 {
     const char *end = strrchr(text, ')');
@@ -31,7 +31,7 @@ static bool parse_stat(const char *text, struct spy_thread_state *s)
     return state != 'Z' && state != 'X';
 }
 
-// A main thread that has ended has no stack any more (collect_syscall, lib/syscall.c).
+// A main thread that has ended has no stack left (collect_syscall, lib/syscall.c).
 static bool parse_syscall(const char *text, struct spy_thread_state *s)
 {
     if (!strncmp(text, "running", 7)) {
@@ -96,8 +96,8 @@ int spy_thread_probe_sched(struct spy_thread_probe *p, struct spy_thread_sched *
     return 0;
 }
 
-// The last number of the NSpid line, the only one where the process is in our PID namespace;
-// without that line (no PID namespaces) it is tid itself.
+// The last number of the NSpid line, which is its only number if the process is in our PID
+// namespace. Without that line (no PID namespaces) it is tid itself.
 static int read_ns_tid(int dirfd, const char *path, pid_t tid, pid_t *ret, bool *ret_only)
 {
     enum { LARGE = 1 << 20 }; // the line before names up to 65536 groups
@@ -155,7 +155,7 @@ static int list_still(const struct spy_still *s, struct spy_tid **ret, size_t *r
     return 0;
 }
 
-// The numbers of all threads, in ours. Their own are 0.
+// Lists all threads by their numbers in our namespace. Their own numbers are 0.
 static int list_folder(DIR *dir, struct spy_tid **ret, size_t *ret_n)
 {
     _cleanup_free_ struct spy_tid *list = NULL;
@@ -176,11 +176,11 @@ static int list_folder(DIR *dir, struct spy_tid **ret, size_t *ret_n)
     return 0;
 }
 
-// Gives each thread its own number, and drops those that have ended. `known` is sorted by tid. A
-// number costs a file to open, so that of a process in our namespace, where both are the same, only
-// one is asked for.
-static int number(const struct spy_target *t, int task, const struct spy_tid *known, size_t n_known,
-                  struct spy_tid *list, size_t *n)
+// Gives each thread its own number, and drops threads that have ended. `known` is sorted by tid.
+// Each number costs an open file, so in a process of our own namespace, where both are the same,
+// only one is read.
+static int number_threads(const struct spy_target *t, int task, const struct spy_tid *known,
+                          size_t n_known, struct spy_tid *list, size_t *n)
 {
     bool only;
     pid_t leader;
@@ -222,7 +222,7 @@ int spy_threads_update(const struct spy_target *t, struct spy_tid **list, size_t
     if (*n)
         qsort(*list, *n, sizeof **list, by_tid);
     if (r == 0)
-        r = number(t, fd, *list, *n, now, &n_now);
+        r = number_threads(t, fd, *list, *n, now, &n_now);
     struct spy_tid **result = r == 0 ? &now : list;
     size_t n_result = r == 0 ? n_now : *n;
     if (n_result)
@@ -249,7 +249,7 @@ int spy_threads_list(const struct spy_target *t, struct spy_tid **ret, size_t *r
 
 ssize_t spy_threads_read_file(int dir, const char *name, char *out, size_t size)
 {
-    enum { TRIED_MAX = 64 }; // those that are about to end have none
+    enum { TRIED_MAX = 64 }; // threads that are about to end have none
     ssize_t n = spy_file_read_small(dir, name, out, size);
     int fd = n ? -1 : openat(dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_closedir_ DIR *tasks = fd < 0 ? NULL : fdopendir(fd);

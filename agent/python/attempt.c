@@ -144,7 +144,7 @@ void spy_py_attempt_count(struct spy_py_thread *th, bool torn)
 }
 
 // How often the thread is read without a pause. If that fails often and there will be no pause,
-// then of many tries the one that succeeds would favour states that last long: only the first try
+// then of many tries the try that succeeds would favour states that last long: only the first try
 // counts. Without `note` it was made already.
 static int count_tries(const struct spy_py_thread *th, bool running, bool note,
                        const struct spy_py_options *o)

@@ -23,7 +23,7 @@
 
 enum {
     SPY_PY_DEPTH_MAX = 16384,  // deeper stacks lose their outermost frames and are marked
-    SPY_PY_LISTED_MAX = 65536, // threads listed, of which SPY_PY_THREADS_MAX are sampled
+    SPY_PY_LISTED_MAX = 65536, // threads listed; SPY_PY_THREADS_MAX are sampled
     SPY_PY_NAME_MAX = 128,     // bytes of a thread's name, in whole characters
     SPY_PY_TRIES = 3,
     SPY_PY_TORN_ONE_IN = 50,
@@ -45,7 +45,7 @@ struct spy_py_stack {
     size_t n_same;  // how many of the outermost frames are as in the last stack of this thread
     bool truncated; // the outermost frames are missing: too deep
     bool unchanged; // the same stack as the last one given for this thread
-    bool running;   // on a CPU, or ready to run where the two cannot be told apart
+    bool running;   // on a CPU, or ready to run, if the system cannot tell
     bool runnable;  // ready to run, waiting for a CPU; then it is not running
     bool holds_gil, waits_gil, collecting;
     enum spy_py_how how;

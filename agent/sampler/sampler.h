@@ -13,7 +13,7 @@
 // whose rounds averaged over 2 ms in the last window is sampled less often, and takes at most a
 // fifth of the time; the rounds it skips count as late.
 //
-// Of a process with more than SPY_PY_THREADS_MAX threads, those that have not run for the longest
+// In a process with more than SPY_PY_THREADS_MAX threads, those that have not run for the longest
 // are left out: each round counts them as failed, and the series says so in the label
 // podspy.problem.
 //
@@ -52,7 +52,7 @@ struct spy_sampler_options {
     void (*command_of)(pid_t pid, char *out, size_t size);
 };
 
-// The calling thread is the one that will run the rounds.
+// The calling thread is the sampling thread, which will run the rounds.
 int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sampler **ret,
                     struct spy_err *err);
 void spy_sampler_free(struct spy_sampler *s);

@@ -24,6 +24,6 @@ int spy_core_open(const char *path, struct spy_target **ret, struct spy_core *re
 // The same for an open file, which this closes, even on failure; `name` is for messages.
 int spy_core_open_fd(int fd, const char *name, struct spy_target **ret, struct spy_core *ret_core,
                      struct spy_err *err);
-// The path of a file that was needed but is missing or is not the one that was mapped; prefers a
+// The path of a file that was needed but is missing or differs from the mapped file; prefers a
 // file that may be Python. "": none. Borrowed.
 const char *spy_core_missing(const struct spy_target *t);

@@ -9,9 +9,7 @@ import textwrap
 # Below this share of the statics may be named by one word.
 ONE_WORD_SHARE = 0.05
 
-DOUBLE_STATICS = {
-    "get",
-}
+DOUBLE_STATICS = {}
 
 CIRCLES = []
 
@@ -19,12 +17,7 @@ WIDE_DOCUMENTS = {
     "docs/architecture.md",
 }
 
-UNREAD_SOURCES = {
-    "agent/python/attempt.c", "agent/python/python.h", "agent/sampler/sampler.h",
-    "agent/target/core.h", "agent/target/pause.c", "agent/target/reasons.h",
-    "agent/target/switches.h", "agent/target/thread_files.c", "agent/target/thread_files.h",
-    "agent/target/threads.h",
-}
+UNREAD_SOURCES = {}
 
 
 def _print_list(name, items, brackets="{}"):

@@ -57,7 +57,7 @@ static int look_at_json(struct reader *r, const char *data, size_t len)
         else if (!in_text && (c == ',' || c == ':'))
             values++;
         if (depth > DEPTH_MAX)
-            return json_damaged(r, "the JSON", "nests too deep");
+            return json_damaged(r, "the JSON", "is nested too deeply");
     }
     if (containers * CONTAINER_BYTES + values * VALUE_BYTES + 2 * len > r->arena->max)
         return json_too_large(r);

@@ -101,10 +101,10 @@ def test_an_empty_result_is_404_with_the_query_and_what_exists(filled):
     r = filled.get("/profiles?namespace=nowhere&pod=demo")
     assert "namespace: shop" in r.json()["error"]["hint"]
     r = filled.get("/profiles?pod=demo&from=-2d&until=-1d")
-    assert "the latest data is of 20" in r.json()["error"]["hint"]
+    assert "the latest data is from 20" in r.json()["error"]["hint"]
     r = filled.get("/profiles?pod=demo&from=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z")
     assert r.status_code == 404
-    assert "the latest data is of 20" in r.json()["error"]["hint"], "also where all is later"
+    assert "the latest data is from 20" in r.json()["error"]["hint"], "also where all is later"
     assert filled.get("/pods?pod=other").status_code == 404
 
 

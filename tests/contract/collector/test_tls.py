@@ -152,7 +152,7 @@ def test_a_new_certificate_is_served_after_sighup_and_no_connection_is_dropped(n
         c.process.send_signal(signal.SIGHUP)
         wait_log(c, "lacks serverAuth")
         assert served(c) == first
-        assert c.log.read_text().count("the one before stays") == 2
+        assert c.log.read_text().count("still using the previous one") == 2
 
         for file, to in zip(second, (crt, key)):
             shutil.copy(file, to)
@@ -175,7 +175,7 @@ def test_sighup_applies_a_new_client_authority_to_open_connections(with_clients,
         trusted.path.write_text("-----BEGIN nonsense\n")
         c.process.send_signal(signal.SIGHUP)
         wait_log(c, "not a PEM file with certificates")
-        assert status() == 200, "the one before stays"
+        assert status() == 200, "still using the previous one"
 
         os.replace(other.path, trusted.path)
         c.process.send_signal(signal.SIGHUP)

@@ -12,6 +12,13 @@ pkg_check_modules(PROTOBUFC REQUIRED IMPORTED_TARGET libprotobuf-c)
 pkg_check_modules(MHD REQUIRED IMPORTED_TARGET libmicrohttpd)
 pkg_check_modules(GNUTLS REQUIRED IMPORTED_TARGET gnutls)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(LZMA REQUIRED IMPORTED_TARGET liblzma)
+# libiberty has no pkg-config file.
+find_library(IBERTY_LIBRARY iberty REQUIRED)
+find_path(IBERTY_INCLUDE_DIR libiberty/demangle.h REQUIRED)
+add_library(IBERTY::IBERTY UNKNOWN IMPORTED)
+set_target_properties(IBERTY::IBERTY PROPERTIES IMPORTED_LOCATION ${IBERTY_LIBRARY}
+                      INTERFACE_INCLUDE_DIRECTORIES ${IBERTY_INCLUDE_DIR})
 if(PODSPY_TESTS)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()

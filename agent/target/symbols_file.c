@@ -13,9 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The target's own path, looked up inside the target's root, so that none of its links can lead out
-// of it.
-static int open_in_root(const struct spy_target *t, const char *path)
+int spy_target_open_file(const struct spy_target *t, const char *path)
 {
     char name[32];
     _cleanup_close_ int root = openat(
@@ -30,12 +28,13 @@ static int open_in_root(const struct spy_target *t, const char *path)
 
 // map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE but also reaches deleted files; its names
 // have no leading zeros.
-static int open_module(const struct spy_target *t, const struct spy_mapping *e, const char *path)
+int spy_target_open_mapping(const struct spy_target *t, const struct spy_mapping *e,
+                            const char *path)
 {
     char name[64];
     snprintf(name, sizeof name, "map_files/%" PRIx64 "-%" PRIx64, e->start, e->end);
     _cleanup_close_ int path_fd = openat(spy_target_proc_fd(t), name, O_PATH | O_CLOEXEC);
-    int fd = path_fd < 0 ? open_in_root(t, path) : spy_file_open_regular(path_fd);
+    int fd = path_fd < 0 ? spy_target_open_file(t, path) : spy_file_open_regular(path_fd);
     struct stat st;
     // Only the inode that is mapped.
     if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_ino != e->inode)) {
@@ -166,7 +165,7 @@ int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
     if (e && still)
         fd = spy_still_file(still, e);
     else if (e)
-        fd = opened = open_module(t, e, module->path);
+        fd = opened = spy_target_open_mapping(t, e, module->path);
     if (fd < 0)
         return SPY_ERR_NOTFOUND;
     uint64_t value;

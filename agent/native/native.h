@@ -1,0 +1,94 @@
+// native.h - native stacks: what runs below and between the Python frames of a thread.
+//
+// A sample is taken in two steps, so that a thread is held as shortly as can be. While the caller
+// holds it (pause.h), spy_native_capture copies its registers and one piece of its stack. After it
+// runs again, spy_native_unwind finds the frames in that copy, by the unwind tables of the files that
+// are mapped (.eh_frame); a function without tables by its frame pointer. Names are looked up when
+// asked for.
+//
+// Nothing is written to the target. All that comes from it or from its files is hostile: lengths
+// and loops are bounded, and each step must lead up the stack, to an address in executable memory.
+//
+// Which files are mapped is read from /proc/PID/maps: at first, again once a second, and when a
+// stack leads to an address that was not mapped before (dlopen), at most ten times a second. A
+// library that takes the place of a closed library may go unnoticed for a second.
+//
+// Limits: a stack that continues elsewhere (sigaltstack, a coroutine's own stack) ends there, as
+// SPY_NATIVE_CUT. A thread of a 32-bit program is SPY_ERR_UNSUPPORTED.
+//
+// Cost on x86-64, with all files loaded: see the record below. Loading a file: see module.h.
+// docs/adr/0017-native-stacks-by-own-tables.md has the figures.
+//
+// Threads: a cache and all that is made over it belong to one thread at a time. Capture belongs to
+// the thread that holds the target's thread.
+#pragma once
+#include "agent/native/arch.h"
+#include "agent/target/target.h"
+
+struct spy_native_cache; // files, shared by all targets that map them
+struct spy_native;       // one target
+
+enum {
+    SPY_NATIVE_FRAMES_MAX = 4096,
+    SPY_NATIVE_STACK_USUAL = 16 << 10, // bytes copied of a thread that was not seen before
+    SPY_NATIVE_STACK_MAX = 1 << 20,    // bytes copied at most, of threads that proved to need them
+};
+
+// NULL: no memory. Free it after all spy_native over it.
+struct spy_native_cache *spy_native_cache_new(void);
+void spy_native_cache_free(struct spy_native_cache *c);
+
+// Both are borrowed and must outlive it. Reads nothing yet. NULL: no memory.
+struct spy_native *spy_native_new(struct spy_native_cache *c, const struct spy_target *t);
+void spy_native_free(struct spy_native *n);
+
+// Zeroed at first and used again for any number of captures, of any threads. Whoever has registers
+// and a stack from elsewhere (a core file) fills it himself.
+struct spy_native_snapshot {
+    pid_t tid;
+    struct spy_native_regs regs;
+    uint8_t *stack; // `len` bytes, from the stack pointer on
+    size_t len, cap;
+};
+void spy_native_snapshot_done(struct spy_native_snapshot *s);
+
+// tid must be in a ptrace stop of this thread. Copies SPY_NATIVE_STACK_USUAL bytes, or fewer where
+// the stack ends; more for a thread whose stack was cut before. SPY_ERR_GONE, SPY_ERR_TORN (the
+// stack pointer leads nowhere), SPY_ERR_UNSUPPORTED, SPY_ERR_NOMEM (only while the buffer grows).
+int spy_native_capture(struct spy_native *n, pid_t tid, struct spy_native_snapshot *s);
+
+// Why a stack ends where it does.
+enum spy_native_end {
+    SPY_NATIVE_OUTERMOST, // it is whole
+    SPY_NATIVE_CUT,       // it is longer than the copy
+    SPY_NATIVE_LOST,      // no way up that holds
+    SPY_NATIVE_FULL,      // more than max frames
+};
+
+struct spy_native_frame {
+    uint64_t address; // of the instruction that runs, or to which a call returns
+    uint64_t call;    // an address in the calling instruction, which is what names it; the same as
+                      // `address` where nothing was called: the innermost, and what a signal hit
+    uint64_t stack;   // the frame's canonical frame address: where the caller's stack pointer is;
+                      // 0: not known, the last frame of a stack that is not whole
+    bool is_signal;   // what the kernel puts between a signal handler and what it interrupted
+    bool by_frame_pointer; // its caller was found so
+};
+
+// From the innermost frame outwards. Returns the number of frames, at least 1 where max >= 1;
+// SPY_ERR_GONE, SPY_ERR_DENIED or SPY_ERR_NOMEM where maps cannot be read. Allocates only while
+// files are loaded.
+int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
+                      struct spy_native_frame *frames, size_t max, enum spy_native_end *ret_end);
+
+struct spy_native_symbol {
+    const char *name;      // NULL: not known. Bytes of the target, any but NUL
+    const char *module;    // path, "[vdso]", or "": code of no file
+    uint64_t file_address; // as symbols and debug information count it; 0 with module ""
+    uint64_t offset;       // from the start of the symbol; of the split-off part if it is in one
+    uint8_t build_id[32];
+    size_t build_id_len; // 0: none
+};
+// By spy_native_frame.call. What it points at is borrowed and stays until the next call with this target.
+// SPY_ERR_NOTFOUND: nothing executable is mapped there. First look-ups of a name allocate.
+int spy_native_symbol(struct spy_native *n, uint64_t address, struct spy_native_symbol *ret);

@@ -1,0 +1,31 @@
+// places.h - the executable memory of one target and the modules behind it. Inside of agent/native.
+#pragma once
+#include "agent/native/module.h"
+
+struct spy_place {
+    uint64_t start, end;
+    uint64_t bias; // an address minus this is the address in the file
+    struct spy_native_module *module;
+    const struct spy_mapping *mapping; // in maps
+    bool tried;                        // module is what there is
+};
+
+struct spy_places {
+    struct spy_modules_list *list;
+    const struct spy_target *target;
+    struct spy_maps maps;
+    struct spy_place *places; // by rising address
+    size_t n;
+    uint64_t loaded_ns; // 0: not yet
+};
+
+enum { SPY_PLACES_AGE_NS = 1000000000, SPY_PLACES_PAUSE_NS = 100000000 };
+
+// Reads the maps again if they are older than age_ns. 1: they were read; 0: young enough; a code of
+// spy_maps_load, the old ones stay. What is mapped as before keeps its module.
+int spy_places_renew(struct spy_places *p, uint64_t age_ns);
+void spy_places_done(struct spy_places *p);
+// NULL: not executable memory.
+struct spy_place *spy_places_find(const struct spy_places *p, uint64_t address);
+// Loads the module at the first call. NULL: code of no file, or of a file that cannot be had.
+struct spy_native_module *spy_place_module(struct spy_places *p, struct spy_place *place);

@@ -1,0 +1,98 @@
+// The readers of perf maps, names and damaged files.
+#include "agent/native/demangle.h"
+#include "agent/native/elf_file.h"
+#include "agent/native/perf_map.h"
+#include "agent/native/symtab.h"
+#include "tests/unit/test.h"
+#include <stdio.h>
+#include <string.h>
+
+static struct spy_perf_map parse_text(const char *text)
+{
+    struct spy_perf_map m;
+    char *copy = strdup(text);
+    assert_non_null(copy);
+    assert_int_equal(spy_perf_map_parse(copy, strlen(copy), &m), 0);
+    return m;
+}
+
+static void a_perf_map_names_its_code(void **state)
+{
+    struct spy_perf_map m = parse_text("2000 10 py::b:/x y.py\n1000 20 a\n");
+    (void)state;
+    assert_string_equal(spy_perf_map_find(&m, 0x1000), "a");
+    assert_string_equal(spy_perf_map_find(&m, 0x101f), "a");
+    assert_null(spy_perf_map_find(&m, 0x1020));
+    assert_string_equal(spy_perf_map_find(&m, 0x2008), "py::b:/x y.py");
+    spy_perf_map_done(&m);
+}
+
+static void code_that_is_made_later_takes_the_place(void **state)
+{
+    struct spy_perf_map m = parse_text("1000 20 old\n1000 20 new\n");
+    (void)state;
+    assert_string_equal(spy_perf_map_find(&m, 0x1008), "new");
+    spy_perf_map_done(&m);
+}
+
+static void lines_that_do_not_parse_are_passed_over(void **state)
+{
+    struct spy_perf_map m = parse_text("\nx\n1000\n1000 \n-1 10 a\nffffffffffffffff 10 b\n"
+                                       "3000 0 c\n4000 10 d\n5000 10 half");
+    (void)state;
+    assert_int_equal(m.n, 1);
+    assert_string_equal(spy_perf_map_find(&m, 0x4000), "d");
+    spy_perf_map_done(&m);
+}
+
+static void check_name(const char *mangled, const char *wanted)
+{
+    char *name = spy_demangle(mangled, SPY_SYMTAB_NAME_MAX);
+    assert_string_equal(name, wanted);
+    free(name);
+}
+
+static void names_are_demangled(void **state)
+{
+    (void)state;
+    check_name("_ZN5numpy3addEil", "numpy::add(int, long)");
+    check_name("_ZN3foo3barEv.cold", "foo::bar()");
+    check_name("_ZN4core3ptr4read17h0123456789abcdefE", "core::ptr::read");
+    check_name("_RNvC7mycrate3foo", "mycrate::foo");
+    check_name("_PyEval_EvalFrameDefault.cold", "_PyEval_EvalFrameDefault");
+    check_name("_PyEval_EvalFrameDefault.cold.12", "_PyEval_EvalFrameDefault");
+    check_name("_Znonsense", "_Znonsense");
+    check_name(".cold", ".cold");
+    assert_false(spy_demangle_changes("main", SPY_SYMTAB_NAME_MAX));
+    assert_false(spy_demangle_changes("list_sort.constprop.0", SPY_SYMTAB_NAME_MAX));
+}
+
+// Each part is the last one twice.
+static void a_name_that_explodes_is_shown_as_it_is(void **state)
+{
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    char name[800] = "_Z1fSt4pairIiiE";
+    size_t at = strlen(name);
+    (void)state;
+    for (int i = 0; i < 36; i++)
+        at += (size_t)snprintf(name + at, sizeof name - at, "S_IS%c_S%c_E", digits[i], digits[i]);
+    char *shown = spy_demangle(name, SPY_SYMTAB_NAME_MAX);
+    assert_non_null(shown);
+    assert_true(strlen(shown) <= SPY_DEMANGLED_MAX);
+    free(shown);
+}
+
+static void what_is_not_elf_is_refused(void **state)
+{
+    struct spy_elf e;
+    char text[4096] = "\177ELF\002\001\001";
+    (void)state;
+    assert_int_equal(spy_elf_open_bytes("x", 1, &e), SPY_ERR_INVALID);
+    assert_int_equal(spy_elf_open_bytes(text, sizeof text, &e), SPY_ERR_UNSUPPORTED);
+    memset(text, 'a', sizeof text);
+    assert_int_equal(spy_elf_open_bytes(text, sizeof text, &e), SPY_ERR_INVALID);
+}
+
+RUN(T(a_perf_map_names_its_code), T(code_that_is_made_later_takes_the_place),
+    T(lines_that_do_not_parse_are_passed_over), T(names_are_demangled),
+    T(a_name_that_explodes_is_shown_as_it_is), T(what_is_not_elf_is_refused))

@@ -334,6 +334,58 @@ static void a_thread_in_python_shows_the_interpreter(void **state)
     end_subject(&s);
 }
 
+static void code_made_at_run_time_is_named_by_the_perf_map(void **state)
+{
+    struct subject s;
+    char path[64];
+    (void)state;
+    START(&s, PROGRAM, "made");
+    snprintf(path, sizeof path, "/tmp/perf-%d.map", (int)s.pid);
+    take_sample_in(&s, "spin");
+    CHECK_NAMES(&s, 0, "spin", "made::code", "run_made_code", "inner", "middle", "outer", "main");
+    unlink(path);
+    assert_true(s.frames[1].by_frame_pointer);
+    assert_string_equal(symbol_of(&s, 1).module, "");
+    end_subject(&s);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char block[65536];
+    ssize_t n;
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+    assert_true(in >= 0 && out >= 0);
+    while ((n = read(in, block, sizeof block)) > 0)
+        assert_int_equal(write(out, block, (size_t)n), n);
+    close(in);
+    close(out);
+}
+
+// Whoever may use map_files still reads the deleted file; nobody reads the file in its place.
+static void a_file_in_the_place_of_a_deleted_one_is_not_read(void **state)
+{
+    struct subject s;
+    char path[] = "/tmp/podspy-native-XXXXXX";
+    (void)state;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    unlink(path);
+    copy_file(PROGRAM, path);
+    START(&s, path, "spin");
+    unlink(path);
+    copy_file(PLUGIN, path);
+    for (int i = 0; i < 20; i++) {
+        take_sample(&s);
+        assert_int_equal(find_frame(&s, "plugin_run"), -1);
+    }
+    unlink(path);
+    const char *name = symbol_of(&s, 0).name;
+    assert_true(!name || !strcmp(name, "spin"));
+    end_subject(&s);
+}
+
 static void names_outlive_the_target(void **state)
 {
     struct subject s;
@@ -366,5 +418,6 @@ RUN(T(a_chain_without_frame_pointers_is_whole),
     T(a_library_opened_later_is_found), T(names_are_shown_as_their_language_writes_them),
     T(a_stripped_program_is_named_by_its_debug_file), T(a_deep_stack_is_whole_after_some_samples),
     T(every_instruction_has_a_whole_stack), T(an_instruction_without_tables_has_a_whole_stack),
-    T(a_thread_in_python_shows_the_interpreter), T(names_outlive_the_target),
+    T(a_thread_in_python_shows_the_interpreter), T(code_made_at_run_time_is_named_by_the_perf_map),
+    T(a_file_in_the_place_of_a_deleted_one_is_not_read), T(names_outlive_the_target),
     T(a_snapshot_of_nonsense_has_one_frame))

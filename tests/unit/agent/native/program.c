@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -99,6 +100,25 @@ KEEP static void open_library(void)
     counter++;
 }
 
+// push %rbp; mov %rsp,%rbp; call *%rdi; pop %rbp; ret
+KEEP static void run_made_code(void)
+{
+    static const unsigned char code[] = {0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3};
+    char path[64], line[64];
+    unsigned char *page =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        _exit(1);
+    memcpy(page, code, sizeof code);
+    snprintf(path, sizeof path, "/tmp/perf-%d.map", (int)getpid());
+    snprintf(line, sizeof line, "%lx %zx made::code\n", (unsigned long)page, sizeof code);
+    FILE *f = fopen(path, "w");
+    if (!f || fputs(line, f) < 0 || fclose(f) != 0)
+        _exit(1);
+    ((void (*)(void (*)(void)))(uintptr_t)page)(spin);
+    counter++;
+}
+
 static int compare_numbers(const void *a, const void *b)
 {
     return *(const int *)a - *(const int *)b;
@@ -146,11 +166,8 @@ KEEP static void inner(void)
     static const struct {
         const char *mode;
         void (*run)(void);
-    } modes[] = {{"spin", spin},
-                 {"fault", fault},
-                 {"time", ask_time},
-                 {"work", work},
-                 {"open", open_library}};
+    } modes[] = {{"spin", spin}, {"fault", fault},       {"time", ask_time},
+                 {"work", work}, {"open", open_library}, {"made", run_made_code}};
     if (!strcmp(mode, "names"))
         draw_circle(3);
     if (!strcmp(mode, "deep"))

@@ -10,19 +10,19 @@ struct output {
     jmp_buf full;
 };
 
-// The length without ".cold" and the number behind it.
-static size_t length_without_part(const char *name, size_t len)
+// The length without the suffix and the number that may stand behind it: ".cold", ".cold.3".
+static size_t length_without(const char *name, size_t len, const char *suffix)
 {
-    size_t end = len;
+    size_t end = len, n = strlen(suffix);
     while (end && name[end - 1] >= '0' && name[end - 1] <= '9')
         end--;
-    if (end < len && end && name[end - 1] == '.')
-        end--;
-    else
-        end = len;
-    static const char cold[] = ".cold";
-    size_t n = sizeof cold - 1;
-    return end > n && !memcmp(name + end - n, cold, n) ? end - n : len;
+    end = end < len && end && name[end - 1] == '.' ? end - 1 : len;
+    return end > n && !memcmp(name + end - n, suffix, n) ? end - n : len;
+}
+
+static size_t length_without_part(const char *name, size_t len)
+{
+    return length_without(name, length_without(name, len, ".cold"), ".lto_priv");
 }
 
 static bool is_mangled(const char *name)

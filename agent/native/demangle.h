@@ -11,6 +11,7 @@ enum { SPY_DEMANGLED_MAX = 4096 };
 
 // False: the name is shown as it stands, and nothing need be made.
 bool spy_demangle_changes(const char *name, size_t max_len);
-// The readable name, to be freed; cut to max_len before. Parts that the compiler split off a
-// function (".cold", ".cold.3") have its name. NULL without memory.
+// The readable name, to be freed; cut to max_len before. A part that the compiler split off a
+// function (".cold", ".cold.3") has the function's name, and so has a function that was renamed when
+// files were joined (".lto_priv.0"). NULL without memory.
 char *spy_demangle(const char *name, size_t max_len);

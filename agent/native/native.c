@@ -414,7 +414,7 @@ int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
     enum spy_native_end end = SPY_NATIVE_FULL;
     bool unknown = false;
     int r = spy_places_renew(&n->places, SPY_PLACES_AGE_NS);
-    if (r < 0)
+    if (r < 0 && !n->places.loaded_ns) // a target that has just ended is still mapped as it was
         return r;
     max = spy_min(max, SPY_NATIVE_FRAMES_MAX);
     size_t got = max ? walk_up(n, s, frames, max, &end, &unknown) : 0;

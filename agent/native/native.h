@@ -77,7 +77,7 @@ struct spy_native_frame {
 };
 
 // From the innermost frame outwards. Returns the number of frames, at least 1 where max >= 1;
-// SPY_ERR_GONE, SPY_ERR_DENIED or SPY_ERR_NOMEM where maps cannot be read. Allocates only while
+// SPY_ERR_GONE, SPY_ERR_DENIED or SPY_ERR_NOMEM where the maps were never read. Allocates only while
 // files are loaded.
 int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
                       struct spy_native_frame *frames, size_t max, enum spy_native_end *ret_end);

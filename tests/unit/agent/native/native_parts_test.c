@@ -61,6 +61,8 @@ static void names_are_demangled(void **state)
     check_name("_RNvC7mycrate3foo", "mycrate::foo");
     check_name("_PyEval_EvalFrameDefault.cold", "_PyEval_EvalFrameDefault");
     check_name("_PyEval_EvalFrameDefault.cold.12", "_PyEval_EvalFrameDefault");
+    check_name("list_sort.lto_priv.0", "list_sort");
+    check_name("list_sort.lto_priv.0.cold", "list_sort");
     check_name("_Znonsense", "_Znonsense");
     check_name(".cold", ".cold");
     assert_false(spy_demangle_changes("main", SPY_SYMTAB_NAME_MAX));

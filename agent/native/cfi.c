@@ -227,13 +227,15 @@ static int find_bytes(const struct spy_elf *e, Elf64_Shdr *ret)
     return SPY_ERR_NOTFOUND;
 }
 
-int spy_cfi_load(const struct spy_elf *e, struct spy_cfi *ret)
+// A function in the index takes no more than its record in the section, at least 16 bytes.
+int spy_cfi_load(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret)
 {
     Elf64_Shdr place;
     struct spy_cfi c = {0};
     int r = find_bytes(e, &place);
     if (r == 0)
-        r = spy_elf_load(e, place.sh_offset, place.sh_size, SPY_CFI_BYTES_MAX, &c.bytes);
+        r = spy_elf_load(e, place.sh_offset, place.sh_size,
+                         spy_min(SPY_CFI_BYTES_MAX, max_bytes / 2), &c.bytes);
     if (r < 0)
         return r;
     c.len = place.sh_size;
@@ -244,6 +246,11 @@ int spy_cfi_load(const struct spy_elf *e, struct spy_cfi *ret)
     else
         *ret = c;
     return r;
+}
+
+size_t spy_cfi_bytes(const struct spy_cfi *c)
+{
+    return c->len + c->cap_functions * sizeof *c->functions;
 }
 
 void spy_cfi_done(struct spy_cfi *c)

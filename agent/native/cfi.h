@@ -12,7 +12,7 @@
 #include "agent/native/arch.h"
 #include "agent/native/elf_file.h"
 
-enum { SPY_CFI_BYTES_MAX = 64 << 20, SPY_CFI_STEPS_MAX = 16384 };
+enum { SPY_CFI_BYTES_MAX = 64 << 20, SPY_CFI_STEPS_MAX = 4096 };
 
 struct spy_cfi_function {
     uint64_t start; // as in the file
@@ -50,8 +50,10 @@ struct spy_cfi_row {
     int32_t values[SPY_N_REGS];
 };
 
-// SPY_ERR_NOTFOUND: the file has no such section; SPY_ERR_LIMIT, SPY_ERR_INVALID, SPY_ERR_NOMEM.
-int spy_cfi_load(const struct spy_elf *e, struct spy_cfi *ret);
+// SPY_ERR_NOTFOUND: the file has no such section; SPY_ERR_LIMIT: with its index it would take more
+// than max_bytes; SPY_ERR_INVALID, SPY_ERR_NOMEM.
+int spy_cfi_load(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret);
+size_t spy_cfi_bytes(const struct spy_cfi *c);
 void spy_cfi_done(struct spy_cfi *c);
 // pc as in the file. SPY_ERR_NOTFOUND: no function covers it; SPY_ERR_UNSUPPORTED: it makes no
 // sense or needs what we do not know.

@@ -67,20 +67,22 @@ static int add_debug_symbols(struct spy_native_module *m, const struct spy_targe
 
 // What it has no tables or symbols for stays without: only memory is an error.
 static int fill_module(struct spy_native_module *m, const struct spy_target *t,
-                       const struct spy_elf *e, const char *path)
+                       const struct spy_elf *e, const char *path, size_t max_bytes)
 {
     bool has_symtab = false;
     for (size_t i = 0; i < e->n_ph; i++)
         if (e->ph[i].p_type == PT_LOAD)
             m->ph[m->n_ph++] = e->ph[i];
     m->build_id_len = spy_elf_build_id(e, m->build_id);
-    int r = spy_cfi_load(e, &m->cfi);
+    int r = spy_cfi_load(e, max_bytes / 2, &m->cfi);
     m->has_cfi = r == 0;
+    m->symtab.max_bytes = max_bytes / 2;
     if (r != SPY_ERR_NOMEM)
         r = spy_symtab_add(&m->symtab, e, &has_symtab);
     if (r != SPY_ERR_NOMEM && !has_symtab)
         r = add_debug_symbols(m, t, e, path);
     spy_symtab_settle(&m->symtab);
+    m->bytes = spy_cfi_bytes(&m->cfi) + spy_symtab_bytes(&m->symtab);
     return r == SPY_ERR_NOMEM ? r : 0;
 }
 
@@ -92,7 +94,7 @@ static void free_module(struct spy_native_module *m)
 }
 
 static struct spy_native_module *load_module(const struct spy_target *t, const struct opened *o,
-                                             const char *path)
+                                             const char *path, size_t max_bytes)
 {
     struct spy_elf e;
     struct spy_native_module *m = calloc(1, sizeof *m);
@@ -100,7 +102,7 @@ static struct spy_native_module *load_module(const struct spy_target *t, const s
         return NULL;
     int r = o->fd >= 0 ? spy_elf_open_fd(o->fd, &e) : spy_elf_open_bytes(o->bytes, o->key[2], &e);
     if (r == 0) {
-        r = fill_module(m, t, &e, path);
+        r = fill_module(m, t, &e, path, max_bytes);
         spy_elf_done(&e);
     }
     if (r == 0)
@@ -128,7 +130,9 @@ struct spy_native_module *spy_module_take(struct spy_modules_list *list, const s
     if ((is_vdso ? open_vdso(t, mapping, &o) : open_mapped_file(t, mapping, path, &o)) < 0)
         return NULL;
     struct spy_native_module *m = find_module(list, o.key);
-    if (!m && (m = load_module(t, &o, path))) {
+    size_t left = list->bytes < list->max_bytes ? list->max_bytes - list->bytes : 0;
+    if (!m && (m = load_module(t, &o, path, left))) {
+        list->bytes += m->bytes;
         memcpy(m->key, o.key, sizeof m->key);
         m->id = ++list->last_id;
         m->next = list->first;
@@ -149,6 +153,7 @@ void spy_module_release(struct spy_modules_list *list, struct spy_native_module 
     while (*at != m)
         at = &(*at)->next;
     *at = m->next;
+    list->bytes -= m->bytes;
     free_module(m);
 }
 

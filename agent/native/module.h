@@ -4,7 +4,7 @@
 // is loaded when a stack first goes through it: unwind tables and symbols, both kept until the last
 // target that uses it lets it go, so that its names can be had after the target has ended.
 //
-// Cost of a first visit: libpython 3.11, stripped, some 5 ms; with .symtab some 15 ms.
+// Cost of a first visit: CPython 3.11 and libc of Debian 12 together 4 ms and 1.5 MiB.
 //
 // Threads: a cache, its modules and all targets over it belong to one thread at a time.
 #pragma once
@@ -24,12 +24,14 @@ struct spy_native_module {
     bool has_cfi;
     struct spy_cfi cfi;
     struct spy_symtab symtab;
+    size_t bytes; // that both take
     struct spy_native_module *next;
 };
 
 struct spy_modules_list {
     struct spy_native_module *first;
     uint32_t last_id;
+    size_t bytes, max_bytes; // of all modules
 };
 
 // The module of an executable mapping, with one user more. NULL: its file is not what is

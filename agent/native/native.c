@@ -8,12 +8,15 @@
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
+// A stack of MISSES_MAX rows that were not known is made up to cost time.
+enum { MISSES_MAX = 512 };
 enum { ROWS = 4096, THREADS = 256, PAGE = 4096, WORD = 8 };
 
 // A row of the tables that was found before. module_id 0: empty.
 struct known_row {
     uint64_t pc; // as in the file
     uint32_t module_id;
+    bool is_missing; // there is none
     struct spy_cfi_row row;
 };
 
@@ -31,9 +34,12 @@ struct spy_native {
     uint32_t needs[THREADS];
 };
 
-struct spy_native_cache *spy_native_cache_new(void)
+struct spy_native_cache *spy_native_cache_new(size_t max_bytes)
 {
-    return calloc(1, sizeof(struct spy_native_cache));
+    struct spy_native_cache *c = calloc(1, sizeof *c);
+    if (c)
+        c->modules.max_bytes = max_bytes;
+    return c;
 }
 
 void spy_native_cache_free(struct spy_native_cache *c)
@@ -146,25 +152,29 @@ struct step {
     struct spy_native *n;
     const struct spy_native_snapshot *s;
     struct spy_native_regs regs;
-    bool is_call; // regs are those of a frame that called another one
+    size_t misses; // rows that were not known
+    bool is_call;  // regs are those of a frame that called another one
     bool is_innermost;
     enum spy_native_end end; // valid once a step has failed
 };
 
-static const struct spy_cfi_row *find_row(struct spy_native_cache *c,
-                                          const struct spy_native_module *m, uint64_t pc)
+// NULL: none.
+static const struct spy_cfi_row *find_row(struct step *st, const struct spy_native_module *m,
+                                          uint64_t pc)
 {
+    struct spy_native_cache *c = st->n->cache;
     uint64_t hash = (pc + m->id) * 0x9e3779b97f4a7c15;
     struct known_row *known = &c->rows[hash >> 52];
     _Static_assert(ROWS == 1 << 12, "the upper bits of the hash");
     if (__builtin_expect(known->pc == pc && known->module_id == m->id, 1))
-        return &known->row;
-    known->module_id = 0;
-    if (!m->has_cfi || spy_cfi_find(&m->cfi, pc, &known->row) < 0)
+        return known->is_missing ? NULL : &known->row;
+    if (!m->has_cfi || st->misses == MISSES_MAX)
         return NULL;
+    st->misses++;
+    known->is_missing = spy_cfi_find(&m->cfi, pc, &known->row) < 0;
     known->pc = pc;
     known->module_id = m->id;
-    return &known->row;
+    return known->is_missing ? NULL : &known->row;
 }
 
 static bool fail_step(struct step *st, enum spy_native_end end)
@@ -351,7 +361,7 @@ static uint64_t start_of_function(const struct spy_place *place, const struct sp
 static bool step_up(struct step *st, struct spy_place *place, struct spy_native_frame *f)
 {
     struct spy_native_module *m = place ? spy_place_module(&st->n->places, place) : NULL;
-    const struct spy_cfi_row *row = m ? find_row(st->n->cache, m, f->call - place->bias) : NULL;
+    const struct spy_cfi_row *row = m ? find_row(st, m, f->call - place->bias) : NULL;
     f->is_signal = row && row->is_signal;
     f->by_frame_pointer = !row;
     if (!row && !place && !st->is_innermost)

@@ -35,8 +35,9 @@ enum {
     SPY_NATIVE_STACK_MAX = 1 << 20,    // bytes copied at most, of threads that proved to need them
 };
 
-// NULL: no memory. Free it after all spy_native over it.
-struct spy_native_cache *spy_native_cache_new(void);
+// Keeps at most max_bytes of tables and symbols; a file that does not fit has no tables or no names. NULL: no memory. Free it after all spy_native over it.
+struct spy_native_cache *spy_native_cache_new(size_t max_bytes);
+enum { SPY_NATIVE_CACHE_USUAL = 256 << 20 };
 void spy_native_cache_free(struct spy_native_cache *c);
 
 // Both are borrowed and must outlive it. Reads nothing yet. NULL: no memory.
@@ -77,8 +78,8 @@ struct spy_native_frame {
 };
 
 // From the innermost frame outwards. Returns the number of frames, at least 1 where max >= 1;
-// SPY_ERR_GONE, SPY_ERR_DENIED or SPY_ERR_NOMEM where the maps were never read. Allocates only while
-// files are loaded.
+// SPY_ERR_GONE, SPY_ERR_DENIED or SPY_ERR_NOMEM where the maps were never read. Allocates only
+// while files are loaded or maps are read.
 int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
                       struct spy_native_frame *frames, size_t max, enum spy_native_end *ret_end);
 

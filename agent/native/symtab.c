@@ -49,6 +49,8 @@ static int add_table(struct spy_symtab *s, const struct spy_elf *e, const Elf64_
     if (table->sh_entsize != sizeof(Elf64_Sym) || table->sh_link >= e->n_sh)
         return 0;
     const Elf64_Shdr *text = &e->sh[table->sh_link];
+    if (spy_add_sat(spy_symtab_bytes(s), spy_add_sat(table->sh_size, text->sh_size)) > s->max_bytes)
+        return SPY_ERR_LIMIT;
     size_t n = table->sh_size / sizeof(Elf64_Sym), n_before = s->n, len_before = s->text_len;
     int r = spy_elf_load(e, table->sh_offset, n * sizeof(Elf64_Sym),
                          SPY_SYMTAB_SYMBOLS_MAX * sizeof(Elf64_Sym), &symbols);
@@ -164,6 +166,11 @@ void spy_symtab_settle(struct spy_symtab *s)
             s->list[kept++].size >>= 2;
         }
     s->n = kept;
+}
+
+size_t spy_symtab_bytes(const struct spy_symtab *s)
+{
+    return s->cap * sizeof *s->list + s->text_cap;
 }
 
 void spy_symtab_done(struct spy_symtab *s)

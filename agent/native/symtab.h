@@ -27,7 +27,8 @@ struct spy_symtab {
     size_t n, cap;
     char *text; // names of all files, each ended by a NUL
     size_t text_len, text_cap;
-    char **shown; // by index, made when first asked for: demangled; NULL: not asked yet
+    size_t max_bytes; // of list and text, set by the owner; tables that do not fit are left out
+    char **shown;     // by index, made when first asked for: demangled; NULL: not asked yet
 };
 
 // Adds the functions of a file; call spy_symtab_settle after the last. A file without any is 0.
@@ -36,6 +37,7 @@ int spy_symtab_add(struct spy_symtab *s, const struct spy_elf *e, bool *ret_has_
 // The same of the file that is packed in .gnu_debugdata. SPY_ERR_NOTFOUND: there is none.
 int spy_symtab_add_packed(struct spy_symtab *s, const struct spy_elf *e);
 void spy_symtab_settle(struct spy_symtab *s);
+size_t spy_symtab_bytes(const struct spy_symtab *s);
 void spy_symtab_done(struct spy_symtab *s);
 
 // The index of the symbol that answers for the address (as in the file), or SIZE_MAX.

@@ -102,7 +102,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\nusage: bench_native PID [N [print]]\n", err.msg);
         return 2;
     }
-    struct spy_native_cache *cache = spy_native_cache_new();
+    struct spy_native_cache *cache = spy_native_cache_new(SPY_NATIVE_CACHE_USUAL);
     struct spy_native *n = cache ? spy_native_new(cache, t) : NULL;
     if (!n)
         return 1;

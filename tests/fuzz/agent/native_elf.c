@@ -29,7 +29,7 @@ static void find_rows(const struct spy_elf *e)
     enum { TRIED_MAX = 64 };
     struct spy_cfi c;
     struct spy_cfi_row row;
-    if (spy_cfi_load(e, &c) < 0)
+    if (spy_cfi_load(e, SPY_CFI_BYTES_MAX, &c) < 0)
         return;
     for (size_t i = 0; i < spy_min(c.n_functions, TRIED_MAX); i++)
         for (uint32_t at = 0; at < c.functions[i].size && at < 512; at = 2 * at + 1)
@@ -41,7 +41,7 @@ static void find_rows(const struct spy_elf *e)
 static void name_symbols(const struct spy_elf *e)
 {
     enum { TRIED_MAX = 256 };
-    struct spy_symtab s = {0};
+    struct spy_symtab s = {.max_bytes = SPY_SYMTAB_TEXT_MAX};
     bool has_symtab;
     spy_symtab_add(&s, e, &has_symtab);
     spy_symtab_add_packed(&s, e);

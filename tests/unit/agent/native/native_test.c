@@ -54,7 +54,7 @@ static void start_subject(struct subject *s, const char *const argv[])
     s->out = out[0];
     wait_for_byte(s);
     assert_int_equal(spy_target_open(s->pid, &s->target, NULL), 0);
-    s->cache = spy_native_cache_new();
+    s->cache = spy_native_cache_new(SPY_NATIVE_CACHE_USUAL);
     s->native = spy_native_new(s->cache, s->target);
     assert_non_null(s->native);
 }
@@ -397,6 +397,20 @@ static void names_outlive_the_target(void **state)
     end_subject(&s);
 }
 
+static void files_that_do_not_fit_into_the_cache_have_no_names(void **state)
+{
+    struct subject s;
+    (void)state;
+    START(&s, TABLELESS, "spin");
+    spy_native_free(s.native);
+    spy_native_cache_free(s.cache);
+    s.cache = spy_native_cache_new(1000);
+    s.native = spy_native_new(s.cache, s.target);
+    take_sample(&s);
+    assert_null(symbol_of(&s, 0).name);
+    end_subject(&s);
+}
+
 static void a_snapshot_of_nonsense_has_one_frame(void **state)
 {
     struct subject s;
@@ -420,4 +434,4 @@ RUN(T(a_chain_without_frame_pointers_is_whole),
     T(every_instruction_has_a_whole_stack), T(an_instruction_without_tables_has_a_whole_stack),
     T(a_thread_in_python_shows_the_interpreter), T(code_made_at_run_time_is_named_by_the_perf_map),
     T(a_file_in_the_place_of_a_deleted_one_is_not_read), T(names_outlive_the_target),
-    T(a_snapshot_of_nonsense_has_one_frame))
+    T(files_that_do_not_fit_into_the_cache_have_no_names), T(a_snapshot_of_nonsense_has_one_frame))

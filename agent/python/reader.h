@@ -8,6 +8,7 @@
 //   salvage.c        finds the part of a stack that several reads prove
 //   unwind.c         unwinds the copy that read.c made; places.c and learn.c know what to copy
 //   stack.c          resolves and validates the unwound stack, and keeps it as the thread's last
+//   locals.c         lists the variables of a frame of that; value.h shows what they hold
 #pragma once
 #include "agent/python/thread.h"
 #include "shared/base/buf.h"

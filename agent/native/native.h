@@ -14,7 +14,8 @@
 // library that takes the place of a closed library may go unnoticed for a second.
 //
 // Limits: a stack that continues elsewhere (sigaltstack, a coroutine's own stack) ends there: as
-// SPY_NATIVE_CUT if that lies up to 64 MiB above the copy, else as SPY_NATIVE_LOST. A thread of a 32-bit program is SPY_ERR_UNSUPPORTED.
+// SPY_NATIVE_CUT if that lies up to 64 MiB above the copy, else as SPY_NATIVE_LOST. A thread of a
+// 32-bit program is SPY_ERR_UNSUPPORTED.
 //
 // Cost on x86-64, with all files loaded: a capture two system calls; a frame some 370 instructions
 // to unwind and a binary search to name. Loading a file: see module.h. What was measured is in

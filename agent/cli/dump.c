@@ -1,5 +1,6 @@
 // podspy dump: the stack of every thread of one process, now or when its core file was written.
 #include "agent/cli/cli.h"
+#include "agent/cli/dump_locals.h"
 #include "agent/cli/output.h"
 #include "agent/cli/subject.h"
 #include "agent/daemon/hung_reads.h"
@@ -15,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL };
+enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL, KEY_REDACT };
 enum { OUTPUT_MAX = 256 << 20 };
 
 struct dump {
@@ -25,6 +26,7 @@ struct dump {
     const char *core;          // the file; NULL: a live process
     struct spy_core about;
     bool json, full_filenames;
+    struct spy_dump_locals *locals; // borrowed
     enum spy_pausing pausing;
     struct spy_err *err;
 };
@@ -33,6 +35,8 @@ static const struct argp_option dump_options[] = {
     {"pid", 'p', "PID", 0, "the process, in decimal or 0x hexadecimal", 0},
     {"core", 'c', "FILE", 0, "a core file instead of a process", 0},
     {"json", 'j', 0, 0, "as JSON", 0},
+    {"locals", 'l', 0, 0, "also the variables of each frame; -ll: more of each value", 0},
+    {"redact", KEY_REDACT, 0, 0, "hide values whose names look like secrets", 0},
     {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
     {"blocking", KEY_BLOCKING, 0, 0, "pause each thread while it is read", 0},
     {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
@@ -52,6 +56,12 @@ static int parse_dump_option(int key, char *arg, struct argp_state *state)
     struct dump *d = state->input;
     int r = 0;
     switch (key) {
+    case 'l':
+        d->locals->level += d->locals->level < SPY_PY_VALUE_LEVEL_MAX;
+        break;
+    case KEY_REDACT:
+        d->locals->redact = true;
+        break;
     case KEY_NONBLOCKING:
     case KEY_BLOCKING:
         if (d->pausing != SPY_PAUSE_AUTO)
@@ -138,6 +148,7 @@ static void print_thread_text(const struct dump *d, struct spy_python *py, const
         spy_buf_puts(out, " (");
         spy_buf_shown(out, choose_filename(d, c));
         spy_buf_printf(out, ":%u)\n", f->line);
+        spy_dump_locals_text(d->locals, py, s->thread, i, out);
     }
     if (s->r == 0 && s->stack.truncated)
         spy_buf_puts(out, "    (deeper frames left out)\n");
@@ -161,7 +172,7 @@ static void print_frame_json(const struct spy_code *c, uint32_t line, struct spy
     put_json_text(out, spy_short_filename(c->filename));
     spy_buf_printf(out,
                    ", \"line\": %u, \"column\": %u, \"end_line\": %u, \"end_column\": %u, "
-                   "\"locals\": null}",
+                   "\"locals\": ",
                    line, where.column, where.end_line, where.end_column);
 }
 
@@ -190,6 +201,8 @@ static void print_thread_json(const struct dump *d, struct spy_python *py, const
         spy_buf_puts(out, i ? ",\n" : "\n");
         print_frame_json(spy_codes_at(spy_python_codes(py), f->code), f->line,
                          spy_python_location(py, s->thread, i, &at), out);
+        spy_dump_locals_json(d->locals, py, s->thread, i, out);
+        spy_buf_putc(out, '}');
     }
     spy_buf_puts(out, "\n    ],\n    \"process_info\": null\n  }");
 }
@@ -258,6 +271,57 @@ static int read_thread_stack(const struct dump *d, struct spy_python *py, struct
     return r;
 }
 
+// What a thread was doing is known only from before it is held.
+static void take_state(struct spy_py_stack *st, const struct spy_py_stack *before)
+{
+    st->running = before->running;
+    st->runnable = before->runnable;
+    st->holds_gil = before->holds_gil;
+    st->waits_gil = before->waits_gil;
+    st->collecting = before->collecting;
+}
+
+// Reads the stack once more while the thread is held, so that its variables are those of its frames.
+// Returns false if it cannot be held.
+static bool hold_thread(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
+                        const struct spy_py_options *o, struct shot *s, int *ret_signal)
+{
+    struct spy_py_options held = {.pausing = SPY_PAUSE_NEVER};
+    struct spy_py_stack before = s->stack;
+    pid_t tid = spy_py_thread_tid(th);
+    if (s->r < 0 || !d->locals->level || d->core || d->pausing == SPY_PAUSE_NEVER || !tid ||
+        spy_pause_begin(o->pause, tid, ret_signal) < 0)
+        return false;
+    s->r = read_thread_stack(d, py, th, &held, &s->stack);
+    take_state(&s->stack, &before);
+    return true;
+}
+
+static int print_thread(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
+                        const struct spy_py_options *o, bool first, struct spy_buf *out)
+{
+    struct shot s = {.thread = th};
+    int signal = 0;
+    uint64_t deadline = 0;
+    s.r = read_thread_stack(d, py, th, o, &s.stack);
+    bool held = hold_thread(d, py, th, o, &s, &signal);
+    if (held)
+        deadline = spy_clock_mono_ns() + SPY_DUMP_HOLD_MS * SPY_NS_PER_MS;
+    int r = 0;
+    if (s.r != SPY_ERR_GONE) {
+        spy_hung_mark_begin(get_mark(d), d->pid);
+        r = spy_dump_locals_begin(d->locals, d->target, spy_python_runtime(py), deadline);
+        spy_buf_puts(out, d->json && !first ? ",\n" : "");
+        if (r == 0)
+            (d->json ? print_thread_json : print_thread_text)(d, py, &s, out);
+        spy_dump_locals_end(d->locals);
+        spy_hung_mark_end(get_mark(d));
+    }
+    if (held)
+        spy_pause_end(o->pause, spy_py_thread_tid(th), signal);
+    return r < 0 ? r : s.r != SPY_ERR_GONE;
+}
+
 static int print_threads(const struct dump *d, struct spy_python *py, struct spy_buf *out)
 {
     struct spy_pause pause = {0};
@@ -268,13 +332,10 @@ static int print_threads(const struct dump *d, struct spy_python *py, struct spy
     for (size_t k = 0; k < n && !spy_cli_stop; k++) {
         // Like py-spy: the oldest thread first as text, the newest first as JSON.
         struct spy_py_thread *th = spy_python_thread(py, d->json ? n - 1 - k : k);
-        struct shot s = {.thread = th};
-        s.r = read_thread_stack(d, py, th, &o, &s.stack);
-        if (s.r == SPY_ERR_GONE)
-            continue;
-        if (d->json && printed++)
-            spy_buf_puts(out, ",\n");
-        (d->json ? print_thread_json : print_thread_text)(d, py, &s, out);
+        int r = print_thread(d, py, th, &o, !printed, out);
+        if (r < 0)
+            return r;
+        printed += r > 0;
     }
     if (spy_python_n_left_out(py) && !d->json)
         spy_buf_printf(out, "%zu threads left out: those that have not run for the longest time\n",
@@ -376,7 +437,8 @@ static int run_dump(int argc, char **argv, struct spy_err *err)
         .doc = "Prints the stack of every thread of a Python process.",
     };
     _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
-    struct dump d = {.reads = &reads, .pausing = SPY_PAUSE_AUTO, .err = err};
+    _cleanup_(spy_dump_locals_done) struct spy_dump_locals locals = {0};
+    struct dump d = {.reads = &reads, .locals = &locals, .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &d);
     spy_cli_catch_signals();
     _cleanup_(free_target) struct spy_target *t = NULL;

@@ -28,7 +28,7 @@ void spy_dump_locals_done(struct spy_dump_locals *l)
     spy_py_locals_done(&l->locals);
 }
 
-static bool is_late(struct spy_dump_locals *l)
+static bool is_hold_over(struct spy_dump_locals *l)
 {
     l->late = l->late || (l->deadline_ns && spy_clock_mono_ns() > l->deadline_ns);
     return l->late;
@@ -38,14 +38,14 @@ static bool is_late(struct spy_dump_locals *l)
 static bool read_locals(struct spy_dump_locals *l, struct spy_python *py,
                         const struct spy_py_thread *th, size_t i)
 {
-    return l->values && !is_late(l) && spy_python_locals(py, th, i, &l->at, &l->locals) == 0;
+    return l->values && !is_hold_over(l) && spy_python_locals(py, th, i, &l->at, &l->locals) == 0;
 }
 
 // What other threads change at this moment may need another try; the text is then "?".
 static void put_value(struct spy_dump_locals *l, size_t k, struct spy_buf *out)
 {
     const char *name = spy_py_local_name(&l->locals, k);
-    if (is_late(l) || spy_py_value_text(l->values, name, l->locals.list[k].value, out) < 0)
+    if (is_hold_over(l) || spy_py_value_text(l->values, name, l->locals.list[k].value, out) < 0)
         spy_buf_putc(out, '?');
 }
 

@@ -13,7 +13,7 @@ struct spy_dump_locals {
     unsigned level; // how often -l was given; 0: no variables
     bool redact;    // see value.h
 
-    // Of the thread that is held or being printed.
+    // What belongs to the thread that is held or being printed.
     struct spy_py_values *values;
     struct spy_py_locals locals;
     size_t at;            // see spy_python_locals

@@ -10,9 +10,9 @@ struct spy_output {
     char path[PATH_MAX]; // "-": standard output
 };
 
-// given: the path the user gave; NULL: a name in this folder, made of `who`, the time and the
-// extension. Checks that the file can be written, so that a recording of hours is not lost; a new
-// file is created and removed for that. SPY_ERR_USAGE, SPY_ERR_IO; the message says what to do.
+// given: the path the user gave; NULL: a file in the current folder, named after `who`, the time and
+// the extension. Checks that the file can be written, so that a recording of hours is not lost; the
+// check creates a new file and removes it again. SPY_ERR_USAGE, SPY_ERR_IO; the message says what to do.
 int spy_output_choose(const char *given, const char *who, const char *extension,
                       struct spy_output *ret, struct spy_err *err);
 

@@ -126,7 +126,7 @@ static void send_window(struct agent *a)
     spy_problems_add_due(&a->problems, a->discover, p, a->window_start, &node);
     a->window_start = spy_clock_real_ns();
     if (spy_upload_window(a->upload, p, &err) < 0 && spy_log_due(&a->upload_logged, LOG_EVERY_NS))
-        spy_log(SPY_LOG_ERROR, "a window was lost: cannot write it to the spool",
+        spy_log(SPY_LOG_ERROR, "a window, or part of it, was lost before it was spooled",
                 SPY_S("error", err.msg));
     spy_sampler_reset(a->sampler);
     if (spy_daemon_write_metrics(a->config.push.spool_dir, a->sampler, &err) < 0 &&

@@ -1,6 +1,7 @@
-// admit.h - who is a member of spy_discover: opted in and reported. Inside of agent/discover.
+// admit.h - which processes are members of spy_discover: opted in, and reported to its caller.
+// Inside of agent/discover.
 //
-// judge.h decides about a process; this carries the decision out and reports ADDED and REMOVED.
+// judge.h decides about a process; admit.c acts on the decision and reports ADDED or REMOVED.
 #pragma once
 
 struct spy_discover;

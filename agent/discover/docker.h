@@ -2,10 +2,10 @@
 // agent/discover.
 //
 // A thread of its own asks over the Unix socket, so a daemon that hangs never holds up sampling. It
-// asks every 10 s, every 2 s after a failure, and at once after spy_docker_ask: a process of an
-// unknown container was seen. spy_docker_take hands each answer, good or bad, over once.
+// asks every 10 s, every 2 s after a failure, and at once after spy_docker_ask, which is called when
+// a process of an unknown container is seen. spy_docker_take returns each answer or failure once.
 //
-// Bounds: an answer of 4 MiB, a request of 5 s, four requests a second.
+// Bounds: 4 MiB an answer, 5 s a request, four requests a second.
 #pragma once
 #include "agent/discover/labels.h"
 #include <stdbool.h>

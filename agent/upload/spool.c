@@ -213,7 +213,8 @@ static bool drop_oldest(struct spy_spool *s)
         return false;
     static uint64_t logged;
     if (spy_log_due(&logged, LOG_EVERY_NS))
-        spy_log(SPY_LOG_WARN, "the spool is full: the oldest window is dropped, counted as lost",
+        spy_log(SPY_LOG_WARN,
+                "the spool is full: the oldest window is dropped, and its samples count as lost",
                 SPY_S("folder", s->dir), SPY_I("windows", s->windows.n), SPY_I("bytes", s->used));
     spy_count(&spy_spool_counts.dropped, 1);
     drop_at(s, i);

@@ -81,8 +81,9 @@ static void write_header(const struct token *t)
     explicit_bzero(text, sizeof text);
     explicit_bzero(now, sizeof now);
     if (r < 0)
-        spy_log(SPY_LOG_WARN, "cannot write the file for curl -H @FILE", SPY_S("file", t->header),
-                SPY_S("error", err.msg));
+        spy_log(SPY_LOG_WARN,
+                "cannot write the file with the read token's header, for curl -H @FILE",
+                SPY_S("file", t->header), SPY_S("error", err.msg));
 }
 
 // Reads the file if it has changed. If it cannot be read, or is empty because it is just being

@@ -209,9 +209,9 @@ static void end_question(struct spy_review *v, int r, const struct spy_err *err)
     spy_count(&spy_review_n_failed, 1);
     if (spy_log_due(&last, LOG_EVERY))
         spy_log(r == SPY_ERR_DENIED ? SPY_LOG_ERROR : SPY_LOG_WARN,
-                r == SPY_ERR_DENIED ? "the collector's account may not ask about tokens: apply "
-                                      "deploy/k8s, whose ClusterRole allows it"
-                                    : "the API server cannot be asked about tokens",
+                r == SPY_ERR_DENIED ? "the API server does not let the collector's account check "
+                                      "tokens: apply the ClusterRole of deploy/k8s"
+                                    : "the API server cannot be asked to check tokens",
                 SPY_S("error", err->msg));
 }
 

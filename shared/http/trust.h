@@ -1,7 +1,8 @@
 // trust.h - what libcurl with GnuTLS leaves out when it verifies a server. Inside of shared/http.
 //
 // libcurl checks the chain, the dates and the name of a server's certificate. Its GnuTLS backend
-// does not check the purpose (gtls.c of 7.88: gnutls_certificate_verify_peers2 takes none), so a
+// does not check the purpose (gtls.c of 7.88 calls gnutls_certificate_verify_peers2, which has no
+// parameter for it), so a
 // certificate that the same authority issued to a client would pass for a server of that name. RFC
 // 5280, 4.2.1.12: a certificate that names purposes is valid for these only. libcurl's OpenSSL
 // backend checks the purpose itself (X509_PURPOSE_SSL_SERVER, a default of SSL_connect).

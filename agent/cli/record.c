@@ -11,6 +11,7 @@
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/base/text.h"
+#include "shared/formats/filter.h"
 #include "shared/formats/format.h"
 #include <argp.h>
 #include <fcntl.h>
@@ -19,22 +20,33 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_NOLINENO, KEY_FULL, KEY_HIDEPROGRESS };
-enum { OUTPUT_MAX = 1 << 30, TIMELINE_MIB = 64 };
+enum {
+    KEY_NONBLOCKING = 300,
+    KEY_BLOCKING,
+    KEY_NOLINENO,
+    KEY_FULL,
+    KEY_HIDEPROGRESS,
+    KEY_INCLUDE,
+    KEY_EXCLUDE
+};
+enum { OUTPUT_MAX = 1 << 30, TIMELINE_MIB = 64, PIDS_MAX = 256 };
 
 struct record {
-    pid_t pid;
+    pid_t pids[PIDS_MAX];
+    size_t n_pids;
     char **program; // NULL-terminated, or NULL
     const char *output, *format;
     double seconds; // 0: until it ends or a signal arrives
     double rate;
     bool subprocesses, threads, idle, gil, function, no_lines, full_filenames, hide_progress;
     enum spy_pausing pausing;
+    struct spy_filter_options filter;
     struct spy_err *err;
 };
 
 static const struct argp_option record_options[] = {
-    {"pid", 'p', "PID", 0, "the process to sample, in decimal or 0x hexadecimal", 0},
+    {"pid", 'p', "PID", 0, "the process to sample, in decimal or 0x hexadecimal; may be repeated",
+     0},
     {"output", 'o', "FILE", 0, "where to write; - is standard output", 0},
     {"format", 'f', "FORMAT", 0, "what to write, flamegraph by default", 0},
     {"duration", 'd', "SECS", 0,
@@ -47,6 +59,8 @@ static const struct argp_option record_options[] = {
     {"idle", 'i', 0, 0, "also threads that wait", 0},
     {"function", 'F', 0, 0, "merge by function: show its first line", 0},
     {"nolineno", KEY_NOLINENO, 0, 0, "no line numbers", 0},
+    {"include", KEY_INCLUDE, "REGEX", 0, "only stacks with a frame like this; may be repeated", 0},
+    {"exclude", KEY_EXCLUDE, "REGEX", 0, "no stacks with a frame like this; may be repeated", 0},
     {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
     {"blocking", KEY_BLOCKING, 0, 0, "pause each thread for each sample", 0},
     {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
@@ -55,7 +69,6 @@ static const struct argp_option record_options[] = {
 };
 
 static const struct spy_cli_option record_stored_options[] = {
-    {'p', SPY_CLI_PID, offsetof(struct record, pid)},
     {'o', SPY_CLI_TEXT, offsetof(struct record, output)},
     {'f', SPY_CLI_TEXT, offsetof(struct record, format)},
     {'s', SPY_CLI_FLAG, offsetof(struct record, subprocesses)},
@@ -69,11 +82,46 @@ static const struct spy_cli_option record_stored_options[] = {
     {0},
 };
 
+static int add_pid(struct record *rec, const char *text)
+{
+    if (rec->n_pids == PIDS_MAX)
+        return spy_err_set(rec->err, SPY_ERR_USAGE, 0, "--pid is given more than %d times",
+                           PIDS_MAX);
+    return spy_cli_pid(text, &rec->pids[rec->n_pids++], rec->err);
+}
+
+// An expression that cannot be used is refused before sampling.
+static int add_expression(const char *option, const char *text, const char **list, size_t *n,
+                          struct spy_err *err)
+{
+    if (*n == SPY_FILTER_MAX)
+        return spy_err_set(err, SPY_ERR_USAGE, 0, "%s is given more than %d times", option,
+                           SPY_FILTER_MAX);
+    const struct spy_filter_options alone = {.include = {text}, .n_include = 1};
+    struct spy_profile *p = spy_profile_new();
+    struct spy_filter *f = NULL;
+    int r = p ? spy_filter_new(&alone, p, &f, err) : SPY_ERR_NOMEM;
+    spy_filter_free(f);
+    spy_profile_free(p);
+    list[(*n)++] = text;
+    return r < 0 ? spy_err_context(err, r, "%s '%s'", option, text) : 0;
+}
+
 static int parse_record_option(int key, char *arg, struct argp_state *state)
 {
     struct record *rec = state->input;
+    struct spy_filter_options *filter = &rec->filter;
     int r = 0;
     switch (key) {
+    case 'p':
+        r = add_pid(rec, arg);
+        break;
+    case KEY_INCLUDE:
+        r = add_expression("--include", arg, filter->include, &filter->n_include, rec->err);
+        break;
+    case KEY_EXCLUDE:
+        r = add_expression("--exclude", arg, filter->exclude, &filter->n_exclude, rec->err);
+        break;
     case 'd':
         if (strcmp(arg, "unlimited") != 0)
             r = spy_cli_number("--duration", arg, 0.001, 1e9, &rec->seconds, rec->err);
@@ -92,7 +140,7 @@ static int parse_record_option(int key, char *arg, struct argp_state *state)
         state->next = state->argc;
         break;
     case ARGP_KEY_END:
-        if (!rec->pid == !rec->program)
+        if (!rec->n_pids == !rec->program)
             argp_error(state, "give either --pid PID or a program to run");
         if (rec->function && rec->no_lines)
             argp_error(state, "--function and --nolineno exclude each other");
@@ -114,7 +162,7 @@ enum why { WHY_SIGNAL, WHY_DURATION, WHY_ENDED, WHY_BLOCKED };
 // A recording from start to end.
 struct recording {
     const struct record *rec;
-    pid_t pid;
+    pid_t pid; // the program's, or the first that was given
     const struct spy_format *format;
     struct spy_output output;
     struct spy_sampler *sampler;
@@ -256,6 +304,11 @@ static void print_summary(const struct recording *r, const struct spy_view *view
                 "%llu of these errors are threads beyond the first %d: those that had not run for "
                 "the longest time were left out\n",
                 (unsigned long long)t.left_out, SPY_PY_THREADS_MAX);
+    for (size_t i = 0; i < r->rec->n_pids; i++) {
+        const char *problem = spy_sampler_problem(r->sampler, r->rec->pids[i]);
+        if (problem)
+            fprintf(stderr, "Process %d has no samples: %s\n", (int)r->rec->pids[i], problem);
+    }
     spy_cli_print_account(spy_sampler_account(r->sampler));
     if (spy_view_why_empty(p, view, &empty) == 0 && empty.len)
         fprintf(stderr, "%s\n", spy_buf_str(&empty));
@@ -265,6 +318,8 @@ static void print_summary(const struct recording *r, const struct spy_view *view
                 "speedscope's Time Order is not their order. Record for a shorter time, or with "
                 "-f flamegraph.\n");
 }
+
+SPY_CLEANUP(free_filter, struct spy_filter, spy_filter_free)
 
 static int write_recording(struct recording *r, enum why why, struct spy_err *err)
 {
@@ -285,7 +340,13 @@ static int write_recording(struct recording *r, enum why why, struct spy_err *er
     const struct spy_profile *p = spy_sampler_close(r->sampler);
     if (!spy_sampler_totals(r->sampler).samples)
         return fail_without_samples(r, why, err);
-    int x = print_profile(r, &view, p, &out, err);
+    _cleanup_(free_filter) struct spy_filter *filter = NULL;
+    int x = 0;
+    if (rec->filter.n_include || rec->filter.n_exclude)
+        x = spy_filter_new(&rec->filter, p, &filter, err);
+    view.filter = filter;
+    if (x == 0)
+        x = print_profile(r, &view, p, &out, err);
     if (x == 0)
         x = spy_output_write(&r->output, &out, err);
     if (x == SPY_ERR_GONE)
@@ -300,7 +361,7 @@ static int write_recording(struct recording *r, enum why why, struct spy_err *er
 static int choose_output(struct recording *r, struct spy_err *err)
 {
     char pid[16];
-    snprintf(pid, sizeof pid, "%d", (int)r->rec->pid);
+    snprintf(pid, sizeof pid, "%d", (int)r->rec->pids[0]);
     return spy_output_choose(r->rec->output, r->rec->program ? r->rec->program[0] : pid,
                              r->format->extension, &r->output, err);
 }
@@ -345,6 +406,8 @@ static int prepare_recording(struct recording *r, struct spy_hung_reads *reads, 
         x = spy_hung_reads_begin(reads, write_and_fail, r, err);
     if (x == 0)
         x = spy_family_add(r->family, r->pid, err);
+    for (size_t i = 1; i < rec->n_pids && x == 0; i++)
+        x = spy_family_add(r->family, rec->pids[i], err);
     if (x == 0)
         r->lived = spy_family_is_alive(r->family, r->pid);
     return x;
@@ -439,7 +502,7 @@ static int start_recording(struct recording *r, struct spy_err *err)
     spy_cli_catch_signals();
     if (rec->program)
         return spy_program_start(rec->program, &r->pid, err);
-    r->pid = rec->pid;
+    r->pid = rec->pids[0];
     spy_cli_resolve_thread(&r->pid);
     return 0;
 }

@@ -60,8 +60,8 @@ def test_record_samples_stacks_in_many_pieces(python, shape, flags, podspy):
     with targets.running(python.argv(HERE + "/pieces.py", str(depth), shape), env=ENV) as t:
         if t.said == b"refused":
             pytest.skip("%s does not go so deep" % python.id)
-        r = targets.run([podspy, "record", "-p", str(t.pid), "-d", "1", "-r", "50", "-f", "raw", "-o", "-",
-                         *flags])
+        r = targets.run([podspy, "record", "-p", str(t.pid), "-d", "1", "-r", "50", "-f", "raw", "-o", "-", "-i",
+                         *flags])  # also while it waits for a CPU of a busy machine
         assert r.returncode == 0, r.stderr
         stacks = [line.rpartition(" ") for line in r.stdout.decode().splitlines()]
         whole = sum(int(n) for stack, _, n in stacks if stack.count(";") > depth and "busy (" in stack)

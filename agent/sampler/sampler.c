@@ -903,10 +903,13 @@ static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
     spy_pause_reap(&s->pause);
 }
 
-static void run_rounds(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop)
+// A round that was due at the call is run even if the deadline has passed since: raising the
+// priority takes some microseconds, and a caller with a short deadline would never get a round.
+static void run_rounds(struct spy_sampler *s, uint64_t called_ns, uint64_t deadline_ns,
+                       const _Atomic int *stop)
 {
-    while (!stop || !*stop) {
-        uint64_t now = spy_clock_mono_ns();
+    uint64_t now = called_ns;
+    for (; !stop || !*stop; now = spy_clock_mono_ns()) {
         uint64_t due = s->schedule.n ? s->schedule.heap[0].at : UINT64_MAX;
         if (due > now && now < deadline_ns) {
             sleep_until(s, due < deadline_ns ? due : deadline_ns, now);
@@ -928,8 +931,9 @@ static void run_rounds(struct spy_sampler *s, uint64_t deadline_ns, const _Atomi
 
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop)
 {
+    uint64_t called = spy_clock_mono_ns();
     raise_priority(s);
-    run_rounds(s, deadline_ns, stop);
+    run_rounds(s, called, deadline_ns, stop);
     spy_follow_leave(&s->follow);
     spy_priority_lower(&s->priority);
 }

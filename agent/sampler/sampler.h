@@ -94,7 +94,8 @@ uint64_t spy_sampler_start_time(const struct spy_sampler *s, pid_t pid);
 struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid);
 
 // Runs the rounds that are due and sleeps between them, until CLOCK_MONOTONIC reaches deadline_ns
-// or *stop is not 0 (a signal handler sets it). stop may be NULL.
+// or *stop is not 0 (a signal handler sets it). stop may be NULL. If a round is due and the deadline
+// has not passed at the call, at least one round is run, however short the time.
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop);
 
 // Closes the window: series get their start, duration, period, quality and account, samples their

@@ -490,6 +490,23 @@ static void the_budget_is_kept(void **state)
     end_child(&c);
 }
 
+static void a_round_that_is_due_is_run_however_near_the_deadline_is(void **state)
+{
+    (void)state;
+    enum { RUNS = 100, NEAR_NS = 1000 }; // less than raising the priority takes
+    struct child c = start_steady();
+    struct spy_sampler *s = new_sampler(0);
+    add_process(s, c.pid, 0, SPY_PAUSE_AUTO);
+    run_for(s, 1);
+    uint64_t before = spy_sampler_totals(s).samples + spy_sampler_totals(s).failed;
+    assert_true(before > 0);
+    for (int i = 0; i < RUNS; i++)
+        spy_sampler_run(s, spy_clock_mono_ns() + NEAR_NS, NULL);
+    assert_true(spy_sampler_totals(s).samples + spy_sampler_totals(s).failed > before + RUNS / 2);
+    spy_sampler_free(s);
+    end_child(&c);
+}
+
 static void a_stop_ends_a_run_at_once(void **state)
 {
     (void)state;
@@ -507,4 +524,4 @@ RUN(T(many_processes_and_their_ends), T(what_is_not_python_is_listed_with_a_reas
     T(a_clock_that_is_set_changes_no_weights), T(what_sleeps_is_counted_until_it_wakes),
     T(what_sleeps_among_many_is_counted_until_it_wakes), T(short_work_after_a_sleep_is_seen),
     T(short_work_is_seen_among_many_that_sleep), T(the_budget_is_kept),
-    T(a_stop_ends_a_run_at_once))
+    T(a_round_that_is_due_is_run_however_near_the_deadline_is), T(a_stop_ends_a_run_at_once))

@@ -16,10 +16,10 @@ struct trace {
     const struct spy_tracks *tracks;
     const struct spy_view *view;
     struct spy_buf *out;
-    uint64_t pid, tid; // of the track that is being written
-    uint32_t *open,
-        *frames; // frames of the profile, outermost first: calls begun, those of a sample
-    size_t n_open, n_frames, cap_open, cap_frames;
+    uint64_t pid, tid;             // of the track that is being written
+    struct spy_shown_frames shown; // of a sample
+    uint32_t *open;                // frames of the profile, outermost first: the calls begun
+    size_t n_open, cap_open;
     bool written; // an event stands before
 };
 
@@ -51,7 +51,7 @@ static void begin_call(struct trace *t, uint32_t frame, uint64_t ns)
 {
     const struct spy_profile *p = t->tracks->profile;
     const struct spy_function *f = get_function(t, frame);
-    uint32_t line = t->view->function_lines ? f->start_line : spy_profile_frame_at(p, frame)->line;
+    uint32_t line = spy_shown_line(p, t->view, spy_profile_frame_at(p, frame));
     begin_event(t, 'B', ns);
     spy_buf_printf(t->out,
                    ",\"cat\":\"%s\",\"name\":", f->kind == SPY_FRAME_NATIVE ? "native" : "python");
@@ -59,7 +59,7 @@ static void begin_call(struct trace *t, uint32_t frame, uint64_t ns)
     spy_buf_puts(t->out, ",\"args\":{\"filename\":");
     spy_put_json_string(t->out, spy_profile_text(p, f->filename),
                         spy_profile_text_len(p, f->filename));
-    if (line && !t->view->no_lines)
+    if (line)
         spy_buf_printf(t->out, ",\"line\":%u", line);
     spy_buf_puts(t->out, "}}");
 }
@@ -73,41 +73,23 @@ static void end_calls(struct trace *t, size_t keep, uint64_t ns)
     }
 }
 
-static int find_frames(struct trace *t, uint32_t stack)
-{
-    const struct spy_profile *p = t->tracks->profile;
-    t->n_frames = 0;
-    for (; stack; stack = spy_profile_stack_at(p, stack)->parent) {
-        uint32_t frame = spy_profile_stack_at(p, stack)->frame;
-        if (t->view->no_native && get_function(t, frame)->kind == SPY_FRAME_NATIVE)
-            continue;
-        int r = spy_grow(&t->frames, &t->cap_frames, t->n_frames + 1, sizeof *t->frames, 1 << 26);
-        if (r < 0)
-            return r;
-        t->frames[t->n_frames++] = frame;
-    }
-    for (size_t i = 0; i < t->n_frames / 2; i++) {
-        uint32_t swap = t->frames[i];
-        t->frames[i] = t->frames[t->n_frames - 1 - i];
-        t->frames[t->n_frames - 1 - i] = swap;
-    }
-    return spy_grow(&t->open, &t->cap_open, t->n_frames, sizeof *t->open, 1 << 26);
-}
-
 // From this time on the thread is in this stack.
 static int change_stack(struct trace *t, uint32_t stack, uint64_t ns)
 {
-    int r = find_frames(t, stack);
+    int r = spy_find_shown_frames(t->tracks->profile, t->view, stack, &t->shown);
+    size_t n = t->shown.n, same = 0;
+    if (r == 0)
+        r = spy_grow(&t->open, &t->cap_open, n, sizeof *t->open, 1 << 26);
     if (r < 0)
         return r;
-    size_t same = 0;
-    while (same < t->n_open && same < t->n_frames &&
-           get_function(t, t->open[same]) == get_function(t, t->frames[same]))
+    const uint32_t *frames = t->shown.list; // innermost first
+    while (same < t->n_open && same < n &&
+           get_function(t, t->open[same]) == get_function(t, frames[n - 1 - same]))
         same++;
     end_calls(t, same, ns);
-    for (; t->n_open < t->n_frames; t->n_open++) {
-        t->open[t->n_open] = t->frames[t->n_open];
-        begin_call(t, t->frames[t->n_open], ns);
+    for (; t->n_open < n; t->n_open++) {
+        t->open[t->n_open] = frames[n - 1 - t->n_open];
+        begin_call(t, t->open[t->n_open], ns);
     }
     return t->out->failed;
 }
@@ -178,7 +160,7 @@ static int print_chrometrace(const struct spy_profile *p, const struct spy_view 
     if (r == 0)
         r = print_events(&t);
     free(t.open);
-    free(t.frames);
+    free(t.shown.list);
     return r < 0 ? spy_print_failed(r, err) : 0;
 }
 

@@ -82,7 +82,8 @@ struct pprof {
     int64_t n_strings;
     uint32_t *strings;      // by string of the profile -> its index in the string table; 0: not yet
     bool *frames, *written; // by frame or function of the profile: its location or function is out
-    uint64_t *path;         // of one sample
+    struct spy_shown_frames shown;
+    uint64_t *path; // of one sample: its locations
     size_t cap_path;
 };
 
@@ -140,10 +141,7 @@ static int put_function(struct pprof *w, uint32_t id)
 static int find_location(struct pprof *w, uint32_t frame, uint64_t *ret)
 {
     struct spy_frame f = *spy_profile_frame_at(w->profile, frame);
-    if (w->view->no_lines)
-        f.line = 0;
-    else if (w->view->function_lines)
-        f.line = spy_profile_function_at(w->profile, f.function)->start_line;
+    f.line = spy_shown_line(w->profile, w->view, &f);
     bool merged = w->view->no_lines || w->view->function_lines;
     uint32_t slot = merged ? f.function : frame;
     *ret = slot + 1u;
@@ -167,22 +165,13 @@ static int find_location(struct pprof *w, uint32_t frame, uint64_t *ret)
 
 static int find_path(struct pprof *w, uint32_t stack, size_t *ret_n)
 {
-    size_t n = 0;
-    for (; stack; stack = spy_profile_stack_at(w->profile, stack)->parent) {
-        uint32_t frame = spy_profile_stack_at(w->profile, stack)->frame;
-        const struct spy_frame *f = spy_profile_frame_at(w->profile, frame);
-        if (w->view->no_native &&
-            spy_profile_function_at(w->profile, f->function)->kind == SPY_FRAME_NATIVE)
-            continue;
-        int r = spy_grow(&w->path, &w->cap_path, n + 1, sizeof *w->path, 1 << 26);
-        if (r == 0)
-            r = find_location(w, frame, &w->path[n]);
-        if (r < 0)
-            return r;
-        n++;
-    }
-    *ret_n = n;
-    return 0;
+    int r = spy_find_shown_frames(w->profile, w->view, stack, &w->shown);
+    if (r == 0)
+        r = spy_grow(&w->path, &w->cap_path, w->shown.n, sizeof *w->path, 1 << 26);
+    for (size_t i = 0; i < w->shown.n && r == 0; i++)
+        r = find_location(w, w->shown.list[i], &w->path[i]);
+    *ret_n = w->shown.n;
+    return r;
 }
 
 struct labels {
@@ -374,6 +363,7 @@ static int print_pprof(const struct spy_profile *p, const struct spy_view *v, st
     free(w.frames);
     free(w.written);
     free(w.path);
+    free(w.shown.list);
     return r;
 }
 

@@ -16,8 +16,7 @@ struct writer {
     uint32_t *frame_ids; // by frame of the profile -> 1 + index in shared.frames
     struct spy_frame *frames;
     size_t n_frames, cap_frames;
-    uint32_t *path;
-    size_t cap_path;
+    struct spy_shown_frames shown;
     struct spy_map map;
 };
 
@@ -44,10 +43,7 @@ static int intern_file_frame(struct writer *w, uint32_t frame, uint32_t *ret)
         return 0;
     }
     struct spy_frame f = *spy_profile_frame_at(w->profile, frame);
-    if (w->view->no_lines)
-        f.line = 0;
-    else if (w->view->function_lines)
-        f.line = spy_profile_function_at(w->profile, f.function)->start_line;
+    f.line = spy_shown_line(w->profile, w->view, &f);
     uint64_t hash = spy_hash_mix(f.function, f.line);
     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&w->map, hash, &at)) != SPY_MAP_NONE;)
         if (w->frames[i].function == f.function && w->frames[i].line == f.line) {
@@ -86,28 +82,15 @@ static void put_shared_frames(struct writer *w)
 
 static int put_stack_ids(struct writer *w, uint32_t stack)
 {
-    size_t n = 0;
-    for (; stack; stack = spy_profile_stack_at(w->profile, stack)->parent) {
-        uint32_t frame = spy_profile_stack_at(w->profile, stack)->frame;
-        const struct spy_frame *f = spy_profile_frame_at(w->profile, frame);
-        if (w->view->no_native &&
-            spy_profile_function_at(w->profile, f->function)->kind == SPY_FRAME_NATIVE)
-            continue;
-        int r = spy_grow(&w->path, &w->cap_path, n + 1, sizeof *w->path, 1 << 26);
-        if (r == 0)
-            r = intern_file_frame(w, frame, &w->path[n]);
-        if (r < 0)
-            return r;
-        n++;
-    }
+    int r = spy_find_shown_frames(w->profile, w->view, stack, &w->shown);
     spy_buf_putc(w->out, '[');
-    while (n) {
-        spy_buf_printf(w->out, "%u", w->path[--n]);
-        if (n)
-            spy_buf_putc(w->out, ',');
+    for (size_t i = w->shown.n; i-- > 0 && r == 0;) {
+        uint32_t id;
+        r = intern_file_frame(w, w->shown.list[i], &id);
+        spy_buf_printf(w->out, i ? "%u," : "%u", r == 0 ? id : 0);
     }
     spy_buf_putc(w->out, ']');
-    return w->out->failed;
+    return r < 0 ? r : w->out->failed;
 }
 
 static void put_weight(struct writer *w, uint64_t count, uint64_t ns)
@@ -211,7 +194,7 @@ static int print_speedscope(const struct spy_profile *p, const struct spy_view *
         r = w.frame_ids ? print_tracks(&w) : SPY_ERR_NOMEM;
     free(w.frame_ids);
     free(w.frames);
-    free(w.path);
+    free(w.shown.list);
     spy_map_free(&w.map);
     return r < 0 ? spy_print_failed(r, err) : 0;
 }

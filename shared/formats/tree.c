@@ -2,6 +2,7 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
+#include "shared/formats/print.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,7 +65,7 @@ static int add_frame(struct builder *b, uint32_t parent, uint32_t frame, uint32_
         *ret = parent;
         return 0;
     }
-    uint32_t line = v->no_lines ? 0 : v->function_lines ? fn->start_line : f->line;
+    uint32_t line = spy_shown_line(b->tree->profile, v, f);
     const struct spy_node like = {
         .parent = parent, .kind = SPY_NODE_FRAME, .function = f->function, .line = line};
     return add_child(b, &like, ret);

@@ -16,9 +16,9 @@ struct trace {
     const struct spy_tracks *tracks;
     const struct spy_view *view;
     struct spy_buf *out;
-    uint64_t pid, tid;             // of the track that is being written
-    struct spy_shown_frames shown; // of a sample
-    uint32_t *open;                // frames of the profile, outermost first: the calls begun
+    uint64_t pid, tid;            // of the track that is being written
+    struct spy_view_frames shown; // of a sample
+    uint32_t *open;               // frames of the profile, outermost first: the calls begun
     size_t n_open, cap_open;
     bool written; // an event stands before
 };
@@ -51,7 +51,7 @@ static void begin_call(struct trace *t, uint32_t frame, uint64_t ns)
 {
     const struct spy_profile *p = t->tracks->profile;
     const struct spy_function *f = get_function(t, frame);
-    uint32_t line = spy_shown_line(p, t->view, spy_profile_frame_at(p, frame));
+    uint32_t line = spy_view_line(p, t->view, spy_profile_frame_at(p, frame));
     begin_event(t, 'B', ns);
     spy_buf_printf(t->out,
                    ",\"cat\":\"%s\",\"name\":", f->kind == SPY_FRAME_NATIVE ? "native" : "python");
@@ -76,7 +76,7 @@ static void end_calls(struct trace *t, size_t keep, uint64_t ns)
 // From this time on the thread is in this stack.
 static int change_stack(struct trace *t, uint32_t stack, uint64_t ns)
 {
-    int r = spy_find_shown_frames(t->tracks->profile, t->view, stack, &t->shown);
+    int r = spy_view_frames(t->tracks->profile, t->view, stack, &t->shown);
     size_t n = t->shown.n, same = 0;
     if (r == 0)
         r = spy_grow(&t->open, &t->cap_open, n, sizeof *t->open, 1 << 26);

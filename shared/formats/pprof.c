@@ -82,7 +82,7 @@ struct pprof {
     int64_t n_strings;
     uint32_t *strings;      // by string of the profile -> its index in the string table; 0: not yet
     bool *frames, *written; // by frame or function of the profile: its location or function is out
-    struct spy_shown_frames shown;
+    struct spy_view_frames shown;
     uint64_t *path; // of one sample: its locations
     size_t cap_path;
 };
@@ -141,7 +141,7 @@ static int put_function(struct pprof *w, uint32_t id)
 static int find_location(struct pprof *w, uint32_t frame, uint64_t *ret)
 {
     struct spy_frame f = *spy_profile_frame_at(w->profile, frame);
-    f.line = spy_shown_line(w->profile, w->view, &f);
+    f.line = spy_view_line(w->profile, w->view, &f);
     bool merged = w->view->no_lines || w->view->function_lines;
     uint32_t slot = merged ? f.function : frame;
     *ret = slot + 1u;
@@ -165,7 +165,7 @@ static int find_location(struct pprof *w, uint32_t frame, uint64_t *ret)
 
 static int find_path(struct pprof *w, uint32_t stack, size_t *ret_n)
 {
-    int r = spy_find_shown_frames(w->profile, w->view, stack, &w->shown);
+    int r = spy_view_frames(w->profile, w->view, stack, &w->shown);
     if (r == 0)
         r = spy_grow(&w->path, &w->cap_path, w->shown.n, sizeof *w->path, 1 << 26);
     for (size_t i = 0; i < w->shown.n && r == 0; i++)

@@ -18,14 +18,3 @@ SPY_FORMATS(SPY_FORMAT_DECLARE)
 int spy_print_failed(int r, struct spy_err *err);
 // Appends text as a JSON string, with its quotes.
 int spy_put_json_string(struct spy_buf *out, const char *text, size_t len);
-
-// The frames of a stack that the view shows, innermost first.
-struct spy_shown_frames {
-    uint32_t *list; // frames of the profile; owned
-    size_t n, cap;
-};
-int spy_find_shown_frames(const struct spy_profile *p, const struct spy_view *v, uint32_t stack,
-                          struct spy_shown_frames *ret);
-// The line that the view shows of a frame; 0: none.
-uint32_t spy_shown_line(const struct spy_profile *p, const struct spy_view *v,
-                        const struct spy_frame *frame);

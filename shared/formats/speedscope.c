@@ -16,7 +16,7 @@ struct writer {
     uint32_t *frame_ids; // by frame of the profile -> 1 + index in shared.frames
     struct spy_frame *frames;
     size_t n_frames, cap_frames;
-    struct spy_shown_frames shown;
+    struct spy_view_frames shown;
     struct spy_map map;
 };
 
@@ -43,7 +43,7 @@ static int intern_file_frame(struct writer *w, uint32_t frame, uint32_t *ret)
         return 0;
     }
     struct spy_frame f = *spy_profile_frame_at(w->profile, frame);
-    f.line = spy_shown_line(w->profile, w->view, &f);
+    f.line = spy_view_line(w->profile, w->view, &f);
     uint64_t hash = spy_hash_mix(f.function, f.line);
     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&w->map, hash, &at)) != SPY_MAP_NONE;)
         if (w->frames[i].function == f.function && w->frames[i].line == f.line) {
@@ -82,7 +82,7 @@ static void put_shared_frames(struct writer *w)
 
 static int put_stack_ids(struct writer *w, uint32_t stack)
 {
-    int r = spy_find_shown_frames(w->profile, w->view, stack, &w->shown);
+    int r = spy_view_frames(w->profile, w->view, stack, &w->shown);
     spy_buf_putc(w->out, '[');
     for (size_t i = w->shown.n; i-- > 0 && r == 0;) {
         uint32_t id;

@@ -2,7 +2,6 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
-#include "shared/formats/print.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +64,7 @@ static int add_frame(struct builder *b, uint32_t parent, uint32_t frame, uint32_
         *ret = parent;
         return 0;
     }
-    uint32_t line = spy_shown_line(b->tree->profile, v, f);
+    uint32_t line = spy_view_line(b->tree->profile, v, f);
     const struct spy_node like = {
         .parent = parent, .kind = SPY_NODE_FRAME, .function = f->function, .line = line};
     return add_child(b, &like, ret);

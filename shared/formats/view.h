@@ -41,3 +41,14 @@ bool spy_view_has(const struct spy_view *v, const struct spy_sample *s);
 // If the view chooses no sample of the profile, appends a sentence to out that gives the reason and
 // what to ask for instead; else appends nothing. 0, SPY_ERR_NOMEM, SPY_ERR_LIMIT.
 int spy_view_why_empty(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out);
+
+// The frames of a stack that the view shows, innermost first.
+struct spy_view_frames {
+    uint32_t *list; // frames of the profile; owned
+    size_t n, cap;
+};
+int spy_view_frames(const struct spy_profile *p, const struct spy_view *v, uint32_t stack,
+                    struct spy_view_frames *ret);
+// The line that the view shows of a frame; 0: none.
+uint32_t spy_view_line(const struct spy_profile *p, const struct spy_view *v,
+                       const struct spy_frame *frame);

@@ -1,5 +1,6 @@
-"""Failures of pods, containers, agents, the collector, the API server and the node's disk. Everything comes back by itself, and in the end the books are balanced: what the agents say they
-took is what the collector has, but for what is reported as lost.
+"""Failures of pods, containers, agents, the collector, the API server and the node's disk. Everything comes back by
+itself, and in the end the books are balanced: what the agents say they took is what the collector has, but for what is
+reported as lost.
 
 The collector is the one with a claim (deploy/kustomize/persistent), so that its pod may go. Each step prints
 what it took: pytest -s shows it.
@@ -135,10 +136,16 @@ def new_pods(old):
 def test_a_restarted_container_is_sampled_again(lasting):
     name = install.names(SHOP, "app=shop")[0]
     old = install.processes_of(install.uid(name))
-    os.kill(min(old), signal.SIGKILL)  # the one that the runtime started
+    os.kill(min(old, key=started), signal.SIGKILL)  # the one that the runtime started
     parts.wait_until(install.why(SHOP), lambda: restarts(name) == 1 and install.ready(SHOP, "app=shop", 2), 60, 0.5)
     assert not set(old) & set(install.processes_of(install.uid(name)))
     say(f"its new processes all have samples {lasting.all_sampled([name]):.1f} s after it was ready")
+
+
+def started(pid):
+    """In clock ticks since boot: process ids may have wrapped around."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+        return int(f.read().rpartition(")")[2].split()[19])
 
 
 def restarts(name, namespace=SHOP):

@@ -519,6 +519,8 @@ static int run_record(int argc, char **argv, struct spy_err *err)
     struct record rec = {
         .rate = 100, .format = "flamegraph", .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &rec);
+    for (size_t i = 1; i < rec.n_pids; i++) // start_recording does the first
+        spy_cli_resolve_thread(&rec.pids[i]);
     _cleanup_(free_recording) struct recording r = {.rec = &rec};
     enum why why = WHY_SIGNAL;
     int x = start_recording(&r, err);

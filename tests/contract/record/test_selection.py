@@ -1,6 +1,7 @@
 """record of several processes, and of the stacks that --include and --exclude leave."""
 
 import contextlib
+import os
 import re
 
 import pytest
@@ -31,6 +32,15 @@ def test_several_processes_stand_below_a_frame_each(podspy, busy):
         of_it = [line for line in lines if line.startswith("process %d: " % pid)]
         assert of_it and all(";%s (" % function in line for line in of_it)
     assert all(line.startswith("process ") for line in lines)
+
+
+def test_a_thread_stands_for_its_process_wherever_it_is_given(podspy, busy):
+    a = busy("in_a")
+    code = "import threading, time\nthreading.Thread(target=time.sleep, args=(900,)).start()\nprint('ready', flush=True)\nwhile True: sum(range(500))"
+    with targets.running(["/usr/bin/python3", "-c", code]) as b:
+        [thread] = [t for t in os.listdir("/proc/%d/task" % b.pid) if int(t) != b.pid]
+        code, lines, said = record(podspy, "-p", str(a.pid), "-p", thread)
+    assert code == 0 and any(line.startswith("process %d: " % b.pid) for line in lines), said
 
 
 def test_of_several_processes_those_that_cannot_be_read_are_named(podspy, busy):

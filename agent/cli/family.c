@@ -1,7 +1,6 @@
 #include "agent/cli/family.h"
 #include "agent/cli/cli.h"
 #include "agent/discover/proc.h"
-#include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include <dirent.h>
 #include <errno.h>

@@ -27,7 +27,7 @@ struct spy_family {
     size_t n, cap;
     pid_t *seen, *listed; // sorted: the processes of the latest listing, and of the one being read
     size_t n_seen, cap_seen, n_listed, cap_listed;
-    size_t n_attached, n_left_out;
+    size_t n_left_out;
     char command[COMMAND_MAX];
 };
 
@@ -232,9 +232,7 @@ int spy_family_update(struct spy_family *f, struct spy_err *err)
     int r = f->options.descendants ? find_descendants(f, err) : 0;
     for (size_t i = 0; i < f->n && r == 0; i++) {
         struct member *m = &f->members[i];
-        bool attached = spy_sampler_attached(f->options.sampler, m->pid);
-        f->n_attached += attached && !m->attached;
-        m->attached = m->attached || attached;
+        m->attached = m->attached || spy_sampler_attached(f->options.sampler, m->pid);
         m->ended = m->ended || has_exited(f, m);
         if (!m->ended)
             r = follow_exec(f, m, err);
@@ -266,11 +264,6 @@ bool spy_family_ended(const struct spy_family *f)
         if (!f->members[i].ended && (f->members[i].given || f->members[i].attached))
             return false;
     return true;
-}
-
-size_t spy_family_n_attached(const struct spy_family *f)
-{
-    return f->n_attached;
 }
 
 size_t spy_family_n_left_out(const struct spy_family *f)

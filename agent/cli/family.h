@@ -2,8 +2,8 @@
 // descendants, as they come and go. Inside of agent/cli.
 //
 // A descendant is found in a listing of /proc, by its parent, and stays one if it is handed over to
-// another parent later. One that starts and ends between two updates is missed. A descendant that
-// is not a Python process has no samples; the sampler tries it again in case it becomes one.
+// another parent later. A process that starts and ends between two updates is missed. A descendant
+// that is not a Python process has no samples; the sampler tries it again in case it becomes one.
 //
 // Threads: as the sampler it adds processes to.
 #pragma once
@@ -35,8 +35,7 @@ bool spy_family_is_alive(const struct spy_family *f, pid_t pid); // it exists, a
 bool spy_family_attached(const struct spy_family *f);            // to at least one
 // All sampled processes have ended, and so have the given ones.
 bool spy_family_ended(const struct spy_family *f);
-// The number of processes that were attached to so far, and of those that were left out.
-size_t spy_family_n_attached(const struct spy_family *f);
+// How many descendants were left out, past SPY_SAMPLER_PROCESSES_MAX.
 size_t spy_family_n_left_out(const struct spy_family *f);
 // The latest command line of the first given process, which survives its end; borrowed.
 const char *spy_family_command(const struct spy_family *f);

@@ -304,6 +304,9 @@ static void print_summary(const struct recording *r, const struct spy_view *view
                 "%llu of these errors are threads beyond the first %d: those that had not run for "
                 "the longest time were left out\n",
                 (unsigned long long)t.left_out, SPY_PY_THREADS_MAX);
+    if (spy_family_n_left_out(r->family))
+        fprintf(stderr, "%zu descendants beyond the first %d were left out\n",
+                spy_family_n_left_out(r->family), SPY_SAMPLER_PROCESSES_MAX);
     for (size_t i = 0; i < r->rec->n_pids; i++) {
         const char *problem = spy_sampler_problem(r->sampler, r->rec->pids[i]);
         if (problem)

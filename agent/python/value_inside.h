@@ -158,8 +158,8 @@ const struct spy_value_attribute *spy_value_attribute(const struct spy_value_att
 
 // --- value_instance.c ---
 
-// Is it of a class that Python code made, whose objects show their attributes: of none that a
-// printer is for, or an enum member?
+// True if the type is a class that Python code made, and its objects are shown by their attributes:
+// no printer is for it, or it is an enum.
 bool spy_value_is_instance(const struct spy_value_type *type);
 
 // --- printers ---

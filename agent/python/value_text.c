@@ -68,8 +68,8 @@ static bool has_large_codes(const struct chars *c)
     return false;
 }
 
-// Python 2's unicode has 2 or 4 bytes to a character, as it was built. Two characters of 2 bytes
-// taken for one of 4 are none that there can be, unless every other one is a control character.
+// Python 2's unicode has 2 or 4 bytes a character, depending on its build. Two characters of 2 bytes
+// read as a character of 4 are out of range, unless the second is a control character.
 static int load_unicode(struct spy_py_values *v, uint64_t addr, size_t most, struct chars *ret)
 {
     uint64_t length, from;

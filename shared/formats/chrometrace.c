@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MS UINT64_C(1000000) // without a period, a sample is drawn as long
+
 struct trace {
     const struct spy_tracks *tracks;
     const struct spy_view *view;
@@ -111,7 +113,8 @@ static int put_track_events(struct trace *t, const struct spy_track *track)
         int r = change_stack(t, s.stack, start);
         if (r < 0)
             return r;
-        end = spy_add_sat(start, t->tracks->by_time ? s.ns : s.count * 1000000);
+        end =
+            spy_add_sat(start, t->tracks->by_time ? s.ns : spy_min(s.count, UINT64_MAX / MS) * MS);
     }
     end_calls(t, 0, end);
     return t->out->failed;

@@ -116,7 +116,8 @@ static unsigned run_checks(struct spy_doctor *d, const struct spy_doctor_check *
 static unsigned check_process(struct spy_doctor *d)
 {
     unsigned bad = run_checks(d, spy_doctor_process, spy_doctor_n_process);
-    return bad ? bad : run_checks(d, spy_doctor_python, spy_doctor_n_python);
+    bad = bad ? bad : run_checks(d, spy_doctor_python, spy_doctor_n_python);
+    return bad ? bad : run_checks(d, spy_doctor_native, spy_doctor_n_native);
 }
 
 static unsigned check_place(struct spy_doctor *d)

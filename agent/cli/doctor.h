@@ -48,6 +48,9 @@ extern const size_t spy_doctor_n_process;
 // Checks of a process that may be read; left out after a NO above.
 extern const struct spy_doctor_check spy_doctor_python[];
 extern const size_t spy_doctor_n_python;
+// What native frames of that process need; left out after a NO above.
+extern const struct spy_doctor_check spy_doctor_native[];
+extern const size_t spy_doctor_n_native;
 // What this host or container allows: rights, and which processes are visible.
 extern const struct spy_doctor_check spy_doctor_here[];
 extern const size_t spy_doctor_n_here;

@@ -27,6 +27,7 @@ struct spy_command {
 // Every subcommand, in the order of the help text. X(record) is spy_command_record, in record.c.
 #define SPY_COMMANDS(X)                                                                            \
     X(record)                                                                                      \
+    X(top)                                                                                         \
     X(dump)                                                                                        \
     X(agent)                                                                                       \
     X(doctor)                                                                                      \

@@ -27,8 +27,10 @@ int spy_record_choose_output(struct spy_recording *r, struct spy_err *err)
 
 // --- one file ---
 
-static struct spy_view make_view(const struct spy_recording *r)
+static struct spy_view make_view(struct spy_recording *r)
 {
+    spy_buf_reset(&r->notes);
+    spy_unread_print(&r->unread, &r->notes);
     const struct spy_record *rec = r->rec;
     const char *command = spy_family_command(r->family);
     return (struct spy_view){.title = *command ? command : "podspy record",
@@ -42,6 +44,7 @@ static struct spy_view make_view(const struct spy_recording *r)
                              .ancestors = rec->subprocesses,
                              .full_filenames = rec->full_filenames,
                              .timeline = r->timeline,
+                             .notes = r->notes.len ? spy_buf_str(&r->notes) : NULL,
                              .command_line = true};
 }
 

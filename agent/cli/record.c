@@ -7,6 +7,7 @@
 #include "agent/cli/subject.h"
 #include "agent/daemon/hung_reads.h"
 #include "agent/discover/proc.h"
+#include "agent/python/package.h"
 #include "agent/sampler/sampler.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
@@ -168,6 +169,7 @@ struct recording {
     struct spy_sampler *sampler;
     struct spy_family *family;
     struct spy_timeline *timeline; // NULL: the format does not show the order
+    struct spy_packages *packages; // NULL: file names are shown in full
     bool lived;                    // the process was alive, not a zombie, at the start
     uint64_t asked_ns;             // when the program was asked to end; 0: it was not
     bool unsampled;                // it ended, or podspy was asked to end, before the first sample
@@ -322,6 +324,11 @@ static void print_summary(const struct recording *r, const struct spy_view *view
                 "-f flamegraph.\n");
 }
 
+static const char *shorten_filename(const void *packages, const char *filename)
+{
+    return spy_packages_shorten(packages, filename);
+}
+
 SPY_CLEANUP(free_filter, struct spy_filter, spy_filter_free)
 
 static int write_recording(struct recording *r, enum why why, struct spy_err *err)
@@ -337,6 +344,8 @@ static int write_recording(struct recording *r, enum why why, struct spy_err *er
                             .processes = rec->subprocesses ? SPY_PROCESSES_YES : SPY_PROCESSES_AUTO,
                             .ancestors = rec->subprocesses,
                             .full_filenames = rec->full_filenames,
+                            .shorten = r->packages ? shorten_filename : NULL,
+                            .shorten_context = r->packages,
                             .timeline = r->timeline,
                             .command_line = true};
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
@@ -390,6 +399,12 @@ static void free_recording(struct recording *r)
     spy_family_free(r->family);
     spy_sampler_free(r->sampler);
     spy_timeline_free(r->timeline);
+    spy_packages_free(r->packages);
+}
+
+static void look_up_package(void *packages, const struct spy_target *t, const char *filename)
+{
+    spy_packages_look_up(packages, t, filename);
 }
 
 static int prepare_recording(struct recording *r, struct spy_hung_reads *reads, struct spy_err *err)
@@ -398,6 +413,13 @@ static int prepare_recording(struct recording *r, struct spy_hung_reads *reads, 
     struct spy_sampler_options options = {.mark = &reads->mark, .command_of = spy_cli_cmdline};
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
+    if (!rec->full_filenames) {
+        r->packages = spy_packages_new();
+        if (!r->packages)
+            return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        options.saw_file = look_up_package;
+        options.saw_file_context = r->packages;
+    }
     int x = spy_sampler_new(&options, &r->sampler, err);
     struct spy_family_options family = {.sampler = r->sampler,
                                         .rate = (uint32_t)rec->rate,

@@ -617,12 +617,23 @@ static int attach_as_ordinary(struct spy_sampler *s, struct process *p)
     return r;
 }
 
-static int intern_code(struct spy_sampler *s, struct spy_code *code, uint32_t *ret)
+static void show_file(struct spy_sampler *s, const struct process *p, const struct spy_code *code)
+{
+    if (!s->options.saw_file)
+        return;
+    spy_hung_mark_begin(s->options.mark, p->pid);
+    s->options.saw_file(s->options.saw_file_context, p->target, code->filename);
+    spy_hung_mark_end(s->options.mark);
+}
+
+static int intern_code(struct spy_sampler *s, const struct process *p, struct spy_code *code,
+                       uint32_t *ret)
 {
     if (code->user[1] == s->epoch) {
         *ret = code->user[0];
         return 0;
     }
+    show_file(s, p, code);
     struct spy_function f = {.start_line = code->first_line, .kind = SPY_FRAME_PYTHON};
     int r = spy_profile_cstr(s->profile, code->name, &f.name);
     if (r == 0)
@@ -661,7 +672,7 @@ static int intern_stack(struct spy_sampler *s, struct process *p, const struct s
     }
     for (size_t i = st->n - n_same; r == 0 && i-- > 0;) {
         struct spy_code *code = spy_codes_at(spy_python_codes(p->python), st->frames[i].code);
-        r = intern_code(s, code, &function);
+        r = intern_code(s, p, code, &function);
         if (r == 0)
             r = spy_profile_frame(s->profile, (struct spy_frame){function, st->frames[i].line},
                                   &frame);

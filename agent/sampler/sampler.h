@@ -50,6 +50,10 @@ struct spy_sampler_options {
     // process is attached to, so that after an exec the new program's samples never appear under
     // the old command line. NULL: labels stay as they were given.
     void (*command_of)(pid_t pid, char *out, size_t size);
+    // Called with the file of each function that is new to the profile, while the process that runs
+    // it is still open. May take as long as a read (it is marked). NULL: nobody asks.
+    void (*saw_file)(void *context, const struct spy_target *t, const char *filename);
+    void *saw_file_context;
 };
 
 // The calling thread is the sampling thread, which will run the rounds.

@@ -1,6 +1,7 @@
 // podspy dump: the stack of every thread of a process and, if asked for, of its descendants, now; or
 // when a core file was written.
 #include "agent/cli/dump.h"
+#include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/output.h"
 #include "agent/cli/subject.h"
@@ -18,6 +19,7 @@ enum { OUTPUT_MAX = 256 << 20 };
 
 struct dump {
     struct spy_hung_reads *reads; // of live processes
+    const char *process;          // --pid as it was given
     pid_t pid;
     const char *core, *sysroot;
     bool json, full_filenames, subprocesses;
@@ -29,7 +31,8 @@ struct dump {
 };
 
 static const struct argp_option dump_options[] = {
-    {"pid", 'p', "PID", 0, "the process, in decimal or 0x hexadecimal", 0},
+    {"pid", 'p', "PID", 0,
+     "the process: its id, or a pattern that the command line of one process matches", 0},
     {"core", 'c', "FILE", 0, "a core file instead of a process", 0},
     {"sysroot", KEY_SYSROOT, "DIR", 0, "the files that the core's process had are below DIR", 0},
     {"json", 'j', 0, 0, "as JSON", 0},
@@ -43,7 +46,7 @@ static const struct argp_option dump_options[] = {
 };
 
 static const struct spy_cli_option dump_stored_options[] = {
-    {'p', SPY_CLI_PID, offsetof(struct dump, pid)},
+    {'p', SPY_CLI_TEXT, offsetof(struct dump, process)},
     {'c', SPY_CLI_TEXT, offsetof(struct dump, core)},
     {KEY_SYSROOT, SPY_CLI_TEXT, offsetof(struct dump, sysroot)},
     {'j', SPY_CLI_FLAG, offsetof(struct dump, json)},
@@ -54,9 +57,9 @@ static const struct spy_cli_option dump_stored_options[] = {
 
 static void check_dump_options(const struct dump *d, const struct argp_state *state)
 {
-    if (!d->pid && !d->core)
+    if (!d->process && !d->core)
         argp_error(state, "give a process: --pid PID, or a core file: --core FILE");
-    if (d->pid && d->core)
+    if (d->process && d->core)
         argp_error(state, "--pid and --core exclude each other");
     if (d->core && d->pausing != SPY_PAUSE_AUTO)
         argp_error(state,
@@ -440,9 +443,9 @@ static int run_dump(int argc, char **argv, struct spy_err *err)
     spy_cli_catch_signals();
     if (!packages)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
-    if (d.pid)
-        spy_cli_resolve_thread(&d.pid);
     int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
+    if (r == 0 && d.process)
+        r = spy_cli_find_process(d.process, &d.pid, err);
     return r < 0 ? r : print_all(&d, err);
 }
 

@@ -4,6 +4,7 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ struct folder {
 };
 
 struct spy_packages {
+    pthread_mutex_t lock;
     struct folder *list;
     size_t n, cap;
     struct spy_buf names;
@@ -24,8 +26,10 @@ struct spy_packages {
 struct spy_packages *spy_packages_new(void)
 {
     struct spy_packages *p = calloc(1, sizeof *p);
-    if (p)
-        p->names = SPY_BUF_INIT(SPY_PACKAGES_BYTES_MAX);
+    if (!p)
+        return NULL;
+    pthread_mutex_init(&p->lock, NULL);
+    p->names = SPY_BUF_INIT(SPY_PACKAGES_BYTES_MAX);
     return p;
 }
 
@@ -36,6 +40,7 @@ void spy_packages_free(struct spy_packages *p)
     free(p->list);
     spy_buf_free(&p->names);
     spy_map_free(&p->map);
+    pthread_mutex_destroy(&p->lock);
     free(p);
 }
 
@@ -50,25 +55,30 @@ static bool find_folder_part(const char *filename, size_t *ret)
     return true;
 }
 
-static const struct folder *find_folder(const struct spy_packages *p, const char *name, size_t len)
+// The bytes to cut from the name of a file in this folder; -1: not known.
+static int64_t find_cut(struct spy_packages *p, const char *name, size_t len)
 {
     uint64_t hash = spy_hash_bytes(name, len);
+    int64_t cut = -1;
+    pthread_mutex_lock(&p->lock);
     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&p->map, hash, &at)) != SPY_MAP_NONE;)
         if (p->list[i].len == len && !memcmp(p->names.data + p->list[i].name, name, len))
-            return &p->list[i];
-    return NULL;
+            cut = p->list[i].cut;
+    pthread_mutex_unlock(&p->lock);
+    return cut;
 }
 
-static void add_folder(struct spy_packages *p, const char *name, size_t len, size_t cut)
+static int add_folder(struct spy_packages *p, const char *name, size_t len, size_t cut)
 {
     struct folder f = {(uint32_t)p->names.len, (uint32_t)len, (uint32_t)cut};
-    if (p->names.failed ||
-        spy_grow(&p->list, &p->cap, p->n + 1, sizeof *p->list, SPY_PACKAGES_MAX) < 0 ||
-        spy_buf_append(&p->names, name, len) < 0)
-        return;
-    p->list[p->n] = f; // in its place before the map leads there
-    if (spy_map_add(&p->map, spy_hash_bytes(name, len), (uint32_t)p->n) == 0)
-        p->n++;
+    int r = spy_grow(&p->list, &p->cap, p->n + 1, sizeof *p->list, SPY_PACKAGES_MAX);
+    if (r == 0)
+        r = spy_buf_append(&p->names, name, len);
+    if (r == 0)
+        r = spy_map_add(&p->map, spy_hash_bytes(name, len), (uint32_t)p->n);
+    if (r == 0)
+        p->list[p->n++] = f;
+    return r;
 }
 
 // How many bytes of the path of a file in this folder are above its package. Negative: a code.
@@ -95,19 +105,22 @@ void spy_packages_look_up(struct spy_packages *p, const struct spy_target *t, co
 {
     size_t len;
     if (!find_folder_part(filename, &len) || len > PATH_MAX - sizeof INIT ||
-        find_folder(p, filename, len))
+        find_cut(p, filename, len) >= 0)
         return;
     _cleanup_close_ int root = spy_target_open_root(t, filename[0] == '/');
     int cut = root < 0 ? root : count_above(root, filename, len);
-    if (cut >= 0)
-        add_folder(p, filename, len, (size_t)cut);
+    if (cut < 0)
+        return;
+    pthread_mutex_lock(&p->lock);
+    add_folder(p, filename, len, (size_t)cut); // without memory it stays not known
+    pthread_mutex_unlock(&p->lock);
 }
 
-const char *spy_packages_shorten(const struct spy_packages *p, const char *filename)
+const char *spy_packages_shorten(const void *packages, const char *filename)
 {
     size_t len;
     if (!find_folder_part(filename, &len))
         return filename[0] == '<' || !strchr(filename, '/') ? filename : NULL;
-    const struct folder *f = find_folder(p, filename, len);
-    return f ? filename + f->cut : NULL;
+    int64_t cut = find_cut((struct spy_packages *)packages, filename, len);
+    return cut < 0 ? NULL : filename + cut;
 }

@@ -7,7 +7,7 @@
 // path that several targets show is looked up in the first. Looking into another's folders may take
 // as long as its file systems do: mark it (hung_mark.h). The agent never does it.
 //
-// Threads: one at a time; another may shorten while a look hangs.
+// Threads: any. What they share is locked, but not while folders are looked at.
 #pragma once
 #include "agent/target/target.h"
 
@@ -25,5 +25,6 @@ void spy_packages_free(struct spy_packages *p);
 // known: the target has ended, its root may not be opened, there is no memory.
 void spy_packages_look_up(struct spy_packages *p, const struct spy_target *t, const char *filename);
 // The short name, a tail of filename; NULL: not known. A name that is not a path, as <string>, is
-// its own short name.
-const char *spy_packages_shorten(const struct spy_packages *p, const char *filename);
+// its own short name. `packages` is a struct spy_packages: the formats, which call this, do not know
+// the type.
+const char *spy_packages_shorten(const void *packages, const char *filename);

@@ -617,12 +617,13 @@ static int attach_as_ordinary(struct spy_sampler *s, struct process *p)
     return r;
 }
 
-static void show_file(struct spy_sampler *s, const struct process *p, const struct spy_code *code)
+static void find_package(struct spy_sampler *s, const struct process *p,
+                         const struct spy_code *code)
 {
-    if (!s->options.saw_file)
+    if (!s->options.packages)
         return;
     spy_hung_mark_begin(s->options.mark, p->pid);
-    s->options.saw_file(s->options.saw_file_context, p->target, code->filename);
+    spy_packages_look_up(s->options.packages, p->target, code->filename);
     spy_hung_mark_end(s->options.mark);
 }
 
@@ -633,7 +634,7 @@ static int intern_code(struct spy_sampler *s, const struct process *p, struct sp
         *ret = code->user[0];
         return 0;
     }
-    show_file(s, p, code);
+    find_package(s, p, code);
     struct spy_function f = {.start_line = code->first_line, .kind = SPY_FRAME_PYTHON};
     int r = spy_profile_cstr(s->profile, code->name, &f.name);
     if (r == 0)

@@ -32,6 +32,7 @@
 // After the first rounds, a round allocates nothing unless it meets new code or new stacks.
 // Threads: all calls from one thread.
 #pragma once
+#include "agent/python/package.h"
 #include "agent/python/python.h"
 #include "agent/sampler/hung_mark.h"
 #include "agent/sampler/priority.h"
@@ -50,10 +51,9 @@ struct spy_sampler_options {
     // process is attached to, so that after an exec the new program's samples never appear under
     // the old command line. NULL: labels stay as they were given.
     void (*command_of)(pid_t pid, char *out, size_t size);
-    // Called with the file of each function that is new to the profile, while the process that runs
-    // it is still open. May take as long as a read (it is marked). NULL: nobody asks.
-    void (*saw_file)(void *context, const struct spy_target *t, const char *filename);
-    void *saw_file_context;
+    // Learns the package of each file that is new to the profile, while its process lives; borrowed.
+    // NULL: nobody asks. An agent, which must not look into files of others, has none.
+    struct spy_packages *packages;
 };
 
 // The calling thread is the sampling thread, which will run the rounds.

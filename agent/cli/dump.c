@@ -248,14 +248,9 @@ static void close_process(struct spy_dump_process *p)
     p->target = NULL;
 }
 
-// What is wrong with a mapped file that was needed, and the remedy.
 static const char *name_missing(struct spy_core_missing missing)
 {
-    return missing.differs
-               ? "is another version here (its build id differs): give the files of the "
-                 "core's machine with --sysroot DIR"
-               : "is missing here: give the files of the core's machine with --sysroot "
-                 "DIR";
+    return missing.differs ? "is another version here (its build id differs)" : "is missing here";
 }
 
 // A core leaves out the contents of mapped files. If such a file is missing here, Python cannot be
@@ -271,7 +266,8 @@ static int attach_core(struct spy_dump_process *p, struct spy_err *err)
     struct spy_core_missing missing = spy_core_missing(p->target);
     if (missing.path[0])
         return spy_err_set(err, r, 0,
-                           "the Python in %s cannot be found or read: the mapped file %s %s",
+                           "no Python is found in %s without the files of its machine (--sysroot "
+                           "DIR): the mapped file %s %s",
                            p->core, missing.path, name_missing(missing));
     return spy_err_context(err, r, "%s", p->core);
 }
@@ -306,8 +302,11 @@ static void note_missing_values(const struct dump *d, const struct spy_dump_proc
     char shown[PATH_MAX];
     struct spy_core_missing missing = spy_core_missing(p->target);
     if (d->core && d->locals->level && missing.path[0])
-        fprintf(stderr, "podspy: some values are not known: the mapped file %s %s\n",
-                spy_text_show(shown, sizeof shown, missing.path), name_missing(missing));
+        fprintf(
+            stderr,
+            "podspy: some values are not known without the files of its machine (--sysroot DIR): "
+            "the mapped file %s %s\n",
+            spy_text_show(shown, sizeof shown, missing.path), name_missing(missing));
 }
 
 static int check_is_same(const struct spy_dump_process *p, struct spy_err *err)

@@ -38,7 +38,8 @@ struct record {
     const char *output, *format;
     double seconds; // 0: until it ends or a signal arrives
     double rate;
-    bool subprocesses, threads, idle, gil, function, no_lines, full_filenames, hide_progress;
+    bool subprocesses, threads, idle, gil, native, function, no_lines, full_filenames,
+        hide_progress;
     enum spy_pausing pausing;
     struct spy_filter_options filter;
     struct spy_err *err;
@@ -57,6 +58,7 @@ static const struct argp_option record_options[] = {
     {"threads", 't', 0, 0, "show each thread by itself", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
     {"idle", 'i', 0, 0, "also threads that wait", 0},
+    {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"function", 'F', 0, 0, "merge by function: show its first line", 0},
     {"nolineno", KEY_NOLINENO, 0, 0, "no line numbers", 0},
     {"include", KEY_INCLUDE, "REGEX", 0, "only stacks with a frame like this; may be repeated", 0},
@@ -75,6 +77,7 @@ static const struct spy_cli_option record_stored_options[] = {
     {'t', SPY_CLI_FLAG, offsetof(struct record, threads)},
     {'g', SPY_CLI_FLAG, offsetof(struct record, gil)},
     {'i', SPY_CLI_FLAG, offsetof(struct record, idle)},
+    {'n', SPY_CLI_FLAG, offsetof(struct record, native)},
     {'F', SPY_CLI_FLAG, offsetof(struct record, function)},
     {KEY_NOLINENO, SPY_CLI_FLAG, offsetof(struct record, no_lines)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct record, full_filenames)},
@@ -144,6 +147,8 @@ static int parse_record_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "give either --pid PID or a program to run");
         if (rec->function && rec->no_lines)
             argp_error(state, "--function and --nolineno exclude each other");
+        if (rec->native && rec->pausing == SPY_PAUSE_NEVER)
+            argp_error(state, "--native pauses threads: leave out --nonblocking");
         break;
     default:
         r = spy_cli_store(record_stored_options, key, arg, rec, rec->err);
@@ -299,6 +304,9 @@ static void print_summary(const struct recording *r, const struct spy_view *view
     fprintf(stderr, "Wrote %s data to '%s'. Samples: %llu Errors: %llu\n", r->rec->format,
             spy_text_show(shown, sizeof shown, r->output.path), (unsigned long long)t.samples,
             (unsigned long long)t.failed);
+    if (r->rec->native)
+        fprintf(stderr, "Native frames: %llu of %llu samples could not be merged\n",
+                (unsigned long long)t.unmerged, (unsigned long long)t.native);
     if (t.left_out)
         fprintf(stderr,
                 "%llu of these errors are threads beyond the first %d: those that had not run for "
@@ -392,6 +400,13 @@ static void free_recording(struct recording *r)
     spy_timeline_free(r->timeline);
 }
 
+static enum spy_natives choose_natives(const struct record *rec)
+{
+    if (!rec->native)
+        return SPY_NATIVES_NONE;
+    return rec->idle ? SPY_NATIVES_ALL : SPY_NATIVES_RUNNING;
+}
+
 static int prepare_recording(struct recording *r, struct spy_hung_reads *reads, struct spy_err *err)
 {
     const struct record *rec = r->rec;
@@ -402,6 +417,7 @@ static int prepare_recording(struct recording *r, struct spy_hung_reads *reads, 
     struct spy_family_options family = {.sampler = r->sampler,
                                         .rate = (uint32_t)rec->rate,
                                         .pausing = rec->pausing,
+                                        .natives = choose_natives(rec),
                                         .descendants = rec->subprocesses};
     if (x == 0)
         x = spy_family_new(&family, &r->family, err);

@@ -65,8 +65,8 @@ struct spy_py_self {
 struct spy_py_hold {
     void (*act)(void *arg, pid_t tid);
     void *arg;
-    bool waiting; // also a thread that waits, even if it has not run since its last sample; else
-                  // such a thread is read without being held
+    bool waiting; // also a thread that does not run, even if it has not run since its last sample;
+                  // else such a thread is read without being held
 };
 
 struct spy_py_options {

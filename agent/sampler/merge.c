@@ -15,8 +15,10 @@ struct merging {
 
 static void put_native(struct merging *m, size_t until)
 {
+    bool is_below = m->n_python && m->at_python == m->n_python;
     for (; m->at_native < until; m->at_native++)
-        if (m->native[m->at_native].role == SPY_MERGE_SHOWN)
+        if (m->native[m->at_native].role == SPY_MERGE_SHOWN ||
+            (m->native[m->at_native].role == SPY_MERGE_NAMELESS && !is_below))
             m->out[m->n_out++] = (struct spy_merged){(uint32_t)m->at_native, true};
 }
 
@@ -161,6 +163,7 @@ static const char *const plumbing[] = {
     "_PyObject_Vectorcall*",
     "PyObject_Vectorcall*",
     "_PyVectorcall_*",
+    "_Py_VectorCall*",
     "PyVectorcall_*",
     "_PyCFunction_*",
     "PyCFunction_*",
@@ -204,7 +207,7 @@ static const char *const plumbing[] = {
 enum spy_merge_role spy_merge_role_of(const char *name, bool in_interpreter, const char *loop)
 {
     if (!name)
-        return in_interpreter ? SPY_MERGE_HIDDEN : SPY_MERGE_SHOWN;
+        return in_interpreter ? SPY_MERGE_HIDDEN : SPY_MERGE_NAMELESS;
     if (in_interpreter && is_like(name, loop))
         return SPY_MERGE_LOOP;
     bool hidden = is_in_list(name, beginnings) || !strncmp(name, "py::", 4) ||

@@ -15,8 +15,9 @@
 
 enum spy_merge_role {
     SPY_MERGE_SHOWN,
-    SPY_MERGE_HIDDEN, // the interpreter's own way from one Python frame to the next
-    SPY_MERGE_LOOP,   // by its name; never shown
+    SPY_MERGE_NAMELESS, // shown, except below all Python frames: there it starts the program
+    SPY_MERGE_HIDDEN,   // the interpreter's own way from one Python frame to the next
+    SPY_MERGE_LOOP,     // by its name; never shown
 };
 
 // A native frame: [low, high) is its part of the C stack.

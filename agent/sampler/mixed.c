@@ -37,11 +37,11 @@ struct spy_mixed {
     struct known_code known[SPY_MIXED_SLOTS];
 };
 
-struct spy_mixer *spy_mixer_new(void)
+struct spy_mixer *spy_mixer_new(size_t max_bytes)
 {
     struct spy_mixer *m = calloc(1, sizeof *m);
     if (m)
-        m->cache = spy_native_cache_new(SPY_NATIVE_CACHE_USUAL);
+        m->cache = spy_native_cache_new(max_bytes);
     if (m && !m->cache) {
         free(m);
         return NULL;
@@ -110,6 +110,13 @@ const struct spy_py_hold *spy_mixed_hold(const struct spy_mixed *m)
 
 // --- what the code at an address is ---
 
+// The interpreter is in a library of its own, or in the program, which then only starts it.
+static bool is_of_interpreter(const struct spy_mixed *m, const char *module)
+{
+    const char *slash = strrchr(module, '/');
+    return !strcmp(module, m->interpreter) || !strncmp(slash ? slash + 1 : module, "python", 6);
+}
+
 static struct known_code *find_known_code(struct spy_mixed *m, uint64_t call)
 {
     _Static_assert(SPY_MIXED_SLOTS == 1 << 12, "the upper bits of the hash");
@@ -118,7 +125,7 @@ static struct known_code *find_known_code(struct spy_mixed *m, uint64_t call)
         return k;
     struct spy_native_symbol symbol = {.module = ""};
     bool is_mapped = spy_native_symbol(m->native, call, &symbol) == 0;
-    bool inside = is_mapped && !strcmp(symbol.module, m->interpreter);
+    bool inside = is_mapped && is_of_interpreter(m, symbol.module);
     *k = (struct known_code){.call = call, .role = spy_merge_role_of(symbol.name, inside, m->loop)};
     return k;
 }

@@ -21,7 +21,8 @@ enum { SPY_MIXED_SLOTS = 4096 };
 struct spy_mixer; // what all targets share: files and room for one sample
 struct spy_mixed; // one target
 
-struct spy_mixer *spy_mixer_new(void); // NULL: no memory
+// max_bytes: of the files' tables and symbols, see native.h. NULL: no memory.
+struct spy_mixer *spy_mixer_new(size_t max_bytes);
 void spy_mixer_free(struct spy_mixer *m);
 
 // Both are borrowed and must outlive it. NULL: no memory.

@@ -127,6 +127,8 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     s->options = *options;
     if (!s->options.profile_bytes)
         s->options.profile_bytes = PROFILE_BYTES;
+    if (!s->options.native_bytes)
+        s->options.native_bytes = SPY_NATIVE_CACHE_USUAL;
     spy_schedule_init(&s->schedule);
     spy_priority_init(&s->priority);
     s->self.switches_fd = spy_own_switches_open();
@@ -566,7 +568,7 @@ static int prepare_natives(struct spy_sampler *s, struct process *p, struct spy_
     if (!p->natives)
         return 0;
     if (!s->mixer)
-        s->mixer = spy_mixer_new();
+        s->mixer = spy_mixer_new(s->options.native_bytes);
     if (s->mixer)
         p->mixed = spy_mixed_new(s->mixer, p->target, p->python);
     return p->mixed ? 0 : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
@@ -685,7 +687,7 @@ static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct 
     uint64_t *user = spy_py_thread_user(th);
     bool waits = !st->running && !st->runnable;
     uint32_t stack;
-    if (!p->mixed || (waits && p->natives != SPY_NATIVES_ALL))
+    if (!p->mixed || (!st->running && p->natives != SPY_NATIVES_ALL))
         return false;
     s->totals.native += p->idle.rounds;
     if (has_mixed_wait(th, st))
@@ -742,9 +744,9 @@ static int sample_stack(struct spy_sampler *s, struct process *p, struct spy_py_
     o->hold = spy_mixed_hold(p->mixed);
     spy_mixed_prepare(p->mixed, false);
     int r = spy_python_sample(p->python, th, o, ret);
-    if (r < 0 || ret->running || ret->runnable || p->natives != SPY_NATIVES_ALL ||
-        has_mixed_wait(th, ret))
+    if (r < 0 || ret->running || p->natives != SPY_NATIVES_ALL || has_mixed_wait(th, ret))
         return r;
+    spy_py_thread_user(th)[USER_FRAMES] = NO_STACK; // n_same counts from the stack just given
     spy_mixed_prepare(p->mixed, true);
     return spy_python_sample(p->python, th, o, ret);
 }

@@ -97,9 +97,10 @@ void spy_mixed_free(struct spy_mixed *m)
     free(m);
 }
 
-void spy_mixed_prepare(struct spy_mixed *m, bool waiting)
+void spy_mixed_prepare(struct spy_mixed *m, bool runnable, bool waiting)
 {
     m->captured = SPY_ERR_AGAIN;
+    m->hold.runnable = runnable;
     m->hold.waiting = waiting;
 }
 

@@ -30,8 +30,8 @@ struct spy_mixed *spy_mixed_new(struct spy_mixer *m, const struct spy_target *t,
                                 const struct spy_python *python);
 void spy_mixed_free(struct spy_mixed *m);
 
-// Before each sample. waiting: threads that wait are held, too (python.h).
-void spy_mixed_prepare(struct spy_mixed *m, bool waiting);
+// Before each sample. Which threads are held, see struct spy_py_hold.
+void spy_mixed_prepare(struct spy_mixed *m, bool runnable, bool waiting);
 const struct spy_py_hold *spy_mixed_hold(const struct spy_mixed *m);
 
 struct spy_mixed_frame {

@@ -742,12 +742,13 @@ static int sample_stack(struct spy_sampler *s, struct process *p, struct spy_py_
         return spy_python_sample(p->python, th, o, ret);
     o->pausing = SPY_PAUSE_ALWAYS;
     o->hold = spy_mixed_hold(p->mixed);
-    spy_mixed_prepare(p->mixed, false);
+    spy_mixed_prepare(p->mixed, p->natives == SPY_NATIVES_ALL, false);
     int r = spy_python_sample(p->python, th, o, ret);
-    if (r < 0 || ret->running || p->natives != SPY_NATIVES_ALL || has_mixed_wait(th, ret))
+    if (r < 0 || ret->running || ret->runnable || p->natives != SPY_NATIVES_ALL ||
+        has_mixed_wait(th, ret))
         return r;
     spy_py_thread_user(th)[USER_FRAMES] = NO_STACK; // n_same counts from the stack just given
-    spy_mixed_prepare(p->mixed, true);
+    spy_mixed_prepare(p->mixed, true, true);
     return spy_python_sample(p->python, th, o, ret);
 }
 

@@ -60,6 +60,11 @@ void spy_sampler_free(struct spy_sampler *s);
 
 // Whether native frames are sampled: of threads that run, or of all.
 enum spy_natives { SPY_NATIVES_NONE, SPY_NATIVES_RUNNING, SPY_NATIVES_ALL };
+// What --native and --idle ask for: threads that are not shown need not be held.
+static inline enum spy_natives spy_natives_of(bool native, bool idle)
+{
+    return !native ? SPY_NATIVES_NONE : idle ? SPY_NATIVES_ALL : SPY_NATIVES_RUNNING;
+}
 
 struct spy_sampler_process {
     pid_t pid;

@@ -79,6 +79,19 @@ def test_native_needs_pauses(podspy):
     assert b"--native pauses threads: leave out --nonblocking" in done.stderr
 
 
+def test_top_shows_native_functions(podspy):
+    built = [p for p in pythons.here() if p.id.startswith("built-3")] or pytest.skip("no built CPython")
+    with targets.running(built[-1].argv(WORKLOAD)) as t:
+        p = subprocess.Popen([podspy, "top", "-n", "-p", str(t.pid), "--delay", "0.5"], env={"TERM": "dumb"},
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        try:
+            assert any(b"sre_search (" in p.stdout.readline() for _ in range(500))
+        finally:
+            p.kill()
+            p.wait()
+            p.stdout.close()
+
+
 def test_idle_threads_have_native_frames_where_idle_is_asked_for(podspy):
     code = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(1000)"
     with targets.running(["/usr/bin/python3", "-c", code]) as t:

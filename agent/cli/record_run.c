@@ -83,6 +83,7 @@ void spy_recording_done(struct spy_recording *r)
     spy_family_free(r->family);
     spy_sampler_free(r->sampler);
     spy_timeline_free(r->timeline);
+    spy_packages_free(r->packages);
     spy_unread_free(&r->unread);
 }
 
@@ -93,6 +94,8 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
     struct spy_sampler_options options = {.mark = &reads->mark, .command_of = spy_cli_cmdline};
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
+    if (!rec->full_filenames) // without memory for it, names are shortened by their text alone
+        options.packages = r->packages = spy_packages_new();
     int x = spy_sampler_new(&options, &r->sampler, err);
     struct spy_family_options family = {.sampler = r->sampler,
                                         .rate = (uint32_t)rec->rate,

@@ -109,6 +109,7 @@ struct watch {
     int output; // of the program; -1: none
     struct spy_sampler *sampler;
     struct spy_family *family;
+    struct spy_packages *packages; // NULL: not needed
     struct spy_top *model;
     struct spy_top_terminal *terminal; // NULL: not begun
     uint64_t window_ns;                // when the window began
@@ -219,8 +220,12 @@ static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct s
     const struct top_options *o = w->o;
     struct spy_sampler_options sampler = {
         .mark = &reads->mark, .profile_bytes = PROFILE_BYTES, .command_of = spy_cli_cmdline};
-    struct spy_top_options model = {
-        .idle = o->idle, .gil = o->gil, .full_filenames = o->full_filenames};
+    sampler.packages = w->packages = o->full_filenames ? NULL : spy_packages_new();
+    struct spy_top_options model = {.idle = o->idle,
+                                    .gil = o->gil,
+                                    .full_filenames = o->full_filenames,
+                                    .shorten = w->packages ? spy_packages_shorten : NULL,
+                                    .shorten_context = w->packages};
     int r = spy_sampler_new(&sampler, &w->sampler, err);
     struct spy_family_options family = {.sampler = w->sampler,
                                         .rate = (uint32_t)o->rate,
@@ -324,6 +329,7 @@ static void free_watch(struct watch *w)
     spy_family_free(w->family);
     spy_sampler_free(w->sampler);
     spy_top_free(w->model);
+    spy_packages_free(w->packages);
     if (w->output >= 0)
         close(w->output);
 }

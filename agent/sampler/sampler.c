@@ -635,7 +635,13 @@ static int attach_as_ordinary(struct spy_sampler *s, struct process *p)
 
 static struct spy_intern interner_of(const struct spy_sampler *s, const struct process *p)
 {
-    return (struct spy_intern){s->profile, s->epoch, s->outside, spy_python_codes(p->python)};
+    return (struct spy_intern){.profile = s->profile,
+                               .epoch = s->epoch,
+                               .outside = s->outside,
+                               .codes = spy_python_codes(p->python),
+                               .packages = s->options.packages,
+                               .mark = s->options.mark,
+                               .target = p->target};
 }
 
 static uint32_t state_bits(const struct spy_py_stack *st)

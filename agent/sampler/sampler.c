@@ -699,7 +699,9 @@ static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct 
     if (has_mixed_wait(th, st))
         return true;
     struct spy_intern in = interner_of(s, p);
-    int n = spy_mixed_merge(p->mixed, p->python, th, st, &frames);
+    int n = SPY_ERR_AGAIN; // it could not be held
+    if (st->how == SPY_PY_PAUSED)
+        n = spy_mixed_merge(p->mixed, p->python, th, st, &frames);
     int r = n < 0 ? n : spy_intern_mixed(&in, p->mixed, st, frames, n, &stack);
     if (r == 0) {
         user[USER_STACK] = stack;

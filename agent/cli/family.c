@@ -96,6 +96,7 @@ static int add_to_sampler(const struct spy_family *f, const struct member *m, st
                                           .start_time = m->given ? 0 : m->start_time,
                                           .rate = f->options.rate,
                                           .pausing = f->options.pausing,
+                                          .natives = f->options.natives,
                                           .labels = labels,
                                           .n_labels = m->parent ? 3 : 2};
     return spy_sampler_add(f->options.sampler, &process, err);

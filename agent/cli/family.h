@@ -15,6 +15,7 @@ struct spy_family_options {
     struct spy_sampler *sampler; // borrowed
     uint32_t rate;               // as in spy_sampler_process
     enum spy_pausing pausing;
+    enum spy_natives natives;
     bool descendants; // follow them
 };
 

@@ -37,6 +37,7 @@ static const struct argp_option record_options[] = {
     {"threads", 't', 0, 0, "show each thread by itself", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
     {"idle", 'i', 0, 0, "also threads that wait", 0},
+    {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"function", 'F', 0, 0, "merge by function: show its first line", 0},
     {"nolineno", KEY_NOLINENO, 0, 0, "no line numbers", 0},
     {"include", KEY_INCLUDE, "REGEX", 0, "only stacks with a frame like this; may be repeated", 0},
@@ -55,6 +56,7 @@ static const struct spy_cli_option record_stored_options[] = {
     {'t', SPY_CLI_FLAG, offsetof(struct spy_record, threads)},
     {'g', SPY_CLI_FLAG, offsetof(struct spy_record, gil)},
     {'i', SPY_CLI_FLAG, offsetof(struct spy_record, idle)},
+    {'n', SPY_CLI_FLAG, offsetof(struct spy_record, native)},
     {'F', SPY_CLI_FLAG, offsetof(struct spy_record, function)},
     {KEY_NOLINENO, SPY_CLI_FLAG, offsetof(struct spy_record, no_lines)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct spy_record, full_filenames)},
@@ -126,6 +128,8 @@ static int parse_record_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "give either --pid PID, --all, or a program to run");
         if (rec->function && rec->no_lines)
             argp_error(state, "--function and --nolineno exclude each other");
+        if (rec->native && rec->pausing == SPY_PAUSE_NEVER)
+            argp_error(state, "--native pauses threads: leave out --nonblocking");
         break;
     default:
         r = spy_cli_store(record_stored_options, key, arg, rec, rec->err);

@@ -86,6 +86,13 @@ void spy_recording_done(struct spy_recording *r)
     spy_unread_free(&r->unread);
 }
 
+static enum spy_natives choose_natives(const struct spy_record *rec)
+{
+    if (!rec->native)
+        return SPY_NATIVES_NONE;
+    return rec->idle ? SPY_NATIVES_ALL : SPY_NATIVES_RUNNING;
+}
+
 static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *reads,
                              struct spy_err *err)
 {
@@ -97,6 +104,7 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
     struct spy_family_options family = {.sampler = r->sampler,
                                         .rate = (uint32_t)rec->rate,
                                         .pausing = rec->pausing,
+                                        .natives = choose_natives(rec),
                                         .descendants = rec->subprocesses};
     if (x == 0)
         x = spy_family_new(&family, &r->family, err);

@@ -78,6 +78,9 @@ static void print_summary(const struct spy_recording *r, const struct spy_view *
     fprintf(stderr, "Wrote %s data to '%s'. Samples: %llu Errors: %llu\n", r->rec->format,
             spy_text_show(shown, sizeof shown, r->output.path), (unsigned long long)t.samples,
             (unsigned long long)t.failed);
+    if (r->rec->native)
+        fprintf(stderr, "Native frames: %llu of %llu samples could not be merged\n",
+                (unsigned long long)t.unmerged, (unsigned long long)t.native);
     if (t.left_out)
         fprintf(stderr,
                 "%llu of these errors are threads beyond the first %d: those that had not run for "

@@ -25,6 +25,7 @@ struct spy_record {
     double seconds; // 0: until it ends or a signal arrives
     double rate;
     bool subprocesses, threads, idle, gil, function, no_lines, full_filenames, hide_progress;
+    bool native;
     enum spy_pausing pausing;
     struct spy_filter_options filter;
     struct spy_err *err;

@@ -42,6 +42,7 @@ struct spy_sampler;
 
 struct spy_sampler_options {
     double budget_percent;      // of one core; 0: no budget
+    size_t native_bytes;        // of tables and symbols for native frames; 0: as native.h has it
     size_t profile_bytes;       // a larger profile is replaced by an empty one; 0: 32 MiB
     struct spy_hung_mark *mark; // borrowed; NULL: nobody detects hung reads
     // Records the order of the samples; borrowed; NULL: they are only counted. For one window.
@@ -57,13 +58,17 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
                     struct spy_err *err);
 void spy_sampler_free(struct spy_sampler *s);
 
+// Whether native frames are sampled: of threads that run, or of all.
+enum spy_natives { SPY_NATIVES_NONE, SPY_NATIVES_RUNNING, SPY_NATIVES_ALL };
+
 struct spy_sampler_process {
     pid_t pid;
     // In clock ticks since boot (/proc/PID/stat, proc(5)). A process with this pid that started at
     // another time is a different one and is not read. 0: any process with this pid.
     uint64_t start_time;
-    uint32_t rate; // samples a second, 1 to 1000; 0: as fast as possible
-    enum spy_pausing pausing;
+    uint32_t rate;            // samples a second, 1 to 1000; 0: as fast as possible
+    enum spy_pausing pausing; // NEVER: no native frames either
+    enum spy_natives natives;
     bool hung; // a read of its memory hung: it is listed with that reason, and not read
     // Labels of its series: pairs of key and value, copied; without process.runtime.*, which the
     // sampler adds once it is attached.
@@ -111,6 +116,7 @@ void spy_sampler_reset(struct spy_sampler *s);
 struct spy_sampler_totals {
     uint64_t samples, failed, late;
     uint64_t clean, salvaged, paused; // their sum is `samples`
+    uint64_t native, unmerged;        // part of samples: native frames were asked for; and failed
     uint64_t left_out;                // part of failed: threads past SPY_PY_THREADS_MAX
     uint64_t behind_ns;               // how late the latest round began
 };

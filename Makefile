@@ -95,6 +95,18 @@ package: ## Debian packages of agent and collector: build/packages/*.deb
 	cmake --build --preset package -j $(JOBS)
 	cpack --config build/package/CPackConfig.cmake -B build/packages
 
+.PHONY: static
+static: ## the program without shared libraries, for any container: build/static/podspy
+	$(SETUP) build
+	cmake --preset static
+	cmake --build --preset static -j $(JOBS)
+	strip -o build/static/podspy build/static/bin/podspy-static
+	@echo "build/static/podspy: $$(stat -c %s build/static/podspy) bytes"
+
+.PHONY: wheel
+wheel: static ## that program as a Python wheel, for pip: build/wheel/*.whl
+	$(PYTHON) cmake/wheel.py build/static/podspy build/wheel
+
 .PHONY: clean
 clean: ## remove build/
 	rm -rf build

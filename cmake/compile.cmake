@@ -43,6 +43,6 @@ function(spy_protobuf_library name stem)
   # Generated code is not held to our warnings.
   add_library(${name} STATIC ${generated})
   target_include_directories(${name} SYSTEM PUBLIC ${CMAKE_CURRENT_BINARY_DIR})
-  target_link_libraries(${name} PUBLIC PkgConfig::PROTOBUFC)
+  target_link_libraries(${name} PUBLIC SPY::PROTOBUFC)
   target_compile_options(${name} PRIVATE -w)
 endfunction()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the interpreters that Debian 12 does not bring, outside of the tree, once:
 #
-#   tests/interpreters.sh roots          debootstrap roots of trixie (3.13) and sid (3.13, 3.14, 3.15, austin)
+#   tests/interpreters.sh roots          debootstrap roots of bookworm (none), trixie (3.13) and sid (3.13, 3.14, 3.15, austin)
 #   tests/interpreters.sh freethreaded   the free-threaded CPythons 3.13, 3.14 and 3.15, built from Debian's source packages
 #   tests/interpreters.sh musl           a CPython 3.13 linked with musl, from Debian's source package
 #   tests/interpreters.sh list           what is there
@@ -55,6 +55,7 @@ in_root() { # SUITE COMMAND...
 }
 
 roots() {
+  locked bookworm root bookworm libc6 # a place for the static program
   locked trixie root trixie python3,libpython3-dev,python3-dbg
   locked sid root sid python3.13,python3.14,python3.15,python3.14-dev,python3.15-dev,ca-certificates
   # Austin's package asks for an older python3 than sid's; the program itself does not.

@@ -31,6 +31,8 @@ struct spy_command {
     X(dump)                                                                                        \
     X(agent)                                                                                       \
     X(doctor)                                                                                      \
+    X(processes)                                                                                   \
+    X(attended)                                                                                    \
     X(completions)
 
 #define SPY_COMMAND_DECLARE(name) extern const struct spy_command spy_command_##name;

@@ -116,7 +116,8 @@ static unsigned run_checks(struct spy_doctor *d, const struct spy_doctor_check *
 static unsigned check_process(struct spy_doctor *d)
 {
     unsigned bad = run_checks(d, spy_doctor_process, spy_doctor_n_process);
-    return bad ? bad : run_checks(d, spy_doctor_python, spy_doctor_n_python);
+    bad = bad ? bad : run_checks(d, spy_doctor_python, spy_doctor_n_python);
+    return bad ? bad : run_checks(d, spy_doctor_native, spy_doctor_n_native);
 }
 
 static unsigned check_place(struct spy_doctor *d)
@@ -129,7 +130,7 @@ static void free_doctor(struct spy_doctor *d)
 {
     spy_python_free(d->python);
     spy_target_free(d->target);
-    spy_agent_config_free(&d->config);
+    spy_doctor_free_agent(d);
 }
 
 static int run_doctor(int argc, char **argv, struct spy_err *err)
@@ -156,7 +157,7 @@ static int run_doctor(int argc, char **argv, struct spy_err *err)
     if (bad)
         printf("\n%u of these must be changed.\n", bad);
     else
-        printf("\n%s\n", a.pid ? "It can be profiled." : "An agent can work here.");
+        printf("\n%s\n", a.pid ? "It can be profiled." : spy_doctor_works_here);
     r = spy_cli_flush(err);
     return r == SPY_EXIT_OK && bad ? SPY_EXIT_FAILED : r;
 }

@@ -4,7 +4,6 @@
 // order of their table; after a SPY_DOCTOR_STOP the rest of the table is left out.
 // agent/target/reasons.h knows what can forbid reading a process, and the setting that changes it.
 #pragma once
-#include "agent/config/agent_config.h"
 #include "agent/daemon/hung_reads.h"
 #include "agent/target/reasons.h"
 #include "shared/base/err.h"
@@ -19,6 +18,7 @@ enum spy_finding {
     SPY_DOCTOR_STOP, // NO, and later checks of the table cannot be made
 };
 
+struct spy_agent_config;
 struct spy_doctor;
 typedef enum spy_finding (*spy_doctor_fn)(struct spy_doctor *d);
 struct spy_doctor_check {
@@ -30,7 +30,7 @@ struct spy_doctor_check {
 struct spy_doctor {
     pid_t pid; // 0: the checks are about running an agent here
     const char *config_path;
-    struct spy_agent_config config; // without pid
+    struct spy_agent_config *config; // without pid, once the first check of the agent has run
     struct spy_hung_reads *reads;
     struct spy_rights rights;
     struct spy_guard guard;    // with pid
@@ -48,12 +48,17 @@ extern const size_t spy_doctor_n_process;
 // Checks of a process that may be read; left out after a NO above.
 extern const struct spy_doctor_check spy_doctor_python[];
 extern const size_t spy_doctor_n_python;
+// What native frames of that process need; left out after a NO above.
+extern const struct spy_doctor_check spy_doctor_native[];
+extern const size_t spy_doctor_n_native;
 // What this host or container allows: rights, and which processes are visible.
 extern const struct spy_doctor_check spy_doctor_here[];
 extern const size_t spy_doctor_n_here;
-// Everything an agent talks to.
+// Everything an agent talks to. The static program has none of it (no_agent.c).
 extern const struct spy_doctor_check spy_doctor_agent[];
 extern const size_t spy_doctor_n_agent;
+extern const char spy_doctor_works_here[]; // the last line if nothing is wrong
+void spy_doctor_free_agent(struct spy_doctor *d);
 
 // True if this bar holds, for d->pid or without a process; fills text and cure then.
 bool spy_doctor_barred(struct spy_doctor *d, enum spy_bar bar);

@@ -1,6 +1,7 @@
 // podspy doctor without a process: whether everything an agent talks to answers. Rights:
 // doctor_here.c.
 #include "agent/cli/doctor.h"
+#include "agent/config/agent_config.h"
 #include "agent/discover/access.h"
 #include "agent/upload/push.h"
 #include "shared/base/buf.h"
@@ -24,13 +25,21 @@ SPY_CLEANUP(free_client, struct spy_client, spy_client_free)
 static enum spy_finding check_configuration(struct spy_doctor *d)
 {
     struct spy_err err = {0};
-    if (spy_agent_config_load(d->config_path, &d->config, &err) < 0) {
-        SPY_DOCTOR_SAY(d, "%s", err.msg);
+    d->config = calloc(1, sizeof *d->config);
+    if (!d->config || spy_agent_config_load(d->config_path, d->config, &err) < 0) {
+        SPY_DOCTOR_SAY(d, "%s", d->config ? err.msg : "out of memory");
         return SPY_DOCTOR_STOP;
     }
     SPY_DOCTOR_SAY(d, "%s",
                    d->config_path ? d->config_path : "none given: the defaults (--config)");
     return d->config_path ? SPY_DOCTOR_OK : SPY_DOCTOR_NOTE;
+}
+
+void spy_doctor_free_agent(struct spy_doctor *d)
+{
+    if (d->config)
+        spy_agent_config_free(d->config);
+    free(d->config);
 }
 
 // --- Docker and Kubernetes ---
@@ -47,8 +56,8 @@ static int connect_socket(const char *path)
 
 static enum spy_finding check_docker(struct spy_doctor *d)
 {
-    const char *path = d->config.discovery.docker_socket;
-    enum spy_switch want = d->config.discovery.docker;
+    const char *path = d->config->discovery.docker_socket;
+    enum spy_switch want = d->config->discovery.docker;
     if (want == SPY_SWITCH_OFF) {
         SPY_DOCTOR_SAY(d, "not asked (discovery.docker: off)");
         return SPY_DOCTOR_OK;
@@ -123,10 +132,10 @@ static enum spy_finding check_kubernetes(struct spy_doctor *d)
 {
     struct spy_err err = {0};
     struct spy_access a;
-    int r = spy_access_find(&d->config, &a, &err);
+    int r = spy_access_find(d->config, &a, &err);
     if (r == 0 && !err.code) {
         SPY_DOCTOR_SAY(d, "not asked: %s",
-                       d->config.discovery.kubernetes == SPY_SWITCH_OFF
+                       d->config->discovery.kubernetes == SPY_SWITCH_OFF
                            ? "discovery.kubernetes: off"
                            : "this is not a pod");
         return SPY_DOCTOR_OK;
@@ -180,7 +189,7 @@ static enum spy_finding check_collector(struct spy_doctor *d)
     struct spy_push *p = NULL;
     struct spy_push_result r = {0};
     _cleanup_buf_ struct spy_buf body = SPY_BUF_INIT(4096);
-    const struct spy_agent_config *c = &d->config;
+    const struct spy_agent_config *c = d->config;
     struct spy_push_options o = {.url = c->collector.url,
                                  .ca_file = c->collector.ca_file,
                                  .token_file = c->collector.token_file,
@@ -212,7 +221,7 @@ static enum spy_finding check_collector(struct spy_doctor *d)
 static enum spy_finding check_spool(struct spy_doctor *d)
 {
     char path[4096];
-    const char *dir = d->config.push.spool_dir;
+    const char *dir = d->config->push.spool_dir;
     snprintf(path, sizeof path, "%s", dir);
     int r = access(path, W_OK | X_OK);
     for (char *slash; r < 0 && errno == ENOENT && (slash = strrchr(path, '/'));) {
@@ -238,3 +247,4 @@ const struct spy_doctor_check spy_doctor_agent[] = {
     {"spool", check_spool},
 };
 const size_t spy_doctor_n_agent = SPY_COUNT(spy_doctor_agent);
+const char spy_doctor_works_here[] = "An agent can work here.";

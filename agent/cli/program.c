@@ -1,4 +1,5 @@
 #include "agent/cli/program.h"
+#include "agent/cli/caller.h"
 #include "agent/cli/signals.h"
 #include "agent/target/pause.h"
 #include "shared/base/clock.h"
@@ -7,9 +8,7 @@
 #include "shared/base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,9 +34,7 @@ static int become_caller(void)
         return 0;
     uid_t uid = (uid_t)strtoul(uid_text, NULL, 10);
     gid_t gid = (gid_t)strtoul(gid_text, NULL, 10);
-    const struct passwd *user = getpwuid(uid);
-    int r = user ? initgroups(user->pw_name, gid) : setgroups(1, &gid);
-    return r < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -1 : 0;
+    return spy_caller_set_groups(uid, gid) < 0 || setgid(gid) < 0 || setuid(uid) < 0 ? -1 : 0;
 }
 
 // What the child sends its parent when it cannot exec the program.

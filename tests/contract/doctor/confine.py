@@ -1,6 +1,7 @@
 """Confines itself as its first argument says, and becomes the program that follows.
 
     filter NUMBER ERRNO [NUMBER ERRNO ...] -- PROGRAM ...   a seccomp filter: these system calls fail
+    newer NUMBER -- PROGRAM ...               a seccomp filter: system calls above this number do not exist
     landlock -- PROGRAM ...                                 a Landlock sandbox that forbids nothing of files
     userns -- PROGRAM ...       a user namespace; waits for a line on stdin, then is user 0 of it
     undumpable -- PROGRAM ...   stays Python: sets PR_SET_DUMPABLE to 0 and runs the code PROGRAM
@@ -9,6 +10,7 @@ Ends with 77 where the kernel has no such thing.
 """
 
 import ctypes
+import errno
 import os
 import struct
 import sys
@@ -16,7 +18,7 @@ import sys
 PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 4, 22, 38, 2
 CLONE_NEWUSER = 0x10000000
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF, LANDLOCK_ACCESS_FS_MAKE_BLOCK = 444, 446, 1 << 11
-BPF_LOAD, BPF_JUMP_EQUAL, BPF_RETURN = 0x20, 0x15, 0x06
+BPF_LOAD, BPF_JUMP_EQUAL, BPF_JUMP_GREATER, BPF_RETURN = 0x20, 0x15, 0x25, 0x06
 SECCOMP_ERRNO, SECCOMP_ALLOW = 0x00050000, 0x7FFF0000
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -28,10 +30,10 @@ def call(what, *args):
         sys.exit(77)
 
 
-def filter_calls(pairs):
+def filter_calls(pairs, jump=BPF_JUMP_EQUAL):
     program = [(BPF_LOAD, 0, 0, 0)]  # the number of the call
     for number, error in pairs:
-        program += [(BPF_JUMP_EQUAL, 0, 1, number), (BPF_RETURN, 0, 0, SECCOMP_ERRNO | error)]
+        program += [(jump, 0, 1, number), (BPF_RETURN, 0, 0, SECCOMP_ERRNO | error)]
     program.append((BPF_RETURN, 0, 0, SECCOMP_ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
     head = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))
@@ -53,6 +55,8 @@ def main():
     numbers, program = [int(n) for n in rest[:at]], rest[at + 1:]
     if how == "filter":
         filter_calls(zip(numbers[::2], numbers[1::2]))
+    elif how == "newer":
+        filter_calls([(numbers[0], errno.ENOSYS)], BPF_JUMP_GREATER)
     elif how == "landlock":
         sandbox()
     elif how == "userns":

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import pathlib
 import re
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 import pytest
 
 import machine
+import pythons
 
 NAP = """
 import sys, time
@@ -58,10 +60,28 @@ def test_a_readable_python_passes_every_check(podspy, python):
     code, found, said = doctor(podspy, "-p", python().pid)
     assert code == 0, said
     assert list(found) == ["process", "system call", "user namespace", "user", "capabilities", "dumpable", "Yama",
-                           "security module", "pausing", "Python", "threads", "sample"]
+                           "security module", "pausing", "Python", "threads", "sample", "native frames",
+                           "perf map"]
     assert found["Python"][0] == "ok" and re.search(r"CPython 3\.\d+", found["Python"][1])
     assert "in nap" in found["sample"][1]
+    word, text = found["native frames"]
+    assert re.match(r"thread \d+ has [1-9]\d*, ", text), said
+    assert "each with its name" in text if word == "ok" else "install the debug symbols of that file" in text
+    assert found["perf map"][1].startswith("none")
     assert "can be profiled" in said
+
+
+def test_a_perf_map_is_counted(podspy, start):
+    able = [p for p in pythons.here() if p.minor >= (3, 12) and p.id.startswith("built")]
+    if not able:
+        pytest.skip("no Python here has -X perf")
+    p = start(able[0].path, "-X", "perf", "-c", NAP)
+    try:
+        assert p.stdout.readline() == "up\n"
+        code, found, said = doctor(podspy, "-p", p.pid)
+        assert code == 0 and re.match(r"names [1-9]\d* functions", found["perf map"][1]), said
+    finally:
+        pathlib.Path(f"/tmp/perf-{p.pid}.map").unlink(missing_ok=True)
 
 
 def test_a_missing_process_and_another_program_are_named(podspy, start):

@@ -330,6 +330,7 @@ class TestFilters:
     def test_a_forbidden_ptrace_is_explained(self, place, start):
         told = check_let_in(place, (*NO_LEAKS, *confined(place, "filter", CALLS["ptrace"], EPERM)), start().pid)
         assert told.of("pausing")[0] == "note" and "seccompProfile" in told.doctor.stdout
+        assert told.of("native frames")[0] == "note" and 'see the line "pausing"' in told.doctor.stdout
 
     def test_proc_mem_is_named_as_the_fallback(self, place):
         r = subprocess.run([*map(str, confined(place, "filter", CALLS["process_vm_readv"], EPERM)),

@@ -400,7 +400,9 @@ static int attach_subject(struct dump *d, struct spy_target **t, struct spy_pyth
     if (d->core && (r < 0 || !spy_python_n_threads(*py)))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not contain the memory of its interpreter%s", d->core,
-                           d->about.cut_bytes ? ": it is cut off" : "");
+                           d->about.cut_bytes
+                               ? ": it is cut off; raise ulimit -c"
+                               : "; gcore, or 0x33 in /proc/PID/coredump_filter, writes it");
     if (r < 0)
         return spy_err_set(err, r, 0, "process %d has ended", (int)d->pid);
     if (d->about.cut_bytes)
@@ -424,7 +426,8 @@ static int print_all(const struct dump *d, struct spy_python *py, struct spy_err
     if (r == SPY_ERR_NOMEM || out.failed == SPY_ERR_NOMEM)
         return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
     if (r < 0 || out.failed)
-        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
+        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes%s", OUTPUT_MAX,
+                           d->locals->level ? "; leave out --locals" : "");
     if (out.len)
         fwrite(out.data, 1, out.len, stdout);
     return spy_cli_flush(err);

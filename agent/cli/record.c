@@ -85,8 +85,10 @@ static const struct spy_cli_option record_stored_options[] = {
 static int add_pid(struct record *rec, const char *text)
 {
     if (rec->n_pids == PIDS_MAX)
-        return spy_err_set(rec->err, SPY_ERR_USAGE, 0, "--pid is given more than %d times",
-                           PIDS_MAX);
+        return spy_err_set(
+            rec->err, SPY_ERR_USAGE, 0,
+            "--pid is given more than %d times; --subprocesses follows the children of a process",
+            PIDS_MAX);
     return spy_cli_pid(text, &rec->pids[rec->n_pids++], rec->err);
 }
 
@@ -95,8 +97,10 @@ static int add_expression(const char *option, const char *text, const char **lis
                           struct spy_err *err)
 {
     if (*n == SPY_FILTER_MAX)
-        return spy_err_set(err, SPY_ERR_USAGE, 0, "%s is given more than %d times", option,
-                           SPY_FILTER_MAX);
+        return spy_err_set(
+            err, SPY_ERR_USAGE, 0,
+            "%s is given more than %d times; one expression can hold several, joined by |", option,
+            SPY_FILTER_MAX);
     const struct spy_filter_options alone = {.include = {text}, .n_include = 1};
     struct spy_profile *p = spy_profile_new();
     struct spy_filter *f = NULL;

@@ -23,6 +23,8 @@ spy_both(PCRE2 libpcre2-8 pcre2-8)
 spy_both(XXHASH libxxhash xxhash)
 spy_both(PROTOBUFC libprotobuf-c protobuf-c)
 spy_both(LZMA liblzma lzma)
+spy_both(NCURSESW ncursesw ncursesw)
+spy_both(TINFO tinfo tinfo)
 
 # libiberty has no pkg-config file.
 find_library(IBERTY_LIBRARY iberty REQUIRED)

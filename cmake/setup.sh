@@ -11,14 +11,14 @@ declare -A GROUPS_OF=(
     [build]="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev file protobuf-c-compiler
         libcurl4-gnutls-dev libyaml-dev libjansson-dev libzstd-dev zlib1g-dev
         libpcre2-dev libxxhash-dev uthash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev
-        liblzma-dev libiberty-dev"
+        liblzma-dev libiberty-dev libncurses-dev"
     [test]="libcmocka-dev clang-format shellcheck mandoc zsh fish git
         python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-requests python3-hypothesis python3-pyflakes
         python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
         fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev
         curl strace faketime procps iproute2 util-linux gunicorn runc=runc debootstrap
-        uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc gdb
+        uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc gdb tmux=tmux
         docker.io=dockerd docker-compose=docker-compose python3-pip busybox-static=busybox binutils"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"

@@ -27,9 +27,12 @@ struct spy_command {
 // Every subcommand, in the order of the help text. X(record) is spy_command_record, in record.c.
 #define SPY_COMMANDS(X)                                                                            \
     X(record)                                                                                      \
+    X(top)                                                                                         \
     X(dump)                                                                                        \
     X(agent)                                                                                       \
     X(doctor)                                                                                      \
+    X(processes)                                                                                   \
+    X(attended)                                                                                    \
     X(completions)
 
 #define SPY_COMMAND_DECLARE(name) extern const struct spy_command spy_command_##name;

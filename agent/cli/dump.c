@@ -1,4 +1,5 @@
 // podspy dump: the stack of every thread of one process, now or when its core file was written.
+#include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/dump_locals.h"
 #include "agent/cli/output.h"
@@ -21,6 +22,7 @@ enum { OUTPUT_MAX = 256 << 20 };
 
 struct dump {
     struct spy_hung_reads *reads; // of a live process
+    const char *process;          // --pid as it was given
     pid_t pid;
     struct spy_target *target; // borrowed
     const char *core;          // the file; NULL: a live process
@@ -32,7 +34,8 @@ struct dump {
 };
 
 static const struct argp_option dump_options[] = {
-    {"pid", 'p', "PID", 0, "the process, in decimal or 0x hexadecimal", 0},
+    {"pid", 'p', "PID", 0,
+     "the process: its id, or a pattern that the command line of one process matches", 0},
     {"core", 'c', "FILE", 0, "a core file instead of a process", 0},
     {"json", 'j', 0, 0, "as JSON", 0},
     {"locals", 'l', 0, 0, "also the variables of each frame; -ll: more of each value", 0},
@@ -44,7 +47,7 @@ static const struct argp_option dump_options[] = {
 };
 
 static const struct spy_cli_option dump_stored_options[] = {
-    {'p', SPY_CLI_PID, offsetof(struct dump, pid)},
+    {'p', SPY_CLI_TEXT, offsetof(struct dump, process)},
     {'c', SPY_CLI_TEXT, offsetof(struct dump, core)},
     {'j', SPY_CLI_FLAG, offsetof(struct dump, json)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct dump, full_filenames)},
@@ -72,9 +75,9 @@ static int parse_dump_option(int key, char *arg, struct argp_state *state)
         argp_error(state, "'%s' is not expected; give the process as --pid PID", arg);
         break;
     case ARGP_KEY_END:
-        if (!d->pid && !d->core)
+        if (!d->process && !d->core)
             argp_error(state, "give a process: --pid PID, or a core file: --core FILE");
-        if (d->pid && d->core)
+        if (d->process && d->core)
             argp_error(state, "--pid and --core exclude each other");
         if (d->core && d->pausing != SPY_PAUSE_AUTO)
             argp_error(state, "nothing runs in a core file: --blocking and --nonblocking are for "
@@ -383,9 +386,10 @@ static int attach_subject(struct dump *d, struct spy_target **t, struct spy_pyth
                           struct spy_err *err)
 {
     char shown[PATH_MAX];
-    if (!d->core)
-        spy_cli_resolve_thread(&d->pid);
-    int r = d->core ? spy_core_open(d->core, t, &d->about, err) : spy_target_open(d->pid, t, err);
+    int r = d->core ? spy_core_open(d->core, t, &d->about, err)
+                    : spy_cli_find_process(d->process, &d->pid, err);
+    if (r == 0 && !d->core)
+        r = spy_target_open(d->pid, t, err);
     if (r < 0)
         return r;
     d->target = *t;

@@ -43,10 +43,20 @@ struct exec_failure {
     bool caller; // it could not become the user who called sudo
 };
 
-_Noreturn static void exec_program(char **argv, pid_t podspy, int tell)
+static void redirect_program(int output)
+{
+    int empty = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    dup2(empty, STDIN_FILENO);
+    dup2(output, STDOUT_FILENO);
+    dup2(output, STDERR_FILENO);
+}
+
+_Noreturn static void exec_program(char **argv, int output, pid_t podspy, int tell)
 {
     struct exec_failure f = {0};
     spy_cli_release_signals();
+    if (output >= 0)
+        redirect_program(output);
     spy_descriptors_restore();
     f.caller = become_caller() < 0;
     if (!f.caller) {
@@ -59,7 +69,7 @@ _Noreturn static void exec_program(char **argv, pid_t podspy, int tell)
     _exit(write(tell, &f, sizeof f) == sizeof f ? 127 : 126);
 }
 
-int spy_program_start(char **argv, pid_t *ret, struct spy_err *err)
+int spy_program_start_apart(char **argv, int output, pid_t *ret, struct spy_err *err)
 {
     struct exec_failure f;
     int ends[2]; // the writing end closes on exec
@@ -68,7 +78,7 @@ int spy_program_start(char **argv, pid_t *ret, struct spy_err *err)
     _cleanup_close_ int from = ends[0];
     pid_t podspy = getpid(), pid = fork();
     if (pid == 0)
-        exec_program(argv, podspy, ends[1]);
+        exec_program(argv, output, podspy, ends[1]);
     int sys = errno;
     close(ends[1]);
     if (pid < 0)
@@ -84,6 +94,11 @@ int spy_program_start(char **argv, pid_t *ret, struct spy_err *err)
     return spy_err_set(
         err, SPY_ERR_NOTFOUND, f.sys,
         f.caller ? "cannot become the user who called sudo to run %s" : "cannot run %s", argv[0]);
+}
+
+int spy_program_start(char **argv, pid_t *ret, struct spy_err *err)
+{
+    return spy_program_start_apart(argv, -1, ret, err);
 }
 
 // --- end ---

@@ -1,4 +1,4 @@
-// program.h - the program that record starts. Inside of agent/cli.
+// program.h - the program that record or top starts. Inside of agent/cli.
 //
 // It runs as it would without podspy: as the user who called sudo, and with that user's signal
 // dispositions. When the recording ends, the program may take any time to end; only a second signal
@@ -13,6 +13,9 @@
 // argv: as for execvp. Returns once the program runs or has failed to start. SPY_ERR_NOTFOUND,
 // SPY_ERR_IO.
 int spy_program_start(char **argv, pid_t *ret, struct spy_err *err);
+// The same for a program that shares podspy's terminal but must not read or write there: its input is
+// empty, and its output goes to the file `output`.
+int spy_program_start_apart(char **argv, int output, pid_t *ret, struct spy_err *err);
 // True if it has ended; it stays a zombie until spy_program_wait.
 bool spy_program_ended(pid_t pid);
 

@@ -2,6 +2,7 @@
 #include "shared/base/mem.h"
 #include "shared/base/regex.h"
 #include "shared/config/schema.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define AT(member)      offsetof(struct spy_agent_config, member)
@@ -98,6 +99,26 @@ static int check_rule(const char *name, const struct spy_rule *r, struct spy_err
                        r->name, why.msg);
 }
 
+// A name "${VARIABLE}" is the value of that variable, so that one file serves many pods.
+static int expand_rule_name(const char *name, struct spy_rule *r, struct spy_err *err)
+{
+    size_t len = r->name ? strlen(r->name) : 0;
+    if (len < 4 || strncmp(r->name, "${", 2) != 0 || r->name[len - 1] != '}')
+        return 0;
+    _cleanup_free_ char *variable = strndup(r->name + 2, len - 3);
+    const char *value = variable ? getenv(variable) : NULL;
+    if (variable && (!value || !*value))
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "%s:%d: the environment variable %.80s of the rule's name is not set",
+                           name, r->line, variable);
+    char *expanded = variable ? strdup(value) : NULL;
+    if (!expanded)
+        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    free(r->name);
+    r->name = expanded;
+    return 0;
+}
+
 static int check_agent_config(const char *name, struct spy_agent_config *c, struct spy_err *err)
 {
     const char *url = c->collector.url;
@@ -114,6 +135,8 @@ static int check_agent_config(const char *name, struct spy_agent_config *c, stru
     if (r == 0 && !c->collector.cert_file != !c->collector.key_file)
         r = spy_err_set(err, SPY_ERR_INVALID, 0,
                         "%s: collector.cert_file and collector.key_file go together", name);
+    for (size_t i = 0; r == 0 && i < c->discovery.n_processes; i++)
+        r = expand_rule_name(name, &c->discovery.processes[i], err);
     for (size_t i = 0; r == 0 && i < c->discovery.n_processes; i++)
         r = check_rule(name, &c->discovery.processes[i], err);
     if (r < 0)

@@ -20,7 +20,8 @@ enum spy_switch { SPY_SWITCH_AUTO, SPY_SWITCH_ON, SPY_SWITCH_OFF };
 
 // A rule that opts processes in. Every field that is given must match.
 struct spy_rule {
-    char *name;    // required: the `pod` of processes outside Kubernetes and Docker
+    char *name;    // required: the `pod` of processes outside Kubernetes and Docker; "${VARIABLE}"
+                   // in the file is replaced by that environment variable
     char *cmdline; // regular expression (shared/base/regex.h) for the arguments joined by spaces,
                    // or NULL
     char *exe;     // glob for the path of the executable; discover.h says which path

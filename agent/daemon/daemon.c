@@ -1,5 +1,6 @@
 #include "agent/daemon/daemon.h"
 #include "agent/config/agent_config.h"
+#include "agent/daemon/alive.h"
 #include "agent/daemon/hung_processes.h"
 #include "agent/daemon/hung_reads.h"
 #include "agent/daemon/metrics.h"
@@ -14,12 +15,10 @@
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define POLL_NS      (100 * SPY_NS_PER_MS) // see discover.h: children within 250 ms
@@ -161,19 +160,6 @@ static void restart_without(void *arg, pid_t pid)
     _exit(EXIT_FAILURE);
 }
 
-// The time of SPOOL/alive is that of the latest round, for liveness probes.
-static void touch_alive(struct agent *a)
-{
-    static uint64_t last;
-    char path[PATH_MAX];
-    if (!spy_log_due(&last, 5 * SPY_NS_PER_SEC) ||
-        snprintf(path, sizeof path, "%s/alive", a->config.push.spool_dir) >= PATH_MAX)
-        return;
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd >= 0 && futimens(fd, NULL) < 0)
-        spy_log(SPY_LOG_DEBUG, "cannot set the time of the alive file", SPY_S("path", path));
-}
-
 static void sample_until_stopped(struct agent *a)
 {
     double seconds = a->options->seconds;
@@ -183,7 +169,7 @@ static void sample_until_stopped(struct agent *a)
     a->window_start = spy_clock_real_ns();
     while (!*a->options->stop && now < end) {
         poll_processes(a);
-        touch_alive(a);
+        spy_alive_touch(a->config.push.spool_dir);
         uint64_t until = spy_clock_mono_ns() + POLL_NS;
         until = until < window_end ? until : window_end;
         spy_sampler_run(a->sampler, until < end ? until : end, a->options->stop);

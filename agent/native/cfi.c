@@ -21,8 +21,8 @@ struct cie {
 // One record of the section: its bytes behind the length.
 struct record {
     struct spy_cursor body;
-    size_t id_at; // where its id stands
-    uint32_t id;  // 0: a CIE; else how far before id_at its CIE begins
+    bool is_cie;
+    size_t cie_at; // SIZE_MAX: it makes no sense
 };
 
 static struct spy_cursor cursor_at(const struct spy_cfi *c, size_t at)
@@ -35,24 +35,42 @@ static size_t offset_of_cursor(const struct spy_cfi *c, const struct spy_cursor 
     return (size_t)(cu->at - c->bytes);
 }
 
+// The id of a record says where its CIE is: in .eh_frame how far before the id, 0 being a CIE itself;
+// in .debug_frame from the section's start, all ones being a CIE.
+static void take_id(const struct spy_cfi *c, size_t id_len, struct record *rec)
+{
+    size_t id_at = offset_of_cursor(c, &rec->body);
+    if (c->is_debug_frame) {
+        uint64_t id = spy_cursor_number(&rec->body, id_len);
+        rec->is_cie = id == (id_len == 4 ? UINT32_MAX : UINT64_MAX);
+        rec->cie_at = id < c->len ? id : SIZE_MAX;
+    } else {
+        uint64_t id = spy_cursor_number(&rec->body, 4);
+        rec->is_cie = !id;
+        rec->cie_at = id <= id_at ? id_at - id : SIZE_MAX;
+    }
+}
+
 // The record at *at, which is moved behind it. A length of 0, which ends what one object file
 // brought, is passed over. False: the section ends.
 static bool take_record(const struct spy_cfi *c, size_t *at, struct record *ret)
 {
     while (*at < c->len) {
         struct spy_cursor cu = cursor_at(c, *at);
+        size_t id_len = 4;
         uint64_t len = spy_cursor_number(&cu, 4);
-        if (len == UINT32_MAX)
+        if (len == UINT32_MAX) {
             len = spy_cursor_number(&cu, 8);
+            id_len = 8;
+        }
         if (cu.bad || len > spy_cursor_left(&cu))
             return false;
         *at = offset_of_cursor(c, &cu) + len;
-        if (len < 4)
+        if (len < id_len)
             continue;
         cu.end = cu.at + len;
-        ret->id_at = offset_of_cursor(c, &cu);
-        ret->id = (uint32_t)spy_cursor_number(&cu, 4);
         ret->body = cu;
+        take_id(c, id_len, ret);
         return true;
     }
     return false;
@@ -129,7 +147,7 @@ static int read_cie(const struct spy_cfi *c, size_t at, struct cie *ret)
 {
     struct record rec;
     char letters[AUGMENTATION_MAX] = {0};
-    if (!take_record(c, &at, &rec) || rec.id)
+    if (!take_record(c, &at, &rec) || !rec.is_cie)
         return SPY_ERR_UNSUPPORTED;
     struct spy_cursor *cu = &rec.body;
     uint8_t version = spy_cursor_byte(cu);
@@ -137,12 +155,15 @@ static int read_cie(const struct spy_cfi *c, size_t at, struct cie *ret)
         if (i == AUGMENTATION_MAX - 2)
             return SPY_ERR_UNSUPPORTED;
     *ret = (struct cie){0};
+    if (version == 4 && (spy_cursor_byte(cu) != 8 || spy_cursor_byte(cu) != 0))
+        return SPY_ERR_UNSUPPORTED; // the size of an address and of a segment
     ret->code_align = spy_cursor_uleb(cu);
     ret->data_align = spy_cursor_sleb(cu);
     ret->return_register = version == 1 ? spy_cursor_byte(cu) : spy_cursor_uleb(cu);
     take_augmentation(c, cu, letters, ret);
     ret->program = *cu;
-    if (cu->bad || (version != 1 && version != 3) || ret->return_register >= SPY_N_REGS)
+    if (cu->bad || (version != 1 && version != 3 && version != 4) ||
+        ret->return_register >= SPY_N_REGS)
         return SPY_ERR_UNSUPPORTED;
     return 0;
 }
@@ -183,10 +204,10 @@ static int index_functions(struct spy_cfi *c)
     size_t at = 0, cie_at = SIZE_MAX;
     int r = 0, known = SPY_ERR_UNSUPPORTED;
     for (size_t fde = 0; r == 0 && take_record(c, &at, &rec); fde = at) {
-        if (!rec.id || rec.id > rec.id_at)
+        if (rec.is_cie || rec.cie_at == SIZE_MAX)
             continue;
-        if (rec.id_at - rec.id != cie_at) {
-            cie_at = rec.id_at - rec.id;
+        if (rec.cie_at != cie_at) {
+            cie_at = rec.cie_at;
             known = read_cie(c, cie_at, &cie);
         }
         if (known < 0)
@@ -227,6 +248,17 @@ static int find_bytes(const struct spy_elf *e, Elf64_Shdr *ret)
     return SPY_ERR_NOTFOUND;
 }
 
+// Takes the bytes over, also on failure.
+static int load_bytes(struct spy_cfi *c, struct spy_cfi *ret)
+{
+    int r = index_functions(c);
+    if (r < 0)
+        spy_cfi_done(c);
+    else
+        *ret = *c;
+    return r;
+}
+
 // A function in the index takes no more than its record in the section, at least 16 bytes.
 int spy_cfi_load(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret)
 {
@@ -240,12 +272,15 @@ int spy_cfi_load(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret)
         return r;
     c.len = place.sh_size;
     c.vaddr = place.sh_addr;
-    r = index_functions(&c);
-    if (r < 0)
-        spy_cfi_done(&c);
-    else
-        *ret = c;
-    return r;
+    return load_bytes(&c, ret);
+}
+
+int spy_cfi_load_debug(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret)
+{
+    struct spy_cfi c = {.is_debug_frame = true};
+    int r = spy_elf_load_debug(e, ".debug_frame", spy_min(SPY_CFI_BYTES_MAX, max_bytes / 2),
+                               &c.bytes, &c.len);
+    return r < 0 ? r : load_bytes(&c, ret);
 }
 
 size_t spy_cfi_bytes(const struct spy_cfi *c)
@@ -548,8 +583,7 @@ int spy_cfi_find(const struct spy_cfi *c, uint64_t pc, struct spy_cfi_row *ret)
     if (!f)
         return SPY_ERR_NOTFOUND;
     size_t at = f->fde;
-    if (!take_record(c, &at, &rec) || rec.id > rec.id_at ||
-        read_cie(c, rec.id_at - rec.id, &cie) < 0)
+    if (!take_record(c, &at, &rec) || read_cie(c, rec.cie_at, &cie) < 0)
         return SPY_ERR_UNSUPPORTED;
     take_pointer(c, &rec.body, cie.encoding, false);
     take_pointer(c, &rec.body, cie.encoding, true);

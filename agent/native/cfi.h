@@ -1,7 +1,7 @@
 // cfi.h - DWARF call frame information: for an address, where the registers of the caller are.
 //
-// The source is .eh_frame (LSB 5.0, section 10.6; DWARF 5, section 6.4), read whole and kept for as
-// long as the module lives. An index of its functions is built by one pass over it rather than
+// The source is .eh_frame (LSB 5.0, section 10.6) or .debug_frame (DWARF 5, section 6.4), read whole
+// and kept for as long as the module lives. An index of its functions is built by one pass over it rather than
 // taken from .eh_frame_hdr: there is one way for files with and without that table, and no second
 // table that could lie. Everything is bounded: no offset leaves the section, a program runs at most
 // SPY_CFI_STEPS_MAX instructions.
@@ -24,6 +24,7 @@ struct spy_cfi {
     uint8_t *bytes; // of the section
     size_t len;
     uint64_t vaddr; // of its first byte
+    bool is_debug_frame;
     struct spy_cfi_function *functions;
     size_t n_functions, cap_functions;
 };
@@ -53,6 +54,8 @@ struct spy_cfi_row {
 // SPY_ERR_NOTFOUND: the file has no such section; SPY_ERR_LIMIT: with its index it would take more
 // than max_bytes; SPY_ERR_INVALID, SPY_ERR_NOMEM.
 int spy_cfi_load(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret);
+// The same of .debug_frame: what compilers write where no exceptions are to be thrown, for debuggers.
+int spy_cfi_load_debug(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret);
 size_t spy_cfi_bytes(const struct spy_cfi *c);
 void spy_cfi_done(struct spy_cfi *c);
 // pc as in the file. SPY_ERR_NOTFOUND: no function covers it; SPY_ERR_UNSUPPORTED: it makes no

@@ -52,8 +52,23 @@ static int open_mapped_file(const struct spy_target *t, const struct spy_mapping
     return 0;
 }
 
-static int add_debug_symbols(struct spy_native_module *m, const struct spy_target *t,
-                             const struct spy_elf *e, const char *path)
+static int add_table_of_debuggers(struct spy_native_module *m, const struct spy_elf *e,
+                                  size_t max_bytes)
+{
+    int r = m->n_cfi < SPY_COUNT(m->cfi) ? spy_cfi_load_debug(e, max_bytes, &m->cfi[m->n_cfi]) : 0;
+    m->n_cfi += r == 0 && m->cfi[m->n_cfi].bytes;
+    return r;
+}
+
+static int add_tables(struct spy_native_module *m, const struct spy_elf *e, size_t max_bytes)
+{
+    int r = spy_cfi_load(e, max_bytes, &m->cfi[0]);
+    m->n_cfi = r == 0;
+    return r == SPY_ERR_NOMEM ? r : add_table_of_debuggers(m, e, max_bytes);
+}
+
+static int add_debug_file(struct spy_native_module *m, const struct spy_target *t,
+                          const struct spy_elf *e, const char *path)
 {
     struct spy_elf debug;
     bool has_symtab;
@@ -61,6 +76,8 @@ static int add_debug_symbols(struct spy_native_module *m, const struct spy_targe
     if (fd < 0 || spy_elf_open_fd(fd, &debug) < 0)
         return spy_symtab_add_packed(&m->symtab, e);
     int r = spy_symtab_add(&m->symtab, &debug, &has_symtab);
+    if (r != SPY_ERR_NOMEM)
+        r = add_table_of_debuggers(m, &debug, m->symtab.max_bytes);
     spy_elf_done(&debug);
     return r;
 }
@@ -74,21 +91,23 @@ static int fill_module(struct spy_native_module *m, const struct spy_target *t,
         if (e->ph[i].p_type == PT_LOAD)
             m->ph[m->n_ph++] = e->ph[i];
     m->build_id_len = spy_elf_build_id(e, m->build_id);
-    int r = spy_cfi_load(e, max_bytes / 2, &m->cfi);
-    m->has_cfi = r == 0;
+    int r = add_tables(m, e, max_bytes / 4);
     m->symtab.max_bytes = max_bytes / 2;
     if (r != SPY_ERR_NOMEM)
         r = spy_symtab_add(&m->symtab, e, &has_symtab);
     if (r != SPY_ERR_NOMEM && !has_symtab)
-        r = add_debug_symbols(m, t, e, path);
+        r = add_debug_file(m, t, e, path);
     spy_symtab_settle(&m->symtab);
-    m->bytes = spy_cfi_bytes(&m->cfi) + spy_symtab_bytes(&m->symtab);
+    m->bytes = spy_symtab_bytes(&m->symtab);
+    for (size_t i = 0; i < m->n_cfi; i++)
+        m->bytes += spy_cfi_bytes(&m->cfi[i]);
     return r == SPY_ERR_NOMEM ? r : 0;
 }
 
 static void free_module(struct spy_native_module *m)
 {
-    spy_cfi_done(&m->cfi);
+    for (size_t i = 0; i < m->n_cfi; i++)
+        spy_cfi_done(&m->cfi[i]);
     spy_symtab_done(&m->symtab);
     free(m);
 }

@@ -21,10 +21,10 @@ struct spy_native_module {
     Elf64_Phdr ph[SPY_ELF_PHDRS_MAX]; // the PT_LOADs
     uint8_t build_id[SPY_ELF_ID_MAX];
     size_t build_id_len;
-    bool has_cfi;
-    struct spy_cfi cfi;
+    struct spy_cfi cfi[2]; // .eh_frame, then .debug_frame: n_cfi of them
+    size_t n_cfi;
     struct spy_symtab symtab;
-    size_t bytes; // that both take
+    size_t bytes; // that all take
     struct spy_native_module *next;
 };
 

@@ -1,23 +1,31 @@
 #include "agent/native/native.h"
 #include "agent/native/perf_map.h"
 #include "agent/native/places.h"
+#include "agent/native/snapshot.h"
 #include "shared/base/mem.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/uio.h>
 
 // A stack of MISSES_MAX rows that were not known is made up to cost time.
 enum { MISSES_MAX = 512 };
-enum { ROWS = 4096, THREADS = 256, PAGE = 4096, WORD = 8 };
+enum { ROWS = 4096, THREADS = 256, WORD = 8 };
+// While a thread is held: frames walked at most, and rows that may be looked for.
+enum { HELD_FRAMES_MAX = 256, HELD_MISSES = 32 };
+enum { BELOW_MISSING = 256 }; // bytes copied below a word that was not there: its neighbours
 
 // A row of the tables that was found before. module_id 0: empty.
 struct known_row {
     uint64_t pc; // as in the file
     uint32_t module_id;
     bool is_missing; // there is none
+    uint8_t table;   // in which of the module's it was found
     struct spy_cfi_row row;
+};
+
+// What the next capture of a thread copies.
+struct need {
+    uint32_t bytes; // of stack; 0: not known
+    bool is_split;  // its stack went on elsewhere
 };
 
 struct spy_native_cache {
@@ -29,9 +37,7 @@ struct spy_native {
     struct spy_native_cache *cache;
     struct spy_places places;
     struct spy_perf_map perf_map;
-    // Bytes of stack that threads need, by the number of the thread; 0: not known. Two threads may
-    // share a place: the larger need wins.
-    uint32_t needs[THREADS];
+    struct need needs[THREADS]; // by the number of the thread; two threads may share a place
 };
 
 struct spy_native_cache *spy_native_cache_new(size_t max_bytes)
@@ -66,86 +72,6 @@ void spy_native_free(struct spy_native *n)
     free(n);
 }
 
-// --- capture ---
-
-void spy_native_snapshot_done(struct spy_native_snapshot *s)
-{
-    free(s->stack);
-    *s = (struct spy_native_snapshot){0};
-}
-
-static int read_registers(pid_t tid, struct spy_native_regs *ret)
-{
-    struct user_regs_struct user;
-    struct iovec io = {&user, sizeof user};
-    if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_PRSTATUS, &io) < 0)
-        return spy_code_of_errno(errno);
-    if (io.iov_len != sizeof user)
-        return SPY_ERR_UNSUPPORTED;
-    spy_regs_of_user(&user, ret);
-    return 0;
-}
-
-// Page by page, in one call: the copy ends where the mapping does.
-static int read_stack(const struct spy_target *t, struct spy_native_snapshot *s, size_t want)
-{
-    struct spy_span spans[SPY_NATIVE_STACK_MAX / PAGE + 1];
-    uint64_t at = s->regs.r[SPY_REG_SP];
-    size_t n = 0, done = 0, len = 0;
-    if (at > UINT64_MAX - want)
-        return SPY_ERR_TORN;
-    for (size_t left = want; left; n++) {
-        size_t piece = spy_min(left, PAGE - at % PAGE);
-        spans[n] = (struct spy_span){at, s->stack + len, piece};
-        at += piece;
-        len += piece;
-        left -= piece;
-    }
-    int r = spy_target_read_spans(t, spans, n, &done);
-    s->len = 0;
-    for (size_t i = 0; i < done; i++)
-        s->len += spans[i].len;
-    return s->len || r == 0 ? 0 : r;
-}
-
-int spy_native_capture(struct spy_native *n, pid_t tid, struct spy_native_snapshot *s)
-{
-    size_t need = n->needs[(unsigned)tid % THREADS];
-    size_t want = need ? need : SPY_NATIVE_STACK_USUAL;
-    int r = spy_grow(&s->stack, &s->cap, want, 1, SPY_NATIVE_STACK_MAX);
-    if (r == 0)
-        r = read_registers(tid, &s->regs);
-    if (r < 0)
-        return r;
-    s->tid = tid;
-    return read_stack(n->places.target, s, want);
-}
-
-// --- the copy ---
-
-static uint64_t start_of(const struct spy_native_snapshot *s)
-{
-    return s->regs.r[SPY_REG_SP];
-}
-
-static int read_stack_word(const void *context, uint64_t addr, uint64_t *ret)
-{
-    const struct spy_native_snapshot *s = context;
-    uint64_t at = addr - start_of(s);
-    if (s->len < WORD || at > s->len - WORD)
-        return SPY_ERR_LIMIT;
-    memcpy(ret, s->stack + at, WORD);
-    return 0;
-}
-
-// What an unwind ends with where a word is not in the copy: a place above it is more of the same
-// stack; below it, or absurdly far above, is none.
-static enum spy_native_end end_of_copy(const struct spy_native_snapshot *s, uint64_t addr)
-{
-    uint64_t at = addr - start_of(s);
-    return at < (uint64_t)64 << 20 ? SPY_NATIVE_CUT : SPY_NATIVE_LOST;
-}
-
 // --- one step ---
 
 struct step {
@@ -155,26 +81,40 @@ struct step {
     size_t misses; // rows that were not known
     bool is_call;  // regs are those of a frame that called another one
     bool is_innermost;
+    bool is_held;            // the thread waits meanwhile: no file is loaded
+    bool is_guess;           // a frame pointer led here, which may be another value
+    unsigned jumps;          // to another stack
+    bool was_signal;         // a handler's stack was left, which may be one of its own
+    uint64_t missing;        // where the stack continues outside of the copy; 0: not known
     enum spy_native_end end; // valid once a step has failed
 };
 
+// In the first table of the module that has one, which is that of .eh_frame.
+static bool search_tables(const struct spy_native_module *m, uint64_t pc, struct known_row *ret)
+{
+    for (ret->table = 0; ret->table < m->n_cfi; ret->table++)
+        if (spy_cfi_find(&m->cfi[ret->table], pc, &ret->row) == 0)
+            return true;
+    return false;
+}
+
 // NULL: none.
-static const struct spy_cfi_row *find_row(struct step *st, const struct spy_native_module *m,
-                                          uint64_t pc)
+static const struct known_row *find_row(struct step *st, const struct spy_native_module *m,
+                                        uint64_t pc)
 {
     struct spy_native_cache *c = st->n->cache;
     uint64_t hash = (pc + m->id) * 0x9e3779b97f4a7c15;
     struct known_row *known = &c->rows[hash >> 52];
     _Static_assert(ROWS == 1 << 12, "the upper bits of the hash");
     if (__builtin_expect(known->pc == pc && known->module_id == m->id, 1))
-        return known->is_missing ? NULL : &known->row;
-    if (!m->has_cfi || st->misses == MISSES_MAX)
+        return known->is_missing ? NULL : known;
+    if (!m->n_cfi || st->misses == MISSES_MAX)
         return NULL;
     st->misses++;
-    known->is_missing = spy_cfi_find(&m->cfi, pc, &known->row) < 0;
+    known->is_missing = !search_tables(m, pc, known);
     known->pc = pc;
     known->module_id = m->id;
-    return known->is_missing ? NULL : &known->row;
+    return known->is_missing ? NULL : known;
 }
 
 static bool fail_step(struct step *st, enum spy_native_end end)
@@ -183,11 +123,22 @@ static bool fail_step(struct step *st, enum spy_native_end end)
     return false;
 }
 
+// What an unwind ends with where a word is not in the copy: a place above it is more of the same
+// stack; below it, or absurdly far above, is none. It may be had next time, in a piece of its own.
+static enum spy_native_end end_of_copy(struct step *st, uint64_t addr)
+{
+    uint64_t sp = st->regs.r[SPY_REG_SP];
+    bool is_same = addr - st->s->regs.r[SPY_REG_SP] < SPY_NATIVE_STACK_MAX;
+    if (!is_same || st->jumps || st->was_signal)
+        st->missing = addr - sp < SPY_NATIVE_PIECE / 2 ? sp : addr - spy_min(addr, BELOW_MISSING);
+    return spy_snapshot_is_above(st->s, addr) ? SPY_NATIVE_CUT : SPY_NATIVE_LOST;
+}
+
 static bool find_cfa(struct step *st, const struct spy_cfi *cfi, const struct spy_cfi_row *row,
                      uint64_t *ret)
 {
     if (row->cfa_is_expression)
-        return spy_cfi_evaluate(cfi, row->cfa_value, &st->regs, NULL, read_stack_word, st->s,
+        return spy_cfi_evaluate(cfi, row->cfa_value, &st->regs, NULL, spy_snapshot_word, st->s,
                                 ret) == 0 ||
                fail_step(st, SPY_NATIVE_LOST);
     *ret = st->regs.r[row->cfa_register] + (uint64_t)(int64_t)row->cfa_value;
@@ -210,22 +161,35 @@ static bool find_register(struct step *st, const struct spy_cfi *cfi, const stru
         *ret = value >= 0 && value < SPY_N_REGS ? st->regs.r[value] : 0;
         return true;
     case SPY_CFI_AT_EXPRESSION:
-        if (spy_cfi_evaluate(cfi, value, &st->regs, &cfa, read_stack_word, st->s, &at) < 0)
+        if (spy_cfi_evaluate(cfi, value, &st->regs, &cfa, spy_snapshot_word, st->s, &at) < 0)
             return fail_step(st, SPY_NATIVE_LOST);
         break;
     case SPY_CFI_EXPRESSION:
-        return spy_cfi_evaluate(cfi, value, &st->regs, &cfa, read_stack_word, st->s, ret) == 0 ||
+        return spy_cfi_evaluate(cfi, value, &st->regs, &cfa, spy_snapshot_word, st->s, ret) == 0 ||
                fail_step(st, SPY_NATIVE_LOST);
     default:
         *ret = 0;
         return true;
     }
     // In an epilogue the rules of registers that were popped already are not taken back.
-    if (at < st->regs.r[SPY_REG_SP] && number != row->return_register) {
+    if (at < st->regs.r[SPY_REG_SP] && cfa >= st->regs.r[SPY_REG_SP] &&
+        number != row->return_register) {
         *ret = st->regs.r[number];
         return true;
     }
-    return read_stack_word(st->s, at, ret) == 0 || fail_step(st, end_of_copy(st->s, at));
+    return spy_snapshot_word(st->s, at, ret) == 0 || fail_step(st, end_of_copy(st, at));
+}
+
+// The stack grows in one direction. It may continue on another one: where the kernel called a
+// handler, or where a function remembers the stack that it left in a register of its own.
+static bool is_way_up(struct step *st, const struct spy_cfi_row *row, uint64_t cfa)
+{
+    uint64_t sp = st->regs.r[SPY_REG_SP];
+    if (cfa - sp < SPY_NATIVE_STACK_MAX && (cfa > sp || st->is_innermost))
+        return true;
+    if (!row->is_signal && !row->cfa_is_expression && row->cfa_register == SPY_REG_SP)
+        return cfa > sp;
+    return !st->is_guess && st->jumps++ < SPY_NATIVE_PIECES_MAX;
 }
 
 // By the tables. A frame without a return address is the outermost.
@@ -233,13 +197,12 @@ static bool step_by_row(struct step *st, const struct spy_cfi *cfi, const struct
                         uint64_t *ret_cfa)
 {
     struct spy_native_regs up = st->regs;
-    uint64_t cfa, sp = st->regs.r[SPY_REG_SP];
+    uint64_t cfa;
     if (row->kinds[row->return_register] == SPY_CFI_UNDEFINED)
         return fail_step(st, SPY_NATIVE_OUTERMOST);
     if (!find_cfa(st, cfi, row, &cfa))
         return false;
-    // The stack grows in one direction; the kernel's frame may lie on a stack of its own.
-    if (!row->is_signal && (cfa < sp || (cfa == sp && !st->is_innermost)))
+    if (!is_way_up(st, row, cfa))
         return fail_step(st, SPY_NATIVE_LOST);
     up.r[SPY_REG_SP] = cfa;
     for (uint64_t left = row->has; left; left &= left - 1) {
@@ -250,6 +213,7 @@ static bool step_by_row(struct step *st, const struct spy_cfi *cfi, const struct
     up.r[SPY_REG_PC] = spy_regs_plain_address(up.r[row->return_register]);
     st->regs = up;
     st->is_call = !row->is_signal;
+    st->was_signal |= row->is_signal;
     *ret_cfa = cfa;
     return true;
 }
@@ -262,8 +226,8 @@ static bool is_executable(const struct step *st, uint64_t address)
 static bool return_to(struct step *st, uint64_t at, uint64_t fp, uint64_t *ret_cfa)
 {
     uint64_t address;
-    if (read_stack_word(st->s, at, &address) < 0)
-        return fail_step(st, end_of_copy(st->s, at));
+    if (spy_snapshot_word(st->s, at, &address) < 0)
+        return fail_step(st, end_of_copy(st, at));
     address = spy_regs_plain_address(address);
     if (!address)
         return fail_step(st, SPY_NATIVE_OUTERMOST);
@@ -319,9 +283,9 @@ static bool is_frame_pointer_unset(const struct step *st, uint64_t start, uint64
     if (!start)
         return code[0] == 0x55 || (code[0] == 0xff && code[1] == 0x25) ||
                (code[0] == 0xf2 && code[1] == 0xff && code[2] == 0x25);
-    if (has_set_frame_pointer(st, start) || read_stack_word(st->s, sp, &first) < 0)
+    if (has_set_frame_pointer(st, start) || spy_snapshot_word(st->s, sp, &first) < 0)
         return false;
-    if (first == st->regs.r[SPY_REG_FP] && read_stack_word(st->s, sp + WORD, &second) == 0 &&
+    if (first == st->regs.r[SPY_REG_FP] && spy_snapshot_word(st->s, sp + WORD, &second) == 0 &&
         is_after_call(st, second))
         *ret_above = WORD;
     return *ret_above || is_after_call(st, first);
@@ -345,8 +309,8 @@ static bool step_by_frame_pointer(struct step *st, uint64_t start, uint64_t *ret
         return fail_step(st, SPY_NATIVE_OUTERMOST);
     if (fp < sp || fp % WORD)
         return fail_step(st, SPY_NATIVE_LOST);
-    if (read_stack_word(st->s, fp, &up) < 0)
-        return fail_step(st, end_of_copy(st->s, fp));
+    if (spy_snapshot_word(st->s, fp, &up) < 0)
+        return fail_step(st, end_of_copy(st, fp));
     return return_to(st, fp + WORD, up, ret_cfa);
 }
 
@@ -358,81 +322,138 @@ static uint64_t start_of_function(const struct spy_place *place, const struct sp
     return i == SIZE_MAX ? 0 : m->symtab.list[i].start + place->bias;
 }
 
+// A coroutine was made to return to the first byte of what ends it (__start_context of libc). A call
+// never returns there: the byte before it belongs to the function that calls.
+static bool is_bottom(struct step *st, const struct spy_place *place,
+                      const struct spy_native_module *m, const struct spy_native_frame *f)
+{
+    return st->is_call && find_row(st, m, f->address - place->bias);
+}
+
 static bool step_up(struct step *st, struct spy_place *place, struct spy_native_frame *f)
 {
-    struct spy_native_module *m = place ? spy_place_module(&st->n->places, place) : NULL;
-    const struct spy_cfi_row *row = m ? find_row(st, m, f->call - place->bias) : NULL;
-    f->is_signal = row && row->is_signal;
-    f->by_frame_pointer = !row;
-    if (!row && !place && !st->is_innermost)
+    if (st->is_held && place && !place->tried)
         return fail_step(st, SPY_NATIVE_LOST);
-    if (row)
-        return step_by_row(st, &m->cfi, row, &f->stack);
+    struct spy_native_module *m = place ? spy_place_module(&st->n->places, place) : NULL;
+    const struct known_row *known = m ? find_row(st, m, f->call - place->bias) : NULL;
+    if (m && !known && is_bottom(st, place, m, f)) {
+        f->call = f->address;
+        return fail_step(st, SPY_NATIVE_OUTERMOST);
+    }
+    f->is_signal = known && known->row.is_signal;
+    f->by_frame_pointer = !known;
+    if (!known && !place && !st->is_innermost)
+        return fail_step(st, SPY_NATIVE_LOST);
+    if (known)
+        return step_by_row(st, &m->cfi[known->table], &known->row, &f->stack);
+    st->is_guess = true;
     return step_by_frame_pointer(st, start_of_function(place, m, f->call), &f->stack);
 }
 
 // --- all steps ---
 
-// *ret_unknown: the stack leads to memory that was not executable when the maps were read.
-static size_t walk_up(struct spy_native *n, const struct spy_native_snapshot *s,
-                      struct spy_native_frame *frames, size_t max, enum spy_native_end *ret_end,
+// frames: NULL: they are not wanted. Sets st->end; *ret_unknown: the stack leads to memory that was
+// not executable when the maps were read.
+static size_t walk_up(struct step *st, struct spy_native_frame *frames, size_t max,
                       bool *ret_unknown)
 {
-    struct step st = {.n = n, .s = s, .regs = s->regs, .is_innermost = true};
+    struct spy_native_frame unused;
     *ret_unknown = false;
-    for (size_t i = 0; i < max; i++, st.is_innermost = false) {
-        struct spy_native_frame *f = &frames[i];
-        uint64_t pc = st.regs.r[SPY_REG_PC];
-        *f = (struct spy_native_frame){.address = pc, .call = pc - st.is_call};
-        struct spy_place *place = spy_places_find(&n->places, f->call);
+    st->is_innermost = true;
+    for (size_t i = 0; i < max; i++, st->is_innermost = false) {
+        struct spy_native_frame *f = frames ? &frames[i] : &unused;
+        uint64_t pc = st->regs.r[SPY_REG_PC];
+        *f = (struct spy_native_frame){.address = pc, .call = pc - st->is_call};
+        struct spy_place *place = spy_places_find(&st->n->places, f->call);
         if (!place) {
             *ret_unknown |= pc != 0;
             if (i) { // the way here was wrong, or the end: a return address of 0
-                *ret_end = pc ? SPY_NATIVE_LOST : SPY_NATIVE_OUTERMOST;
+                st->end = pc ? SPY_NATIVE_LOST : SPY_NATIVE_OUTERMOST;
                 return i;
             }
         }
-        if (!step_up(&st, place, f)) {
-            *ret_end = st.end;
+        if (!step_up(st, place, f))
             return i + 1;
-        }
     }
-    *ret_end = SPY_NATIVE_FULL;
+    st->end = SPY_NATIVE_FULL;
     return max;
 }
 
-// What the next capture of the thread copies: twice as much after a stack that was cut; else what
-// this one needed and a page or two, approached slowly from above.
-static void learn_need(struct spy_native *n, const struct spy_native_snapshot *s,
-                       const struct spy_native_frame *outermost, enum spy_native_end end)
+static struct step first_step(struct spy_native *n, const struct spy_native_snapshot *s)
 {
-    uint32_t *need = &n->needs[(unsigned)s->tid % THREADS];
-    size_t used = outermost->stack > start_of(s) ? outermost->stack - start_of(s) : 0;
+    return (struct step){.n = n, .s = s, .regs = s->regs};
+}
+
+// --- capture ---
+
+static struct need *need_of(struct spy_native *n, pid_t tid)
+{
+    return &n->needs[(unsigned)tid % THREADS];
+}
+
+// Walks up as far as the copy goes, and copies where the stack continues.
+static void copy_other_pieces(struct spy_native *n, struct spy_native_snapshot *s)
+{
+    for (int i = 0; n->places.loaded_ns && i < SPY_NATIVE_PIECES_MAX; i++) {
+        struct step st = first_step(n, s);
+        bool unknown;
+        st.is_held = true;
+        st.misses = MISSES_MAX - HELD_MISSES;
+        walk_up(&st, NULL, HELD_FRAMES_MAX, &unknown);
+        if (!st.missing || !spy_snapshot_add_piece(s, n->places.target, st.missing))
+            return;
+    }
+}
+
+int spy_native_capture(struct spy_native *n, pid_t tid, struct spy_native_snapshot *s)
+{
+    const struct need *need = need_of(n, tid);
+    size_t want = need->bytes ? need->bytes : SPY_NATIVE_STACK_USUAL;
+    int r = spy_snapshot_take(s, n->places.target, tid, want);
+    if (r == 0 && need->is_split)
+        copy_other_pieces(n, s);
+    return r;
+}
+
+// --- unwind ---
+
+// The next capture copies twice as much after a stack that was cut; else what this one needed and a
+// page or two, approached slowly from above.
+static void learn_need(struct step *st, const struct spy_native_frame *outermost)
+{
+    const struct spy_native_snapshot *s = st->s;
+    struct need *need = need_of(st->n, s->tid);
+    uint64_t start = s->regs.r[SPY_REG_SP];
+    size_t used = outermost->stack > start ? outermost->stack - start : 0;
     size_t wanted = spy_min(s->len, SPY_NATIVE_STACK_MAX);
-    if (end == SPY_NATIVE_CUT)
+    if (st->end == SPY_NATIVE_CUT)
         wanted = 2 * wanted;
-    else if (end == SPY_NATIVE_OUTERMOST && used + SPY_NATIVE_STACK_USUAL / 2 < wanted)
+    else if (st->end == SPY_NATIVE_OUTERMOST && used + SPY_NATIVE_STACK_USUAL / 2 < wanted)
         wanted -= wanted / 64;
     if (wanted < SPY_NATIVE_STACK_USUAL)
         wanted = SPY_NATIVE_STACK_USUAL;
-    *need = (uint32_t)spy_min(wanted, SPY_NATIVE_STACK_MAX);
+    need->bytes = (uint32_t)spy_min(wanted, SPY_NATIVE_STACK_MAX);
+    need->is_split = st->missing || s->n_more;
 }
 
 int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
                       struct spy_native_frame *frames, size_t max, enum spy_native_end *ret_end)
 {
-    enum spy_native_end end = SPY_NATIVE_FULL;
+    struct step st = first_step(n, s);
     bool unknown = false;
     int r = spy_places_renew(&n->places, SPY_PLACES_AGE_NS);
     if (r < 0 && !n->places.loaded_ns) // a target that has just ended is still mapped as it was
         return r;
     max = spy_min(max, SPY_NATIVE_FRAMES_MAX);
-    size_t got = max ? walk_up(n, s, frames, max, &end, &unknown) : 0;
-    if (unknown && spy_places_renew(&n->places, SPY_PLACES_PAUSE_NS) == 1)
-        got = walk_up(n, s, frames, max, &end, &unknown);
+    st.end = SPY_NATIVE_FULL;
+    size_t got = max ? walk_up(&st, frames, max, &unknown) : 0;
+    if (unknown && spy_places_renew(&n->places, SPY_PLACES_PAUSE_NS) == 1) {
+        st = first_step(n, s);
+        got = walk_up(&st, frames, max, &unknown);
+    }
     if (got)
-        learn_need(n, s, &frames[got > 1 ? got - 2 : 0], end);
-    *ret_end = end;
+        learn_need(&st, &frames[got > 1 ? got - 2 : 0]);
+    *ret_end = st.end;
     return (int)got;
 }
 

@@ -3,7 +3,7 @@
 // A sample is taken in two steps, so that a thread is held as shortly as can be. While the caller
 // holds it (pause.h), spy_native_capture copies its registers and one piece of its stack. After it
 // runs again, spy_native_unwind finds the frames in that copy, by the unwind tables of the files that
-// are mapped (.eh_frame); a function without tables by its frame pointer. Names are looked up when
+// are mapped (.eh_frame, else .debug_frame); a function without tables by its frame pointer. Names are looked up when
 // asked for.
 //
 // Nothing is written to the target. All that comes from it or from its files is hostile: lengths
@@ -13,9 +13,14 @@
 // stack leads to an address that was not mapped before (dlopen), at most ten times a second. A
 // library that takes the place of a closed library may go unnoticed for a second.
 //
-// Limits: a stack that continues elsewhere (sigaltstack, a coroutine's own stack) ends there: as
-// SPY_NATIVE_CUT if that lies up to 64 MiB above the copy, else as SPY_NATIVE_LOST. A thread of a
-// 32-bit program is SPY_ERR_UNSUPPORTED.
+// A stack may continue elsewhere: below a signal handler that has a stack of its own (sigaltstack),
+// or a function that changed stacks and has tables that say so. The first stack of a thread that
+// does so ends there: as SPY_NATIVE_CUT if that lies up to 64 MiB above the copy, else as
+// SPY_NATIVE_LOST. Afterwards a capture of that thread walks up the copy while the thread is held,
+// at most 256 frames and without loading files, and copies up to two pieces more. A coroutine
+// (swapcontext, boost) ends at its own bottom; greenlets share one stack and end at the thread's.
+//
+// A thread of a 32-bit program is SPY_ERR_UNSUPPORTED.
 //
 // Cost on x86-64, with all files loaded: a capture two system calls; a frame some 370 instructions
 // to unwind and a binary search to name. Loading a file: see module.h. What was measured is in
@@ -24,17 +29,13 @@
 // Threads: a cache and all that is made over it belong to one thread at a time. Capture belongs to
 // the thread that holds the target's thread.
 #pragma once
-#include "agent/native/arch.h"
+#include "agent/native/snapshot.h"
 #include "agent/target/target.h"
 
 struct spy_native_cache; // files, shared by all targets that map them
 struct spy_native;       // one target
 
-enum {
-    SPY_NATIVE_FRAMES_MAX = 4096,
-    SPY_NATIVE_STACK_USUAL = 16 << 10, // bytes copied of a thread that was not seen before
-    SPY_NATIVE_STACK_MAX = 1 << 20,    // bytes copied at most, of threads that proved to need them
-};
+enum { SPY_NATIVE_FRAMES_MAX = 4096 };
 
 // Keeps at most max_bytes of tables and symbols; a file that does not fit has no tables or no names. NULL: no memory. Free it after all spy_native over it.
 struct spy_native_cache *spy_native_cache_new(size_t max_bytes);
@@ -44,16 +45,6 @@ void spy_native_cache_free(struct spy_native_cache *c);
 // Both are borrowed and must outlive it. Reads nothing yet. NULL: no memory.
 struct spy_native *spy_native_new(struct spy_native_cache *c, const struct spy_target *t);
 void spy_native_free(struct spy_native *n);
-
-// Zeroed at first and used again for any number of captures, of any threads. Whoever has registers
-// and a stack from elsewhere (a core file) fills it himself.
-struct spy_native_snapshot {
-    pid_t tid;
-    struct spy_native_regs regs;
-    uint8_t *stack; // `len` bytes, from the stack pointer on
-    size_t len, cap;
-};
-void spy_native_snapshot_done(struct spy_native_snapshot *s);
 
 // tid must be in a ptrace stop of this thread. Copies SPY_NATIVE_STACK_USUAL bytes, or fewer where
 // the stack ends; more for a thread whose stack was cut before. SPY_ERR_GONE, SPY_ERR_TORN (the
@@ -72,7 +63,8 @@ struct spy_native_frame {
     uint64_t address; // of the instruction that runs, or to which a call returns
     uint64_t call;    // an address in the calling instruction, which is what names it; the same as
                       // `address` where nothing was called: the innermost, and what a signal hit
-    uint64_t stack;   // the frame's canonical frame address: where the caller's stack pointer is;
+    uint64_t stack;   // the frame's canonical frame address: where the caller's stack pointer is,
+                      // above the last frame's except where the stack continues elsewhere;
                       // 0: not known, the last frame of a stack that is not whole
     bool is_signal;   // what the kernel puts between a signal handler and what it interrupted
     bool by_frame_pointer; // its caller was found so

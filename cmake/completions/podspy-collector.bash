@@ -5,11 +5,11 @@ _podspy_collector()
     COMPREPLY=()
     case $prev in
     --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    --data) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    --data | --enroll) COMPREPLY=($(compgen -d -- "$cur")); return ;;
     --listen | --listen-http) return ;;
     --log-level) COMPREPLY=($(compgen -W "error warn info debug" -- "$cur")); return ;;
     --log-format) COMPREPLY=($(compgen -W "logfmt json" -- "$cur")); return ;;
     esac
-    COMPREPLY=($(compgen -W "--config --listen --listen-http --data --log-level --log-format --check --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "--config --listen --listen-http --data --log-level --log-format --check --ready --enroll --help --version" -- "$cur"))
 }
 complete -o default -F _podspy_collector podspy-collector

@@ -6,5 +6,7 @@ complete -c podspy-collector -l data -x -a '(__fish_complete_directories)' -d 't
 complete -c podspy-collector -l log-level -x -a 'error warn info debug' -d 'error, warn, info (default) or debug'
 complete -c podspy-collector -l log-format -x -a 'logfmt json' -d 'logfmt (default) or json'
 complete -c podspy-collector -l check -d 'look for damage in the data that is kept, and end'
+complete -c podspy-collector -l ready -d 'say whether the collector of this configuration is ready, and end'
+complete -c podspy-collector -l enroll -x -a '(__fish_complete_directories)' -d 'copy what an agent needs to DIR, and end'
 complete -c podspy-collector -l help -d 'print a help text'
 complete -c podspy-collector -l version -d 'print the version'

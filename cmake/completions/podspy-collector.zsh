@@ -9,6 +9,8 @@ _podspy_collector() {
         '--log-level[error, warn, info (default) or debug]:LEVEL:(error warn info debug)' \
         '--log-format[logfmt (default) or json]:FORMAT:(logfmt json)' \
         '--check[look for damage in the data that is kept, and end]' \
+        '--ready[say whether the collector of this configuration is ready, and end]' \
+        '--enroll[copy what an agent needs to DIR, and end]:DIR:_files -/' \
         '--help[print a help text]' \
         '--version[print the version]'
 }

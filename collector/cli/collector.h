@@ -10,6 +10,8 @@
 //     ask.c        queries
 //     health.c     probes
 //     metrics.c    /metrics
+//     ready.c      --ready, a probe for containers
+//     enroll.c     --enroll, an agent's credentials
 #pragma once
 #include "collector/auth/auth.h"
 #include "collector/auth/tls.h"
@@ -50,6 +52,14 @@ void spy_collector_stop(struct spy_collector *c);
 // Looks for damage in a store that no collector uses, and changes nothing in it. SPY_ERR_IO: damage
 // was found.
 int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err);
+// Asks the collector that listens with this configuration for /readyz. 0: it is ready. SPY_ERR_IO,
+// SPY_ERR_AGAIN, SPY_ERR_UNSUPPORTED (listen.http is off).
+int spy_collector_ask_ready(const struct spy_collector_config *config, struct spy_err *err);
+// Copies ca.pem and ingest.token from the data folder into `folder`, each in one step, as agents read
+// them again when they change. The group may read them: an agent that is root without capabilities
+// reads by its group. SPY_ERR_NOTFOUND: the collector has not made them yet.
+int spy_collector_enroll(const struct spy_collector_config *config, const char *folder,
+                         struct spy_err *err);
 // Makes the renewal thread read certificates, authorities and tokens again, soon.
 void spy_collector_reload(struct spy_collector *c);
 

@@ -14,11 +14,19 @@
 
 const char *argp_program_version = "podspy-collector " PODSPY_VERSION;
 
-enum { KEY_LISTEN_HTTP = 256, KEY_DATA, KEY_CHECK, KEY_LOG_LEVEL, KEY_LOG_FORMAT };
+enum {
+    KEY_LISTEN_HTTP = 256,
+    KEY_DATA,
+    KEY_CHECK,
+    KEY_READY,
+    KEY_ENROLL,
+    KEY_LOG_LEVEL,
+    KEY_LOG_FORMAT
+};
 
 struct options {
-    const char *config, *https, *http, *data;
-    bool check;
+    const char *config, *https, *http, *data, *enroll;
+    bool check, ready;
     struct spy_err *err;
 };
 
@@ -29,6 +37,10 @@ static const struct argp_option option_list[] = {
      "listen here for queries without TLS, loopback only; 'off' for not at all", 0},
     {"data", KEY_DATA, "DIR", 0, "keep the data, the CA and the tokens in DIR", 0},
     {"check", KEY_CHECK, NULL, 0, "look for damage in the data that is kept, and end", 0},
+    {"ready", KEY_READY, NULL, 0,
+     "say whether the collector of this configuration is ready, and end", 0},
+    {"enroll", KEY_ENROLL, "DIR", 0,
+     "copy what an agent needs, ca.pem and ingest.token, to DIR, and end", 0},
     {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info (default) or debug", 0},
     {"log-format", KEY_LOG_FORMAT, "FORMAT", 0, "logfmt (default) or json", 0},
     {0},
@@ -54,6 +66,12 @@ static error_t parse_collector_option(int key, char *arg, struct argp_state *sta
         return 0;
     case KEY_CHECK:
         o->check = true;
+        return 0;
+    case KEY_READY:
+        o->ready = true;
+        return 0;
+    case KEY_ENROLL:
+        o->enroll = arg;
         return 0;
     case KEY_LOG_LEVEL:
         if (spy_log_set_level(arg, o->err) < 0)
@@ -127,28 +145,15 @@ static void close_memory(void)
                 "core dumps cannot be disabled: they would hold the collector's keys");
 }
 
-static int run_collector(const struct options *o, struct spy_err *err)
+static int serve_profiles(struct spy_collector_config *config, struct spy_err *err)
 {
     sigset_t set;
     int signal_number = 0;
-    struct spy_collector_config config = {0};
     struct spy_collector c;
-    int r = load_config(o, &config, err);
-    if (r < 0) {
-        spy_collector_config_free(&config);
-        return r;
-    }
-    if (o->check) {
-        r = spy_collector_check(&config, err);
-        if (r == 0)
-            printf("%s: no damage found\n", config.store.dir);
-        spy_collector_config_free(&config);
-        return r;
-    }
     block_signals(&set);
     close_memory();
     spy_descriptors_raise(); // each connection is a descriptor
-    r = spy_collector_start(&c, &config, err);
+    int r = spy_collector_start(&c, config, err);
     if (r == 0) {
         while (sigwait(&set, &signal_number) == 0 && signal_number == SIGHUP)
             spy_collector_reload(&c);
@@ -157,6 +162,30 @@ static int run_collector(const struct options *o, struct spy_err *err)
     spy_collector_stop(&c);
     if (r == 0)
         spy_log(SPY_LOG_INFO, "ended");
+    return r;
+}
+
+static int check_data(const struct spy_collector_config *config, struct spy_err *err)
+{
+    int r = spy_collector_check(config, err);
+    if (r == 0)
+        printf("%s: no damage found\n", config->store.dir);
+    return r;
+}
+
+static int run_collector(const struct options *o, struct spy_err *err)
+{
+    struct spy_collector_config config = {0};
+    int r = load_config(o, &config, err);
+    if (r == 0 && !o->check && !o->ready && !o->enroll)
+        return serve_profiles(&config, err); // which takes config over
+    if (r == 0 && o->check)
+        r = check_data(&config, err);
+    if (r == 0 && o->ready)
+        r = spy_collector_ask_ready(&config, err);
+    if (r == 0 && o->enroll)
+        r = spy_collector_enroll(&config, o->enroll, err);
+    spy_collector_config_free(&config);
     return r;
 }
 

@@ -1,13 +1,14 @@
 #!/bin/sh
-# sbom.sh NAME VERSION: what this image is made of, to /usr/share/sbom/NAME.spdx.json (SPDX 2.3): the
-# program itself and each Debian package with its version, as dpkg knows them. Run while an image is
-# built, after its last package was installed; the image's label dev.podspy.sbom says where it is.
+# sbom.sh NAME VERSION [FILE [PACKAGE...]]: what an image is made of, in SPDX 2.3: the program itself
+# and each Debian package with its version, as dpkg knows them here; all of them unless they are given.
+# FILE is /usr/share/sbom/NAME.spdx.json by default. The image's label dev.podspy.sbom says where it is.
 set -eu
-name=$1 version=$2 out=/usr/share/sbom/$1.spdx.json
-mkdir -p /usr/share/sbom
+name=$1 version=$2 out=${3:-/usr/share/sbom/$1.spdx.json}
+shift "$(($# < 3 ? $# : 3))"
+mkdir -p "$(dirname "$out")"
 created=$(date -u -d "@${SOURCE_DATE_EPOCH:-$(date +%s)}" +%Y-%m-%dT%H:%M:%SZ)
 # shellcheck disable=SC2016 # dpkg's own variables
-dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\t${source:Package}\n' | sort |
+dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\t${source:Package}\n' "$@" | sort |
     awk -F '\t' -v name="$name" -v version="$version" -v created="$created" '
         function package(id, called, is, purl) {
             printf "%s    {\"SPDXID\": \"SPDXRef-%s\", \"name\": \"%s\", \"versionInfo\": \"%s\",\n", \

@@ -279,7 +279,7 @@ def test_a_denied_read_is_an_error(command, podspy, tmp_path):
 
 BAD = [
     ([], "give a process"),
-    (["-p", "x"], "'x' is not a process id"),
+    (["-p", "x("], "neither a process id nor a pattern"),
     (["-p", "-3"], "'-3' is not a process id"),
     (["-p", "0"], "'0' is not a process id"),
     (["-p", "99999999999999999999"], "is not a process id"),

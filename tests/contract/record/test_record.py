@@ -232,8 +232,8 @@ def test_exec_of_the_target_is_followed(podspy):
 
 REFUSED = [
     (["-p", str(2**22 - 1)], 1, "there is no process"),
-    (["-p", "x"], 2, "'x' is not a process id"),
-    ([], 2, "give either --pid PID or a program to run"),
+    (["-p", "x("], 2, "neither a process id nor a pattern"),
+    ([], 2, "give either --pid PID, --all, or a program to run"),
     (["-p", "1", "--", "true"], 2, "give either"),
     (["-p", "1", "-r", "0"], 2, "--rate takes a number from 1 to 1000, not '0'"),
     (["-p", "1", "-r", "1001"], 2, "--rate"),

@@ -38,9 +38,10 @@ def debian_root(name, *packages):
 
 
 class Container:
-    """Runs args as uid 65534 in root. cgroup is its path, as an engine would choose it."""
+    """Runs args as uid 65534 in root. cgroup is its path, as an engine would choose it; edit changes
+    the specification that runc gets."""
 
-    def __init__(self, folder, root, container_id, cgroup, args, env=()):
+    def __init__(self, folder, root, container_id, cgroup, args, env=(), edit=lambda spec: None):
         self.folder, self.id = pathlib.Path(folder), container_id
         self.state = self.folder / "state"
         self.log = self.folder / "log"
@@ -54,6 +55,7 @@ class Container:
         spec["process"].update(args=list(args), terminal=False, cwd="/srv/demo",
                                user={"uid": 65534, "gid": 65534})
         spec["process"]["env"] += list(env)
+        edit(spec)
         spec_file.write_text(json.dumps(spec))
 
     def _runc(self, *args, **options):
@@ -73,6 +75,10 @@ class Container:
         """Another process inside, as a part that the caller ends."""
         return parts.Process([RUNC, "--root", self.state, "exec", "--user", "65534:65534", "--cwd",
                               "/srv/demo", self.id, *args], log)
+
+    def run(self, *args, **options):
+        """Another process inside, as the container's own user."""
+        return self._runc("exec", self.id, *args, **options)
 
     def __enter__(self):
         return self.start()

@@ -177,7 +177,7 @@ def test_doctor_passes_in_the_agents_pod(installed, shop):
 
 def test_the_images_have_an_sbom(installed):
     for name, kind, library in ((installed.agent, "agent", "libjansson4"), (installed.collector, "collector", "libmicrohttpd12")):
-        listed = json.loads(kubectl("exec", "-n", SPACE, name, "--", "cat", f"/usr/share/sbom/podspy-{kind}.spdx.json"))
+        listed = json.loads(install.file_in(name, f"/usr/share/sbom/podspy-{kind}.spdx.json"))
         assert listed["spdxVersion"] == "SPDX-2.3"
         versions = {p["name"]: p["versionInfo"] for p in listed["packages"]}
         assert versions[f"podspy-{kind}"] == install.VERSION
@@ -198,8 +198,7 @@ def test_the_server_accepts_the_examples_and_optional_manifests(installed):
 @pytest.mark.parametrize("verb, what, answer", [
     ("list", "secrets", "no"), ("get", "secrets", "no"), ("create", "pods", "no"), ("watch", "pods", "yes")])
 def test_the_agents_token_opens_nothing_else(installed, verb, what, answer):
-    token = kubectl("exec", "-n", SPACE, installed.agent, "--", "cat",
-                    "/var/run/secrets/kubernetes.io/serviceaccount/token").strip()
+    token = install.file_in(installed.agent, "/var/run/secrets/kubernetes.io/serviceaccount/token").strip()
     config = json.loads(kubectl("config", "view", "--raw", "--minify", "-o", "json"))
     config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
     path = installed.folder / "agent.conf"

@@ -24,12 +24,14 @@ static void evaluate_row(const struct spy_cfi *c, const struct spy_cfi_row *row)
             spy_cfi_evaluate(c, row->values[i], &regs, &cfa, read_fuzzed_word, NULL, &value);
 }
 
-static void find_rows(const struct spy_elf *e)
+typedef int cfi_loader(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret);
+
+static void find_rows(const struct spy_elf *e, cfi_loader *load)
 {
     enum { TRIED_MAX = 64 };
     struct spy_cfi c;
     struct spy_cfi_row row;
-    if (spy_cfi_load(e, SPY_CFI_BYTES_MAX, &c) < 0)
+    if (load(e, SPY_CFI_BYTES_MAX, &c) < 0)
         return;
     for (size_t i = 0; i < spy_min(c.n_functions, TRIED_MAX); i++)
         for (uint32_t at = 0; at < c.functions[i].size && at < 512; at = 2 * at + 1)
@@ -63,7 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     MUST(spy_elf_build_id(&e, id) <= SPY_ELF_ID_MAX);
     spy_elf_segment(&e, 4096);
-    find_rows(&e);
+    find_rows(&e, spy_cfi_load);
+    find_rows(&e, spy_cfi_load_debug);
     name_symbols(&e);
     spy_elf_done(&e);
     return 0;

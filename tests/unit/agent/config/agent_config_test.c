@@ -54,6 +54,23 @@ static void an_empty_file_gives_the_defaults(void **state)
     assert_null(a.push.spool_dir); // zeroed
 }
 
+static void a_rule_may_be_named_after_an_environment_variable(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "discovery: {processes: [{name: \"${SPY_TEST_POD}\", exe: a}, {name: \"${\", exe: a}]}";
+    struct spy_agent_config a;
+    struct spy_err e = {0};
+    unsetenv("SPY_TEST_POD");
+    assert_int_equal(agent(text, &a, &e), SPY_ERR_INVALID);
+    assert_non_null(strstr(e.msg, "SPY_TEST_POD"));
+    setenv("SPY_TEST_POD", "web-0", 1);
+    assert_int_equal(agent(text, &a, &e), 0);
+    assert_string_equal(a.discovery.processes[0].name, "web-0");
+    assert_string_equal(a.discovery.processes[1].name, "${");
+    spy_agent_config_free(&a);
+}
+
 // The block of the manual page, word for word where it is YAML.
 static void the_documented_block_is_accepted_and_is_the_defaults(void **state)
 {
@@ -301,4 +318,5 @@ static void files_are_read_and_named(void **state)
 RUN(T(an_empty_file_gives_the_defaults), T(the_documented_block_is_accepted_and_is_the_defaults),
     T(each_mistake_names_its_line), T(values_are_read), T(aliases_are_copies),
     T(aliases_that_refer_to_themselves_end), T(billion_laughs_expansion_is_bounded),
-    T(deep_nesting_is_refused_in_time), T(long_values_are_refused), T(files_are_read_and_named))
+    T(deep_nesting_is_refused_in_time), T(long_values_are_refused), T(files_are_read_and_named),
+    T(a_rule_may_be_named_after_an_environment_variable))

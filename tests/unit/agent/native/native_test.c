@@ -192,6 +192,54 @@ static void what_a_signal_interrupted_is_below_its_handler(void **state)
     end_subject(&s);
 }
 
+static void check_elsewhere(const char *mode, const char *const names[], int n)
+{
+    struct subject s;
+    START(&s, PROGRAM, mode);
+    take_sample_in(&s, "spin");
+    take_sample_in(&s, "spin"); // the first showed that the stack continues elsewhere
+    check_names(&s, 0, names, n);
+    assert_int_equal(s.end, SPY_NATIVE_OUTERMOST);
+    assert_int_equal(s.snapshot.n_more, 1);
+    end_subject(&s);
+}
+#define CHECK_ELSEWHERE(mode, ...)                                                                 \
+    check_elsewhere(mode, (const char *const[]){__VA_ARGS__},                                      \
+                    sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+static void a_stack_that_continues_elsewhere_is_whole(void **state)
+{
+    (void)state;
+    CHECK_ELSEWHERE("elsewhere", "spin", "on_signal", "*", "fault_elsewhere", "inner", "middle",
+                    "outer", "main");
+    CHECK_ELSEWHERE("other", "spin", "call_on_stack", "change_stack", "inner", "middle", "outer",
+                    "main");
+}
+
+static void a_coroutine_ends_at_its_bottom(void **state)
+{
+    struct subject s;
+    (void)state;
+    START(&s, PROGRAM, "coroutine");
+    for (int i = 0; i < 3; i++)
+        take_sample_in(&s, "spin");
+    CHECK_NAMES(&s, 0, "spin", "*");
+    assert_int_equal(s.n, 2);
+    assert_int_equal(s.end, SPY_NATIVE_OUTERMOST);
+    end_subject(&s);
+}
+
+static void code_written_by_hand_has_a_caller(void **state)
+{
+    struct subject s;
+    (void)state;
+    START(&s, PROGRAM, "hand");
+    take_sample_in(&s, "count_by_hand");
+    CHECK_NAMES(&s, 0, "count_by_hand", "run_by_hand", "inner", "middle", "outer", "main");
+    assert_true(s.frames[0].by_frame_pointer);
+    end_subject(&s);
+}
+
 static void the_vdso_has_names_and_a_caller(void **state)
 {
     struct subject s;
@@ -240,13 +288,16 @@ static void names_are_shown_as_their_language_writes_them(void **state)
     end_subject(&s);
 }
 
-static void a_stripped_program_is_named_by_its_debug_file(void **state)
+static void a_stripped_program_is_read_by_its_debug_file(void **state)
 {
     struct subject s;
     (void)state;
     START(&s, STRIPPED, "spin");
     take_sample_in(&s, "spin");
     CHECK_NAMES(&s, 0, "spin", "inner", "middle", "outer", "main");
+    assert_int_equal(s.end, SPY_NATIVE_OUTERMOST);
+    for (int i = 0; i < s.n; i++) // by .debug_frame, which only the debug file has
+        assert_false(s.frames[i].by_frame_pointer);
     end_subject(&s);
 }
 
@@ -429,8 +480,10 @@ static void a_snapshot_of_nonsense_has_one_frame(void **state)
 RUN(T(a_chain_without_frame_pointers_is_whole),
     T(a_chain_without_tables_is_unwound_by_frame_pointers),
     T(what_a_signal_interrupted_is_below_its_handler), T(the_vdso_has_names_and_a_caller),
-    T(a_library_opened_later_is_found), T(names_are_shown_as_their_language_writes_them),
-    T(a_stripped_program_is_named_by_its_debug_file), T(a_deep_stack_is_whole_after_some_samples),
+    T(a_stack_that_continues_elsewhere_is_whole), T(a_coroutine_ends_at_its_bottom),
+    T(code_written_by_hand_has_a_caller), T(a_library_opened_later_is_found),
+    T(names_are_shown_as_their_language_writes_them),
+    T(a_stripped_program_is_read_by_its_debug_file), T(a_deep_stack_is_whole_after_some_samples),
     T(every_instruction_has_a_whole_stack), T(an_instruction_without_tables_has_a_whole_stack),
     T(a_thread_in_python_shows_the_interpreter), T(code_made_at_run_time_is_named_by_the_perf_map),
     T(a_file_in_the_place_of_a_deleted_one_is_not_read), T(names_outlive_the_target),

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define KEEP __attribute__((noinline, noclone))
@@ -119,6 +120,54 @@ KEEP static void run_made_code(void)
     counter++;
 }
 
+// Without tables and frame pointer, as people write it by hand.
+void count_by_hand(volatile uint64_t *n);
+__asm__(".type count_by_hand, @function\ncount_by_hand:\n"
+        "1: incq (%rdi)\n jmp 1b\n .size count_by_hand, . - count_by_hand\n");
+
+KEEP static void run_by_hand(void)
+{
+    say_ready();
+    count_by_hand(&counter);
+    counter++;
+}
+
+KEEP static void fault_elsewhere(void)
+{
+    stack_t stack = {.ss_sp = malloc(1 << 17), .ss_size = 1 << 17};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+    if (sigaltstack(&stack, NULL) != 0 || sigaction(SIGSEGV, &action, NULL) != 0)
+        _exit(1);
+    *nowhere = 1;
+    counter++;
+}
+
+// Calls body with another stack; what it was called with stays in the frame pointer.
+void call_on_stack(void *top, void (*body)(void));
+__asm__(".type call_on_stack, @function\ncall_on_stack:\n .cfi_startproc\n push %rbp\n"
+        " .cfi_def_cfa_offset 16\n .cfi_offset 6, -16\n mov %rsp, %rbp\n .cfi_def_cfa_register 6\n"
+        " mov %rdi, %rsp\n call *%rsi\n mov %rbp, %rsp\n pop %rbp\n .cfi_def_cfa 7, 8\n ret\n"
+        " .cfi_endproc\n .size call_on_stack, . - call_on_stack\n");
+
+KEEP static void change_stack(void)
+{
+    char *stack = malloc(1 << 17);
+    call_on_stack(stack + (1 << 17), spin);
+    counter++;
+}
+
+KEEP static void run_coroutine(void)
+{
+    static ucontext_t home, other;
+    getcontext(&other);
+    other.uc_stack.ss_sp = malloc(1 << 17);
+    other.uc_stack.ss_size = 1 << 17;
+    other.uc_link = &home;
+    makecontext(&other, spin, 0);
+    swapcontext(&home, &other);
+    counter++;
+}
+
 static int compare_numbers(const void *a, const void *b)
 {
     return *(const int *)a - *(const int *)b;
@@ -166,8 +215,16 @@ KEEP static void inner(void)
     static const struct {
         const char *mode;
         void (*run)(void);
-    } modes[] = {{"spin", spin}, {"fault", fault},       {"time", ask_time},
-                 {"work", work}, {"open", open_library}, {"made", run_made_code}};
+    } modes[] = {{"spin", spin},
+                 {"fault", fault},
+                 {"time", ask_time},
+                 {"work", work},
+                 {"open", open_library},
+                 {"made", run_made_code},
+                 {"hand", run_by_hand},
+                 {"other", change_stack},
+                 {"elsewhere", fault_elsewhere},
+                 {"coroutine", run_coroutine}};
     if (!strcmp(mode, "names"))
         draw_circle(3);
     if (!strcmp(mode, "deep"))

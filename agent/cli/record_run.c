@@ -1,0 +1,153 @@
+#include "agent/cli/record_run.h"
+#include "agent/cli/cli.h"
+#include "agent/cli/program.h"
+#include "agent/cli/record_progress.h"
+#include "agent/cli/record_write.h"
+#include "agent/cli/subject.h"
+#include "agent/daemon/hung_reads.h"
+#include "shared/base/clock.h"
+#include "shared/base/mem.h"
+#include "shared/profile/timeline.h"
+#include <signal.h>
+#include <unistd.h>
+
+enum { TIMELINE_MIB = 64 };
+
+// A started program stays a zombie until it is waited for.
+static bool has_ended(const struct spy_recording *r)
+{
+    if (r->rec->program && !r->rec->subprocesses)
+        return spy_program_ended(r->pid);
+    return spy_family_ended(r->family);
+}
+
+// For a process given by its id the first refusal is final, unless the process is just starting. A
+// program that podspy has started gets the time that an interpreter needs to start.
+static int wait_for_python(struct spy_recording *r, struct spy_err *err)
+{
+    uint64_t patience = (r->rec->program ? 10 : 1) * SPY_NS_PER_SEC;
+    uint64_t give_up = spy_clock_mono_ns() + patience;
+    bool ended = false;
+    while (!spy_cli_stop && !ended && spy_clock_mono_ns() <= give_up) {
+        spy_sampler_run(r->sampler, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS, &spy_cli_stop);
+        int x = spy_family_update(r->family, err);
+        if (x < 0 || spy_family_attached(r->family))
+            return x;
+        ended = has_ended(r) || spy_sampler_ended(r->sampler, r->pid);
+    }
+    const char *problem = spy_sampler_problem(r->sampler, r->pid);
+    if (spy_cli_stop)
+        return spy_record_fail_unsampled(r, SPY_END_SIGNAL, err);
+    if (ended && (r->lived || r->rec->program))
+        return spy_record_fail_unsampled(r, SPY_END_ENDED, err);
+    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "%s", problem ? problem : "the program has ended");
+}
+
+static enum spy_record_end sample_until_end(struct spy_recording *r)
+{
+    double seconds = r->rec->seconds;
+    uint64_t end = spy_clock_mono_ns() + (uint64_t)(seconds * (double)SPY_NS_PER_SEC);
+    for (;;) {
+        uint64_t until = spy_clock_mono_ns() + (r->rec->subprocesses ? 100 : 200) * SPY_NS_PER_MS;
+        if (seconds > 0 && until > end)
+            until = end;
+        spy_sampler_run(r->sampler, until, &spy_cli_stop);
+        spy_record_progress(r);
+        if (spy_cli_stop)
+            return SPY_END_SIGNAL;
+        if (spy_family_update(r->family, NULL) < 0 || has_ended(r))
+            return SPY_END_ENDED;
+        if (seconds > 0 && spy_clock_mono_ns() >= end)
+            return SPY_END_DURATION;
+    }
+}
+
+// The give_up of hung_reads.h: it runs on the checking thread while the sampling thread is in the
+// read that hangs.
+static void write_and_fail(void *arg, pid_t pid)
+{
+    struct spy_recording *r = arg;
+    struct spy_err err = {0};
+    spy_sampler_set_hung(r->sampler);
+    bool has_samples = spy_sampler_totals(r->sampler).samples;
+    int x = has_samples && !r->output.path[0] ? spy_record_choose_output(r, &err) : 0;
+    if (x == 0 && has_samples)
+        x = spy_record_write(r, SPY_END_BLOCKED, &err);
+    if (x < 0)
+        spy_cli_print_error(&err, err.code);
+    spy_hung_reads_fail(NULL, pid);
+}
+
+void spy_recording_done(struct spy_recording *r)
+{
+    spy_family_free(r->family);
+    spy_sampler_free(r->sampler);
+    spy_timeline_free(r->timeline);
+    spy_unread_free(&r->unread);
+}
+
+static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *reads,
+                             struct spy_err *err)
+{
+    const struct spy_record *rec = r->rec;
+    struct spy_sampler_options options = {.mark = &reads->mark, .command_of = spy_cli_cmdline};
+    if (r->format->ordered)
+        options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
+    int x = spy_sampler_new(&options, &r->sampler, err);
+    struct spy_family_options family = {.sampler = r->sampler,
+                                        .rate = (uint32_t)rec->rate,
+                                        .pausing = rec->pausing,
+                                        .descendants = rec->subprocesses};
+    if (x == 0)
+        x = spy_family_new(&family, &r->family, err);
+    if (x == 0)
+        x = spy_hung_reads_begin(reads, write_and_fail, r, err);
+    if (x == 0)
+        x = spy_family_add(r->family, r->pid, err);
+    for (size_t i = 1; i < r->n_pids && x == 0; i++)
+        x = spy_family_add(r->family, r->pids[i], err);
+    if (x == 0)
+        r->lived = spy_family_is_alive(r->family, r->pid);
+    return x;
+}
+
+// Signals the program, unless it has ended or the terminal has signalled it already.
+static void signal_program(struct spy_recording *r, bool by_signal)
+{
+    if (!r->rec->program || r->asked_ns || spy_program_ended(r->pid))
+        return;
+    r->asked_ns = by_signal ? spy_cli_signalled_ns() : spy_clock_mono_ns();
+    bool in_group = getpgid(r->pid) == getpgrp(); // a terminal signals the whole group
+    if (!by_signal || !in_group || !spy_cli_stopped_by_terminal())
+        spy_program_signal(r->pid, by_signal ? spy_cli_stop : SIGTERM);
+}
+
+static void print_start_line(const struct spy_record *rec)
+{
+    if (!rec->hide_progress && rec->seconds > 0)
+        fprintf(stderr,
+                "Sampling process %g times a second for %g seconds. Press Control-C to exit.\n",
+                rec->rate, rec->seconds);
+    else if (!rec->hide_progress)
+        fprintf(stderr, "Sampling process %g times a second. Press Control-C to exit.\n",
+                rec->rate);
+}
+
+int spy_record_run(struct spy_recording *r, enum spy_record_end *why, struct spy_err *err)
+{
+    _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
+    int x = prepare_recording(r, &reads, err);
+    if (x == 0)
+        x = wait_for_python(r, err);
+    if (x == 0 && !r->output.path[0]) // a process that cannot be read is reported first
+        x = spy_record_choose_output(r, err);
+    if (x == 0) {
+        const struct spy_python *py = spy_sampler_python(r->sampler, r->pid);
+        if (py) // with --subprocesses a descendant may be the first that is read
+            spy_cli_print_other(r->pid, spy_python_runtime(py));
+        print_start_line(r->rec);
+        *why = sample_until_end(r);
+    }
+    signal_program(r, spy_cli_stop); // before its profile is written: time may be short
+    return x == 0 ? spy_record_write(r, *why, err) : x;
+}

@@ -315,7 +315,9 @@ static int open_core(const struct dump *d, struct spy_dump_process *p, struct sp
     if (r < 0 || !spy_python_n_threads(p->python))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not contain the memory of its interpreter%s", d->core,
-                           p->about.cut_bytes ? ": it is cut off" : "");
+                           p->about.cut_bytes
+                               ? ": it is cut off; raise ulimit -c"
+                               : "; gcore, or 0x33 in /proc/PID/coredump_filter, writes it");
     if (p->about.cut_bytes)
         fprintf(stderr, "podspy: %s is cut off: %llu bytes are missing\n",
                 spy_text_show(shown, sizeof shown, d->core),
@@ -444,7 +446,8 @@ static int print_all(struct dump *d, struct spy_err *err)
         return r;
     spy_buf_puts(&out, d->json ? "\n]\n" : "");
     if (out.failed)
-        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
+        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes%s", OUTPUT_MAX,
+                           d->locals->level ? "; leave out --locals" : "");
     fwrite(out.data, 1, out.len, stdout);
     if (d->n_unmerged)
         fprintf(stderr, "podspy: the native frames of %zu of %zu threads could not be merged\n",

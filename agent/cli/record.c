@@ -70,8 +70,10 @@ static const struct spy_cli_option record_stored_options[] = {
 static int add_process(struct spy_record *rec, const char *text)
 {
     if (rec->n_processes == SPY_RECORD_GIVEN_MAX)
-        return spy_err_set(rec->err, SPY_ERR_USAGE, 0, "--pid is given more than %d times",
-                           SPY_RECORD_GIVEN_MAX);
+        return spy_err_set(
+            rec->err, SPY_ERR_USAGE, 0,
+            "--pid is given more than %d times; --subprocesses follows the children of a process",
+            SPY_RECORD_GIVEN_MAX);
     rec->processes[rec->n_processes++] = text;
     return 0;
 }
@@ -81,8 +83,10 @@ static int add_expression(const char *option, const char *text, const char **lis
                           struct spy_err *err)
 {
     if (*n == SPY_FILTER_MAX)
-        return spy_err_set(err, SPY_ERR_USAGE, 0, "%s is given more than %d times", option,
-                           SPY_FILTER_MAX);
+        return spy_err_set(
+            err, SPY_ERR_USAGE, 0,
+            "%s is given more than %d times; one expression can hold several, joined by |", option,
+            SPY_FILTER_MAX);
     const struct spy_filter_options alone = {.include = {text}, .n_include = 1};
     struct spy_profile *p = spy_profile_new();
     struct spy_filter *f = NULL;

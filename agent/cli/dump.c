@@ -426,7 +426,7 @@ static int print_all(const struct dump *d, struct spy_python *py, struct spy_err
         return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted");
     spy_buf_puts(&out, d->json ? "\n]\n" : "");
     if (r == SPY_ERR_NOMEM || out.failed == SPY_ERR_NOMEM)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (r < 0 || out.failed)
         return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
     if (out.len)

@@ -125,7 +125,7 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     struct spy_sampler *s = calloc(1, sizeof *s);
     if (!s || renew_profile(s) < 0) {
         free(s);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     s->options = *options;
     if (!s->options.profile_bytes)
@@ -245,7 +245,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     spy_sampler_remove(s, process->pid);
     struct process *p = calloc(1, sizeof *p);
     if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = 0;
     p->pid = process->pid;
     p->start_time = process->start_time;

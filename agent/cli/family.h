@@ -16,6 +16,7 @@ struct spy_family_options {
     struct spy_sampler *sampler; // borrowed
     uint32_t rate;               // as in spy_sampler_process
     enum spy_pausing pausing;
+    enum spy_natives natives;
     bool descendants; // follow them
     // Gets the descendants that cannot be read, with their reasons; borrowed; NULL: not wanted.
     struct spy_unread *unread;

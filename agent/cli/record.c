@@ -39,6 +39,7 @@ static const struct argp_option record_options[] = {
     {"threads", 't', 0, 0, "show each thread by itself", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
     {"idle", 'i', 0, 0, "also threads that wait", 0},
+    {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"function", 'F', 0, 0, "merge by function: show its first line", 0},
     {"nolineno", KEY_NOLINENO, 0, 0, "no line numbers", 0},
     {"include", KEY_INCLUDE, "REGEX", 0, "only stacks with a frame like this; may be repeated", 0},
@@ -57,6 +58,7 @@ static const struct spy_cli_option record_stored_options[] = {
     {'t', SPY_CLI_FLAG, offsetof(struct spy_record, threads)},
     {'g', SPY_CLI_FLAG, offsetof(struct spy_record, gil)},
     {'i', SPY_CLI_FLAG, offsetof(struct spy_record, idle)},
+    {'n', SPY_CLI_FLAG, offsetof(struct spy_record, native)},
     {'F', SPY_CLI_FLAG, offsetof(struct spy_record, function)},
     {KEY_NOLINENO, SPY_CLI_FLAG, offsetof(struct spy_record, no_lines)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct spy_record, full_filenames)},
@@ -68,8 +70,10 @@ static const struct spy_cli_option record_stored_options[] = {
 static int add_process(struct spy_record *rec, const char *text)
 {
     if (rec->n_processes == SPY_RECORD_GIVEN_MAX)
-        return spy_err_set(rec->err, SPY_ERR_USAGE, 0, "--pid is given more than %d times",
-                           SPY_RECORD_GIVEN_MAX);
+        return spy_err_set(
+            rec->err, SPY_ERR_USAGE, 0,
+            "--pid is given more than %d times; --subprocesses follows the children of a process",
+            SPY_RECORD_GIVEN_MAX);
     rec->processes[rec->n_processes++] = text;
     return 0;
 }
@@ -79,8 +83,10 @@ static int add_expression(const char *option, const char *text, const char **lis
                           struct spy_err *err)
 {
     if (*n == SPY_FILTER_MAX)
-        return spy_err_set(err, SPY_ERR_USAGE, 0, "%s is given more than %d times", option,
-                           SPY_FILTER_MAX);
+        return spy_err_set(
+            err, SPY_ERR_USAGE, 0,
+            "%s is given more than %d times; one expression can hold several, joined by |", option,
+            SPY_FILTER_MAX);
     const struct spy_filter_options alone = {.include = {text}, .n_include = 1};
     struct spy_profile *p = spy_profile_new();
     struct spy_filter *f = NULL;
@@ -131,6 +137,8 @@ static int parse_record_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "give either --pid PID, --all, or a program to run");
         if (rec->function && rec->no_lines)
             argp_error(state, "--function and --nolineno exclude each other");
+        if (rec->native && rec->pausing == SPY_PAUSE_NEVER)
+            argp_error(state, "--native pauses threads: leave out --nonblocking");
         break;
     default:
         r = spy_cli_store(record_stored_options, key, arg, rec, rec->err);

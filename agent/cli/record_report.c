@@ -84,6 +84,9 @@ static void say_late(const struct spy_recording *r, const struct spy_sampler_tot
 
 static void say_lost(const struct spy_recording *r, const struct spy_sampler_totals *t)
 {
+    if (r->rec->native)
+        fprintf(stderr, "Native frames: %llu of %llu samples could not be merged\n",
+                (unsigned long long)t->unmerged, (unsigned long long)t->native);
     if (t->left_out)
         fprintf(stderr,
                 "%llu of these errors are threads beyond the first %d: those that had not run for "

@@ -108,6 +108,7 @@ void spy_recording_done(struct spy_recording *r)
     spy_family_free(r->family);
     spy_sampler_free(r->sampler);
     spy_timeline_free(r->timeline);
+    spy_packages_free(r->packages);
     spy_unread_free(&r->unread);
     spy_buf_free(&r->notes);
 }
@@ -121,10 +122,13 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
                                           .command_of = spy_cli_cmdline};
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
+    if (!rec->full_filenames) // without memory for it, names are shortened by their text alone
+        options.packages = r->packages = spy_packages_new();
     int x = spy_sampler_new(&options, &r->sampler, err);
     struct spy_family_options family = {.sampler = r->sampler,
                                         .rate = (uint32_t)rec->rate,
                                         .pausing = rec->pausing,
+                                        .natives = spy_natives_of(rec->native, rec->idle),
                                         .descendants = rec->subprocesses,
                                         .unread = &r->unread};
     if (x == 0)

@@ -43,6 +43,8 @@ static struct spy_view make_view(struct spy_recording *r)
                                  rec->subprocesses ? SPY_PROCESSES_YES : SPY_PROCESSES_AUTO,
                              .ancestors = rec->subprocesses,
                              .full_filenames = rec->full_filenames,
+                             .shorten = r->packages ? spy_packages_shorten : NULL,
+                             .shorten_context = r->packages,
                              .timeline = r->timeline,
                              .notes = r->notes.len ? spy_buf_str(&r->notes) : NULL,
                              .command_line = true};

@@ -32,6 +32,7 @@
 // After the first rounds, a round allocates nothing unless it meets new code or new stacks.
 // Threads: all calls from one thread.
 #pragma once
+#include "agent/python/package.h"
 #include "agent/python/python.h"
 #include "agent/sampler/hung_mark.h"
 #include "agent/sampler/priority.h"
@@ -42,6 +43,7 @@ struct spy_sampler;
 
 struct spy_sampler_options {
     double budget_percent; // of one core; 0: no budget
+    size_t native_bytes;   // of tables and symbols for native frames; 0: as native.h has it
     size_t profile_bytes;  // a larger profile is replaced by an empty one; 0: 32 MiB
     // Past this, the profile takes no new stacks, threads and processes: their samples count as
     // failed (totals.no_room). For windows without an end; 0: no bound.
@@ -53,6 +55,9 @@ struct spy_sampler_options {
     // process is attached to, so that after an exec the new program's samples never appear under
     // the old command line. NULL: labels stay as they were given.
     void (*command_of)(pid_t pid, char *out, size_t size);
+    // Learns the package of each file that is new to the profile, while its process lives; borrowed.
+    // NULL: nobody asks. An agent, which must not look into files of others, has none.
+    struct spy_packages *packages;
 };
 
 // The calling thread is the sampling thread, which will run the rounds.
@@ -60,13 +65,22 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
                     struct spy_err *err);
 void spy_sampler_free(struct spy_sampler *s);
 
+// Whether native frames are sampled: of threads that run, or of all.
+enum spy_natives { SPY_NATIVES_NONE, SPY_NATIVES_RUNNING, SPY_NATIVES_ALL };
+// What --native and --idle ask for: threads that are not shown need not be held.
+static inline enum spy_natives spy_natives_of(bool native, bool idle)
+{
+    return !native ? SPY_NATIVES_NONE : idle ? SPY_NATIVES_ALL : SPY_NATIVES_RUNNING;
+}
+
 struct spy_sampler_process {
     pid_t pid;
     // In clock ticks since boot (/proc/PID/stat, proc(5)). A process with this pid that started at
     // another time is a different one and is not read. 0: any process with this pid.
     uint64_t start_time;
-    uint32_t rate; // samples a second, 1 to 10000; 0: as fast as possible
-    enum spy_pausing pausing;
+    uint32_t rate;            // samples a second, 1 to 10000; 0: as fast as possible
+    enum spy_pausing pausing; // NEVER: no native frames either
+    enum spy_natives natives;
     bool hung; // a read of its memory hung: it is listed with that reason, and not read
     // It need not be Python: an attempt to attach to it that fails is not a failed sample.
     bool optional;
@@ -120,6 +134,7 @@ struct spy_sampler_totals {
     uint64_t samples, failed;
     uint64_t rounds, late;            // taken, skipped
     uint64_t clean, salvaged, paused; // their sum is `samples`
+    uint64_t native, unmerged;        // part of samples: native frames were asked for; and failed
     uint64_t left_out;                // part of failed: threads past SPY_PY_THREADS_MAX
     uint64_t no_room;                 // part of failed: the profile was full (window_bytes)
     uint64_t behind_ns;               // how late the latest round began

@@ -22,7 +22,9 @@ struct dump {
     const char *process;          // --pid as it was given
     pid_t pid;
     const char *core, *sysroot;
-    bool json, full_filenames, subprocesses;
+    bool json, full_filenames, subprocesses, native;
+    struct spy_mixer *mixer;        // NULL: no native frames
+    size_t n_unmerged;              // threads whose native frames could not be had
     struct spy_dump_locals *locals; // borrowed
     struct spy_packages *packages;  // borrowed
     enum spy_pausing pausing;
@@ -38,6 +40,7 @@ static const struct argp_option dump_options[] = {
     {"json", 'j', 0, 0, "as JSON", 0},
     {"subprocesses", 's', 0, 0, "also its descendants", 0},
     {"locals", 'l', 0, 0, "also the variables of each frame; -ll: more of each value", 0},
+    {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"redact", KEY_REDACT, 0, 0, "hide values whose names look like secrets", 0},
     {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
     {"blocking", KEY_BLOCKING, 0, 0, "pause each thread while it is read", 0},
@@ -51,6 +54,7 @@ static const struct spy_cli_option dump_stored_options[] = {
     {KEY_SYSROOT, SPY_CLI_TEXT, offsetof(struct dump, sysroot)},
     {'j', SPY_CLI_FLAG, offsetof(struct dump, json)},
     {'s', SPY_CLI_FLAG, offsetof(struct dump, subprocesses)},
+    {'n', SPY_CLI_FLAG, offsetof(struct dump, native)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct dump, full_filenames)},
     {0},
 };
@@ -66,6 +70,9 @@ static void check_dump_options(const struct dump *d, const struct argp_state *st
                    "nothing runs in a core file: --blocking and --nonblocking are for processes");
     if (d->core && d->subprocesses)
         argp_error(state, "a core file holds one process: --subprocesses is for processes");
+    if (d->native && (d->core || d->pausing == SPY_PAUSE_NEVER))
+        argp_error(state, "--native pauses threads: leave out %s",
+                   d->core ? "--core" : "--nonblocking");
     if (d->sysroot && !d->core)
         argp_error(state, "--sysroot is for core files");
 }
@@ -160,12 +167,27 @@ static bool hold_thread(const struct dump *d, struct spy_dump_process *p, struct
     struct spy_py_options held = {.pausing = SPY_PAUSE_NEVER};
     struct spy_py_stack before = s->stack;
     pid_t tid = spy_py_thread_tid(th);
-    if (s->r < 0 || !d->locals->level || d->core || d->pausing == SPY_PAUSE_NEVER || !tid ||
-        spy_pause_begin(o->pause, tid, ret_signal) < 0)
+    if (s->r < 0 || (!d->locals->level && !p->native) || d->core || d->pausing == SPY_PAUSE_NEVER ||
+        !tid || spy_pause_begin(o->pause, tid, ret_signal) < 0)
         return false;
     s->r = read_thread_stack(d, p, th, &held, &s->stack);
+    if (p->native)
+        spy_dump_native_capture(p, s);
     take_state(&s->stack, &before);
     return true;
+}
+
+// Holds the thread for its native frames alone. Before its variables are read, this loads what names
+// these frames, which would take long while it is held.
+static void read_native(struct dump *d, struct spy_dump_process *p, struct spy_py_thread *th,
+                        const struct spy_py_options *o, struct spy_dump_thread *s)
+{
+    int signal = 0;
+    spy_mixed_prepare(p->native, true, true);
+    if (hold_thread(d, p, th, o, s, &signal))
+        spy_pause_end(o->pause, spy_py_thread_tid(th), signal);
+    if (s->r == 0 && !spy_dump_native_merge(p, s))
+        d->n_unmerged++;
 }
 
 // The flag belongs to the interpreter: the thread that holds the GIL collects or, without a GIL, the
@@ -202,9 +224,13 @@ static int print_thread(struct dump *d, struct spy_dump_process *p, struct spy_p
     int signal = 0, r = 0;
     uint64_t deadline = 0;
     s.r = read_thread_stack(d, p, th, o, &s.stack);
-    bool held = hold_thread(d, p, th, o, &s, &signal);
+    if (p->native)
+        read_native(d, p, th, o, &s);
+    bool held = d->locals->level && hold_thread(d, p, th, o, &s, &signal);
     if (held)
         deadline = spy_clock_mono_ns() + SPY_DUMP_HOLD_MS * SPY_NS_PER_MS;
+    if (held && p->native)
+        spy_dump_native_merge(p, &s);
     if (s.r != SPY_ERR_GONE) {
         r = print_shot(d, p, &s, deadline, out);
         d->n_threads++;
@@ -240,6 +266,7 @@ static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_
 
 static void close_process(struct spy_dump_process *p)
 {
+    spy_mixed_free(p->native);
     if (p->python)
         spy_python_free(p->python);
     if (p->target)
@@ -288,7 +315,9 @@ static int open_core(const struct dump *d, struct spy_dump_process *p, struct sp
     if (r < 0 || !spy_python_n_threads(p->python))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not contain the memory of its interpreter%s", d->core,
-                           p->about.cut_bytes ? ": it is cut off" : "");
+                           p->about.cut_bytes
+                               ? ": it is cut off; raise ulimit -c"
+                               : "; gcore, or 0x33 in /proc/PID/coredump_filter, writes it");
     if (p->about.cut_bytes)
         fprintf(stderr, "podspy: %s is cut off: %llu bytes are missing\n",
                 spy_text_show(shown, sizeof shown, d->core),
@@ -340,12 +369,14 @@ static int print_process(struct dump *d, struct spy_dump_process *p, struct spy_
     int r = d->core ? open_core(d, p, err) : open_process(d, p, err);
     if (r < 0)
         return r;
+    if (d->mixer && !(p->native = spy_mixed_new(d->mixer, p->target, p->python)))
+        return spy_err_nomem(err);
     if (!d->json)
         spy_dump_header_text(p, !d->n_processes, out);
     d->n_processes++;
     r = print_threads(d, p, out);
     if (r == SPY_ERR_NOMEM || out->failed == SPY_ERR_NOMEM)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (r < 0)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the stacks are larger than %d bytes",
                            OUTPUT_MAX);
@@ -415,11 +446,16 @@ static int print_all(struct dump *d, struct spy_err *err)
         return r;
     spy_buf_puts(&out, d->json ? "\n]\n" : "");
     if (out.failed)
-        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
+        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes%s", OUTPUT_MAX,
+                           d->locals->level ? "; leave out --locals" : "");
     fwrite(out.data, 1, out.len, stdout);
+    if (d->n_unmerged)
+        fprintf(stderr, "podspy: the native frames of %zu of %zu threads could not be merged\n",
+                d->n_unmerged, d->n_threads);
     return spy_cli_flush(err);
 }
 
+SPY_CLEANUP(free_mixer, struct spy_mixer, spy_mixer_free)
 SPY_CLEANUP(free_packages, struct spy_packages, spy_packages_free)
 
 static int run_dump(int argc, char **argv, struct spy_err *err)
@@ -440,8 +476,11 @@ static int run_dump(int argc, char **argv, struct spy_err *err)
                      .err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &d);
     spy_cli_catch_signals();
-    if (!packages)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    _cleanup_(free_mixer) struct spy_mixer *mixer =
+        d.native ? spy_mixer_new(SPY_NATIVE_CACHE_USUAL) : NULL;
+    d.mixer = mixer;
+    if (!packages || (d.native && !mixer))
+        return spy_err_nomem(err);
     int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
     if (r == 0 && d.process)
         r = spy_cli_find_process(d.process, &d.pid, err);

@@ -1,6 +1,7 @@
 // Threads as JSON, with py-spy's keys and some more.
 #include "agent/cli/cli.h"
 #include "agent/cli/dump.h"
+#include "shared/formats/format.h"
 #include <string.h>
 
 static const char *name_bool(bool b)
@@ -27,7 +28,7 @@ static void put_frame_json(const struct spy_dump_process *p, const struct spy_du
     const struct spy_code *c = spy_codes_at(spy_python_codes(p->python), f->code);
     struct spy_location where = spy_python_location(p->python, s->thread, i, &walk->location);
     struct spy_py_entry entry = spy_python_entry(p->python, s->thread, i, &walk->entry);
-    spy_buf_puts(out, i ? ",\n        {\"name\": " : "\n        {\"name\": ");
+    spy_buf_puts(out, "{\"name\": ");
     put_json_text(out, c->name);
     spy_buf_puts(out, ", \"filename\": ");
     put_json_text(out, c->filename);
@@ -40,6 +41,21 @@ static void put_frame_json(const struct spy_dump_process *p, const struct spy_du
                    name_bool(entry.is_entry), name_bool(entry.is_shim));
     spy_dump_locals_json(p->locals, p->python, s->thread, i, out);
     spy_buf_putc(out, '}');
+}
+
+static void put_native_json(const struct spy_dump_process *p, uint64_t call, struct spy_buf *out)
+{
+    struct spy_mixed_name name = spy_mixed_name(p->native, call);
+    spy_buf_puts(out, "{\"name\": ");
+    put_json_text(out, name.function);
+    spy_buf_puts(out, ", \"filename\": ");
+    put_json_text(out, name.module);
+    spy_buf_puts(out, ", \"module\": ");
+    put_json_text(out, name.module);
+    spy_buf_puts(out, ", \"short_filename\": ");
+    put_json_text(out, spy_short_filename(name.module));
+    spy_buf_puts(out, ", \"line\": 0, \"column\": 0, \"end_line\": 0, \"end_column\": 0, "
+                      "\"is_entry\": false, \"is_shim_entry\": false, \"locals\": null}");
 }
 
 // The process and its ancestors up to the one given, each parent inside of its child.
@@ -98,8 +114,14 @@ void spy_dump_thread_json(const struct spy_dump_process *p, const struct spy_dum
     put_json_text(out, spy_py_thread_name(s->thread));
     put_state(p, s, out);
     spy_buf_puts(out, "    \"frames\": [");
-    for (size_t i = 0; s->r == 0 && i < s->stack.n && !spy_cli_stop; i++)
-        put_frame_json(p, s, i, &walk, out);
+    for (size_t i = 0; i < spy_dump_n_frames(s) && !spy_cli_stop; i++) {
+        struct spy_mixed_frame f = spy_dump_frame(s, i);
+        spy_buf_puts(out, i ? ",\n        " : "\n        ");
+        if (f.is_native)
+            put_native_json(p, f.call, out);
+        else
+            put_frame_json(p, s, f.python, &walk, out);
+    }
     spy_buf_puts(out, "\n    ],\n    \"process_info\": ");
     put_family(p, out);
     spy_buf_puts(out, "\n  }");

@@ -2,6 +2,7 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/dump.h"
 #include "shared/base/text.h"
+#include "shared/formats/format.h"
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
@@ -134,6 +135,16 @@ static void put_frame(const struct spy_dump_process *p, const struct spy_py_fram
     spy_buf_printf(out, ":%u)\n", f->line);
 }
 
+static void put_native_frame(const struct spy_dump_process *p, uint64_t call, struct spy_buf *out)
+{
+    struct spy_mixed_name name = spy_mixed_name(p->native, call);
+    spy_buf_puts(out, "    ");
+    spy_buf_shown(out, name.function);
+    spy_buf_puts(out, " (");
+    spy_buf_shown(out, p->full_filenames ? name.module : spy_short_filename(name.module));
+    spy_buf_puts(out, ")\n");
+}
+
 void spy_dump_thread_text(const struct spy_dump_process *p, const struct spy_dump_thread *s,
                           struct spy_buf *out)
 {
@@ -144,9 +155,14 @@ void spy_dump_thread_text(const struct spy_dump_process *p, const struct spy_dum
     }
     if (s->stack.how == SPY_PY_SALVAGED)
         spy_buf_puts(out, "    (newer frames change too fast to be read without --blocking)\n");
-    for (size_t i = 0; i < s->stack.n; i++) {
-        put_frame(p, &s->stack.frames[i], out);
-        spy_dump_locals_text(p->locals, p->python, s->thread, i, out);
+    for (size_t i = 0; i < spy_dump_n_frames(s); i++) {
+        struct spy_mixed_frame f = spy_dump_frame(s, i);
+        if (f.is_native) {
+            put_native_frame(p, f.call, out);
+            continue;
+        }
+        put_frame(p, &s->stack.frames[f.python], out);
+        spy_dump_locals_text(p->locals, p->python, s->thread, f.python, out);
     }
     if (s->stack.truncated)
         spy_buf_puts(out, "    (deeper frames left out)\n");

@@ -275,14 +275,9 @@ static void close_process(struct spy_dump_process *p)
     p->target = NULL;
 }
 
-// What is wrong with a mapped file that was needed, and the remedy.
 static const char *name_missing(struct spy_core_missing missing)
 {
-    return missing.differs
-               ? "is another version here (its build id differs): give the files of the "
-                 "core's machine with --sysroot DIR"
-               : "is missing here: give the files of the core's machine with --sysroot "
-                 "DIR";
+    return missing.differs ? "is another version here (its build id differs)" : "is missing here";
 }
 
 // A core leaves out the contents of mapped files. If such a file is missing here, Python cannot be
@@ -298,7 +293,8 @@ static int attach_core(struct spy_dump_process *p, struct spy_err *err)
     struct spy_core_missing missing = spy_core_missing(p->target);
     if (missing.path[0])
         return spy_err_set(err, r, 0,
-                           "the Python in %s cannot be found or read: the mapped file %s %s",
+                           "no Python is found in %s without the files of its machine (--sysroot "
+                           "DIR): the mapped file %s %s",
                            p->core, missing.path, name_missing(missing));
     return spy_err_context(err, r, "%s", p->core);
 }
@@ -319,7 +315,9 @@ static int open_core(const struct dump *d, struct spy_dump_process *p, struct sp
     if (r < 0 || !spy_python_n_threads(p->python))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not contain the memory of its interpreter%s", d->core,
-                           p->about.cut_bytes ? ": it is cut off" : "");
+                           p->about.cut_bytes
+                               ? ": it is cut off; raise ulimit -c"
+                               : "; gcore, or 0x33 in /proc/PID/coredump_filter, writes it");
     if (p->about.cut_bytes)
         fprintf(stderr, "podspy: %s is cut off: %llu bytes are missing\n",
                 spy_text_show(shown, sizeof shown, d->core),
@@ -333,8 +331,11 @@ static void note_missing_values(const struct dump *d, const struct spy_dump_proc
     char shown[PATH_MAX];
     struct spy_core_missing missing = spy_core_missing(p->target);
     if (d->core && d->locals->level && missing.path[0])
-        fprintf(stderr, "podspy: some values are not known: the mapped file %s %s\n",
-                spy_text_show(shown, sizeof shown, missing.path), name_missing(missing));
+        fprintf(
+            stderr,
+            "podspy: some values are not known without the files of its machine (--sysroot DIR): "
+            "the mapped file %s %s\n",
+            spy_text_show(shown, sizeof shown, missing.path), name_missing(missing));
 }
 
 static int check_is_same(const struct spy_dump_process *p, struct spy_err *err)
@@ -445,7 +446,8 @@ static int print_all(struct dump *d, struct spy_err *err)
         return r;
     spy_buf_puts(&out, d->json ? "\n]\n" : "");
     if (out.failed)
-        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
+        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes%s", OUTPUT_MAX,
+                           d->locals->level ? "; leave out --locals" : "");
     fwrite(out.data, 1, out.len, stdout);
     if (d->n_unmerged)
         fprintf(stderr, "podspy: the native frames of %zu of %zu threads could not be merged\n",

@@ -44,11 +44,13 @@ struct process {
     enum spy_natives natives;
     struct spy_mixed *mixed; // NULL: no native frames
     bool hung;               // a read of it did not end: it is left alone
+    bool optional;
     char *labels[LABELS_MAX][2];
     size_t n_labels;
     struct spy_target *target;
     struct spy_python *python;
     char problem[240];
+    int problem_code;
     bool leaves_out; // some of its threads are left out, and its series says so
     bool ended;
     unsigned execs;
@@ -90,8 +92,8 @@ struct spy_sampler {
     uint64_t budget_at, budget_cpu;
     uint64_t attach_cpu, attach_allowed; // see take_allowance
     struct spy_sampler_totals totals;
-    struct spy_limits *limits; // NULL: no memory
-    struct spy_account account;
+    struct spy_limits *limits;           // NULL: no memory
+    struct spy_account account, earlier; // of all closed windows; without the one being read
 };
 
 // --- the profile ---
@@ -258,6 +260,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     p->wish.cpu = -1;
     spy_idle_init(&p->idle);
     p->hung = process->hung;
+    p->optional = process->optional;
     p->kernel = spy_kernel_new();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
@@ -304,6 +307,12 @@ const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid)
 {
     const struct process *p = find_process(s, pid);
     return p && p->problem[0] ? p->problem : NULL;
+}
+
+int spy_sampler_problem_code(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find_process(s, pid);
+    return p && p->problem[0] ? p->problem_code : 0;
 }
 
 bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid)
@@ -423,6 +432,13 @@ static void note_failed(struct spy_sampler *s, struct process *p, uint64_t n)
     s->totals.failed += n;
 }
 
+// The profile is full (SPY_ERR_LIMIT), or there is no memory.
+static void note_no_room(struct spy_sampler *s, struct process *p, int r, uint64_t n)
+{
+    s->totals.no_room += r == SPY_ERR_LIMIT ? n : 0;
+    note_failed(s, p, n);
+}
+
 static void note_late(struct spy_sampler *s, struct process *p, uint64_t n)
 {
     p->quality.late += n;
@@ -455,7 +471,7 @@ static void count_repeats(struct spy_sampler *s, struct process *p)
 
 static bool has_counted(const struct process *p)
 {
-    return p->rounds || p->quality.failed || p->quality.late;
+    return p->rounds || p->quality.failed || p->quality.late || (p->optional && !p->python);
 }
 
 // Moves what the process counted into its series. One window of a series may get several parts:
@@ -483,6 +499,7 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
             begin_window(s, p);
     }
     spy_profile_weigh(s->profile);
+    s->account = s->earlier;
     for (uint32_t i = 0; i < spy_profile_n_series(s->profile); i++)
         spy_account_unite(&s->account, &spy_profile_series_get(s->profile, i)->account);
     return s->profile;
@@ -490,6 +507,7 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
 
 void spy_sampler_reset(struct spy_sampler *s)
 {
+    s->earlier = s->account;
     if (spy_profile_memory(s->profile) > s->options.profile_bytes)
         renew_profile(s); // without memory, the old one stays in use
     spy_profile_reset_window(s->profile);
@@ -610,6 +628,7 @@ static int attach_python(struct spy_sampler *s, struct process *p)
     p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
                (!p->target && r == SPY_ERR_GONE);
     detach_process(p);
+    p->problem_code = r;
     p->retry_ns = p->retry_ns ? p->retry_ns * 2 : FIRST_RETRY_NS;
     p->retry_ns = p->retry_ns < LAST_RETRY_NS ? p->retry_ns : LAST_RETRY_NS;
     if (strcmp(p->problem, err.msg)) { // from here on, failures have this reason
@@ -619,7 +638,8 @@ static int attach_python(struct spy_sampler *s, struct process *p)
         p->epoch = 0;
     }
     begin_window(s, p);
-    note_failed(s, p, 1);
+    if (!p->optional)
+        note_failed(s, p, 1);
     return r;
 }
 
@@ -773,11 +793,15 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     spy_hung_mark_end(s->options.mark);
     if (r == SPY_ERR_GONE)
         return; // the thread has ended: there was nothing to sample
-    if (r == 0)
-        r = count_thread_stack(s, p, th, &st);
     if (r < 0) {
         p->counted_epoch = 0; // the next round samples it again
         note_failed(s, p, p->idle.rounds);
+        return;
+    }
+    r = count_thread_stack(s, p, th, &st);
+    if (r < 0) {
+        p->counted_epoch = 0;
+        note_no_room(s, p, r, p->idle.rounds);
         return;
     }
     note_counted(s, p, st.how, p->idle.rounds);
@@ -816,8 +840,16 @@ static bool skips_round(struct spy_sampler *s, struct process *p)
     return true;
 }
 
+static void bound_window(struct spy_sampler *s)
+{
+    size_t max = s->options.window_bytes;
+    if (max && spy_profile_memory(s->profile) > max)
+        spy_profile_stop_growing(s->profile);
+}
+
 static void run_round(struct spy_sampler *s, struct process *p)
 {
+    bound_window(s);
     if (p->python ? skips_round(s, p) : attach_as_ordinary(s, p) < 0)
         return;
     spy_hung_mark_begin(s->options.mark, p->pid);
@@ -835,9 +867,13 @@ static void run_round(struct spy_sampler *s, struct process *p)
     count_left_out(s, p);
     begin_window(s, p);
     spy_kernel_poll(p->kernel, p->target, s->began, s->schedule.n <= FEW);
-    if (intern_series(s, p) < 0)
+    r = intern_series(s, p);
+    if (r < 0) {
+        note_no_room(s, p, r, spy_python_n_threads(p->python) * p->idle.rounds);
         return;
+    }
     p->rounds += p->idle.rounds;
+    s->totals.rounds += p->idle.rounds;
     p->checks++;
     bool quiet = p->counted_epoch == s->epoch && spy_python_is_quiet(p->python);
     spy_idle_note(&p->idle, quiet);

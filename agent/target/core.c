@@ -59,7 +59,8 @@ static int not_core(const struct reader *rd, const uint8_t *start, struct spy_er
         if (!memcmp(start, packed[i].magic, strlen(packed[i].magic)))
             return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is compressed: unpack it first (%s)",
                                rd->name, packed[i].tool);
-    return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not an ELF core file", rd->name);
+    return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not an ELF core file; gcore PID writes one",
+                       rd->name);
 }
 
 static int check_header(const struct reader *rd, const Elf64_Ehdr *eh, struct spy_err *err)

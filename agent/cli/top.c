@@ -225,8 +225,10 @@ static void leave_hung_read(void *arg, pid_t pid)
 static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct spy_err *err)
 {
     const struct top_options *o = w->o;
-    struct spy_sampler_options sampler = {
-        .mark = &reads->mark, .profile_bytes = PROFILE_BYTES, .command_of = spy_cli_cmdline};
+    struct spy_sampler_options sampler = {.mark = &reads->mark,
+                                          .profile_bytes = PROFILE_BYTES,
+                                          .command_of = spy_cli_cmdline,
+                                          .inlines = true};
     sampler.packages = w->packages = o->full_filenames ? NULL : spy_packages_new();
     struct spy_top_options model = {.idle = o->idle,
                                     .gil = o->gil,

@@ -83,14 +83,8 @@ void spy_recording_done(struct spy_recording *r)
     spy_family_free(r->family);
     spy_sampler_free(r->sampler);
     spy_timeline_free(r->timeline);
+    spy_packages_free(r->packages);
     spy_unread_free(&r->unread);
-}
-
-static enum spy_natives choose_natives(const struct spy_record *rec)
-{
-    if (!rec->native)
-        return SPY_NATIVES_NONE;
-    return rec->idle ? SPY_NATIVES_ALL : SPY_NATIVES_RUNNING;
 }
 
 static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *reads,
@@ -100,11 +94,13 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
     struct spy_sampler_options options = {.mark = &reads->mark, .command_of = spy_cli_cmdline};
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
+    if (!rec->full_filenames) // without memory for it, names are shortened by their text alone
+        options.packages = r->packages = spy_packages_new();
     int x = spy_sampler_new(&options, &r->sampler, err);
     struct spy_family_options family = {.sampler = r->sampler,
                                         .rate = (uint32_t)rec->rate,
                                         .pausing = rec->pausing,
-                                        .natives = choose_natives(rec),
+                                        .natives = spy_natives_of(rec->native, rec->idle),
                                         .descendants = rec->subprocesses};
     if (x == 0)
         x = spy_family_new(&family, &r->family, err);

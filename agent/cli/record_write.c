@@ -120,6 +120,8 @@ int spy_record_write(struct spy_recording *r, enum spy_record_end why, struct sp
                             .processes = rec->subprocesses ? SPY_PROCESSES_YES : SPY_PROCESSES_AUTO,
                             .ancestors = rec->subprocesses,
                             .full_filenames = rec->full_filenames,
+                            .shorten = r->packages ? spy_packages_shorten : NULL,
+                            .shorten_context = r->packages,
                             .timeline = r->timeline,
                             .command_line = true};
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);

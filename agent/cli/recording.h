@@ -46,6 +46,7 @@ struct spy_recording {
     struct spy_sampler *sampler;
     struct spy_family *family;
     struct spy_timeline *timeline; // NULL: the format does not show the order
+    struct spy_packages *packages; // NULL: not needed
     bool lived;                    // the process was alive, not a zombie, at the start
     uint64_t asked_ns;             // when the program was asked to end; 0: it was not
     bool unsampled;                // it ended, or podspy was asked to end, before the first sample

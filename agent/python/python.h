@@ -65,8 +65,9 @@ struct spy_py_self {
 struct spy_py_hold {
     void (*act)(void *arg, pid_t tid);
     void *arg;
-    bool waiting; // also a thread that does not run, even if it has not run since its last sample;
-                  // else such a thread is read without being held
+    // Which threads are held besides those that run; the others are read without.
+    bool runnable; // those that wait for a CPU
+    bool waiting;  // all, even a thread that has not run since its last sample
 };
 
 struct spy_py_options {

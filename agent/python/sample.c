@@ -249,7 +249,8 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     // to be paused.
     bool aside = cpu == SPY_PY_HELD_UP && o->pausing != SPY_PAUSE_ALWAYS;
     // What a held thread shows besides its frames cannot be had of a thread that only stands still.
-    bool moves = state.running && cpu != SPY_PY_RUNNABLE && (!aside || o->hold);
+    bool moves = state.running && ((cpu != SPY_PY_RUNNABLE && (!aside || o->hold)) ||
+                                   (o->hold && o->hold->runnable));
     struct spy_py_stack stack = {.running = state.running && cpu != SPY_PY_RUNNABLE,
                                  .runnable = cpu == SPY_PY_RUNNABLE,
                                  .waits_gil = waits_for_gil(&p->runtime.layout, th, &state)};

@@ -10,12 +10,22 @@ int spy_intern_marker(struct spy_profile *p, const char *text, uint32_t *ret_fra
     return r == 0 ? spy_profile_frame(p, (struct spy_frame){.function = id}, ret_frame) : r;
 }
 
+static void find_package(const struct spy_intern *in, const struct spy_code *code)
+{
+    if (!in->packages)
+        return;
+    spy_hung_mark_begin(in->mark, spy_target_pid(in->target));
+    spy_packages_look_up(in->packages, in->target, code->filename);
+    spy_hung_mark_end(in->mark);
+}
+
 static int intern_code(const struct spy_intern *in, struct spy_code *code, uint32_t *ret)
 {
     if (code->user[1] == in->epoch) {
         *ret = code->user[0];
         return 0;
     }
+    find_package(in, code);
     struct spy_function f = {.start_line = code->first_line, .kind = SPY_FRAME_PYTHON};
     int r = spy_profile_cstr(in->profile, code->name, &f.name);
     if (r == 0)

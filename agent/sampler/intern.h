@@ -3,6 +3,8 @@
 // What a code object or a native function became is kept with it: once all are known, nothing is
 // allocated. The functions return the codes of profile.h.
 #pragma once
+#include "agent/python/package.h"
+#include "agent/sampler/hung_mark.h"
 #include "agent/sampler/mixed.h"
 #include "shared/profile/profile.h"
 
@@ -11,6 +13,10 @@ struct spy_intern {
     uint32_t epoch;          // of the profile, not 0: ids of another epoch are not valid in it
     uint32_t outside;        // the stack of a thread that runs no Python code
     struct spy_codes *codes; // of the process
+    // Where the files of new code objects are looked up, in the root of the target; NULL: nowhere.
+    struct spy_packages *packages;
+    struct spy_hung_mark *mark;
+    struct spy_target *target;
 };
 
 int spy_intern_marker(struct spy_profile *p, const char *text, uint32_t *ret_frame);

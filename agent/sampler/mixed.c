@@ -61,10 +61,14 @@ void spy_mixer_free(struct spy_mixer *m)
     free(m);
 }
 
+void spy_mixed_capture(struct spy_mixed *m, pid_t tid)
+{
+    m->captured = spy_native_capture(m->native, tid, &m->mixer->snapshot);
+}
+
 static void capture_held(void *arg, pid_t tid)
 {
-    struct spy_mixed *m = arg;
-    m->captured = spy_native_capture(m->native, tid, &m->mixer->snapshot);
+    spy_mixed_capture(arg, tid);
 }
 
 struct spy_mixed *spy_mixed_new(struct spy_mixer *mixer, const struct spy_target *t,
@@ -97,9 +101,10 @@ void spy_mixed_free(struct spy_mixed *m)
     free(m);
 }
 
-void spy_mixed_prepare(struct spy_mixed *m, bool waiting)
+void spy_mixed_prepare(struct spy_mixed *m, bool runnable, bool waiting)
 {
     m->captured = SPY_ERR_AGAIN;
+    m->hold.runnable = runnable;
     m->hold.waiting = waiting;
 }
 
@@ -257,8 +262,8 @@ int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
 {
     enum spy_native_end end;
     size_t n_python = 0;
-    if (m->captured < 0 || stack->how != SPY_PY_PAUSED)
-        return m->captured < 0 ? m->captured : SPY_ERR_AGAIN;
+    if (m->captured < 0)
+        return m->captured;
     forget_known_code(m);
     int n = spy_native_unwind(m->native, &m->mixer->snapshot, m->mixer->frames,
                               SPY_NATIVE_FRAMES_MAX, &end);

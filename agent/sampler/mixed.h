@@ -30,9 +30,12 @@ struct spy_mixed *spy_mixed_new(struct spy_mixer *m, const struct spy_target *t,
                                 const struct spy_python *python);
 void spy_mixed_free(struct spy_mixed *m);
 
-// Before each sample. waiting: threads that wait are held, too (python.h).
-void spy_mixed_prepare(struct spy_mixed *m, bool waiting);
+// Before each sample. Which threads are held, see struct spy_py_hold.
+void spy_mixed_prepare(struct spy_mixed *m, bool runnable, bool waiting);
 const struct spy_py_hold *spy_mixed_hold(const struct spy_mixed *m);
+
+// Instead of both, for a caller that holds the thread and reads its stack meanwhile. Keep it short.
+void spy_mixed_capture(struct spy_mixed *m, pid_t tid);
 
 struct spy_mixed_frame {
     bool is_native;
@@ -40,7 +43,8 @@ struct spy_mixed_frame {
     uint64_t call;   // of a native frame: what names it
 };
 
-// Innermost first; borrowed until the next call. Returns the number of frames, or
+// The stack must be what was read while the thread was held (how is SPY_PY_PAUSED, unless the caller
+// held it). The frames are innermost first; borrowed until the next call with the mixer. Returns the number of frames, or
 //   SPY_ERR_AGAIN     the thread was not held for this stack: there are no native frames of it
 //   SPY_ERR_TORN      they do not fit together; SPY_ERR_LIMIT: the native stack is not whole
 //   others            of spy_native_capture and spy_native_unwind

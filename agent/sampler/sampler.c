@@ -635,7 +635,13 @@ static int attach_as_ordinary(struct spy_sampler *s, struct process *p)
 
 static struct spy_intern interner_of(const struct spy_sampler *s, const struct process *p)
 {
-    return (struct spy_intern){s->profile, s->epoch, s->outside, spy_python_codes(p->python)};
+    return (struct spy_intern){.profile = s->profile,
+                               .epoch = s->epoch,
+                               .outside = s->outside,
+                               .codes = spy_python_codes(p->python),
+                               .packages = s->options.packages,
+                               .mark = s->options.mark,
+                               .target = p->target};
 }
 
 static uint32_t state_bits(const struct spy_py_stack *st)
@@ -693,7 +699,9 @@ static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct 
     if (has_mixed_wait(th, st))
         return true;
     struct spy_intern in = interner_of(s, p);
-    int n = spy_mixed_merge(p->mixed, p->python, th, st, &frames);
+    int n = SPY_ERR_AGAIN; // it could not be held
+    if (st->how == SPY_PY_PAUSED)
+        n = spy_mixed_merge(p->mixed, p->python, th, st, &frames);
     int r = n < 0 ? n : spy_intern_mixed(&in, p->mixed, st, frames, n, &stack);
     if (r == 0) {
         user[USER_STACK] = stack;
@@ -742,12 +750,13 @@ static int sample_stack(struct spy_sampler *s, struct process *p, struct spy_py_
         return spy_python_sample(p->python, th, o, ret);
     o->pausing = SPY_PAUSE_ALWAYS;
     o->hold = spy_mixed_hold(p->mixed);
-    spy_mixed_prepare(p->mixed, false);
+    spy_mixed_prepare(p->mixed, p->natives == SPY_NATIVES_ALL, false);
     int r = spy_python_sample(p->python, th, o, ret);
-    if (r < 0 || ret->running || p->natives != SPY_NATIVES_ALL || has_mixed_wait(th, ret))
+    if (r < 0 || ret->running || ret->runnable || p->natives != SPY_NATIVES_ALL ||
+        has_mixed_wait(th, ret))
         return r;
     spy_py_thread_user(th)[USER_FRAMES] = NO_STACK; // n_same counts from the stack just given
-    spy_mixed_prepare(p->mixed, true);
+    spy_mixed_prepare(p->mixed, true, true);
     return spy_python_sample(p->python, th, o, ret);
 }
 

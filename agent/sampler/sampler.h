@@ -32,6 +32,7 @@
 // After the first rounds, a round allocates nothing unless it meets new code or new stacks.
 // Threads: all calls from one thread.
 #pragma once
+#include "agent/python/package.h"
 #include "agent/python/python.h"
 #include "agent/sampler/hung_mark.h"
 #include "agent/sampler/priority.h"
@@ -51,6 +52,9 @@ struct spy_sampler_options {
     // process is attached to, so that after an exec the new program's samples never appear under
     // the old command line. NULL: labels stay as they were given.
     void (*command_of)(pid_t pid, char *out, size_t size);
+    // Learns the package of each file that is new to the profile, while its process lives; borrowed.
+    // NULL: nobody asks. An agent, which must not look into files of others, has none.
+    struct spy_packages *packages;
 };
 
 // The calling thread is the sampling thread, which will run the rounds.
@@ -60,6 +64,11 @@ void spy_sampler_free(struct spy_sampler *s);
 
 // Whether native frames are sampled: of threads that run, or of all.
 enum spy_natives { SPY_NATIVES_NONE, SPY_NATIVES_RUNNING, SPY_NATIVES_ALL };
+// What --native and --idle ask for: threads that are not shown need not be held.
+static inline enum spy_natives spy_natives_of(bool native, bool idle)
+{
+    return !native ? SPY_NATIVES_NONE : idle ? SPY_NATIVES_ALL : SPY_NATIVES_RUNNING;
+}
 
 struct spy_sampler_process {
     pid_t pid;

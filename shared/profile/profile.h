@@ -23,6 +23,7 @@
 // until the next add.
 #pragma once
 #include "shared/base/err.h"
+#include "shared/base/mem.h"
 #include "shared/profile/account.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -137,6 +138,8 @@ struct spy_profile_caps {
 struct spy_profile *spy_profile_new(void); // no caps beyond 2^28 entries; NULL: no memory
 struct spy_profile *spy_profile_new_capped(const struct spy_profile_caps *caps);
 void spy_profile_free(struct spy_profile *p);
+SPY_CLEANUP(spy_profile_done, struct spy_profile, spy_profile_free)
+#define _cleanup_profile_ _cleanup_(spy_profile_done)
 
 // Interning. Each returns 0 and sets *ret, or SPY_ERR_LIMIT, SPY_ERR_NOMEM, SPY_ERR_INVALID (an id
 // that does not exist). Text that is not valid UTF-8, or holds NUL, gets U+FFFD in its place.

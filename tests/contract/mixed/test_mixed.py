@@ -1,5 +1,6 @@
-"""record -n: native frames stand between the Python frames that they were called from and that they call."""
+"""-n: native frames stand between the Python frames that they were called from and that they call."""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -77,6 +78,44 @@ def test_native_needs_pauses(podspy):
     done = targets.run([podspy, "record", "-n", "--nonblocking", "-p", "1"])
     assert done.returncode == 2
     assert b"--native pauses threads: leave out --nonblocking" in done.stderr
+
+
+def test_top_shows_native_functions(podspy):
+    built = [p for p in pythons.here() if p.id.startswith("built-3")] or pytest.skip("no built CPython")
+    with targets.running(built[-1].argv(WORKLOAD)) as t:
+        p = subprocess.Popen([podspy, "top", "-n", "-p", str(t.pid), "--delay", "0.5"], env={"TERM": "dumb"},
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        try:
+            assert any(b"sre_search (" in p.stdout.readline() for _ in range(500))
+        finally:
+            p.kill()
+            p.wait()
+            p.stdout.close()
+
+
+SLEEPER = ("import sys, time\ndef key(secret):\n    time.sleep(1000)\ndef work():\n    sorted([17], key=key)\n"
+           "sys.stdout.write('ready\\n')\nsys.stdout.flush()\nwork()")
+
+
+@pytest.mark.parametrize("python", [p for p in pythons.few() if p.id.startswith("built")], ids=pythons.id_of)
+def test_dump_shows_native_frames_with_variables(podspy, python):
+    with targets.running(python.argv_code(SLEEPER)) as t:
+        targets.wait_for(lambda: "sleep" in open("/proc/%d/wchan" % t.pid).read() or targets.state_of(t.pid) == "S")
+        text = targets.run([podspy, "dump", "-n", "-l", "-p", str(t.pid)])
+        shown = json.loads(targets.run([podspy, "dump", "-n", "-j", "-p", str(t.pid)]).stdout)
+    assert text.returncode == 0 and not text.stderr, text.stderr
+    order = r"sleep.*\n    key \(.*\n        Arguments:\n            secret: 17\n(?s:.*)sort(?s:.*)\n    work \("
+    assert re.search(order, text.stdout.decode()), text.stdout.decode()
+    frames = shown[0]["frames"]
+    names = [f["name"] for f in frames]
+    assert names.index("key") < min(i for i, n in enumerate(names) if SORT.match(n)) < names.index("work"), names
+    assert all((f["module"] is None) == (f["line"] > 0) for f in frames), frames
+
+
+def test_dump_refuses_native_where_nothing_can_be_paused(podspy):
+    for args in (["--nonblocking", "-p", "1"], ["--core", "/dev/null"]):
+        done = targets.run([podspy, "dump", "-n", *args])
+        assert done.returncode == 2 and b"--native pauses threads: leave out --" in done.stderr
 
 
 def test_idle_threads_have_native_frames_where_idle_is_asked_for(podspy):

@@ -110,6 +110,7 @@ void spy_recording_done(struct spy_recording *r)
     spy_timeline_free(r->timeline);
     spy_packages_free(r->packages);
     spy_unread_free(&r->unread);
+    spy_buf_free(&r->notes);
 }
 
 static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *reads,

@@ -137,7 +137,11 @@ def test_a_terminal_that_takes_nothing_slows_nobody(podspy, busy):
         os.write(fd, b"\x11")
         read_until(fd, rb"\x1b")
         os.kill(pid, signal.SIGTERM)
+        last = read_until(fd, rb"1049l(?s:.*)Late rounds \d+\s")
         assert wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0])
+    samples, late = re.findall(rb"Samples (\d+).*Late rounds (\d+)", last)[-1]
+    rounds = int(samples) / 3 + int(late)  # of three threads
+    assert rounds > 100 * 2  # seconds in which nothing was read
 
 
 def test_a_pipe_that_nobody_reads_does_not_keep_it_from_ending(podspy, busy):

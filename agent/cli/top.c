@@ -25,7 +25,7 @@ struct top_options {
     size_t n_processes;
     char **program; // NULL-terminated, or NULL
     double rate, delay;
-    bool all, subprocesses, idle, gil, full_filenames;
+    bool all, subprocesses, idle, gil, native, full_filenames;
     enum spy_pausing pausing;
     struct spy_err *err;
 };
@@ -41,6 +41,7 @@ static const struct argp_option top_options[] = {
     {"subprocesses", 's', 0, 0, "also its descendants, all in one table", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
     {"idle", 'i', 0, 0, "also threads that wait", 0},
+    {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
     {"blocking", KEY_BLOCKING, 0, 0, "pause each thread for each sample", 0},
     {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
@@ -52,6 +53,7 @@ static const struct spy_cli_option top_stored_options[] = {
     {'s', SPY_CLI_FLAG, offsetof(struct top_options, subprocesses)},
     {'g', SPY_CLI_FLAG, offsetof(struct top_options, gil)},
     {'i', SPY_CLI_FLAG, offsetof(struct top_options, idle)},
+    {'n', SPY_CLI_FLAG, offsetof(struct top_options, native)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct top_options, full_filenames)},
     {0},
 };
@@ -91,6 +93,8 @@ static int parse_top_option(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if ((o->n_processes || o->all) == (o->program != NULL))
             argp_error(state, "give either --pid PID, --all or a program to run");
+        if (o->native && o->pausing == SPY_PAUSE_NEVER)
+            argp_error(state, "--native pauses threads: leave out --nonblocking");
         break;
     default:
         r = spy_cli_store(top_stored_options, key, arg, o, o->err);
@@ -112,6 +116,7 @@ struct watch {
     int output; // of the program; -1: none
     struct spy_sampler *sampler;
     struct spy_family *family;
+    struct spy_packages *packages; // NULL: not needed
     struct spy_top *model;
     struct spy_top_terminal *terminal; // NULL: not begun
     uint64_t window_ns;                // when the window began
@@ -222,12 +227,17 @@ static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct s
     const struct top_options *o = w->o;
     struct spy_sampler_options sampler = {
         .mark = &reads->mark, .profile_bytes = PROFILE_BYTES, .command_of = spy_cli_cmdline};
-    struct spy_top_options model = {
-        .idle = o->idle, .gil = o->gil, .full_filenames = o->full_filenames};
+    sampler.packages = w->packages = o->full_filenames ? NULL : spy_packages_new();
+    struct spy_top_options model = {.idle = o->idle,
+                                    .gil = o->gil,
+                                    .full_filenames = o->full_filenames,
+                                    .shorten = w->packages ? spy_packages_shorten : NULL,
+                                    .shorten_context = w->packages};
     int r = spy_sampler_new(&sampler, &w->sampler, err);
     struct spy_family_options family = {.sampler = w->sampler,
                                         .rate = (uint32_t)o->rate,
                                         .pausing = o->pausing,
+                                        .natives = spy_natives_of(o->native, o->idle),
                                         .descendants = o->subprocesses};
     if (r == 0)
         r = spy_family_new(&family, &w->family, err);
@@ -337,6 +347,7 @@ static void free_watch(struct watch *w)
     spy_family_free(w->family);
     spy_sampler_free(w->sampler);
     spy_top_free(w->model);
+    spy_packages_free(w->packages);
     spy_unread_free(&w->unread);
     if (w->output >= 0)
         close(w->output);

@@ -21,6 +21,9 @@ struct spy_top;
 struct spy_top_options {
     bool idle, gil; // which samples count, as in struct spy_view
     bool full_filenames;
+    // As in struct spy_view; called by the thread that reads pictures.
+    const char *(*shorten)(const void *context, const char *filename);
+    const void *shorten_context;
 };
 
 // What the caller knows besides the samples. Text is not fit for a terminal.

@@ -25,7 +25,7 @@ COLOR = re.compile(rb"\x1b\[(?:\d+;)*[39][0-7](?:;\d+)*m")
 
 @pytest.fixture(scope="module")
 def busy():
-    with running([sys.executable, SHARES]) as target:
+    with running([sys.executable, SHARES, "marked-%d" % os.getpid()]) as target:
         yield target
 
 
@@ -68,7 +68,8 @@ def read_until(fd, pattern, seconds=15):
 
 
 def test_a_pipe_gets_plain_text(podspy, busy):
-    status, out, errors = watch(podspy, "-p", busy.pid)
+    status, out, errors = watch(podspy, "-p", "marked-%d" % os.getpid())
+    assert "pid %d, Python 3" % busy.pid in out
     assert status == 0 and errors == "" and "\x1b" not in out
     screens = out.split("\n\n%s" % out.split("\n")[0])
     assert len(screens) >= 2 and rows_of(screens[-1].split("\n"))

@@ -127,9 +127,9 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
     struct spy_family_options family = {.sampler = r->sampler,
                                         .rate = (uint32_t)rec->rate,
                                         .pausing = rec->pausing,
-                                         .natives = spy_natives_of(rec->native, rec->idle),
-                                         .descendants = rec->subprocesses,
-                                         .unread = &r->unread};
+                                        .natives = spy_natives_of(rec->native, rec->idle),
+                                        .descendants = rec->subprocesses,
+                                        .unread = &r->unread};
     if (x == 0)
         x = spy_family_new(&family, &r->family, err);
     if (x == 0)

@@ -29,3 +29,5 @@ void spy_places_done(struct spy_places *p);
 struct spy_place *spy_places_find(const struct spy_places *p, uint64_t address);
 // Loads the module at the first call. NULL: code of no file, or of a file that cannot be had.
 struct spy_native_module *spy_place_module(struct spy_places *p, struct spy_place *place);
+// The debugging information of its module, read at the first call. NULL: none.
+struct spy_debug_info *spy_place_debug_info(struct spy_places *p, struct spy_place *place);

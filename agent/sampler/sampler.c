@@ -541,7 +541,7 @@ static int prepare_natives(struct spy_sampler *s, struct process *p, struct spy_
     if (!s->mixer)
         s->mixer = spy_mixer_new(s->options.native_bytes);
     if (s->mixer)
-        p->mixed = spy_mixed_new(s->mixer, p->target, p->python);
+        p->mixed = spy_mixed_new(s->mixer, p->target, p->python, s->options.inlines);
     return p->mixed ? 0 : spy_err_nomem(err);
 }
 

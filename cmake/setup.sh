@@ -16,9 +16,9 @@ declare -A GROUPS_OF=(
         python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-requests python3-hypothesis python3-pyflakes
         python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard
         python3-protobuf protobuf-compiler chromium chromium-driver npm=npm
-        fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev
+        fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev python3-numpy
         curl strace faketime procps iproute2 util-linux gunicorn runc=runc debootstrap
-        uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc gdb tmux=tmux
+        uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc gdb cython3 python3-numpy tmux=tmux
         docker.io=dockerd docker-compose=docker-compose python3-pip busybox-static=busybox binutils"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"

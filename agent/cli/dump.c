@@ -1,44 +1,46 @@
-// podspy dump: the stack of every thread of one process, now or when its core file was written.
+// podspy dump: the stack of every thread of a process and, if asked for, of its descendants, now; or
+// when a core file was written.
+#include "agent/cli/dump.h"
 #include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
-#include "agent/cli/dump_locals.h"
 #include "agent/cli/output.h"
 #include "agent/cli/subject.h"
 #include "agent/daemon/hung_reads.h"
-#include "agent/python/python.h"
-#include "agent/target/core.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/base/text.h"
 #include "shared/formats/format.h"
 #include <argp.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL, KEY_REDACT };
+enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL, KEY_REDACT, KEY_SYSROOT };
 enum { OUTPUT_MAX = 256 << 20 };
 
 struct dump {
-    struct spy_hung_reads *reads; // of a live process
+    struct spy_hung_reads *reads; // of live processes
     const char *process;          // --pid as it was given
     pid_t pid;
-    struct spy_target *target; // borrowed
-    const char *core;          // the file; NULL: a live process
-    struct spy_core about;
-    bool json, full_filenames;
+    const char *core, *sysroot;
+    bool json, full_filenames, subprocesses, native;
+    struct spy_mixer *mixer;        // NULL: no native frames
+    size_t n_unmerged;              // threads whose native frames could not be had
     struct spy_dump_locals *locals; // borrowed
+    struct spy_packages *packages;  // borrowed
     enum spy_pausing pausing;
     struct spy_err *err;
+    size_t n_processes, n_threads; // printed
 };
 
 static const struct argp_option dump_options[] = {
     {"pid", 'p', "PID", 0,
      "the process: its id, or a pattern that the command line of one process matches", 0},
     {"core", 'c', "FILE", 0, "a core file instead of a process", 0},
+    {"sysroot", KEY_SYSROOT, "DIR", 0, "the files that the core's process had are below DIR", 0},
     {"json", 'j', 0, 0, "as JSON", 0},
+    {"subprocesses", 's', 0, 0, "also its descendants", 0},
     {"locals", 'l', 0, 0, "also the variables of each frame; -ll: more of each value", 0},
+    {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"redact", KEY_REDACT, 0, 0, "hide values whose names look like secrets", 0},
     {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
     {"blocking", KEY_BLOCKING, 0, 0, "pause each thread while it is read", 0},
@@ -49,10 +51,31 @@ static const struct argp_option dump_options[] = {
 static const struct spy_cli_option dump_stored_options[] = {
     {'p', SPY_CLI_TEXT, offsetof(struct dump, process)},
     {'c', SPY_CLI_TEXT, offsetof(struct dump, core)},
+    {KEY_SYSROOT, SPY_CLI_TEXT, offsetof(struct dump, sysroot)},
     {'j', SPY_CLI_FLAG, offsetof(struct dump, json)},
+    {'s', SPY_CLI_FLAG, offsetof(struct dump, subprocesses)},
+    {'n', SPY_CLI_FLAG, offsetof(struct dump, native)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct dump, full_filenames)},
     {0},
 };
+
+static void check_dump_options(const struct dump *d, const struct argp_state *state)
+{
+    if (!d->process && !d->core)
+        argp_error(state, "give a process: --pid PID, or a core file: --core FILE");
+    if (d->process && d->core)
+        argp_error(state, "--pid and --core exclude each other");
+    if (d->core && d->pausing != SPY_PAUSE_AUTO)
+        argp_error(state,
+                   "nothing runs in a core file: --blocking and --nonblocking are for processes");
+    if (d->core && d->subprocesses)
+        argp_error(state, "a core file holds one process: --subprocesses is for processes");
+    if (d->native && (d->core || d->pausing == SPY_PAUSE_NEVER))
+        argp_error(state, "--native pauses threads: leave out %s",
+                   d->core ? "--core" : "--nonblocking");
+    if (d->sysroot && !d->core)
+        argp_error(state, "--sysroot is for core files");
+}
 
 static int parse_dump_option(int key, char *arg, struct argp_state *state)
 {
@@ -75,13 +98,7 @@ static int parse_dump_option(int key, char *arg, struct argp_state *state)
         argp_error(state, "'%s' is not expected; give the process as --pid PID", arg);
         break;
     case ARGP_KEY_END:
-        if (!d->process && !d->core)
-            argp_error(state, "give a process: --pid PID, or a core file: --core FILE");
-        if (d->process && d->core)
-            argp_error(state, "--pid and --core exclude each other");
-        if (d->core && d->pausing != SPY_PAUSE_AUTO)
-            argp_error(state, "nothing runs in a core file: --blocking and --nonblocking are for "
-                              "processes");
+        check_dump_options(d, state);
         break;
     default:
         r = spy_cli_store(dump_stored_options, key, arg, d, d->err);
@@ -93,162 +110,19 @@ static int parse_dump_option(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-// One thread as it was read; r: why there is no stack.
-struct shot {
-    const struct spy_py_thread *thread;
-    struct spy_py_stack stack;
-    int r;
-};
-
-static const char *name_state(const struct spy_py_stack *st)
+const char *spy_dump_short_filename(const struct spy_dump_process *p, const char *filename)
 {
-    return !st->running && !st->runnable ? "idle" : st->holds_gil ? "active+gil" : "active";
+    spy_packages_look_up(p->packages, p->target, filename);
+    const char *known = spy_packages_shorten(p->packages, filename);
+    return known ? known : spy_short_filename(filename);
 }
 
-// A core does not tell which threads were running; like py-spy, this marks the holder of the GIL.
-static void print_thread_title(const struct dump *d, const struct shot *s, struct spy_buf *out)
+const char *spy_dump_filename(const struct spy_dump_process *p, const char *filename)
 {
-    const char *name = spy_py_thread_name(s->thread);
-    spy_buf_printf(out, "Thread %d", (int)spy_py_thread_tid(s->thread));
-    if (!d->core)
-        spy_buf_printf(out, " (%s)", s->r < 0 ? "unknown" : name_state(&s->stack));
-    else if (s->r == 0 && s->stack.holds_gil)
-        spy_buf_puts(out, " (gil)");
-    if (!d->core || name[0]) {
-        spy_buf_puts(out, ": \"");
-        spy_buf_shown(out, name);
-        spy_buf_putc(out, '"');
-    }
-    spy_buf_putc(out, '\n');
+    return p->full_filenames ? filename : spy_dump_short_filename(p, filename);
 }
 
-static const char *choose_filename(const struct dump *d, const struct spy_code *c)
-{
-    return d->full_filenames ? c->filename : spy_short_filename(c->filename);
-}
-
-static const char *name_failure(int code)
-{
-    return code == SPY_ERR_LIMIT
-               ? "too many files are open, raise the limit (ulimit -n), so its state is unknown"
-           : code == SPY_ERR_AGAIN ? "its thread is not known yet"
-                                   : spy_code_name(code);
-}
-
-static void print_thread_text(const struct dump *d, struct spy_python *py, const struct shot *s,
-                              struct spy_buf *out)
-{
-    print_thread_title(d, s, out);
-    if (s->r < 0)
-        spy_buf_printf(out, "    (its stack could not be read: %s)\n", name_failure(s->r));
-    if (s->r == 0 && s->stack.how == SPY_PY_SALVAGED)
-        spy_buf_puts(out, "    (newer frames change too fast to be read without --blocking)\n");
-    for (size_t i = 0; s->r == 0 && i < s->stack.n; i++) {
-        const struct spy_py_frame *f = &s->stack.frames[i];
-        const struct spy_code *c = spy_codes_at(spy_python_codes(py), f->code);
-        spy_buf_puts(out, "    ");
-        spy_buf_shown(out, c->name);
-        spy_buf_puts(out, " (");
-        spy_buf_shown(out, choose_filename(d, c));
-        spy_buf_printf(out, ":%u)\n", f->line);
-        spy_dump_locals_text(d->locals, py, s->thread, i, out);
-    }
-    if (s->r == 0 && s->stack.truncated)
-        spy_buf_puts(out, "    (deeper frames left out)\n");
-}
-
-static void put_json_text(struct spy_buf *out, const char *text)
-{
-    spy_buf_putc(out, '"');
-    spy_buf_json(out, text, strlen(text));
-    spy_buf_putc(out, '"');
-}
-
-static void print_frame_json(const struct spy_code *c, uint32_t line, struct spy_location where,
-                             struct spy_buf *out)
-{
-    spy_buf_puts(out, "        {\"name\": ");
-    put_json_text(out, c->name);
-    spy_buf_puts(out, ", \"filename\": ");
-    put_json_text(out, c->filename);
-    spy_buf_puts(out, ", \"module\": null, \"short_filename\": ");
-    put_json_text(out, spy_short_filename(c->filename));
-    spy_buf_printf(out,
-                   ", \"line\": %u, \"column\": %u, \"end_line\": %u, \"end_column\": %u, "
-                   "\"locals\": ",
-                   line, where.column, where.end_line, where.end_column);
-}
-
-static void print_thread_json(const struct dump *d, struct spy_python *py, const struct shot *s,
-                              struct spy_buf *out)
-{
-    bool ok = s->r == 0;
-    spy_buf_printf(out, "  {\n    \"pid\": %d,\n    \"thread_id\": %llu,\n    \"thread_name\": ",
-                   (int)d->pid, (unsigned long long)spy_py_thread_ident(s->thread));
-    put_json_text(out, spy_py_thread_name(s->thread));
-    spy_buf_printf(out,
-                   ",\n    \"os_thread_id\": %d,\n    \"active\": %s,\n    \"owns_gil\": %s,\n",
-                   (int)spy_py_thread_tid(s->thread),
-                   d->core                                         ? "null"
-                   : ok && (s->stack.running || s->stack.runnable) ? "true"
-                                                                   : "false",
-                   ok && s->stack.holds_gil ? "true" : "false");
-    spy_buf_printf(out,
-                   "    \"error\": %s%s%s,\n    \"truncated\": %s,\n    \"changing\": %s,\n"
-                   "    \"frames\": [",
-                   ok ? "" : "\"", ok ? "null" : spy_code_name(s->r), ok ? "" : "\"",
-                   ok && s->stack.truncated ? "true" : "false",
-                   ok && s->stack.how == SPY_PY_SALVAGED ? "true" : "false");
-    for (size_t i = 0, at = 0; ok && i < s->stack.n && !spy_cli_stop; i++) {
-        const struct spy_py_frame *f = &s->stack.frames[i];
-        spy_buf_puts(out, i ? ",\n" : "\n");
-        print_frame_json(spy_codes_at(spy_python_codes(py), f->code), f->line,
-                         spy_python_location(py, s->thread, i, &at), out);
-        spy_dump_locals_json(d->locals, py, s->thread, i, out);
-        spy_buf_putc(out, '}');
-    }
-    spy_buf_puts(out, "\n    ],\n    \"process_info\": null\n  }");
-}
-
-// The process and its Python, and an empty line. The texts are chosen by the process.
-static void print_process(const struct dump *d, const struct spy_python *py, const char *command,
-                          const char *program, struct spy_buf *out)
-{
-    spy_buf_printf(out, "Process %d: ", (int)d->pid);
-    spy_buf_shown(out, command);
-    spy_buf_printf(out, "\nPython v%s (", spy_python_runtime(py)->version);
-    spy_buf_shown(out, program);
-    spy_buf_puts(out, ")\n\n");
-}
-
-static void print_core_header(const struct dump *d, const struct spy_python *py,
-                              struct spy_buf *out)
-{
-    const char *name = d->about.signal ? sigabbrev_np(d->about.signal) : NULL;
-    if (name)
-        spy_buf_printf(out, "Signal %d (SIG%s): ", d->about.signal, name);
-    else
-        spy_buf_printf(out, "Signal %d: ", d->about.signal);
-    spy_buf_shown(out, d->core);
-    spy_buf_putc(out, '\n');
-    print_process(d, py, d->about.args, spy_python_runtime(py)->module, out);
-}
-
-static void print_dump_header(const struct dump *d, const struct spy_python *py,
-                              struct spy_buf *out)
-{
-    if (d->core) {
-        print_core_header(d, py, out);
-        return;
-    }
-    char cmdline[4096], name[32], exe[PATH_MAX];
-    spy_cli_cmdline(d->pid, cmdline, sizeof cmdline);
-    ssize_t n =
-        readlinkat(spy_target_proc_fd(d->target),
-                   spy_target_file(d->target, "exe", name, sizeof name), exe, sizeof exe - 1);
-    exe[n > 0 ? n : 0] = 0;
-    print_process(d, py, cmdline, exe, out);
-}
+// --- threads ---
 
 // Reading a core file may take any time: its disk may be slow.
 static struct spy_hung_mark *get_mark(const struct dump *d)
@@ -258,16 +132,17 @@ static struct spy_hung_mark *get_mark(const struct dump *d)
 
 // Reads a thread again while its memory changes, before it settles for a part of the stack or
 // SPY_ERR_TORN.
-static int read_thread_stack(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
-                             const struct spy_py_options *o, struct spy_py_stack *ret)
+static int read_thread_stack(const struct dump *d, struct spy_dump_process *p,
+                             struct spy_py_thread *th, const struct spy_py_options *o,
+                             struct spy_py_stack *ret)
 {
     enum { TRIES = 20, FOR_THE_WHOLE = 10 };
     int r = SPY_ERR_TORN;
     bool part = false;
-    spy_hung_mark_begin(get_mark(d), d->pid);
+    spy_hung_mark_begin(get_mark(d), p->pid);
     for (int i = 0;
          i < TRIES && (r == SPY_ERR_TORN || (part && i < FOR_THE_WHOLE)) && !spy_cli_stop; i++) {
-        r = spy_python_sample(py, th, o, ret);
+        r = spy_python_sample(p->python, th, o, ret);
         part = r == 0 && ret->how == SPY_PY_SALVAGED;
     }
     spy_hung_mark_end(get_mark(d));
@@ -286,153 +161,302 @@ static void take_state(struct spy_py_stack *st, const struct spy_py_stack *befor
 
 // Reads the stack once more while the thread is held, so that its variables are those of its frames.
 // Returns false if it cannot be held.
-static bool hold_thread(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
-                        const struct spy_py_options *o, struct shot *s, int *ret_signal)
+static bool hold_thread(const struct dump *d, struct spy_dump_process *p, struct spy_py_thread *th,
+                        const struct spy_py_options *o, struct spy_dump_thread *s, int *ret_signal)
 {
     struct spy_py_options held = {.pausing = SPY_PAUSE_NEVER};
     struct spy_py_stack before = s->stack;
     pid_t tid = spy_py_thread_tid(th);
-    if (s->r < 0 || !d->locals->level || d->core || d->pausing == SPY_PAUSE_NEVER || !tid ||
-        spy_pause_begin(o->pause, tid, ret_signal) < 0)
+    if (s->r < 0 || (!d->locals->level && !p->native) || d->core || d->pausing == SPY_PAUSE_NEVER ||
+        !tid || spy_pause_begin(o->pause, tid, ret_signal) < 0)
         return false;
-    s->r = read_thread_stack(d, py, th, &held, &s->stack);
+    s->r = read_thread_stack(d, p, th, &held, &s->stack);
+    if (p->native)
+        spy_dump_native_capture(p, s);
     take_state(&s->stack, &before);
     return true;
 }
 
-static int print_thread(const struct dump *d, struct spy_python *py, struct spy_py_thread *th,
-                        const struct spy_py_options *o, bool first, struct spy_buf *out)
+// Holds the thread for its native frames alone. Before its variables are read, this loads what names
+// these frames, which would take long while it is held.
+static void read_native(struct dump *d, struct spy_dump_process *p, struct spy_py_thread *th,
+                        const struct spy_py_options *o, struct spy_dump_thread *s)
 {
-    struct shot s = {.thread = th};
     int signal = 0;
-    uint64_t deadline = 0;
-    s.r = read_thread_stack(d, py, th, o, &s.stack);
-    bool held = hold_thread(d, py, th, o, &s, &signal);
-    if (held)
-        deadline = spy_clock_mono_ns() + SPY_DUMP_HOLD_MS * SPY_NS_PER_MS;
-    int r = 0;
-    if (s.r != SPY_ERR_GONE) {
-        spy_hung_mark_begin(get_mark(d), d->pid);
-        r = spy_dump_locals_begin(d->locals, d->target, spy_python_runtime(py), deadline);
-        spy_buf_puts(out, d->json && !first ? ",\n" : "");
-        if (r == 0)
-            (d->json ? print_thread_json : print_thread_text)(d, py, &s, out);
-        spy_dump_locals_end(d->locals);
-        spy_hung_mark_end(get_mark(d));
-    }
-    if (held)
+    spy_mixed_prepare(p->native, true, true);
+    if (hold_thread(d, p, th, o, s, &signal))
         spy_pause_end(o->pause, spy_py_thread_tid(th), signal);
-    return r < 0 ? r : s.r != SPY_ERR_GONE;
+    if (s->r == 0 && !spy_dump_native_merge(p, s))
+        d->n_unmerged++;
 }
 
-static int print_threads(const struct dump *d, struct spy_python *py, struct spy_buf *out)
+// The flag belongs to the interpreter: the thread that holds the GIL collects or, without a GIL, the
+// thread that runs while the others are stopped.
+static void read_situation(const struct spy_dump_process *p, struct spy_dump_thread *s)
 {
-    struct spy_pause pause = {0};
-    struct spy_py_options o = {.pausing = d->pausing, .pause = &pause};
-    if (d->json)
-        spy_codes_keep_tables(spy_python_codes(py));
-    size_t n = spy_python_n_threads(py), printed = 0;
-    for (size_t k = 0; k < n && !spy_cli_stop; k++) {
-        // Like py-spy: the oldest thread first as text, the newest first as JSON.
-        struct spy_py_thread *th = spy_python_thread(py, d->json ? n - 1 - k : k);
-        int r = print_thread(d, py, th, &o, !printed, out);
-        if (r < 0)
-            return r;
-        printed += r > 0;
-    }
-    if (spy_python_n_left_out(py) && !d->json)
-        spy_buf_printf(out, "%zu threads left out: those that have not run for the longest time\n",
-                       spy_python_n_left_out(py));
-    else if (spy_python_n_left_out(py))
-        fprintf(stderr, "podspy: %zu threads are left out\n", spy_python_n_left_out(py));
-    spy_pause_done(&pause);
-    return out->failed;
+    const struct spy_py_stack *st = &s->stack;
+    s->situation = spy_python_situation(p->python, s->thread);
+    if (s->r < 0)
+        return;
+    bool free_threaded = spy_python_runtime(p->python)->layout.free_threaded;
+    s->drops_gil = st->holds_gil && s->situation.asked_to_drop;
+    s->collects = st->collecting && (free_threaded ? st->running : st->holds_gil);
 }
 
-SPY_CLEANUP(free_target, struct spy_target, spy_target_free)
-SPY_CLEANUP(free_python, struct spy_python, spy_python_free)
-
-// A core leaves out the contents of mapped files. If such a file is missing here, Python cannot be
-// found in the core.
-static int attach_core(const struct dump *d, struct spy_target *t, struct spy_python **ret,
-                       struct spy_err *err)
+static int print_shot(const struct dump *d, struct spy_dump_process *p, struct spy_dump_thread *s,
+                      uint64_t deadline, struct spy_buf *out)
 {
-    int r = spy_python_attach(t, ret, err);
+    spy_hung_mark_begin(get_mark(d), p->pid);
+    read_situation(p, s);
+    int r = spy_dump_locals_begin(d->locals, p->target, spy_python_runtime(p->python), deadline);
+    spy_buf_puts(out, d->json && d->n_threads ? ",\n" : "");
     if (r == 0)
-        return 0;
-    const char *missing = spy_core_missing(t);
-    if (d->about.cut_bytes)
-        return spy_err_set(err, r, 0, "%s is cut off: %llu bytes are missing, including Python",
-                           d->core, (unsigned long long)d->about.cut_bytes);
-    if (missing[0])
-        return spy_err_set(
-            err, r, 0,
-            "the Python in %s cannot be found or read: the mapped file %s is missing here, "
-            "or is another version",
-            d->core, missing);
-    return spy_err_context(err, r, "%s", d->core);
-}
-
-static int attach_process(const struct dump *d, struct spy_target *t, struct spy_python **ret,
-                          struct spy_err *err)
-{
-    spy_hung_mark_begin(get_mark(d), d->pid);
-    int r = spy_python_attach(t, ret, err);
+        (d->json ? spy_dump_thread_json : spy_dump_thread_text)(p, s, out);
+    spy_dump_locals_end(d->locals);
     spy_hung_mark_end(get_mark(d));
     return r;
 }
 
-static int attach_subject(struct dump *d, struct spy_target **t, struct spy_python **py,
-                          struct spy_err *err)
+static int print_thread(struct dump *d, struct spy_dump_process *p, struct spy_py_thread *th,
+                        const struct spy_py_options *o, struct spy_buf *out)
+{
+    struct spy_dump_thread s = {.thread = th};
+    int signal = 0, r = 0;
+    uint64_t deadline = 0;
+    s.r = read_thread_stack(d, p, th, o, &s.stack);
+    if (p->native)
+        read_native(d, p, th, o, &s);
+    bool held = d->locals->level && hold_thread(d, p, th, o, &s, &signal);
+    if (held)
+        deadline = spy_clock_mono_ns() + SPY_DUMP_HOLD_MS * SPY_NS_PER_MS;
+    if (held && p->native)
+        spy_dump_native_merge(p, &s);
+    if (s.r != SPY_ERR_GONE) {
+        r = print_shot(d, p, &s, deadline, out);
+        d->n_threads++;
+    }
+    if (held)
+        spy_pause_end(o->pause, spy_py_thread_tid(th), signal);
+    return r;
+}
+
+static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_buf *out)
+{
+    struct spy_pause pause = {0};
+    struct spy_py_options o = {.pausing = d->pausing, .pause = &pause};
+    if (d->json)
+        spy_codes_keep_tables(spy_python_codes(p->python));
+    size_t n = spy_python_n_threads(p->python), left_out = spy_python_n_left_out(p->python);
+    int r = 0;
+    for (size_t k = 0; k < n && r == 0 && !spy_cli_stop; k++) {
+        // Like py-spy: the oldest thread first as text, the newest first as JSON.
+        size_t i = d->json ? n - 1 - k : k;
+        r = print_thread(d, p, spy_python_thread(p->python, i), &o, out);
+    }
+    spy_pause_done(&pause);
+    if (left_out && !d->json)
+        spy_buf_printf(out, "%zu threads left out: those that have not run for the longest time\n",
+                       left_out);
+    else if (left_out)
+        fprintf(stderr, "podspy: %zu threads are left out\n", left_out);
+    return r < 0 ? r : out->failed;
+}
+
+// --- processes ---
+
+static void close_process(struct spy_dump_process *p)
+{
+    spy_mixed_free(p->native);
+    if (p->python)
+        spy_python_free(p->python);
+    if (p->target)
+        spy_target_free(p->target);
+    p->python = NULL;
+    p->target = NULL;
+}
+
+static const char *name_missing(struct spy_core_missing missing)
+{
+    return missing.differs ? "is another version here (its build id differs)" : "is missing here";
+}
+
+// A core leaves out the contents of mapped files. If such a file is missing here, Python cannot be
+// found in the core.
+static int attach_core(struct spy_dump_process *p, struct spy_err *err)
+{
+    int r = spy_python_attach(p->target, &p->python, err);
+    if (r == 0)
+        return 0;
+    if (p->about.cut_bytes)
+        return spy_err_set(err, r, 0, "%s is cut off: %llu bytes are missing, including Python",
+                           p->core, (unsigned long long)p->about.cut_bytes);
+    struct spy_core_missing missing = spy_core_missing(p->target);
+    if (missing.path[0])
+        return spy_err_set(err, r, 0,
+                           "no Python is found in %s without the files of its machine (--sysroot "
+                           "DIR): the mapped file %s %s",
+                           p->core, missing.path, name_missing(missing));
+    return spy_err_context(err, r, "%s", p->core);
+}
+
+static int open_core(const struct dump *d, struct spy_dump_process *p, struct spy_err *err)
 {
     char shown[PATH_MAX];
-    int r = d->core ? spy_core_open(d->core, t, &d->about, err)
-                    : spy_cli_find_process(d->process, &d->pid, err);
-    if (r == 0 && !d->core)
-        r = spy_target_open(d->pid, t, err);
+    p->core = d->core;
+    int r = spy_core_open(d->core, d->sysroot, &p->target, &p->about, err);
     if (r < 0)
         return r;
-    d->target = *t;
-    d->pid = spy_target_pid(*t);
-    r = d->core ? attach_core(d, *t, py, err) : attach_process(d, *t, py, err);
+    p->pid = spy_target_pid(p->target);
+    r = attach_core(p, err);
     if (r < 0)
         return r;
-    spy_cli_print_other(d->pid, spy_python_runtime(*py));
-    spy_hung_mark_begin(get_mark(d), d->pid);
-    r = spy_python_refresh(*py);
-    spy_hung_mark_end(get_mark(d));
-    if (d->core && (r < 0 || !spy_python_n_threads(*py)))
+    spy_cli_print_other(p->pid, spy_python_runtime(p->python));
+    r = spy_python_refresh(p->python);
+    if (r < 0 || !spy_python_n_threads(p->python))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not contain the memory of its interpreter%s", d->core,
-                           d->about.cut_bytes ? ": it is cut off" : "");
-    if (r < 0)
-        return spy_err_set(err, r, 0, "process %d has ended", (int)d->pid);
-    if (d->about.cut_bytes)
+                           p->about.cut_bytes
+                               ? ": it is cut off; raise ulimit -c"
+                               : "; gcore, or 0x33 in /proc/PID/coredump_filter, writes it");
+    if (p->about.cut_bytes)
         fprintf(stderr, "podspy: %s is cut off: %llu bytes are missing\n",
                 spy_text_show(shown, sizeof shown, d->core),
-                (unsigned long long)d->about.cut_bytes);
+                (unsigned long long)p->about.cut_bytes);
     return 0;
 }
 
-static int print_all(const struct dump *d, struct spy_python *py, struct spy_err *err)
+// The names of types and other constants lie in the mapped files.
+static void note_missing_values(const struct dump *d, const struct spy_dump_process *p)
+{
+    char shown[PATH_MAX];
+    struct spy_core_missing missing = spy_core_missing(p->target);
+    if (d->core && d->locals->level && missing.path[0])
+        fprintf(
+            stderr,
+            "podspy: some values are not known without the files of its machine (--sysroot DIR): "
+            "the mapped file %s %s\n",
+            spy_text_show(shown, sizeof shown, missing.path), name_missing(missing));
+}
+
+static int check_is_same(const struct spy_dump_process *p, struct spy_err *err)
+{
+    uint64_t start_time = 0, want = p->family ? p->family->list[p->index].start_time : 0;
+    if (want && (spy_target_start_time(p->target, &start_time) < 0 || start_time != want))
+        return spy_err_set(err, SPY_ERR_GONE, 0, "process %d has ended", (int)p->pid);
+    return 0;
+}
+
+static int open_process(const struct dump *d, struct spy_dump_process *p, struct spy_err *err)
+{
+    int r = spy_target_open(p->pid, &p->target, err);
+    if (r == 0)
+        r = check_is_same(p, err);
+    if (r < 0)
+        return r;
+    spy_hung_mark_begin(get_mark(d), p->pid);
+    r = spy_python_attach(p->target, &p->python, err);
+    if (r == 0 && spy_python_refresh(p->python) < 0)
+        r = spy_err_set(err, SPY_ERR_GONE, 0, "process %d has ended", (int)p->pid);
+    spy_hung_mark_end(get_mark(d));
+    if (r == 0)
+        spy_cli_print_other(p->pid, spy_python_runtime(p->python));
+    return r;
+}
+
+static int print_process(struct dump *d, struct spy_dump_process *p, struct spy_buf *out,
+                         struct spy_err *err)
+{
+    int r = d->core ? open_core(d, p, err) : open_process(d, p, err);
+    if (r < 0)
+        return r;
+    if (d->mixer && !(p->native = spy_mixed_new(d->mixer, p->target, p->python)))
+        return spy_err_nomem(err);
+    if (!d->json)
+        spy_dump_header_text(p, !d->n_processes, out);
+    d->n_processes++;
+    r = print_threads(d, p, out);
+    if (r == SPY_ERR_NOMEM || out->failed == SPY_ERR_NOMEM)
+        return spy_err_nomem(err);
+    if (r < 0)
+        return spy_err_set(err, SPY_ERR_LIMIT, 0, "the stacks are larger than %d bytes",
+                           OUTPUT_MAX);
+    note_missing_values(d, p);
+    return 0;
+}
+
+static int dump_process(struct dump *d, const struct spy_descendants *family, size_t index,
+                        struct spy_buf *out, struct spy_err *err)
+{
+    _cleanup_(close_process) struct spy_dump_process p = {.pid = d->pid,
+                                                          .family = family,
+                                                          .index = index,
+                                                          .packages = d->packages,
+                                                          .locals = d->locals,
+                                                          .full_filenames = d->full_filenames};
+    if (family)
+        p.pid = family->list[index].pid;
+    return print_process(d, &p, out, err);
+}
+
+// A descendant that is not Python, or has ended since it was listed, is passed by.
+static void note_failure(const struct spy_descendants *family, size_t i, int code,
+                         const struct spy_err *err)
+{
+    char shown[sizeof err->msg * 4];
+    if (code != SPY_ERR_NOTFOUND && code != SPY_ERR_GONE)
+        fprintf(stderr, "podspy: process %d is left out: %s\n", (int)family->list[i].pid,
+                spy_text_show(shown, sizeof shown, err->msg));
+}
+
+static int dump_family(struct dump *d, struct spy_buf *out, struct spy_err *err)
+{
+    _cleanup_(spy_descendants_done) struct spy_descendants family = {0};
+    struct spy_err first = {0}, other;
+    int r = spy_descendants_find(d->pid, &family);
+    if (r < 0)
+        return spy_err_set(err, r, 0, "the processes of /proc cannot be listed");
+    int result = dump_process(d, &family, 0, out, &first);
+    for (size_t i = 1; i < family.n && !out->failed && !spy_cli_stop; i++) {
+        r = dump_process(d, &family, i, out, &other);
+        if (r < 0 && !out->failed)
+            note_failure(&family, i, r, &other);
+    }
+    if (family.n_left_out)
+        fprintf(stderr, "podspy: %zu descendants beyond the first %d are left out\n",
+                family.n_left_out, SPY_DESCENDANTS_MAX);
+    if (result < 0 && d->n_processes && !out->failed) {
+        note_failure(&family, 0, result, &first);
+        return 0;
+    }
+    if (result < 0)
+        *err = first;
+    else if (out->failed)
+        *err = other;
+    return result < 0 ? result : out->failed;
+}
+
+static int print_all(struct dump *d, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
-    if (d->json)
-        spy_buf_puts(&out, "[\n");
-    else
-        print_dump_header(d, py, &out);
-    int r = print_threads(d, py, &out);
-    if (spy_cli_stop)
+    spy_buf_puts(&out, d->json ? "[\n" : "");
+    int r = d->subprocesses ? dump_family(d, &out, err) : dump_process(d, NULL, 0, &out, err);
+    if (spy_cli_stop && (r == 0 || r == SPY_ERR_GONE))
         return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted");
+    if (r < 0)
+        return r;
     spy_buf_puts(&out, d->json ? "\n]\n" : "");
-    if (r == SPY_ERR_NOMEM || out.failed == SPY_ERR_NOMEM)
-        return spy_err_nomem(err);
-    if (r < 0 || out.failed)
-        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
-    if (out.len)
-        fwrite(out.data, 1, out.len, stdout);
+    if (out.failed)
+        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes%s", OUTPUT_MAX,
+                           d->locals->level ? "; leave out --locals" : "");
+    fwrite(out.data, 1, out.len, stdout);
+    if (d->n_unmerged)
+        fprintf(stderr, "podspy: the native frames of %zu of %zu threads could not be merged\n",
+                d->n_unmerged, d->n_threads);
     return spy_cli_flush(err);
 }
+
+SPY_CLEANUP(free_mixer, struct spy_mixer, spy_mixer_free)
+SPY_CLEANUP(free_packages, struct spy_packages, spy_packages_free)
 
 static int run_dump(int argc, char **argv, struct spy_err *err)
 {
@@ -444,15 +468,23 @@ static int run_dump(int argc, char **argv, struct spy_err *err)
     };
     _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
     _cleanup_(spy_dump_locals_done) struct spy_dump_locals locals = {0};
-    struct dump d = {.reads = &reads, .locals = &locals, .pausing = SPY_PAUSE_AUTO, .err = err};
+    _cleanup_(free_packages) struct spy_packages *packages = spy_packages_new();
+    struct dump d = {.reads = &reads,
+                     .locals = &locals,
+                     .packages = packages,
+                     .pausing = SPY_PAUSE_AUTO,
+                     .err = err};
     argp_parse(&argp, argc, argv, 0, NULL, &d);
     spy_cli_catch_signals();
-    _cleanup_(free_target) struct spy_target *t = NULL;
-    _cleanup_(free_python) struct spy_python *py = NULL;
+    _cleanup_(free_mixer) struct spy_mixer *mixer =
+        d.native ? spy_mixer_new(SPY_NATIVE_CACHE_USUAL) : NULL;
+    d.mixer = mixer;
+    if (!packages || (d.native && !mixer))
+        return spy_err_nomem(err);
     int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
-    if (r == 0)
-        r = attach_subject(&d, &t, &py, err);
-    return r < 0 ? r : print_all(&d, py, err);
+    if (r == 0 && d.process)
+        r = spy_cli_find_process(d.process, &d.pid, err);
+    return r < 0 ? r : print_all(&d, err);
 }
 
 const struct spy_command spy_command_dump = {

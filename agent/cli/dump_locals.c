@@ -59,7 +59,9 @@ static void put_variables(struct spy_dump_locals *l, bool arguments, struct spy_
         title = "";
         spy_buf_puts(out, "            ");
         spy_buf_shown(out, spy_py_local_name(&l->locals, k));
-        spy_buf_puts(out, ": ");
+        spy_buf_puts(out, l->locals.list[k].is_free   ? " (free): "
+                          : l->locals.list[k].is_cell ? " (cell): "
+                                                      : ": ");
         put_value(l, k, out);
         spy_buf_putc(out, '\n');
     }
@@ -100,9 +102,10 @@ void spy_dump_locals_json(struct spy_dump_locals *l, struct spy_python *py,
         put_value(l, k, &text);
         spy_buf_puts(out, k ? ",\n          {\"name\": \"" : "\n          {\"name\": \"");
         spy_buf_json(out, name, strlen(name));
-        spy_buf_printf(out, "\", \"addr\": %llu, \"arg\": %s, \"cell\": %s, \"repr\": \"",
+        spy_buf_printf(out,
+                       "\", \"addr\": %llu, \"arg\": %s, \"cell\": %s, \"free\": %s, \"repr\": \"",
                        (unsigned long long)local->value, local->is_argument ? "true" : "false",
-                       local->is_cell || local->is_free ? "true" : "false");
+                       local->is_cell ? "true" : "false", local->is_free ? "true" : "false");
         spy_buf_json(out, spy_buf_str(&text), text.len);
         spy_buf_puts(out, "\"}");
     }

@@ -18,6 +18,8 @@ struct member {
     uint64_t image;      // see spy_proc_stat: changes when the process calls exec
     unsigned execs;
     bool given, attached, ended;
+    unsigned n_unread; // for how many updates it could not be read
+    bool is_listed;    // in options.unread
 };
 
 struct spy_family {
@@ -96,6 +98,8 @@ static int add_to_sampler(const struct spy_family *f, const struct member *m, st
                                           .start_time = m->given ? 0 : m->start_time,
                                           .rate = f->options.rate,
                                           .pausing = f->options.pausing,
+                                          .natives = f->options.natives,
+                                          .optional = !m->given || f->options.descendants,
                                           .labels = labels,
                                           .n_labels = m->parent ? 3 : 2};
     return spy_sampler_add(f->options.sampler, &process, err);
@@ -221,6 +225,32 @@ static bool has_exited(const struct spy_family *f, const struct member *m)
            spy_proc_dead(&s);
 }
 
+static bool is_unreadable(const struct spy_family *f, const struct member *m)
+{
+    int r = spy_sampler_problem_code(f->options.sampler, m->pid);
+    return r == SPY_ERR_DENIED || r == SPY_ERR_UNSUPPORTED || r == SPY_ERR_LIMIT;
+}
+
+// A descendant that is not Python is passed by. During exec and at its end a process cannot be read
+// for a moment, which is not a reason to list it.
+static void note_unread(const struct spy_family *f, struct member *m)
+{
+    enum { UPDATES = 3 };
+    struct spy_unread *u = f->options.unread;
+    if (!u || m->given)
+        return;
+    m->n_unread = m->attached || !is_unreadable(f, m) ? 0 : m->n_unread + 1;
+    if (m->attached && m->is_listed)
+        spy_unread_remove(u, m->pid);
+    m->is_listed = m->is_listed && !m->attached;
+    if (m->n_unread < UPDATES || m->is_listed)
+        return;
+    char command[COMMAND_MAX];
+    spy_cli_cmdline(m->pid, command, sizeof command);
+    spy_unread_add(u, m->pid, command, spy_sampler_problem(f->options.sampler, m->pid));
+    m->is_listed = true;
+}
+
 static void drop_member(struct spy_family *f, size_t i)
 {
     spy_sampler_remove(f->options.sampler, f->members[i].pid);
@@ -235,6 +265,8 @@ int spy_family_update(struct spy_family *f, struct spy_err *err)
         struct member *m = &f->members[i];
         m->attached = m->attached || spy_sampler_attached(f->options.sampler, m->pid);
         m->ended = m->ended || has_exited(f, m);
+        if (!m->ended)
+            note_unread(f, m);
         if (!m->ended)
             r = follow_exec(f, m, err);
         else if (!m->given)

@@ -65,14 +65,16 @@ static void label_process(const struct agent *a, const struct spy_process *p,
 static void start_process(struct agent *a, const struct spy_process *p)
 {
     struct spy_series_labels l = {.n = 0};
-    if (p->native && spy_log_due(&a->native_logged, LOG_EVERY_NS))
-        spy_log(SPY_LOG_WARN, "native frames are not supported yet: sampling Python frames only",
+    if (p->native && p->blocking == SPY_PAUSE_NEVER && spy_log_due(&a->native_logged, LOG_EVERY_NS))
+        spy_log(SPY_LOG_WARN,
+                "native frames need pauses, and blocking is never: Python frames only",
                 SPY_I("pid", p->pid), SPY_S("reason", p->reason));
     label_process(a, p, &l);
     struct spy_sampler_process sp = {.pid = p->pid,
                                      .start_time = p->start_time,
                                      .rate = p->rate,
                                      .pausing = p->blocking,
+                                     .natives = p->native ? SPY_NATIVES_RUNNING : SPY_NATIVES_NONE,
                                      .hung =
                                          spy_hung_processes_has(&a->hung, p->pid, p->start_time),
                                      .labels = (const char *const(*)[2])l.pairs,
@@ -228,11 +230,12 @@ static void find_host(struct agent *a)
 
 static int start_sampler(struct agent *a, struct spy_err *err)
 {
-    struct spy_sampler_options options = {.budget_percent = a->config.budget.cpu_percent,
-                                          .profile_bytes =
-                                              ((size_t)a->config.budget.memory_mib << 20) / 2,
-                                          .mark = &a->reads.mark,
-                                          .command_of = spy_proc_cmdline};
+    struct spy_sampler_options options = {
+        .budget_percent = a->config.budget.cpu_percent,
+        .profile_bytes = ((size_t)a->config.budget.memory_mib << 20) / 2,
+        .native_bytes = ((size_t)a->config.budget.memory_mib << 20) / 4,
+        .mark = &a->reads.mark,
+        .command_of = spy_proc_cmdline};
     return spy_sampler_new(&options, &a->sampler, err);
 }
 

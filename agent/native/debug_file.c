@@ -1,5 +1,5 @@
 #include "agent/native/debug_file.h"
-#include "agent/target/symbols.h"
+#include "agent/target/files.h"
 #include "shared/base/mem.h"
 #include <limits.h>
 #include <stdio.h>

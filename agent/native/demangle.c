@@ -1,4 +1,5 @@
 #include "agent/native/demangle.h"
+#include "agent/native/cython.h"
 #include <libiberty/demangle.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ static size_t length_without_part(const char *name, size_t len)
 
 static bool is_mangled(const char *name)
 {
-    return name[0] == '_' && (name[1] == 'Z' || name[1] == 'R');
+    return name[0] == '_' && (name[1] == 'Z' || name[1] == 'R' || !strncmp(name, "__pyx_", 6));
 }
 
 bool spy_demangle_changes(const char *name, size_t max_len)
@@ -61,8 +62,11 @@ static bool print_demangled(const char *name, struct output *o)
 char *spy_demangle(const char *name, size_t max_len)
 {
     struct output o;
-    size_t len = strnlen(name, max_len);
-    char *plain = strndup(name, length_without_part(name, len));
+    struct spy_cython_name cython;
+    size_t len = length_without_part(name, strnlen(name, max_len));
+    if (spy_cython_parse(name, len, &cython))
+        return strndup(cython.function, cython.function_len);
+    char *plain = strndup(name, len);
     if (!plain || !is_mangled(plain) || !print_demangled(plain, &o))
         return plain;
     free(plain);

@@ -1,5 +1,5 @@
 // demangle.h - names of symbols as people read them: C++ (Itanium ABI) and Rust (legacy and v0) by
-// libiberty, which knows all of them and needs no C++ library.
+// libiberty, which knows all of them and needs no C++ library; Cython (cython.h) as in its source.
 //
 // A name comes from the target. A short one can stand for gigabytes, since parts refer to parts: it
 // is given up after SPY_DEMANGLED_MAX bytes and then shown as it is.

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-enum { VDSO_MAX = 64 << 10 };
+enum { VDSO_MAX = 64 << 10, DEBUG_MAX = 128 << 20 };
 
 // What a module is made of, until it is loaded.
 struct opened {
@@ -109,6 +109,7 @@ static void free_module(struct spy_native_module *m)
     for (size_t i = 0; i < m->n_cfi; i++)
         spy_cfi_done(&m->cfi[i]);
     spy_symtab_done(&m->symtab);
+    spy_debug_info_done(&m->debug);
     free(m);
 }
 
@@ -174,6 +175,44 @@ void spy_module_release(struct spy_modules_list *list, struct spy_native_module 
     *at = m->next;
     list->bytes -= m->bytes;
     free_module(m);
+}
+
+// From the file, else from its debug file.
+static int load_debug_of(const struct spy_target *t, int fd, const char *path, size_t max_bytes,
+                         struct spy_debug_info *ret)
+{
+    struct spy_elf e, debug;
+    int r = spy_elf_open_fd(fd, &e);
+    if (r < 0)
+        return r;
+    r = spy_debug_info_load(&e, max_bytes, ret);
+    _cleanup_close_ int other = r == SPY_ERR_NOTFOUND ? spy_debug_file_open(t, &e, path) : -1;
+    if (other >= 0 && spy_elf_open_fd(other, &debug) == 0) {
+        r = spy_debug_info_load(&debug, max_bytes, ret);
+        spy_elf_done(&debug);
+    }
+    spy_elf_done(&e);
+    return r;
+}
+
+void spy_module_load_debug(struct spy_modules_list *list, struct spy_native_module *m,
+                           const struct spy_target *t, const struct spy_mapping *mapping,
+                           const char *path)
+{
+    struct opened o;
+    size_t left = list->bytes < list->max_bytes ? list->max_bytes - list->bytes : 0;
+    size_t max = spy_min(left, DEBUG_MAX);
+    m->debug_tried = true;
+    if (path[0] != '/' || open_mapped_file(t, mapping, path, &o) < 0)
+        return;
+    if (!memcmp(o.key, m->key, sizeof m->key))
+        m->has_debug = load_debug_of(t, o.fd, path, max, &m->debug) == 0;
+    spy_cleanup_close(&o.fd);
+    if (m->has_debug) {
+        size_t bytes = spy_dwarf_bytes(&m->debug.dwarf);
+        m->bytes += bytes;
+        list->bytes += bytes;
+    }
 }
 
 bool spy_module_bias(const struct spy_native_module *m, const struct spy_mapping *mapping,

@@ -9,6 +9,7 @@
 // Threads: a cache, its modules and all targets over it belong to one thread at a time.
 #pragma once
 #include "agent/native/cfi.h"
+#include "agent/native/debug_info.h"
 #include "agent/native/symtab.h"
 #include "agent/target/maps.h"
 #include "agent/target/target.h"
@@ -24,6 +25,8 @@ struct spy_native_module {
     struct spy_cfi cfi[2]; // .eh_frame, then .debug_frame: n_cfi of them
     size_t n_cfi;
     struct spy_symtab symtab;
+    struct spy_debug_info debug;
+    bool debug_tried, has_debug;
     size_t bytes; // that all take
     struct spy_native_module *next;
 };
@@ -39,6 +42,10 @@ struct spy_modules_list {
 struct spy_native_module *spy_module_take(struct spy_modules_list *list, const struct spy_target *t,
                                           const struct spy_mapping *mapping, const char *path);
 void spy_module_release(struct spy_modules_list *list, struct spy_native_module *m);
+// Reads its debugging information, once, if the file is still the same.
+void spy_module_load_debug(struct spy_modules_list *list, struct spy_native_module *m,
+                           const struct spy_target *t, const struct spy_mapping *mapping,
+                           const char *path);
 // What to subtract from an address in the mapping for the address in the file. False: no segment
 // of the file can be mapped like that.
 bool spy_module_bias(const struct spy_native_module *m, const struct spy_mapping *mapping,

@@ -1,8 +1,10 @@
 #include "agent/native/native.h"
+#include "agent/native/cython.h"
 #include "agent/native/perf_map.h"
 #include "agent/native/places.h"
 #include "agent/native/snapshot.h"
 #include "shared/base/mem.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +39,7 @@ struct spy_native {
     struct spy_native_cache *cache;
     struct spy_places places;
     struct spy_perf_map perf_map;
+    char source[256];           // of the last symbol
     struct need needs[THREADS]; // by the number of the thread; two threads may share a place
 };
 
@@ -459,6 +462,24 @@ int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
 
 // --- names ---
 
+static void name_made_code(struct spy_native *n, uint64_t address, struct spy_native_symbol *ret)
+{
+    ret->name = spy_perf_map_find(&n->perf_map, address);
+    if (!ret->name && spy_perf_map_renew(&n->perf_map, n->places.target))
+        ret->name = spy_perf_map_find(&n->perf_map, address);
+    ret->is_wrapper = ret->name && !strncmp(ret->name, "py::", 4);
+}
+
+static void name_source(struct spy_native *n, const char *raw, struct spy_native_symbol *ret)
+{
+    struct spy_cython_name cython;
+    if (!spy_cython_parse(raw, SPY_SYMTAB_NAME_MAX, &cython))
+        return;
+    snprintf(n->source, sizeof n->source, "%.*s.pyx", (int)cython.module_len, cython.module);
+    ret->source = n->source;
+    ret->is_wrapper = cython.is_wrapper;
+}
+
 int spy_native_symbol(struct spy_native *n, uint64_t address, struct spy_native_symbol *ret)
 {
     struct spy_place *place = spy_places_find(&n->places, address);
@@ -467,9 +488,7 @@ int spy_native_symbol(struct spy_native *n, uint64_t address, struct spy_native_
     struct spy_native_module *m = spy_place_module(&n->places, place);
     *ret = (struct spy_native_symbol){.module = spy_maps_path(&n->places.maps, place->mapping)};
     if (!m) {
-        ret->name = spy_perf_map_find(&n->perf_map, address);
-        if (!ret->name && spy_perf_map_renew(&n->perf_map, n->places.target))
-            ret->name = spy_perf_map_find(&n->perf_map, address);
+        name_made_code(n, address, ret);
         return 0;
     }
     ret->file_address = address - place->bias;
@@ -478,7 +497,21 @@ int spy_native_symbol(struct spy_native *n, uint64_t address, struct spy_native_
     size_t i = spy_symtab_find(&m->symtab, ret->file_address);
     if (i != SIZE_MAX) {
         ret->name = spy_symtab_name(&m->symtab, i);
+        name_source(n, spy_symtab_raw_name(&m->symtab, i), ret);
         ret->offset = ret->file_address - m->symtab.list[i].start;
     }
     return 0;
+}
+
+size_t spy_native_lines(struct spy_native *n, uint64_t address,
+                        struct spy_native_line ret[SPY_NATIVE_LINES_MAX])
+{
+    struct spy_debug_line lines[SPY_DEBUG_LINES_MAX];
+    _Static_assert((int)SPY_DEBUG_LINES_MAX == (int)SPY_NATIVE_LINES_MAX, "one each");
+    struct spy_place *place = spy_places_find(&n->places, address);
+    struct spy_debug_info *info = place ? spy_place_debug_info(&n->places, place) : NULL;
+    size_t got = info ? spy_debug_info_find(info, address - place->bias, lines) : 0;
+    for (size_t i = 0; i < got; i++)
+        ret[i] = (struct spy_native_line){lines[i].function, lines[i].file, lines[i].line};
+    return got;
 }

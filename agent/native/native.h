@@ -80,10 +80,30 @@ struct spy_native_symbol {
     const char *name;      // NULL: not known. Bytes of the target, any but NUL
     const char *module;    // path, "[vdso]", or "": code of no file
     uint64_t file_address; // as symbols and debug information count it; 0 with module ""
-    uint64_t offset;       // from the start of the symbol; of the split-off part if it is in one
+    const char *source;    // "mod.pyx" where the function is Cython's; else NULL
+    bool is_wrapper; // of a function that has a frame of its own: Cython's, which is inside of
+                     // it under the same name unless the compiler joined them; or a Python
+                     // function's, made by -X perf (py::NAME:FILE), which is the Python frame
+    uint64_t offset; // from the start of the symbol; of the split-off part if it is in one
     uint8_t build_id[32];
     size_t build_id_len; // 0: none
 };
 // By spy_native_frame.call. What it points at is borrowed and stays until the next call with this target.
 // SPY_ERR_NOTFOUND: nothing executable is mapped there. First look-ups of a name allocate.
 int spy_native_symbol(struct spy_native *n, uint64_t address, struct spy_native_symbol *ret);
+
+struct spy_native_line {
+    const char *function; // NULL: the symbol's
+    const char *file; // as the compiler was given it, absolute where it says so; NULL: not known
+    uint32_t line;    // 0: not known
+};
+enum { SPY_NATIVE_LINES_MAX = 16 };
+
+// The source of an address, by debugging information of its file or of its debug file: from the
+// innermost call that the compiler put inline to the function that has the code. Returns their
+// number; 0: nothing is known. The first question about a file reads its debugging information, up
+// to SPY_NATIVE_DEBUG_MAX bytes of it and of tables, which takes milliseconds a megabyte, and only while the target
+// lives. What ret points at stays until the next call.
+size_t spy_native_lines(struct spy_native *n, uint64_t address,
+                        struct spy_native_line ret[SPY_NATIVE_LINES_MAX]);
+enum { SPY_NATIVE_DEBUG_MAX = 128 << 20 };

@@ -1,5 +1,5 @@
 #include "agent/native/perf_map.h"
-#include "agent/target/symbols.h"
+#include "agent/target/files.h"
 #include "shared/base/clock.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"

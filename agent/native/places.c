@@ -93,3 +93,12 @@ struct spy_native_module *spy_place_module(struct spy_places *p, struct spy_plac
     place->module = m;
     return m;
 }
+
+struct spy_debug_info *spy_place_debug_info(struct spy_places *p, struct spy_place *place)
+{
+    struct spy_native_module *m = spy_place_module(p, place);
+    if (m && !m->debug_tried)
+        spy_module_load_debug(p->list, m, p->target, place->mapping,
+                              spy_maps_path(&p->maps, place->mapping));
+    return m && m->has_debug ? &m->debug : NULL;
+}

@@ -30,3 +30,5 @@ struct spy_place *spy_places_find(const struct spy_places *p, uint64_t address);
 // The module of the place; the first call loads it. NULL: the code comes from no file, or the file
 // cannot be opened.
 struct spy_native_module *spy_place_module(struct spy_places *p, struct spy_place *place);
+// The debugging information of its module, read at the first call. NULL: none.
+struct spy_debug_info *spy_place_debug_info(struct spy_places *p, struct spy_place *place);

@@ -203,9 +203,14 @@ size_t spy_symtab_find(const struct spy_symtab *s, uint64_t address)
     return label;
 }
 
+const char *spy_symtab_raw_name(const struct spy_symtab *s, size_t index)
+{
+    return s->text + s->list[index].name;
+}
+
 const char *spy_symtab_name(struct spy_symtab *s, size_t index)
 {
-    const char *raw = s->text + s->list[index].name;
+    const char *raw = spy_symtab_raw_name(s, index);
     if (!spy_demangle_changes(raw, SPY_SYMTAB_NAME_MAX))
         return raw;
     if (!s->shown && !(s->shown = calloc(s->n, sizeof *s->shown)))

@@ -42,6 +42,7 @@ void spy_symtab_done(struct spy_symtab *s);
 
 // The index of the symbol that answers for the address (as in the file), or SIZE_MAX.
 size_t spy_symtab_find(const struct spy_symtab *s, uint64_t address);
-// Its name, demangled, a split-off part (.cold) under the name of its function. Borrowed; NULL
-// without memory.
+// Its name as people read it (demangle.h). Borrowed; NULL without memory.
 const char *spy_symtab_name(struct spy_symtab *s, size_t index);
+// The name as it stands in the table; whoever reads it stops at SPY_SYMTAB_NAME_MAX.
+const char *spy_symtab_raw_name(const struct spy_symtab *s, size_t index);

@@ -77,6 +77,8 @@ static int read_held(struct spy_python *p, struct spy_py_thread *th, const struc
     if (r < 0)
         return r;
     r = unwind_thread(p, th, false, facts);
+    if (r == 0 && o->hold)
+        o->hold->act(o->hold->arg, th->id.tid);
     bool settled = r == 0 && spy_py_stack_is_settled(p, th, facts);
     if (settled)
         spy_pause_end(o->pause, th->id.tid, signal);
@@ -181,7 +183,7 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
         return read_still(p, th, facts);
     }
     *how = SPY_PY_PAUSED;
-    if (running && spy_py_attempt_wants_pause(th, o)) {
+    if ((running || (o->hold && o->hold->waiting)) && spy_py_attempt_wants_pause(th, o)) {
         if (o->pausing == SPY_PAUSE_AUTO && p->sample % STILL_TRY == 0)
             spy_py_attempt_count(th, spy_py_attempt_clean(p, th, facts) == SPY_ERR_TORN);
         r = read_paused(p, th, o, facts);

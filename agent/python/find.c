@@ -172,8 +172,10 @@ static int explain_none(const struct search *s, bool gave_up, struct spy_err *er
                            "no Python was found in %zu of the %zu files that process %d has "
                            "mapped: the search ended after half a second of CPU time",
                            s->looked, s->n, (int)spy_target_pid(s->t));
-    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
-                       (int)spy_target_pid(s->t));
+    return spy_err_set(
+        err, SPY_ERR_NOTFOUND, 0,
+        "there is no Python in process %d; a child of it may be Python (ps --forest)",
+        (int)spy_target_pid(s->t));
 }
 
 static int choose_interpreter(struct search *s, struct spy_py_runtime *ret, struct spy_err *err)

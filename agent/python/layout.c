@@ -26,7 +26,6 @@
 #define STACK_FRAMES \
         .runtime_gc_collecting = ABSENT, .f_executing = ABSENT, \
         .ts_next = 8, .ts_interp = 16, .owner_generator = 1, .unit_bytes = 2, \
-        .dict_keys = SPY_DICT_KINDS, \
         .fo_frame = 24, .fo_lineno = 40, \
         .lines = SPY_LINETABLE_LOCATIONS, .co_units = 16, \
         .co_filename = 112, .co_name = 120, .co_qualname = 128, .co_linetable = 136, .co_flags = 48
@@ -36,7 +35,6 @@
         .owner_entry = 3, .co_firstlineno = 68, .co_nlocalsplus = 72, .co_stacksize = 64, \
         OBJECTS(40, 56, 32)
 #define SINCE_3_8 \
-        .dict_keys = SPY_DICT_INDEXED, \
         .co_filename = 104, .co_name = 112, .co_qualname = 112, .co_linetable = 120, \
         .co_firstlineno = 40, .co_flags = 36, .co_nlocalsplus = 28, .co_stacksize = 32, \
         .co_code = 48, .co_units = 48, .co_head = 128
@@ -44,12 +42,11 @@
         .co_filename = 96, .co_name = 104, .co_qualname = 104, .co_flags = 32, \
         .co_nlocalsplus = 24, .co_stacksize = 28, .co_code = 40, .co_units = 40
 #define IN_3_6_AND_3_7 \
-        .dict_keys = SPY_DICT_INDEXED, \
         IN_3_3_TO_3_7, .co_linetable = 112, .co_firstlineno = 36, .co_head = 120
 #define IN_3_3_TO_3_5 \
         IN_3_3_TO_3_7, .co_linetable = 120, .co_firstlineno = 112, .co_head = 128, \
         .lasti_bytes = 1, .unit_bytes = 1, .lines = SPY_LINETABLE_LNOTAB_UNSIGNED, \
-        .dict_keys = SPY_DICT_WIDE, OBJECTS(48, 72, 32)
+        OBJECTS(48, 72, 32)
 // No _PyRuntime yet.
 #define UP_TO_3_6 \
         HEAP_FRAMES, .runtime_is_head = true, .runtime_interp_head = 0, .runtime_gil = ABSENT, \
@@ -183,7 +180,7 @@ static const struct version {
     },
     {
         .layout = {
-            .major = 3, .minor = 11, .managed_dict = SPY_MANAGED_TWO, .type_cached_keys = 848,
+            .major = 3, .minor = 11,
             STACK_FRAMES,
             .runtime_interp_head = 40, .runtime_gil = 360,
             .interp_next = 0, .interp_threads_head = 16, .interp_gil = ABSENT,
@@ -201,7 +198,7 @@ static const struct version {
     },
     {
         .layout = {
-            .major = 3, .minor = 12, .managed_dict = SPY_MANAGED_ONE, .type_cached_keys = 856,
+            .major = 3, .minor = 12,
             SINCE_3_12,
             .runtime_interp_head = 40,
             .interp_next = 0, .interp_threads_head = 72, .interp_gil = 384,
@@ -215,7 +212,7 @@ static const struct version {
     },
     {
         .layout = {
-            .major = 3, .minor = 13, .managed_dict = SPY_MANAGED_EMBEDDED, .type_cached_keys = 856,
+            .major = 3, .minor = 13,
             SINCE_3_12,
             .runtime_interp_head = 632,
             .interp_next = 7264, .interp_threads_head = 7344, .interp_gil = 16,
@@ -239,7 +236,7 @@ static const struct version {
     },
     {
         .layout = {
-            .major = 3, .minor = 14, .managed_dict = SPY_MANAGED_EMBEDDED, .type_cached_keys = 856,
+            .major = 3, .minor = 14,
             SINCE_3_12,
             .runtime_interp_head = 808,
             .interp_next = 7272, .interp_threads_head = 7344, .interp_gil = 16,
@@ -263,7 +260,7 @@ static const struct version {
     },
     {
         .layout = {
-            .major = 3, .minor = 15, .managed_dict = SPY_MANAGED_EMBEDDED, .type_cached_keys = 864,
+            .major = 3, .minor = 15,
             SINCE_3_12,
             .runtime_interp_head = 936,
             .interp_next = 7264, .interp_threads_head = 7336, .interp_gil = 16,

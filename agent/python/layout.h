@@ -14,19 +14,6 @@
 enum { SPY_PY_ABSENT = 0xffff };  // this version has no such field
 enum { SPY_PY_OWNER_OBJECT = 2 }; // FRAME_OWNED_BY_FRAME_OBJECT, in 3.11 to 3.15
 
-enum spy_py_dict_keys {
-    SPY_DICT_TABLE,   // 2.7: entries in a table
-    SPY_DICT_WIDE,    // 3.3 to 3.5: entries follow the head of the keys
-    SPY_DICT_INDEXED, // 3.6 to 3.10: entries follow indices
-    SPY_DICT_KINDS,   // 3.11 and later: entries may lack the hash
-};
-enum spy_py_managed_dict {
-    SPY_MANAGED_NONE,     // up to 3.10: the object points to a dict
-    SPY_MANAGED_TWO,      // 3.11: values and dict lie in front of the object
-    SPY_MANAGED_ONE,      // 3.12: one word in front of it; odd: the values
-    SPY_MANAGED_EMBEDDED, // 3.13 and later: a dict in front of it, values behind it
-};
-
 struct spy_py_layout {
     uint8_t major, minor;
     // _PyRuntimeState. Up to 3.6 it does not exist: these are offsets from the variable
@@ -83,11 +70,6 @@ struct spy_py_layout {
     // PyObject_HEAD, PyVarObject.ob_size, PyBytesObject.ob_sval
     uint16_t ob_type, ob_size, bytes_data;
     bool str_is_bytes; // 2.7: names are bytes
-    // Attributes of an object (attribute.h): the layout of a dict, where an object keeps its dict
-    // or values, and PyHeapTypeObject.ht_cached_keys, from the end of the type's header; 0: none.
-    uint8_t dict_keys;    // enum spy_py_dict_keys
-    uint8_t managed_dict; // enum spy_py_managed_dict
-    uint16_t type_cached_keys;
     bool free_threaded;
 };
 

@@ -59,6 +59,17 @@ struct spy_py_self {
     uint64_t woke_ns; // when it last woke up, CLOCK_MONOTONIC
 };
 
+// What the caller does with a thread while it is held: `act` is called once its frames are copied,
+// and must be short. The thread is then held for each read of its stack that is given, as by
+// SPY_PAUSE_ALWAYS, unless that is refused (how is not SPY_PY_PAUSED then).
+struct spy_py_hold {
+    void (*act)(void *arg, pid_t tid);
+    void *arg;
+    // Which threads are held besides those that run; the others are read without.
+    bool runnable; // those that wait for a CPU
+    bool waiting;  // all, even a thread that has not run since its last sample
+};
+
 struct spy_py_options {
     enum spy_pausing pausing;
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
@@ -68,6 +79,7 @@ struct spy_py_options {
     // often fail is then read while the caller has that thread's CPU, and need not be paused.
     bool follows;
     int cpu; // if it follows: the only CPU that the caller may run on now; -1: it is not bound
+    const struct spy_py_hold *hold; // NULL: nothing is done then; else pausing is ALWAYS
 };
 
 struct spy_python;
@@ -119,6 +131,24 @@ struct spy_py_wish {
     bool away;
 };
 struct spy_py_wish spy_python_take_wish(struct spy_python *p);
+// The chain behind the last stack given for th, innermost first, with what is not shown: so that
+// native frames can be merged with it (agent/sampler/merge.h).
+struct spy_py_link {
+    uint64_t addr; // of the frame, in the target
+    bool shown;    // is one of the frames that are given
+    bool is_entry; // an entry of the interpreter from C; its frame lies on the C stack
+};
+size_t spy_python_n_links(const struct spy_py_thread *th);
+struct spy_py_link spy_python_link(const struct spy_python *p, const struct spy_py_thread *th,
+                                   size_t i);
+// 3.11 has no entries. Instead each lies in a _PyCFrame on the C stack: where the innermost lay then
+// (0 in other versions), and where in it are the pointers to its newest frame and to the one before.
+struct spy_py_cframes {
+    uint64_t addr;
+    uint16_t frame_at, previous_at;
+};
+struct spy_py_cframes spy_python_cframes(const struct spy_python *p,
+                                         const struct spy_py_thread *th);
 // Where frame i of the last stack given for th is in its source, with columns; the line is the
 // frame's. All 0 where that is not known; known only if spy_codes_keep_tables was called before the
 // sample. *at is 0 with the first frame, and then what the previous frame left there.

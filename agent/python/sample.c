@@ -108,8 +108,10 @@ static bool waits_for_above(struct spy_python *p, struct spy_py_thread *th,
     struct spy_py_stack ignored;
     if (!th->id.above)
         return false;
+    struct spy_py_options unheld = *o;
+    unheld.hold = NULL; // its own sample is still to come
     if (!th->id.above->last.is_valid)
-        spy_python_sample(p, th->id.above, o, &ignored); // which has none above it
+        spy_python_sample(p, th->id.above, &unheld, &ignored); // which has none above it
     return th->id.above->last.n_frames;
 }
 
@@ -198,6 +200,11 @@ bool spy_python_is_quiet(struct spy_python *p)
     return !renamed && !p->dirty && p->n_threads && were_all_waiting(p) && none_has_run(p);
 }
 
+static bool must_hold_waiting(const struct spy_py_options *o)
+{
+    return o->hold && o->hold->waiting;
+}
+
 int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
                       const struct spy_py_options *o, struct spy_py_stack *ret)
 {
@@ -214,7 +221,7 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     if (r < 0)
         return fail_sample(p, th, r);
     // It was not given a CPU since it was last seen waiting: nothing can have changed.
-    if (was_waiting_last(p, th) && slices && slices == th->last.slices) {
+    if (was_waiting_last(p, th) && slices && slices == th->last.slices && !must_hold_waiting(o)) {
         if (!th->last.stack.runnable && is_woken(th))
             spy_py_stack_set_runnable(th);
         *ret = th->last.stack;
@@ -241,11 +248,13 @@ int spy_python_sample(struct spy_python *p, struct spy_py_thread *th,
     // A thread that this program has pushed off its CPU stands still and is read so, unless all are
     // to be paused.
     bool aside = cpu == SPY_PY_HELD_UP && o->pausing != SPY_PAUSE_ALWAYS;
-    bool moves = state.running && cpu != SPY_PY_RUNNABLE && !aside;
+    // What a held thread shows besides its frames cannot be had of a thread that only stands still.
+    bool moves = state.running && ((cpu != SPY_PY_RUNNABLE && (!aside || o->hold)) ||
+                                   (o->hold && o->hold->runnable));
     struct spy_py_stack stack = {.running = state.running && cpu != SPY_PY_RUNNABLE,
                                  .runnable = cpu == SPY_PY_RUNNABLE,
                                  .waits_gil = waits_for_gil(&p->runtime.layout, th, &state)};
-    p->scratch.off_cpu = !moves && !th->id.above && slices;
+    p->scratch.off_cpu = !moves && !th->id.above && slices && !must_hold_waiting(o);
     p->scratch.strict = strict; // read_state may have sampled another thread
     r = SPY_ERR_TORN;
     if (state.running && !th->id.above && spy_py_aside_wanted(th, o))

@@ -242,6 +242,26 @@ int spy_py_stack_keep(struct spy_python *p, struct spy_py_thread *th,
     return 0;
 }
 
+size_t spy_python_n_links(const struct spy_py_thread *th)
+{
+    return th->last.n_recs;
+}
+
+struct spy_py_link spy_python_link(const struct spy_python *p, const struct spy_py_thread *th,
+                                   size_t i)
+{
+    const struct spy_py_rec *rec = &th->last.recs[i];
+    return (struct spy_py_link){rec->addr, rec->shown, rec->owner >= p->runtime.layout.owner_entry};
+}
+
+struct spy_py_cframes spy_python_cframes(const struct spy_python *p, const struct spy_py_thread *th)
+{
+    const struct spy_py_layout *l = &p->runtime.layout;
+    if (l->cframe_previous == SPY_PY_ABSENT)
+        return (struct spy_py_cframes){0};
+    return (struct spy_py_cframes){th->learned.cframe, l->ts_frame, l->cframe_previous};
+}
+
 void spy_py_stack_forget(struct spy_py_thread *th)
 {
     th->last.is_valid = false;

@@ -92,6 +92,9 @@ void spy_value_leave(struct spy_py_values *v);
 
 // --- value_type.c ---
 
+// What the type object at addr says of itself, read at each call: all but print, own_repr,
+// is_enum and fields, which take more reads.
+int spy_value_load_type(struct spy_py_values *v, uint64_t addr, struct spy_value_type *ret);
 // The type at addr, and the type of an object. The codes of spy_value_read; SPY_ERR_TORN where
 // there is none.
 int spy_value_read_type(struct spy_py_values *v, uint64_t addr, struct spy_value_type *ret);

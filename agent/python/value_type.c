@@ -121,7 +121,7 @@ static const char *guess_name(struct spy_py_values *v, const struct spy_value_ty
     return "?";
 }
 
-static int load_type(struct spy_py_values *v, uint64_t addr, struct spy_value_type *ret)
+int spy_value_load_type(struct spy_py_values *v, uint64_t addr, struct spy_value_type *ret)
 {
     const struct spy_py_objects *o = &v->objects;
     uint8_t bytes[512];
@@ -157,7 +157,7 @@ static void choose_printer(struct spy_py_values *v, struct spy_value_type *type)
     struct spy_value_type base = *type;
     type->print = find_printer(v, &base);
     for (int i = 0; i < SPY_VALUE_BASES_MAX && !type->print && base.base; i++) {
-        if (load_type(v, base.base, &base) < 0)
+        if (spy_value_load_type(v, base.base, &base) < 0)
             return;
         type->print = find_printer(v, &base);
     }
@@ -169,7 +169,7 @@ static bool is_enum_class(struct spy_py_values *v, const struct spy_value_type *
 {
     struct spy_value_type meta = {.base = type->metatype};
     for (int i = 0; i < SPY_VALUE_BASES_MAX && meta.base; i++) {
-        if (load_type(v, meta.base, &meta) < 0 || spy_value_is_builtin(&meta))
+        if (spy_value_load_type(v, meta.base, &meta) < 0 || spy_value_is_builtin(&meta))
             return false;
         if (!strcmp(meta.name, "EnumMeta") || !strcmp(meta.name, "EnumType"))
             return true;
@@ -186,7 +186,7 @@ static uint64_t find_fields(struct spy_py_values *v, const struct spy_value_type
     for (int i = 0; i < SPY_VALUE_BASES_MAX && !spy_value_is_builtin(&base); i++) {
         if (spy_value_find_key(v, base.dict, key, &fields) == 0)
             return fields;
-        if (!base.base || load_type(v, base.base, &base) < 0)
+        if (!base.base || spy_value_load_type(v, base.base, &base) < 0)
             break;
     }
     return 0;
@@ -213,7 +213,7 @@ int spy_value_read_type(struct spy_py_values *v, uint64_t addr, struct spy_value
         *ret = *kept;
         return 0;
     }
-    int r = load_type(v, addr, &type);
+    int r = spy_value_load_type(v, addr, &type);
     if (r < 0)
         return r;
     choose_printer(v, &type);

@@ -1,7 +1,9 @@
 #include "agent/sampler/sampler.h"
 #include "agent/sampler/follow.h"
 #include "agent/sampler/idle.h"
+#include "agent/sampler/intern.h"
 #include "agent/sampler/kernel.h"
+#include "agent/sampler/mixed.h"
 #include "agent/sampler/priority.h"
 #include "agent/sampler/schedule.h"
 #include "agent/target/switches.h"
@@ -19,9 +21,10 @@ enum {
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter takes some tens of milliseconds to start
     BUDGET_EVERY_NS = 1000000000,
-    SLOW_NS = 2000000, // a process whose rounds take longer
-    SLOW_SHARE = 5,    // gets a fifth of the time
-    FEW = 4,           // so few processes or threads are cheap to check every round
+    SLOW_NS = 2000000,      // a process whose rounds take longer
+    SLOW_SHARE = 5,         // gets a fifth of the time
+    PATIENCE_NS = 20000000, // for a thread that is to be held but has no CPU
+    FEW = 4,                // so few processes or threads are cheap to check every round
 };
 #define ATTACH_CPU_NS (2 * SPY_NS_PER_SEC) // CPU time for attaching that the budget does not count
 #define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
@@ -38,12 +41,16 @@ struct process {
     uint64_t start_time;
     uint32_t rate;
     enum spy_pausing pausing;
-    bool hung; // a read of it did not end: it is left alone
+    enum spy_natives natives;
+    struct spy_mixed *mixed; // NULL: no native frames
+    bool hung;               // a read of it did not end: it is left alone
+    bool optional;
     char *labels[LABELS_MAX][2];
     size_t n_labels;
     struct spy_target *target;
     struct spy_python *python;
     char problem[240];
+    int problem_code;
     bool leaves_out; // some of its threads are left out, and its series says so
     bool ended;
     unsigned execs;
@@ -71,9 +78,10 @@ struct spy_sampler {
     struct spy_sampler_options options;
     struct spy_schedule schedule; // of all processes
     struct spy_profile *profile;
-    uint32_t epoch;    // rises when the profile is replaced
-    uint32_t outside;  // stack: "[no Python code]"
-    uint32_t changing; // frame: "[changing]", called by the proven part of a stack
+    uint32_t epoch;          // rises when the profile is replaced
+    uint32_t outside;        // stack: "[no Python code]"
+    uint32_t changing;       // frame: "[changing]", called by the proven part of a stack
+    struct spy_mixer *mixer; // NULL: no native frames were asked for yet
     struct spy_pause pause;
     struct spy_follow follow;
     struct spy_priority priority; // of the thread that runs the rounds
@@ -84,21 +92,11 @@ struct spy_sampler {
     uint64_t budget_at, budget_cpu;
     uint64_t attach_cpu, attach_allowed; // see take_allowance
     struct spy_sampler_totals totals;
-    struct spy_limits *limits; // NULL: no memory
-    struct spy_account account;
+    struct spy_limits *limits;           // NULL: no memory
+    struct spy_account account, earlier; // of all closed windows; without the one being read
 };
 
 // --- the profile ---
-
-static int add_marker(struct spy_profile *p, const char *text, uint32_t *ret_frame)
-{
-    struct spy_function f = {.kind = SPY_FRAME_MARKER};
-    uint32_t id = 0;
-    int r = spy_profile_cstr(p, text, &f.name);
-    if (r == 0)
-        r = spy_profile_function(p, &f, &id);
-    return r == 0 ? spy_profile_frame(p, (struct spy_frame){.function = id}, ret_frame) : r;
-}
 
 static int renew_profile(struct spy_sampler *s)
 {
@@ -106,8 +104,9 @@ static int renew_profile(struct spy_sampler *s)
     uint32_t frame, stack, changing;
     if (!p)
         return SPY_ERR_NOMEM;
-    if (add_marker(p, "[no Python code]", &frame) < 0 ||
-        spy_profile_stack(p, 0, frame, &stack) < 0 || add_marker(p, "[changing]", &changing) < 0) {
+    if (spy_intern_marker(p, "[no Python code]", &frame) < 0 ||
+        spy_profile_stack(p, 0, frame, &stack) < 0 ||
+        spy_intern_marker(p, "[changing]", &changing) < 0) {
         spy_profile_free(p);
         return SPY_ERR_NOMEM;
     }
@@ -130,6 +129,8 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     s->options = *options;
     if (!s->options.profile_bytes)
         s->options.profile_bytes = PROFILE_BYTES;
+    if (!s->options.native_bytes)
+        s->options.native_bytes = SPY_NATIVE_CACHE_USUAL;
     spy_schedule_init(&s->schedule);
     spy_priority_init(&s->priority);
     s->self.switches_fd = spy_own_switches_open();
@@ -142,6 +143,8 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
 
 static void detach_process(struct process *p)
 {
+    spy_mixed_free(p->mixed);
+    p->mixed = NULL;
     spy_python_free(p->python);
     spy_target_free(p->target);
     p->python = NULL;
@@ -179,6 +182,7 @@ void spy_sampler_free(struct spy_sampler *s)
     for (size_t i = 0; i < s->schedule.n; i++)
         process_free(process_at(s, i));
     spy_schedule_free(&s->schedule);
+    spy_mixer_free(s->mixer);
     spy_limits_free(s->limits);
     spy_profile_free(s->profile);
     if (s->self.switches_fd >= 0)
@@ -252,9 +256,11 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     p->rate = process->rate;
     s->unpaced = s->unpaced || !p->rate;
     p->pausing = process->pausing;
+    p->natives = process->pausing == SPY_PAUSE_NEVER ? SPY_NATIVES_NONE : process->natives;
     p->wish.cpu = -1;
     spy_idle_init(&p->idle);
     p->hung = process->hung;
+    p->optional = process->optional;
     p->kernel = spy_kernel_new();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
         r = set_label(p, process->labels[i][0], process->labels[i][1]);
@@ -301,6 +307,12 @@ const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid)
 {
     const struct process *p = find_process(s, pid);
     return p && p->problem[0] ? p->problem : NULL;
+}
+
+int spy_sampler_problem_code(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find_process(s, pid);
+    return p && p->problem[0] ? p->problem_code : 0;
 }
 
 bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid)
@@ -420,6 +432,13 @@ static void note_failed(struct spy_sampler *s, struct process *p, uint64_t n)
     s->totals.failed += n;
 }
 
+// The profile is full (SPY_ERR_LIMIT), or there is no memory.
+static void note_no_room(struct spy_sampler *s, struct process *p, int r, uint64_t n)
+{
+    s->totals.no_room += r == SPY_ERR_LIMIT ? n : 0;
+    note_failed(s, p, n);
+}
+
 static void note_late(struct spy_sampler *s, struct process *p, uint64_t n)
 {
     p->quality.late += n;
@@ -452,7 +471,7 @@ static void count_repeats(struct spy_sampler *s, struct process *p)
 
 static bool has_counted(const struct process *p)
 {
-    return p->rounds || p->quality.failed || p->quality.late;
+    return p->rounds || p->quality.failed || p->quality.late || (p->optional && !p->python);
 }
 
 // Moves what the process counted into its series. One window of a series may get several parts:
@@ -480,6 +499,7 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
             begin_window(s, p);
     }
     spy_profile_weigh(s->profile);
+    s->account = s->earlier;
     for (uint32_t i = 0; i < spy_profile_n_series(s->profile); i++)
         spy_account_unite(&s->account, &spy_profile_series_get(s->profile, i)->account);
     return s->profile;
@@ -487,6 +507,7 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
 
 void spy_sampler_reset(struct spy_sampler *s)
 {
+    s->earlier = s->account;
     if (spy_profile_memory(s->profile) > s->options.profile_bytes)
         renew_profile(s); // without memory, the old one stays in use
     spy_profile_reset_window(s->profile);
@@ -560,6 +581,17 @@ static void renew_command(struct spy_sampler *s, struct process *p)
     p->epoch = 0;
 }
 
+static int prepare_natives(struct spy_sampler *s, struct process *p, struct spy_err *err)
+{
+    if (!p->natives)
+        return 0;
+    if (!s->mixer)
+        s->mixer = spy_mixer_new(s->options.native_bytes);
+    if (s->mixer)
+        p->mixed = spy_mixed_new(s->mixer, p->target, p->python);
+    return p->mixed ? 0 : spy_err_nomem(err);
+}
+
 static int attach_python(struct spy_sampler *s, struct process *p)
 {
     struct spy_err err = {0};
@@ -578,6 +610,8 @@ static int attach_python(struct spy_sampler *s, struct process *p)
                         (int)p->pid);
     if (!p->hung)
         renew_command(s, p);
+    if (r == 0)
+        r = prepare_natives(s, p, &err);
     if (r == 0) {
         const struct spy_py_runtime *rt = spy_python_runtime(p->python);
         flush_quality(s,
@@ -594,6 +628,7 @@ static int attach_python(struct spy_sampler *s, struct process *p)
     p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
                (!p->target && r == SPY_ERR_GONE);
     detach_process(p);
+    p->problem_code = r;
     p->retry_ns = p->retry_ns ? p->retry_ns * 2 : FIRST_RETRY_NS;
     p->retry_ns = p->retry_ns < LAST_RETRY_NS ? p->retry_ns : LAST_RETRY_NS;
     if (strcmp(p->problem, err.msg)) { // from here on, failures have this reason
@@ -603,7 +638,8 @@ static int attach_python(struct spy_sampler *s, struct process *p)
         p->epoch = 0;
     }
     begin_window(s, p);
-    note_failed(s, p, 1);
+    if (!p->optional)
+        note_failed(s, p, 1);
     return r;
 }
 
@@ -617,59 +653,15 @@ static int attach_as_ordinary(struct spy_sampler *s, struct process *p)
     return r;
 }
 
-static int intern_code(struct spy_sampler *s, struct spy_code *code, uint32_t *ret)
+static struct spy_intern interner_of(const struct spy_sampler *s, const struct process *p)
 {
-    if (code->user[1] == s->epoch) {
-        *ret = code->user[0];
-        return 0;
-    }
-    struct spy_function f = {.start_line = code->first_line, .kind = SPY_FRAME_PYTHON};
-    int r = spy_profile_cstr(s->profile, code->name, &f.name);
-    if (r == 0)
-        r = spy_profile_cstr(s->profile, code->filename, &f.filename);
-    if (r == 0)
-        r = spy_profile_function(s->profile, &f, ret);
-    if (r == 0) {
-        code->user[0] = *ret;
-        code->user[1] = s->epoch;
-    }
-    return r;
-}
-
-// The stack of the outermost n frames of a deeper stack.
-static uint32_t outer_part(const struct spy_sampler *s, uint32_t stack, size_t depth, size_t n)
-{
-    for (; depth > n; depth--)
-        stack = spy_profile_stack_at(s->profile, stack)->parent;
-    return stack;
-}
-
-// `stack` has the outermost n_same frames.
-static int intern_stack(struct spy_sampler *s, struct process *p, const struct spy_py_stack *st,
-                        uint32_t stack, size_t n_same, uint32_t *ret)
-{
-    uint32_t frame, function;
-    int r = 0;
-    if (!st->n) {
-        *ret = s->outside;
-        return 0;
-    }
-    if (st->truncated && !n_same) {
-        r = add_marker(s->profile, "[truncated]", &frame);
-        if (r == 0)
-            r = spy_profile_stack(s->profile, stack, frame, &stack);
-    }
-    for (size_t i = st->n - n_same; r == 0 && i-- > 0;) {
-        struct spy_code *code = spy_codes_at(spy_python_codes(p->python), st->frames[i].code);
-        r = intern_code(s, code, &function);
-        if (r == 0)
-            r = spy_profile_frame(s->profile, (struct spy_frame){function, st->frames[i].line},
-                                  &frame);
-        if (r == 0)
-            r = spy_profile_stack(s->profile, stack, frame, &stack);
-    }
-    *ret = stack;
-    return r;
+    return (struct spy_intern){.profile = s->profile,
+                               .epoch = s->epoch,
+                               .outside = s->outside,
+                               .codes = spy_python_codes(p->python),
+                               .packages = s->options.packages,
+                               .mark = s->options.mark,
+                               .target = p->target};
 }
 
 static uint32_t state_bits(const struct spy_py_stack *st)
@@ -683,6 +675,9 @@ static uint32_t state_bits(const struct spy_py_stack *st)
 // profile, the id of its last stack, and how many frames that has or NO_STACK.
 enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_FRAMES };
 #define NO_STACK UINT64_MAX
+// Instead of the number of frames: the stack has native frames, of a thread that ran, or waited.
+#define MIXED_STACK         (UINT64_MAX - 1)
+#define MIXED_WAITING_STACK (UINT64_MAX - 2)
 
 static int intern_thread(struct spy_sampler *s, struct spy_py_thread *th)
 {
@@ -702,17 +697,54 @@ static int intern_thread(struct spy_sampler *s, struct spy_py_thread *th)
     return 0;
 }
 
+// True if the thread waits as it did when its native frames were merged.
+static bool has_mixed_wait(struct spy_py_thread *th, const struct spy_py_stack *st)
+{
+    return !st->running && !st->runnable && st->unchanged &&
+           spy_py_thread_user(th)[USER_FRAMES] == MIXED_WAITING_STACK;
+}
+
+// True if the thread's stack in the profile has its native frames now. What cannot be merged is
+// counted, and shown by its Python frames.
+static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct spy_py_thread *th,
+                               const struct spy_py_stack *st)
+{
+    const struct spy_mixed_frame *frames;
+    uint64_t *user = spy_py_thread_user(th);
+    bool waits = !st->running && !st->runnable;
+    uint32_t stack;
+    if (!p->mixed || (!st->running && p->natives != SPY_NATIVES_ALL))
+        return false;
+    s->totals.native += p->idle.rounds;
+    if (has_mixed_wait(th, st))
+        return true;
+    struct spy_intern in = interner_of(s, p);
+    int n = SPY_ERR_AGAIN; // it could not be held
+    if (st->how == SPY_PY_PAUSED)
+        n = spy_mixed_merge(p->mixed, p->python, th, st, &frames);
+    int r = n < 0 ? n : spy_intern_mixed(&in, p->mixed, st, frames, n, &stack);
+    if (r == 0) {
+        user[USER_STACK] = stack;
+        user[USER_FRAMES] = waits ? MIXED_WAITING_STACK : MIXED_STACK;
+    }
+    if (r < 0)
+        s->totals.unmerged += p->idle.rounds;
+    return r == 0;
+}
+
 static int count_thread_stack(struct spy_sampler *s, struct process *p, struct spy_py_thread *th,
                               const struct spy_py_stack *st)
 {
     uint64_t *user = spy_py_thread_user(th);
+    struct spy_intern in = interner_of(s, p);
     int r = intern_thread(s, th);
-    if (r == 0 && !(st->unchanged && user[USER_FRAMES] == st->n)) {
+    bool mixed = r == 0 && intern_mixed_stack(s, p, th, st);
+    if (r == 0 && !mixed && !(st->unchanged && user[USER_FRAMES] == st->n)) {
         uint32_t stack = 0;
-        size_t same = user[USER_FRAMES] == NO_STACK ? 0 : st->n_same;
+        size_t same = user[USER_FRAMES] >= MIXED_WAITING_STACK ? 0 : st->n_same;
         if (same)
-            stack = outer_part(s, (uint32_t)user[USER_STACK], user[USER_FRAMES], same);
-        r = intern_stack(s, p, st, stack, same, &stack);
+            stack = spy_intern_outer(&in, (uint32_t)user[USER_STACK], user[USER_FRAMES], same);
+        r = spy_intern_stack(&in, st, stack, same, &stack);
         user[USER_STACK] = stack;
         user[USER_FRAMES] = r == 0 ? st->n : NO_STACK;
     }
@@ -728,6 +760,26 @@ static int count_thread_stack(struct spy_sampler *s, struct process *p, struct s
     return r;
 }
 
+// Samples the thread; where native frames are wanted, while it is held. A thread that waits is held
+// only if its last stack will not do.
+static int sample_stack(struct spy_sampler *s, struct process *p, struct spy_py_thread *th,
+                        struct spy_py_options *o, struct spy_py_stack *ret)
+{
+    s->pause.patience_ns = p->mixed && s->schedule.n <= FEW ? PATIENCE_NS : 0;
+    if (!p->mixed)
+        return spy_python_sample(p->python, th, o, ret);
+    o->pausing = SPY_PAUSE_ALWAYS;
+    o->hold = spy_mixed_hold(p->mixed);
+    spy_mixed_prepare(p->mixed, p->natives == SPY_NATIVES_ALL, false);
+    int r = spy_python_sample(p->python, th, o, ret);
+    if (r < 0 || ret->running || ret->runnable || p->natives != SPY_NATIVES_ALL ||
+        has_mixed_wait(th, ret))
+        return r;
+    spy_py_thread_user(th)[USER_FRAMES] = NO_STACK; // n_same counts from the stack just given
+    spy_mixed_prepare(p->mixed, true, true);
+    return spy_python_sample(p->python, th, o, ret);
+}
+
 static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_py_thread *th)
 {
     struct spy_py_options o = {.pausing = p->pausing,
@@ -737,15 +789,19 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
                                .cpu = spy_follow_cpu(&s->follow)};
     struct spy_py_stack st;
     spy_hung_mark_begin(s->options.mark, p->pid);
-    int r = spy_python_sample(p->python, th, &o, &st);
+    int r = sample_stack(s, p, th, &o, &st);
     spy_hung_mark_end(s->options.mark);
     if (r == SPY_ERR_GONE)
         return; // the thread has ended: there was nothing to sample
-    if (r == 0)
-        r = count_thread_stack(s, p, th, &st);
     if (r < 0) {
         p->counted_epoch = 0; // the next round samples it again
         note_failed(s, p, p->idle.rounds);
+        return;
+    }
+    r = count_thread_stack(s, p, th, &st);
+    if (r < 0) {
+        p->counted_epoch = 0;
+        note_no_room(s, p, r, p->idle.rounds);
         return;
     }
     note_counted(s, p, st.how, p->idle.rounds);
@@ -784,8 +840,16 @@ static bool skips_round(struct spy_sampler *s, struct process *p)
     return true;
 }
 
+static void bound_window(struct spy_sampler *s)
+{
+    size_t max = s->options.window_bytes;
+    if (max && spy_profile_memory(s->profile) > max)
+        spy_profile_stop_growing(s->profile);
+}
+
 static void run_round(struct spy_sampler *s, struct process *p)
 {
+    bound_window(s);
     if (p->python ? skips_round(s, p) : attach_as_ordinary(s, p) < 0)
         return;
     spy_hung_mark_begin(s->options.mark, p->pid);
@@ -803,9 +867,13 @@ static void run_round(struct spy_sampler *s, struct process *p)
     count_left_out(s, p);
     begin_window(s, p);
     spy_kernel_poll(p->kernel, p->target, s->began, s->schedule.n <= FEW);
-    if (intern_series(s, p) < 0)
+    r = intern_series(s, p);
+    if (r < 0) {
+        note_no_room(s, p, r, spy_python_n_threads(p->python) * p->idle.rounds);
         return;
+    }
     p->rounds += p->idle.rounds;
+    s->totals.rounds += p->idle.rounds;
     p->checks++;
     bool quiet = p->counted_epoch == s->epoch && spy_python_is_quiet(p->python);
     spy_idle_note(&p->idle, quiet);

@@ -59,7 +59,8 @@ static int not_core(const struct reader *rd, const uint8_t *start, struct spy_er
         if (!memcmp(start, packed[i].magic, strlen(packed[i].magic)))
             return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is compressed: unpack it first (%s)",
                                rd->name, packed[i].tool);
-    return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not an ELF core file", rd->name);
+    return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not an ELF core file; gcore PID writes one",
+                       rd->name);
 }
 
 static int check_header(const struct reader *rd, const Elf64_Ehdr *eh, struct spy_err *err)
@@ -364,19 +365,29 @@ int spy_core_open_fd(int fd, const char *name, struct spy_target **ret, struct s
     return 0;
 }
 
-int spy_core_open(const char *path, struct spy_target **ret, struct spy_core *ret_core,
-                  struct spy_err *err)
+int spy_core_open(const char *path, const char *sysroot, struct spy_target **ret,
+                  struct spy_core *ret_core, struct spy_err *err)
 {
+    _cleanup_close_ int root = -1;
+    if (sysroot && (root = open(sysroot, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return spy_err_set(err, SPY_ERR_NOTFOUND, errno, "cannot open the folder %s", sysroot);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         int sys = errno, code = sys == ENOENT ? SPY_ERR_NOTFOUND : spy_code_of_errno(sys);
         return spy_err_set(err, code, sys, "cannot open %s", path);
     }
-    return spy_core_open_fd(fd, path, ret, ret_core, err);
+    int r = spy_core_open_fd(fd, path, ret, ret_core, err);
+    if (r == 0) {
+        spy_target_still(*ret)->root = root;
+        root = -1;
+    }
+    return r;
 }
 
-const char *spy_core_missing(const struct spy_target *t)
+struct spy_core_missing spy_core_missing(const struct spy_target *t)
 {
     const struct spy_still *s = spy_target_still(t);
-    return s && s->missing ? s->maps.paths + s->missing : "";
+    if (!s || !s->missing)
+        return (struct spy_core_missing){.path = ""};
+    return (struct spy_core_missing){s->maps.paths + s->missing, s->missing_differs};
 }

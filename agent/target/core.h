@@ -18,12 +18,17 @@ struct spy_core {
 };
 
 // SPY_ERR_NOTFOUND or SPY_ERR_DENIED (the file), SPY_ERR_INVALID (not a core file, or a damaged
-// one), SPY_ERR_UNSUPPORTED (from another kind of machine), SPY_ERR_LIMIT, SPY_ERR_NOMEM.
-int spy_core_open(const char *path, struct spy_target **ret, struct spy_core *ret_core,
-                  struct spy_err *err);
+// one), SPY_ERR_UNSUPPORTED (from another kind of machine), SPY_ERR_LIMIT, SPY_ERR_NOMEM. The files
+// that the process had mapped are looked for below the folder sysroot, whose links cannot lead out
+// of it; NULL: at their own paths.
+int spy_core_open(const char *path, const char *sysroot, struct spy_target **ret,
+                  struct spy_core *ret_core, struct spy_err *err);
 // The same for an open file, which this closes, even on failure; `name` is for messages.
 int spy_core_open_fd(int fd, const char *name, struct spy_target **ret, struct spy_core *ret_core,
                      struct spy_err *err);
-// The path of a file that was needed but is missing or differs from the mapped file; prefers a
-// file that may be Python. "": none. Borrowed.
-const char *spy_core_missing(const struct spy_target *t);
+// A file that was needed but could not be had; prefers a file that may be Python. path "": none.
+struct spy_core_missing {
+    const char *path; // borrowed
+    bool differs;     // a file is there, but is not what was mapped: its build id differs
+};
+struct spy_core_missing spy_core_missing(const struct spy_target *t);

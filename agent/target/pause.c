@@ -30,8 +30,9 @@ static bool is_child(pid_t tid)
 #endif
 
 enum {
-    POLLS = 12,     // as long as a running thread takes, at a third of a microsecond each
-    NAP_NS = 20000, // between polls without a timer
+    POLLS = 12,      // as long as a running thread takes, at a third of a microsecond each
+    VAIN_WAITS = 10, // a second
+    NAP_NS = 20000,  // between polls without a timer
 };
 
 // The signal that a stop delivers; 0: none.
@@ -101,7 +102,9 @@ static uint64_t allow_wait(struct spy_pause *p, uint64_t now)
         p->second = now;
         p->vain_ns = 0;
     }
-    return p->vain_ns < SPY_PAUSE_VAIN_NS ? SPY_PAUSE_WAIT_NS : SPY_PAUSE_LEAST_NS;
+    uint64_t wait = p->patience_ns ? p->patience_ns : SPY_PAUSE_WAIT_NS;
+    uint64_t vain = p->patience_ns ? p->patience_ns * VAIN_WAITS : SPY_PAUSE_VAIN_NS;
+    return p->vain_ns < vain ? wait : SPY_PAUSE_LEAST_NS;
 }
 
 // --- waiting asleep ---

@@ -42,6 +42,9 @@ enum {
 
 // Zeroed by the caller.
 struct spy_pause {
+    uint64_t
+        patience_ns; // instead of SPY_PAUSE_WAIT_NS, for few targets: a thread that waits for a
+                     // CPU stops only once it has one. 0: not instead
     pid_t strays[SPY_PAUSE_STRAYS_MAX];
     size_t n_strays;
     uint64_t second, vain_ns; // start of the current second; time waited in vain in it

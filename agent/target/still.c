@@ -14,7 +14,7 @@ struct spy_still *spy_still_new(void)
 {
     struct spy_still *s = calloc(1, sizeof *s);
     if (s)
-        s->fd = -1;
+        s->fd = s->root = -1;
     return s;
 }
 
@@ -27,6 +27,8 @@ void spy_still_free(struct spy_still *s)
             close(s->files[i]);
     if (s->fd >= 0)
         close(s->fd);
+    if (s->root >= 0)
+        close(s->root);
     spy_maps_free(&s->maps);
     free(s->files);
     free(s->pieces);
@@ -165,13 +167,14 @@ static int open_same(const struct spy_still *s, const char *path, uint64_t file)
 {
     if (path[0] != '/' || s->n_open >= SPY_STILL_OPEN_MAX)
         return SPY_STILL_NO_FILE;
-    _cleanup_close_ int path_fd = open(path, O_PATH | O_CLOEXEC);
+    _cleanup_close_ int path_fd =
+        s->root < 0 ? open(path, O_PATH | O_CLOEXEC) : spy_file_open_below(s->root, path);
     int fd = path_fd < 0 ? -1 : spy_file_open_regular(path_fd);
     if (fd >= 0 && is_mapped_file(s, fd, file))
         return fd;
     if (fd >= 0)
         close(fd);
-    return SPY_STILL_NO_FILE;
+    return fd >= 0 ? SPY_STILL_OTHER_FILE : SPY_STILL_NO_FILE;
 }
 
 // Notes programs and libraries only; a name with "python" in it goes first.
@@ -184,8 +187,10 @@ static void note_missing(struct spy_still *s, const struct spy_mapping *mapping,
     if (first)
         copy_pieces(s, first->start, magic, sizeof magic);
     if ((python && !(had && strstr(s->maps.paths + s->missing, "python"))) ||
-        (!had && !memcmp(magic, ELFMAG, SELFMAG)))
+        (!had && !memcmp(magic, ELFMAG, SELFMAG))) {
         s->missing = mapping->path;
+        s->missing_differs = s->files[mapping->inode - 1] == SPY_STILL_OTHER_FILE;
+    }
 }
 
 int spy_still_file(struct spy_still *s, const struct spy_mapping *mapping)

@@ -27,12 +27,14 @@ struct spy_still {
     pid_t *tids;
     size_t n_tids, cap_tids;
     int fd;         // the core file, owned; -1: none
+    int root;       // the folder below which mapped files are, owned; -1: this machine's root
     bool zero_fill; // what is mapped but in no piece reads as zeros
-    int *files;     // by number - 1: an open descriptor, or one of the two below
+    int *files;     // by number - 1: an open descriptor, or one of the three below
     size_t n_files, cap_files;
     size_t n_open;
     uint32_t missing; // path of the first file that was wanted and not had, in maps.paths; 0: none
-    bool as_live;     // for tests: readers treat it as a process that runs
+    bool missing_differs; // a file is there, but another one than was mapped
+    bool as_live;         // for tests: readers treat it as a process that runs
     // For tests that record what is read; NULL: none.
     void (*touched)(void *context, uint64_t addr, const void *bytes, size_t len);
     void *touched_context;
@@ -41,6 +43,7 @@ struct spy_still {
 enum {
     SPY_STILL_UNTRIED = -1,
     SPY_STILL_NO_FILE = -2,
+    SPY_STILL_OTHER_FILE = -3, // a file is there, but another than was mapped
     SPY_STILL_OPEN_MAX = 512,
     SPY_STILL_PIECES_MAX = SPY_MAPS_MAX,
     SPY_STILL_TIDS_MAX = 65536,

@@ -39,10 +39,6 @@ int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
                            const struct spy_module *module, const char *name, uint64_t *ret);
 // The value of a defined symbol in .symtab or .dynsym of an ELF file. The work is bounded.
 int spy_symbols_of_file(int fd, const char *name, uint64_t *ret);
-// A regular file of the target by the target's own path, looked up inside the target's root, so
-// that none of its links can lead out of it. A descriptor, or -1: there is none, or it may not be
-// read.
-int spy_target_open_file(const struct spy_target *t, const char *path);
 // The file that is mapped there: through map_files, else by its path in the target's root. Only the
 // inode that is mapped, so not a file that took the place of a deleted one. A descriptor, or -1.
 int spy_target_open_mapping(const struct spy_target *t, const struct spy_mapping *mapping,

@@ -1,3 +1,4 @@
+#include "agent/target/files.h"
 #include "agent/target/still.h"
 #include "agent/target/symbols.h"
 #include "shared/base/file.h"
@@ -6,25 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-int spy_target_open_file(const struct spy_target *t, const char *path)
-{
-    char name[32];
-    _cleanup_close_ int root = openat(
-        spy_target_proc_fd(t), spy_target_file(t, "root", name, sizeof name), O_PATH | O_CLOEXEC);
-    if (root < 0)
-        return -1;
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    _cleanup_close_ int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
-    return fd < 0 ? -1 : spy_file_open_regular(fd);
-}
 
 // map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE but also reaches deleted files; its names
 // have no leading zeros.

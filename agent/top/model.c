@@ -185,10 +185,21 @@ static int fold_window(struct spy_top *t, const struct spy_profile *p)
     return 0;
 }
 
+static uint64_t longest_series(const struct spy_profile *p)
+{
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
+        uint64_t ns = spy_profile_series_get(p, i)->duration_ns;
+        longest = ns > longest ? ns : longest;
+    }
+    return longest;
+}
+
 int spy_top_fold(struct spy_top *t, const struct spy_profile *p, const struct spy_top_facts *facts,
                  uint64_t wall_ns)
 {
-    t->wall_ns = wall_ns;
+    uint64_t longest = longest_series(p);
+    t->wall_ns = longest > wall_ns ? longest : wall_ns;
     int r = fold_window(t, p);
     note_facts(t, facts);
     pthread_mutex_unlock(&t->lock);
@@ -271,12 +282,21 @@ static int sort_places(struct spy_top *t, const struct spy_top_choice *c,
     return 0;
 }
 
+static const char *shorten_place(const struct spy_top *t, const char *file)
+{
+    const struct spy_top_options *o = &t->options;
+    if (o->full_filenames)
+        return file;
+    const char *known = o->shorten ? o->shorten(o->shorten_context, file) : NULL;
+    return known ? known : spy_short_filename(file);
+}
+
 // name and file get their addresses once the text no longer moves.
 static int copy_place(const struct spy_top *t, const struct spy_top_place *p, uint64_t window,
                       struct spy_top_picture *ret)
 {
     int r = spy_grow(&ret->rows, &ret->cap, ret->n + 1, sizeof *ret->rows, ROWS_MAX);
-    const char *file = t->options.full_filenames ? p->file : spy_short_filename(p->file);
+    const char *file = shorten_place(t, p->file);
     if (r < 0 || spy_buf_append(&ret->text, p->name, strlen(p->name) + 1) < 0 ||
         spy_buf_append(&ret->text, file, strlen(file) + 1) < 0)
         return SPY_ERR_NOMEM;

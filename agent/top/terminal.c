@@ -235,6 +235,11 @@ bool spy_top_terminal_end(struct spy_top_terminal *t)
     return false;
 }
 
+bool spy_top_terminal_is_plain(const struct spy_top_terminal *t)
+{
+    return t->plain;
+}
+
 bool spy_top_terminal_was_quit(const struct spy_top_terminal *t)
 {
     return t->quit;

@@ -19,7 +19,6 @@ static const struct spy_profile_caps answer_caps = {.strings = 4 << 20,
                                                     .samples = SPY_STORE_ROWS_MAX,
                                                     .string_bytes = 256 << 20};
 
-SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
 SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
 
 // --- the Content-Security-Policy of each format: its own script and style by their hashes ---
@@ -130,7 +129,7 @@ static int check_filter(const struct spy_profile *p, const struct spy_selector *
 int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
                    struct spy_filter **ret_filter, char *hint, struct spy_err *err)
 {
-    _cleanup_(profile_done) struct spy_profile *p = spy_profile_new_capped(&answer_caps);
+    _cleanup_profile_ struct spy_profile *p = spy_profile_new_capped(&answer_caps);
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
     if (!p)
         return spy_err_nomem(err);
@@ -178,7 +177,7 @@ static int answer_profiles(const struct spy_question *q, struct spy_answer *a, s
 {
     struct spy_selector s;
     const struct spy_format *format = NULL;
-    _cleanup_(profile_done) struct spy_profile *p = NULL;
+    _cleanup_profile_ struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
     int r = spy_selector_parse(q->params, q->n_params, true, q->now_ns, &s, a->hint, err);
     if (r == 0)

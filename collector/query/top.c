@@ -16,7 +16,6 @@ struct row {
     uint64_t self, total, self_ns, total_ns;
 };
 
-SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
 SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
 SPY_CLEANUP(rows_done, struct row, free)
 
@@ -118,7 +117,7 @@ static int print_top(const struct spy_profile *p, const struct spy_selector *s,
 static int answer_top(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
 {
     struct spy_selector s;
-    _cleanup_(profile_done) struct spy_profile *p = NULL;
+    _cleanup_profile_ struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
     int r = spy_selector_parse(q->params, q->n_params, false, q->now_ns, &s, a->hint, err);
     if (r == 0)

@@ -49,7 +49,8 @@ int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_
         pthread_cond_destroy(&e->wake);
         pthread_mutex_destroy(&e->lock);
         free(e);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
+        return spy_err_set(err, SPY_ERR_NOMEM, 0,
+                           "cannot start a thread; raise ulimit -u, or pids.max of the cgroup");
     }
     *ret = e;
     return 0;

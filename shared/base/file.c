@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int fail_file(struct spy_err *err, const char *what, const char *path)
@@ -145,6 +147,13 @@ int spy_file_mkdirs(const char *path, mode_t mode, struct spy_err *err)
     if (!S_ISDIR(st.st_mode))
         return spy_err_set(err, SPY_ERR_INVALID, ENOTDIR, "cannot make folder %s", path);
     return 0;
+}
+
+int spy_file_open_below(int root, const char *path)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 }
 
 int spy_file_open_regular(int path_fd)

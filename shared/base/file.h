@@ -23,6 +23,10 @@ int spy_file_write_all(int fd, const void *data, size_t len);
 
 // mkdir -p with mode for the folders it makes.
 int spy_file_mkdirs(const char *path, mode_t mode, struct spy_err *err);
+// What lies at path inside of the folder root, as a descriptor that names it (O_PATH): root is the
+// root of absolute paths and links, and neither they nor ".." lead out of it (openat2(2)). -1 with
+// errno.
+int spy_file_open_below(int root, const char *path);
 // Opens the file of an O_PATH descriptor for reading if it is a regular file, and nothing else, as
 // opening a device can have effects. Returns a descriptor or a negative code (SPY_ERR_INVALID: not a
 // regular file). Needs /proc.

@@ -411,8 +411,12 @@ int spy_node_name(const struct spy_tree *t, const struct spy_node *n, struct spy
 
 int spy_node_file(const struct spy_tree *t, uint32_t filename, struct spy_buf *out)
 {
+    const struct spy_view *v = &t->view;
     const char *file = spy_profile_text(t->profile, filename);
-    return put_shown(out, t->view.full_filenames ? file : spy_short_filename(file));
+    if (v->full_filenames)
+        return put_shown(out, file);
+    const char *known = v->shorten ? v->shorten(v->shorten_context, file) : NULL;
+    return put_shown(out, known ? known : spy_short_filename(file));
 }
 
 static int put_frame_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)

@@ -22,7 +22,11 @@ struct spy_view {
     // on outwards. For processes of one machine.
     bool ancestors;
     enum spy_processes processes; // an outer frame for each process; AUTO: if there are several
-    bool full_filenames;          // else shortened: see spy_short_filename
+    bool full_filenames;          // else shortened
+    // The short name of a file, which lives as long as filename; NULL: not known. Without this, and
+    // for what is not known, spy_short_filename shortens.
+    const char *(*shorten)(const void *context, const char *filename);
+    const void *shorten_context; // borrowed
     // The most tree nodes; 0: 20000 in svg and json, no bound in collapsed. speedscope has none.
     // The smallest nodes are folded into their parent's "(N smaller)" marker, so totals stay right.
     uint32_t max_nodes;

@@ -23,6 +23,7 @@
 // until the next add.
 #pragma once
 #include "shared/base/err.h"
+#include "shared/base/mem.h"
 #include "shared/profile/account.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -137,6 +138,8 @@ struct spy_profile_caps {
 struct spy_profile *spy_profile_new(void); // no caps beyond 2^28 entries; NULL: no memory
 struct spy_profile *spy_profile_new_capped(const struct spy_profile_caps *caps);
 void spy_profile_free(struct spy_profile *p);
+SPY_CLEANUP(spy_profile_done, struct spy_profile, spy_profile_free)
+#define _cleanup_profile_ _cleanup_(spy_profile_done)
 
 // Interning. Each returns 0 and sets *ret, or SPY_ERR_LIMIT, SPY_ERR_NOMEM, SPY_ERR_INVALID (an id
 // that does not exist). Text that is not valid UTF-8, or holds NUL, gets U+FFFD in its place.
@@ -179,6 +182,8 @@ const struct spy_series *spy_profile_series_get(const struct spy_profile *p, uin
 const char *spy_profile_series_label(const struct spy_profile *p, uint32_t series, const char *key);
 // Memory held, in bytes, for budgets.
 size_t spy_profile_memory(const struct spy_profile *p);
+// From here on, new entries fit only where there is memory already: more are SPY_ERR_LIMIT.
+void spy_profile_stop_growing(struct spy_profile *p);
 
 // Sets the time of every sample, ns = count * period_ns of its series, and the accounts
 // (spy_profile_note_seen). For the sampler, at the end of a window.

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
-
 static int flag(const char *a, struct spy_view *v, struct spy_profile **p)
 {
     const struct {
@@ -58,7 +56,7 @@ int main(int argc, char **argv)
 {
     struct spy_view view = {0};
     struct spy_err err = {0};
-    _cleanup_(profile_done) struct spy_profile *p = test_profile_rich();
+    _cleanup_profile_ struct spy_profile *p = test_profile_rich();
     const struct spy_format *f = argc > 1 ? spy_format_find(argv[1]) : NULL;
     bool otlp = argc > 1 && !strcmp(argv[1], "otlp");
     for (int i = 2; i < argc; i++)

@@ -314,7 +314,7 @@ def test_a_replaced_mapped_file_is_not_read(podspy, tmp_path):
         fd = re.search(rb'/proc/self/fd/\d+", [^)]*\) = (\d+)', opened.stderr)
         assert fd and len(re.findall(rb"pread64\(%s, " % fd[1], opened.stderr)) == 1
     code, out, err = attempt(podspy, core)
-    assert (code == 0 and '"MainThread"\n    <module>' in out) or "the mapped file %s is missing" % python in err
+    assert (code == 0 and '"MainThread"\n    <module>' in out) or "the mapped file %s is another version" % python in err
 
 
 @needs_kernel
@@ -327,10 +327,50 @@ def test_a_missing_mapped_file_is_named(podspy, tmp_path):
     refused(podspy, tmp_path, without_files(data), "the mapped file /nowhere[^ ]*python[^ ]* is missing here")
 
 
+ONLY_IN_FILES = """
+import re, threading, time
+def stand():
+    pattern, lock = re.compile("a"), threading.Lock()
+    print(1, flush=True)
+    time.sleep(600)
+stand()
+"""
+
+
+@needs_kernel
+def test_the_files_of_a_core_are_found_below_a_sysroot(podspy, tmp_path):
+    """Names of types lie in the program's file, which a core of the kernel leaves out."""
+    work, sysroot = tmp_path / "w", tmp_path / "s"
+    (tmp_path / "p").mkdir()
+    work.mkdir()
+    python = tmp_path / "p" / "python3"
+    shutil.copy(os.path.realpath("/usr/bin/python3"), python)
+    with targets.running([python, "-c", ONLY_IN_FILES], cwd=work, preexec_fn=unlimited) as t:
+        core = abort(t, work)
+    below = pathlib.Path(str(sysroot) + str(python))
+    below.parent.mkdir(parents=True)
+    python.rename(below)
+
+    r = targets.run([podspy, "dump", "-l", "--core", core, "--sysroot", sysroot])
+    assert (r.returncode, r.stderr) == (0, b"") and b"            pattern: <re.Pattern at 0x" in r.stdout
+    r = targets.run([podspy, "dump", "--core", core])
+    assert r.returncode == 1 and b"(--sysroot DIR): the mapped file %s" % bytes(python)[:40] in r.stderr
+    below.write_bytes(pathlib.Path("/bin/true").read_bytes().ljust(1 << 20, b"\0"))
+    r = targets.run([podspy, "dump", "--core", core.name, "--sysroot", sysroot], cwd=work)
+    assert r.returncode == 1 and b"is another version here (its build id differs)" in r.stderr
+
+
+def test_a_sysroot_that_is_not_there_is_an_error(podspy, tmp_path):
+    r = targets.run([podspy, "dump", "--core", tmp_path / "core", "--sysroot", tmp_path / "nowhere"])
+    assert r.returncode == 1 and b"cannot open the folder %s" % bytes(tmp_path / "nowhere") in r.stderr
+
+
 @pytest.mark.parametrize("flags, message", [
     (["--core", "x", "-p", "1"], "exclude each other"),
     (["--core", "x", "--blocking"], "nothing runs in a core file"),
     (["--core", "x", "--nonblocking"], "nothing runs in a core file"),
+    (["--core", "x", "-s"], "--subprocesses is for processes"),
+    (["-p", "1", "--sysroot", "/"], "--sysroot is for core files"),
     ([], "--pid PID, or a core file: --core FILE")])
 def test_wrong_options_are_usage_errors(podspy, flags, message):
     r = targets.run([podspy, "dump", *flags])

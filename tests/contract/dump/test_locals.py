@@ -2,8 +2,9 @@
 
 import json
 import os
-import subprocess
+import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -140,3 +141,81 @@ def test_names_and_values_drive_no_terminal(podspy):
     with targets.running(["/usr/bin/python3", "-c", code]) as t:
         text = dump(podspy, t.pid, "-l")
         assert "red: '\\x1b[31m\\u202e'" in text
+
+
+TYPES = """
+import collections, dataclasses, sys, time
+import numpy
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: str
+class Plain:
+    def __init__(self): self.a, self.b = 1, [2]
+def stand():
+    raw, some, frozen, huge, z = b"\\x00raw", {1}, frozenset([2]), -(1 << 200), 1.5 - 2j
+    queue, point, plain = collections.deque([1, 2], 5), Point(3, "four"), Plain()
+    f64, f32, i8, u16, yes = numpy.float64(0.1), numpy.float32(0.5), numpy.int8(-3), numpy.uint16(65535), numpy.bool_(True)
+    matrix, row = numpy.zeros((2, 3), "int32"), numpy.ones(4)
+    print("ready", flush=True)
+    time.sleep(900)
+stand()
+"""
+ALIKE = {
+    "raw": r"b'\x00raw'", "some": "{1}", "frozen": "frozenset({2})", "huge": str(-(1 << 200)), "z": "(1.5-2j)",
+    "queue": "deque([1, 2], maxlen=5)", "f64": "0.1", "f32": "0.5", "i8": "-3", "u16": "65535", "yes": "True",
+    "matrix": "<numpy.ndarray shape=(2, 3) dtype=int32>", "row": "<numpy.ndarray shape=(4,) dtype=float64>"}
+
+
+def test_each_type_is_shown_by_its_value(podspy):
+    with targets.running(["/usr/bin/python3", "-c", TYPES]) as t:
+        shown, more = (reprs(frames_of(podspy, t.pid, n)["stand"]) for n in ("-l", "-ll"))
+    assert {name: shown[name] for name in ALIKE} == ALIKE and {name: more[name] for name in ALIKE} == ALIKE
+    assert more["point"] == "Point(x=3, y='four')"
+    assert re.fullmatch(r"<Plain at 0x[0-9a-f]+: a=1, b=\[2\]>", more["plain"])
+    assert re.fullmatch(r"<Point at 0x[0-9a-f]+>", shown["point"])
+
+
+ASYNC = """
+import asyncio, sys, time
+def hold(held): print("ready", flush=True); time.sleep(900)
+async def numbers(start):
+    for i in range(start, start + 9):
+        hold(i)
+        yield i
+async def awaits(first, *, key):
+    kept = [first]
+    def inner(): return kept
+    async for n in numbers(5):
+        kept.append(n)
+def generator(): yield from (asyncio.run(awaits(x, key="k")) for x in [7])
+list(generator())
+"""
+
+
+@pytest.mark.parametrize("python", [p for p in SUPPORTED if p.minor in [(3, 7), (3, 10), (3, 11), (3, 13), (3, 15)]],
+                         ids=pythons.id_of)
+def test_coroutines_and_generators_have_variables(python, podspy):
+    with targets.running(python.argv_code(ASYNC)) as t:
+        frames = frames_of(podspy, t.pid, "-l")
+        text = dump(podspy, t.pid, "-l")
+    assert reprs(frames["numbers"]) == {"start": "5", "i": "5"}
+    awaits = {v["name"]: v for v in frames["awaits"]["locals"]}
+    assert (awaits["first"]["repr"], awaits["key"]["repr"], awaits["kept"]["repr"]) == ("7", "'k'", "[7]")
+    assert [v["name"] for v in awaits.values() if v["arg"]] == ["first", "key"]
+    assert awaits["kept"]["cell"] and not awaits["kept"]["free"]
+    assert "            kept (cell): [7]\n" in text and "            held: 5\n" in text
+    assert reprs(frames["<genexpr>"])["x"] == "7"
+
+
+FREE = "import time\ndef outer(a):\n    def inner():\n        print(a, flush=True)\n        time.sleep(900)\n    inner()\nouter(4)"
+
+
+@pytest.mark.parametrize("python", pythons.few(), ids=pythons.id_of)
+def test_free_variables_are_marked(python, podspy):
+    code = FREE if python.minor >= (3, 0) else FREE.replace("print(a, flush=True)", "import sys; sys.stdout.write('%d\\n' % a); sys.stdout.flush()")
+    with targets.running(python.argv_code(code)) as t:
+        [outer] = frames_of(podspy, t.pid, "-l")["outer"]["locals"][:1]
+        text = dump(podspy, t.pid, "-l")
+    assert (outer["name"], outer["arg"], outer["cell"]) == ("a", True, True)
+    assert "            a (free): 4\n" in text and "        Arguments:\n            a (cell): 4\n" in text

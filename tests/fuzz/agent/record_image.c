@@ -155,7 +155,7 @@ int main(int argc, char **argv)
     struct spy_py_stack st;
     if (argc != 3)
         return 2;
-    int r = spy_core_open(argv[1], &t, &core, &err);
+    int r = spy_core_open(argv[1], NULL, &t, &core, &err);
     if (r == 0) {
         spy_target_still(t)->touched = note;
         r = spy_python_attach(t, &py, &err);

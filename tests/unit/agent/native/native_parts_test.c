@@ -1,4 +1,5 @@
 // The readers of perf maps, names and damaged files.
+#include "agent/native/cython.h"
 #include "agent/native/demangle.h"
 #include "agent/native/elf_file.h"
 #include "agent/native/perf_map.h"
@@ -69,6 +70,36 @@ static void names_are_demangled(void **state)
     assert_false(spy_demangle_changes("list_sort.constprop.0", SPY_SYMTAB_NAME_MAX));
 }
 
+static void check_cython(const char *symbol, const char *function, const char *module, bool wrapper)
+{
+    struct spy_cython_name name;
+    assert_true(spy_cython_parse(symbol, SPY_SYMTAB_NAME_MAX, &name));
+    assert_int_equal(name.function_len, strlen(function));
+    assert_memory_equal(name.function, function, name.function_len);
+    assert_int_equal(name.module_len, strlen(module));
+    assert_memory_equal(name.module, module, name.module_len);
+    assert_int_equal(name.is_wrapper, wrapper);
+}
+
+static void names_of_cython_are_those_of_its_source(void **state)
+{
+    struct spy_cython_name name;
+    (void)state;
+    check_cython("__pyx_pw_4prog_1burn", "burn", "prog", true);
+    check_cython("__pyx_pf_4prog_burn", "burn", "prog", false);
+    check_cython("__pyx_pf_4prog_12burn", "burn", "prog", false);
+    check_cython("__pyx_f_3pkg_4prog_burn_all", "burn_all", "prog", false);
+    check_cython("__pyx_pw_4prog_5Thing_3method", "method", "prog", true);
+    check_cython("__pyx_pw_4prog_5__pyx_unpickle_Fast", "__pyx_unpickle_Fast", "prog", true);
+    check_name("__pyx_pw_4prog_1burn", "burn");
+    check_name("__pyx_f_4prog_burn.cold.3", "burn");
+    check_name("__pyx_k_text", "__pyx_k_text");
+    assert_false(spy_cython_parse("__pyx_f_4prog_", SPY_SYMTAB_NAME_MAX, &name));
+    assert_false(spy_cython_parse("__pyx_f_99prog_burn", SPY_SYMTAB_NAME_MAX, &name));
+    assert_false(spy_cython_parse("__pyx_f_9999999999999999999_", SPY_SYMTAB_NAME_MAX, &name));
+    assert_false(spy_cython_parse("main", SPY_SYMTAB_NAME_MAX, &name));
+}
+
 // Each part is the last one twice.
 static void a_name_that_demangles_without_bound_is_shown_mangled(void **state)
 {
@@ -97,4 +128,5 @@ static void a_file_that_is_not_elf_is_refused(void **state)
 
 RUN(T(a_perf_map_names_its_code), T(later_code_replaces_earlier_code_at_an_address),
     T(malformed_lines_are_skipped), T(names_are_demangled),
+    T(names_of_cython_are_those_of_its_source),
     T(a_name_that_demangles_without_bound_is_shown_mangled), T(a_file_that_is_not_elf_is_refused))

@@ -301,6 +301,42 @@ static void a_stripped_program_is_read_by_its_debug_file(void **state)
     end_subject(&s);
 }
 
+static const char *file_of(const struct spy_native_line *line)
+{
+    const char *slash = line->file ? strrchr(line->file, '/') : NULL;
+    return slash ? slash + 1 : "?";
+}
+
+static void check_lines(const char *program)
+{
+    struct subject s;
+    struct spy_native_line lines[SPY_NATIVE_LINES_MAX];
+    START(&s, program);
+    take_sample_in(&s, "has_inlined");
+    assert_int_equal(spy_native_lines(s.native, s.frames[0].call, lines), 3);
+    assert_string_equal(lines[0].function, "spin_inlined");
+    assert_string_equal(file_of(&lines[0]), "inner.h");
+    assert_in_range(lines[0].line, 102, 103); // of its loop
+    assert_string_equal(lines[1].function, "call_inlined");
+    assert_string_equal(file_of(&lines[1]), "between.h");
+    assert_int_equal(lines[1].line, 203);
+    assert_string_equal(lines[2].function, "has_inlined");
+    assert_string_equal(file_of(&lines[2]), "outer.c");
+    assert_int_equal(lines[2].line, 303);
+    assert_int_equal(spy_native_lines(s.native, s.frames[1].call, lines), 1);
+    assert_string_equal(lines[0].function, "main");
+    assert_int_equal(lines[0].line, 312);
+    assert_int_equal(spy_native_lines(s.native, 0x1000, lines), 0);
+    end_subject(&s);
+}
+
+static void inlined_calls_and_lines_are_named(void **state)
+{
+    (void)state;
+    check_lines(INLINED);
+    check_lines(INLINED_SPLIT);
+}
+
 static void a_deep_stack_is_whole_after_some_samples(void **state)
 {
     struct subject s;
@@ -482,7 +518,7 @@ RUN(T(a_chain_without_frame_pointers_is_whole),
     T(the_interrupted_stack_is_below_the_signal_handler), T(the_vdso_has_names_and_a_caller),
     T(a_stack_that_continues_elsewhere_is_whole), T(a_coroutine_ends_at_its_bottom),
     T(code_written_by_hand_has_a_caller), T(a_library_opened_later_is_found),
-    T(names_are_shown_as_their_language_writes_them),
+    T(names_are_shown_as_their_language_writes_them), T(inlined_calls_and_lines_are_named),
     T(a_stripped_program_is_read_by_its_debug_file), T(a_deep_stack_is_whole_after_some_samples),
     T(every_instruction_has_a_whole_stack), T(an_instruction_without_tables_has_a_whole_stack),
     T(a_thread_in_python_shows_the_interpreter), T(code_made_at_run_time_is_named_by_the_perf_map),

@@ -158,6 +158,7 @@ KEEP static void change_stack(void)
 
 KEEP static void run_coroutine(void)
 {
+#ifdef __GLIBC__ // musl has none
     static ucontext_t home, other;
     getcontext(&other);
     other.uc_stack.ss_sp = malloc(1 << 17);
@@ -165,6 +166,7 @@ KEEP static void run_coroutine(void)
     other.uc_link = &home;
     makecontext(&other, spin, 0);
     swapcontext(&home, &other);
+#endif
     counter++;
 }
 

@@ -122,7 +122,7 @@ static int print_locals(char **argv)
     struct spy_python *py = NULL;
     struct spy_err err = {.code = 0};
     struct spy_core core;
-    int r = strchr(argv[2], '/') ? spy_core_open(argv[2], &t, &core, &err)
+    int r = strchr(argv[2], '/') ? spy_core_open(argv[2], NULL, &t, &core, &err)
                                  : spy_target_open((pid_t)strtol(argv[2], NULL, 10), &t, &err);
     if (r == 0)
         r = spy_python_attach(t, &py, &err);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
 SPY_CLEANUP(timeline_done, struct spy_timeline, spy_timeline_free)
 
 enum { MS = 1000000, PERIOD = 10 * MS };
@@ -76,7 +75,7 @@ static void calls_begin_and_end_in_the_order_of_time(void **state)
 {
     (void)state;
     struct program m = make_program();
-    _cleanup_(profile_done) struct spy_profile *p = m.p;
+    _cleanup_profile_ struct spy_profile *p = m.p;
     _cleanup_(timeline_done) struct spy_timeline *t = spy_timeline_new(1 << 20);
     add_samples(&m, t, m.in_a, 2, 0); // main goes on while a ends and b begins
     add_samples(&m, t, m.in_b, 1, 20);
@@ -93,7 +92,7 @@ static void merged_samples_lie_end_to_end(void **state)
 {
     (void)state;
     struct program m = make_program();
-    _cleanup_(profile_done) struct spy_profile *p = m.p;
+    _cleanup_profile_ struct spy_profile *p = m.p;
     _cleanup_(timeline_done) struct spy_timeline *t = spy_timeline_new(1 << 20);
     add_samples(&m, t, m.in_a, 2, 0);
     add_samples(&m, t, m.in_b, 1, 500);
@@ -107,7 +106,7 @@ static void merged_samples_lie_end_to_end(void **state)
 static void an_empty_profile_is_an_empty_array(void **state)
 {
     (void)state;
-    _cleanup_(profile_done) struct spy_profile *p = spy_profile_new();
+    _cleanup_profile_ struct spy_profile *p = spy_profile_new();
     assert_trace(p, &(struct spy_view){0}, "[\n]\n");
 }
 

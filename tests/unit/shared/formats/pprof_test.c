@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
-#define _cleanup_profile_ _cleanup_(profile_done)
-
 static void free_message(Spy__Pprof__Profile *m)
 {
     spy__pprof__profile__free_unpacked(m, NULL);

@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
-#define _cleanup_profile_ _cleanup_(profile_done)
-
 struct decoded {
     struct spy_profile **list;
     size_t n;

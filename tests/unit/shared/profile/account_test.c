@@ -5,9 +5,7 @@
 #include "tests/unit/test.h"
 #include <string.h>
 
-SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
-#define _cleanup_profile_ _cleanup_(profile_done)
-#define SEC               UINT64_C(1000000000)
+#define SEC UINT64_C(1000000000)
 
 static struct spy_account account_of(double seen, double cpu, double waited)
 {

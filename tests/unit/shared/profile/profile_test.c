@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-SPY_CLEANUP(profile_done, struct spy_profile, spy_profile_free)
-#define _cleanup_profile_ _cleanup_(profile_done)
-
 static uint32_t str(struct spy_profile *p, const char *s)
 {
     uint32_t id = 99999;

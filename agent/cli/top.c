@@ -361,7 +361,7 @@ static void free_watch(struct watch *w)
         close(w->output);
 }
 
-static int find_watched(struct watch *w, struct spy_err *err)
+static int choose_watched(struct watch *w, struct spy_err *err)
 {
     const struct top_options *o = w->o;
     int r = o->all ? spy_cli_find_all(w->pids, PIDS_MAX, &w->n_pids, &w->unread, err) : 0;
@@ -382,7 +382,7 @@ static int start_watching(struct watch *w, struct spy_err *err)
 {
     spy_cli_catch_signals();
     if (!w->o->program)
-        return find_watched(w, err);
+        return choose_watched(w, err);
     w->n_pids = 1;
     int r = spy_top_output_open(&w->output, err);
     return r == 0 ? spy_program_start_apart(w->o->program, w->output, &w->pids[0], err) : r;

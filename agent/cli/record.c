@@ -244,7 +244,8 @@ static int run_record(int argc, char **argv, struct spy_err *err)
     struct spy_record rec = {
         .rate = 100, .format = "flamegraph", .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &rec);
-    _cleanup_(spy_recording_done) struct spy_recording r = {.rec = &rec};
+    _cleanup_(spy_recording_done) struct spy_recording r = {.rec = &rec,
+                                                            .notes = SPY_BUF_INIT(4096)};
     enum spy_record_end why = SPY_END_SIGNAL;
     int x = start_recording(&r, err);
     if (x < 0)

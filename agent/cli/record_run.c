@@ -110,6 +110,7 @@ void spy_recording_done(struct spy_recording *r)
     spy_timeline_free(r->timeline);
     spy_packages_free(r->packages);
     spy_unread_free(&r->unread);
+    spy_buf_free(&r->notes);
 }
 
 static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *reads,
@@ -118,7 +119,8 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
     const struct spy_record *rec = r->rec;
     struct spy_sampler_options options = {.mark = &reads->mark,
                                           .window_bytes = (size_t)SPY_RECORD_WINDOW_MIB << 20,
-                                          .command_of = spy_cli_cmdline};
+                                          .command_of = spy_cli_cmdline,
+                                          .inlines = true};
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
     if (!rec->full_filenames) // without memory for it, names are shortened by their text alone
@@ -127,9 +129,9 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
     struct spy_family_options family = {.sampler = r->sampler,
                                         .rate = (uint32_t)rec->rate,
                                         .pausing = rec->pausing,
-                                         .natives = spy_natives_of(rec->native, rec->idle),
-                                         .descendants = rec->subprocesses,
-                                         .unread = &r->unread};
+                                        .natives = spy_natives_of(rec->native, rec->idle),
+                                        .descendants = rec->subprocesses,
+                                        .unread = &r->unread};
     if (x == 0)
         x = spy_family_new(&family, &r->family, err);
     if (x == 0)

@@ -6,7 +6,7 @@
 #include "shared/profile/timeline.h"
 #include <string.h>
 
-enum { OUTPUT_MAX = 1 << 30, NODES_MAX = 20000 };
+enum { OUTPUT_MAX = 512 << 20, NODES_MAX = 20000 };
 
 static int name_file(const struct spy_recording *r, struct spy_output *ret, struct spy_err *err)
 {
@@ -27,8 +27,10 @@ int spy_record_choose_output(struct spy_recording *r, struct spy_err *err)
 
 // --- one file ---
 
-static struct spy_view make_view(const struct spy_recording *r)
+static struct spy_view make_view(struct spy_recording *r)
 {
+    spy_buf_reset(&r->notes);
+    spy_unread_print(&r->unread, &r->notes);
     const struct spy_record *rec = r->rec;
     const char *command = spy_family_command(r->family);
     return (struct spy_view){.title = *command ? command : "podspy record",
@@ -44,6 +46,7 @@ static struct spy_view make_view(const struct spy_recording *r)
                              .shorten = r->packages ? spy_packages_shorten : NULL,
                              .shorten_context = r->packages,
                              .timeline = r->timeline,
+                             .notes = r->notes.len ? spy_buf_str(&r->notes) : NULL,
                              .command_line = true};
 }
 
@@ -70,10 +73,30 @@ static int print_profile(const struct spy_recording *r, struct spy_view *view,
     return x;
 }
 
+// What a format cannot hold even so (a track for each of a million threads) is kept as a flamegraph.
+static int print_smaller(const struct spy_recording *r, const struct spy_view *view,
+                         const struct spy_profile *p, struct spy_output *o, struct spy_buf *out,
+                         struct spy_err *err)
+{
+    struct spy_output svg = *o;
+    if (snprintf(svg.path, sizeof svg.path, "%s.svg", o->path) >= (int)sizeof svg.path)
+        return SPY_ERR_LIMIT;
+    spy_buf_reset(out);
+    int x = spy_format_find("svg")->print(p, view, out, err);
+    if (x < 0)
+        return x;
+    fprintf(stderr,
+            "The %s data is larger than %d MiB: a flamegraph is written instead. --rotate writes "
+            "smaller files.\n",
+            r->rec->format, OUTPUT_MAX >> 20);
+    *o = svg;
+    return 0;
+}
+
 SPY_CLEANUP(free_filter, struct spy_filter, spy_filter_free)
 
 static int write_file(struct spy_recording *r, const struct spy_profile *p, struct spy_view *view,
-                      const struct spy_output *o, struct spy_err *err)
+                      struct spy_output *o, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
     _cleanup_(free_filter) struct spy_filter *filter = NULL;
@@ -84,6 +107,8 @@ static int write_file(struct spy_recording *r, const struct spy_profile *p, stru
     view->filter = filter;
     if (x == 0)
         x = print_profile(r, view, p, &out, err);
+    if (x == SPY_ERR_LIMIT && strcmp(o->path, "-") != 0)
+        x = print_smaller(r, view, p, o, &out, err);
     return x == 0 ? spy_output_write(o, &out, err) : x;
 }
 

@@ -43,6 +43,7 @@ struct spy_recording {
     pid_t pid;                             // the program's, or the first of pids
     pid_t pids[SPY_SAMPLER_PROCESSES_MAX]; // the processes that were given
     size_t n_pids;
+    struct spy_buf notes;     // of the view, from unread
     struct spy_unread unread; // what was to be sampled and could not be read
     const struct spy_format *format;
     struct spy_output output;

@@ -1,8 +1,10 @@
 #include "agent/native/native.h"
+#include "agent/native/code.h"
 #include "agent/native/cython.h"
 #include "agent/native/perf_map.h"
 #include "agent/native/places.h"
 #include "agent/native/snapshot.h"
+#include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +12,10 @@
 
 // A stack of MISSES_MAX rows that were not known is made up to cost time.
 enum { MISSES_MAX = 512 };
-enum { ROWS = 4096, THREADS = 256, WORD = 8 };
+enum { ROWS = 4096, CODE_ROWS = 512, THREADS = 256, WORD = 8 };
 // While a thread is held: frames walked at most, and rows that may be looked for.
 enum { HELD_FRAMES_MAX = 256, HELD_MISSES = 32 };
+enum { CODE_ROWS_MAX = 32 };  // made in one stack at most
 enum { BELOW_MISSING = 256 }; // bytes copied below a word that was not there: its neighbours
 
 // A row of the tables that was found before. module_id 0: empty.
@@ -30,16 +33,27 @@ struct need {
     bool is_split;  // its stack went on elsewhere
 };
 
+// What the instructions at an address say. module_id 0: empty.
+struct known_code_row {
+    uint64_t pc;
+    uint32_t module_id;
+    bool is_missing;
+    struct spy_cfi_row row;
+};
+
 struct spy_native_cache {
     struct spy_modules_list modules;
     struct known_row rows[ROWS];
+    struct known_code_row code_rows[CODE_ROWS];
 };
 
 struct spy_native {
     struct spy_native_cache *cache;
     struct spy_places places;
     struct spy_perf_map perf_map;
-    char source[256];           // of the last symbol
+    char source[256];     // of the last symbol
+    uint64_t stack_start; // of the main thread, where the kernel put its arguments; 0: not known
+    bool knows_stack_start;
     struct need needs[THREADS]; // by the number of the thread; two threads may share a place
 };
 
@@ -317,6 +331,130 @@ static bool step_by_frame_pointer(struct step *st, uint64_t start, uint64_t *ret
     return return_to(st, fp + WORD, up, ret_cfa);
 }
 
+// --- without tables ---
+
+// UINT64_MAX: not known.
+static uint64_t start_of_next_function(const struct spy_native_module *m, uint64_t pc)
+{
+    size_t i = spy_symtab_after(&m->symtab, pc);
+    return i < m->symtab.n ? m->symtab.list[i].start : UINT64_MAX;
+}
+
+static const struct spy_cfi_row *find_code_row(struct step *st, const struct spy_place *place,
+                                               const struct spy_native_module *m, uint64_t address)
+{
+    uint64_t pc = address - place->bias, hash = (pc + m->id) * 0x9e3779b97f4a7c15;
+    struct known_code_row *known = &st->n->cache->code_rows[hash >> 55];
+    _Static_assert(CODE_ROWS == 1 << 9, "the upper bits of the hash");
+    if (known->pc == pc && known->module_id == m->id)
+        return known->is_missing ? NULL : &known->row;
+    if (st->is_held || st->misses >= MISSES_MAX)
+        return NULL;
+    st->misses += MISSES_MAX / CODE_ROWS_MAX;
+    uint64_t limit = start_of_next_function(m, pc);
+    limit = limit == UINT64_MAX ? limit : limit + place->bias;
+    known->is_missing = spy_code_row(st->n->places.target, address, limit, &known->row) < 0;
+    known->pc = pc;
+    known->module_id = m->id;
+    return known->is_missing ? NULL : &known->row;
+}
+
+static bool step_by_code(struct step *st, const struct spy_place *place,
+                         const struct spy_native_module *m, uint64_t address, uint64_t *ret_cfa)
+{
+    static const struct spy_cfi no_table;
+    const struct spy_cfi_row *row = find_code_row(st, place, m, address);
+    struct step up = *st;
+    if (!row || !step_by_row(&up, &no_table, row, ret_cfa) ||
+        !is_after_call(&up, up.regs.r[SPY_REG_PC]))
+        return false;
+    *st = up;
+    return true;
+}
+
+#if defined(__x86_64__)
+// mov $15,%rax; syscall: what a handler of musl returns to. Above it lies what the kernel saved
+// (struct ucontext of the kernel, whose registers are in this order).
+static bool step_by_signal_code(struct step *st, uint64_t *ret_cfa)
+{
+    static const uint8_t wanted[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+    static const uint8_t order[] = {8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16};
+    enum { REGISTERS_AT = 40 };
+    uint8_t code[sizeof wanted];
+    struct spy_native_regs regs;
+    uint64_t at = st->regs.r[SPY_REG_SP] + REGISTERS_AT;
+    if (spy_target_read(st->n->places.target, st->regs.r[SPY_REG_PC], code, sizeof code) < 0 ||
+        memcmp(code, wanted, sizeof code) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof order; i++)
+        if (spy_snapshot_word(st->s, at + WORD * i, &regs.r[order[i]]) < 0)
+            return false;
+    st->regs = regs;
+    *ret_cfa = regs.r[SPY_REG_SP];
+    st->is_call = false;
+    st->was_signal = true;
+    return true;
+}
+
+// syscall; hlt a few bytes behind the call: a thread of musl begins there (clone.s).
+static bool is_start_of_thread(const struct step *st, uint64_t address)
+{
+    static const uint8_t wanted[] = {0x0f, 0x05, 0xf4};
+    uint8_t code[16];
+    return is_after_call(st, address) &&
+           spy_target_read(st->n->places.target, address, code, sizeof code) == 0 &&
+           memmem(code, sizeof code, wanted, sizeof wanted);
+}
+#else
+static bool step_by_signal_code(struct step *st, uint64_t *ret_cfa)
+{
+    (void)st;
+    (void)ret_cfa;
+    return false;
+}
+
+static bool is_start_of_thread(const struct step *st, uint64_t address)
+{
+    (void)st;
+    (void)address;
+    return false;
+}
+#endif
+
+// Field 28 of /proc/PID/stat (proc(5)).
+static uint64_t start_of_main_stack(struct spy_native *n)
+{
+    enum { FIELD = 28, FIRST = 3 };
+    char text[1024], name[32];
+    const struct spy_target *t = n->places.target;
+    if (n->knows_stack_start || !spy_target_is_live(t))
+        return n->stack_start;
+    n->knows_stack_start = true;
+    if (spy_file_read_small(spy_target_proc_fd(t), spy_target_file(t, "stat", name, sizeof name),
+                            text, sizeof text) < 0)
+        return 0;
+    char *at = strrchr(text, ')');
+    for (int i = FIRST; at && i <= FIELD; i++)
+        at = strchr(at + 1, ' ');
+    n->stack_start = at ? strtoull(at, NULL, 10) : 0;
+    return n->stack_start;
+}
+
+// What starts a program or a thread does not return, so that its instructions lead nowhere. It is
+// known by the little that lies above it: the start of the stack, or a call that nothing follows.
+static bool is_at_bottom(struct step *st)
+{
+    enum { START_MAX = 512 };
+    uint64_t sp = st->regs.r[SPY_REG_SP], word;
+    if (start_of_main_stack(st->n) - sp < START_MAX)
+        return true;
+    for (uint64_t at = sp; at < sp + START_MAX && spy_snapshot_word(st->s, at, &word) == 0;
+         at += WORD)
+        if (is_executable(st, word) && is_start_of_thread(st, word))
+            return true;
+    return false;
+}
+
 // 0: not known.
 static uint64_t start_of_function(const struct spy_place *place, const struct spy_native_module *m,
                                   uint64_t pc)
@@ -349,6 +487,12 @@ static bool step_up(struct step *st, struct spy_place *place, struct spy_native_
         return fail_step(st, SPY_NATIVE_LOST);
     if (known)
         return step_by_row(st, &m->cfi[known->table], &known->row, &f->stack);
+    if (m && step_by_code(st, place, m, f->address, &f->stack))
+        return true;
+    if ((f->is_signal = step_by_signal_code(st, &f->stack)))
+        return true;
+    if (!st->is_innermost && is_at_bottom(st))
+        return fail_step(st, SPY_NATIVE_OUTERMOST);
     st->is_guess = true;
     return step_by_frame_pointer(st, start_of_function(place, m, f->call), &f->stack);
 }

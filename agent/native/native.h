@@ -3,8 +3,8 @@
 // A sample is taken in two steps, so that a thread is held as shortly as can be. While the caller
 // holds it (pause.h), spy_native_capture copies its registers and one piece of its stack. After it
 // runs again, spy_native_unwind finds the frames in that copy, by the unwind tables of the files that
-// are mapped (.eh_frame, else .debug_frame); a function without tables by its frame pointer. Names are looked up when
-// asked for.
+// are mapped (.eh_frame, else .debug_frame); a function without tables by its instructions (code.h)
+// or by its frame pointer. Names are looked up when asked for.
 //
 // Nothing is written to the target. All that comes from it or from its files is hostile: lengths
 // and loops are bounded, and each step must lead up the stack, to an address in executable memory.
@@ -67,7 +67,7 @@ struct spy_native_frame {
                       // above the last frame's except where the stack continues elsewhere;
                       // 0: not known, the last frame of a stack that is not whole
     bool is_signal;   // what the kernel puts between a signal handler and what it interrupted
-    bool by_frame_pointer; // its caller was found so
+    bool by_frame_pointer; // its caller was found so, or by instructions: without tables
 };
 
 // From the innermost frame outwards. Returns the number of frames, at least 1 where max >= 1;

@@ -185,7 +185,7 @@ void spy_symtab_done(struct spy_symtab *s)
 
 // --- asking ---
 
-size_t spy_symtab_find(const struct spy_symtab *s, uint64_t address)
+size_t spy_symtab_after(const struct spy_symtab *s, uint64_t address)
 {
     size_t lo = 0, hi = s->n;
     while (lo < hi) {
@@ -195,6 +195,12 @@ size_t spy_symtab_find(const struct spy_symtab *s, uint64_t address)
         else
             hi = mid;
     }
+    return lo;
+}
+
+size_t spy_symtab_find(const struct spy_symtab *s, uint64_t address)
+{
+    size_t lo = spy_symtab_after(s, address);
     // A label without size may stand inside of a function.
     size_t label = lo && !s->list[lo - 1].size ? lo - 1 : SIZE_MAX;
     for (size_t i = lo, n = 0; i-- > 0 && n < ENCLOSING_TRIES; n++)

@@ -42,6 +42,8 @@ void spy_symtab_done(struct spy_symtab *s);
 
 // The index of the symbol that answers for the address (as in the file), or SIZE_MAX.
 size_t spy_symtab_find(const struct spy_symtab *s, uint64_t address);
+// The index of the first symbol above the address; n: there is none.
+size_t spy_symtab_after(const struct spy_symtab *s, uint64_t address);
 // Its name as people read it (demangle.h). Borrowed; NULL without memory.
 const char *spy_symtab_name(struct spy_symtab *s, size_t index);
 // The name as it stands in the table; whoever reads it stops at SPY_SYMTAB_NAME_MAX.

@@ -47,28 +47,44 @@ static int intern_python_frame(const struct spy_intern *in, const struct spy_py_
     return r < 0 ? r : spy_profile_frame(in->profile, (struct spy_frame){function, f->line}, ret);
 }
 
-static int intern_native_frame(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
-                               uint32_t *ret)
+static int intern_native_name(const struct spy_intern *in, const struct spy_mixed_name *name,
+                              uint32_t *ret)
 {
-    uint32_t *user = spy_mixed_user(mixed, call);
-    if (user[1] == in->epoch) {
-        *ret = user[0];
-        return 0;
-    }
-    struct spy_mixed_name name = spy_mixed_name(mixed, call);
     struct spy_function f = {.kind = SPY_FRAME_NATIVE};
     uint32_t function;
-    int r = spy_profile_cstr(in->profile, name.function, &f.name);
+    int r = spy_profile_cstr(in->profile, name->function, &f.name);
     if (r == 0)
-        r = spy_profile_cstr(in->profile, name.module, &f.filename);
+        r = spy_profile_cstr(in->profile, name->file, &f.filename);
     if (r == 0)
         r = spy_profile_function(in->profile, &f, &function);
-    if (r == 0)
-        r = spy_profile_frame(in->profile, (struct spy_frame){.function = function}, ret);
-    if (r == 0) {
-        user[0] = *ret;
-        user[1] = in->epoch;
-    }
+    return r < 0 ? r
+                 : spy_profile_frame(in->profile, (struct spy_frame){function, name->line}, ret);
+}
+
+// The frames that are shown of a native frame.
+static int find_native_ids(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
+                           const struct spy_mixed_ids **ret)
+{
+    struct spy_mixed_name names[SPY_MIXED_NAMES_MAX];
+    struct spy_mixed_ids *ids = spy_mixed_ids(mixed, call);
+    *ret = ids;
+    if (ids->epoch == in->epoch)
+        return 0;
+    int r = 0;
+    ids->n = (uint32_t)spy_mixed_names(mixed, call, names);
+    for (uint32_t i = 0; i < ids->n && r == 0; i++)
+        r = intern_native_name(in, &names[i], &ids->ids[i]);
+    ids->epoch = r == 0 ? in->epoch : 0;
+    return r;
+}
+
+static int push_native(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
+                       uint32_t *stack)
+{
+    const struct spy_mixed_ids *ids;
+    int r = find_native_ids(in, mixed, call, &ids);
+    for (uint32_t i = ids->n; r == 0 && i-- > 0;)
+        r = spy_profile_stack(in->profile, *stack, ids->ids[i], stack);
     return r;
 }
 
@@ -79,8 +95,11 @@ int spy_intern_mixed(const struct spy_intern *in, struct spy_mixed *mixed,
     uint32_t frame, stack = st->n ? 0 : in->outside;
     int r = 0;
     for (int i = n; r == 0 && i-- > 0;) {
-        r = frames[i].is_native ? intern_native_frame(in, mixed, frames[i].call, &frame)
-                                : intern_python_frame(in, &st->frames[frames[i].python], &frame);
+        if (frames[i].is_native) {
+            r = push_native(in, mixed, frames[i].call, &stack);
+            continue;
+        }
+        r = intern_python_frame(in, &st->frames[frames[i].python], &frame);
         if (r == 0)
             r = spy_profile_stack(in->profile, stack, frame, &stack);
     }

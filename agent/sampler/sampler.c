@@ -3,6 +3,7 @@
 #include "agent/sampler/idle.h"
 #include "agent/sampler/intern.h"
 #include "agent/sampler/kernel.h"
+#include "agent/sampler/label_set.h"
 #include "agent/sampler/mixed.h"
 #include "agent/sampler/priority.h"
 #include "agent/sampler/schedule.h"
@@ -16,7 +17,6 @@
 #include <unistd.h>
 
 enum {
-    LABELS_MAX = 40,
     COMMAND_MAX = 4096,
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter takes some tens of milliseconds to start
@@ -45,8 +45,7 @@ struct process {
     struct spy_mixed *mixed; // NULL: no native frames
     bool hung;               // a read of it did not end: it is left alone
     bool optional;
-    char *labels[LABELS_MAX][2];
-    size_t n_labels;
+    struct spy_label_set labels;
     struct spy_target *target;
     struct spy_python *python;
     char problem[240];
@@ -124,7 +123,7 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     struct spy_sampler *s = calloc(1, sizeof *s);
     if (!s || renew_profile(s) < 0) {
         free(s);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     s->options = *options;
     if (!s->options.profile_bytes)
@@ -161,10 +160,7 @@ static void process_free(struct process *p)
     detach_process(p);
     spy_kernel_free(p->kernel);
     free(p->counted);
-    for (size_t i = 0; i < p->n_labels; i++) {
-        free(p->labels[i][0]);
-        free(p->labels[i][1]);
-    }
+    spy_label_set_free(&p->labels);
     free(p);
 }
 
@@ -200,56 +196,13 @@ static struct process *find_process(const struct spy_sampler *s, pid_t pid)
     return NULL;
 }
 
-static int set_label(struct process *p, const char *key, const char *value)
-{
-    size_t i = 0;
-    while (i < p->n_labels && strcmp(p->labels[i][0], key))
-        i++;
-    if (i == LABELS_MAX)
-        return SPY_ERR_LIMIT;
-    char *k = i == p->n_labels ? strdup(key) : p->labels[i][0], *v = strdup(value);
-    if (!k || !v) {
-        if (i == p->n_labels)
-            free(k);
-        free(v);
-        return SPY_ERR_NOMEM;
-    }
-    if (i == p->n_labels)
-        p->n_labels++;
-    else
-        free(p->labels[i][1]);
-    p->labels[i][0] = k;
-    p->labels[i][1] = v;
-    return 0;
-}
-
-// "": it has none.
-static const char *find_label(const struct process *p, const char *key)
-{
-    for (size_t i = 0; i < p->n_labels; i++)
-        if (!strcmp(p->labels[i][0], key))
-            return p->labels[i][1];
-    return "";
-}
-
-static void unset_label(struct process *p, const char *key)
-{
-    for (size_t i = 0; i < p->n_labels; i++)
-        if (!strcmp(p->labels[i][0], key)) {
-            free(p->labels[i][0]);
-            free(p->labels[i][1]);
-            memmove(&p->labels[i], &p->labels[i + 1], (--p->n_labels - i) * sizeof p->labels[0]);
-            return;
-        }
-}
-
 int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *process,
                     struct spy_err *err)
 {
     spy_sampler_remove(s, process->pid);
     struct process *p = calloc(1, sizeof *p);
     if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = 0;
     p->pid = process->pid;
     p->start_time = process->start_time;
@@ -263,7 +216,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     p->optional = process->optional;
     p->kernel = spy_kernel_new();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
-        r = set_label(p, process->labels[i][0], process->labels[i][1]);
+        r = spy_label_set_put(&p->labels, process->labels[i][0], process->labels[i][1]);
     if (r < 0) {
         process_free(p);
         return spy_err_set(err, r, 0, "cannot keep the labels of process %d", (int)process->pid);
@@ -351,15 +304,15 @@ static int intern_series(struct spy_sampler *s, struct process *p)
 {
     if (p->epoch == s->epoch)
         return 0;
-    struct spy_label labels[LABELS_MAX];
-    for (size_t i = 0; i < p->n_labels; i++) {
-        int r = spy_profile_cstr(s->profile, p->labels[i][0], &labels[i].key);
+    struct spy_label labels[SPY_LABEL_SET_MAX];
+    for (size_t i = 0; i < p->labels.n; i++) {
+        int r = spy_profile_cstr(s->profile, p->labels.pairs[i][0], &labels[i].key);
         if (r == 0)
-            r = spy_profile_cstr(s->profile, p->labels[i][1], &labels[i].value);
+            r = spy_profile_cstr(s->profile, p->labels.pairs[i][1], &labels[i].value);
         if (r < 0)
             return r;
     }
-    int r = spy_profile_series(s->profile, labels, p->n_labels, &p->series);
+    int r = spy_profile_series(s->profile, labels, p->labels.n, &p->series);
     if (r == 0)
         p->epoch = s->epoch;
     return r;
@@ -574,10 +527,10 @@ static void renew_command(struct spy_sampler *s, struct process *p)
     spy_hung_mark_begin(s->options.mark, p->pid); // the arguments lie in its memory
     s->options.command_of(p->pid, command, sizeof command);
     spy_hung_mark_end(s->options.mark);
-    if (!*command || !strcmp(command, find_label(p, SPY_LABEL_COMMAND)))
+    if (!*command || !strcmp(command, spy_label_set_get(&p->labels, SPY_LABEL_COMMAND)))
         return;
     flush_quality(s, p);
-    set_label(p, SPY_LABEL_COMMAND, command);
+    spy_label_set_put(&p->labels, SPY_LABEL_COMMAND, command);
     p->epoch = 0;
 }
 
@@ -588,8 +541,8 @@ static int prepare_natives(struct spy_sampler *s, struct process *p, struct spy_
     if (!s->mixer)
         s->mixer = spy_mixer_new(s->options.native_bytes);
     if (s->mixer)
-        p->mixed = spy_mixed_new(s->mixer, p->target, p->python);
-    return p->mixed ? 0 : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        p->mixed = spy_mixed_new(s->mixer, p->target, p->python, s->options.inlines);
+    return p->mixed ? 0 : spy_err_nomem(err);
 }
 
 static int attach_python(struct spy_sampler *s, struct process *p)
@@ -617,9 +570,9 @@ static int attach_python(struct spy_sampler *s, struct process *p)
         flush_quality(s,
                       p); // failures up to here, and their time, belong to the series that says why
         p->epoch = 0;
-        unset_label(p, SPY_LABEL_PROBLEM);
-        set_label(p, SPY_LABEL_RUNTIME, "cpython");
-        set_label(p, SPY_LABEL_RUNTIME_VERSION, rt->version);
+        spy_label_set_drop(&p->labels, SPY_LABEL_PROBLEM);
+        spy_label_set_put(&p->labels, SPY_LABEL_RUNTIME, "cpython");
+        spy_label_set_put(&p->labels, SPY_LABEL_RUNTIME_VERSION, rt->version);
         p->problem[0] = 0;
         p->retry_ns = 0;
         p->window_start = 0; // failed tries keep their count, but not their time
@@ -634,7 +587,7 @@ static int attach_python(struct spy_sampler *s, struct process *p)
     if (strcmp(p->problem, err.msg)) { // from here on, failures have this reason
         flush_quality(s, p);
         snprintf(p->problem, sizeof p->problem, "%s", err.msg[0] ? err.msg : spy_code_name(r));
-        set_label(p, SPY_LABEL_PROBLEM, p->problem);
+        spy_label_set_put(&p->labels, SPY_LABEL_PROBLEM, p->problem);
         p->epoch = 0;
     }
     begin_window(s, p);
@@ -820,9 +773,9 @@ static void count_left_out(struct spy_sampler *s, struct process *p)
         p->leaves_out = n;
         p->epoch = 0;
         if (!n)
-            unset_label(p, SPY_LABEL_PROBLEM);
+            spy_label_set_drop(&p->labels, SPY_LABEL_PROBLEM);
         else
-            set_label(p, SPY_LABEL_PROBLEM, text);
+            spy_label_set_put(&p->labels, SPY_LABEL_PROBLEM, text);
     }
     n *= p->idle.rounds;
     note_failed(s, p, n);

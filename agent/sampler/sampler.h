@@ -44,6 +44,7 @@ struct spy_sampler;
 struct spy_sampler_options {
     double budget_percent; // of one core; 0: no budget
     size_t native_bytes;   // of tables and symbols for native frames; 0: as native.h has it
+    bool inlines;          // in native frames, see mixed.h
     size_t profile_bytes;  // a larger profile is replaced by an empty one; 0: 32 MiB
     // Past this, the profile takes no new stacks, threads and processes: their samples count as
     // failed (totals.no_room). For windows without an end; 0: no bound.

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Scripts for py-spy's files count entries: it writes one for each sample. So does this, unless
+// Scripts for py-spy's files count entries: it writes one for each sample. So does record, unless
 // there are more samples than a browser likes.
 enum { ENTRIES_MAX = 100000 };
 
@@ -206,6 +206,8 @@ static void put_file_name(struct writer *w)
         spy_buf_printf(&b, " (%s)", spy_buf_str(&why));
     else if (!w->tracks->timeline)
         spy_buf_puts(&b, " (samples are merged: Time Order is not their order in time)");
+    if (w->view->notes)
+        spy_buf_printf(&b, "\n%s", w->view->notes);
     spy_put_json_string(w->out, spy_buf_str(&b), b.len);
 }
 
@@ -236,7 +238,7 @@ static int print_speedscope(const struct spy_profile *p, const struct spy_view *
     _cleanup_(spy_tracks_done) struct spy_tracks tracks = {0};
     struct writer w = {.profile = p, .view = v, .out = out, .tracks = &tracks};
     int r = spy_tracks_collect(p, v, &tracks);
-    w.apart = tracks.timeline && has_few_samples(&tracks);
+    w.apart = tracks.timeline && v->command_line && has_few_samples(&tracks);
     w.frame_ids = calloc(spy_profile_n_frames(p) + 1u, sizeof *w.frame_ids);
     if (r == 0)
         r = w.frame_ids ? print_tracks(&w) : SPY_ERR_NOMEM;

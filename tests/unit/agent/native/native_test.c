@@ -3,6 +3,7 @@
 #include "agent/target/pause.h"
 #include "shared/base/mem.h"
 #include "tests/unit/test.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -79,15 +80,36 @@ static void unwind_snapshot(struct subject *s)
     assert_true(s->n > 0);
 }
 
-static void take_sample(struct subject *s)
+static void take_sample_of(struct subject *s, pid_t tid)
 {
     int sig, r = SPY_ERR_AGAIN;
     for (int i = 0; i < 1000 && r == SPY_ERR_AGAIN; i++)
-        r = spy_pause_begin(&s->pause, s->pid, &sig);
+        r = spy_pause_begin(&s->pause, tid, &sig);
     assert_int_equal(r, 0);
-    assert_int_equal(spy_native_capture(s->native, s->pid, &s->snapshot), 0);
-    spy_pause_end(&s->pause, s->pid, sig);
+    assert_int_equal(spy_native_capture(s->native, tid, &s->snapshot), 0);
+    spy_pause_end(&s->pause, tid, sig);
     unwind_snapshot(s);
+}
+
+static void take_sample(struct subject *s)
+{
+    take_sample_of(s, s->pid);
+}
+
+// Of two threads the one that is not the main thread.
+static pid_t other_thread(const struct subject *s)
+{
+    char path[64];
+    pid_t found = -1;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)s->pid);
+    DIR *folder = opendir(path);
+    assert_non_null(folder);
+    for (struct dirent *e = readdir(folder); e; e = readdir(folder)) {
+        pid_t tid = (pid_t)strtol(e->d_name, NULL, 10); // 0: no number
+        found = tid && tid != s->pid ? tid : found;
+    }
+    closedir(folder);
+    return found;
 }
 
 static const char *name_of(const struct subject *s, int i);
@@ -179,7 +201,7 @@ static void a_chain_without_tables_is_unwound_by_frame_pointers(void **state)
     end_subject(&s);
 }
 
-static void what_a_signal_interrupted_is_below_its_handler(void **state)
+static void the_interrupted_stack_is_below_the_signal_handler(void **state)
 {
     struct subject s;
     (void)state;
@@ -398,6 +420,49 @@ static void an_instruction_without_tables_has_a_whole_stack(void **state)
     check_each_instruction(TABLELESS, 2000);
 }
 
+static void skip_without_musl(void)
+{
+    if (!*MUSL)
+        skip();
+}
+
+static void musl_without_tables_is_unwound_by_its_instructions(void **state)
+{
+    (void)state;
+    skip_without_musl();
+    check_each_instruction(MUSL, 2000);
+}
+
+static void a_handler_of_musl_has_what_it_interrupted(void **state)
+{
+    struct subject s;
+    (void)state;
+    skip_without_musl();
+    START(&s, MUSL, "fault");
+    take_sample_in(&s, "spin");
+    CHECK_NAMES(&s, 0, "spin", "on_signal", "*", "fault", "inner", "middle", "outer", "main");
+    assert_true(s.frames[2].is_signal);
+    assert_int_equal(s.end, SPY_NATIVE_OUTERMOST);
+    end_subject(&s);
+}
+
+// The main thread waits in pthread_join.
+static void a_thread_of_musl_is_whole(void **state)
+{
+    struct subject s;
+    (void)state;
+    skip_without_musl();
+    START(&s, MUSL, "thread");
+    take_sample_of(&s, other_thread(&s));
+    CHECK_NAMES(&s, find_frame(&s, "spin"), "spin", "run_thread");
+    assert_int_equal(s.end, SPY_NATIVE_OUTERMOST);
+    take_sample(&s);
+    CHECK_NAMES(&s, find_frame(&s, "run_in_thread"), "run_in_thread", "inner", "middle", "outer",
+                "main");
+    assert_int_equal(s.end, SPY_NATIVE_OUTERMOST);
+    end_subject(&s);
+}
+
 static void a_thread_in_python_shows_the_interpreter(void **state)
 {
     static const char text[] = "import os, functools\n"
@@ -450,7 +515,7 @@ static void copy_file(const char *from, const char *to)
 }
 
 // Whoever may use map_files still reads the deleted file; nobody reads the file in its place.
-static void a_file_in_the_place_of_a_deleted_one_is_not_read(void **state)
+static void a_file_that_replaced_a_mapped_one_is_not_read(void **state)
 {
     struct subject s;
     char path[] = "/tmp/podspy-native-XXXXXX";
@@ -484,7 +549,7 @@ static void names_outlive_the_target(void **state)
     end_subject(&s);
 }
 
-static void files_that_do_not_fit_into_the_cache_have_no_names(void **state)
+static void files_over_the_size_of_the_cache_have_no_names(void **state)
 {
     struct subject s;
     (void)state;
@@ -515,12 +580,14 @@ static void a_snapshot_of_nonsense_has_one_frame(void **state)
 
 RUN(T(a_chain_without_frame_pointers_is_whole),
     T(a_chain_without_tables_is_unwound_by_frame_pointers),
-    T(what_a_signal_interrupted_is_below_its_handler), T(the_vdso_has_names_and_a_caller),
+    T(the_interrupted_stack_is_below_the_signal_handler), T(the_vdso_has_names_and_a_caller),
     T(a_stack_that_continues_elsewhere_is_whole), T(a_coroutine_ends_at_its_bottom),
     T(code_written_by_hand_has_a_caller), T(a_library_opened_later_is_found),
     T(names_are_shown_as_their_language_writes_them), T(inlined_calls_and_lines_are_named),
     T(a_stripped_program_is_read_by_its_debug_file), T(a_deep_stack_is_whole_after_some_samples),
     T(every_instruction_has_a_whole_stack), T(an_instruction_without_tables_has_a_whole_stack),
+    T(musl_without_tables_is_unwound_by_its_instructions),
+    T(a_handler_of_musl_has_what_it_interrupted), T(a_thread_of_musl_is_whole),
     T(a_thread_in_python_shows_the_interpreter), T(code_made_at_run_time_is_named_by_the_perf_map),
-    T(a_file_in_the_place_of_a_deleted_one_is_not_read), T(names_outlive_the_target),
-    T(files_that_do_not_fit_into_the_cache_have_no_names), T(a_snapshot_of_nonsense_has_one_frame))
+    T(a_file_that_replaced_a_mapped_one_is_not_read), T(names_outlive_the_target),
+    T(files_over_the_size_of_the_cache_have_no_names), T(a_snapshot_of_nonsense_has_one_frame))

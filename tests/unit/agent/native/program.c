@@ -2,6 +2,7 @@
 // stays. Compiled with unwind tables and no frame pointers, without tables and with frame pointers,
 // and stripped.
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -170,6 +171,20 @@ KEEP static void run_coroutine(void)
     counter++;
 }
 
+static void *run_thread(void *argument)
+{
+    spin();
+    return argument;
+}
+
+KEEP static void run_in_thread(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run_thread, NULL) == 0)
+        pthread_join(thread, NULL);
+    counter++;
+}
+
 static int compare_numbers(const void *a, const void *b)
 {
     return *(const int *)a - *(const int *)b;
@@ -226,7 +241,8 @@ KEEP static void inner(void)
                  {"hand", run_by_hand},
                  {"other", change_stack},
                  {"elsewhere", fault_elsewhere},
-                 {"coroutine", run_coroutine}};
+                 {"coroutine", run_coroutine},
+                 {"thread", run_in_thread}};
     if (!strcmp(mode, "names"))
         draw_circle(3);
     if (!strcmp(mode, "deep"))

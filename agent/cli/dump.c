@@ -182,12 +182,16 @@ static bool hold_thread(const struct dump *d, struct spy_dump_process *p, struct
 static void read_native(struct dump *d, struct spy_dump_process *p, struct spy_py_thread *th,
                         const struct spy_py_options *o, struct spy_dump_thread *s)
 {
-    int signal = 0;
-    spy_mixed_prepare(p->native, true, true);
-    if (hold_thread(d, p, th, o, s, &signal))
-        spy_pause_end(o->pause, spy_py_thread_tid(th), signal);
-    if (s->r == 0 && !spy_dump_native_merge(p, s))
-        d->n_unmerged++;
+    enum { TRIES = 5 };
+    bool merged = false;
+    for (int i = 0; i < TRIES && s->r == 0 && !merged && !spy_cli_stop; i++) {
+        int signal = 0;
+        spy_mixed_prepare(p->native, true, true);
+        if (hold_thread(d, p, th, o, s, &signal))
+            spy_pause_end(o->pause, spy_py_thread_tid(th), signal);
+        merged = s->r == 0 && spy_dump_native_merge(p, s);
+    }
+    d->n_unmerged += s->r == 0 && !merged;
 }
 
 // The flag belongs to the interpreter: the thread that holds the GIL collects or, without a GIL, the
@@ -370,13 +374,13 @@ static int print_process(struct dump *d, struct spy_dump_process *p, struct spy_
     if (r < 0)
         return r;
     if (d->mixer && !(p->native = spy_mixed_new(d->mixer, p->target, p->python, true)))
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (!d->json)
         spy_dump_header_text(p, !d->n_processes, out);
     d->n_processes++;
     r = print_threads(d, p, out);
     if (r == SPY_ERR_NOMEM || out->failed == SPY_ERR_NOMEM)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (r < 0)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the stacks are larger than %d bytes",
                            OUTPUT_MAX);
@@ -480,7 +484,7 @@ static int run_dump(int argc, char **argv, struct spy_err *err)
         d.native ? spy_mixer_new(SPY_NATIVE_CACHE_USUAL) : NULL;
     d.mixer = mixer;
     if (!packages || (d.native && !mixer))
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
     if (r == 0 && d.process)
         r = spy_cli_find_process(d.process, &d.pid, err);

@@ -14,8 +14,8 @@ enum { COMMAND_MAX = 1024, LISTED_MAX = 1 << 22 };
 
 struct member {
     pid_t pid, parent;
-    uint64_t start_time; // clock ticks since boot; 0: it had ended when it was added
-    uint64_t image;      // see spy_proc_stat: it changes with the program
+    uint64_t start_time; // clock ticks since boot; 0: the process had ended when it was added
+    uint64_t image;      // see spy_proc_stat: changes when the process calls exec
     unsigned execs;
     bool given, attached, ended;
     unsigned n_unread; // for how many updates it could not be read
@@ -25,9 +25,9 @@ struct member {
 struct spy_family {
     struct spy_family_options options;
     DIR *proc;
-    struct member *members; // the given ones first; those that have ended leave it
+    struct member *members; // the given processes first; ended descendants are dropped
     size_t n, cap;
-    pid_t *seen, *listed; // sorted: the processes of the latest listing, and of the one being read
+    pid_t *seen, *listed; // sorted: the pids of the latest listing, and of the listing in progress
     size_t n_seen, cap_seen, n_listed, cap_listed;
     size_t n_left_out;
     char command[COMMAND_MAX];
@@ -38,7 +38,7 @@ int spy_family_new(const struct spy_family_options *options, struct spy_family *
 {
     struct spy_family *f = calloc(1, sizeof *f);
     if (!f)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     f->options = *options;
     f->proc = opendir("/proc");
     if (!f->proc) {
@@ -74,7 +74,7 @@ static void update_command(struct spy_family *f, const struct member *m)
     if (m != f->members)
         return;
     spy_cli_cmdline(m->pid, now, sizeof now);
-    if (*now) // a process that has ended has none
+    if (*now) // an ended process has no command line
         memcpy(f->command, now, sizeof now);
 }
 
@@ -108,7 +108,7 @@ static int add_to_sampler(const struct spy_family *f, const struct member *m, st
 static int add_member(struct spy_family *f, const struct member *like, struct spy_err *err)
 {
     if (spy_grow(&f->members, &f->cap, f->n + 1, sizeof *f->members, SPY_SAMPLER_PROCESSES_MAX) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = add_to_sampler(f, like, err);
     if (r < 0)
         return r;
@@ -123,8 +123,9 @@ int spy_family_add(struct spy_family *f, pid_t pid, struct spy_err *err)
     return add_member(f, &(struct member){.pid = pid, .given = true}, err);
 }
 
-// The sampler notices an exec when the interpreter is no longer where it was. If the new program has
-// it at the same addresses (an executable that is not relocated), the image tells.
+// The sampler notices an exec when the interpreter has moved. If the new program has its
+// interpreter at the same addresses (an executable that is not relocated), the image shows the
+// exec.
 static int follow_exec(struct spy_family *f, struct member *m, struct spy_err *err)
 {
     uint64_t image = m->image;
@@ -172,7 +173,7 @@ static bool was_seen(const struct spy_family *f, pid_t pid)
     return f->n_seen && bsearch(&pid, f->seen, f->n_seen, sizeof pid, compare_pids);
 }
 
-// A process that was listed before is known: its parent changes only if that ends.
+// A process of the latest listing needs no look: its parent changes only when the parent ends.
 static int add_descendants(struct spy_family *f, struct spy_err *err)
 {
     for (size_t i = 0; i < f->n_listed; i++) {
@@ -196,7 +197,7 @@ static int add_descendants(struct spy_family *f, struct spy_err *err)
 static int find_descendants(struct spy_family *f, struct spy_err *err)
 {
     if (list_pids(f) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     // A child usually has a higher number than its parent; if numbers have wrapped around, a
     // grandchild comes before its parent and is found in the second pass.
     size_t before;

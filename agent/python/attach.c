@@ -28,7 +28,7 @@ int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_
         return r;
     struct spy_python *p = calloc(1, sizeof *p);
     if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     p->target = t;
     p->runtime = rt;
     p->dirty = true;

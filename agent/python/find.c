@@ -137,7 +137,7 @@ static int find_unnamed(struct search *s, struct spy_py_runtime *ret, struct spy
     struct spy_py_runtime rt;
     _cleanup_free_ struct spy_module *programs = calloc(s->n + 1, sizeof *programs);
     if (!programs)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     s->give_up = spy_clock_thread_cpu_ns() + SEARCH_NS;
     size_t n = keep_programs(s, programs);
     int r = spy_py_scan(s->t, s->maps, programs, n, s->give_up, &rt, err);
@@ -222,7 +222,7 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
     _cleanup_free_ struct spy_module *mods = NULL;
     struct search s = {.t = t, .maps = &maps, .give_up = spy_clock_thread_cpu_ns() + SEARCH_NS};
     if (spy_modules(&maps, &mods, &s.n) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     s.mods = mods;
     uint64_t probe;
     const uint64_t first = s.n ? mods[0].start : maps.n ? maps.list[0].start : 0;

@@ -124,7 +124,7 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     struct spy_sampler *s = calloc(1, sizeof *s);
     if (!s || renew_profile(s) < 0) {
         free(s);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     s->options = *options;
     if (!s->options.profile_bytes)
@@ -249,7 +249,7 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     spy_sampler_remove(s, process->pid);
     struct process *p = calloc(1, sizeof *p);
     if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = 0;
     p->pid = process->pid;
     p->start_time = process->start_time;
@@ -589,7 +589,7 @@ static int prepare_natives(struct spy_sampler *s, struct process *p, struct spy_
         s->mixer = spy_mixer_new(s->options.native_bytes);
     if (s->mixer)
         p->mixed = spy_mixed_new(s->mixer, p->target, p->python, s->options.inlines);
-    return p->mixed ? 0 : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    return p->mixed ? 0 : spy_err_nomem(err);
 }
 
 static int attach_python(struct spy_sampler *s, struct process *p)

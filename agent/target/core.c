@@ -118,7 +118,7 @@ static int read_headers(struct reader *rd, struct spy_err *err)
         return r;
     rd->ph = calloc(rd->n_ph, sizeof *rd->ph);
     if (!rd->ph)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (read_core_bytes(rd, eh.e_phoff, rd->ph, rd->n_ph * sizeof *rd->ph) < 0)
         return refuse_damaged(rd, "it ends before its program headers do", err);
     return 0;
@@ -349,7 +349,7 @@ int spy_core_open_fd(int fd, const char *name, struct spy_target **ret, struct s
     _cleanup_(still_done) struct spy_still *still = spy_still_new();
     if (!still) {
         close(fd);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     still->fd = fd;
     struct reader rd = {.still = still, .name = name};

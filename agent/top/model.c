@@ -30,7 +30,7 @@ int spy_top_new(const struct spy_top_options *options, struct spy_top **ret, str
 {
     struct spy_top *t = calloc(1, sizeof *t);
     if (!t)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     t->options = *options;
     pthread_mutex_init(&t->lock, NULL);
     *ret = t;

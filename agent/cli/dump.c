@@ -182,12 +182,16 @@ static bool hold_thread(const struct dump *d, struct spy_dump_process *p, struct
 static void read_native(struct dump *d, struct spy_dump_process *p, struct spy_py_thread *th,
                         const struct spy_py_options *o, struct spy_dump_thread *s)
 {
-    int signal = 0;
-    spy_mixed_prepare(p->native, true, true);
-    if (hold_thread(d, p, th, o, s, &signal))
-        spy_pause_end(o->pause, spy_py_thread_tid(th), signal);
-    if (s->r == 0 && !spy_dump_native_merge(p, s))
-        d->n_unmerged++;
+    enum { TRIES = 5 };
+    bool merged = false;
+    for (int i = 0; i < TRIES && s->r == 0 && !merged && !spy_cli_stop; i++) {
+        int signal = 0;
+        spy_mixed_prepare(p->native, true, true);
+        if (hold_thread(d, p, th, o, s, &signal))
+            spy_pause_end(o->pause, spy_py_thread_tid(th), signal);
+        merged = s->r == 0 && spy_dump_native_merge(p, s);
+    }
+    d->n_unmerged += s->r == 0 && !merged;
 }
 
 // The flag belongs to the interpreter: the thread that holds the GIL collects or, without a GIL, the

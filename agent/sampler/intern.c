@@ -136,3 +136,10 @@ int spy_intern_stack(const struct spy_intern *in, const struct spy_py_stack *st,
     *ret = stack;
     return r;
 }
+
+uint32_t spy_intern_state(const struct spy_py_stack *st)
+{
+    return (st->running ? SPY_STATE_RUNNING : 0u) | (st->runnable ? SPY_STATE_RUNNABLE : 0u) |
+           (st->holds_gil ? SPY_STATE_GIL_HOLDS : 0u) | (st->waits_gil ? SPY_STATE_GIL_WAITS : 0u) |
+           (st->collecting ? SPY_STATE_GC : 0u);
+}

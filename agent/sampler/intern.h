@@ -29,3 +29,5 @@ uint32_t spy_intern_outer(const struct spy_intern *in, uint32_t stack, size_t de
 int spy_intern_mixed(const struct spy_intern *in, struct spy_mixed *mixed,
                      const struct spy_py_stack *st, const struct spy_mixed_frame *frames, int n,
                      uint32_t *ret);
+// The state of the sample: enum spy_state bits.
+uint32_t spy_intern_state(const struct spy_py_stack *st);

@@ -617,13 +617,6 @@ static struct spy_intern interner_of(const struct spy_sampler *s, const struct p
                                .target = p->target};
 }
 
-static uint32_t state_bits(const struct spy_py_stack *st)
-{
-    return (st->running ? SPY_STATE_RUNNING : 0u) | (st->runnable ? SPY_STATE_RUNNABLE : 0u) |
-           (st->holds_gil ? SPY_STATE_GIL_HOLDS : 0u) | (st->waits_gil ? SPY_STATE_GIL_WAITS : 0u) |
-           (st->collecting ? SPY_STATE_GC : 0u);
-}
-
 // The words kept with a thread: the epoch and the number of changes of its name, its id in the
 // profile, the id of its last stack, and how many frames that has or NO_STACK.
 enum { USER_EPOCH, USER_THREAD, USER_STACK, USER_FRAMES };
@@ -704,7 +697,7 @@ static int count_thread_stack(struct spy_sampler *s, struct process *p, struct s
     uint32_t shown = (uint32_t)user[USER_STACK];
     if (r == 0 && st->how == SPY_PY_SALVAGED)
         r = spy_profile_stack(s->profile, shown, s->changing, &shown);
-    struct counted c = {shown, (uint32_t)user[USER_THREAD], (uint16_t)state_bits(st),
+    struct counted c = {shown, (uint32_t)user[USER_THREAD], (uint16_t)spy_intern_state(st),
                         (uint16_t)st->how};
     if (r == 0)
         r = count_samples(s, p, &c, p->idle.rounds);

@@ -91,7 +91,8 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
                              struct spy_err *err)
 {
     const struct spy_record *rec = r->rec;
-    struct spy_sampler_options options = {.mark = &reads->mark, .command_of = spy_cli_cmdline};
+    struct spy_sampler_options options = {
+        .mark = &reads->mark, .command_of = spy_cli_cmdline, .native_lines = true};
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
     if (!rec->full_filenames) // without memory for it, names are shortened by their text alone

@@ -47,28 +47,46 @@ static int intern_python_frame(const struct spy_intern *in, const struct spy_py_
     return r < 0 ? r : spy_profile_frame(in->profile, (struct spy_frame){function, f->line}, ret);
 }
 
-static int intern_native_frame(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
-                               uint32_t *ret)
+static int intern_native_line(const struct spy_intern *in, const struct spy_mixed_line *line,
+                              uint32_t *ret)
 {
-    uint32_t *user = spy_mixed_user(mixed, call);
-    if (user[1] == in->epoch) {
-        *ret = user[0];
-        return 0;
-    }
-    struct spy_mixed_name name = spy_mixed_name(mixed, call);
     struct spy_function f = {.kind = SPY_FRAME_NATIVE};
     uint32_t function;
-    int r = spy_profile_cstr(in->profile, name.function, &f.name);
+    int r = spy_profile_cstr(in->profile, line->function, &f.name);
     if (r == 0)
-        r = spy_profile_cstr(in->profile, name.module, &f.filename);
+        r = spy_profile_cstr(in->profile, line->file, &f.filename);
     if (r == 0)
         r = spy_profile_function(in->profile, &f, &function);
-    if (r == 0)
-        r = spy_profile_frame(in->profile, (struct spy_frame){.function = function}, ret);
-    if (r == 0) {
-        user[0] = *ret;
-        user[1] = in->epoch;
-    }
+    return r < 0 ? r
+                 : spy_profile_frame(in->profile, (struct spy_frame){function, line->line}, ret);
+}
+
+// The frames of the code at an address, innermost first, are kept with it: the epoch, their number,
+// and their ids.
+static int intern_native_frames(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
+                                const uint32_t **ret)
+{
+    struct spy_mixed_line lines[SPY_MIXED_LINES_MAX];
+    uint32_t *user = spy_mixed_user(mixed, call);
+    int r = 0;
+    *ret = user;
+    if (user[0] == in->epoch)
+        return 0;
+    size_t n = spy_mixed_lines(mixed, call, lines);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = intern_native_line(in, &lines[i], &user[2 + i]);
+    user[0] = r == 0 ? in->epoch : 0;
+    user[1] = (uint32_t)n;
+    return r;
+}
+
+static int intern_native(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
+                         uint32_t *stack)
+{
+    const uint32_t *user;
+    int r = intern_native_frames(in, mixed, call, &user);
+    for (uint32_t i = r == 0 ? user[1] : 0; r == 0 && i-- > 0;)
+        r = spy_profile_stack(in->profile, *stack, user[2 + i], stack);
     return r;
 }
 
@@ -79,8 +97,11 @@ int spy_intern_mixed(const struct spy_intern *in, struct spy_mixed *mixed,
     uint32_t frame, stack = st->n ? 0 : in->outside;
     int r = 0;
     for (int i = n; r == 0 && i-- > 0;) {
-        r = frames[i].is_native ? intern_native_frame(in, mixed, frames[i].call, &frame)
-                                : intern_python_frame(in, &st->frames[frames[i].python], &frame);
+        if (frames[i].is_native) {
+            r = intern_native(in, mixed, frames[i].call, &stack);
+            continue;
+        }
+        r = intern_python_frame(in, &st->frames[frames[i].python], &frame);
         if (r == 0)
             r = spy_profile_stack(in->profile, stack, frame, &stack);
     }

@@ -9,6 +9,7 @@ enum { CFRAMES_MAX = SPY_NATIVE_FRAMES_MAX, LINKS_MAX = 1 << 17 };
 
 struct spy_mixer {
     struct spy_native_cache *cache;
+    bool shows_lines;
     struct spy_native_snapshot snapshot;
     struct spy_native_frame frames[SPY_NATIVE_FRAMES_MAX];
     struct spy_merge_native native[SPY_NATIVE_FRAMES_MAX];
@@ -22,7 +23,7 @@ struct spy_mixer {
 struct known_code {
     uint64_t call; // 0: empty
     enum spy_merge_role role;
-    uint32_t user[2];
+    uint32_t user[SPY_MIXED_USER];
 };
 
 struct spy_mixed {
@@ -64,6 +65,11 @@ void spy_mixer_free(struct spy_mixer *m)
 void spy_mixed_capture(struct spy_mixed *m, pid_t tid)
 {
     m->captured = spy_native_capture(m->native, tid, &m->mixer->snapshot);
+}
+
+void spy_mixer_show_lines(struct spy_mixer *m)
+{
+    m->shows_lines = true;
 }
 
 static void capture_held(void *arg, pid_t tid)
@@ -145,7 +151,42 @@ struct spy_mixed_name spy_mixed_name(struct spy_mixed *m, uint64_t call)
     struct spy_native_symbol symbol = {.module = ""};
     if (spy_native_symbol(m->native, call, &symbol) < 0)
         symbol = (struct spy_native_symbol){.module = ""};
-    return (struct spy_mixed_name){symbol.name ? symbol.name : "[unknown]", symbol.module};
+    return (struct spy_mixed_name){symbol.name ? symbol.name : "[unknown]",
+                                   symbol.source ? symbol.source : symbol.module};
+}
+
+// The C file that Cython wrote says less than its source.
+static struct spy_mixed_line make_line(const struct spy_native_line *l, struct spy_mixed_name whole,
+                                       bool is_cython, bool is_whole)
+{
+    const char *end = l->file ? strrchr(l->file, '.') : NULL;
+    struct spy_mixed_line line = {l->function, l->file, l->line};
+    if (!l->file || (is_cython && end && strcmp(end, ".pyx") != 0))
+        line = (struct spy_mixed_line){l->function, whole.module, 0};
+    if (is_whole || !line.function)
+        line.function = whole.function;
+    return line;
+}
+
+size_t spy_mixed_lines(struct spy_mixed *m, uint64_t call,
+                       struct spy_mixed_line ret[SPY_MIXED_LINES_MAX])
+{
+    struct spy_native_line lines[SPY_NATIVE_LINES_MAX];
+    struct spy_native_symbol symbol = {.module = ""};
+    size_t got = m->mixer->shows_lines ? spy_native_lines(m->native, call, lines) : 0, n = 0;
+    struct spy_mixed_name whole = spy_mixed_name(m, call);
+    if (spy_native_symbol(m->native, call, &symbol) < 0)
+        got = 0;
+    bool inside = is_of_interpreter(m, symbol.module);
+    for (size_t i = 0; i < got; i++) {
+        struct spy_mixed_line line = make_line(&lines[i], whole, symbol.source, i + 1 == got);
+        bool is_shown = spy_merge_role_of(line.function, inside, m->loop) == SPY_MERGE_SHOWN;
+        if (i + 1 == got || (is_shown && n < SPY_MIXED_LINES_MAX - 1))
+            ret[n++] = line;
+    }
+    if (!n)
+        ret[n++] = (struct spy_mixed_line){whole.function, whole.module, 0};
+    return n;
 }
 
 static void forget_known_code(struct spy_mixed *m)

@@ -24,6 +24,8 @@ struct spy_mixed; // one target
 // max_bytes: of the files' tables and symbols, see native.h. NULL: no memory.
 struct spy_mixer *spy_mixer_new(size_t max_bytes);
 void spy_mixer_free(struct spy_mixer *m);
+// Reads debugging information, see spy_native_lines for what that costs.
+void spy_mixer_show_lines(struct spy_mixer *m);
 
 // Both are borrowed and must outlive it. NULL: no memory.
 struct spy_mixed *spy_mixed_new(struct spy_mixer *m, const struct spy_target *t,
@@ -52,11 +54,22 @@ int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
                     const struct spy_py_thread *th, const struct spy_py_stack *stack,
                     const struct spy_mixed_frame **ret);
 
-// Two words for the caller, kept by the address of a native frame; zero when it is met first, and
-// again now and then.
+// Words for the caller, kept by the address of a native frame; zero when it is met first, and again
+// now and then.
+enum { SPY_MIXED_LINES_MAX = 6, SPY_MIXED_USER = 2 + SPY_MIXED_LINES_MAX };
 uint32_t *spy_mixed_user(struct spy_mixed *m, uint64_t call);
 // What to show of a native frame: never NULL. Borrowed until the next call with this target.
 struct spy_mixed_name {
     const char *function, *module;
 };
 struct spy_mixed_name spy_mixed_name(struct spy_mixed *m, uint64_t call);
+
+// The same with the calls that the compiler put inline there, from the innermost to the function
+// that has the code, where spy_mixer_show_lines was called and debugging information names them.
+// Returns their number, at least 1.
+struct spy_mixed_line {
+    const char *function, *file; // file: the module's where the source is not known
+    uint32_t line;               // 0: not known
+};
+size_t spy_mixed_lines(struct spy_mixed *m, uint64_t call,
+                       struct spy_mixed_line ret[SPY_MIXED_LINES_MAX]);

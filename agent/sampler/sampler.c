@@ -569,6 +569,8 @@ static int prepare_natives(struct spy_sampler *s, struct process *p, struct spy_
         return 0;
     if (!s->mixer)
         s->mixer = spy_mixer_new(s->options.native_bytes);
+    if (s->mixer && s->options.native_lines)
+        spy_mixer_show_lines(s->mixer);
     if (s->mixer)
         p->mixed = spy_mixed_new(s->mixer, p->target, p->python);
     return p->mixed ? 0 : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");

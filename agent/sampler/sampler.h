@@ -44,6 +44,7 @@ struct spy_sampler;
 struct spy_sampler_options {
     double budget_percent;      // of one core; 0: no budget
     size_t native_bytes;        // of tables and symbols for native frames; 0: as native.h has it
+    bool native_lines;          // also source lines and inlined calls, by debugging information
     size_t profile_bytes;       // a larger profile is replaced by an empty one; 0: 32 MiB
     struct spy_hung_mark *mark; // borrowed; NULL: nobody detects hung reads
     // Records the order of the samples; borrowed; NULL: they are only counted. For one window.

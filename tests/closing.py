@@ -1,7 +1,8 @@
 """closing.py BUILD...: what the last CTest run in each build folder left out, test by test and why, and a closing line.
 
 A test of pytest's is counted as one, so is each of cmocka's, and whatever else CTest ran as a whole. pytest says
-`skipped: NAME: REASON` (tests/conftest.py), cmocka's tests say `left out: REASON` before they skip.
+`skipped: NAME: REASON` (tests/conftest.py), cmocka's tests say `left out: REASON` before they skip. Lines that begin
+with `measured again: ` (tests/machine.py, tests/unit/test.h) are shown as they are.
 """
 
 import collections
@@ -16,6 +17,7 @@ _PYTEST_END = re.compile(r"^=*\s*((?:\d+ \w+,? ?)+) in [\d.]+s", re.M)
 _PYTEST_SKIP = re.compile(r"^skipped: (\S.*?): (.*)$", re.M)
 _CMOCKA = re.compile(r"^\[ +(OK|FAILED|SKIPPED) +\] (\w+)$", re.M)
 _CMOCKA_TEST = re.compile(r"^\[ RUN +\] (\w+)\n(.*?)^\[ +SKIPPED +\] \1$", re.M | re.S)
+_AGAIN = re.compile(r"^measured again: (.*)$", re.M)
 _LEFT_OUT = re.compile(r"left out: (.*)$", re.M)
 
 
@@ -41,7 +43,7 @@ def read(output, verdict):
 
 
 def read_log(text):
-    """{CTest test: (output, verdict)}; of a test that was tried twice, the second time."""
+    """{CTest test: (output, verdict)}; where somebody had CTest repeat a test, the last time."""
     return {name: (output, verdict) for name, output, verdict in _SECTION.findall(text)}
 
 
@@ -53,11 +55,13 @@ def without_parameters(test):
 def main(builds):
     total = Counts(0, 0, 0)
     reasons = collections.defaultdict(collections.Counter)
+    again = []
     for build in builds:
         log = (build / "Testing" / "Temporary" / "LastTest.log").read_text(errors="replace")
         for suite, said in read_log(log).items():
             counts, skipped = read(*said)
             total = Counts(*map(sum, zip(total, counts)))
+            again += [f"  {build.name} {suite} {line}" for line in _AGAIN.findall(said[0])]
             for test, why in skipped:
                 reasons[why][f"{suite} {without_parameters(test)}"] += 1
     if reasons:
@@ -66,6 +70,8 @@ def main(builds):
         print(f"  {sum(tests.values())}: {why}")
         for test, n in sorted(tests.items()):
             print(f"      {test}" + (f" ({n} times)" if n > 1 else ""))
+    for line in again and ["measured more than once, since other programs had the CPU:"] + again:
+        print(line)
     print("%d passed, %d failed, %d skipped" % total)
 
 

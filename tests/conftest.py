@@ -5,6 +5,7 @@ The build folder comes from PODSPY_BUILD; without it, build/dev of this reposito
 
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -19,7 +20,11 @@ def _program(build, name):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Each test that was skipped, by its name, with the reason: tests/closing.py reads it."""
+    """Each test that was skipped, by its name, with the reason, and each that measured more than once (tests/machine.py):
+    tests/closing.py reads them."""
+    for report in terminalreporter.stats.get("passed", []):
+        for line in re.findall(r"^measured (\((?!1 ).*)$", report.capstdout, re.M):
+            terminalreporter.write_line(f"measured again: {report.nodeid.rpartition('::')[2]} {line}")
     for report in terminalreporter.stats.get("skipped", []):
         why = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         terminalreporter.write_line(f"skipped: {report.nodeid}: {' '.join(why.removeprefix('Skipped: ').split())}")

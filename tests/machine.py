@@ -1,6 +1,10 @@
-"""What the machine that the tests run on allows. Each function says why not, for pytest.skip, or None."""
+"""What the machine that the tests run on allows, and how to measure on a busy one.
+
+Each why_ function says why not, for pytest.skip, or None.
+"""
 
 import functools
+import os
 import re
 import subprocess
 
@@ -37,3 +41,20 @@ def why_no_foreign_reads():
     with open("/proc/self/status") as f:
         effective = int(re.search(r"^CapEff:\s+(\w+)", f.read(), re.M)[1], 16)
     return None if effective >> SYS_PTRACE & 1 else "no CAP_SYS_PTRACE here: other users' processes cannot be read"
+
+
+def measured(what, measure, is_good, tries=3):
+    """The first figure of measure() that is_good(figure), of so many; fails where none is.
+
+    Only for what the scheduler decides beside podspy: a share of the CPU, a gap, lateness. Other programs can take the
+    CPU for seconds, so that one try proves nothing; a fault of podspy's shows in each. What must hold on any machine (no
+    impossible stack, no lost sample) is asserted inside of measure(), whose failure is never repeated. Each try is
+    printed; tests/conftest.py and tests/closing.py name the tests that took more than one.
+    """
+    tried = []
+    for n in range(1, tries + 1):
+        tried.append(measure())
+        print("measured (%d of %d) %s: %s, load %.1f" % (n, tries, what, tried[-1], os.getloadavg()[0]))
+        if is_good(tried[-1]):
+            return tried[-1]
+    raise AssertionError("%s, in each try: %s" % (what, tried))

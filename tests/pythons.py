@@ -8,6 +8,7 @@ test: what is not there is not covered. As a program it prints what is and what 
 
 import atexit
 import functools
+import json
 import os
 import pathlib
 import shutil
@@ -22,15 +23,43 @@ ASK = (
 )
 
 
+class Answers:
+    """What each program said to ASK, kept in the build folder: dozens of pytest runs ask the same."""
+
+    def __init__(self):
+        folder = os.environ.get("PODSPY_BUILD")
+        self.file = pathlib.Path(folder, "pythons.json") if folder else None
+        try:
+            self.known = json.loads(self.file.read_text()) if self.file else {}
+        except (OSError, ValueError):
+            self.known = {}
+
+    def said(self, argv, outside):
+        """The lines; none from a program that cannot run."""
+        st = outside.stat()
+        key = "%s %d %d" % (argv, st.st_mtime_ns, st.st_size)
+        if key not in self.known:
+            r = subprocess.run([*argv, "-c", ASK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=300)
+            if r.returncode:
+                return []
+            self.known[key] = r.stdout.split("\n")
+            self._save()
+        return self.known[key]
+
+    def _save(self):
+        if self.file:
+            part = self.file.with_suffix(".%d" % os.getpid())
+            part.write_text(json.dumps(self.known))
+            part.replace(self.file)
+
+
 class Python:
-    def __init__(self, path, where, root=None):
+    def __init__(self, path, where, root=None, answers=None):
         self.path = str(path)  # as seen inside of root
         self.root = root
         self.prefix = ["chroot", str(root)] if root else []
-        r = subprocess.run([*self.prefix, self.path, "-c", ASK], stdout=subprocess.PIPE,
-                           stderr=subprocess.DEVNULL, text=True, timeout=60)
-        said = r.stdout.split("\n")
-        self.runs = r.returncode == 0 and len(said) > 3
+        said = (answers or Answers()).said([*self.prefix, self.path], pathlib.Path(str(root or "") + self.path))
+        self.runs = len(said) > 3
         self.version, threaded, debug = said[:3] if self.runs else ("0.0.0", "", "")
         self.minor = tuple(int(n) for n in self.version.split(".")[:2])
         self.free_threaded, self.debug = bool(threaded), bool(debug)
@@ -94,13 +123,13 @@ def _candidates():
 @functools.lru_cache(maxsize=None)
 def found():
     """Every interpreter that starts, once, in order of version."""
-    seen, result = set(), []
+    seen, result, answers = set(), [], Answers()
     for path, where, root in _candidates():
         outside = pathlib.Path(str(root or "") + str(path))
         if not outside.is_file() or outside.resolve() in seen:
             continue
         seen.add(outside.resolve())
-        python = Python(path, where, root)
+        python = Python(path, where, root, answers)
         if python.runs:
             result.append(python)
     return sorted(result, key=lambda p: (p.minor, p.id))
@@ -128,6 +157,11 @@ def few():
             (p.minor in kinds and p.id.startswith("built") and not p.free_threaded)]
 
 
+def three():
+    """Of few(), the oldest, Debian's and the newest: where podspy is tested on any Python, whatever its version."""
+    return [p for p in few() if p in (few()[0], few()[-1]) or p.id.startswith("debian")]
+
+
 def unsupported():
     return [p for p in found() if p.minor not in SUPPORTED]
 
@@ -138,6 +172,8 @@ def _ids(pythons):
 
 if __name__ == "__main__":
     print("interpreters covered: %s" % _ids(supported()))
+    print("of them, where podspy does the same for each version: %s" % _ids(few()))
+    print("of them, where any Python does: %s" % _ids(three()))
     print("interpreters here that must be refused: %s" % _ids(unsupported()))
     missing = sorted(SUPPORTED - {p.minor for p in supported()})
     print("versions that are not here: %s" % (", ".join("%d.%d" % m for m in missing) or "none"))

@@ -20,8 +20,8 @@ static const struct argp_option agent_options[] = {
     {"collector", KEY_COLLECTOR, "URL", 0, "the collector, instead of collector.url", 0},
     {"once", KEY_ONCE, "SECS", 0, "sample that long, push, and end", 0},
     {"alive", KEY_ALIVE, 0, 0, "say whether the agent of this configuration works, and end", 0},
-    {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, warn, info (default) or debug", 0},
-    {"log-format", KEY_LOG_FORMAT, "FORMAT", 0, "logfmt (default) or json", 0},
+    {"log-level", KEY_LOG_LEVEL, "error|warn|info|debug", 0, "how much to log; info by default", 0},
+    {"log-format", KEY_LOG_FORMAT, "logfmt|json", 0, "how to log; logfmt by default", 0},
     {0},
 };
 

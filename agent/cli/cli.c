@@ -32,7 +32,8 @@ int spy_cli_pid(const char *text, pid_t *ret, struct spy_err *err)
     bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
     long v = strtol(text, &end, hex ? 16 : 10);
     if (errno || end == text || *end || v <= 0 || v > INT32_MAX)
-        return spy_err_set(err, SPY_ERR_USAGE, 0, "'%s' is not a process id", text);
+        return spy_err_set(err, SPY_ERR_USAGE, 0,
+                           "'%s' is not a process id; `pgrep -a python` lists some", text);
     *ret = (pid_t)v;
     return 0;
 }

@@ -27,33 +27,25 @@ struct choice {
 };
 
 static const struct {
-    const char *option, *words; // words NULL: the names of all formats
-} word_options[] = {
-    {"format", NULL},
-    {"log-level", "error warn info debug"},
-    {"log-format", "logfmt json"},
-};
-
-static const struct {
     const char *argument;
     enum takes takes;
-} arguments[] = {{"FILE", TAKES_FILE}, {"PID", TAKES_PID}};
+} arguments[] = {{"FILE", TAKES_FILE}, {"PID", TAKES_PID}, {"FORMAT", TAKES_WORD}};
 
+// An argument such as "logfmt|json" names its values itself.
 static void find_values(struct choice *o)
 {
     o->takes = o->argument ? TAKES_TEXT : TAKES_NOTHING;
     for (size_t i = 0; o->argument && i < SPY_COUNT(arguments); i++)
         if (!strcmp(o->argument, arguments[i].argument))
             o->takes = arguments[i].takes;
-    for (size_t i = 0; o->argument && o->name && i < SPY_COUNT(word_options); i++) {
-        if (strcmp(o->name, word_options[i].option) != 0)
-            continue;
-        o->takes = TAKES_WORD;
-        if (word_options[i].words)
-            snprintf(o->words, sizeof o->words, "%s", word_options[i].words);
-        else
-            spy_format_names(o->words, sizeof o->words, " ");
-    }
+    if (o->takes == TAKES_WORD)
+        spy_format_names(o->words, sizeof o->words, " ");
+    if (!o->argument || !strchr(o->argument, '|'))
+        return;
+    o->takes = TAKES_WORD;
+    snprintf(o->words, sizeof o->words, "%s", o->argument);
+    for (char *bar = o->words; (bar = strchr(bar, '|'));)
+        *bar = ' ';
 }
 
 // --- each option of a command, once for each of its names ---
@@ -70,7 +62,7 @@ static void print_options(FILE *to, const struct spy_command *c, print_option *p
             continue;
         struct choice o = {.name = a->name,
                            .letter = (char)(letter ? a->key : 0),
-                           .argument = real->arg,
+                           .argument = real->flags & OPTION_ARG_OPTIONAL ? NULL : real->arg,
                            .doc = real->doc};
         find_values(&o);
         print(to, c, &o);

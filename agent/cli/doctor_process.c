@@ -184,8 +184,7 @@ static enum spy_finding check_python(struct spy_doctor *d)
     }
     SPY_DOCTOR_SAY(d, "%s", err.msg[0] ? err.msg : spy_code_name(r));
     if (r == SPY_ERR_NOTFOUND)
-        SPY_DOCTOR_CURE(d, "give the process that runs Python: `ps --forest` shows the children of "
-                           "a shell or a launcher");
+        SPY_DOCTOR_CURE(d, "give the process that runs Python, not its shell or launcher");
     else if (r == SPY_ERR_UNSUPPORTED)
         SPY_DOCTOR_CURE(d, "this version of podspy does not read that interpreter");
     else if (r == SPY_ERR_AGAIN)

@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL, KEY_REDACT, KEY_SYSROOT };
-enum { OUTPUT_MAX = 256 << 20 };
+enum { OUTPUT_MAX = 256 << 20, NATIVE_PATIENCE_NS = 100000000 };
 
 struct dump {
     struct spy_hung_reads *reads; // of live processes
@@ -242,7 +242,7 @@ static int print_thread(struct dump *d, struct spy_dump_process *p, struct spy_p
 
 static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_buf *out)
 {
-    struct spy_pause pause = {0};
+    struct spy_pause pause = {.patience_ns = d->native ? NATIVE_PATIENCE_NS : 0};
     struct spy_py_options o = {.pausing = d->pausing, .pause = &pause};
     if (d->json)
         spy_codes_keep_tables(spy_python_codes(p->python));
@@ -315,7 +315,9 @@ static int open_core(const struct dump *d, struct spy_dump_process *p, struct sp
     if (r < 0 || !spy_python_n_threads(p->python))
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "%s does not contain the memory of its interpreter%s", d->core,
-                           p->about.cut_bytes ? ": it is cut off" : "");
+                           p->about.cut_bytes
+                               ? ": it is cut off; raise ulimit -c"
+                               : "; gcore, or 0x33 in /proc/PID/coredump_filter, writes it");
     if (p->about.cut_bytes)
         fprintf(stderr, "podspy: %s is cut off: %llu bytes are missing\n",
                 spy_text_show(shown, sizeof shown, d->core),
@@ -367,14 +369,14 @@ static int print_process(struct dump *d, struct spy_dump_process *p, struct spy_
     int r = d->core ? open_core(d, p, err) : open_process(d, p, err);
     if (r < 0)
         return r;
-    if (d->mixer && !(p->native = spy_mixed_new(d->mixer, p->target, p->python)))
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    if (d->mixer && !(p->native = spy_mixed_new(d->mixer, p->target, p->python, true)))
+        return spy_err_nomem(err);
     if (!d->json)
         spy_dump_header_text(p, !d->n_processes, out);
     d->n_processes++;
     r = print_threads(d, p, out);
     if (r == SPY_ERR_NOMEM || out->failed == SPY_ERR_NOMEM)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (r < 0)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "the stacks are larger than %d bytes",
                            OUTPUT_MAX);
@@ -444,7 +446,8 @@ static int print_all(struct dump *d, struct spy_err *err)
         return r;
     spy_buf_puts(&out, d->json ? "\n]\n" : "");
     if (out.failed)
-        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes", OUTPUT_MAX);
+        return spy_err_set(err, out.failed, 0, "the stacks are larger than %d bytes%s", OUTPUT_MAX,
+                           d->locals->level ? "; leave out --locals" : "");
     fwrite(out.data, 1, out.len, stdout);
     if (d->n_unmerged)
         fprintf(stderr, "podspy: the native frames of %zu of %zu threads could not be merged\n",
@@ -477,7 +480,7 @@ static int run_dump(int argc, char **argv, struct spy_err *err)
         d.native ? spy_mixer_new(SPY_NATIVE_CACHE_USUAL) : NULL;
     d.mixer = mixer;
     if (!packages || (d.native && !mixer))
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = spy_hung_reads_begin(&reads, spy_hung_reads_fail, NULL, err);
     if (r == 0 && d.process)
         r = spy_cli_find_process(d.process, &d.pid, err);

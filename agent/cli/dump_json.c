@@ -43,19 +43,29 @@ static void put_frame_json(const struct spy_dump_process *p, const struct spy_du
     spy_buf_putc(out, '}');
 }
 
+static void put_name_json(const struct spy_mixed_name *name, struct spy_buf *out)
+{
+    spy_buf_puts(out, "{\"name\": ");
+    put_json_text(out, name->function);
+    spy_buf_puts(out, ", \"filename\": ");
+    put_json_text(out, name->file);
+    spy_buf_puts(out, ", \"module\": ");
+    put_json_text(out, name->file);
+    spy_buf_puts(out, ", \"short_filename\": ");
+    put_json_text(out, spy_short_filename(name->file));
+    spy_buf_printf(out,
+                   ", \"line\": %u, \"column\": 0, \"end_line\": 0, \"end_column\": 0, "
+                   "\"is_entry\": false, \"is_shim_entry\": false, \"locals\": null}",
+                   name->line);
+}
+
 static void put_native_json(const struct spy_dump_process *p, uint64_t call, struct spy_buf *out)
 {
-    struct spy_mixed_name name = spy_mixed_name(p->native, call);
-    spy_buf_puts(out, "{\"name\": ");
-    put_json_text(out, name.function);
-    spy_buf_puts(out, ", \"filename\": ");
-    put_json_text(out, name.module);
-    spy_buf_puts(out, ", \"module\": ");
-    put_json_text(out, name.module);
-    spy_buf_puts(out, ", \"short_filename\": ");
-    put_json_text(out, spy_short_filename(name.module));
-    spy_buf_puts(out, ", \"line\": 0, \"column\": 0, \"end_line\": 0, \"end_column\": 0, "
-                      "\"is_entry\": false, \"is_shim_entry\": false, \"locals\": null}");
+    struct spy_mixed_name names[SPY_MIXED_NAMES_MAX];
+    for (size_t i = 0, n = spy_mixed_names(p->native, call, names); i < n; i++) {
+        spy_buf_puts(out, i ? ",\n        " : "");
+        put_name_json(&names[i], out);
+    }
 }
 
 // The process and its ancestors up to the one given, each parent inside of its child.

@@ -20,12 +20,13 @@ void spy_dump_native_capture(const struct spy_dump_process *p, const struct spy_
 
 bool spy_dump_native_merge(const struct spy_dump_process *p, struct spy_dump_thread *s)
 {
+    struct spy_mixed_name names[SPY_MIXED_NAMES_MAX];
     int n = spy_mixed_merge(p->native, p->python, s->thread, &s->stack, &s->mixed);
     if (n < 0)
         s->mixed = NULL;
     for (int i = 0; i < n; i++)
         if (s->mixed[i].is_native)
-            spy_mixed_name(p->native, s->mixed[i].call); // loads what names it
+            spy_mixed_names(p->native, s->mixed[i].call, names); // loads what names it
     s->n_mixed = n < 0 ? 0 : (size_t)n;
     return n >= 0;
 }

@@ -135,14 +135,23 @@ static void put_frame(const struct spy_dump_process *p, const struct spy_py_fram
     spy_buf_printf(out, ":%u)\n", f->line);
 }
 
+static void put_native_name(const struct spy_dump_process *p, const struct spy_mixed_name *name,
+                            struct spy_buf *out)
+{
+    spy_buf_puts(out, "    ");
+    spy_buf_shown(out, name->function);
+    spy_buf_puts(out, " (");
+    spy_buf_shown(out, p->full_filenames ? name->file : spy_short_filename(name->file));
+    if (name->line)
+        spy_buf_printf(out, ":%u", name->line);
+    spy_buf_puts(out, ")\n");
+}
+
 static void put_native_frame(const struct spy_dump_process *p, uint64_t call, struct spy_buf *out)
 {
-    struct spy_mixed_name name = spy_mixed_name(p->native, call);
-    spy_buf_puts(out, "    ");
-    spy_buf_shown(out, name.function);
-    spy_buf_puts(out, " (");
-    spy_buf_shown(out, p->full_filenames ? name.module : spy_short_filename(name.module));
-    spy_buf_puts(out, ")\n");
+    struct spy_mixed_name names[SPY_MIXED_NAMES_MAX];
+    for (size_t i = 0, n = spy_mixed_names(p->native, call, names); i < n; i++)
+        put_native_name(p, &names[i], out);
 }
 
 void spy_dump_thread_text(const struct spy_dump_process *p, const struct spy_dump_thread *s,

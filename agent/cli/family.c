@@ -14,18 +14,20 @@ enum { COMMAND_MAX = 1024, LISTED_MAX = 1 << 22 };
 
 struct member {
     pid_t pid, parent;
-    uint64_t start_time; // clock ticks since boot; 0: it had ended when it was added
-    uint64_t image;      // see spy_proc_stat: it changes with the program
+    uint64_t start_time; // clock ticks since boot; 0: the process had ended when it was added
+    uint64_t image;      // see spy_proc_stat: changes when the process calls exec
     unsigned execs;
     bool given, attached, ended;
+    unsigned n_unread; // for how many updates it could not be read
+    bool is_listed;    // in options.unread
 };
 
 struct spy_family {
     struct spy_family_options options;
     DIR *proc;
-    struct member *members; // the given ones first; those that have ended leave it
+    struct member *members; // the given processes first; ended descendants are dropped
     size_t n, cap;
-    pid_t *seen, *listed; // sorted: the processes of the latest listing, and of the one being read
+    pid_t *seen, *listed; // sorted: the pids of the latest listing, and of the listing in progress
     size_t n_seen, cap_seen, n_listed, cap_listed;
     size_t n_left_out;
     char command[COMMAND_MAX];
@@ -36,7 +38,7 @@ int spy_family_new(const struct spy_family_options *options, struct spy_family *
 {
     struct spy_family *f = calloc(1, sizeof *f);
     if (!f)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     f->options = *options;
     f->proc = opendir("/proc");
     if (!f->proc) {
@@ -72,7 +74,7 @@ static void update_command(struct spy_family *f, const struct member *m)
     if (m != f->members)
         return;
     spy_cli_cmdline(m->pid, now, sizeof now);
-    if (*now) // a process that has ended has none
+    if (*now) // an ended process has no command line
         memcpy(f->command, now, sizeof now);
 }
 
@@ -97,6 +99,7 @@ static int add_to_sampler(const struct spy_family *f, const struct member *m, st
                                           .rate = f->options.rate,
                                           .pausing = f->options.pausing,
                                           .natives = f->options.natives,
+                                          .optional = !m->given || f->options.descendants,
                                           .labels = labels,
                                           .n_labels = m->parent ? 3 : 2};
     return spy_sampler_add(f->options.sampler, &process, err);
@@ -105,7 +108,7 @@ static int add_to_sampler(const struct spy_family *f, const struct member *m, st
 static int add_member(struct spy_family *f, const struct member *like, struct spy_err *err)
 {
     if (spy_grow(&f->members, &f->cap, f->n + 1, sizeof *f->members, SPY_SAMPLER_PROCESSES_MAX) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = add_to_sampler(f, like, err);
     if (r < 0)
         return r;
@@ -120,8 +123,9 @@ int spy_family_add(struct spy_family *f, pid_t pid, struct spy_err *err)
     return add_member(f, &(struct member){.pid = pid, .given = true}, err);
 }
 
-// The sampler notices an exec when the interpreter is no longer where it was. If the new program has
-// it at the same addresses (an executable that is not relocated), the image tells.
+// The sampler notices an exec when the interpreter has moved. If the new program has its
+// interpreter at the same addresses (an executable that is not relocated), the image shows the
+// exec.
 static int follow_exec(struct spy_family *f, struct member *m, struct spy_err *err)
 {
     uint64_t image = m->image;
@@ -169,7 +173,7 @@ static bool was_seen(const struct spy_family *f, pid_t pid)
     return f->n_seen && bsearch(&pid, f->seen, f->n_seen, sizeof pid, compare_pids);
 }
 
-// A process that was listed before is known: its parent changes only if that ends.
+// A process of the latest listing needs no look: its parent changes only when the parent ends.
 static int add_descendants(struct spy_family *f, struct spy_err *err)
 {
     for (size_t i = 0; i < f->n_listed; i++) {
@@ -193,7 +197,7 @@ static int add_descendants(struct spy_family *f, struct spy_err *err)
 static int find_descendants(struct spy_family *f, struct spy_err *err)
 {
     if (list_pids(f) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     // A child usually has a higher number than its parent; if numbers have wrapped around, a
     // grandchild comes before its parent and is found in the second pass.
     size_t before;
@@ -221,6 +225,32 @@ static bool has_exited(const struct spy_family *f, const struct member *m)
            spy_proc_dead(&s);
 }
 
+static bool is_unreadable(const struct spy_family *f, const struct member *m)
+{
+    int r = spy_sampler_problem_code(f->options.sampler, m->pid);
+    return r == SPY_ERR_DENIED || r == SPY_ERR_UNSUPPORTED || r == SPY_ERR_LIMIT;
+}
+
+// A descendant that is not Python is passed by. During exec and at its end a process cannot be read
+// for a moment, which is not a reason to list it.
+static void note_unread(const struct spy_family *f, struct member *m)
+{
+    enum { UPDATES = 3 };
+    struct spy_unread *u = f->options.unread;
+    if (!u || m->given)
+        return;
+    m->n_unread = m->attached || !is_unreadable(f, m) ? 0 : m->n_unread + 1;
+    if (m->attached && m->is_listed)
+        spy_unread_remove(u, m->pid);
+    m->is_listed = m->is_listed && !m->attached;
+    if (m->n_unread < UPDATES || m->is_listed)
+        return;
+    char command[COMMAND_MAX];
+    spy_cli_cmdline(m->pid, command, sizeof command);
+    spy_unread_add(u, m->pid, command, spy_sampler_problem(f->options.sampler, m->pid));
+    m->is_listed = true;
+}
+
 static void drop_member(struct spy_family *f, size_t i)
 {
     spy_sampler_remove(f->options.sampler, f->members[i].pid);
@@ -235,6 +265,8 @@ int spy_family_update(struct spy_family *f, struct spy_err *err)
         struct member *m = &f->members[i];
         m->attached = m->attached || spy_sampler_attached(f->options.sampler, m->pid);
         m->ended = m->ended || has_exited(f, m);
+        if (!m->ended)
+            note_unread(f, m);
         if (!m->ended)
             r = follow_exec(f, m, err);
         else if (!m->given)

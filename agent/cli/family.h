@@ -7,6 +7,7 @@
 //
 // Threads: as the sampler it adds processes to.
 #pragma once
+#include "agent/cli/unread.h"
 #include "agent/sampler/sampler.h"
 
 struct spy_family;
@@ -17,6 +18,8 @@ struct spy_family_options {
     enum spy_pausing pausing;
     enum spy_natives natives;
     bool descendants; // follow them
+    // Gets the descendants that cannot be read, with their reasons; borrowed; NULL: not wanted.
+    struct spy_unread *unread;
 };
 
 // SPY_ERR_NOMEM, SPY_ERR_IO (no /proc).

@@ -7,6 +7,7 @@
 #include <libgen.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -81,21 +82,79 @@ int spy_output_choose(const char *given, const char *who, const char *extension,
     return r;
 }
 
-int spy_output_write(const struct spy_output *o, const struct spy_buf *b, struct spy_err *err)
+int spy_output_number(struct spy_output *o, unsigned number, const char *extension,
+                      struct spy_err *err)
 {
-    int fd = -1;
-    bool out = !strcmp(o->path, "-");
-    if (out)
-        fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
-    else
-        fd = open(o->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    struct stat st;
+    char all[PATH_MAX];
+    size_t len = strlen(o->path), tail = strlen(extension) + 1;
+    if (!strcmp(o->path, "-") || (stat(o->path, &st) == 0 && !S_ISREG(st.st_mode)))
+        return spy_err_set(err, SPY_ERR_USAGE, 0,
+                           "several files are to be written: %.150s is not "
+                           "the name of a file; give another --output",
+                           o->path);
+    bool known =
+        len > tail && o->path[len - tail] == '.' && !strcmp(o->path + len - tail + 1, extension);
+    const char *slash = strrchr(o->path, '/'), *dot = strrchr(o->path, '.');
+    bool other = dot && dot > (slash ? slash + 1 : o->path);
+    size_t head = known ? len - tail : other ? (size_t)(dot - o->path) : len;
+    int n = snprintf(all, sizeof all, "%.*s.%04u%s", (int)head, o->path, number, o->path + head);
+    if (n >= (int)sizeof all)
+        return spy_err_set(err, SPY_ERR_USAGE, 0, "--output is longer than a path can be");
+    memcpy(o->path, all, (size_t)n + 1);
+    return 0;
+}
+
+static int write_in_place(const char *path, const struct spy_buf *b)
+{
+    bool out = !strcmp(path, "-");
+    int fd = out ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
+                 : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     int r = fd < 0 ? -1 : spy_file_write_all(fd, b->data, b->len), sys = errno;
     if (fd >= 0 && close(fd) < 0 &&
         r == 0) { // quotas and file servers may report errors only at close
         r = -1;
         sys = errno;
     }
-    if (r == 0)
+    return r < 0 ? sys : 0;
+}
+
+static mode_t new_file_mode(void)
+{
+    mode_t mask = umask(0);
+    umask(mask);
+    return 0666 & ~mask;
+}
+
+// The errno, or 0. Only a regular file, or none yet, can be replaced.
+static int replace_whole(const char *path, const struct spy_buf *b)
+{
+    struct stat st = {0};
+    struct spy_err err = {0};
+    char real[PATH_MAX];
+    bool old = stat(path, &st) == 0;
+    if (old ? !S_ISREG(st.st_mode) || !realpath(path, real) : lstat(path, &st) == 0)
+        return EINVAL;
+    if (spy_file_write_atomic(old ? real : path, b->data, b->len,
+                              old ? st.st_mode & 07777 : new_file_mode(), &err) < 0)
+        return err.sys ? err.sys : EIO;
+    if (old && st.st_uid != geteuid() && chown(real, st.st_uid, st.st_gid) < 0)
+        return 0; // it is ours then
+    return 0;
+}
+
+static bool may_be_in_place(int sys)
+{
+    return sys == EINVAL || sys == EACCES || sys == EPERM || sys == EROFS || sys == ENAMETOOLONG;
+}
+
+int spy_output_write(const struct spy_output *o, const struct spy_buf *b, struct spy_err *err)
+{
+    bool out = !strcmp(o->path, "-");
+    int sys = out ? EINVAL : replace_whole(o->path, b);
+    if (may_be_in_place(sys))
+        sys = write_in_place(o->path, b);
+    if (!sys)
         return 0;
     if (out && sys == EPIPE)
         return SPY_ERR_GONE;

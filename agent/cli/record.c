@@ -18,7 +18,8 @@ enum {
     KEY_HIDEPROGRESS,
     KEY_INCLUDE,
     KEY_EXCLUDE,
-    KEY_ALL
+    KEY_ALL,
+    KEY_ROTATE
 };
 
 static const struct argp_option record_options[] = {
@@ -32,7 +33,8 @@ static const struct argp_option record_options[] = {
     {"duration", 'd', "SECS", 0,
      "stop after that long, and ask a started program to end (default: until it ends or Ctrl-C)",
      0},
-    {"rate", 'r', "RATE", 0, "samples a second, 1 to 1000 (default 100)", 0},
+    {"rotate", KEY_ROTATE, "SECS", 0, "write a file for each SECS: FILE.0001, FILE.0002, ...", 0},
+    {"rate", 'r', "RATE", 0, "samples a second, 1 to 10000 (default 100)", 0},
     {"subprocesses", 's', 0, 0, "also its descendants, each below a frame of its own", 0},
     {"threads", 't', 0, 0, "show each thread by itself", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
@@ -68,8 +70,10 @@ static const struct spy_cli_option record_stored_options[] = {
 static int add_process(struct spy_record *rec, const char *text)
 {
     if (rec->n_processes == SPY_RECORD_GIVEN_MAX)
-        return spy_err_set(rec->err, SPY_ERR_USAGE, 0, "--pid is given more than %d times",
-                           SPY_RECORD_GIVEN_MAX);
+        return spy_err_set(
+            rec->err, SPY_ERR_USAGE, 0,
+            "--pid is given more than %d times; --subprocesses follows the children of a process",
+            SPY_RECORD_GIVEN_MAX);
     rec->processes[rec->n_processes++] = text;
     return 0;
 }
@@ -79,8 +83,10 @@ static int add_expression(const char *option, const char *text, const char **lis
                           struct spy_err *err)
 {
     if (*n == SPY_FILTER_MAX)
-        return spy_err_set(err, SPY_ERR_USAGE, 0, "%s is given more than %d times", option,
-                           SPY_FILTER_MAX);
+        return spy_err_set(
+            err, SPY_ERR_USAGE, 0,
+            "%s is given more than %d times; one expression can hold several, joined by |", option,
+            SPY_FILTER_MAX);
     const struct spy_filter_options alone = {.include = {text}, .n_include = 1};
     struct spy_profile *p = spy_profile_new();
     struct spy_filter *f = NULL;
@@ -111,7 +117,10 @@ static int parse_record_option(int key, char *arg, struct argp_state *state)
             r = spy_cli_number("--duration", arg, 0.001, 1e9, &rec->seconds, rec->err);
         break;
     case 'r':
-        r = spy_cli_number("--rate", arg, 1, 1000, &rec->rate, rec->err);
+        r = spy_cli_number("--rate", arg, 1, 10000, &rec->rate, rec->err);
+        break;
+    case KEY_ROTATE:
+        r = spy_cli_number("--rotate", arg, 0.1, 1e9, &rec->rotate, rec->err);
         break;
     case KEY_NONBLOCKING:
     case KEY_BLOCKING:
@@ -217,6 +226,7 @@ static int start_recording(struct spy_recording *r, struct spy_err *err)
     if ((rec->program || rec->output) && spy_record_choose_output(r, err) < 0)
         return err->code;
     spy_cli_catch_signals();
+    spy_cli_catch_snapshots();
     if (rec->program)
         return spy_program_start(rec->program, &r->pid, err);
     return find_processes(r, err);
@@ -234,7 +244,8 @@ static int run_record(int argc, char **argv, struct spy_err *err)
     struct spy_record rec = {
         .rate = 100, .format = "flamegraph", .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &rec);
-    _cleanup_(spy_recording_done) struct spy_recording r = {.rec = &rec};
+    _cleanup_(spy_recording_done) struct spy_recording r = {.rec = &rec,
+                                                            .notes = SPY_BUF_INIT(4096)};
     enum spy_record_end why = SPY_END_SIGNAL;
     int x = start_recording(&r, err);
     if (x < 0)

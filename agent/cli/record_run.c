@@ -2,6 +2,7 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/program.h"
 #include "agent/cli/record_progress.h"
+#include "agent/cli/record_report.h"
 #include "agent/cli/record_write.h"
 #include "agent/cli/subject.h"
 #include "agent/daemon/hung_reads.h"
@@ -43,22 +44,46 @@ static int wait_for_python(struct spy_recording *r, struct spy_err *err)
     return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "%s", problem ? problem : "the program has ended");
 }
 
+static uint64_t add_seconds(uint64_t ns, double seconds)
+{
+    return seconds > 0 ? ns + (uint64_t)(seconds * (double)SPY_NS_PER_SEC) : UINT64_MAX;
+}
+
+// Writes the file that is due by --rotate, or that SIGUSR1 asks for.
+static void write_what_is_due(struct spy_recording *r, uint64_t now)
+{
+    unsigned asked = spy_cli_snapshots;
+    bool complete = now >= r->rotate_ns;
+    if (complete || asked != r->n_asked)
+        spy_record_write_part(r, complete);
+    r->n_asked = asked;
+    while (now >= r->rotate_ns)
+        r->rotate_ns = add_seconds(r->rotate_ns, r->rec->rotate);
+}
+
+static uint64_t choose_stop(const struct spy_recording *r, uint64_t now)
+{
+    uint64_t until = now + (r->rec->subprocesses ? 100 : 200) * SPY_NS_PER_MS;
+    until = until < r->until_ns ? until : r->until_ns;
+    return until < r->rotate_ns ? until : r->rotate_ns;
+}
+
 static enum spy_record_end sample_until_end(struct spy_recording *r)
 {
-    double seconds = r->rec->seconds;
-    uint64_t end = spy_clock_mono_ns() + (uint64_t)(seconds * (double)SPY_NS_PER_SEC);
-    for (;;) {
-        uint64_t until = spy_clock_mono_ns() + (r->rec->subprocesses ? 100 : 200) * SPY_NS_PER_MS;
-        if (seconds > 0 && until > end)
-            until = end;
-        spy_sampler_run(r->sampler, until, &spy_cli_stop);
+    uint64_t now = spy_clock_mono_ns();
+    r->until_ns = add_seconds(now, r->rec->seconds);
+    r->rotate_ns = add_seconds(now, r->rec->rotate);
+    for (;; now = spy_clock_mono_ns()) {
+        spy_sampler_run(r->sampler, choose_stop(r, now), &spy_cli_stop);
         spy_record_progress(r);
         if (spy_cli_stop)
             return SPY_END_SIGNAL;
         if (spy_family_update(r->family, NULL) < 0 || has_ended(r))
             return SPY_END_ENDED;
-        if (seconds > 0 && spy_clock_mono_ns() >= end)
+        now = spy_clock_mono_ns();
+        if (now >= r->until_ns)
             return SPY_END_DURATION;
+        write_what_is_due(r, now);
     }
 }
 
@@ -85,14 +110,17 @@ void spy_recording_done(struct spy_recording *r)
     spy_timeline_free(r->timeline);
     spy_packages_free(r->packages);
     spy_unread_free(&r->unread);
+    spy_buf_free(&r->notes);
 }
 
 static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *reads,
                              struct spy_err *err)
 {
     const struct spy_record *rec = r->rec;
-    struct spy_sampler_options options = {
-        .mark = &reads->mark, .command_of = spy_cli_cmdline, .native_lines = true};
+    struct spy_sampler_options options = {.mark = &reads->mark,
+                                          .window_bytes = (size_t)SPY_RECORD_WINDOW_MIB << 20,
+                                          .command_of = spy_cli_cmdline,
+                                          .inlines = true};
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
     if (!rec->full_filenames) // without memory for it, names are shortened by their text alone
@@ -102,7 +130,8 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
                                         .rate = (uint32_t)rec->rate,
                                         .pausing = rec->pausing,
                                         .natives = spy_natives_of(rec->native, rec->idle),
-                                        .descendants = rec->subprocesses};
+                                        .descendants = rec->subprocesses,
+                                        .unread = &r->unread};
     if (x == 0)
         x = spy_family_new(&family, &r->family, err);
     if (x == 0)
@@ -127,17 +156,6 @@ static void signal_program(struct spy_recording *r, bool by_signal)
         spy_program_signal(r->pid, by_signal ? spy_cli_stop : SIGTERM);
 }
 
-static void print_start_line(const struct spy_record *rec)
-{
-    if (!rec->hide_progress && rec->seconds > 0)
-        fprintf(stderr,
-                "Sampling process %g times a second for %g seconds. Press Control-C to exit.\n",
-                rec->rate, rec->seconds);
-    else if (!rec->hide_progress)
-        fprintf(stderr, "Sampling process %g times a second. Press Control-C to exit.\n",
-                rec->rate);
-}
-
 int spy_record_run(struct spy_recording *r, enum spy_record_end *why, struct spy_err *err)
 {
     _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
@@ -150,7 +168,7 @@ int spy_record_run(struct spy_recording *r, enum spy_record_end *why, struct spy
         const struct spy_python *py = spy_sampler_python(r->sampler, r->pid);
         if (py) // with --subprocesses a descendant may be the first that is read
             spy_cli_print_other(r->pid, spy_python_runtime(py));
-        print_start_line(r->rec);
+        spy_record_say_start(r->rec);
         *why = sample_until_end(r);
     }
     signal_program(r, spy_cli_stop); // before its profile is written: time may be short

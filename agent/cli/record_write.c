@@ -1,145 +1,178 @@
 #include "agent/cli/record_write.h"
-#include "agent/cli/account.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/record_progress.h"
+#include "agent/cli/record_report.h"
 #include "shared/base/mem.h"
-#include "shared/base/text.h"
 #include "shared/profile/timeline.h"
-#include <signal.h>
-#include <unistd.h>
+#include <string.h>
 
-enum { OUTPUT_MAX = 1 << 30 };
+enum { OUTPUT_MAX = 512 << 20, NODES_MAX = 20000 };
+
+static int name_file(const struct spy_recording *r, struct spy_output *ret, struct spy_err *err)
+{
+    *ret = r->output;
+    return r->rec->rotate > 0 ? spy_output_number(ret, r->n_files + 1, r->format->extension, err)
+                              : 0;
+}
 
 int spy_record_choose_output(struct spy_recording *r, struct spy_err *err)
 {
     char pid[16];
+    struct spy_output first;
     snprintf(pid, sizeof pid, "%d", (int)r->pid);
-    return spy_output_choose(r->rec->output, r->rec->program ? r->rec->program[0] : pid,
-                             r->format->extension, &r->output, err);
+    int x = spy_output_choose(r->rec->output, r->rec->program ? r->rec->program[0] : pid,
+                              r->format->extension, &r->output, err);
+    return x == 0 ? name_file(r, &first, err) : x;
 }
 
-int spy_record_fail_unsampled(struct spy_recording *r, enum spy_record_end why, struct spy_err *err)
+// --- one file ---
+
+static struct spy_view make_view(struct spy_recording *r)
 {
-    r->unsampled = why == SPY_END_SIGNAL || why == SPY_END_ENDED;
-    if (why == SPY_END_SIGNAL)
-        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted before the first sample");
-    if (why == SPY_END_ENDED)
-        return spy_err_set(err, SPY_ERR_GONE, 0, "process %d ended before it was sampled",
-                           (int)r->pid);
-    uint64_t failed = spy_sampler_totals(r->sampler).failed;
-    if (failed && r->rec->pausing == SPY_PAUSE_NEVER)
-        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
-                           "no stack could be read in %llu attempts: try without --nonblocking",
-                           (unsigned long long)failed);
-    if (failed)
-        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
-                           "no stack could be read in %llu attempts: podspy doctor --pid %d may "
-                           "say why",
-                           (unsigned long long)failed, (int)r->pid);
-    return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
-                       "no sample was taken: try a longer --duration or a higher --rate");
+    spy_buf_reset(&r->notes);
+    spy_unread_print(&r->unread, &r->notes);
+    const struct spy_record *rec = r->rec;
+    const char *command = spy_family_command(r->family);
+    return (struct spy_view){.title = *command ? command : "podspy record",
+                             .idle = rec->idle,
+                             .gil = rec->gil,
+                             .no_lines = rec->no_lines,
+                             .function_lines = rec->function,
+                             .threads = rec->threads,
+                             .processes =
+                                 rec->subprocesses ? SPY_PROCESSES_YES : SPY_PROCESSES_AUTO,
+                             .ancestors = rec->subprocesses,
+                             .full_filenames = rec->full_filenames,
+                             .shorten = r->packages ? spy_packages_shorten : NULL,
+                             .shorten_context = r->packages,
+                             .timeline = r->timeline,
+                             .notes = r->notes.len ? spy_buf_str(&r->notes) : NULL,
+                             .command_line = true};
 }
 
-static const char *name_stop_reason(enum spy_record_end why)
+static int print_again(const struct spy_recording *r, const struct spy_view *view,
+                       const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
 {
-    switch (why) {
-    case SPY_END_DURATION:
-        return "the time is up";
-    case SPY_END_ENDED:
-        return "the program has ended";
-    case SPY_END_BLOCKED:
-        return "it can no longer be read";
-    default:
-        return spy_cli_stop == SIGTERM  ? "SIGTERM came"
-               : spy_cli_stop == SIGHUP ? "SIGHUP came"
-                                        : "Control-C pressed";
-    }
-}
-
-static int print_profile(const struct spy_recording *r, struct spy_view *view,
-                         const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
-{
-    int x = r->format->print(p, view, out, err);
-    if (x != SPY_ERR_LIMIT || !view->timeline)
-        return x;
-    view->timeline = NULL; // equal stacks merged take much less room
     spy_buf_reset(out);
     return r->format->print(p, view, out, err);
 }
 
-// Prints the last lines on stderr.
-static void print_summary(const struct spy_recording *r, const struct spy_view *view,
-                          const struct spy_profile *p, enum spy_record_end why)
+// What is too large is merged, and then folded: that takes much less room.
+static int print_profile(const struct spy_recording *r, struct spy_view *view,
+                         const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
 {
-    _cleanup_buf_ struct spy_buf empty = SPY_BUF_INIT(512);
-    char shown[PATH_MAX];
-    struct spy_sampler_totals t = spy_sampler_totals(r->sampler);
-    fprintf(stderr, "%sStopped sampling because %s\n", isatty(STDERR_FILENO) ? "\n" : "",
-            name_stop_reason(why));
-    fprintf(stderr, "Wrote %s data to '%s'. Samples: %llu Errors: %llu\n", r->rec->format,
-            spy_text_show(shown, sizeof shown, r->output.path), (unsigned long long)t.samples,
-            (unsigned long long)t.failed);
-    if (r->rec->native)
-        fprintf(stderr, "Native frames: %llu of %llu samples could not be merged\n",
-                (unsigned long long)t.unmerged, (unsigned long long)t.native);
-    if (t.left_out)
-        fprintf(stderr,
-                "%llu of these errors are threads beyond the first %d: those that had not run for "
-                "the longest time were left out\n",
-                (unsigned long long)t.left_out, SPY_PY_THREADS_MAX);
-    if (spy_family_n_left_out(r->family))
-        fprintf(stderr, "%zu descendants beyond the first %d were left out\n",
-                spy_family_n_left_out(r->family), SPY_SAMPLER_PROCESSES_MAX);
-    for (size_t i = 0; i < r->n_pids; i++) {
-        const char *problem = spy_sampler_problem(r->sampler, r->pids[i]);
-        if (problem)
-            fprintf(stderr, "Process %d has no samples: %s\n", (int)r->pids[i], problem);
+    int x = print_again(r, view, p, out, err);
+    if (x == SPY_ERR_LIMIT && view->timeline) {
+        view->timeline = NULL;
+        x = print_again(r, view, p, out, err);
     }
-    spy_unread_say(&r->unread);
-    spy_cli_print_account(spy_sampler_account(r->sampler));
-    if (spy_view_why_empty(p, view, &empty) == 0 && empty.len)
-        fprintf(stderr, "%s\n", spy_buf_str(&empty));
-    if (r->timeline && (!view->timeline || spy_timeline_is_full(r->timeline)))
-        fprintf(stderr,
-                "The order of so many samples is too large to keep: equal samples are merged, and "
-                "speedscope's Time Order is not their order. Record for a shorter time, or with "
-                "-f flamegraph.\n");
+    if (x == SPY_ERR_LIMIT) {
+        view->max_nodes = NODES_MAX;
+        x = print_again(r, view, p, out, err);
+    }
+    return x;
+}
+
+// What a format cannot hold even so (a track for each of a million threads) is kept as a flamegraph.
+static int print_smaller(const struct spy_recording *r, const struct spy_view *view,
+                         const struct spy_profile *p, struct spy_output *o, struct spy_buf *out,
+                         struct spy_err *err)
+{
+    struct spy_output svg = *o;
+    if (snprintf(svg.path, sizeof svg.path, "%s.svg", o->path) >= (int)sizeof svg.path)
+        return SPY_ERR_LIMIT;
+    spy_buf_reset(out);
+    int x = spy_format_find("svg")->print(p, view, out, err);
+    if (x < 0)
+        return x;
+    fprintf(stderr,
+            "The %s data is larger than %d MiB: a flamegraph is written instead. --rotate writes "
+            "smaller files.\n",
+            r->rec->format, OUTPUT_MAX >> 20);
+    *o = svg;
+    return 0;
 }
 
 SPY_CLEANUP(free_filter, struct spy_filter, spy_filter_free)
 
+static int write_file(struct spy_recording *r, const struct spy_profile *p, struct spy_view *view,
+                      struct spy_output *o, struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
+    _cleanup_(free_filter) struct spy_filter *filter = NULL;
+    const struct spy_filter_options *chosen = &r->rec->filter;
+    int x = 0;
+    if (chosen->n_include || chosen->n_exclude)
+        x = spy_filter_new(chosen, p, &filter, err);
+    view->filter = filter;
+    if (x == 0)
+        x = print_profile(r, view, p, &out, err);
+    if (x == SPY_ERR_LIMIT && strcmp(o->path, "-") != 0)
+        x = print_smaller(r, view, p, o, &out, err);
+    return x == 0 ? spy_output_write(o, &out, err) : x;
+}
+
+// --- while the recording continues ---
+
+static bool has_samples(const struct spy_recording *r)
+{
+    return spy_sampler_totals(r->sampler).samples > r->before.samples;
+}
+
+static void begin_file(struct spy_recording *r)
+{
+    r->n_files++;
+    r->before = spy_sampler_totals(r->sampler);
+    spy_sampler_reset(r->sampler);
+    if (r->timeline)
+        spy_timeline_reset(r->timeline);
+}
+
+void spy_record_write_part(struct spy_recording *r, bool complete)
+{
+    struct spy_err err = {0};
+    struct spy_output o;
+    struct spy_view view = make_view(r);
+    spy_record_clear_progress(r);
+    if (!strcmp(r->output.path, "-") || !has_samples(r)) {
+        fprintf(stderr, "podspy: not written yet: %s\n",
+                has_samples(r) ? "standard output gets the profile at the end"
+                               : "there are no new samples");
+        return;
+    }
+    int x = name_file(r, &o, &err);
+    if (x == 0)
+        x = write_file(r, spy_sampler_close(r->sampler), &view, &o, &err);
+    if (x < 0) {
+        spy_cli_print_error(&err, x);
+        fprintf(stderr, "podspy: the recording continues; the next file will have its samples\n");
+        return;
+    }
+    spy_record_say_written(r, &o);
+    if (complete)
+        begin_file(r);
+}
+
+// --- at the end ---
+
 int spy_record_write(struct spy_recording *r, enum spy_record_end why, struct spy_err *err)
 {
-    const struct spy_record *rec = r->rec;
-    const char *command = spy_family_command(r->family);
-    struct spy_view view = {.title = *command ? command : "podspy record",
-                            .idle = rec->idle,
-                            .gil = rec->gil,
-                            .no_lines = rec->no_lines,
-                            .function_lines = rec->function,
-                            .threads = rec->threads,
-                            .processes = rec->subprocesses ? SPY_PROCESSES_YES : SPY_PROCESSES_AUTO,
-                            .ancestors = rec->subprocesses,
-                            .full_filenames = rec->full_filenames,
-                            .shorten = r->packages ? spy_packages_shorten : NULL,
-                            .shorten_context = r->packages,
-                            .timeline = r->timeline,
-                            .command_line = true};
-    _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
+    struct spy_output o;
+    struct spy_view view = make_view(r);
     const struct spy_profile *p = spy_sampler_close(r->sampler);
-    if (!spy_sampler_totals(r->sampler).samples)
+    bool any = has_samples(r); // since the last file
+    if (!any && !r->n_files)
         return spy_record_fail_unsampled(r, why, err);
-    _cleanup_(free_filter) struct spy_filter *filter = NULL;
-    int x = 0;
-    if (rec->filter.n_include || rec->filter.n_exclude)
-        x = spy_filter_new(&rec->filter, p, &filter, err);
-    view.filter = filter;
-    if (x == 0)
-        x = print_profile(r, &view, p, &out, err);
-    if (x == 0)
-        x = spy_output_write(&r->output, &out, err);
+    int x = name_file(r, &o, err);
+    if (x == 0 && any)
+        x = write_file(r, p, &view, &o, err);
     if (x == SPY_ERR_GONE)
         return SPY_EXIT_PIPE;
-    if (x == 0)
-        print_summary(r, &view, p, why);
-    return x;
+    if (x < 0)
+        return x;
+    spy_record_say_end(why);
+    if (any)
+        spy_record_say_written(r, &o);
+    spy_record_say_losses(r, p, &view);
+    return 0;
 }

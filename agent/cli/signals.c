@@ -7,14 +7,12 @@
 #include <unistd.h>
 
 _Atomic int spy_cli_stop;
+_Atomic unsigned spy_cli_snapshots;
 static struct {
     int number;
     struct sigaction before; // as podspy inherited it
-} caught[] = {{.number = SIGINT},
-              {.number = SIGTERM},
-              {.number = SIGHUP},
-              {.number = SIGPIPE},
-              {.number = SIGCHLD}};
+} caught[] = {{.number = SIGINT},  {.number = SIGTERM}, {.number = SIGHUP},
+              {.number = SIGPIPE}, {.number = SIGCHLD}, {.number = SIGUSR1}};
 static _Atomic bool by_terminal;
 static bool leads_session;
 static _Atomic uint64_t latest_ns;
@@ -34,6 +32,8 @@ static void handle_signal(int number, siginfo_t *info, void *context)
 static void catch_signal(int number, const struct sigaction *handle, const struct sigaction *before)
 {
     const struct sigaction ignore = {.sa_handler = SIG_IGN}, usual = {.sa_handler = SIG_DFL};
+    if (number == SIGUSR1) // spy_cli_catch_snapshots
+        return;
     if (number == SIGPIPE)
         sigaction(number, &ignore, NULL);
     else if (number == SIGCHLD) // if it is ignored, the exit status of a child is lost
@@ -53,6 +53,19 @@ void spy_cli_catch_signals(void)
     }
     for (size_t i = 0; i < SPY_COUNT(caught); i++)
         catch_signal(caught[i].number, &handle, &caught[i].before);
+}
+
+static void count_snapshot(int number)
+{
+    (void)number;
+    atomic_fetch_add(&spy_cli_snapshots, 1);
+}
+
+void spy_cli_catch_snapshots(void)
+{
+    struct sigaction count = {.sa_handler = count_snapshot, .sa_flags = SA_RESTART};
+    sigemptyset(&count.sa_mask);
+    sigaction(SIGUSR1, &count, NULL);
 }
 
 void spy_cli_release_signals(void)

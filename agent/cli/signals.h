@@ -16,6 +16,11 @@ void spy_cli_catch_signals(void);
 // Undoes that in a child that is about to exec: signals that were ignored are ignored again.
 void spy_cli_release_signals(void);
 
+// Counts SIGUSR1, which otherwise ends a process, in spy_cli_snapshots: a command that records
+// writes what there is, and continues. After spy_cli_catch_signals, which undoes it as well.
+void spy_cli_catch_snapshots(void);
+extern _Atomic unsigned spy_cli_snapshots;
+
 // The number of the first of these signals; 0 before it arrives.
 extern _Atomic int spy_cli_stop;
 // True if a terminal sent that signal to its whole foreground group.

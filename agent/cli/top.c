@@ -1,8 +1,8 @@
 // podspy top: what running programs spend their time on, now.
+#include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/family.h"
 #include "agent/cli/program.h"
-#include "agent/cli/subject.h"
 #include "agent/cli/top_program.h"
 #include "agent/daemon/hung_reads.h"
 #include "agent/sampler/sampler.h"
@@ -15,24 +15,27 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_DELAY = 400, KEY_NONBLOCKING, KEY_BLOCKING, KEY_FULL };
+enum { KEY_DELAY = 400, KEY_ALL, KEY_NONBLOCKING, KEY_BLOCKING, KEY_FULL };
 enum { PIDS_MAX = 256, PROFILE_BYTES = 8 << 20 };
 #define FIRST_NS  (300 * SPY_NS_PER_MS) // the first window: something is on the screen soon
 #define UPDATE_NS (100 * SPY_NS_PER_MS)
 
 struct top_options {
-    pid_t pids[PIDS_MAX];
-    size_t n_pids;
+    const char *processes[PIDS_MAX]; // ids and patterns
+    size_t n_processes;
     char **program; // NULL-terminated, or NULL
     double rate, delay;
-    bool subprocesses, idle, gil, native, full_filenames;
+    bool all, subprocesses, idle, gil, native, full_filenames;
     enum spy_pausing pausing;
     struct spy_err *err;
 };
 
 static const struct argp_option top_options[] = {
-    {"pid", 'p', "PID", 0, "the process to watch, in decimal or 0x hexadecimal; may be repeated",
+    {"pid", 'p', "PID", 0,
+     "the process to watch: its id, or a pattern that the command line of one process matches; "
+     "may be repeated",
      0},
+    {"all", KEY_ALL, 0, 0, "every Python process that may be read", 0},
     {"rate", 'r', "RATE", 0, "samples a second, 1 to 1000 (default 100)", 0},
     {"delay", KEY_DELAY, "SECS", 0, "seconds between two screens (default 1)", 0},
     {"subprocesses", 's', 0, 0, "also its descendants, all in one table", 0},
@@ -46,6 +49,7 @@ static const struct argp_option top_options[] = {
 };
 
 static const struct spy_cli_option top_stored_options[] = {
+    {KEY_ALL, SPY_CLI_FLAG, offsetof(struct top_options, all)},
     {'s', SPY_CLI_FLAG, offsetof(struct top_options, subprocesses)},
     {'g', SPY_CLI_FLAG, offsetof(struct top_options, gil)},
     {'i', SPY_CLI_FLAG, offsetof(struct top_options, idle)},
@@ -54,11 +58,12 @@ static const struct spy_cli_option top_stored_options[] = {
     {0},
 };
 
-static int add_watched_pid(struct top_options *o, const char *text)
+static int add_watched(struct top_options *o, const char *text)
 {
-    if (o->n_pids == PIDS_MAX)
+    if (o->n_processes == PIDS_MAX)
         return spy_err_set(o->err, SPY_ERR_USAGE, 0, "--pid is given more than %d times", PIDS_MAX);
-    return spy_cli_pid(text, &o->pids[o->n_pids++], o->err);
+    o->processes[o->n_processes++] = text;
+    return 0;
 }
 
 static int parse_top_option(int key, char *arg, struct argp_state *state)
@@ -67,7 +72,7 @@ static int parse_top_option(int key, char *arg, struct argp_state *state)
     int r = 0;
     switch (key) {
     case 'p':
-        r = add_watched_pid(o, arg);
+        r = add_watched(o, arg);
         break;
     case 'r':
         r = spy_cli_number("--rate", arg, 1, 1000, &o->rate, o->err);
@@ -86,8 +91,8 @@ static int parse_top_option(int key, char *arg, struct argp_state *state)
         state->next = state->argc;
         break;
     case ARGP_KEY_END:
-        if (!o->n_pids == !o->program)
-            argp_error(state, "give either --pid PID or a program to run");
+        if ((o->n_processes || o->all) == (o->program != NULL))
+            argp_error(state, "give either --pid PID, --all or a program to run");
         if (o->native && o->pausing == SPY_PAUSE_NEVER)
             argp_error(state, "--native pauses threads: leave out --nonblocking");
         break;
@@ -105,7 +110,9 @@ static int parse_top_option(int key, char *arg, struct argp_state *state)
 
 struct watch {
     const struct top_options *o;
-    pid_t pid;  // the program's, or the first that was given
+    pid_t pids[PIDS_MAX]; // the given ones; the first is the program's, if there is one
+    size_t n_pids;
+    struct spy_unread unread;
     int output; // of the program; -1: none
     struct spy_sampler *sampler;
     struct spy_family *family;
@@ -122,7 +129,7 @@ struct watch {
 static bool has_watched_ended(const struct watch *w)
 {
     if (w->o->program && !w->o->subprocesses)
-        return spy_program_ended(w->pid);
+        return spy_program_ended(w->pids[0]);
     return spy_family_ended(w->family);
 }
 
@@ -138,7 +145,7 @@ static int find_first_python(struct watch *w, struct spy_err *err)
             return r;
         w->ended = has_watched_ended(w);
     }
-    const char *problem = spy_sampler_problem(w->sampler, w->pid);
+    const char *problem = spy_sampler_problem(w->sampler, w->pids[0]);
     if (spy_cli_stop)
         return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted before the first sample");
     if (w->ended && w->o->program)
@@ -148,13 +155,13 @@ static int find_first_python(struct watch *w, struct spy_err *err)
 
 static void note_watched(struct watch *w, struct spy_top_facts *ret)
 {
-    const struct spy_python *py = spy_sampler_python(w->sampler, w->pid);
+    const struct spy_python *py = spy_sampler_python(w->sampler, w->pids[0]);
     struct spy_sampler_totals t = spy_sampler_totals(w->sampler);
     snprintf(ret->command, sizeof ret->command, "%s", spy_family_command(w->family));
     if (py)
         snprintf(ret->version, sizeof ret->version, "%s", spy_python_runtime(py)->version);
-    ret->pid = w->pid;
-    ret->n_pids = w->o->program ? 1 : w->o->n_pids;
+    ret->pid = w->pids[0];
+    ret->n_pids = w->n_pids;
     ret->samples = t.samples;
     ret->failed = t.failed;
     ret->late = t.late;
@@ -218,8 +225,10 @@ static void leave_hung_read(void *arg, pid_t pid)
 static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct spy_err *err)
 {
     const struct top_options *o = w->o;
-    struct spy_sampler_options sampler = {
-        .mark = &reads->mark, .profile_bytes = PROFILE_BYTES, .command_of = spy_cli_cmdline};
+    struct spy_sampler_options sampler = {.mark = &reads->mark,
+                                          .profile_bytes = PROFILE_BYTES,
+                                          .command_of = spy_cli_cmdline,
+                                          .inlines = true};
     sampler.packages = w->packages = o->full_filenames ? NULL : spy_packages_new();
     struct spy_top_options model = {.idle = o->idle,
                                     .gil = o->gil,
@@ -238,22 +247,22 @@ static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct s
         r = spy_top_new(&model, &w->model, err);
     if (r == 0)
         r = spy_hung_reads_begin(reads, leave_hung_read, w, err);
-    if (r == 0)
-        r = spy_family_add(w->family, w->pid, err);
-    for (size_t i = 1; i < o->n_pids && r == 0; i++)
-        r = spy_family_add(w->family, o->pids[i], err);
+    for (size_t i = 0; i < w->n_pids && r == 0; i++)
+        r = spy_family_add(w->family, w->pids[i], err);
     return r;
 }
 
 static void print_end(const struct watch *w)
 {
     if (w->ended)
-        fprintf(stderr, "process %d ended\n", (int)w->pid);
-    for (size_t i = 0; i < w->o->n_pids; i++) {
-        const char *problem = spy_sampler_problem(w->sampler, w->o->pids[i]);
-        if (problem && !spy_sampler_ended(w->sampler, w->o->pids[i]))
-            fprintf(stderr, "Process %d has no samples: %s\n", (int)w->o->pids[i], problem);
+        fprintf(stderr, "process %d%s ended\n", (int)w->pids[0],
+                w->n_pids > 1 ? " and the others" : "");
+    for (size_t i = 0; i < w->n_pids; i++) {
+        const char *problem = spy_sampler_problem(w->sampler, w->pids[i]);
+        if (problem && !spy_sampler_ended(w->sampler, w->pids[i]))
+            fprintf(stderr, "Process %d has no samples: %s\n", (int)w->pids[i], problem);
     }
+    spy_unread_say(&w->unread);
     if (spy_family_n_left_out(w->family))
         fprintf(stderr, "%zu descendants beyond the first %d were left out\n",
                 spy_family_n_left_out(w->family), SPY_SAMPLER_PROCESSES_MAX);
@@ -274,6 +283,15 @@ static int finish_screen(struct watch *w)
     return r == SPY_ERR_GONE ? SPY_EXIT_PIPE : SPY_EXIT_OK;
 }
 
+// Keys that do nothing would be a puzzle.
+static void print_bare(const struct watch *w)
+{
+    const char *term = getenv("TERM");
+    if (isatty(STDOUT_FILENO) && spy_top_terminal_is_plain(w->terminal) && term &&
+        strcmp(term, "dumb"))
+        fprintf(stderr, "podspy: terminfo does not know this terminal: plain text, without keys\n");
+}
+
 static int watch_and_show(struct watch *w, struct spy_err *err)
 {
     _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
@@ -286,6 +304,7 @@ static int watch_and_show(struct watch *w, struct spy_err *err)
     if (r < 0)
         return r;
     w->window_ns = spy_clock_mono_ns();
+    print_bare(w);
     watch_until_end(w);
     return finish_screen(w);
 }
@@ -293,12 +312,12 @@ static int watch_and_show(struct watch *w, struct spy_err *err)
 // Asks the program to end, unless the terminal has signalled it already.
 static void end_program(struct watch *w)
 {
-    if (spy_program_ended(w->pid))
+    if (spy_program_ended(w->pids[0]))
         return;
-    bool in_group = getpgid(w->pid) == getpgrp();
+    bool in_group = getpgid(w->pids[0]) == getpgrp();
     w->asked_ns = spy_cli_stop ? spy_cli_signalled_ns() : spy_clock_mono_ns();
     if (!spy_cli_stop || !in_group || !spy_cli_stopped_by_terminal())
-        spy_program_signal(w->pid, spy_cli_stop ? spy_cli_stop : SIGTERM);
+        spy_program_signal(w->pids[0], spy_cli_stop ? spy_cli_stop : SIGTERM);
 }
 
 // The exit status is the program's own, unless podspy failed or has ended it for q.
@@ -309,7 +328,8 @@ static int choose_status(struct watch *w, int result, struct spy_err *err)
     bool quit = w->terminal && spy_top_terminal_was_quit(w->terminal);
     if (result < 0) // the program may take long to end
         spy_cli_print_error(err, result);
-    if (spy_program_wait(w->pid, w->asked_ns ? w->asked_ns : spy_clock_mono_ns(), &wait_status) < 0)
+    if (spy_program_wait(w->pids[0], w->asked_ns ? w->asked_ns : spy_clock_mono_ns(),
+                         &wait_status) < 0)
         return SPY_EXIT_FAILED;
     int status = spy_program_status(wait_status);
     if (status && !w->asked_ns) {
@@ -330,17 +350,36 @@ static void free_watch(struct watch *w)
     spy_sampler_free(w->sampler);
     spy_top_free(w->model);
     spy_packages_free(w->packages);
+    spy_unread_free(&w->unread);
     if (w->output >= 0)
         close(w->output);
+}
+
+static int find_watched(struct watch *w, struct spy_err *err)
+{
+    const struct top_options *o = w->o;
+    int r = o->all ? spy_cli_find_all(w->pids, PIDS_MAX, &w->n_pids, &w->unread, err) : 0;
+    for (size_t i = 0, j = 0; i < o->n_processes && r == 0; i++, j = 0) {
+        pid_t pid;
+        r = spy_cli_find_process(o->processes[i], &pid, err);
+        while (r == 0 && j < w->n_pids && w->pids[j] != pid)
+            j++;
+        if (r == 0 && j == w->n_pids && j < PIDS_MAX) // it was not given before
+            w->pids[w->n_pids++] = pid;
+    }
+    if (r < 0)
+        spy_unread_say(&w->unread);
+    return r;
 }
 
 static int start_watching(struct watch *w, struct spy_err *err)
 {
     spy_cli_catch_signals();
     if (!w->o->program)
-        return 0;
+        return find_watched(w, err);
+    w->n_pids = 1;
     int r = spy_top_output_open(&w->output, err);
-    return r == 0 ? spy_program_start_apart(w->o->program, w->output, &w->pid, err) : r;
+    return r == 0 ? spy_program_start_apart(w->o->program, w->output, &w->pids[0], err) : r;
 }
 
 static int run_top(int argc, char **argv, struct spy_err *err)
@@ -348,14 +387,12 @@ static int run_top(int argc, char **argv, struct spy_err *err)
     static const struct argp argp = {
         .options = top_options,
         .parser = parse_top_option,
-        .args_doc = "-p PID\n[--] PROGRAM [ARGS...]",
+        .args_doc = "-p PID\n--all\n[--] PROGRAM [ARGS...]",
         .doc = "Shows what a program spends its time on, as it runs. ? explains the keys.",
     };
     struct top_options o = {.rate = 100, .delay = 1, .pausing = SPY_PAUSE_AUTO, .err = err};
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &o);
-    for (size_t i = 0; i < o.n_pids; i++)
-        spy_cli_resolve_thread(&o.pids[i]);
-    _cleanup_(free_watch) struct watch w = {.o = &o, .pid = o.pids[0], .output = -1};
+    _cleanup_(free_watch) struct watch w = {.o = &o, .output = -1};
     int r = start_watching(&w, err);
     if (r < 0)
         return r;

@@ -3,6 +3,7 @@
 #include "shared/base/text.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void spy_unread_free(struct spy_unread *u)
 {
@@ -20,6 +21,15 @@ void spy_unread_add(struct spy_unread *u, pid_t pid, const char *command, const 
     p->pid = pid;
     spy_text_show(p->command, sizeof p->command, command);
     spy_text_show(p->reason, sizeof p->reason, reason);
+}
+
+void spy_unread_remove(struct spy_unread *u, pid_t pid)
+{
+    for (size_t i = 0; i < u->n; i++)
+        if (u->list[i].pid == pid) {
+            memmove(&u->list[i], &u->list[i + 1], (--u->n - i) * sizeof *u->list);
+            return;
+        }
 }
 
 int spy_unread_print(const struct spy_unread *u, struct spy_buf *out)

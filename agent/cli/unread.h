@@ -22,6 +22,8 @@ struct spy_unread {
 void spy_unread_free(struct spy_unread *u);
 // Texts are cut, and unfit characters escaped (text.h).
 void spy_unread_add(struct spy_unread *u, pid_t pid, const char *command, const char *reason);
+// It could be read after all.
+void spy_unread_remove(struct spy_unread *u, pid_t pid);
 // A line for each process: pid, command, reason. Nothing if there are none.
 int spy_unread_print(const struct spy_unread *u, struct spy_buf *out);
 void spy_unread_say(const struct spy_unread *u); // the same on stderr

@@ -113,7 +113,7 @@ static int expand_rule_name(const char *name, struct spy_rule *r, struct spy_err
                            name, r->line, variable);
     char *expanded = variable ? strdup(value) : NULL;
     if (!expanded)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     free(r->name);
     r->name = expanded;
     return 0;

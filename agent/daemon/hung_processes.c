@@ -83,7 +83,7 @@ int spy_hung_processes_restart(const struct spy_hung_processes *h, char **argv, 
                                 (int)h->list[i].pid, h->list[i].start_time);
     _cleanup_free_ char **env = make_environment(text), **args = make_arguments(argv);
     if (!env || !args)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     sigset_t none; // exec keeps the mask of this thread
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);

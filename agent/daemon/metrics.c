@@ -16,7 +16,8 @@ static int print_sampler_metrics(struct spy_sampler *s, struct spy_buf *out)
         counted[c] = (int64_t)a->counted[c].sum;
     int64_t processes = (int64_t)spy_sampler_n_processes(s), clean = (int64_t)t.clean,
             salvaged = (int64_t)t.salvaged, paused = (int64_t)t.paused, failed = (int64_t)t.failed,
-            late = (int64_t)t.late;
+            late = (int64_t)t.late, merged = (int64_t)(t.native - t.unmerged),
+            unmerged = (int64_t)t.unmerged;
     const struct spy_metric rows[] = {
         {"podspy_agent_processes", NULL, "Processes that are opted in.", SPY_GAUGE, &processes},
         {"podspy_agent_samples_total", "result=\"clean\"",
@@ -26,6 +27,10 @@ static int print_sampler_metrics(struct spy_sampler *s, struct spy_buf *out)
         {"podspy_agent_samples_total", "result=\"salvaged\"", NULL, SPY_COUNTER, &salvaged},
         {"podspy_agent_samples_total", "result=\"paused\"", NULL, SPY_COUNTER, &paused},
         {"podspy_agent_samples_total", "result=\"failed\"", NULL, SPY_COUNTER, &failed},
+        {"podspy_agent_native_samples_total", "result=\"merged\"",
+         "Those with native frames: merged with the Python frames, or shown by the latter alone.",
+         SPY_COUNTER, &merged},
+        {"podspy_agent_native_samples_total", "result=\"unmerged\"", NULL, SPY_COUNTER, &unmerged},
         {"podspy_agent_late_rounds_total", NULL, "Rounds that were skipped because time ran out.",
          SPY_COUNTER, &late},
         SPY_ACCOUNT_METRICS("podspy_agent", running, counted),

@@ -323,7 +323,7 @@ int spy_discover_new(const struct spy_agent_config *config, const char *proc_roo
 {
     struct spy_discover *d = calloc(1, sizeof *d);
     if (!d)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     d->config = config;
     d->proc = d->loadavg = d->facts.dir = -1;
     int r = start_sources(d, proc_root, err);

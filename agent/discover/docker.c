@@ -128,7 +128,7 @@ int spy_docker_new(const char *socket_path, const char *prefix, struct spy_docke
 {
     struct spy_docker *d = calloc(1, sizeof *d);
     if (!d)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -137,8 +137,7 @@ int spy_docker_new(const char *socket_path, const char *prefix, struct spy_docke
     pthread_mutex_init(&d->lock, NULL);
     d->socket_path = strdup(socket_path);
     d->prefix = strdup(prefix);
-    int r = d->socket_path && d->prefix ? start_docker(d, err)
-                                        : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = d->socket_path && d->prefix ? start_docker(d, err) : spy_err_nomem(err);
     if (r < 0) {
         spy_docker_free(d);
         return r;

@@ -433,7 +433,7 @@ static int start_kube(struct spy_kube *k, struct spy_err *err)
     if (r == 0)
         r = spy_client_loop_new(k->client, &k->loop, err);
     if (r == 0 && !(k->notes = spy_notes_new(&k->access, k->loop)))
-        r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        r = spy_err_nomem(err);
     int sys = r == 0 ? spy_thread_start(&k->thread, run_kube, k) : 0;
     k->started = r == 0 && sys == 0;
     return sys ? spy_err_set(err, spy_code_of_errno(sys), sys, "cannot start the Kubernetes thread")
@@ -444,7 +444,7 @@ int spy_kube_new(const struct spy_access *access, struct spy_kube **ret, struct 
 {
     struct spy_kube *k = calloc(1, sizeof *k);
     if (!k)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     pthread_mutex_init(&k->lock, NULL);
     k->access = *access;
     k->from_cache = true;

@@ -189,7 +189,7 @@ int spy_containers_parse(const char *text, size_t len, const char *prefix,
     n = n < SPY_CONTAINERS_MAX ? n : SPY_CONTAINERS_MAX;
     struct spy_containers c = {.all = calloc(n ? n : 1, sizeof *c.all)};
     if (!c.all)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     for (size_t i = 0; i < n; i++)
         c.n += read_container(json_array_get(list, i), prefix, &c.all[c.n]);
     qsort(c.all, c.n, sizeof *c.all, by_id);

@@ -161,7 +161,7 @@ static int read_pod(const json_t *object, const char *prefix, struct spy_pod **r
     max = max < SPY_POD_CONTAINERS_MAX ? max : SPY_POD_CONTAINERS_MAX;
     struct spy_pod *pod = calloc(1, sizeof *pod + max * sizeof pod->containers[0]);
     if (!pod)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     pod->refs = 1;
     TAKE(pod->uid, meta, "uid");
     TAKE(pod->name, meta, "name");

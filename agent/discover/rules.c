@@ -55,7 +55,7 @@ int spy_rules_new(const struct spy_rule *rules, size_t n, struct spy_rules **ret
     _cleanup_(spy_cleanup_rules) struct spy_rules *r =
         calloc(1, sizeof *r + n * sizeof(struct compiled));
     if (!r)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     for (; r->n < n; r->n++) {
         int code = compile_rule(&r->all[r->n], &rules[r->n], err);
         if (code < 0)

@@ -30,7 +30,7 @@ bool spy_take_docker_fails(const struct spy_discover *d)
            !(d->answer.absent && d->config->discovery.docker == SPY_SWITCH_AUTO);
 }
 
-// Decides again about the processes of opted-in containers that are new in Docker's list.
+// Decides again about each process whose container opted in and is new in Docker's list.
 static void judge_containers(struct spy_discover *d, const struct spy_containers *old)
 {
     for (size_t i = 0; i < d->list.n; i++) {
@@ -92,7 +92,7 @@ static bool is_of_pod(const struct spy_entry *e, const struct spy_pod *pod, uint
     return false;
 }
 
-// Opting out spreads from parents to the children that inherited from them, so it takes rounds.
+// Opting out spreads from parents to the children that inherited from them, one generation a round.
 static void judge_pod(struct spy_discover *d, const struct spy_pod *pod)
 {
     uint64_t uid = spy_discover_hash(pod->uid), hashes[SPY_POD_CONTAINERS_MAX];

@@ -4,10 +4,10 @@
 
 struct spy_place {
     uint64_t start, end;
-    uint64_t bias; // an address minus this is the address in the file
+    uint64_t bias; // address in memory minus address in the file
     struct spy_native_module *module;
     const struct spy_mapping *mapping; // in maps
-    bool tried;                        // module is what there is
+    bool tried;                        // to load the module; NULL then means that it cannot be
 };
 
 struct spy_places {
@@ -21,13 +21,14 @@ struct spy_places {
 
 enum { SPY_PLACES_AGE_NS = 1000000000, SPY_PLACES_PAUSE_NS = 100000000 };
 
-// Reads the maps again if they are older than age_ns. 1: they were read; 0: young enough; a code of
-// spy_maps_load, the old ones stay. What is mapped as before keeps its module.
+// Reads the maps again if they are older than age_ns. 1: they were read; 0: they were young enough;
+// a code of spy_maps_load: the old maps stay. A mapping that has not changed keeps its module.
 int spy_places_renew(struct spy_places *p, uint64_t age_ns);
 void spy_places_done(struct spy_places *p);
-// NULL: not executable memory.
+// The place that holds the address. NULL: the address is not in executable memory.
 struct spy_place *spy_places_find(const struct spy_places *p, uint64_t address);
-// Loads the module at the first call. NULL: code of no file, or of a file that cannot be had.
+// The module of the place; the first call loads it. NULL: the code comes from no file, or the file
+// cannot be opened.
 struct spy_native_module *spy_place_module(struct spy_places *p, struct spy_place *place);
 // The debugging information of its module, read at the first call. NULL: none.
 struct spy_debug_info *spy_place_debug_info(struct spy_places *p, struct spy_place *place);

@@ -28,7 +28,7 @@ int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_
         return r;
     struct spy_python *p = calloc(1, sizeof *p);
     if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     p->target = t;
     p->runtime = rt;
     p->dirty = true;
@@ -37,8 +37,10 @@ int spy_python_attach(struct spy_target *t, struct spy_python **ret, struct spy_
     spy_codes_init(&p->codes, t, &p->runtime.layout);
     if (rt.scanned && !has_stack(p)) {
         spy_python_free(p);
-        return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
-                           (int)spy_target_pid(t));
+        return spy_err_set(
+            err, SPY_ERR_NOTFOUND, 0,
+            "there is no Python in process %d; a child of it may be Python (ps --forest)",
+            (int)spy_target_pid(t));
     }
     *ret = p;
     return 0;

@@ -1,12 +1,11 @@
 // attribute.h - reads an attribute that an object of a target keeps in its own dict. Inside of
 // agent/python.
 //
-// Where it is depends on the version. Up to 3.10: a dict that the object points to. 3.11 and 3.12:
-// an array of values, with keys that all objects of the class share, or a dict once the program
-// asked for it. Since 3.13 the values follow the object itself.
+// The place depends on the version (value_dict.c): a dict that the object points to, or since 3.11
+// an array of values whose keys all objects of the class share.
 //
-// The target keeps running, so the result need not be true of any one instant; the caller validates
-// it, e.g. by its type.
+// The target keeps running meanwhile, so the result may mix two instants: the caller validates it,
+// e.g. by its type.
 #pragma once
 #include "agent/python/layout.h"
 #include "agent/target/target.h"

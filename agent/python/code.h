@@ -1,10 +1,10 @@
 // code.h - a cache of a target's code objects: names, file, the line of every instruction.
 //
-// The address of a code object says little, because freed memory is soon reused (a program that
-// executes a thousand snippets uses one address for all of them). So each sample checks the code
-// objects of the frames that changed since the last: the header's fields and the starts of the
-// qualified name, the file name and the line table are read again and compared with the cache. A
-// difference makes a new entry with a new id; an id stands for one code object for ever.
+// An address does not identify a code object, because freed memory is soon reused: a program that
+// executes a thousand snippets may use one address for all of them. So each sample checks the code
+// objects of the frames that changed since the previous sample: it reads the header's fields and the
+// starts of the qualified name, the file name and the line table again and compares them with the
+// cache. A difference makes a new entry with a new id; an id never stands for another code object.
 //
 // Bounded: past SPY_CODES_MAX entries or SPY_CODE_BYTES_MAX bytes the cache is emptied and `epoch`
 // rises; ids of an older epoch mean nothing.
@@ -20,8 +20,8 @@ enum {
     SPY_CODE_UNITS_MAX = 1 << 20, // instructions whose lines are kept; the rest have line 0
     SPY_CODE_HEAD = 256,          // room for the fields; layout.co_head bytes of it are read
     SPY_CODE_PEEK = 96,           // bytes compared of the name, the file name and the line table
-    SPY_CODE_SETTLED = 64,        // checks that must find it unchanged
-    SPY_CODE_RECHECK = 8,         // then, samples between two checks
+    SPY_CODE_SETTLED = 64,        // after so many checks that found it unchanged,
+    SPY_CODE_RECHECK = 8,         // it is checked in one of so many samples
     SPY_CODE_COPIES = 4,
     SPY_CODE_VERSION = 92, // co_version, where layout.interp_next_version is
     SPY_CODE_NONE = -1,

@@ -137,7 +137,7 @@ static int find_unnamed(struct search *s, struct spy_py_runtime *ret, struct spy
     struct spy_py_runtime rt;
     _cleanup_free_ struct spy_module *programs = calloc(s->n + 1, sizeof *programs);
     if (!programs)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     s->give_up = spy_clock_thread_cpu_ns() + SEARCH_NS;
     size_t n = keep_programs(s, programs);
     int r = spy_py_scan(s->t, s->maps, programs, n, s->give_up, &rt, err);
@@ -172,8 +172,10 @@ static int explain_none(const struct search *s, bool gave_up, struct spy_err *er
                            "no Python was found in %zu of the %zu files that process %d has "
                            "mapped: the search ended after half a second of CPU time",
                            s->looked, s->n, (int)spy_target_pid(s->t));
-    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "there is no Python in process %d",
-                       (int)spy_target_pid(s->t));
+    return spy_err_set(
+        err, SPY_ERR_NOTFOUND, 0,
+        "there is no Python in process %d; a child of it may be Python (ps --forest)",
+        (int)spy_target_pid(s->t));
 }
 
 static int choose_interpreter(struct search *s, struct spy_py_runtime *ret, struct spy_err *err)
@@ -220,7 +222,7 @@ int spy_py_runtime_find(const struct spy_target *t, struct spy_py_runtime *ret, 
     _cleanup_free_ struct spy_module *mods = NULL;
     struct search s = {.t = t, .maps = &maps, .give_up = spy_clock_thread_cpu_ns() + SEARCH_NS};
     if (spy_modules(&maps, &mods, &s.n) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     s.mods = mods;
     uint64_t probe;
     const uint64_t first = s.n ? mods[0].start : maps.n ? maps.list[0].start : 0;

@@ -68,7 +68,7 @@ static int64_t find_cut(struct spy_packages *p, const char *name, size_t len)
     return cut;
 }
 
-static int add_folder(struct spy_packages *p, const char *name, size_t len, size_t cut)
+static int keep_folder(struct spy_packages *p, const char *name, size_t len, size_t cut)
 {
     struct folder f = {(uint32_t)p->names.len, (uint32_t)len, (uint32_t)cut};
     int r = spy_grow(&p->list, &p->cap, p->n + 1, sizeof *p->list, SPY_PACKAGES_MAX);
@@ -112,7 +112,7 @@ void spy_packages_look_up(struct spy_packages *p, const struct spy_target *t, co
     if (cut < 0)
         return;
     pthread_mutex_lock(&p->lock);
-    add_folder(p, filename, len, (size_t)cut); // without memory it stays not known
+    keep_folder(p, filename, len, (size_t)cut); // without memory it stays not known
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -319,7 +319,7 @@ int spy_py_scan(const struct spy_target *t, const struct spy_maps *maps,
     char known[SPY_PY_SUPPORTED];
     _cleanup_free_ struct room *room = malloc(sizeof *room);
     if (!room)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     for (size_t i = 0; i < n; i++) {
         struct spy_py_runtime rt = {0};
         struct scan s = {.t = t, .maps = maps, .give_up = give_up, .room = room, .rt = &rt};

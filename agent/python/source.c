@@ -67,7 +67,9 @@ int spy_py_source_version(const struct spy_py_source *s, struct spy_py_runtime *
         r = set_version(rt, hex, err);
         if (r == 0 && spy_py_layout_apply(&rt->layout, bytes, sizeof bytes) < 0)
             return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
-                               "Python %s publishes debug offsets that make no sense", rt->version);
+                               "Python %s publishes debug offsets that make no sense: it is "
+                               "damaged, or a development version",
+                               rt->version);
         // A debug build has unpublished fields in its interpreter; only a debug build has this
         // symbol.
         uint64_t addr;
@@ -120,8 +122,10 @@ int spy_py_wait_for_interp(const struct spy_target *t, struct spy_py_runtime *rt
 {
     enum { POLLS = 200, POLL_NS = 250000 };
     if (!spy_target_is_live(t))
-        return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
-                           "no thread had the GIL, and %s has no symbol interp_head", rt->module);
+        return spy_err_set(
+            err, SPY_ERR_NOTFOUND, 0,
+            "no thread had the GIL, and %s has no symbol interp_head: try again while it works",
+            rt->module);
     for (int i = 0; i < POLLS; i++) {
         uint64_t tstate;
         int r = spy_target_read_u64(t, rt->current, &tstate);
@@ -133,8 +137,10 @@ int spy_py_wait_for_interp(const struct spy_target *t, struct spy_py_runtime *rt
             return 0;
         spy_clock_sleep_until(spy_clock_mono_ns() + POLL_NS);
     }
-    return spy_err_set(err, SPY_ERR_AGAIN, 0, "no thread of the Python in process %d took the GIL",
-                       (int)spy_target_pid(t));
+    return spy_err_set(
+        err, SPY_ERR_AGAIN, 0,
+        "no thread of the Python in process %d took the GIL: try again while it works",
+        (int)spy_target_pid(t));
 }
 
 // --- which of them runs ---

@@ -47,46 +47,44 @@ static int intern_python_frame(const struct spy_intern *in, const struct spy_py_
     return r < 0 ? r : spy_profile_frame(in->profile, (struct spy_frame){function, f->line}, ret);
 }
 
-static int intern_native_line(const struct spy_intern *in, const struct spy_mixed_line *line,
+static int intern_native_name(const struct spy_intern *in, const struct spy_mixed_name *name,
                               uint32_t *ret)
 {
     struct spy_function f = {.kind = SPY_FRAME_NATIVE};
     uint32_t function;
-    int r = spy_profile_cstr(in->profile, line->function, &f.name);
+    int r = spy_profile_cstr(in->profile, name->function, &f.name);
     if (r == 0)
-        r = spy_profile_cstr(in->profile, line->file, &f.filename);
+        r = spy_profile_cstr(in->profile, name->file, &f.filename);
     if (r == 0)
         r = spy_profile_function(in->profile, &f, &function);
     return r < 0 ? r
-                 : spy_profile_frame(in->profile, (struct spy_frame){function, line->line}, ret);
+                 : spy_profile_frame(in->profile, (struct spy_frame){function, name->line}, ret);
 }
 
-// The frames of the code at an address, innermost first, are kept with it: the epoch, their number,
-// and their ids.
-static int intern_native_frames(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
-                                const uint32_t **ret)
+// The frames that are shown of a native frame.
+static int find_native_ids(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
+                           const struct spy_mixed_ids **ret)
 {
-    struct spy_mixed_line lines[SPY_MIXED_LINES_MAX];
-    uint32_t *user = spy_mixed_user(mixed, call);
-    int r = 0;
-    *ret = user;
-    if (user[0] == in->epoch)
+    struct spy_mixed_name names[SPY_MIXED_NAMES_MAX];
+    struct spy_mixed_ids *ids = spy_mixed_ids(mixed, call);
+    *ret = ids;
+    if (ids->epoch == in->epoch)
         return 0;
-    size_t n = spy_mixed_lines(mixed, call, lines);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = intern_native_line(in, &lines[i], &user[2 + i]);
-    user[0] = r == 0 ? in->epoch : 0;
-    user[1] = (uint32_t)n;
+    int r = 0;
+    ids->n = (uint32_t)spy_mixed_names(mixed, call, names);
+    for (uint32_t i = 0; i < ids->n && r == 0; i++)
+        r = intern_native_name(in, &names[i], &ids->ids[i]);
+    ids->epoch = r == 0 ? in->epoch : 0;
     return r;
 }
 
-static int intern_native(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
-                         uint32_t *stack)
+static int push_native(const struct spy_intern *in, struct spy_mixed *mixed, uint64_t call,
+                       uint32_t *stack)
 {
-    const uint32_t *user;
-    int r = intern_native_frames(in, mixed, call, &user);
-    for (uint32_t i = r == 0 ? user[1] : 0; r == 0 && i-- > 0;)
-        r = spy_profile_stack(in->profile, *stack, user[2 + i], stack);
+    const struct spy_mixed_ids *ids;
+    int r = find_native_ids(in, mixed, call, &ids);
+    for (uint32_t i = ids->n; r == 0 && i-- > 0;)
+        r = spy_profile_stack(in->profile, *stack, ids->ids[i], stack);
     return r;
 }
 
@@ -98,7 +96,7 @@ int spy_intern_mixed(const struct spy_intern *in, struct spy_mixed *mixed,
     int r = 0;
     for (int i = n; r == 0 && i-- > 0;) {
         if (frames[i].is_native) {
-            r = intern_native(in, mixed, frames[i].call, &stack);
+            r = push_native(in, mixed, frames[i].call, &stack);
             continue;
         }
         r = intern_python_frame(in, &st->frames[frames[i].python], &frame);

@@ -1,6 +1,7 @@
 #include "agent/sampler/mixed.h"
 #include "agent/sampler/merge.h"
 #include "shared/base/clock.h"
+#include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,6 @@ enum { CFRAMES_MAX = SPY_NATIVE_FRAMES_MAX, LINKS_MAX = 1 << 17 };
 
 struct spy_mixer {
     struct spy_native_cache *cache;
-    bool shows_lines;
     struct spy_native_snapshot snapshot;
     struct spy_native_frame frames[SPY_NATIVE_FRAMES_MAX];
     struct spy_merge_native native[SPY_NATIVE_FRAMES_MAX];
@@ -23,7 +23,9 @@ struct spy_mixer {
 struct known_code {
     uint64_t call; // 0: empty
     enum spy_merge_role role;
-    uint32_t user[SPY_MIXED_USER];
+    bool is_wrapper;
+    uint64_t name; // a hash of it, of Cython's functions
+    struct spy_mixed_ids ids;
 };
 
 struct spy_mixed {
@@ -31,7 +33,7 @@ struct spy_mixed {
     struct spy_native *native;
     const char *interpreter; // the path of its file
     const char *loop;
-    bool by_entry;
+    bool by_entry, inlines;
     struct spy_py_hold hold;
     int captured; // the code of the capture; SPY_ERR_AGAIN: there was none
     uint64_t known_since;
@@ -67,18 +69,13 @@ void spy_mixed_capture(struct spy_mixed *m, pid_t tid)
     m->captured = spy_native_capture(m->native, tid, &m->mixer->snapshot);
 }
 
-void spy_mixer_show_lines(struct spy_mixer *m)
-{
-    m->shows_lines = true;
-}
-
 static void capture_held(void *arg, pid_t tid)
 {
     spy_mixed_capture(arg, tid);
 }
 
 struct spy_mixed *spy_mixed_new(struct spy_mixer *mixer, const struct spy_target *t,
-                                const struct spy_python *python)
+                                const struct spy_python *python, bool inlines)
 {
     const struct spy_py_runtime *rt = spy_python_runtime(python);
     struct spy_mixed *m = calloc(1, sizeof *m);
@@ -93,6 +90,7 @@ struct spy_mixed *spy_mixed_new(struct spy_mixer *mixer, const struct spy_target
     m->mixer = mixer;
     m->interpreter = rt->module;
     m->loop = is_old ? "PyEval_EvalFrameEx" : "_PyEval_EvalFrameDefault";
+    m->inlines = inlines;
     m->by_entry = !rt->layout.heap_frames;
     m->hold = (struct spy_py_hold){.act = capture_held, .arg = m};
     m->captured = SPY_ERR_AGAIN;
@@ -138,54 +136,50 @@ static struct known_code *find_known_code(struct spy_mixed *m, uint64_t call)
     bool is_mapped = spy_native_symbol(m->native, call, &symbol) == 0;
     bool inside = is_mapped && is_of_interpreter(m, symbol.module);
     *k = (struct known_code){.call = call, .role = spy_merge_role_of(symbol.name, inside, m->loop)};
+    k->is_wrapper = is_mapped && symbol.is_wrapper;
+    if (symbol.source && symbol.name) // the only functions with wrappers of their name
+        k->name = spy_hash_bytes(symbol.name, strlen(symbol.name));
     return k;
 }
 
-uint32_t *spy_mixed_user(struct spy_mixed *m, uint64_t call)
+struct spy_mixed_ids *spy_mixed_ids(struct spy_mixed *m, uint64_t call)
 {
-    return find_known_code(m, call)->user;
+    return &find_known_code(m, call)->ids;
 }
 
-struct spy_mixed_name spy_mixed_name(struct spy_mixed *m, uint64_t call)
+static bool is_shown_inline(const struct spy_mixed *m, const struct spy_native_symbol *symbol,
+                            const char *function)
 {
-    struct spy_native_symbol symbol = {.module = ""};
-    if (spy_native_symbol(m->native, call, &symbol) < 0)
-        symbol = (struct spy_native_symbol){.module = ""};
-    return (struct spy_mixed_name){symbol.name ? symbol.name : "[unknown]",
-                                   symbol.source ? symbol.source : symbol.module};
+    bool inside = is_of_interpreter(m, symbol->module);
+    return spy_merge_role_of(function, inside, m->loop) == SPY_MERGE_SHOWN;
 }
 
-// The C file that Cython wrote says less than its source.
-static struct spy_mixed_line make_line(const struct spy_native_line *l, struct spy_mixed_name whole,
-                                       bool is_cython, bool is_whole)
+// Lines may be those of the C file that Cython wrote, which are of no use.
+static uint32_t line_in_source(const struct spy_native_line *l)
 {
     const char *end = l->file ? strrchr(l->file, '.') : NULL;
-    struct spy_mixed_line line = {l->function, l->file, l->line};
-    if (!l->file || (is_cython && end && strcmp(end, ".pyx") != 0))
-        line = (struct spy_mixed_line){l->function, whole.module, 0};
-    if (is_whole || !line.function)
-        line.function = whole.function;
-    return line;
+    return end && !strcmp(end, ".pyx") ? l->line : 0;
 }
 
-size_t spy_mixed_lines(struct spy_mixed *m, uint64_t call,
-                       struct spy_mixed_line ret[SPY_MIXED_LINES_MAX])
+size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
+                       struct spy_mixed_name ret[SPY_MIXED_NAMES_MAX])
 {
     struct spy_native_line lines[SPY_NATIVE_LINES_MAX];
     struct spy_native_symbol symbol = {.module = ""};
-    size_t got = m->mixer->shows_lines ? spy_native_lines(m->native, call, lines) : 0, n = 0;
-    struct spy_mixed_name whole = spy_mixed_name(m, call);
     if (spy_native_symbol(m->native, call, &symbol) < 0)
-        got = 0;
-    bool inside = is_of_interpreter(m, symbol.module);
-    for (size_t i = 0; i < got; i++) {
-        struct spy_mixed_line line = make_line(&lines[i], whole, symbol.source, i + 1 == got);
-        bool is_shown = spy_merge_role_of(line.function, inside, m->loop) == SPY_MERGE_SHOWN;
-        if (i + 1 == got || (is_shown && n < SPY_MIXED_LINES_MAX - 1))
-            ret[n++] = line;
+        symbol = (struct spy_native_symbol){.module = ""};
+    size_t n_lines = m->inlines ? spy_native_lines(m->native, call, lines) : 0, n = 0;
+    // Of too many inline calls the outermost are shown.
+    for (size_t i = n_lines > SPY_MIXED_NAMES_MAX ? n_lines - SPY_MIXED_NAMES_MAX : 0;
+         i + 1 < n_lines; i++)
+        if (lines[i].function && is_shown_inline(m, &symbol, lines[i].function))
+            ret[n++] = (struct spy_mixed_name){lines[i].function, symbol.module, 0};
+    struct spy_mixed_name own = {symbol.name ? symbol.name : "[unknown]", symbol.module, 0};
+    if (symbol.source) {
+        own.file = symbol.source;
+        own.line = n_lines ? line_in_source(&lines[n_lines - 1]) : 0;
     }
-    if (!n)
-        ret[n++] = (struct spy_mixed_line){whole.function, whole.module, 0};
+    ret[n++] = own;
     return n;
 }
 
@@ -203,12 +197,15 @@ static void forget_known_code(struct spy_mixed *m)
 static void describe_native(struct spy_mixed *m, size_t n)
 {
     struct spy_mixer *mixer = m->mixer;
-    uint64_t low = mixer->snapshot.regs.r[SPY_REG_SP];
+    uint64_t low = mixer->snapshot.regs.r[SPY_REG_SP], inner = 0;
     for (size_t i = 0; i < n; i++) {
         const struct spy_native_frame *f = &mixer->frames[i];
+        const struct known_code *k = find_known_code(m, f->call);
+        bool repeats = k->is_wrapper && inner && k->name == inner;
         mixer->native[i] =
-            (struct spy_merge_native){low, f->stack, find_known_code(m, f->call)->role};
+            (struct spy_merge_native){low, f->stack, repeats ? SPY_MERGE_HIDDEN : k->role};
         low = f->stack;
+        inner = k->name;
     }
 }
 

@@ -24,12 +24,11 @@ struct spy_mixed; // one target
 // max_bytes: of the files' tables and symbols, see native.h. NULL: no memory.
 struct spy_mixer *spy_mixer_new(size_t max_bytes);
 void spy_mixer_free(struct spy_mixer *m);
-// Reads debugging information, see spy_native_lines for what that costs.
-void spy_mixer_show_lines(struct spy_mixer *m);
 
-// Both are borrowed and must outlive it. NULL: no memory.
+// Both are borrowed and must outlive it. inlines: show calls that were put inline, by debugging
+// information, whose first use costs milliseconds a megabyte. NULL: no memory.
 struct spy_mixed *spy_mixed_new(struct spy_mixer *m, const struct spy_target *t,
-                                const struct spy_python *python);
+                                const struct spy_python *python, bool inlines);
 void spy_mixed_free(struct spy_mixed *m);
 
 // Before each sample. Which threads are held, see struct spy_py_hold.
@@ -54,22 +53,21 @@ int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
                     const struct spy_py_thread *th, const struct spy_py_stack *stack,
                     const struct spy_mixed_frame **ret);
 
-// Words for the caller, kept by the address of a native frame; zero when it is met first, and again
-// now and then.
-enum { SPY_MIXED_LINES_MAX = 6, SPY_MIXED_USER = 2 + SPY_MIXED_LINES_MAX };
-uint32_t *spy_mixed_user(struct spy_mixed *m, uint64_t call);
-// What to show of a native frame: never NULL. Borrowed until the next call with this target.
+// What a native frame is shown as: a function, and those that the compiler put inline in it.
+enum { SPY_MIXED_NAMES_MAX = 8 };
 struct spy_mixed_name {
-    const char *function, *module;
+    const char *function; // never NULL
+    const char *file;     // the module, or the source of a Cython function
+    uint32_t line;        // in that source; else 0
 };
-struct spy_mixed_name spy_mixed_name(struct spy_mixed *m, uint64_t call);
+// Innermost first; returns their number, at least 1. Borrowed until the next call with this target.
+size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
+                       struct spy_mixed_name ret[SPY_MIXED_NAMES_MAX]);
 
-// The same with the calls that the compiler put inline there, from the innermost to the function
-// that has the code, where spy_mixer_show_lines was called and debugging information names them.
-// Returns their number, at least 1.
-struct spy_mixed_line {
-    const char *function, *file; // file: the module's where the source is not known
-    uint32_t line;               // 0: not known
+// The caller's ids of them, kept by the address of a native frame. epoch is 0 when it is met first,
+// and again now and then.
+struct spy_mixed_ids {
+    uint32_t epoch, n;
+    uint32_t ids[SPY_MIXED_NAMES_MAX];
 };
-size_t spy_mixed_lines(struct spy_mixed *m, uint64_t call,
-                       struct spy_mixed_line ret[SPY_MIXED_LINES_MAX]);
+struct spy_mixed_ids *spy_mixed_ids(struct spy_mixed *m, uint64_t call);

@@ -3,6 +3,7 @@
 #include "agent/sampler/idle.h"
 #include "agent/sampler/intern.h"
 #include "agent/sampler/kernel.h"
+#include "agent/sampler/label_set.h"
 #include "agent/sampler/mixed.h"
 #include "agent/sampler/priority.h"
 #include "agent/sampler/schedule.h"
@@ -16,7 +17,6 @@
 #include <unistd.h>
 
 enum {
-    LABELS_MAX = 40,
     COMMAND_MAX = 4096,
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter takes some tens of milliseconds to start
@@ -44,11 +44,12 @@ struct process {
     enum spy_natives natives;
     struct spy_mixed *mixed; // NULL: no native frames
     bool hung;               // a read of it did not end: it is left alone
-    char *labels[LABELS_MAX][2];
-    size_t n_labels;
+    bool optional;
+    struct spy_label_set labels;
     struct spy_target *target;
     struct spy_python *python;
     char problem[240];
+    int problem_code;
     bool leaves_out; // some of its threads are left out, and its series says so
     bool ended;
     unsigned execs;
@@ -90,8 +91,8 @@ struct spy_sampler {
     uint64_t budget_at, budget_cpu;
     uint64_t attach_cpu, attach_allowed; // see take_allowance
     struct spy_sampler_totals totals;
-    struct spy_limits *limits; // NULL: no memory
-    struct spy_account account;
+    struct spy_limits *limits;           // NULL: no memory
+    struct spy_account account, earlier; // of all closed windows; without the one being read
 };
 
 // --- the profile ---
@@ -122,7 +123,7 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     struct spy_sampler *s = calloc(1, sizeof *s);
     if (!s || renew_profile(s) < 0) {
         free(s);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     s->options = *options;
     if (!s->options.profile_bytes)
@@ -159,10 +160,7 @@ static void process_free(struct process *p)
     detach_process(p);
     spy_kernel_free(p->kernel);
     free(p->counted);
-    for (size_t i = 0; i < p->n_labels; i++) {
-        free(p->labels[i][0]);
-        free(p->labels[i][1]);
-    }
+    spy_label_set_free(&p->labels);
     free(p);
 }
 
@@ -198,56 +196,13 @@ static struct process *find_process(const struct spy_sampler *s, pid_t pid)
     return NULL;
 }
 
-static int set_label(struct process *p, const char *key, const char *value)
-{
-    size_t i = 0;
-    while (i < p->n_labels && strcmp(p->labels[i][0], key))
-        i++;
-    if (i == LABELS_MAX)
-        return SPY_ERR_LIMIT;
-    char *k = i == p->n_labels ? strdup(key) : p->labels[i][0], *v = strdup(value);
-    if (!k || !v) {
-        if (i == p->n_labels)
-            free(k);
-        free(v);
-        return SPY_ERR_NOMEM;
-    }
-    if (i == p->n_labels)
-        p->n_labels++;
-    else
-        free(p->labels[i][1]);
-    p->labels[i][0] = k;
-    p->labels[i][1] = v;
-    return 0;
-}
-
-// "": it has none.
-static const char *find_label(const struct process *p, const char *key)
-{
-    for (size_t i = 0; i < p->n_labels; i++)
-        if (!strcmp(p->labels[i][0], key))
-            return p->labels[i][1];
-    return "";
-}
-
-static void unset_label(struct process *p, const char *key)
-{
-    for (size_t i = 0; i < p->n_labels; i++)
-        if (!strcmp(p->labels[i][0], key)) {
-            free(p->labels[i][0]);
-            free(p->labels[i][1]);
-            memmove(&p->labels[i], &p->labels[i + 1], (--p->n_labels - i) * sizeof p->labels[0]);
-            return;
-        }
-}
-
 int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *process,
                     struct spy_err *err)
 {
     spy_sampler_remove(s, process->pid);
     struct process *p = calloc(1, sizeof *p);
     if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = 0;
     p->pid = process->pid;
     p->start_time = process->start_time;
@@ -258,9 +213,10 @@ int spy_sampler_add(struct spy_sampler *s, const struct spy_sampler_process *pro
     p->wish.cpu = -1;
     spy_idle_init(&p->idle);
     p->hung = process->hung;
+    p->optional = process->optional;
     p->kernel = spy_kernel_new();
     for (size_t i = 0; i < process->n_labels && r == 0; i++)
-        r = set_label(p, process->labels[i][0], process->labels[i][1]);
+        r = spy_label_set_put(&p->labels, process->labels[i][0], process->labels[i][1]);
     if (r < 0) {
         process_free(p);
         return spy_err_set(err, r, 0, "cannot keep the labels of process %d", (int)process->pid);
@@ -306,6 +262,12 @@ const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid)
     return p && p->problem[0] ? p->problem : NULL;
 }
 
+int spy_sampler_problem_code(const struct spy_sampler *s, pid_t pid)
+{
+    const struct process *p = find_process(s, pid);
+    return p && p->problem[0] ? p->problem_code : 0;
+}
+
 bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid)
 {
     const struct process *p = find_process(s, pid);
@@ -342,15 +304,15 @@ static int intern_series(struct spy_sampler *s, struct process *p)
 {
     if (p->epoch == s->epoch)
         return 0;
-    struct spy_label labels[LABELS_MAX];
-    for (size_t i = 0; i < p->n_labels; i++) {
-        int r = spy_profile_cstr(s->profile, p->labels[i][0], &labels[i].key);
+    struct spy_label labels[SPY_LABEL_SET_MAX];
+    for (size_t i = 0; i < p->labels.n; i++) {
+        int r = spy_profile_cstr(s->profile, p->labels.pairs[i][0], &labels[i].key);
         if (r == 0)
-            r = spy_profile_cstr(s->profile, p->labels[i][1], &labels[i].value);
+            r = spy_profile_cstr(s->profile, p->labels.pairs[i][1], &labels[i].value);
         if (r < 0)
             return r;
     }
-    int r = spy_profile_series(s->profile, labels, p->n_labels, &p->series);
+    int r = spy_profile_series(s->profile, labels, p->labels.n, &p->series);
     if (r == 0)
         p->epoch = s->epoch;
     return r;
@@ -423,6 +385,13 @@ static void note_failed(struct spy_sampler *s, struct process *p, uint64_t n)
     s->totals.failed += n;
 }
 
+// The profile is full (SPY_ERR_LIMIT), or there is no memory.
+static void note_no_room(struct spy_sampler *s, struct process *p, int r, uint64_t n)
+{
+    s->totals.no_room += r == SPY_ERR_LIMIT ? n : 0;
+    note_failed(s, p, n);
+}
+
 static void note_late(struct spy_sampler *s, struct process *p, uint64_t n)
 {
     p->quality.late += n;
@@ -455,7 +424,7 @@ static void count_repeats(struct spy_sampler *s, struct process *p)
 
 static bool has_counted(const struct process *p)
 {
-    return p->rounds || p->quality.failed || p->quality.late;
+    return p->rounds || p->quality.failed || p->quality.late || (p->optional && !p->python);
 }
 
 // Moves what the process counted into its series. One window of a series may get several parts:
@@ -483,6 +452,7 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
             begin_window(s, p);
     }
     spy_profile_weigh(s->profile);
+    s->account = s->earlier;
     for (uint32_t i = 0; i < spy_profile_n_series(s->profile); i++)
         spy_account_unite(&s->account, &spy_profile_series_get(s->profile, i)->account);
     return s->profile;
@@ -490,6 +460,7 @@ struct spy_profile *spy_sampler_close(struct spy_sampler *s)
 
 void spy_sampler_reset(struct spy_sampler *s)
 {
+    s->earlier = s->account;
     if (spy_profile_memory(s->profile) > s->options.profile_bytes)
         renew_profile(s); // without memory, the old one stays in use
     spy_profile_reset_window(s->profile);
@@ -556,10 +527,10 @@ static void renew_command(struct spy_sampler *s, struct process *p)
     spy_hung_mark_begin(s->options.mark, p->pid); // the arguments lie in its memory
     s->options.command_of(p->pid, command, sizeof command);
     spy_hung_mark_end(s->options.mark);
-    if (!*command || !strcmp(command, find_label(p, SPY_LABEL_COMMAND)))
+    if (!*command || !strcmp(command, spy_label_set_get(&p->labels, SPY_LABEL_COMMAND)))
         return;
     flush_quality(s, p);
-    set_label(p, SPY_LABEL_COMMAND, command);
+    spy_label_set_put(&p->labels, SPY_LABEL_COMMAND, command);
     p->epoch = 0;
 }
 
@@ -569,11 +540,9 @@ static int prepare_natives(struct spy_sampler *s, struct process *p, struct spy_
         return 0;
     if (!s->mixer)
         s->mixer = spy_mixer_new(s->options.native_bytes);
-    if (s->mixer && s->options.native_lines)
-        spy_mixer_show_lines(s->mixer);
     if (s->mixer)
-        p->mixed = spy_mixed_new(s->mixer, p->target, p->python);
-    return p->mixed ? 0 : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        p->mixed = spy_mixed_new(s->mixer, p->target, p->python, s->options.inlines);
+    return p->mixed ? 0 : spy_err_nomem(err);
 }
 
 static int attach_python(struct spy_sampler *s, struct process *p)
@@ -601,9 +570,9 @@ static int attach_python(struct spy_sampler *s, struct process *p)
         flush_quality(s,
                       p); // failures up to here, and their time, belong to the series that says why
         p->epoch = 0;
-        unset_label(p, SPY_LABEL_PROBLEM);
-        set_label(p, SPY_LABEL_RUNTIME, "cpython");
-        set_label(p, SPY_LABEL_RUNTIME_VERSION, rt->version);
+        spy_label_set_drop(&p->labels, SPY_LABEL_PROBLEM);
+        spy_label_set_put(&p->labels, SPY_LABEL_RUNTIME, "cpython");
+        spy_label_set_put(&p->labels, SPY_LABEL_RUNTIME_VERSION, rt->version);
         p->problem[0] = 0;
         p->retry_ns = 0;
         p->window_start = 0; // failed tries keep their count, but not their time
@@ -612,16 +581,18 @@ static int attach_python(struct spy_sampler *s, struct process *p)
     p->ended = p->ended || (p->target && !spy_target_alive(p->target)) ||
                (!p->target && r == SPY_ERR_GONE);
     detach_process(p);
+    p->problem_code = r;
     p->retry_ns = p->retry_ns ? p->retry_ns * 2 : FIRST_RETRY_NS;
     p->retry_ns = p->retry_ns < LAST_RETRY_NS ? p->retry_ns : LAST_RETRY_NS;
     if (strcmp(p->problem, err.msg)) { // from here on, failures have this reason
         flush_quality(s, p);
         snprintf(p->problem, sizeof p->problem, "%s", err.msg[0] ? err.msg : spy_code_name(r));
-        set_label(p, SPY_LABEL_PROBLEM, p->problem);
+        spy_label_set_put(&p->labels, SPY_LABEL_PROBLEM, p->problem);
         p->epoch = 0;
     }
     begin_window(s, p);
-    note_failed(s, p, 1);
+    if (!p->optional)
+        note_failed(s, p, 1);
     return r;
 }
 
@@ -775,11 +746,15 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     spy_hung_mark_end(s->options.mark);
     if (r == SPY_ERR_GONE)
         return; // the thread has ended: there was nothing to sample
-    if (r == 0)
-        r = count_thread_stack(s, p, th, &st);
     if (r < 0) {
         p->counted_epoch = 0; // the next round samples it again
         note_failed(s, p, p->idle.rounds);
+        return;
+    }
+    r = count_thread_stack(s, p, th, &st);
+    if (r < 0) {
+        p->counted_epoch = 0;
+        note_no_room(s, p, r, p->idle.rounds);
         return;
     }
     note_counted(s, p, st.how, p->idle.rounds);
@@ -798,9 +773,9 @@ static void count_left_out(struct spy_sampler *s, struct process *p)
         p->leaves_out = n;
         p->epoch = 0;
         if (!n)
-            unset_label(p, SPY_LABEL_PROBLEM);
+            spy_label_set_drop(&p->labels, SPY_LABEL_PROBLEM);
         else
-            set_label(p, SPY_LABEL_PROBLEM, text);
+            spy_label_set_put(&p->labels, SPY_LABEL_PROBLEM, text);
     }
     n *= p->idle.rounds;
     note_failed(s, p, n);
@@ -818,8 +793,16 @@ static bool skips_round(struct spy_sampler *s, struct process *p)
     return true;
 }
 
+static void bound_window(struct spy_sampler *s)
+{
+    size_t max = s->options.window_bytes;
+    if (max && spy_profile_memory(s->profile) > max)
+        spy_profile_stop_growing(s->profile);
+}
+
 static void run_round(struct spy_sampler *s, struct process *p)
 {
+    bound_window(s);
     if (p->python ? skips_round(s, p) : attach_as_ordinary(s, p) < 0)
         return;
     spy_hung_mark_begin(s->options.mark, p->pid);
@@ -837,9 +820,13 @@ static void run_round(struct spy_sampler *s, struct process *p)
     count_left_out(s, p);
     begin_window(s, p);
     spy_kernel_poll(p->kernel, p->target, s->began, s->schedule.n <= FEW);
-    if (intern_series(s, p) < 0)
+    r = intern_series(s, p);
+    if (r < 0) {
+        note_no_room(s, p, r, spy_python_n_threads(p->python) * p->idle.rounds);
         return;
+    }
     p->rounds += p->idle.rounds;
+    s->totals.rounds += p->idle.rounds;
     p->checks++;
     bool quiet = p->counted_epoch == s->epoch && spy_python_is_quiet(p->python);
     spy_idle_note(&p->idle, quiet);

@@ -42,10 +42,13 @@
 struct spy_sampler;
 
 struct spy_sampler_options {
-    double budget_percent;      // of one core; 0: no budget
-    size_t native_bytes;        // of tables and symbols for native frames; 0: as native.h has it
-    bool native_lines;          // also source lines and inlined calls, by debugging information
-    size_t profile_bytes;       // a larger profile is replaced by an empty one; 0: 32 MiB
+    double budget_percent; // of one core; 0: no budget
+    size_t native_bytes;   // of tables and symbols for native frames; 0: as native.h has it
+    bool inlines;          // in native frames, see mixed.h
+    size_t profile_bytes;  // a larger profile is replaced by an empty one; 0: 32 MiB
+    // Past this, the profile takes no new stacks, threads and processes: their samples count as
+    // failed (totals.no_room). For windows without an end; 0: no bound.
+    size_t window_bytes;
     struct spy_hung_mark *mark; // borrowed; NULL: nobody detects hung reads
     // Records the order of the samples; borrowed; NULL: they are only counted. For one window.
     struct spy_timeline *timeline;
@@ -76,10 +79,12 @@ struct spy_sampler_process {
     // In clock ticks since boot (/proc/PID/stat, proc(5)). A process with this pid that started at
     // another time is a different one and is not read. 0: any process with this pid.
     uint64_t start_time;
-    uint32_t rate;            // samples a second, 1 to 1000; 0: as fast as possible
+    uint32_t rate;            // samples a second, 1 to 10000; 0: as fast as possible
     enum spy_pausing pausing; // NEVER: no native frames either
     enum spy_natives natives;
     bool hung; // a read of its memory hung: it is listed with that reason, and not read
+    // It need not be Python: an attempt to attach to it that fails is not a failed sample.
+    bool optional;
     // Labels of its series: pairs of key and value, copied; without process.runtime.*, which the
     // sampler adds once it is attached.
     const char *const (*labels)[2];
@@ -98,6 +103,8 @@ size_t spy_sampler_n_processes(const struct spy_sampler *s);
 
 // Why pid has no samples; NULL if it is attached or unknown. Borrowed until the next call.
 const char *spy_sampler_problem(const struct spy_sampler *s, pid_t pid);
+// The code of that problem, spy_python_attach's; 0: none.
+int spy_sampler_problem_code(const struct spy_sampler *s, pid_t pid);
 bool spy_sampler_attached(const struct spy_sampler *s, pid_t pid); // true once attached to
 bool spy_sampler_ended(const struct spy_sampler *s, pid_t pid);    // true once it has ended
 // How many calls of exec were noticed since it was added. An exec after which the interpreter is at
@@ -114,7 +121,8 @@ struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid);
 void spy_sampler_run(struct spy_sampler *s, uint64_t deadline_ns, const _Atomic int *stop);
 
 // Closes the window: series get their start, duration, period, quality and account, samples their
-// time. The profile is the sampler's; read it, then call spy_sampler_reset before the next run.
+// time. The profile is the sampler's: read it before the next run. If spy_sampler_reset is called
+// before that run, a new window begins; else the window continues.
 struct spy_profile *spy_sampler_close(struct spy_sampler *s);
 // The sampling thread hangs in a read that was claimed (hung_mark.h): the window ends where that
 // round began.
@@ -122,12 +130,14 @@ void spy_sampler_set_hung(struct spy_sampler *s);
 void spy_sampler_reset(struct spy_sampler *s);
 
 // Sums over the sampler's life, for messages: thread samples counted, attempts that failed, rounds
-// skipped.
+// taken and skipped.
 struct spy_sampler_totals {
-    uint64_t samples, failed, late;
+    uint64_t samples, failed;
+    uint64_t rounds, late;            // taken, skipped
     uint64_t clean, salvaged, paused; // their sum is `samples`
     uint64_t native, unmerged;        // part of samples: native frames were asked for; and failed
     uint64_t left_out;                // part of failed: threads past SPY_PY_THREADS_MAX
+    uint64_t no_room;                 // part of failed: the profile was full (window_bytes)
     uint64_t behind_ns;               // how late the latest round began
 };
 struct spy_sampler_totals spy_sampler_totals(struct spy_sampler *s);

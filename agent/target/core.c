@@ -59,7 +59,8 @@ static int not_core(const struct reader *rd, const uint8_t *start, struct spy_er
         if (!memcmp(start, packed[i].magic, strlen(packed[i].magic)))
             return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is compressed: unpack it first (%s)",
                                rd->name, packed[i].tool);
-    return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not an ELF core file", rd->name);
+    return spy_err_set(err, SPY_ERR_INVALID, 0, "%s is not an ELF core file; gcore PID writes one",
+                       rd->name);
 }
 
 static int check_header(const struct reader *rd, const Elf64_Ehdr *eh, struct spy_err *err)
@@ -117,7 +118,7 @@ static int read_headers(struct reader *rd, struct spy_err *err)
         return r;
     rd->ph = calloc(rd->n_ph, sizeof *rd->ph);
     if (!rd->ph)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (read_core_bytes(rd, eh.e_phoff, rd->ph, rd->n_ph * sizeof *rd->ph) < 0)
         return refuse_damaged(rd, "it ends before its program headers do", err);
     return 0;
@@ -348,7 +349,7 @@ int spy_core_open_fd(int fd, const char *name, struct spy_target **ret, struct s
     _cleanup_(still_done) struct spy_still *still = spy_still_new();
     if (!still) {
         close(fd);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     still->fd = fd;
     struct reader rd = {.still = still, .name = name};

@@ -21,9 +21,7 @@ int spy_maps_load(const struct spy_target *t, struct spy_maps *ret, struct spy_e
 {
     _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(BYTES_MAX);
     if (spy_target_still(t))
-        return copy_maps(&spy_target_still(t)->maps, ret) < 0
-                   ? spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory")
-                   : 0;
+        return copy_maps(&spy_target_still(t)->maps, ret) < 0 ? spy_err_nomem(err) : 0;
     char path[32];
     int r = spy_file_read(spy_target_proc_fd(t), spy_target_file(t, "maps", path, sizeof path),
                           &text, err);

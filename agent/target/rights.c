@@ -72,7 +72,8 @@ const char *spy_capability_name(unsigned bit)
 
 // --- /proc ---
 
-// A procfs shows /proc/self as its own PID namespace numbers us, or not at all.
+// /proc/self has podspy's pid in the PID namespace of that procfs, and is missing where podspy is
+// not in that namespace.
 bool spy_proc_is_ours(void)
 {
     char link[16] = "";
@@ -192,14 +193,14 @@ static int read_ourselves(bool *ret_reads_files)
     return *ret_reads_files ? 0 : sys;
 }
 
-// There is no process 0, which a filter does not check.
+// ptrace of process 0 fails in any case; a seccomp filter answers before the kernel looks for it.
 static int trace_nobody(void)
 {
     return ptrace(PTRACE_DETACH, 0, NULL, NULL) < 0 && errno != ESRCH ? errno : 0;
 }
 
-// The domain of a process by AppArmor or SELinux; "": not confined. Both are in attr/current, but
-// if modules are stacked, AppArmor's own file is the right one.
+// The domain that AppArmor or SELinux confines a process to; "": none. Both modules show it in
+// attr/current; where modules are stacked, only AppArmor's own file is certain to be AppArmor's.
 static void read_label(int proc_fd, char out[static SPY_LABEL_BYTES])
 {
     static const char *const files[] = {"attr/apparmor/current", "attr/current"};
@@ -235,8 +236,8 @@ void spy_rights_load(struct spy_rights *ret)
 
 // --- another process ---
 
-// What follows "\nNAME:\t"; NULL: not there. The kernel escapes a newline in a process's name in
-// this file.
+// The text after "\nNAME:\t"; NULL: the field is missing. A process cannot forge a field by its
+// name: the kernel escapes newlines there.
 static const char *find_line(const char *status, const char *name)
 {
     char mark[32];
@@ -279,8 +280,8 @@ static bool is_kernel_thread(pid_t pid, int proc_fd)
     return at && strtoul(at + 1, NULL, 10) & KTHREAD;
 }
 
-// World-readable, and shown in the reader's numbering: two processes of one user namespace see the
-// same.
+// uid_map is world-readable and numbered as the reader sees it, so two processes of one user
+// namespace have the same text.
 static bool is_in_other_userns(int proc_fd)
 {
     char ours[1024] = "", its[1024] = "";
@@ -290,8 +291,9 @@ static bool is_in_other_userns(int proc_fd)
     return strcmp(ours, its) != 0;
 }
 
-// The files of a process that is not dumpable belong to root (proc(5)): to that of its own user
-// namespace. So root's files show nothing, nor do those of a namespace with other numbers.
+// The files of a process that is not dumpable belong to root of its user namespace (proc(5)). So
+// the owner shows nothing for a process of root, nor for a user namespace that numbers users
+// otherwise.
 static enum spy_known is_dumpable(int proc_fd, const struct spy_guard *g)
 {
     struct stat st;
@@ -307,7 +309,7 @@ static bool is_refusal(int sys)
     return sys == EPERM || sys == EACCES || sys == ENOSYS;
 }
 
-// Nothing is ever mapped in the last page of the address space: an allowed read fails with EFAULT.
+// No process can map the last page of the address space: an allowed read fails with EFAULT.
 static int try_read(pid_t pid, int proc_fd)
 {
     char byte;

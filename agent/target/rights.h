@@ -1,9 +1,9 @@
-// rights.h - what podspy may do where it runs, and what guards another process: the facts from
-// which reasons.h finds why a process cannot be read.
+// rights.h - the rights of podspy and the protection of another process: the facts from which
+// reasons.h finds why a process cannot be read.
 //
-// Both are read after the kernel has refused something, or for doctor; no sample needs them. Only
-// world-readable files of another process are opened. Whether it may be read is tested with a read
-// of one byte at an address that no process has mapped.
+// podspy collects both after the kernel has refused a read, and for doctor; no sample needs them.
+// It opens only world-readable files of the other process, and tests the right to read it with one
+// byte at an address that no process has mapped.
 //
 // What the kernel requires to read a process (__ptrace_may_access in kernel/ptrace.c,
 // cap_ptrace_access_check in security/commoncap.c, ptrace(2)): the same user and group as its real,
@@ -38,19 +38,19 @@ enum { SPY_LABEL_BYTES = 64 };
 
 struct spy_rights {
     enum spy_proc_mount proc;
-    enum spy_hidepid hidepid; // OFF, too, if podspy is in the group that hidepid exempts
+    enum spy_hidepid hidepid; // OFF also for a podspy in the group that hidepid exempts
     uid_t uid;
     gid_t gid;
     uint64_t capabilities; // effective
     bool can_trace;        // CAP_SYS_PTRACE is among them
-    bool may_get_trace;    // it is in the bounding set, so that root, and thus sudo, gives it
+    bool may_get_trace;    // CAP_SYS_PTRACE is in the bounding set, so that root and sudo have it
     bool no_new_privs;     // sudo changes nothing
     bool initial_userns;   // the machine's own user namespace, or not known
     int yama;              // kernel.yama.ptrace_scope; 0: no Yama
     bool seccomp;          // a filter checks our system calls
-    bool reads_files;      // process_vm_readv is forbidden, /proc/PID/mem is read (memory.h)
-    int read_errno;        // from a read of this process, which the kernel never refuses; or 0
-    int trace_errno;       // from ptrace of process 0, if that is refused as such; or 0
+    bool reads_files;      // process_vm_readv is forbidden: podspy reads /proc/PID/mem (memory.h)
+    int read_errno;        // of a read of podspy's own memory, never refused by the kernel; or 0
+    int trace_errno;       // of ptrace itself, tried on process 0; 0: ptrace is not forbidden
     char label[SPY_LABEL_BYTES]; // what a security module confines podspy to; "": nothing
 };
 
@@ -69,8 +69,8 @@ struct spy_guard {
     uint64_t capabilities;   // permitted
     enum spy_known dumpable; // UNKNOWN for root's processes, whose files do not show it
     bool other_userns;       // its user namespace is certainly another
-    int look_errno;          // from following its links in /proc, which Yama allows; or 0
-    int read_errno;          // from a read of it, if that is refused; or 0
+    int look_errno;          // of following its links in /proc, which Yama allows; 0: it worked
+    int read_errno;          // of a read of its memory; 0: it was not refused
     char label[SPY_LABEL_BYTES];
 };
 

@@ -32,7 +32,7 @@ int spy_target_open(pid_t pid, struct spy_target **ret, struct spy_err *err)
         return spy_err_set(err, SPY_ERR_INVALID, 0, "%d is not a process id", (int)pid);
     struct spy_target *t = calloc(1, sizeof *t);
     if (!t)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     char path[32];
     snprintf(path, sizeof path, "/proc/%d", (int)pid);
     t->pid = t->reader = pid;

@@ -1,20 +1,20 @@
 // target.h - one foreign process, as bytes that can be read: a live process, or what a core file
 // holds of one (core.h). In a core file nothing changes, no thread runs, and nothing can be paused.
 //
-// It only reads: nothing is written, and nothing is left behind. All data is hostile. A process
-// that ends meanwhile is SPY_ERR_GONE, an address that is not mapped SPY_ERR_TORN, a refusal by the
-// kernel SPY_ERR_DENIED: normal results, for the caller to count.
+// A spy_target only reads: it writes nothing and leaves nothing behind. All data is hostile. Three
+// results are normal, and the caller counts them: SPY_ERR_GONE, the process has ended;
+// SPY_ERR_TORN, the address is not mapped; SPY_ERR_DENIED, the kernel refuses.
 //
-// Identity: /proc/PID is opened once, and everything under it is read relative to that descriptor,
-// which never names another process even if the pid is reused. process_vm_readv takes the pid, so a
-// caller that samples for long first reads something through the descriptor in each round
-// (spy_thread_probe_state does), and thereby knows that the process still lives. If /proc belongs
-// to another PID namespace, one pid would be two processes: nothing is opened then.
+// Identity: the descriptor of /proc/PID stays open, and all files of the process are opened
+// relative to it; it never names another process, even if the pid is reused. process_vm_readv takes
+// the pid, so a caller that samples for long reads a file through the descriptor first in each
+// round (spy_thread_probe_state does), and so knows that the process lives. If /proc belongs to
+// another PID namespace, a pid would name two processes: spy_target_open fails then.
 //
-// The main thread may end before the others. Then the process's own pid and folder give no memory,
-// and everything is read through one of the living threads, which is chosen again when that thread
-// has ended, too. Such a read counts only if the thread still belongs to the process afterwards,
-// because the number of a thread is reused sooner than that of a process.
+// The main thread may end before the others. Then the pid and its folder give no memory, and reads
+// go through a living thread; when that has ended too, through the next. Such a read counts only if
+// the thread still belongs to the process afterwards, because thread ids are reused sooner than
+// pids.
 //
 // Threads: a spy_target belongs to one thread at a time.
 #pragma once
@@ -27,32 +27,32 @@
 struct spy_target;
 struct spy_still; // still.h
 
-// SPY_ERR_GONE; SPY_ERR_DENIED: /proc does not show it (reasons.h says why); SPY_ERR_LIMIT: it
-// would need descriptors of the reserve (descriptors.h). Opens /proc/PID and a pidfd; reads no
-// memory.
+// Opens /proc/PID and a pidfd; reads no memory. SPY_ERR_GONE; SPY_ERR_DENIED: /proc does not show
+// the process (reasons.h says why); SPY_ERR_LIMIT: only the reserve of descriptors is left
+// (descriptors.h).
 int spy_target_open(pid_t pid, struct spy_target **ret, struct spy_err *err);
-// The target that reads s, which it owns from now on, even if this fails.
+// A target that reads the still s. It owns s from now on, even if this fails.
 int spy_target_of_still(struct spy_still *s, struct spy_target **ret);
 void spy_target_free(struct spy_target *t);
 struct spy_still *spy_target_still(const struct spy_target *t); // borrowed; NULL: a live process
 
 pid_t spy_target_pid(const struct spy_target *t);
 int spy_target_proc_fd(const struct spy_target *t); // of /proc/PID, borrowed
-// The path, below that descriptor, of a file that only a thread with memory has: maps, exe, root,
-// cmdline. It is `name`, or "task/TID/name" if the main thread has ended. Returns out.
+// The path, relative to that descriptor, of a file that only a thread with memory has: maps, exe,
+// root, cmdline. The path is `name`, or "task/TID/name" if the main thread has ended. Returns out.
 const char *spy_target_file(const struct spy_target *t, const char *name, char *out, size_t size);
-// Call it if such a file showed that there is no memory. 0: another thread has memory, so read the
-// file again; SPY_ERR_GONE: none has. Reads of memory do this themselves.
+// To be called if such a file showed no memory. 0: another thread has memory, so read the file
+// again; SPY_ERR_GONE: no thread has. Reads of memory call it themselves.
 int spy_target_find_memory(const struct spy_target *t);
 bool spy_target_alive(const struct spy_target *t); // while one of its threads runs
 // When it started, in clock ticks since boot: with the pid, its identity. SPY_ERR_GONE;
 // SPY_ERR_TORN: the kernel's text cannot be parsed.
 int spy_target_start_time(const struct spy_target *t, uint64_t *ret);
 
-// CPU time that all threads of the process have used, in nanoseconds; 0: not known. If it is
-// unchanged, no thread has run in between, except that a running thread's time is updated only at
-// ticks and when it stops (thread_group_cputime, kernel/sched/cputime.c). It goes by the pid:
-// another process that has got the pid has another time.
+// CPU time that all threads of the process have used, in nanoseconds; 0: not known. While it does
+// not change, no thread has run, except that the kernel updates the time of a running thread only
+// at ticks and when it stops (thread_group_cputime, kernel/sched/cputime.c). The kernel finds the
+// process by its pid: another process that has got the pid has another time.
 uint64_t spy_target_cpu_ns(const struct spy_target *t);
 bool spy_target_is_live(const struct spy_target *t); // false: a core file; both descriptors are -1
 

@@ -25,11 +25,22 @@ static void append_character(struct spy_buf *out, const char *s, size_t len, boo
         spy_buf_append(out, s, len);
 }
 
+static void cut_text(struct spy_buf *b, size_t len)
+{
+    b->len = len;
+    if (b->data)
+        b->data[len] = 0;
+}
+
 unsigned spy_top_fit(struct spy_buf *out, const char *text, unsigned columns, bool ascii)
 {
     _cleanup_buf_ struct spy_buf shown = SPY_BUF_INIT(1 << 16);
     const char *ellipsis = ascii ? "..." : "\u2026";
     unsigned taken = 0, reserve = ascii ? 3 : 1;
+    if (columns < reserve) {
+        ellipsis = "";
+        reserve = 0;
+    }
     size_t cut = out->len; // where the ellipsis would go
     unsigned at_cut = 0;
     spy_buf_shown(&shown, text);
@@ -37,9 +48,7 @@ unsigned spy_top_fit(struct spy_buf *out, const char *text, unsigned columns, bo
     for (size_t left = shown.len, len; left; s += len, left -= len) {
         unsigned wide = measure_character(s, left, ascii, &len);
         if (taken + wide > columns) {
-            out->len = cut;
-            if (at_cut + reserve > columns)
-                return at_cut;
+            cut_text(out, cut);
             spy_buf_puts(out, ellipsis);
             return at_cut + reserve;
         }

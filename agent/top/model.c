@@ -30,7 +30,7 @@ int spy_top_new(const struct spy_top_options *options, struct spy_top **ret, str
 {
     struct spy_top *t = calloc(1, sizeof *t);
     if (!t)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     t->options = *options;
     pthread_mutex_init(&t->lock, NULL);
     *ret = t;
@@ -185,10 +185,21 @@ static int fold_window(struct spy_top *t, const struct spy_profile *p)
     return 0;
 }
 
+static uint64_t longest_series(const struct spy_profile *p)
+{
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
+        uint64_t ns = spy_profile_series_get(p, i)->duration_ns;
+        longest = ns > longest ? ns : longest;
+    }
+    return longest;
+}
+
 int spy_top_fold(struct spy_top *t, const struct spy_profile *p, const struct spy_top_facts *facts,
                  uint64_t wall_ns)
 {
-    t->wall_ns = wall_ns;
+    uint64_t longest = longest_series(p);
+    t->wall_ns = longest > wall_ns ? longest : wall_ns;
     int r = fold_window(t, p);
     note_facts(t, facts);
     pthread_mutex_unlock(&t->lock);

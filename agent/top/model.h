@@ -56,7 +56,8 @@ void spy_top_free(struct spy_top *t);
 // To be called before a window is closed. False: the model is being read; try again later. True:
 // spy_top_fold must follow, which ends the claim.
 bool spy_top_claim(struct spy_top *t);
-// Folds a closed window of wall_ns nanoseconds. SPY_ERR_NOMEM.
+// Folds a closed window of wall_ns nanoseconds, or of as long as its longest series if that is longer.
+// SPY_ERR_NOMEM.
 int spy_top_fold(struct spy_top *t, const struct spy_profile *p, const struct spy_top_facts *facts,
                  uint64_t wall_ns);
 // Sets all times and counts to 0.

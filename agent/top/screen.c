@@ -193,18 +193,19 @@ static void lay_place(struct spy_top_screen *s, const struct spy_top_row *r)
         snprintf(line, sizeof line, ":%u", r->line);
     unsigned name = spy_top_fit(&whole, r->name, room, s->ascii);
     size_t least = strlen(r->file) < FILE_LEAST ? strlen(r->file) : FILE_LEAST;
-    size_t around = strlen(" ()") + strlen(line); // and an ellipsis
+    size_t around = strlen(" ()") + strlen(line), dots = s->ascii ? 3 : 1;
     if (!*r->file) {
         put_piece(s, SPY_TOP_NAME, r->name);
         return;
     }
-    unsigned name_most = room > least + around + 3 ? (unsigned)(room - least - around - 3) : 0;
+    unsigned name_most =
+        room > least + around + dots ? (unsigned)(room - least - around - dots) : 0;
     if (name > name_most && name_most >= 12)
         name = name_most;
-    size_t file_most = room > name + around + 3 ? room - name - around - 3 : 0;
+    size_t file_most = room > name + around + dots ? room - name - around - dots : 0;
     file_most = file_most < FILE_ROOM ? file_most : FILE_ROOM;
-    if (strlen(r->file) <= file_most + 3)
-        file_most += 3; // no ellipsis is needed
+    if (strlen(r->file) <= file_most + dots)
+        file_most += dots; // no ellipsis is needed
     const char *file = cut_file(r->file, file_most, s->ascii ? "..." : "\u2026", cut, sizeof cut);
     snprintf(place, sizeof place, " (%s%s)", file, line);
     put_within(s, SPY_TOP_NAME, r->name, name);

@@ -192,7 +192,7 @@ int spy_top_terminal_new(const struct spy_top_terminal_options *options,
 {
     struct spy_top_terminal *t = calloc(1, sizeof *t);
     if (!t)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     t->options = *options;
     t->wake = eventfd(0, EFD_CLOEXEC);
     t->ascii = t->screen.ascii = choose_locale();
@@ -233,6 +233,11 @@ bool spy_top_terminal_end(struct spy_top_terminal *t)
         tcflush(STDOUT_FILENO, TCOFLUSH);
     }
     return false;
+}
+
+bool spy_top_terminal_is_plain(const struct spy_top_terminal *t)
+{
+    return t->plain;
 }
 
 bool spy_top_terminal_was_quit(const struct spy_top_terminal *t)

@@ -33,6 +33,7 @@ bool spy_top_terminal_end(struct spy_top_terminal *t);
 // After spy_top_terminal_end: prints the latest picture as plain text on standard output.
 // SPY_ERR_GONE: nobody reads it; SPY_ERR_IO.
 int spy_top_terminal_print(struct spy_top_terminal *t);
+bool spy_top_terminal_is_plain(const struct spy_top_terminal *t);  // it does not draw
 bool spy_top_terminal_was_quit(const struct spy_top_terminal *t);  // by q
 bool spy_top_terminal_is_broken(const struct spy_top_terminal *t); // nobody reads the output
 void spy_top_terminal_free(struct spy_top_terminal *t);            // after spy_top_terminal_end

@@ -207,12 +207,12 @@ int spy_push_new(const struct spy_push_options *options, struct spy_push **ret, 
     struct spy_push *p = calloc(1, sizeof *p);
     size_t len = strlen(options->url);
     if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (options->url[len - 1] == '/')
         len--;
     if (asprintf(&p->url, "%.*s%s", (int)len, options->url, PATH) < 0) {
         free(p);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     p->timeout_ms = to_milliseconds(options->timeout_ns);
     p->is_auto = options->compression == SPY_PUSH_AUTO;

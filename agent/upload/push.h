@@ -1,10 +1,10 @@
 // push.h - requests to the collector, one at a time. Inside of agent/upload.
 //
-// shared/http/client.h sends them and says what is verified and when files are read again. The
-// connection is kept for the next request.
+// shared/http/client.h sends the requests; it says what is verified and when files are read again.
+// The connection stays open for the next request. A proxy is used as by libcurl (https_proxy and
+// no_proxy in the environment), but never for http://.
 //
-// A proxy is used as libcurl does (https_proxy, no_proxy in the environment), never for http://.
-// Threads: one thread at a time; spy_push_abort from any.
+// Threads: one thread at a time calls a spy_push; any thread may call spy_push_abort.
 #pragma once
 #include "shared/base/err.h"
 #include <stdbool.h>
@@ -13,8 +13,8 @@
 
 struct spy_push;
 
-// AUTO begins with zstd. A body that a backend refuses in zstd with 400 or 415 is sent once more in
-// gzip, and if that is stored, gzip is used from then on.
+// AUTO begins with zstd. If a backend refuses a body in zstd with 400 or 415, the same body is sent
+// in gzip; if that is stored, all later bodies are in gzip.
 enum spy_push_compression {
     SPY_PUSH_AUTO,
     SPY_PUSH_ZSTD,
@@ -43,22 +43,22 @@ struct spy_push_result {
     enum spy_push_outcome outcome;
     long status;             // of HTTP; 0: none
     uint64_t retry_after_ns; // 0: not given
-    uint64_t rejected;       // profiles that the collector did not take, with STORED
-    bool changed_to_gzip;    // with AUTO: it was stored in gzip after zstd was refused
+    uint64_t rejected;       // with STORED: profiles that the collector rejected
+    bool changed_to_gzip;    // with AUTO: zstd was refused and gzip stored
     char reason[240];        // one line: what the collector or libcurl said
 };
 
-// Checks the URL: SPY_ERR_USAGE with what is wrong (http:// to another machine, a path, user data).
+// Checks the URL. SPY_ERR_USAGE names the fault: http:// to another machine, a path, user data.
 int spy_push_check_url(const char *url, struct spy_err *err);
-// The strings are borrowed for the life of the push.
+// The spy_push borrows the strings of options for its whole life.
 int spy_push_new(const struct spy_push_options *options, struct spy_push **ret,
                  struct spy_err *err);
 void spy_push_free(struct spy_push *p);
 
-// Sends a body that is OTLP in zstd, in the compression that is set. The Date header carries
-// this machine's clock.
+// body is OTLP compressed by zstd; it is sent in the compression of the options. The Date header
+// carries this machine's clock.
 void spy_push_send(struct spy_push *p, const void *body, size_t len, struct spy_push_result *ret);
-// True when any of the files has changed since the last send: another try may succeed.
+// True when a file of the options has changed since the last send: another try may succeed.
 bool spy_push_files_changed(struct spy_push *p);
-// Ends a send under way within a second, and all later ones at once.
+// Ends a running send within a second, and all later sends at once.
 void spy_push_abort(struct spy_push *p);

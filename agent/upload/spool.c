@@ -512,7 +512,7 @@ int spy_spool_open(const char *dir, uint64_t max_bytes, struct spy_spool **ret, 
 {
     struct spy_spool *s = calloc(1, sizeof *s);
     if (!s)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     s->dir_fd = s->lock_fd = -1;
     s->max = max_bytes;
     s->next_seq = 1;

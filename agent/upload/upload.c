@@ -243,7 +243,7 @@ static uint64_t *take_losses(struct window *w, struct spy_err *err)
     }
     pthread_mutex_unlock(&u->lock);
     if (!lost)
-        spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        spy_err_nomem(err);
     return lost;
 }
 
@@ -294,7 +294,7 @@ static int list_series(struct window *w, struct spy_err *err)
     w->series = calloc(n + 1u, sizeof *w->series);
     w->rows = calloc(n + 1u, sizeof *w->rows);
     if (!lost || !samples || !w->series || !w->rows)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     for (uint32_t i = 0; i < spy_profile_n_samples(w->p); i++) {
         const struct spy_sample *s = spy_profile_sample_at(w->p, i);
         samples[s->series] = spy_add_sat(samples[s->series], s->count);
@@ -468,7 +468,7 @@ int spy_upload_new(const struct spy_upload_options *options, struct spy_upload *
     struct spy_upload *u = calloc(1, sizeof *u);
     if (!u || init_locks(u) < 0 || copy_options(u, options, &push) < 0) {
         spy_upload_free(u);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     u->backoff = (struct spy_backoff){.base_ns = BACKOFF_BASE_NS, .cap_ns = BACKOFF_CAP_NS};
     int r = spy_push_new(&push, &u->push, err);

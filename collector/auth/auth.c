@@ -128,7 +128,7 @@ int spy_auth_new(const struct spy_auth_options *options, struct spy_auth **ret, 
 {
     struct spy_auth *a = calloc(1, sizeof *a);
     if (!a)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     pthread_mutex_init(&a->lock, NULL);
     int r = 0;
     for (int i = 0; i < 2 && r == 0; i++) {

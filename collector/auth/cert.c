@@ -24,7 +24,7 @@ int spy_pair_init(struct spy_pair *p, struct spy_err *err)
 {
     *p = (struct spy_pair){0};
     if (gnutls_x509_crt_init(&p->crt) < 0 || gnutls_x509_privkey_init(&p->key) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     return 0;
 }
 
@@ -83,8 +83,7 @@ int spy_pair_export(const struct spy_pair *p, struct spy_pems *ret, struct spy_e
     gnutls_free(key.data);
     if (code < 0 || !out.crt || !out.key) {
         spy_pems_done(&out);
-        return code < 0 ? fail_gnutls(err, "cannot write a certificate", code)
-                        : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return code < 0 ? fail_gnutls(err, "cannot write a certificate", code) : spy_err_nomem(err);
     }
     *ret = out;
     return 0;

@@ -26,7 +26,7 @@ static int make_trust(const char *path, const struct spy_buf *pem, gnutls_x509_t
     gnutls_datum_t d = {pem->data, (unsigned)pem->len};
     gnutls_x509_trust_list_t t;
     if (gnutls_x509_trust_list_init(&t, 0) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (gnutls_x509_trust_list_add_trust_mem(t, &d, NULL, GNUTLS_X509_FMT_PEM, 0, 0) > 0) {
         *ret = t;
         return 0;
@@ -72,7 +72,7 @@ int spy_clients_new(const char *ca_file, struct spy_clients **ret, struct spy_er
     bool changed;
     struct spy_clients *c = calloc(1, sizeof *c);
     if (!c)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     c->ca_file = ca_file;
     c->pem = SPY_BUF_INIT(PEM_MAX);
     pthread_rwlock_init(&c->lock, NULL);

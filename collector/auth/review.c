@@ -36,7 +36,7 @@ int spy_review_new(const struct spy_auth_options *options, struct spy_review **r
         v->verdicts = spy_verdicts_new(SPY_REVIEW_KEPT);
     if (!v || !v->verdicts) {
         free(v);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     v->o = *options;
     pthread_mutex_init(&v->lock, NULL);
@@ -114,7 +114,7 @@ static int ask_who(struct spy_review *v, const char *token, const char *audience
 {
     json_t *question = review_of(token, audience), *answer = NULL;
     int r = question ? spy_kubeapi_call(v->o.kube, "POST", REVIEWS, question, &answer, err)
-                     : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+                     : spy_err_nomem(err);
     json_decref(question);
     if (r < 0)
         return r;
@@ -138,7 +138,7 @@ static int ask_may_get(struct spy_review *v, json_t *user, bool *ret_may, struct
         json_incref(json_object_get(user, "extra")), "resourceAttributes", "verb", "get",
         "resource", "services", "name", v->o.service, "namespace", v->o.name_space);
     int r = question ? spy_kubeapi_call(v->o.kube, "POST", MAY_DO, question, &answer, err)
-                     : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+                     : spy_err_nomem(err);
     json_decref(question);
     if (r == 0)
         *ret_may = json_is_true(json_object_get(json_object_get(answer, "status"), "allowed"));

@@ -19,7 +19,7 @@ static int print_path(const struct spy_secret *s, const char *kind, const char *
                            "'%s' is not the name of an object of Kubernetes", name);
     if (asprintf(ret, "/api/v1/namespaces/%s/%s/%s", s->names.name_space, kind, name) < 0) {
         *ret = NULL;
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     return 0;
 }
@@ -60,7 +60,7 @@ static int update_once(const struct spy_secret *s, const char *path, fill_fn fil
     if (!json_is_object(data)) {
         data = json_object();
         if (json_object_set_new(root, "data", data) < 0)
-            r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+            r = spy_err_nomem(err);
     }
     if (r == 0)
         r = fill(data, arg, &changed, err);
@@ -110,7 +110,7 @@ static int set_text(json_t *data, const char *key, const char *text, struct spy_
     int r = gnutls_base64_encode2(&in, &out) < 0 ||
             json_object_set_new(data, key, json_stringn((char *)out.data, out.size)) < 0;
     gnutls_free(out.data);
-    return r ? spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory") : 0;
+    return r ? spy_err_nomem(err) : 0;
 }
 
 static int set_pair(json_t *data, const char *crt_key, const char *key_key,
@@ -180,7 +180,7 @@ static int fill_secret(json_t *data, void *arg, bool *changed, struct spy_err *e
         r = ensure_server(data, &ca, t->names, changed, err);
     if (r == 0 && !(get_text(data, "ca.crt", &t->ca) && get_text(data, "tls.crt", &t->server.crt) &&
                     get_text(data, "tls.key", &t->server.key)))
-        r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        r = spy_err_nomem(err);
     return r;
 }
 
@@ -206,7 +206,7 @@ static int fill_config_map(json_t *data, void *arg, bool *changed, struct spy_er
     const char *there = json_string_value(json_object_get(data, "ca.crt"));
     *changed = !there || strcmp(there, arg) != 0;
     if (*changed && json_object_set_new(data, "ca.crt", json_string(arg)) < 0)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (*changed)
         spy_log(SPY_LOG_INFO, "publishing the CA certificate");
     return 0;

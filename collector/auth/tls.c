@@ -116,7 +116,7 @@ static int show_certificate(struct spy_tls *t, const struct spy_pems *pems, stru
     struct shown *s = calloc(1, sizeof *s);
     if (!s || !hash_pems(pems, s->id)) {
         free(s);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     s->older = t->current;
     if (s->older && !memcmp(s->id, s->older->id, sizeof s->id)) {
@@ -277,7 +277,7 @@ int spy_tls_new(const struct spy_tls_options *options, struct spy_tls **ret, str
 {
     struct spy_tls *t = calloc(1, sizeof *t);
     if (!t)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     t->o = *options;
     t->names = (struct spy_cert_names){
         .service = options->service ? options->service : "podspy-collector",

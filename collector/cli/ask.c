@@ -33,14 +33,11 @@ static void answer_failure(int r, const struct spy_err *err, const struct spy_an
 void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
 {
     struct spy_collector *c = arg;
-    struct spy_param params[SPY_HTTP_PARAMS];
     struct spy_err err = {0};
     struct spy_answer a = {.body = &res->body};
     size_t memory = req->large ? c->memory.large : c->memory.question;
-    for (size_t i = 0; i < req->n_params; i++)
-        params[i] = (struct spy_param){req->params[i].name, req->params[i].value};
     struct spy_question q = {.store = c->store,
-                             .params = params,
+                             .params = req->params,
                              .n_params = req->n_params,
                              .accept = req->accept,
                              .memory = memory / 4 * 3,

@@ -157,7 +157,7 @@ static int name_agent(struct spy_collector *c, struct spy_err *err)
         0)
         return 0;
     *agent = NULL;
-    return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    return spy_err_nomem(err);
 }
 
 static int start_trust(struct spy_collector *c, struct spy_err *err)

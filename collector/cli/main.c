@@ -95,7 +95,7 @@ static int replace_text(char **to, const char *with, struct spy_err *err)
     if (!with)
         return 0;
     if (!copy)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     free(*to);
     *to = copy;
     return 0;

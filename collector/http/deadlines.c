@@ -92,7 +92,7 @@ int spy_deadlines_new(unsigned max, struct spy_deadlines **ret, struct spy_err *
 {
     struct spy_deadlines *w = calloc(1, sizeof *w);
     if (!w)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     w->max = max;
     pthread_mutex_init(&w->lock, NULL);
     int r = spy_every_new(1, check_connections, w, &w->look, err);

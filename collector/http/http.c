@@ -97,7 +97,7 @@ int spy_http_new(const struct spy_http_options *options, struct spy_http **ret, 
 {
     struct spy_http *h = calloc(1, sizeof *h);
     if (!h)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     h->options = *options;
     h->tls = (struct spy_listener){.http = h};
     h->plain = (struct spy_listener){.http = h, .local = true};

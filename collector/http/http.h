@@ -31,6 +31,7 @@
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
 #include "shared/base/metrics.h"
+#include "shared/base/param.h"
 #include <gnutls/abstract.h>
 #include <stdbool.h>
 
@@ -51,13 +52,9 @@ enum {
     SPY_HTTP_BODY_SMALL = 1 << 20,   // larger bodies may hold three quarters of bodies_max
 };
 
-struct spy_http_param {
-    const char *name, *value; // decoded; "" when there is none
-};
-
 struct spy_http_request {
     const char *method, *path;
-    const struct spy_http_param *params;
+    const struct spy_param *params;
     size_t n_params;
     const char *content_type, *content_encoding, *authorization, *accept; // "" when not sent
     const char *accept_encoding, *if_none_match;                          // the same

@@ -76,7 +76,7 @@ static enum MHD_Result add_param(void *arg, enum MHD_ValueKind kind, const char 
         refuse_request(j, 400, "too many parameters", "send at most 64");
         return MHD_NO;
     }
-    j->params[j->req.n_params++] = (struct spy_http_param){name, value ? value : ""};
+    j->params[j->req.n_params++] = (struct spy_param){name, value ? value : ""};
     return MHD_YES;
 }
 

@@ -37,7 +37,7 @@ struct spy_job {
     const struct spy_http_route *route;
     struct spy_http_request req;
     struct spy_http_response res;
-    struct spy_http_param params[SPY_HTTP_PARAMS];
+    struct spy_param params[SPY_HTTP_PARAMS];
     char method[16], path[256];
     struct spy_buf body;
     size_t answer_len; // its part of spy_http.answers

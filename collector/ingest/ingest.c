@@ -70,7 +70,7 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
 {
     struct spy_ingest *in = calloc(1, sizeof *in);
     if (!in)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     in->options = *options;
     in->memory = options->memory;
     in->small = (struct spy_otlp_limits){
@@ -101,7 +101,7 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
     pthread_cond_init(&in->given, NULL);
     if (!in->agents) {
         spy_ingest_free(in);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     *ret = in;
     return 0;
@@ -467,7 +467,7 @@ static enum spy_ingest_outcome append_batch(struct spy_ingest *in, struct batch 
     char rejected[400];
     struct spy_err why = {0};
     _cleanup_free_ bool *is_known = calloc(b->n + 1, sizeof *is_known);
-    int r = is_known ? 0 : spy_err_set(&why, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = is_known ? 0 : spy_err_nomem(&why);
     if (r == 0 && b->n)
         r = spy_store_append(in->options.store, b->profiles, b->n, &known, is_known, &why);
     if (r < 0) {
@@ -477,7 +477,7 @@ static enum spy_ingest_outcome append_batch(struct spy_ingest *in, struct batch 
     }
     print_rejected(b, rejected, sizeof rejected);
     if (spy_otlp_encode_response(b->form, b->rejected.n, rejected, answer) < 0) {
-        spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        spy_err_nomem(err);
         return SPY_INGEST_UNAVAILABLE;
     }
     count_taken(b, known, is_known);

@@ -35,7 +35,7 @@ static int find_url(const char *given, char **ret, struct spy_err *err)
     for (size_t n = strlen(url); n && url[n - 1] == '/'; n--)
         url[n - 1] = 0;
     *ret = strdup(url);
-    return *ret ? 0 : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    return *ret ? 0 : spy_err_nomem(err);
 }
 
 static int find_namespace(struct spy_kubeapi *k, const char *given, struct spy_err *err)
@@ -68,12 +68,11 @@ int spy_kubeapi_new(const struct spy_kubeapi_options *o, struct spy_kubeapi **re
 {
     struct spy_kubeapi *k = calloc(1, sizeof *k);
     if (!k)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     k->timeout_ms = o->timeout_ms ? o->timeout_ms : SPY_KUBEAPI_TIMEOUT_MS;
     k->ca_file = strdup(o->ca_file ? o->ca_file : SPY_IN_POD_CA_FILE);
     k->token_file = strdup(o->token_file ? o->token_file : SPY_IN_POD_TOKEN_FILE);
-    int r = k->ca_file && k->token_file ? find_url(o->url, &k->url, err)
-                                        : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = k->ca_file && k->token_file ? find_url(o->url, &k->url, err) : spy_err_nomem(err);
     if (r == 0)
         r = find_namespace(k, o->name_space, err);
     if (r == 0)
@@ -154,7 +153,7 @@ static int send_text(struct spy_kubeapi *k, const char *method, const char *path
     _cleanup_free_ char *url = NULL;
     if (asprintf(&url, "%s%s", k->url, path) < 0) {
         url = NULL;
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     struct spy_client_request request = {.url = url,
                                          .method = method,
@@ -180,7 +179,7 @@ int spy_kubeapi_call(struct spy_kubeapi *k, const char *method, const char *path
 {
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     if (body && !text)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = send_text(k, method, path, text, ret, err);
     if (text)
         explicit_bzero(text, strlen(text)); // a token or a key may be in it

@@ -249,7 +249,7 @@ static int collect_into(const struct spy_question *q, struct spy_selector *s, st
             err, SPY_ERR_LIMIT, 0,
             "more processes are selected than an answer may hold: narrow the selection");
     if (r == 0 && c->failed)
-        r = spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        r = spy_err_nomem(err);
     if (r == 0 && !json_array_size(c->pods) && s->n_asked)
         r = spy_query_not_found(q->store, s, a->hint, err);
     if (r < 0)

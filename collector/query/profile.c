@@ -132,7 +132,7 @@ int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct 
     _cleanup_profile_ struct spy_profile *p = spy_profile_new_capped(&answer_caps);
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
     if (!p)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     s->select.memory = q->memory / 8 * 5;
     s->select.rows_max = q->rows_max;
     s->select.stop = s->filter.stop = s->view.stop = q->stop;

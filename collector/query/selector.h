@@ -5,12 +5,9 @@
 // Pure functions.
 #pragma once
 #include "collector/store/store.h"
+#include "shared/base/param.h"
 #include "shared/formats/filter.h"
 #include "shared/formats/format.h"
-
-struct spy_param {
-    const char *name, *value;
-};
 
 struct spy_selector {
     struct spy_select select; // borrows the parameters' values

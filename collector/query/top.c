@@ -127,7 +127,7 @@ static int answer_top(const struct spy_question *q, struct spy_answer *a, struct
     size_t all = spy_profile_n_functions(p), n = 0;
     _cleanup_(rows_done) struct row *rows = calloc(all + 1, sizeof *rows);
     if (!rows)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     uint64_t samples = count_shown_samples(p, &s.view, filter, rows);
     for (size_t i = 0; i < all; i++)
         if (rows[i].seen)

@@ -28,7 +28,7 @@ int spy_encoding_parse(const char *header, enum spy_encoding *ret)
 static int fail_full(const struct spy_buf *out, struct spy_err *err)
 {
     if (out->failed == SPY_ERR_NOMEM)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     return spy_err_set(err, SPY_ERR_LIMIT, 0, "the body is larger than %zu bytes", out->max);
 }
 
@@ -115,7 +115,7 @@ static int zstd_all(const void *data, size_t len, struct spy_buf *out, struct sp
 {
     ZSTD_DCtx *d = ZSTD_createDCtx();
     if (!d)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     ZSTD_DCtx_setParameter(d, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX);
     ZSTD_inBuffer in = {data, len, 0};
     size_t left = 1, room;

@@ -41,6 +41,11 @@ int spy_err_set(struct spy_err *err, int code, int sys, const char *fmt, ...)
     return code;
 }
 
+int spy_err_nomem(struct spy_err *err)
+{
+    return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+}
+
 int spy_err_context(struct spy_err *err, int code, const char *fmt, ...)
 {
     if (!err)

@@ -35,6 +35,9 @@ struct spy_err {
 int spy_err_set(struct spy_err *err, int code, int sys, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+// The one wording for SPY_ERR_NOMEM: "out of memory". Returns SPY_ERR_NOMEM.
+int spy_err_nomem(struct spy_err *err);
+
 // Puts "context: " before the message on the way up and returns err->code; code when err is NULL or
 // when nothing was set in it.
 int spy_err_context(struct spy_err *err, int code, const char *fmt, ...)

@@ -39,7 +39,7 @@ int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_
 {
     struct spy_every *e = calloc(1, sizeof *e);
     if (!e)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     e->secs = secs;
     e->what = what;
     e->arg = arg;
@@ -49,7 +49,8 @@ int spy_every_new(unsigned secs, void (*what)(void *arg), void *arg, struct spy_
         pthread_cond_destroy(&e->wake);
         pthread_mutex_destroy(&e->lock);
         free(e);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "cannot start a thread");
+        return spy_err_set(err, SPY_ERR_NOMEM, 0,
+                           "cannot start a thread; raise ulimit -u, or pids.max of the cgroup");
     }
     *ret = e;
     return 0;

@@ -34,7 +34,7 @@ int spy_file_read(int dirfd, const char *path, struct spy_buf *out, struct spy_e
         out->data = probe.data;
         out->cap = probe.cap;
         if (!p)
-            return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+            return spy_err_nomem(err);
         *p = 0; // the text stays terminated on failure
         ssize_t n = read(fd, p, want);
         if (n < 0 && errno == EINTR)

@@ -21,7 +21,7 @@ static int refuse_pattern(int code, size_t at, struct spy_err *err)
     PCRE2_UCHAR why[160] = "";
     pcre2_get_error_message(code, why, sizeof why);
     if (code == PCRE2_ERROR_HEAP_FAILED)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     if (code == PCRE2_ERROR_PATTERN_TOO_LARGE || code == PCRE2_ERROR_PATTERN_TOO_COMPLICATED ||
         code == PCRE2_ERROR_PARENTHESES_NEST_TOO_DEEP)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "%s", (const char *)why);
@@ -39,7 +39,7 @@ int spy_regex_new(const char *pattern, struct spy_regex **ret, struct spy_err *e
     _cleanup_(context_done) pcre2_compile_context *how = pcre2_compile_context_create(NULL);
     _cleanup_(regex_done) struct spy_regex *re = calloc(1, sizeof *re);
     if (!re || !how)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     size_t len = strlen(pattern);
     if (len > PATTERN_MAX)
         return spy_err_set(err, SPY_ERR_LIMIT, 0, "it is longer than %d bytes", PATTERN_MAX);
@@ -50,7 +50,7 @@ int spy_regex_new(const char *pattern, struct spy_regex **ret, struct spy_err *e
     re->found = pcre2_match_data_create(1, NULL);
     re->limits = pcre2_match_context_create(NULL);
     if (!re->found || !re->limits)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     pcre2_set_match_limit(re->limits, SPY_REGEX_STEPS);
     pcre2_set_heap_limit(re->limits, SPY_REGEX_HEAP_KIB);
     *ret = spy_steal(&re);

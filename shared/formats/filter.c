@@ -166,7 +166,7 @@ int spy_filter_new(const struct spy_filter_options *o, const struct spy_profile 
     struct cost cost = {.stop = o->stop, .err = &why};
     cost.until_ns = spy_clock_thread_cpu_ns() + SPY_FILTER_CPU_SECS * SPY_NS_PER_SEC;
     if (!f)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = compile_expressions(o->include, o->n_include, &include, err);
     if (r == 0)
         r = compile_expressions(o->exclude, o->n_exclude, &exclude, err);

@@ -2,6 +2,7 @@
 #include "shared/base/mem.h"
 #include "shared/formats/print.h"
 #include "shared/profile/account.h"
+#include <string.h>
 
 static void put_profile_string(struct spy_buf *out, const struct spy_profile *p, uint32_t string)
 {
@@ -119,7 +120,13 @@ static int print_json_tree(const struct spy_profile *p, const struct spy_view *v
     int r = spy_tree_build(p, v, &t);
     if (r < 0)
         return spy_print_failed(r, err);
-    spy_buf_puts(out, "{\"meta\":{\"exporter\":\"podspy " PODSPY_VERSION "\",\"series\":[");
+    spy_buf_puts(out, "{\"meta\":{\"exporter\":\"podspy " PODSPY_VERSION "\",");
+    if (v->notes) {
+        spy_buf_puts(out, "\"notes\":");
+        spy_put_json_string(out, v->notes, strlen(v->notes));
+        spy_buf_putc(out, ',');
+    }
+    spy_buf_puts(out, "\"series\":[");
     for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
         if (i)
             spy_buf_putc(out, ',');

@@ -318,13 +318,15 @@ static int put_head(struct pprof *w)
     return put_part(w, &part);
 }
 
-// Where nothing is chosen the file says why, as a comment: `go tool pprof -comments`.
-static int put_why_empty(struct pprof *w)
+// What the samples lack, and why nothing is chosen, as a comment: `go tool pprof -comments`.
+static int put_pprof_comment(struct pprof *w)
 {
     _cleanup_buf_ struct spy_buf why = SPY_BUF_INIT(SPY_LABEL_MAX);
     Spy__Pprof__Profile part = SPY__PPROF__PROFILE__INIT;
     int64_t comment = w->n_strings;
     spy_view_why_empty(w->profile, w->view, &why);
+    if (w->view->notes)
+        spy_buf_printf(&why, "%s%s", why.len ? "\n" : "", w->view->notes);
     if (!why.len)
         return 0;
     part.comment = &comment;
@@ -344,7 +346,7 @@ static int put_all(struct pprof *w)
         return SPY_ERR_NOMEM;
     int r = put_head(w);
     if (r == 0)
-        r = put_why_empty(w);
+        r = put_pprof_comment(w);
     return r < 0 ? r : put_samples(w);
 }
 

@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Scripts for py-spy's files count entries: it writes one for each sample. So does record, unless
+// there are more samples than a browser likes.
+enum { ENTRIES_MAX = 100000 };
+
 struct writer {
     const struct spy_profile *profile;
     const struct spy_view *view;
@@ -18,6 +22,7 @@ struct writer {
     size_t n_frames, cap_frames;
     struct spy_view_frames shown;
     struct spy_map map;
+    bool apart; // an entry for each sample
 };
 
 // Joins the sample at *i with those after it that look the same in the file, and moves *i past
@@ -25,7 +30,7 @@ struct writer {
 static struct spy_sample join_samples(const struct writer *w, const struct spy_track *t, size_t *i)
 {
     struct spy_sample s = spy_tracks_sample(w->tracks, t->samples[(*i)++]);
-    while (w->tracks->timeline && *i < t->n) {
+    while (w->tracks->timeline && !w->apart && *i < t->n) {
         struct spy_sample more = spy_tracks_sample(w->tracks, t->samples[*i]);
         if (more.stack != s.stack)
             break;
@@ -34,6 +39,20 @@ static struct spy_sample join_samples(const struct writer *w, const struct spy_t
         ++*i;
     }
     return s;
+}
+
+static bool has_few_samples(const struct spy_tracks *ts)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < ts->n; i++)
+        for (size_t k = 0; k < ts->list[i].n; k++)
+            n = spy_add_sat(n, spy_tracks_sample(ts, ts->list[i].samples[k]).count);
+    return n <= ENTRIES_MAX;
+}
+
+static uint64_t count_entries(const struct writer *w, const struct spy_sample *s)
+{
+    return w->apart && s->count ? s->count : 1;
 }
 
 static int intern_file_frame(struct writer *w, uint32_t frame, uint32_t *ret)
@@ -62,6 +81,22 @@ static int intern_file_frame(struct writer *w, uint32_t frame, uint32_t *ret)
     return 0;
 }
 
+// Files of the command line have all keys, as py-spy's do; the published schema has no null.
+static void put_place(struct writer *w, const struct spy_function *f, uint32_t line)
+{
+    bool all = w->view->command_line;
+    if (f->filename || all) {
+        spy_buf_puts(w->out, ",\"file\":");
+        spy_put_json_string(w->out, spy_profile_text(w->profile, f->filename),
+                            spy_profile_text_len(w->profile, f->filename));
+    }
+    if (line)
+        spy_buf_printf(w->out, ",\"line\":%u", line);
+    else if (all)
+        spy_buf_puts(w->out, ",\"line\":null");
+    spy_buf_puts(w->out, all ? ",\"col\":null}" : "}");
+}
+
 static void put_shared_frames(struct writer *w)
 {
     for (size_t i = 0; i < w->n_frames; i++) {
@@ -69,14 +104,7 @@ static void put_shared_frames(struct writer *w)
         spy_buf_puts(w->out, i ? ",\n{\"name\":" : "\n{\"name\":");
         spy_put_json_string(w->out, spy_profile_text(w->profile, f->name),
                             spy_profile_text_len(w->profile, f->name));
-        if (f->filename) {
-            spy_buf_puts(w->out, ",\"file\":");
-            spy_put_json_string(w->out, spy_profile_text(w->profile, f->filename),
-                                spy_profile_text_len(w->profile, f->filename));
-        }
-        if (w->frames[i].line)
-            spy_buf_printf(w->out, ",\"line\":%u", w->frames[i].line);
-        spy_buf_putc(w->out, '}');
+        put_place(w, f, w->frames[i].line);
     }
 }
 
@@ -102,31 +130,50 @@ static void put_weight(struct writer *w, uint64_t count, uint64_t ns)
         spy_buf_printf(w->out, "%llu", (unsigned long long)count);
 }
 
+static int put_stacks(struct writer *w, const struct spy_track *t)
+{
+    int r = 0;
+    for (size_t i = 0, n = 0; i < t->n && r == 0;) {
+        struct spy_sample s = join_samples(w, t, &i);
+        for (uint64_t k = count_entries(w, &s); k-- > 0 && r == 0; n++) {
+            if (n)
+                spy_buf_putc(w->out, ',');
+            r = put_stack_ids(w, s.stack);
+        }
+    }
+    return r;
+}
+
+// *ret_sum has the weight of all.
+static void put_weights(struct writer *w, const struct spy_track *t, struct spy_sample *ret_sum)
+{
+    for (size_t i = 0, n = 0; i < t->n;) {
+        struct spy_sample s = join_samples(w, t, &i);
+        uint64_t entries = count_entries(w, &s);
+        for (uint64_t k = entries; k-- > 0; n++) {
+            if (n)
+                spy_buf_putc(w->out, ',');
+            put_weight(w, s.count / entries, s.ns / entries);
+        }
+        ret_sum->count = spy_add_sat(ret_sum->count, s.count);
+        ret_sum->ns = spy_add_sat(ret_sum->ns, s.ns);
+    }
+}
+
 static int put_track(struct writer *w, const struct spy_track *t)
 {
-    uint64_t count = 0, ns = 0;
+    struct spy_sample sum = {0};
     spy_buf_puts(w->out, "{\"type\":\"sampled\",\"name\":");
     spy_put_json_string(w->out, t->name, strlen(t->name));
     spy_buf_printf(w->out, ",\"unit\":\"%s\",\"startValue\":0,\"samples\":[",
                    w->tracks->by_time ? "seconds" : "none");
-    for (size_t i = 0; i < t->n;) {
-        if (i)
-            spy_buf_putc(w->out, ',');
-        int r = put_stack_ids(w, join_samples(w, t, &i).stack);
-        if (r < 0)
-            return r;
-    }
+    int r = put_stacks(w, t);
+    if (r < 0)
+        return r;
     spy_buf_puts(w->out, "],\"weights\":[");
-    for (size_t i = 0; i < t->n;) {
-        if (i)
-            spy_buf_putc(w->out, ',');
-        struct spy_sample s = join_samples(w, t, &i);
-        put_weight(w, s.count, s.ns);
-        count = spy_add_sat(count, s.count);
-        ns = spy_add_sat(ns, s.ns);
-    }
+    put_weights(w, t, &sum);
     spy_buf_puts(w->out, "],\"endValue\":");
-    put_weight(w, count, ns);
+    put_weight(w, sum.count, sum.ns);
     return spy_buf_putc(w->out, '}');
 }
 
@@ -159,6 +206,8 @@ static void put_file_name(struct writer *w)
         spy_buf_printf(&b, " (%s)", spy_buf_str(&why));
     else if (!w->tracks->timeline)
         spy_buf_puts(&b, " (samples are merged: Time Order is not their order in time)");
+    if (w->view->notes)
+        spy_buf_printf(&b, "\n%s", w->view->notes);
     spy_put_json_string(w->out, spy_buf_str(&b), b.len);
 }
 
@@ -189,6 +238,7 @@ static int print_speedscope(const struct spy_profile *p, const struct spy_view *
     _cleanup_(spy_tracks_done) struct spy_tracks tracks = {0};
     struct writer w = {.profile = p, .view = v, .out = out, .tracks = &tracks};
     int r = spy_tracks_collect(p, v, &tracks);
+    w.apart = tracks.timeline && v->command_line && has_few_samples(&tracks);
     w.frame_ids = calloc(spy_profile_n_frames(p) + 1u, sizeof *w.frame_ids);
     if (r == 0)
         r = w.frame_ids ? print_tracks(&w) : SPY_ERR_NOMEM;

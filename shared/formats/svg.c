@@ -146,6 +146,24 @@ static void put_account_lines(const struct account_lines *l, uint32_t y, struct 
                        y + (l->facts.len ? LINE : 0), spy_buf_str(&l->warnings));
 }
 
+static uint32_t count_notes(const struct spy_view *v)
+{
+    uint32_t n = 0;
+    for (const char *at = v->notes; at && (at = strchr(at, '\n')); at++)
+        n++;
+    return n;
+}
+
+static void put_notes(const struct spy_view *v, uint32_t y, struct spy_buf *out)
+{
+    const char *end;
+    for (const char *at = v->notes; at && (end = strchr(at, '\n')); at = end + 1, y += LINE) {
+        spy_buf_printf(out, "<text class=\"faint\" x=\"12\" y=\"%u\">", y);
+        spy_svg_put_text(out, at, (size_t)(end - at));
+        spy_buf_puts(out, "</text>\n");
+    }
+}
+
 static void put_svg_head(const struct spy_tree *t, uint32_t height, struct spy_buf *out)
 {
     const char *title = t->view.title ? t->view.title : "podspy";
@@ -210,7 +228,8 @@ static int print_flamegraph(const struct spy_tree *t, struct spy_buf *out)
     int r = make_account_lines(t, &lines);
     if (r < 0)
         return r;
-    put_svg_head(t, bottom + BOTTOM + sum_line_heights(&lines), out);
+    uint32_t notes = bottom + BOTTOM + sum_line_heights(&lines);
+    put_svg_head(t, notes + LINE * count_notes(&t->view), out);
     put_summary(t, out);
     if (empty)
         r = put_empty_reason(t, out);
@@ -220,6 +239,7 @@ static int print_flamegraph(const struct spy_tree *t, struct spy_buf *out)
         return r;
     put_svg_footer(t, bottom, out);
     put_account_lines(&lines, bottom + BOTTOM, out);
+    put_notes(&t->view, notes, out);
     if (!empty)
         r = put_script(t, out);
     spy_buf_puts(out, "</svg>\n");

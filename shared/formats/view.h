@@ -34,6 +34,9 @@ struct spy_view {
     // The order of this very profile's samples, for formats that show it; borrowed; NULL: the order
     // is unknown, and such a format says so.
     const struct spy_timeline *timeline;
+    // What the samples lack, as lines that each end with a newline: svg, speedscope, pprof and json
+    // carry them. NULL: nothing to say.
+    const char *notes;
     bool command_line; // hints name options (--idle) instead of query parameters (idle=1)
     size_t memory;     // the most bytes the tree may take; 0: only the bound on nodes
     const bool *stop;  // shared/base/stop.h: give up, the document is not wanted; NULL: none

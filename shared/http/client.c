@@ -17,7 +17,7 @@ int spy_client_new(const struct spy_client_options *o, struct spy_client **ret, 
     pthread_once(&once, init_libcurl);
     struct spy_client *c = calloc(1, sizeof *c);
     if (!c)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     c->o = *o;
     pthread_mutex_init(&c->lock, NULL);
     *ret = c;

@@ -11,7 +11,7 @@ int spy_client_loop_new(struct spy_client *c, struct spy_client_loop **ret, stru
     struct spy_client_loop *l = calloc(1, sizeof *l);
     if (!l || !(l->multi = curl_multi_init())) {
         free(l);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     l->client = c;
     *ret = l;
@@ -32,7 +32,7 @@ int spy_client_loop_start(struct spy_client_loop *l, const struct spy_client_req
     struct spy_transfer *t = calloc(1, sizeof *t);
     if (!t || !(t->easy = curl_easy_init())) {
         free(t);
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     t->client = l->client;
     t->request = *request;

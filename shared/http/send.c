@@ -29,8 +29,7 @@ int spy_client_send(struct spy_client *c, const struct spy_client_request *reque
     // Idle handles are of this generation, so the age of their connections says nothing.
     spy_client_note_files(c, &t.generation);
     t.easy = take_idle(c);
-    int r = t.easy ? spy_transfer_prepare(&t, -1, err)
-                   : spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+    int r = t.easy ? spy_transfer_prepare(&t, -1, err) : spy_err_nomem(err);
     if (r == 0)
         spy_transfer_end(&t, curl_easy_perform(t.easy));
     if (t.easy)

@@ -84,7 +84,7 @@ static int add_header(struct spy_transfer *t, const char *text, struct spy_err *
 {
     struct curl_slist *longer = curl_slist_append(t->headers, text);
     if (!longer)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     t->headers = longer;
     return 0;
 }

@@ -431,7 +431,7 @@ static int decode_message(struct spy_otlp_decoder *c,
         calloc(d->n_attribute_table + 1, sizeof *attributes);
     _cleanup_free_ uint8_t *kinds = calloc(d->n_location_table + 1, 1);
     if (!strings || !functions || !stacks || !attributes || !kinds)
-        return spy_err_set(c->err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(c->err);
     c->strings = strings;
     c->functions = functions;
     c->stacks = stacks;
@@ -477,7 +477,7 @@ static int unpack_request(struct spy_otlp_decoder *c, const uint8_t *data, size_
     _cleanup_free_ uint8_t *renumbered = NULL;
     if (spy_otlp_is_older(data, len)) {
         if (!(renumbered = malloc(len)))
-            return spy_err_set(c->err, SPY_ERR_NOMEM, 0, "out of memory");
+            return spy_err_nomem(c->err);
         memcpy(renumbered, data, len);
         spy_otlp_renumber(renumbered, len);
         data = renumbered;

@@ -386,6 +386,21 @@ size_t spy_profile_memory(const struct spy_profile *p)
            table_memory(&p->samples, sizeof(struct spy_sample));
 }
 
+static void keep_to_rows(struct table *t)
+{
+    if (t->cap < t->max)
+        t->max = (uint32_t)t->cap;
+}
+
+void spy_profile_stop_growing(struct spy_profile *p)
+{
+    struct table *tables[] = {&p->strings, &p->functions, &p->frames, &p->stacks,
+                              &p->threads, &p->series,    &p->samples};
+    for (size_t i = 0; i < SPY_COUNT(tables); i++)
+        keep_to_rows(tables[i]);
+    p->bytes_max = p->bytes_cap < p->bytes_max ? p->bytes_cap : p->bytes_max;
+}
+
 void spy_profile_weigh(struct spy_profile *p)
 {
     struct spy_sample *rows = p->samples.rows;

@@ -182,6 +182,8 @@ const struct spy_series *spy_profile_series_get(const struct spy_profile *p, uin
 const char *spy_profile_series_label(const struct spy_profile *p, uint32_t series, const char *key);
 // Memory held, in bytes, for budgets.
 size_t spy_profile_memory(const struct spy_profile *p);
+// From here on, new entries fit only where there is memory already: more are SPY_ERR_LIMIT.
+void spy_profile_stop_growing(struct spy_profile *p);
 
 // Sets the time of every sample, ns = count * period_ns of its series, and the accounts
 // (spy_profile_note_seen). For the sampler, at the end of a window.

@@ -121,6 +121,14 @@ void spy_timeline_add(struct spy_timeline *t, uint32_t series, uint32_t stack, u
     }
 }
 
+void spy_timeline_reset(struct spy_timeline *t)
+{
+    t->n = t->n_tracks = 0;
+    t->began = 0;
+    t->full = false;
+    spy_map_clear(&t->map);
+}
+
 bool spy_timeline_is_full(const struct spy_timeline *t)
 {
     return t->full;

@@ -28,6 +28,8 @@ void spy_timeline_free(struct spy_timeline *t);
 // now_ns: of any monotonic clock. Without room the timeline becomes full.
 void spy_timeline_add(struct spy_timeline *t, uint32_t series, uint32_t stack, uint32_t thread,
                       uint32_t state, uint64_t count, uint64_t now_ns);
+// Forgets all runs, and keeps the memory: it is as new.
+void spy_timeline_reset(struct spy_timeline *t);
 bool spy_timeline_is_full(const struct spy_timeline *t);
 
 // The runs in the order in which they began. The runs of one thread of one series cover all its

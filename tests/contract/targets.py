@@ -14,7 +14,7 @@ class Target:
         self.pid = process.pid
         self.said = None
 
-    def read_line(self, seconds=30):
+    def read_line(self, seconds=120):
         """The next line the target prints, as JSON when it is JSON."""
         ready, _, _ = select.select([self.process.stdout], [], [], seconds)
         assert ready, "the target said nothing"
@@ -57,7 +57,8 @@ def running(argv, wait_line=True, **kwargs):
         process.stdout.close()
 
 
-def wait_for(what, seconds=10):
+def wait_for(what, seconds=60):
+    """The first true answer. The limit only ends hangs: a busy machine may not run a program for seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = what()
@@ -71,5 +72,5 @@ def wait_for(what, seconds=10):
 TO_NOBODY = 'exec 3> >(:); wait $!; "$@" >&3 3>&-; echo $?'
 
 
-def run(argv, seconds=60, **kwargs):
+def run(argv, seconds=180, **kwargs):
     return subprocess.run(argv, capture_output=True, timeout=seconds, **kwargs)

@@ -17,7 +17,7 @@ import requests
 PYTHON = "/usr/bin/python3"
 
 
-def wait_until(what, is_so, seconds=20, every=0.1):
+def wait_until(what, is_so, seconds=60, every=0.1):
     """The first true answer of is_so(); fails with `what` (a text, or a function that makes it) after
     so many seconds."""
     end = time.monotonic() + seconds
@@ -122,7 +122,7 @@ store: {{kind: sqlite, dir: "{self.data}"}}
     def ready(self):
         assert self.process.alive(), f"the collector ended: {self.process.log[-2000:]}"
         with contextlib.suppress(requests.RequestException):
-            return requests.get(f"http://127.0.0.1:{self.http}/readyz", timeout=2).ok
+            return requests.get(f"http://127.0.0.1:{self.http}/readyz", timeout=20).ok
         return False
 
     def get(self, path, **params):

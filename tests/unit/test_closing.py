@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 
 PYTEST = """
+import machine
 import pytest
 
 def test_passes():
@@ -16,10 +18,15 @@ def test_passes():
 @pytest.mark.parametrize("n", [1, 2])
 def test_skips(n):
     pytest.skip("the reason\\nhas two lines")
+
+def test_measures():
+    values = iter([1, 5])
+    machine.measured("a share", lambda: next(values), lambda v: v > 3)
 """
 CMOCKA = """\
 [==========] Running 3 test(s).
 [ RUN      ] one
+measured again: a share (2 of 3)
 [       OK ] one
 [ RUN      ] two
 left out: no such machine
@@ -69,7 +76,8 @@ def closing(folder, *logs):
 def test_each_skipped_test_is_named_with_its_reason(tmp_path):
     first = (section("contract.here", pytest_output(tmp_path), "Test Passed") +
              section("unit.c", CMOCKA, "Test Passed") + section("e2e.script", "said something\n", "Test Passed"))
-    assert closing(tmp_path, first, section("unit.c", CMOCKA, "Test Passed")) == [
+    lines = closing(tmp_path, first, section("unit.c", CMOCKA, "Test Passed"))
+    assert [re.sub(r", load [\d.]+$", "", line) for line in lines] == [
         "skipped, in all builds, and why:",
         "  2: it does not say why",
         "      unit.c three (2 times)",
@@ -77,7 +85,11 @@ def test_each_skipped_test_is_named_with_its_reason(tmp_path):
         "      unit.c two (2 times)",
         "  2: the reason has two lines",
         "      contract.here test_skips (2 times)",
-        "4 passed, 0 failed, 6 skipped",
+        "measured more than once, since other programs had the CPU:",
+        "  build0 contract.here test_measures (2 of 3) a share: 5",
+        "  build0 unit.c a share (2 of 3)",
+        "  build1 unit.c a share (2 of 3)",
+        "5 passed, 0 failed, 6 skipped",
     ]
 
 

@@ -45,7 +45,7 @@ static int encode_samples(struct spy_sqlite *s, const struct spy_profile *p, str
     uint32_t n = spy_profile_n_samples(p);
     _cleanup_free_ struct spy_row *rows = reallocarray(NULL, (size_t)n + 1, sizeof *rows);
     if (!rows)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     for (uint32_t i = 0; i < n; i++) {
         const struct spy_sample *sample = spy_profile_sample_at(p, i);
         rows[i] =

@@ -97,7 +97,7 @@ int spy_intern_new(sqlite3 *db, size_t memory, struct spy_intern **ret, struct s
 {
     struct spy_intern *t = calloc(1, sizeof *t);
     if (!t)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     t->db = db;
     t->n_series = -1;
     t->caps =

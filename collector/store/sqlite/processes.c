@@ -81,7 +81,7 @@ static int collect_thread_ids(struct listing *l, int64_t window, uint64_t period
         if (!row.thread || (n && ids[n - 1] == row.thread))
             continue;
         if (spy_grow(&ids, &cap, n + 1, sizeof *ids, SPY_STORE_ROWS_MAX) < 0)
-            return spy_err_set(l->err, SPY_ERR_NOMEM, 0, "out of memory");
+            return spy_err_nomem(l->err);
         ids[n++] = row.thread;
     }
     if (more < 0)
@@ -128,7 +128,7 @@ static int read_thread_names(struct listing *l, int64_t window, struct spy_arena
     n = n < THREADS_MAX ? n : THREADS_MAX;
     struct spy_thread_name *threads = spy_arena_alloc(arena, (n + 1) * sizeof *threads);
     if (!threads)
-        return spy_err_set(l->err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(l->err);
     while (got < n && (r = read_thread_name(l, ids[got], arena, &threads[got])) == 0)
         got++;
     p->threads = threads;

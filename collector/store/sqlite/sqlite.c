@@ -145,7 +145,7 @@ static int lock_and_touch(struct spy_sqlite *s, const char *dir, struct spy_err 
         return spy_err_set(err, SPY_ERR_IO, errno, "cannot open the store %s", s->path);
     if (asprintf(&lock, "%s/podspy.lock", dir) < 0) {
         lock = NULL;
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     }
     s->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->lock_fd < 0)
@@ -349,7 +349,7 @@ static int open_sqlite(const char *dir, uint32_t max_series, size_t memory, stru
 {
     struct spy_sqlite *s = new_store(dir, max_series, memory);
     if (!s)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = lock_and_touch(s, dir, err);
     if (r == 0)
         r = open_writer(s, err);
@@ -369,7 +369,7 @@ static int verify_folder(const char *dir, struct spy_err *err)
 {
     struct spy_sqlite *s = new_store(dir, 0, SPY_STORE_MEMORY_MAX);
     if (!s)
-        return spy_err_set(err, SPY_ERR_NOMEM, 0, "out of memory");
+        return spy_err_nomem(err);
     int r = lock_and_touch(s, dir, err);
     if (r == 0)
         r = open_unchanged(s, &s->readers[0], err);

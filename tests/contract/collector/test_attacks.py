@@ -15,6 +15,7 @@ import pytest
 import requests
 import zstandard
 
+import machine
 from collector import Batch, labels, usual_batch
 
 SANITIZED = bool(os.environ.get("PODSPY_SANITIZE"))
@@ -50,6 +51,17 @@ def fill(c, pods=PODS):
             assert c.push(b.bytes(), session=session).status_code == 200
 
 
+def allowance(c):
+    """Seconds by which a bound is raised for what else the machine does: ten times the longest of ten pushes before the
+    attack. Hundredths of a second on a quiet machine."""
+    longest = 0
+    for _ in range(10):
+        began = time.monotonic()
+        assert c.push(usual_batch(pod="honest").bytes()).status_code == 200
+        longest = max(longest, time.monotonic() - began)
+    return 10 * longest
+
+
 class Honest:
     """Pushes, asks for one pod and probes, again and again, on a thread of its own; keeps the longest time of each."""
 
@@ -57,6 +69,7 @@ class Honest:
         self.c, self.longest, self.wrong, self.rounds = c, {}, [], 0
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run)
+        self.allowance = allowance(c)
 
     def __enter__(self):
         self.thread.start()
@@ -85,7 +98,7 @@ class Honest:
 
     def check(self, seconds):
         assert self.rounds > 3 and self.wrong == []
-        assert max(self.longest.values()) < seconds * SLOW, self.longest
+        assert max(self.longest.values()) < seconds * SLOW + self.allowance, (self.longest, self.allowance)
 
 
 @contextlib.contextmanager
@@ -111,10 +124,12 @@ def client_hello():
 @pytest.mark.parametrize("begun", [b"\x16\x03\x01\x02\x00\x01", None], ids=["six bytes", "a whole hello"])
 def test_a_stalled_handshake_uses_no_cpu(collector, begun):
     with silent_tls(collector, 8, begun or client_hello()):
-        time.sleep(1)  # the handshakes' own work
-        before = cpu_seconds(collector)
-        time.sleep(3)
-        assert cpu_seconds(collector) - before < 0.3  # with epoll it was 6 on two CPUs
+        def seconds():  # of CPU; the first second may have the handshakes' own work
+            before = cpu_seconds(collector)
+            time.sleep(1.5)
+            return cpu_seconds(collector) - before
+
+        machine.measured("seconds of CPU", seconds, lambda s: s < 0.15)  # with epoll it was 3 on two CPUs
 
 
 def ask_and_leave(port, path):
@@ -130,14 +145,14 @@ def test_queries_end_when_their_clients_leave(collector):
         for _ in range(200):
             ask_and_leave(collector.http, "/profiles?format=svg&pod=wide-*&max_nodes=100000")
         # Within a second all that wait are dropped, and those that run soon after.
-        deadline = time.monotonic() + 15 * SLOW
+        deadline = time.monotonic() + 15 * SLOW + honest.allowance
         while collector.get_plain("/profiles?pod=honest&format=json").status_code != 200:
             assert time.monotonic() < deadline
         honest.stop.wait(3 * SLOW)
     honest.check(2)
     before = cpu_seconds(collector)
-    time.sleep(2)
-    assert cpu_seconds(collector) - before < 0.5
+    time.sleep(1)
+    assert cpu_seconds(collector) - before < 0.25
     assert "cannot answer a query" not in collector.log.read_text()  # nobody was there to be answered
 
 
@@ -156,7 +171,7 @@ def test_large_queries_leave_room_for_small_ones_and_pushes(new_collector):
             small.append(time.monotonic() - began)
     honest.check(2)
     assert {a.result().status_code for a in answers} == {200}
-    assert len(small) > 5 and max(small) < 3 * SLOW, max(small)
+    assert len(small) > 5 and max(small) < 3 * SLOW + honest.allowance, max(small)
     # A sanitizer keeps what is freed.
     assert SANITIZED or c.memory_peak_mib() < memory
     time.sleep(1)
@@ -237,7 +252,7 @@ def test_a_body_that_drips_after_a_fast_start_is_refused(collector):
                 with contextlib.suppress(TimeoutError):
                     if not s.recv(100):
                         break
-        assert 9 < time.monotonic() - began < 30
+        assert 9 < time.monotonic() - began < 55
 
 
 def expensive_body():
@@ -261,9 +276,14 @@ def expensive_body():
 def test_expensive_pushes_delay_neither_honest_ones_nor_the_end(new_collector):
     collector = new_collector(config="limits: {body_mib: 1}\n")
     body = expensive_body()
-    before = cpu_seconds(collector)
-    assert collector.push(body, "zstd").status_code == 413
-    assert cpu_seconds(collector) - before < 0.9 * SLOW  # it was 1.4; and 20 s where a body may have 16 MiB
+
+    def seconds():
+        before = cpu_seconds(collector)
+        assert collector.push(body, "zstd").status_code == 413
+        return cpu_seconds(collector) - before
+
+    # It was 1.4; and 20 s where a body may have 16 MiB. Caches that others use make it slower.
+    machine.measured("seconds of CPU", seconds, lambda s: s < 0.9 * SLOW)
     with concurrent.futures.ThreadPoolExecutor(24) as pool:
         with Honest(collector) as honest:
             answers = list(pool.map(lambda _: collector.push(body, "zstd").status_code, range(24)))
@@ -275,7 +295,7 @@ def test_expensive_pushes_delay_neither_honest_ones_nor_the_end(new_collector):
         began = time.monotonic()
         collector.process.terminate()
         assert collector.process.wait(60) == 0
-        assert time.monotonic() - began < 10 * SLOW
+        assert time.monotonic() - began < 10 * SLOW + honest.allowance
 
 
 def test_a_flood_of_probes_writes_once_a_second(collector):
@@ -290,6 +310,7 @@ def test_a_flood_of_probes_writes_once_a_second(collector):
 
 def test_sigterm_ends_the_collector_within_ten_seconds_under_load(collector):
     fill(collector)
+    more = allowance(collector)
     acknowledged = []
     stop = threading.Event()
 
@@ -316,7 +337,7 @@ def test_sigterm_ends_the_collector_within_ten_seconds_under_load(collector):
     stop.set()
     for t in threads:
         t.join()
-    assert took < 10 * SLOW, took
+    assert took < 10 * SLOW + more, (took, more)
     collector.start()
     pods = collector.get_plain("/pods?pod=pushed").json()["pods"]
     windows = sum(p["windows"] for pod in pods for x in pod["containers"] for p in x["processes"])

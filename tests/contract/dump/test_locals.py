@@ -88,6 +88,7 @@ def test_the_text_has_arguments_and_locals_apart(podspy):
 def test_more_of_a_value_is_shown_with_each_l(podspy):
     code = "import time\ndef f():\n    long = list(range(1000))\n    print('ready', flush=True)\n    time.sleep(900)\nf()"
     with targets.running(["/usr/bin/python3", "-c", code]) as t:
+        targets.wait_for(lambda: targets.state_of(t.pid) == "S")
         lengths = [len(reprs(frames_of(podspy, t.pid, *n)["f"])["long"]) for n in (["-l"], ["-ll"], ["-l"] * 5, ["-" + "l" * 40])]
         assert lengths == [128, 256, 640, 32 * 128]  # 32 levels are the most
 
@@ -107,8 +108,8 @@ def test_a_busy_program_is_read_and_let_go(podspy, flags):
             assert shown["limit"] == "3"
             if "--nonblocking" not in flags:
                 assert shown["n"].isdigit() and shown["table"].startswith("{")
-        status = state_of(t.pid)
-        assert status["State"].startswith("R") and status["TracerPid"].strip() == "0"
+        targets.wait_for(lambda: state_of(t.pid)["State"].startswith("R"))
+        assert state_of(t.pid)["TracerPid"].strip() == "0"
 
 
 def test_a_thread_is_held_for_a_tenth_of_a_second_at_most(podspy):

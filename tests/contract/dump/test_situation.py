@@ -92,3 +92,37 @@ def test_all_keys_of_py_spy_are_there(podspy):
     assert PY_SPYS_KEYS <= set(thread)
     assert all(PY_SPYS_FRAME <= set(f) for f in thread["frames"])
     assert all(PY_SPYS_LOCAL <= set(v) for f in thread["frames"] for v in f["locals"])
+
+
+# Two threads, each with an interpreter that runs another one on the same thread.
+CHAINS = """
+import os, sys, threading, time
+try:
+    import _interpreters as made
+except ImportError:
+    import _xxsubinterpreters as made
+r, w = os.pipe()
+again = "import %s as made; made.run_string(made.create(), %r)"
+leaf = "import os, time\\ndef leaf():\\n    os.write(%d, b'x'); time.sleep(600)\\nleaf()" % w
+def chain():
+    made.run_string(made.create(), again % (made.__name__, leaf))
+for _ in range(2): threading.Thread(target=chain, daemon=True).start()
+n = 0
+while n < 2: n += len(os.read(r, 1))
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("python", [p for p in FEW if p.minor >= (3, 12)], ids=pythons.id_of)
+def test_interpreters_inside_of_each_other_each_have_a_number(python, podspy):
+    with targets.running(python.argv_code(CHAINS)) as t:
+        threads = threads_of(podspy, t.pid)
+    by_tid = {}
+    for e in threads:
+        if e["os_thread_id"] != t.pid:
+            by_tid.setdefault(e["os_thread_id"], []).append((e["interpreter"], e["frames"][0]["name"]))
+    assert len(by_tid) == 2
+    for entries in by_tid.values():
+        assert [name for _, name in sorted(entries)] == ["chain", "<module>", "leaf"]
+    assert sorted(i for entries in by_tid.values() for i, _ in entries) == [0, 0, 1, 2, 3, 4]

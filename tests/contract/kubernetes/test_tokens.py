@@ -8,6 +8,7 @@ import time
 import pytest
 import requests
 
+import machine
 from api_double import AGENT, AUDIENCE, NAMESPACE, Api, jwt
 from collector import usual_batch
 
@@ -141,13 +142,15 @@ def test_a_slow_api_server_delays_no_other_request(api, collector):
     for t in slow:
         t.start()
     time.sleep(0.5)
-    for _ in range(5):
+    def seconds():
         began = time.monotonic()
         assert push(collector, known).status_code == 200
         assert collector.get_plain("/pods").status_code == 200
-        assert time.monotonic() - began < 2
+        return time.monotonic() - began
+
+    machine.measured("seconds for a push and a query", seconds, lambda s: s < 2, tries=5)
     for t in slow:
-        t.join(20)
+        t.join(60)
     assert [r.status_code for r in answers] == [503] * 20
     assert api.reviews() <= 9
 

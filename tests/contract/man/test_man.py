@@ -39,3 +39,22 @@ def test_podspy_1_documents_every_command_and_option(podspy, page):
 
 def test_podspy_collector_1_documents_every_option(podspy_collector, page):
     assert documented(page("podspy-collector.1")) == long_options(help_of(podspy_collector))
+
+
+def examples(text):
+    section = re.search(r"^\.Sh EXAMPLES\n(.*?)(?=^\.Sh )", text, re.M | re.S).group(1)
+    return [line.replace("\\e", "") for line in re.findall(r"^\.Dl (.*)", section, re.M)]
+
+
+def test_each_command_has_an_example_and_takes_its_options(podspy, podspy_collector, page):
+    lines = examples(page("podspy.1"))
+    for command in re.findall(r"^  ([a-z]+) ", help_of(podspy), re.M):
+        mine = [line for line in lines if f"podspy {command} " in line]
+        assert mine, f"podspy.1 has no example of {command}"
+        known = set(re.findall(r"(?<!\S)--?[\w-]+", help_of(podspy, command)))
+        for line in mine:
+            given = re.findall(r"(?<!\S)--?\w[\w-]*", line.split(f"podspy {command} ")[1].split(" -- ")[0])
+            letters = {f"-{c}" for g in given if not g.startswith("--") for c in g[1:]}
+            assert letters | {g for g in given if g.startswith("--")} <= known, line
+    mine = [line for line in examples(page("podspy-collector.1")) if line.startswith("podspy-collector ")]
+    assert mine and all(set(re.findall(r"--([\w-]+)", line)) <= long_options(help_of(podspy_collector)) for line in mine)

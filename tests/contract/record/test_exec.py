@@ -11,7 +11,7 @@ import pytest
 import pythons
 import targets
 
-SUPPORTED = pythons.few()
+SUPPORTED = pythons.three()
 if os.environ.get("PODSPY_SANITIZE"):
     SUPPORTED = SUPPORTED[:1] + SUPPORTED[-1:]
 # Each becomes the next, and itself: there the interpreter may be at the very same addresses.

@@ -11,6 +11,7 @@ import xml.etree.ElementTree
 
 import pytest
 
+import machine
 import pythons
 import targets
 
@@ -48,10 +49,10 @@ if SANITIZED:  # shares say nothing of memory
 @pytest.mark.parametrize("python,flags", SHARES, ids=lambda x: x.id if isinstance(x, pythons.Python) else "".join(x) or "default")
 def test_known_shares_are_measured(python, flags, podspy):
     """Two points, with samples enough that chance stays well inside of them (sigma is 0.65)."""
-    want, give_up = 5000, time.monotonic() + 60
-    counts = {"seventy": 0, "thirty": 0}
-    samples = errors = 0
-    with targets.running([python.path, HERE + "/workload.py"]) as t:
+    def points_off():
+        want, give_up = 5000, time.monotonic() + 60
+        counts = {"seventy": 0, "thirty": 0}
+        samples = errors = 0
         os.kill(t.pid, signal.SIGUSR1)
         first = [int(n) for n in t.read_line().split()]
         argv = [podspy, "record", "-p", str(t.pid), "-d", "3", "-r", "1000", "-f", "raw", "-o", "-", *flags]
@@ -64,12 +65,13 @@ def test_known_shares_are_measured(python, flags, podspy):
             samples, errors = samples + more[0], errors + more[1]
         os.kill(t.pid, signal.SIGUSR1)
         last = [int(n) for n in t.read_line().split()]
-    spent = [b - a for a, b in zip(first, last)]
-    truth, got = 100 * spent[0] / sum(spent), 100 * counts["seventy"] / sum(counts.values())
-    print("%s %s: %.1f, really %.1f, of %d samples, %d errors" % (python.id, flags, got, truth, samples, errors))
-    assert sum(counts.values()) > 2000
-    assert abs(got - truth) < 2
-    assert errors <= samples / 100
+        spent = [b - a for a, b in zip(first, last)]
+        truth, got = 100 * spent[0] / sum(spent), 100 * counts["seventy"] / sum(counts.values())
+        return got - truth, sum(counts.values()), errors
+
+    with targets.running([python.path, HERE + "/workload.py"]) as t:
+        machine.measured("points off, of samples, errors", points_off,
+                         lambda m: abs(m[0]) < 2 and m[1] > 2000 and m[2] <= m[1] / 100)
 
 
 @each
@@ -91,14 +93,17 @@ def test_every_format_is_written(python, podspy, tmp_path):
 
 @each
 def test_duration_and_rate_are_kept(python, podspy):
-    with targets.running([python.path, HERE + "/counts.py"]) as t:
+    def took_and_samples():
         begin = time.monotonic()
         r = targets.run([podspy, "record", "-p", str(t.pid), "-d", "2", "-r", "100", "-f", "raw", "-o", "-", "-g", "-i"])
         took = time.monotonic() - begin
-        assert r.returncode == 0 and 1.9 < took < 6
+        assert r.returncode == 0 and took > 1.9
         assert b"100 times a second for 2 seconds" in r.stderr
-        samples, _ = totals(r.stderr)
-        assert 4 * 120 < samples <= 4 * 230  # four threads; a loaded machine skips rounds
+        return took, totals(r.stderr)[0]
+
+    with targets.running([python.path, HERE + "/counts.py"]) as t:
+        machine.measured("seconds, samples of four threads", took_and_samples,  # a loaded machine skips rounds
+                         lambda m: m[0] < 6 and 4 * 120 < m[1] <= 4 * 230)
 
 
 @each
@@ -133,7 +138,7 @@ def test_an_unwritable_output_is_reported_before_sampling(name, podspy, tmp_path
     began = time.monotonic()
     r = targets.run(argv)
     assert r.returncode == 1 and re.fullmatch(rb"Error: cannot write .*\n", r.stderr), r.stderr
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50  # of the 60 that it would record
 
 
 def test_a_program_without_python_is_an_error(podspy):
@@ -171,7 +176,7 @@ def test_a_signal_ends_the_recording_and_writes_it(sig, flags, podspy, tmp_path)
             assert b"Sampling process" in p.stderr.readline()
             time.sleep(0.05 + random.random() / 3)
             p.send_signal(sig)
-            stderr = p.communicate(timeout=20)[1]
+            stderr = p.communicate(timeout=120)[1]
             assert p.returncode == 0, stderr
             assert b"count (" in out.read_bytes()
             assert targets.state_of(t.pid) in "RS"
@@ -190,7 +195,7 @@ def test_sigkill_leaves_nothing_stopped(python, flags, podspy, tmp_path):
             p.kill()
             p.communicate()
             for tid in tids:
-                targets.wait_for(lambda tid=tid: targets.state_of_thread(t.pid, tid) not in "Tt", 5)
+                targets.wait_for(lambda tid=tid: targets.state_of_thread(t.pid, tid) not in "Tt")
         t.drain()
         before = t.read_line()
         assert t.read_line() > before
@@ -216,7 +221,7 @@ def test_a_target_that_ends_is_written(flags, podspy, tmp_path):
             assert b"Sampling process" in p.stderr.readline()
             time.sleep(random.random() / 4 + 0.05)
             t.process.kill()
-            stderr = p.communicate(timeout=20)[1]
+            stderr = p.communicate(timeout=120)[1]
             assert p.returncode == 0 and b"the program has ended" in stderr
 
 
@@ -235,8 +240,8 @@ REFUSED = [
     (["-p", "x("], 2, "neither a process id nor a pattern"),
     ([], 2, "give either --pid PID, --all, or a program to run"),
     (["-p", "1", "--", "true"], 2, "give either"),
-    (["-p", "1", "-r", "0"], 2, "--rate takes a number from 1 to 1000, not '0'"),
-    (["-p", "1", "-r", "1001"], 2, "--rate"),
+    (["-p", "1", "-r", "0"], 2, "--rate takes a number from 1 to 10000, not '0'"),
+    (["-p", "1", "-r", "10001"], 2, "--rate"),
     (["-p", "1", "-r", "nan"], 2, "--rate"),
     (["-p", "1", "-d", "-1"], 2, "--duration"),
     (["-p", "1", "-d", "soon"], 2, "--duration"),

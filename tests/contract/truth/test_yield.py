@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import machine
 import peers
 import pythons
 import targets
@@ -19,7 +20,7 @@ import check  # noqa: E402
 SANITIZED = bool(os.environ.get("PODSPY_SANITIZE"))
 SUPPORTED = pythons.few() if SANITIZED else pythons.supported()
 RECORDED = pythons.supported() if os.environ.get("PODSPY_LONG") else pythons.few()
-SECONDS, RATE, POINTS = 3, 250, 3
+SECONDS, RATE, POINTS = 2, 250, 3
 LOOKED_AT = 60000 if os.environ.get("PODSPY_LONG") else 500 if SANITIZED else 4000
 MARKER = ";" + check.CHANGING
 FRAME = r"%s \([^;]*short_calls\.py:(%s)\)"
@@ -80,22 +81,31 @@ def chance(n, m):
 
 @pytest.mark.parametrize("python", RECORDED, ids=pythons.id_of)
 def test_nine_of_ten_nonblocking_attempts_give_a_stack(python, podspy, yields, tmp_path):
-    with targets.running(python.argv(HERE + "/short_calls.py")) as t:
+    def faults():
+        """The shares that are not what they have to be: who else has the CPU may change them."""
         lines, samples, errors = own(podspy, t.pid, "--nonblocking")
         paused, _, _ = own(podspy, t.pid, "--blocking")
         part, n = share(lines, MARKER)
         yields("  %-16s %d samples, %d failed, %.0f %% of them only in part; %s" % (
             python.id, samples, errors, part, peer_yield(peers.Target(t.pid, tmp_path, bool(python.root)))))
-    assert impossible(lines) == [] and impossible(paused) == []
-    assert samples >= RATE / 5 and errors <= (samples + errors) / 10
-    # Half of the time belongs to each: so it is in what is shown whole.
-    for way in "xy":
-        (shown, _), (true, m) = share(lines, "warm_" + way), share(paused, "warm_" + way)
-        off = POINTS + chance(n, m)
-        assert shown - off <= true <= shown + part + off, (way, shown, true, part, n, m)
-    # A partial stack may end above loop (on a slow machine one in twenty does); a whole one does not.
-    whole = [line for line in lines if MARKER not in line and not line.startswith("[no Python")]
-    assert share(lines, "loop (")[0] > 85 and share(whole, "loop (")[0] > 97
+        assert impossible(lines) == [] and impossible(paused) == []
+        found = []
+        if samples < RATE / 5 or errors > (samples + errors) / 10:
+            found.append((samples, errors))
+        # Half of the time belongs to each: so it is in what is shown whole.
+        for way in "xy":
+            (shown, _), (true, m) = share(lines, "warm_" + way), share(paused, "warm_" + way)
+            off = POINTS + chance(n, m)
+            if not shown - off <= true <= shown + part + off:
+                found.append((way, shown, true, part, n, m))
+        # A partial stack may end above loop (on a slow machine one in twenty does); a whole one does not.
+        whole = [line for line in lines if MARKER not in line and not line.startswith("[no Python")]
+        if share(lines, "loop (")[0] <= 85 or share(whole, "loop (")[0] <= 97:
+            found.append((share(lines, "loop ("), share(whole, "loop (")))
+        return found
+
+    with targets.running(python.argv(HERE + "/short_calls.py")) as t:
+        machine.measured("wrong shares", faults, lambda found: found == [])
 
 
 def looked_at(program, pid, mode, folder):

@@ -39,13 +39,13 @@ class Driver:
         assert answer.startswith("window "), answer
         return answer.split()[1]
 
-    def flush(self, seconds=20):
+    def flush(self, seconds=60):
         return self.ask(f"flush {seconds}")
 
     def metric(self, name):
         return int(self.ask(f"metric {name}").split()[1])
 
-    def wait_log(self, text, seconds=10):
+    def wait_log(self, text, seconds=60):
         end = time.monotonic() + seconds
         while not any(text in line for line in self.log):
             assert time.monotonic() < end, f"no {text!r} in {self.log}"
@@ -55,7 +55,7 @@ class Driver:
         if self.process.poll() is None:
             answer = self.ask("quit")
             assert answer == "bye"
-            assert self.process.wait(10) == 0, self.log
+            assert self.process.wait(60) == 0, self.log
         self.reader.join(5)
 
     def kill(self):

@@ -125,7 +125,7 @@ def test_a_wrong_token_is_logged_once_and_a_changed_file_is_used(
     replaced = time.monotonic()
     token.write_text("  right\n\n")
     while not double.kept:
-        assert time.monotonic() - replaced < 5, "the new token was not used"
+        assert time.monotonic() - replaced < 60, "the new token was not used"
         time.sleep(0.05)
     ids.append(d.window(2))
     assert d.flush() == "flushed"
@@ -247,7 +247,7 @@ def test_a_hung_collector_is_left_after_the_timeout(double, start):
     begin = time.monotonic()
     i = d.window()
     assert d.flush() == "flushed"
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 25  # and not the 30 that it hangs
     once(double, [i])
 
 
@@ -259,7 +259,7 @@ def test_an_agent_ends_while_the_collector_hangs(double, start, windows):
         time.sleep(0.02)
     begin = time.monotonic()
     d.quit()
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20  # and not the 30 that it hangs
     assert windows() == 1
 
 
@@ -380,7 +380,7 @@ def test_a_connection_serves_many_windows(double, start):
 def test_clear_text_to_another_machine_is_refused(start):
     d = start("http://collector.example:8080")
     assert d.started.startswith("error") and "clear text" in d.started
-    assert d.process.wait(5) == 1
+    assert d.process.wait(60) == 1
 
 
 def test_a_full_spool_drops_the_oldest_and_reports_the_loss(

@@ -37,7 +37,7 @@ def _still_goes(process):
     states = parts.thread_states(process.pid)
     assert states and not set(states) & set("Tt"), states
     before = process.log_path.stat().st_size
-    parts.wait_until("the target goes on", lambda: process.log_path.stat().st_size > before, 5)
+    parts.wait_until("the target goes on", lambda: process.log_path.stat().st_size > before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

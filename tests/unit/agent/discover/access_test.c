@@ -45,7 +45,7 @@ static void in_a_pod_the_environment_gives_the_address(void **state)
     assert_int_equal(err.code, 0);
 }
 
-static void elsewhere_the_configuration_gives_it(void **state)
+static void outside_a_pod_the_configuration_gives_the_address(void **state)
 {
     (void)state;
     char host[254] = "";
@@ -80,7 +80,7 @@ static void missing_settings_are_reported(void **state)
     assert_non_null(strstr(err.msg, "NODE_NAME"));
 }
 
-static void the_files_go_to_the_client(void **state)
+static void token_and_ca_files_are_passed_to_the_client(void **state)
 {
     (void)state;
     struct spy_access at = {.token_file = "/t", .ca_file = "/c"};
@@ -90,5 +90,6 @@ static void the_files_go_to_the_client(void **state)
     assert_false(o.proxy);
 }
 
-RUN(T(in_a_pod_the_environment_gives_the_address), T(elsewhere_the_configuration_gives_it),
-    T(missing_settings_are_reported), T(the_files_go_to_the_client))
+RUN(T(in_a_pod_the_environment_gives_the_address),
+    T(outside_a_pod_the_configuration_gives_the_address), T(missing_settings_are_reported),
+    T(token_and_ca_files_are_passed_to_the_client))

@@ -110,7 +110,7 @@ static void say(const char *type, struct podtext p)
     api_say(&api, event_text(type, p));
 }
 
-static void all_processes_of_an_annotated_pod_are_in(void **state)
+static void all_processes_of_an_annotated_pod_are_opted_in(void **state)
 {
     (void)state;
     fake_process(20, 1, 5, "pause", IN(UID1, ID3)); // the sandbox
@@ -169,7 +169,7 @@ static void an_annotation_that_comes_and_goes_is_followed(void **state)
     UNTIL(strstr(problems(), "give \\\"true\\\""));
 }
 
-static void a_recreated_container_is_waited_for(void **state)
+static void a_recreated_container_waits_for_its_pods_annotation(void **state)
 {
     (void)state;
     fake_process(21, 1, 6, "gunicorn", IN(UID1, ID1));
@@ -187,7 +187,7 @@ static void a_recreated_container_is_waited_for(void **state)
     assert_string_equal(members[31].reason, "pod annotation");
 }
 
-static void a_pod_that_says_no_is_left_alone_whatever_a_rule_says(void **state)
+static void a_pod_annotated_false_is_left_alone_whatever_a_rule_says(void **state)
 {
     (void)state;
     fake_process(21, 1, 6, "gunicorn", IN(UID1, ID1));
@@ -222,7 +222,7 @@ static void a_pod_that_says_no_is_left_alone_whatever_a_rule_says(void **state)
     UNTIL(!members[23].in);
 }
 
-static void only_chosen_containers_are_in(void **state)
+static void only_chosen_containers_are_opted_in(void **state)
 {
     (void)state;
     fake_process(21, 1, 6, "web", IN(UID1, ID1));
@@ -246,7 +246,7 @@ static void only_chosen_containers_are_in(void **state)
     UNTIL(members[21].in && !members[22].in);
 }
 
-static void known_pods_stay_and_rules_do_not_wait_while_the_api_is_away(void **state)
+static void while_the_api_is_down_known_pods_stay_and_rules_work(void **state)
 {
     (void)state;
     fake_process(21, 1, 6, "gunicorn", IN(UID1, ID1));
@@ -274,7 +274,7 @@ static void known_pods_stay_and_rules_do_not_wait_while_the_api_is_away(void **s
     UNTIL(!strstr(problems(), "127.0.0.1"));
 }
 
-static void a_deleted_pod_is_in_until_its_processes_end(void **state)
+static void a_deleted_pod_stays_opted_in_until_its_processes_end(void **state)
 {
     (void)state;
     fake_process(21, 1, 6, "gunicorn", IN(UID1, ID1));
@@ -315,13 +315,13 @@ int main(void)
 {
     setenv("NODE_NAME", "node1", 1);
     const struct CMUnitTest tests[] = {
-        TEST(all_processes_of_an_annotated_pod_are_in),
+        TEST(all_processes_of_an_annotated_pod_are_opted_in),
         TEST(an_annotation_that_comes_and_goes_is_followed),
-        TEST(a_recreated_container_is_waited_for),
-        TEST(a_pod_that_says_no_is_left_alone_whatever_a_rule_says),
-        TEST(only_chosen_containers_are_in),
-        TEST(known_pods_stay_and_rules_do_not_wait_while_the_api_is_away),
-        TEST(a_deleted_pod_is_in_until_its_processes_end),
+        TEST(a_recreated_container_waits_for_its_pods_annotation),
+        TEST(a_pod_annotated_false_is_left_alone_whatever_a_rule_says),
+        TEST(only_chosen_containers_are_opted_in),
+        TEST(while_the_api_is_down_known_pods_stay_and_rules_work),
+        TEST(a_deleted_pod_stays_opted_in_until_its_processes_end),
         TEST(the_reason_for_a_pod_without_data_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

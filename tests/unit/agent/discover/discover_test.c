@@ -273,7 +273,7 @@ static void a_child_is_found_by_the_poll_after_250_ms(void **state)
     room_close(&r);
 }
 
-static void descendants_from_before_the_start_are_in(void **state)
+static void descendants_older_than_discover_are_opted_in(void **state)
 {
     (void)state;
     struct room r;
@@ -354,7 +354,7 @@ static void an_exec_raises_the_generation(void **state)
     room_close(&r);
 }
 
-static void a_shell_that_execs_what_a_rule_matches_is_found(void **state)
+static void a_shell_that_execs_a_matching_program_is_found(void **state)
 {
     (void)state;
     struct room r;
@@ -396,7 +396,7 @@ static void an_exit_is_reported_also_for_a_zombie(void **state)
     room_close(&r);
 }
 
-static void a_hostile_name_hides_nothing(void **state)
+static void a_hostile_process_name_hides_nothing(void **state)
 {
     (void)state;
     struct room r;
@@ -499,7 +499,7 @@ static int reuse(void)
     return 0;
 }
 
-static void a_number_in_use_again_is_another_process(void **state)
+static void a_reused_pid_is_another_process(void **state)
 {
     (void)state;
     int r = in_namespaces(reuse, true);
@@ -538,7 +538,7 @@ static int from_inside(void)
     return 0;
 }
 
-static void a_proc_of_another_namespace_works_too(void **state)
+static void another_mount_of_procfs_is_read(void **state)
 {
     (void)state;
     int r = in_namespaces(from_inside, false);
@@ -553,7 +553,7 @@ static void a_proc_of_another_namespace_works_too(void **state)
 
 #define SCOPE(id) "0::/system.slice/docker-" id ".scope\n"
 
-static void hostile_files_are_survived(void **state)
+static void malformed_proc_files_do_no_harm(void **state)
 {
     (void)state;
     struct room r;
@@ -588,7 +588,7 @@ static void hostile_files_are_survived(void **state)
     room_close(&r);
 }
 
-static void a_first_thread_that_ended_is_neither_exit_nor_exec(void **state)
+static void the_end_of_the_main_thread_is_neither_exit_nor_exec(void **state)
 {
     (void)state;
     struct room r;
@@ -618,7 +618,7 @@ static void docker_room(struct room *r, const char *more)
     room_open(r, fake, yaml);
 }
 
-static void docker_labels_opt_in(void **state)
+static void docker_labels_opt_containers_in(void **state)
 {
     (void)state;
     struct room r;
@@ -664,7 +664,7 @@ static void docker_labels_opt_in(void **state)
     engine_free(&engine);
 }
 
-static void a_new_container_is_asked_about_and_a_lost_daemon_removes_nobody(void **state)
+static void a_new_container_is_looked_up_and_a_lost_daemon_removes_no_process(void **state)
 {
     (void)state;
     struct room r;
@@ -707,7 +707,7 @@ static void a_new_container_is_asked_about_and_a_lost_daemon_removes_nobody(void
     engine_free(&engine);
 }
 
-static void docker_is_asked_about_a_container_not_about_each_process(void **state)
+static void docker_is_asked_once_a_container(void **state)
 {
     (void)state;
     struct room r;
@@ -729,7 +729,7 @@ static void docker_is_asked_about_a_container_not_about_each_process(void **stat
     engine_free(&engine);
 }
 
-static void without_docker_there_is_no_problem_and_rules_do_not_wait(void **state)
+static void without_docker_no_problem_is_reported_and_rules_work(void **state)
 {
     (void)state;
     struct room r;
@@ -745,7 +745,7 @@ static void without_docker_there_is_no_problem_and_rules_do_not_wait(void **stat
     room_close(&r);
 }
 
-static void a_setting_that_cannot_work_is_reported_at_the_start(void **state)
+static void an_unusable_setting_is_reported_at_the_start(void **state)
 {
     (void)state;
     static const struct {
@@ -771,18 +771,17 @@ static void a_setting_that_cannot_work_is_reported_at_the_start(void **state)
 }
 
 RUN(T(a_rule_opts_in_and_nothing_else_is_reported), T(a_child_is_found_by_the_poll_after_250_ms),
-    T(descendants_from_before_the_start_are_in), T(a_thread_is_not_a_child),
-    T(an_exec_raises_the_generation), T(a_shell_that_execs_what_a_rule_matches_is_found),
-    T(an_exit_is_reported_also_for_a_zombie), T(a_hostile_name_hides_nothing),
-    T(a_number_in_use_again_is_another_process), T(a_proc_of_another_namespace_works_too),
-    cmocka_unit_test_setup_teardown(hostile_files_are_survived, fake_open, fake_close),
-    cmocka_unit_test_setup_teardown(a_first_thread_that_ended_is_neither_exit_nor_exec, fake_open,
+    T(descendants_older_than_discover_are_opted_in), T(a_thread_is_not_a_child),
+    T(an_exec_raises_the_generation), T(a_shell_that_execs_a_matching_program_is_found),
+    T(an_exit_is_reported_also_for_a_zombie), T(a_hostile_process_name_hides_nothing),
+    T(a_reused_pid_is_another_process), T(another_mount_of_procfs_is_read),
+    cmocka_unit_test_setup_teardown(malformed_proc_files_do_no_harm, fake_open, fake_close),
+    cmocka_unit_test_setup_teardown(the_end_of_the_main_thread_is_neither_exit_nor_exec, fake_open,
                                     fake_close),
-    cmocka_unit_test_setup_teardown(docker_is_asked_about_a_container_not_about_each_process,
-                                    fake_open, fake_close),
-    cmocka_unit_test_setup_teardown(docker_labels_opt_in, fake_open, fake_close),
-    cmocka_unit_test_setup_teardown(a_new_container_is_asked_about_and_a_lost_daemon_removes_nobody,
-                                    fake_open, fake_close),
-    cmocka_unit_test_setup_teardown(without_docker_there_is_no_problem_and_rules_do_not_wait,
-                                    fake_open, fake_close),
-    T(a_setting_that_cannot_work_is_reported_at_the_start))
+    cmocka_unit_test_setup_teardown(docker_is_asked_once_a_container, fake_open, fake_close),
+    cmocka_unit_test_setup_teardown(docker_labels_opt_containers_in, fake_open, fake_close),
+    cmocka_unit_test_setup_teardown(
+        a_new_container_is_looked_up_and_a_lost_daemon_removes_no_process, fake_open, fake_close),
+    cmocka_unit_test_setup_teardown(without_docker_no_problem_is_reported_and_rules_work, fake_open,
+                                    fake_close),
+    T(an_unusable_setting_is_reported_at_the_start))

@@ -44,7 +44,7 @@ static void the_containers_are_listed(void **state)
     spy_docker_free(d);
 }
 
-static void asking_brings_a_new_answer_soon_but_not_too_often(void **state)
+static void a_request_gets_a_new_list_soon_but_not_too_often(void **state)
 {
     (void)state;
     engine_set(&engine, ENGINE_OK, "[]");
@@ -86,7 +86,7 @@ static void bad_answers_are_errors_that_name_the_socket(void **state)
     spy_docker_free(d);
 }
 
-static void a_daemon_that_hangs_is_given_up(void **state)
+static void a_hung_daemon_is_given_up(void **state)
 {
     (void)state;
     engine_set(&engine, ENGINE_HANG, "");
@@ -104,7 +104,7 @@ static void a_daemon_that_hangs_is_given_up(void **state)
     engine_set(&engine, ENGINE_OK, "[]");
 }
 
-static void a_socket_that_goes_and_comes_back_is_found_again(void **state)
+static void a_recreated_socket_is_found_again(void **state)
 {
     (void)state;
     engine_set(&engine, ENGINE_OK, "[]");
@@ -162,10 +162,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(the_containers_are_listed),
-        T(asking_brings_a_new_answer_soon_but_not_too_often),
+        T(a_request_gets_a_new_list_soon_but_not_too_often),
         T(bad_answers_are_errors_that_name_the_socket),
-        T(a_daemon_that_hangs_is_given_up),
-        T(a_socket_that_goes_and_comes_back_is_found_again),
+        T(a_hung_daemon_is_given_up),
+        T(a_recreated_socket_is_found_again),
         T(a_socket_without_a_listener_is_not_an_absent_socket),
     };
     return cmocka_run_group_tests(tests, group_start, group_end);

@@ -128,7 +128,7 @@ static void too_old_leads_to_a_new_list_that_is_not_from_the_cache(void **state)
     assert_ptr_equal(spy_pods_find(&view.pods, "new"), kept);
 }
 
-static void what_is_known_stays_when_the_server_goes(void **state)
+static void known_pods_stay_while_the_server_is_down(void **state)
 {
     (void)state;
     api_list(&api, list_text(10, pod_text((struct podtext){.uid = "a"})));
@@ -158,7 +158,7 @@ static void a_server_that_comes_back_is_noticed_without_a_change(void **state)
     UNTIL(!view.failing);
 }
 
-static void bad_answers_are_failures_that_are_tried_again_ever_more_rarely(void **state)
+static void bad_answers_are_retried_with_growing_waits(void **state)
 {
     (void)state;
     static const enum api_mode modes[] = {API_GARBAGE, API_CLOSE, API_STATUS};
@@ -180,7 +180,7 @@ static void bad_answers_are_failures_that_are_tried_again_ever_more_rarely(void 
     UNTIL(has("a") && !view.failing);
 }
 
-static void a_watch_that_always_ends_at_once_does_not_spin(void **state)
+static void a_watch_that_ends_at_once_is_not_retried_in_a_spin(void **state)
 {
     (void)state;
     api_mode(&api, API_OK, API_CLOSE, 0);
@@ -218,7 +218,7 @@ static void garbage_in_a_watch_leads_to_a_new_list(void **state)
     UNTIL(has("b"));
 }
 
-static void a_line_that_is_too_long_is_passed_over(void **state)
+static void a_line_over_the_limit_is_skipped(void **state)
 {
     (void)state;
     size_t n = (2 << 20) + 100;
@@ -271,7 +271,7 @@ static void a_wrong_annotation_becomes_one_event(void **state)
     assert_non_null(strstr(api_text(&api, api.event, text), "podspy.dev/native"));
 }
 
-static void events_that_are_refused_are_not_tried_again(void **state)
+static void refused_events_are_not_retried(void **state)
 {
     (void)state;
     struct podtext wrong = {.uid = "a", .annotations = "\"podspy.dev/profile\":\"1\""};
@@ -293,10 +293,10 @@ static void events_that_are_refused_are_not_tried_again(void **state)
 
 RUN(TEST(a_list_is_followed_by_a_watch), TEST(a_watch_that_ends_resumes_at_the_bookmark),
     TEST(too_old_leads_to_a_new_list_that_is_not_from_the_cache),
-    TEST(what_is_known_stays_when_the_server_goes),
+    TEST(known_pods_stay_while_the_server_is_down),
     TEST(a_server_that_comes_back_is_noticed_without_a_change),
-    TEST(bad_answers_are_failures_that_are_tried_again_ever_more_rarely),
-    TEST(a_watch_that_always_ends_at_once_does_not_spin), TEST(a_silent_server_delays_nobody),
-    TEST(garbage_in_a_watch_leads_to_a_new_list), TEST(a_line_that_is_too_long_is_passed_over),
+    TEST(bad_answers_are_retried_with_growing_waits),
+    TEST(a_watch_that_ends_at_once_is_not_retried_in_a_spin), TEST(a_silent_server_delays_nobody),
+    TEST(garbage_in_a_watch_leads_to_a_new_list), TEST(a_line_over_the_limit_is_skipped),
     TEST(an_irrelevant_change_is_not_reported), TEST(a_wrong_annotation_becomes_one_event),
-    TEST(events_that_are_refused_are_not_tried_again))
+    TEST(refused_events_are_not_retried))

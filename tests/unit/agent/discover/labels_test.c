@@ -32,7 +32,7 @@ static void only_true_opts_in(void **state)
     assert_int_equal(with("other.dev/profile", "true").consent, SPY_CONSENT_UNSAID);
 }
 
-static void right_values_are_taken(void **state)
+static void valid_values_are_used(void **state)
 {
     (void)state;
     assert_int_equal(with("podspy.dev/rate", "1").rate, 1);
@@ -46,7 +46,7 @@ static void right_values_are_taken(void **state)
     assert_int_equal(with("podspy.dev/containers", "web").n_problems, 0);
 }
 
-static void wrong_values_leave_the_default_and_are_reported(void **state)
+static void invalid_values_leave_the_default_and_are_reported(void **state)
 {
     (void)state;
     static const char *const bad[][2] = {
@@ -70,7 +70,7 @@ static void wrong_values_leave_the_default_and_are_reported(void **state)
     }
 }
 
-static void many_problems_are_bounded(void **state)
+static void reported_problems_are_bounded(void **state)
 {
     (void)state;
     struct spy_labels l;
@@ -82,7 +82,7 @@ static void many_problems_are_bounded(void **state)
     assert_int_equal(l.n_problems, SPY_LABEL_PROBLEMS);
 }
 
-static void the_list_is_read(void **state)
+static void containers_are_parsed_from_dockers_list(void **state)
 {
     (void)state;
     static const char json[] =
@@ -110,7 +110,7 @@ static void the_list_is_read(void **state)
     spy_containers_free(&c);
 }
 
-static void another_prefix_is_looked_for(void **state)
+static void a_configured_label_prefix_is_used(void **state)
 {
     (void)state;
     static const char json[] = "[{\"Id\":\"" ID1 "\",\"Labels\":{\"podspy.dev/profile\":\"true\","
@@ -122,7 +122,7 @@ static void another_prefix_is_looked_for(void **state)
     spy_containers_free(&c);
 }
 
-static void no_list_is_refused(void **state)
+static void an_answer_that_is_not_a_list_is_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {"",      "{}",  "[",    "null",
@@ -137,6 +137,7 @@ static void no_list_is_refused(void **state)
     }
 }
 
-RUN(T(only_true_opts_in), T(right_values_are_taken),
-    T(wrong_values_leave_the_default_and_are_reported), T(many_problems_are_bounded),
-    T(the_list_is_read), T(another_prefix_is_looked_for), T(no_list_is_refused))
+RUN(T(only_true_opts_in), T(valid_values_are_used),
+    T(invalid_values_leave_the_default_and_are_reported), T(reported_problems_are_bounded),
+    T(containers_are_parsed_from_dockers_list), T(a_configured_label_prefix_is_used),
+    T(an_answer_that_is_not_a_list_is_refused))

@@ -243,7 +243,7 @@ static void a_static_pod_is_found_by_the_uid_of_its_cgroups(void **state)
     spy_pods_free(&pods);
 }
 
-static void there_is_an_end_to_pods_and_containers(void **state)
+static void pods_and_containers_are_bounded(void **state)
 {
     (void)state;
     struct spy_pods pods = {0};
@@ -274,4 +274,4 @@ RUN(T(a_pod_is_reduced_to_what_is_needed), T(init_and_ephemeral_containers_are_c
     T(wrong_values_are_problems_and_not_failures), T(an_object_that_is_not_a_pod_is_refused),
     T(a_watch_reports_changes_bookmarks_and_errors), T(a_version_is_digits),
     T(a_list_changes_only_when_a_pod_does), T(a_static_pod_is_found_by_the_uid_of_its_cgroups),
-    T(there_is_an_end_to_pods_and_containers))
+    T(pods_and_containers_are_bounded))

@@ -54,7 +54,7 @@ static void kernel_threads_and_zombies_are_recognized(void **state)
     assert_false(spy_proc_dead(&s));
 }
 
-static void an_exec_changes_the_image_and_not_the_start(void **state)
+static void an_exec_changes_the_image_and_not_the_start_time(void **state)
 {
     (void)state;
     struct spy_proc_stat a, b;
@@ -89,7 +89,7 @@ static void broken_stat_is_refused(void **state)
     }
 }
 
-static void status_gives_group_user_and_inner_number(void **state)
+static void status_gives_group_user_and_pid_in_the_namespace(void **state)
 {
     (void)state;
     static const char text[] = "Name:\tpython3\\nUid:\t0\t0\t0\t0\nUmask:\t0022\nState:\tS (x)\n"
@@ -125,7 +125,7 @@ static void arguments_are_joined_and_cut(void **state)
     assert_int_equal(strlen(a.argv0), SPY_PROC_ARGV0 - 1);
 }
 
-static void text_is_made_fit_for_printing(void **state)
+static void control_characters_of_names_are_replaced(void **state)
 {
     (void)state;
     char out[8];
@@ -137,7 +137,7 @@ static void text_is_made_fit_for_printing(void **state)
     assert_string_equal(out, "12345\xc3\xa4");
 }
 
-static void our_own_files_are_read(void **state)
+static void files_of_this_process_are_read(void **state)
 {
     (void)state;
     _cleanup_close_ int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -158,6 +158,6 @@ static void our_own_files_are_read(void **state)
 }
 
 RUN(T(stat_is_parsed_whatever_the_name_holds), T(kernel_threads_and_zombies_are_recognized),
-    T(an_exec_changes_the_image_and_not_the_start), T(broken_stat_is_refused),
-    T(status_gives_group_user_and_inner_number), T(arguments_are_joined_and_cut),
-    T(text_is_made_fit_for_printing), T(our_own_files_are_read))
+    T(an_exec_changes_the_image_and_not_the_start_time), T(broken_stat_is_refused),
+    T(status_gives_group_user_and_pid_in_the_namespace), T(arguments_are_joined_and_cut),
+    T(control_characters_of_names_are_replaced), T(files_of_this_process_are_read))

@@ -45,7 +45,7 @@ static void strings_hide_brackets_and_quotes(void **state)
           "{\"items\":[]}");
 }
 
-static void only_the_outermost_items_are_meant(void **state)
+static void nested_items_are_not_split(void **state)
 {
     (void)state;
     check("{\"m\":{\"items\":[{}]}}", "", "{\"m\":{\"items\":[{}]}}");
@@ -54,7 +54,7 @@ static void only_the_outermost_items_are_meant(void **state)
     check("[\"items\",[{}]]", "", "[\"items\",[{}]]");
 }
 
-static void an_item_that_is_too_large_is_passed_over(void **state)
+static void an_item_over_the_limit_is_skipped(void **state)
 {
     (void)state;
     struct spy_split s;
@@ -76,5 +76,5 @@ static void an_item_that_is_too_large_is_passed_over(void **state)
     spy_split_free(&s);
 }
 
-RUN(T(items_come_one_by_one), T(strings_hide_brackets_and_quotes),
-    T(only_the_outermost_items_are_meant), T(an_item_that_is_too_large_is_passed_over))
+RUN(T(items_come_one_by_one), T(strings_hide_brackets_and_quotes), T(nested_items_are_not_split),
+    T(an_item_over_the_limit_is_skipped))

@@ -28,7 +28,7 @@ static void a_perf_map_names_its_code(void **state)
     spy_perf_map_done(&m);
 }
 
-static void code_that_is_made_later_takes_the_place(void **state)
+static void later_code_replaces_earlier_code_at_an_address(void **state)
 {
     struct spy_perf_map m = parse_text("1000 20 old\n1000 20 new\n");
     (void)state;
@@ -36,7 +36,7 @@ static void code_that_is_made_later_takes_the_place(void **state)
     spy_perf_map_done(&m);
 }
 
-static void lines_that_do_not_parse_are_passed_over(void **state)
+static void malformed_lines_are_skipped(void **state)
 {
     struct spy_perf_map m = parse_text("\nx\n1000\n1000 \n-1 10 a\nffffffffffffffff 10 b\n"
                                        "3000 0 c\n4000 10 d\n5000 10 half");
@@ -101,7 +101,7 @@ static void names_of_cython_are_those_of_its_source(void **state)
 }
 
 // Each part is the last one twice.
-static void a_name_that_explodes_is_shown_as_it_is(void **state)
+static void a_name_that_demangles_without_bound_is_shown_mangled(void **state)
 {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     char name[800] = "_Z1fSt4pairIiiE";
@@ -115,7 +115,7 @@ static void a_name_that_explodes_is_shown_as_it_is(void **state)
     free(shown);
 }
 
-static void what_is_not_elf_is_refused(void **state)
+static void a_file_that_is_not_elf_is_refused(void **state)
 {
     struct spy_elf e;
     char text[4096] = "\177ELF\002\001\001";
@@ -126,7 +126,7 @@ static void what_is_not_elf_is_refused(void **state)
     assert_int_equal(spy_elf_open_bytes(text, sizeof text, &e), SPY_ERR_INVALID);
 }
 
-RUN(T(a_perf_map_names_its_code), T(code_that_is_made_later_takes_the_place),
-    T(lines_that_do_not_parse_are_passed_over), T(names_are_demangled),
-    T(names_of_cython_are_those_of_its_source), T(a_name_that_explodes_is_shown_as_it_is),
-    T(what_is_not_elf_is_refused))
+RUN(T(a_perf_map_names_its_code), T(later_code_replaces_earlier_code_at_an_address),
+    T(malformed_lines_are_skipped), T(names_are_demangled),
+    T(names_of_cython_are_those_of_its_source),
+    T(a_name_that_demangles_without_bound_is_shown_mangled), T(a_file_that_is_not_elf_is_refused))

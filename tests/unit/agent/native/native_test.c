@@ -201,7 +201,7 @@ static void a_chain_without_tables_is_unwound_by_frame_pointers(void **state)
     end_subject(&s);
 }
 
-static void what_a_signal_interrupted_is_below_its_handler(void **state)
+static void the_interrupted_stack_is_below_the_signal_handler(void **state)
 {
     struct subject s;
     (void)state;
@@ -515,7 +515,7 @@ static void copy_file(const char *from, const char *to)
 }
 
 // Whoever may use map_files still reads the deleted file; nobody reads the file in its place.
-static void a_file_in_the_place_of_a_deleted_one_is_not_read(void **state)
+static void a_file_that_replaced_a_mapped_one_is_not_read(void **state)
 {
     struct subject s;
     char path[] = "/tmp/podspy-native-XXXXXX";
@@ -549,7 +549,7 @@ static void names_outlive_the_target(void **state)
     end_subject(&s);
 }
 
-static void files_that_do_not_fit_into_the_cache_have_no_names(void **state)
+static void files_over_the_size_of_the_cache_have_no_names(void **state)
 {
     struct subject s;
     (void)state;
@@ -580,7 +580,7 @@ static void a_snapshot_of_nonsense_has_one_frame(void **state)
 
 RUN(T(a_chain_without_frame_pointers_is_whole),
     T(a_chain_without_tables_is_unwound_by_frame_pointers),
-    T(what_a_signal_interrupted_is_below_its_handler), T(the_vdso_has_names_and_a_caller),
+    T(the_interrupted_stack_is_below_the_signal_handler), T(the_vdso_has_names_and_a_caller),
     T(a_stack_that_continues_elsewhere_is_whole), T(a_coroutine_ends_at_its_bottom),
     T(code_written_by_hand_has_a_caller), T(a_library_opened_later_is_found),
     T(names_are_shown_as_their_language_writes_them), T(inlined_calls_and_lines_are_named),
@@ -589,5 +589,5 @@ RUN(T(a_chain_without_frame_pointers_is_whole),
     T(musl_without_tables_is_unwound_by_its_instructions),
     T(a_handler_of_musl_has_what_it_interrupted), T(a_thread_of_musl_is_whole),
     T(a_thread_in_python_shows_the_interpreter), T(code_made_at_run_time_is_named_by_the_perf_map),
-    T(a_file_in_the_place_of_a_deleted_one_is_not_read), T(names_outlive_the_target),
-    T(files_that_do_not_fit_into_the_cache_have_no_names), T(a_snapshot_of_nonsense_has_one_frame))
+    T(a_file_that_replaced_a_mapped_one_is_not_read), T(names_outlive_the_target),
+    T(files_over_the_size_of_the_cache_have_no_names), T(a_snapshot_of_nonsense_has_one_frame))

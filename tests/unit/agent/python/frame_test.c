@@ -13,7 +13,7 @@ static bool with_stacktop(unsigned minor, int32_t stacktop)
     return spy_py_frame_runs(l, frame);
 }
 
-static void test_from_3_11_to_3_13_the_depth_of_its_stack_tells(void **unused)
+static void test_from_3_11_to_3_13_stacktop_shows_whether_a_frame_runs(void **unused)
 {
     (void)unused;
     for (unsigned minor = 11; minor <= 13; minor++) {
@@ -24,7 +24,7 @@ static void test_from_3_11_to_3_13_the_depth_of_its_stack_tells(void **unused)
     }
 }
 
-static void test_from_3_4_to_3_10_a_byte_tells(void **unused)
+static void test_from_3_4_to_3_10_a_byte_shows_whether_a_frame_runs(void **unused)
 {
     (void)unused;
     for (unsigned minor = 4; minor <= 10; minor++) {
@@ -113,7 +113,7 @@ static void test_a_frame_of_the_interpreter_is_not_taken_for_a_compiled_one(void
     }
 }
 
-static void test_what_has_not_begun_up_to_3_10_tells_its_line(void **unused)
+static void test_up_to_3_10_a_frame_that_has_not_begun_gives_its_line(void **unused)
 {
     (void)unused;
     const struct spy_py_layout *l = spy_py_layout_find(3, 10);
@@ -128,8 +128,9 @@ static void test_what_has_not_begun_up_to_3_10_tells_its_line(void **unused)
     assert_int_equal(spy_py_frame_instruction(l, frame), 12);
 }
 
-RUN(T(test_from_3_11_to_3_13_the_depth_of_its_stack_tells), T(test_from_3_4_to_3_10_a_byte_tells),
+RUN(T(test_from_3_11_to_3_13_stacktop_shows_whether_a_frame_runs),
+    T(test_from_3_4_to_3_10_a_byte_shows_whether_a_frame_runs),
     T(test_a_compiled_frame_lies_in_its_object_and_is_pointed_to),
     T(test_a_compiled_frame_says_that_it_has_stopped),
     T(test_a_frame_of_the_interpreter_is_not_taken_for_a_compiled_one),
-    T(test_what_has_not_begun_up_to_3_10_tells_its_line))
+    T(test_up_to_3_10_a_frame_that_has_not_begun_gives_its_line))

@@ -21,7 +21,7 @@ static void check(const uint8_t *table, size_t len, size_t n, const struct spy_l
     }
 }
 
-static void test_every_kind(void **unused)
+static void test_every_kind_of_entry_is_decoded(void **unused)
 {
     const uint8_t table[] = {
         ENTRY(0, ONE_UNIT),  0x00,                            // the first column, no width
@@ -43,7 +43,7 @@ static void test_every_kind(void **unused)
     check(table, sizeof table, 10, want);
 }
 
-static void test_from_within_an_entry(void **unused)
+static void test_an_instruction_within_an_entry_has_its_line(void **unused)
 {
     const uint8_t table[] = {ENTRY(0, TWO_UNITS), 0x11, ENTRY(11, TWO_UNITS), 3, 4};
     struct spy_location got[2];
@@ -56,7 +56,7 @@ static void test_from_within_an_entry(void **unused)
     assert_int_equal(got[0].line, 0);
 }
 
-static void test_what_is_cut_off_is_not_known(void **unused)
+static void test_a_truncated_table_gives_no_line(void **unused)
 {
     const uint8_t no_columns[] = {ENTRY(2, ONE_UNIT), ENTRY(10, ONE_UNIT), 5, ENTRY(11, ONE_UNIT)};
     const uint8_t too_large[] = {ENTRY(14, ONE_UNIT),
@@ -80,4 +80,5 @@ static void test_what_is_cut_off_is_not_known(void **unused)
     check(too_large, sizeof too_large, 1, (struct spy_location[]){{100, 0, 0, 1}});
 }
 
-RUN(T(test_every_kind), T(test_from_within_an_entry), T(test_what_is_cut_off_is_not_known))
+RUN(T(test_every_kind_of_entry_is_decoded), T(test_an_instruction_within_an_entry_has_its_line),
+    T(test_a_truncated_table_gives_no_line))

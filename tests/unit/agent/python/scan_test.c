@@ -108,7 +108,7 @@ static void assert_not_found(struct world *w)
 }
 
 // The text of the version before the interpreter, behind it, and across two blocks.
-static void test_the_only_interpreter(void **unused)
+static void test_the_only_interpreter_is_found(void **unused)
 {
     static const size_t texts[] = {8, TEXT, BLOCK - 3, TEXT + BLOCK - 1};
     (void)unused;
@@ -122,7 +122,7 @@ static void test_the_only_interpreter(void **unused)
     }
 }
 
-static void test_a_slot_at_the_edge_of_a_block(void **unused)
+static void test_a_pointer_at_the_edge_of_a_block_is_found(void **unused)
 {
     (void)unused;
     for (uint64_t slot = DATA + 2 * BLOCK - 16; slot <= DATA + 2 * BLOCK; slot += 8) {
@@ -135,7 +135,7 @@ static void test_a_slot_at_the_edge_of_a_block(void **unused)
     }
 }
 
-static void test_the_newest_of_several_interpreters(void **unused)
+static void test_the_newest_of_several_interpreters_is_found(void **unused)
 {
     (void)unused;
     struct world *w = begin(3, 11);
@@ -149,7 +149,7 @@ static void test_the_newest_of_several_interpreters(void **unused)
 }
 
 // interp_head stands alone, and its interpreter on the heap.
-static void test_before_the_runtime(void **unused)
+static void test_2_7_is_found_by_interp_head_alone(void **unused)
 {
     (void)unused;
     struct world *w = begin(2, 7);
@@ -160,7 +160,7 @@ static void test_before_the_runtime(void **unused)
     end(w);
 }
 
-static void test_what_does_not_hang_together_is_none(void **unused)
+static void test_inconsistent_memory_is_not_an_interpreter(void **unused)
 {
     (void)unused;
     for (int i = 0; i < 5; i++) {
@@ -180,7 +180,7 @@ static void test_what_does_not_hang_together_is_none(void **unused)
     }
 }
 
-static void test_no_text_no_interpreter(void **unused)
+static void test_without_a_version_text_no_interpreter_is_found(void **unused)
 {
     (void)unused;
     struct world *w = begin(3, 11);
@@ -201,7 +201,7 @@ static void test_an_unknown_version_is_named(void **unused)
     end(w);
 }
 
-static void test_a_cookie_is_the_runtime(void **unused)
+static void test_the_cookie_of_debug_offsets_marks_the_runtime(void **unused)
 {
     struct spy_py_runtime rt = {0};
     (void)unused;
@@ -217,7 +217,7 @@ static void test_a_cookie_is_the_runtime(void **unused)
 
 // All of the data, once, but for what the blocks share; and the candidates are read where they
 // point to.
-static void test_data_is_read_once(void **unused)
+static void test_memory_is_read_once(void **unused)
 {
     enum { SHARED = 512 };
     (void)unused;
@@ -232,7 +232,7 @@ static void test_data_is_read_once(void **unused)
 }
 
 // No more candidates are looked at than the bound, however many the data has.
-static void test_candidates_are_bounded(void **unused)
+static void test_candidate_interpreters_are_bounded(void **unused)
 {
     (void)unused;
     struct world *w = begin(3, 11);
@@ -253,8 +253,9 @@ static void test_candidates_are_bounded(void **unused)
     assert_not_found(w);
 }
 
-RUN(T(test_the_only_interpreter), T(test_a_slot_at_the_edge_of_a_block),
-    T(test_the_newest_of_several_interpreters), T(test_before_the_runtime),
-    T(test_what_does_not_hang_together_is_none), T(test_no_text_no_interpreter),
-    T(test_an_unknown_version_is_named), T(test_a_cookie_is_the_runtime), T(test_data_is_read_once),
-    T(test_candidates_are_bounded))
+RUN(T(test_the_only_interpreter_is_found), T(test_a_pointer_at_the_edge_of_a_block_is_found),
+    T(test_the_newest_of_several_interpreters_is_found), T(test_2_7_is_found_by_interp_head_alone),
+    T(test_inconsistent_memory_is_not_an_interpreter),
+    T(test_without_a_version_text_no_interpreter_is_found), T(test_an_unknown_version_is_named),
+    T(test_the_cookie_of_debug_offsets_marks_the_runtime), T(test_memory_is_read_once),
+    T(test_candidate_interpreters_are_bounded))

@@ -37,7 +37,7 @@ static void begin(struct world *w)
     w->array[3] = 0x2000;
 }
 
-static void test_the_copy_of_a_thread(void **unused)
+static void test_each_thread_has_its_copy_of_the_bytecode(void **unused)
 {
     struct world w;
     (void)unused;
@@ -48,7 +48,7 @@ static void test_the_copy_of_a_thread(void **unused)
     spy_target_free(w.target);
 }
 
-static void test_copies_hold_for_their_generation(void **unused)
+static void test_a_copy_is_read_again_when_its_generation_changes(void **unused)
 {
     struct world w;
     (void)unused;
@@ -60,7 +60,7 @@ static void test_copies_hold_for_their_generation(void **unused)
     spy_target_free(w.target);
 }
 
-static void test_what_is_not_there_is_not_known(void **unused)
+static void test_a_missing_copy_is_unknown(void **unused)
 {
     struct world w;
     uint64_t none = 0;
@@ -74,5 +74,5 @@ static void test_what_is_not_there_is_not_known(void **unused)
     spy_target_free(w.target);
 }
 
-RUN(T(test_the_copy_of_a_thread), T(test_copies_hold_for_their_generation),
-    T(test_what_is_not_there_is_not_known))
+RUN(T(test_each_thread_has_its_copy_of_the_bytecode),
+    T(test_a_copy_is_read_again_when_its_generation_changes), T(test_a_missing_copy_is_unknown))

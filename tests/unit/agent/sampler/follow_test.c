@@ -140,7 +140,7 @@ static void a_thread_of_short_calls_is_read_on_its_own_cpu(void **state)
     assert_true(CPU_EQUAL(&now, allowed));
 }
 
-static void without_pauses_it_is_seen_all_the_same(void **state)
+static void without_pauses_short_calls_are_read_on_their_own_cpu_too(void **state)
 {
     (void)state;
     need_two_cpus();
@@ -159,7 +159,7 @@ static struct spy_sampler_totals sample_calls_until_paused(enum spy_pausing paus
     return t;
 }
 
-static void where_every_sample_is_to_be_paused_it_stays(void **state)
+static void where_every_sample_is_paused_the_sampler_stays(void **state)
 {
     (void)state;
     need_two_cpus();
@@ -168,7 +168,7 @@ static void where_every_sample_is_to_be_paused_it_stays(void **state)
     assert_true(t.paused > 0);
 }
 
-static void a_cpu_that_it_was_not_given_is_not_taken(void **state)
+static void a_cpu_outside_of_the_affinity_is_not_used(void **state)
 {
     cpu_set_t own = only(nth_cpu(*state, 0));
     need_two_cpus();
@@ -178,7 +178,7 @@ static void a_cpu_that_it_was_not_given_is_not_taken(void **state)
     assert_true(t.paused > 0); // not those in which it waited for a CPU
 }
 
-static void who_binds_it_otherwise_has_the_last_word(void **state)
+static void an_affinity_set_from_outside_is_kept(void **state)
 {
     need_two_cpus();
     seen.rebind_to = nth_cpu(*state, 0);
@@ -199,7 +199,7 @@ static bool pass(struct spy_follow *f, int wish, uint64_t late_ns, uint64_t work
     return bound;
 }
 
-static void who_is_let_in_late_there_stays_away(void **state)
+static void a_sampler_that_is_late_on_a_cpu_avoids_it(void **state)
 {
     (void)state;
     need_two_cpus();
@@ -217,7 +217,7 @@ static void who_is_let_in_late_there_stays_away(void **state)
     spy_follow_leave(&f);
 }
 
-static void who_is_late_everywhere_may_stay(void **state)
+static void a_sampler_that_is_late_on_every_cpu_stays(void **state)
 {
     (void)state;
     need_two_cpus();
@@ -230,7 +230,7 @@ static void who_is_late_everywhere_may_stay(void **state)
     spy_follow_leave(&f);
 }
 
-static void who_is_awake_for_long_there_stays_away(void **state)
+static void a_sampler_that_works_long_on_a_cpu_avoids_it(void **state)
 {
     (void)state;
     need_two_cpus();
@@ -243,7 +243,7 @@ static void who_is_awake_for_long_there_stays_away(void **state)
     assert_true(bound > 0 && bound < 60);
 }
 
-static void for_a_single_wish_it_does_not_move(void **state)
+static void a_few_wishes_for_a_cpu_do_not_move_the_sampler(void **state)
 {
     need_two_cpus();
     struct spy_follow f;
@@ -270,7 +270,10 @@ static void for_a_single_wish_it_does_not_move(void **state)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 RUN(TEST(a_thread_of_short_calls_is_read_on_its_own_cpu),
-    TEST(without_pauses_it_is_seen_all_the_same), TEST(where_every_sample_is_to_be_paused_it_stays),
-    TEST(a_cpu_that_it_was_not_given_is_not_taken), TEST(who_binds_it_otherwise_has_the_last_word),
-    TEST(who_is_let_in_late_there_stays_away), TEST(who_is_late_everywhere_may_stay),
-    TEST(who_is_awake_for_long_there_stays_away), TEST(for_a_single_wish_it_does_not_move))
+    TEST(without_pauses_short_calls_are_read_on_their_own_cpu_too),
+    TEST(where_every_sample_is_paused_the_sampler_stays),
+    TEST(a_cpu_outside_of_the_affinity_is_not_used), TEST(an_affinity_set_from_outside_is_kept),
+    TEST(a_sampler_that_is_late_on_a_cpu_avoids_it),
+    TEST(a_sampler_that_is_late_on_every_cpu_stays),
+    TEST(a_sampler_that_works_long_on_a_cpu_avoids_it),
+    TEST(a_few_wishes_for_a_cpu_do_not_move_the_sampler))

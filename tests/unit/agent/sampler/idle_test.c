@@ -20,10 +20,8 @@ static bool works_at(const struct program *p, uint64_t round)
 
 static bool has_run(const struct program *p, uint64_t since, uint64_t round)
 {
-    for (uint64_t i = since + 1; i <= round; i++)
-        if (works_at(p, i))
-            return true;
-    return false;
+    uint64_t first = since + 1, rest = p->period - first % p->period;
+    return p->works && (works_at(p, first) || rest <= round - first) && first <= round;
 }
 
 struct seen {
@@ -55,7 +53,7 @@ static struct seen watch(const struct program *p, uint32_t rate, bool worth, str
 
 // Also of those whose period is near what the lengths of the strata add up to, and of those that
 // work for less than one stratum.
-static void shares_come_out_right(void **state)
+static void shares_of_rarely_read_processes_are_unbiased(void **state)
 {
     (void)state;
     static const struct program programs[] = {
@@ -76,7 +74,7 @@ static void shares_come_out_right(void **state)
     }
 }
 
-static void one_that_never_runs_is_looked_at_seldom(void **state)
+static void a_process_that_never_runs_is_rarely_polled(void **state)
 {
     (void)state;
     static const struct program never = {UINT64_MAX, 0};
@@ -87,7 +85,7 @@ static void one_that_never_runs_is_looked_at_seldom(void **state)
     assert_int_equal(watch(&never, 10, true, &rand).looks, ROUNDS);
 }
 
-static void one_that_runs_is_looked_at_every_time(void **state)
+static void a_process_that_runs_is_polled_each_round(void **state)
 {
     (void)state;
     static const struct program always = {1, 1}, often = {SPY_IDLE_SHARE, 1};
@@ -96,5 +94,5 @@ static void one_that_runs_is_looked_at_every_time(void **state)
     assert_int_equal(watch(&often, RATE, true, &rand).looks, ROUNDS);
 }
 
-RUN(T(shares_come_out_right), T(one_that_never_runs_is_looked_at_seldom),
-    T(one_that_runs_is_looked_at_every_time))
+RUN(T(shares_of_rarely_read_processes_are_unbiased), T(a_process_that_never_runs_is_rarely_polled),
+    T(a_process_that_runs_is_polled_each_round))

@@ -152,6 +152,11 @@ static void cpu_time_is_that_of_the_window(void **state)
         assert_true(a.counted[SPY_RUNQUEUE].sum <= a.counted[SPY_RUNQUEUE].of_ns);
     }
     struct spy_account rest = take(&c);
+    // It said that it is done before it rested, and may wait for a CPU in between.
+    for (int i = 0; i < 1000 && rest.counted[SPY_RUNQUEUE].sum >= 5 * SPY_NS_PER_MS; i++) {
+        usleep(10000);
+        rest = take(&c);
+    }
     assert_true(spy_account_knows(&rest, SPY_CPU) && spy_account_knows(&rest, SPY_RUNQUEUE));
     assert_true(rest.counted[SPY_RUNQUEUE].sum < 5 * SPY_NS_PER_MS);
     end(&c);
@@ -174,7 +179,7 @@ static void threads_that_begin_and_end_within_are_not_lost(void **state)
     end_worker(&w);
 }
 
-static void two_that_want_one_cpu_wait_for_it(void **state)
+static void the_wait_of_two_processes_for_one_cpu_is_counted(void **state)
 {
     (void)state;
     cpu_set_t before, one;
@@ -203,7 +208,7 @@ static void two_that_want_one_cpu_wait_for_it(void **state)
 }
 
 // A zombie still has its clock; once it was waited for, the latest look holds if it is recent.
-static void a_process_that_ended_has_what_was_seen_of_it(void **state)
+static void an_ended_process_keeps_its_last_counts(void **state)
 {
     (void)state;
     struct worker w = start_worker(0, 50);
@@ -240,7 +245,7 @@ static void a_process_that_ended_has_what_was_seen_of_it(void **state)
     end_worker(&w);
 }
 
-static void nothing_is_known_before_it_begins(void **state)
+static void no_counter_is_known_before_counting_begins(void **state)
 {
     (void)state;
     struct spy_account a;
@@ -258,5 +263,6 @@ static void nothing_is_known_before_it_begins(void **state)
 }
 
 RUN(T(schedstat_is_two_sums_and_a_count), T(cpu_time_is_that_of_the_window),
-    T(threads_that_begin_and_end_within_are_not_lost), T(two_that_want_one_cpu_wait_for_it),
-    T(a_process_that_ended_has_what_was_seen_of_it), T(nothing_is_known_before_it_begins))
+    T(threads_that_begin_and_end_within_are_not_lost),
+    T(the_wait_of_two_processes_for_one_cpu_is_counted), T(an_ended_process_keeps_its_last_counts),
+    T(no_counter_is_known_before_counting_begins))

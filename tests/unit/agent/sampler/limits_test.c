@@ -62,7 +62,7 @@ static void mounts_are_found_in_mountinfo(void **state)
     assert_true(spy_limits_mount(words, strlen(words), true, root, point));
 }
 
-static void a_path_is_found_below_the_mount_that_has_it(void **state)
+static void a_cgroup_path_is_mapped_below_its_mount(void **state)
 {
     (void)state;
     static const struct {
@@ -118,7 +118,7 @@ static void both_forms_of_cpu_stat_are_read(void **state)
     assert_int_equal(t.ns, 7);
 }
 
-static void the_level_that_did_most_counts(void **state)
+static void the_cgroup_that_throttled_most_counts(void **state)
 {
     (void)state;
     struct spy_limits_reading a = {.path = 1, .n = 3, .levels = {{10, 1}, {500, 9}, {0, 0}}}, b = a;
@@ -141,5 +141,5 @@ static void the_level_that_did_most_counts(void **state)
 }
 
 RUN(T(the_hierarchy_of_the_cpu_controller_is_chosen), T(mounts_are_found_in_mountinfo),
-    T(a_path_is_found_below_the_mount_that_has_it), T(both_forms_of_cpu_stat_are_read),
-    T(the_level_that_did_most_counts))
+    T(a_cgroup_path_is_mapped_below_its_mount), T(both_forms_of_cpu_stat_are_read),
+    T(the_cgroup_that_throttled_most_counts))

@@ -57,7 +57,7 @@ static void timers_have_no_slack_while_it_is_raised(void **state)
     assert_int_equal(prctl(PR_SET_TIMERSLACK, was, 0, 0, 0), 0);
 }
 
-static void lowered_the_thread_is_as_it_was(void **state)
+static void a_lowered_thread_has_its_former_priority(void **state)
 {
     (void)state;
     struct spy_priority p;
@@ -88,7 +88,7 @@ static int without_privilege(enum spy_priority_kind *ret)
     return p.kind == SPY_PRIORITY_SLICE && attributes().runtime != SHORTEST_NS ? -1 : 0;
 }
 
-static void without_any_privilege_it_is_a_slice_or_nothing(void **state)
+static void without_privileges_the_priority_is_a_slice_or_none(void **state)
 {
     (void)state;
     int status;
@@ -103,7 +103,7 @@ static void without_any_privilege_it_is_a_slice_or_nothing(void **state)
                      kernel_has_slices() ? SPY_PRIORITY_SLICE : SPY_PRIORITY_NONE);
 }
 
-static void a_priority_that_somebody_chose_stays(void **state)
+static void a_priority_set_by_the_user_is_kept(void **state)
 {
     (void)state;
     int status;
@@ -121,7 +121,7 @@ static void a_priority_that_somebody_chose_stays(void **state)
     assert_int_equal(status, 0);
 }
 
-static void every_kind_has_words_and_what_gives_a_better_one(void **state)
+static void every_kind_has_a_description_and_a_remedy(void **state)
 {
     (void)state;
     for (enum spy_priority_kind k = SPY_PRIORITY_NONE; k <= SPY_PRIORITY_SLICE; k++) {
@@ -132,5 +132,6 @@ static void every_kind_has_words_and_what_gives_a_better_one(void **state)
 }
 
 RUN(T(a_kernel_with_slices_grants_the_shortest), T(timers_have_no_slack_while_it_is_raised),
-    T(lowered_the_thread_is_as_it_was), T(without_any_privilege_it_is_a_slice_or_nothing),
-    T(a_priority_that_somebody_chose_stays), T(every_kind_has_words_and_what_gives_a_better_one))
+    T(a_lowered_thread_has_its_former_priority),
+    T(without_privileges_the_priority_is_a_slice_or_none), T(a_priority_set_by_the_user_is_kept),
+    T(every_kind_has_a_description_and_a_remedy))

@@ -25,7 +25,7 @@ static uint64_t turn(struct spy_schedule *s, uint64_t *now, uint64_t takes)
     return skipped;
 }
 
-static void those_of_one_rate_share_their_moments(void **state)
+static void processes_of_one_rate_are_sampled_together(void **state)
 {
     (void)state;
     static char who[MANY], seen[MANY];
@@ -78,7 +78,7 @@ static void gaps_are_jittered_about_the_period(void **state)
 
 // Rounds that take longer than there is time for: each process gets its share, and knows what it
 // missed.
-static void what_comes_late_is_skipped_and_counted(void **state)
+static void late_rounds_are_skipped_and_counted(void **state)
 {
     (void)state;
     const uint64_t period = 10 * SPY_NS_PER_MS;
@@ -104,7 +104,7 @@ static void what_comes_late_is_skipped_and_counted(void **state)
 }
 
 // Who takes part in few ticks meets those that the others have.
-static void ticks_may_be_skipped(void **state)
+static void processes_sampled_in_few_ticks_share_the_ticks_of_others(void **state)
 {
     (void)state;
     enum { REMEMBERED = 4 * SPY_SCHEDULE_AHEAD };
@@ -151,7 +151,7 @@ static void ticks_may_be_skipped(void **state)
     spy_schedule_free(&s);
 }
 
-static void one_off_the_beat_comes_back_to_it(void **state)
+static void a_process_off_the_beat_returns_to_it(void **state)
 {
     (void)state;
     struct spy_schedule s;
@@ -178,7 +178,7 @@ static void one_off_the_beat_comes_back_to_it(void **state)
     spy_schedule_free(&s);
 }
 
-static void without_a_rate_each_has_its_turn(void **state)
+static void without_a_rate_processes_take_turns(void **state)
 {
     (void)state;
     struct spy_schedule s;
@@ -194,6 +194,7 @@ static void without_a_rate_each_has_its_turn(void **state)
     spy_schedule_free(&s);
 }
 
-RUN(T(those_of_one_rate_share_their_moments), T(gaps_are_jittered_about_the_period),
-    T(what_comes_late_is_skipped_and_counted), T(ticks_may_be_skipped),
-    T(one_off_the_beat_comes_back_to_it), T(without_a_rate_each_has_its_turn))
+RUN(T(processes_of_one_rate_are_sampled_together), T(gaps_are_jittered_about_the_period),
+    T(late_rounds_are_skipped_and_counted),
+    T(processes_sampled_in_few_ticks_share_the_ticks_of_others),
+    T(a_process_off_the_beat_returns_to_it), T(without_a_rate_processes_take_turns))

@@ -95,7 +95,7 @@ static int tracer_of(pid_t tid)
     return tracer;
 }
 
-static void one_that_stops_late_is_let_go_between_two_rounds(void **state)
+static void a_thread_that_stops_late_is_released_between_two_rounds(void **state)
 {
     (void)state;
     struct child c = start_steady();
@@ -117,4 +117,4 @@ static void one_that_stops_late_is_let_go_between_two_rounds(void **state)
     end_child(&c);
 }
 
-RUN(T(one_that_stops_late_is_let_go_between_two_rounds))
+RUN(T(a_thread_that_stops_late_is_released_between_two_rounds))

@@ -140,7 +140,7 @@ static void bytes_and_threads_are_those_of_the_core(void **state)
 }
 
 // A made-up core that names any file of this machine must not have it read.
-static void only_the_file_that_was_mapped_is_read(void **state)
+static void only_the_mapped_file_is_read(void **state)
 {
     (void)state;
     char self[256];
@@ -179,7 +179,7 @@ static void only_the_file_that_was_mapped_is_read(void **state)
     }
 }
 
-static void what_is_cut_off_is_told(void **state)
+static void truncation_is_reported(void **state)
 {
     (void)state;
     struct spy_target *t;
@@ -205,7 +205,7 @@ static void refuse(struct made *m, int code, const char *why)
         fail_msg("%s: not %s", err.msg, why);
 }
 
-static void nonsense_is_refused(void **state)
+static void a_malformed_core_is_refused(void **state)
 {
     (void)state;
     struct made *m = make();
@@ -243,5 +243,5 @@ static void nonsense_is_refused(void **state)
     refuse(m, SPY_ERR_INVALID, "holds no memory");
 }
 
-RUN(T(bytes_and_threads_are_those_of_the_core), T(only_the_file_that_was_mapped_is_read),
-    T(what_is_cut_off_is_told), T(nonsense_is_refused))
+RUN(T(bytes_and_threads_are_those_of_the_core), T(only_the_mapped_file_is_read),
+    T(truncation_is_reported), T(a_malformed_core_is_refused))

@@ -72,7 +72,7 @@ static uint64_t find_program(pid_t pid, const char *name)
     return strtoull(line, NULL, 16);
 }
 
-static void reads_what_is_there_and_tells_what_is_not(void **state)
+static void mapped_memory_is_read_and_unmapped_memory_is_an_error(void **state)
 {
     (void)state;
     pid_t pid = start();
@@ -98,7 +98,7 @@ static void reads_what_is_there_and_tells_what_is_not(void **state)
     spy_target_free(t);
 }
 
-static void follows_a_process_into_another_program(void **state)
+static void reads_follow_a_process_through_exec(void **state)
 {
     (void)state;
     pid_t pid = start();
@@ -122,7 +122,7 @@ static void *wait_for_ever(void *unused)
     return unused;
 }
 
-static void reads_through_a_thread_where_the_main_one_has_ended(void **state)
+static void reads_go_through_a_thread_once_the_main_thread_has_ended(void **state)
 {
     (void)state;
     pid_t pid = fork();
@@ -172,9 +172,9 @@ static int forbid_the_call(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(reads_what_is_there_and_tells_what_is_not),
-        T(follows_a_process_into_another_program),
-        T(reads_through_a_thread_where_the_main_one_has_ended),
+        T(mapped_memory_is_read_and_unmapped_memory_is_an_error),
+        T(reads_follow_a_process_through_exec),
+        T(reads_go_through_a_thread_once_the_main_thread_has_ended),
     };
     int failed = cmocka_run_group_tests_name("as it is", tests, NULL, NULL);
     return failed + cmocka_run_group_tests_name("forbidden", tests, forbid_the_call, NULL);

@@ -47,7 +47,7 @@ static struct spy_rights root(void)
     return WITH(user, it->uid = it->gid = 0, it->can_trace = true, it->capabilities = ~0ULL);
 }
 
-static void what_is_let_in_has_no_bar(void **state)
+static void a_readable_process_has_no_reason_against_it(void **state)
 {
     (void)state;
     struct spy_reason why;
@@ -57,7 +57,7 @@ static void what_is_let_in_has_no_bar(void **state)
     assert_int_equal(find(root(), open, &why), NONE);
 }
 
-static void a_refusal_always_has_a_bar(void **state)
+static void a_refused_read_always_has_a_reason(void **state)
 {
     (void)state;
     // Every combination of what matters; the second half of the loop is without a known status.
@@ -81,7 +81,7 @@ static void a_refusal_always_has_a_bar(void **state)
     }
 }
 
-static void users_groups_and_how_to_become_them(void **state)
+static void other_users_and_groups_are_explained_with_a_remedy(void **state)
 {
     (void)state;
     struct spy_reason why;
@@ -109,7 +109,7 @@ static void users_groups_and_how_to_become_them(void **state)
     assert_non_null(strstr(why.cure, "capabilities.add: [SYS_PTRACE]"));
 }
 
-static void more_rights_than_podspy(void **state)
+static void a_process_with_more_capabilities_is_explained(void **state)
 {
     (void)state;
     struct spy_reason why;
@@ -123,7 +123,7 @@ static void more_rights_than_podspy(void **state)
     assert_int_equal(find(user, WITH(refused, it->dumpable = SPY_NO), &why), SPY_BAR_DUMPABLE);
 }
 
-static void user_namespaces(void **state)
+static void processes_of_other_user_namespaces_are_explained(void **state)
 {
     (void)state;
     struct spy_reason why;
@@ -141,7 +141,7 @@ static void user_namespaces(void **state)
     assert_string_equal(why.cure, "run as root (sudo podspy ...)");
 }
 
-static void the_scopes_of_yama(void **state)
+static void each_scope_of_yama_is_explained(void **state)
 {
     (void)state;
     struct spy_reason why;
@@ -161,7 +161,7 @@ static void the_scopes_of_yama(void **state)
     find(WITH(user, it->yama = 2, it->may_get_trace = false), g, &why); // the longest text
 }
 
-static void filters_and_modules(void **state)
+static void seccomp_filters_and_security_modules_are_explained(void **state)
 {
     (void)state;
     struct spy_reason why;
@@ -186,7 +186,7 @@ static void filters_and_modules(void **state)
     assert_non_null(strstr(why.cure, "Landlock"));
 }
 
-static void what_proc_shows(void **state)
+static void mount_options_of_proc_are_explained(void **state)
 {
     (void)state;
     struct spy_reason why;
@@ -208,7 +208,7 @@ static void what_proc_shows(void **state)
 }
 
 // Of no process: what an agent will not see.
-static void what_holds_for_all(void **state)
+static void reasons_that_hold_for_every_process_are_found(void **state)
 {
     (void)state;
     struct spy_reason why;
@@ -227,7 +227,7 @@ static void what_holds_for_all(void **state)
     assert_true(spy_bar_holds(SPY_BAR_YAMA, &nobody, NULL, &why) && !why.partly);
 }
 
-static void names_of_capabilities(void **state)
+static void capabilities_have_the_names_of_the_kernel(void **state)
 {
     (void)state;
     assert_string_equal(spy_capability_name(CAP_CHOWN), "CHOWN");
@@ -236,7 +236,9 @@ static void names_of_capabilities(void **state)
     assert_null(spy_capability_name(CAP_LAST_CAP + 1));
 }
 
-RUN(T(what_is_let_in_has_no_bar), T(a_refusal_always_has_a_bar),
-    T(users_groups_and_how_to_become_them), T(more_rights_than_podspy), T(user_namespaces),
-    T(the_scopes_of_yama), T(filters_and_modules), T(what_proc_shows), T(what_holds_for_all),
-    T(names_of_capabilities))
+RUN(T(a_readable_process_has_no_reason_against_it), T(a_refused_read_always_has_a_reason),
+    T(other_users_and_groups_are_explained_with_a_remedy),
+    T(a_process_with_more_capabilities_is_explained),
+    T(processes_of_other_user_namespaces_are_explained), T(each_scope_of_yama_is_explained),
+    T(seccomp_filters_and_security_modules_are_explained), T(mount_options_of_proc_are_explained),
+    T(reasons_that_hold_for_every_process_are_found), T(capabilities_have_the_names_of_the_kernel))

@@ -26,7 +26,7 @@ static void the_file_of_a_usual_kernel_is_parsed(void **state)
     assert_int_equal(s.updated_ns, 932105865345);
 }
 
-static void what_makes_no_sense_is_refused(void **state)
+static void a_malformed_sched_file_is_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
@@ -135,32 +135,37 @@ static bool is_on_cpu(int i)
 }
 
 // From the other CPU: where the looker takes the CPU of the two, both wait whenever it looks. With
-// a third program on theirs neither runs for a moment.
-static void of_two_threads_on_one_cpu_one_runs(void **state)
+// more programs on theirs neither runs for most of the time, so it looks until it has seen each.
+static void one_of_two_threads_on_a_cpu_is_seen_running(void **state)
 {
     (void)state;
-    enum { LOOKS = 1000, GAP_NS = 700000 };
-    int both = 0, runs[2] = {0};
-    if (!child[0])
+    enum { LOOKS_MIN = 500, LOOKS_MAX = 100000, SEEN = 25, GAP_NS = 700000 };
+    int looks = 0, both = 0, runs[2] = {0};
+    if (!child[0]) {
+        print_message("left out: needs two CPUs\n");
         skip();
+    }
     for (int k = 0; k < 2; k++) {
         struct spy_thread_switches s;
-        if (spy_thread_probe_switches(&probe[k], &s) == SPY_ERR_NOTFOUND)
-            skip(); // a kernel without CONFIG_SCHED_DEBUG
+        if (spy_thread_probe_switches(&probe[k], &s) == SPY_ERR_NOTFOUND) {
+            print_message("left out: a kernel without CONFIG_SCHED_DEBUG\n");
+            skip();
+        }
     }
-    for (int i = 0; i < LOOKS; i++) {
+    while (looks < LOOKS_MIN || ((runs[0] < SEEN || runs[1] < SEEN) && looks < LOOKS_MAX)) {
         spy_clock_sleep_until(spy_clock_mono_ns() + GAP_NS);
         bool first = is_on_cpu(0), second = is_on_cpu(1);
         both += first && second;
         runs[0] += first;
         runs[1] += second;
+        looks++;
     }
-    print_message("of %d looks: the first runs in %d, the second in %d, both in %d\n", LOOKS,
+    print_message("of %d looks: the first runs in %d, the second in %d, both in %d\n", looks,
                   runs[0], runs[1], both);
-    assert_true(both < LOOKS / 50); // a switch between the looks at each
-    assert_true(runs[0] > LOOKS / 20 && runs[1] > LOOKS / 20);
+    assert_true(runs[0] >= SEEN && runs[1] >= SEEN);
+    assert_true(both < looks / 50); // a switch between the looks at each
 }
 
-RUN(T(the_file_of_a_usual_kernel_is_parsed), T(what_makes_no_sense_is_refused),
+RUN(T(the_file_of_a_usual_kernel_is_parsed), T(a_malformed_sched_file_is_refused),
     T(a_thread_cannot_forge_its_counts_by_its_name),
-    cmocka_unit_test_setup_teardown(of_two_threads_on_one_cpu_one_runs, start, end))
+    cmocka_unit_test_setup_teardown(one_of_two_threads_on_a_cpu_is_seen_running, start, end))

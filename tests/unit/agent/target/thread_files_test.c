@@ -98,7 +98,7 @@ static void ask_all(int expected)
     }
 }
 
-static void all_are_asked_within_half_of_the_limit(void **state)
+static void probes_keep_files_within_half_of_the_limit(void **state)
 {
     (void)state;
     for (int i = 0; i < 3; i++)
@@ -109,7 +109,7 @@ static void all_are_asked_within_half_of_the_limit(void **state)
             assert_true(probes[i].files.fd[k] < MOST);
 }
 
-static void those_that_work_get_the_files_of_those_that_wait(void **state)
+static void busy_threads_get_the_files_of_waiting_ones(void **state)
 {
     (void)state;
     ask_all(0);
@@ -132,7 +132,7 @@ static void those_that_work_get_the_files_of_those_that_wait(void **state)
 
 // Somebody else has all the rest: files that wait for use are given up, and with not one left
 // nothing is claimed of any thread.
-static void without_a_free_descriptor_nothing_is_claimed(void **state)
+static void without_a_free_descriptor_a_probe_is_an_error(void **state)
 {
     (void)state;
     int held[LIMIT], n_held = 0;
@@ -153,7 +153,7 @@ static void without_a_free_descriptor_nothing_is_claimed(void **state)
     ask_all(0);
 }
 
-static void an_end_is_told_whether_the_file_was_kept_or_not(void **state)
+static void the_end_of_a_thread_is_seen_with_and_without_an_open_file(void **state)
 {
     (void)state;
     ask_all(0);
@@ -167,10 +167,10 @@ static void an_end_is_told_whether_the_file_was_kept_or_not(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(all_are_asked_within_half_of_the_limit),
-        T(those_that_work_get_the_files_of_those_that_wait),
-        T(without_a_free_descriptor_nothing_is_claimed),
-        T(an_end_is_told_whether_the_file_was_kept_or_not),
+        T(probes_keep_files_within_half_of_the_limit),
+        T(busy_threads_get_the_files_of_waiting_ones),
+        T(without_a_free_descriptor_a_probe_is_an_error),
+        T(the_end_of_a_thread_is_seen_with_and_without_an_open_file),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -21,7 +21,7 @@ static struct spy_buf labels_of(const char *pid)
     return b;
 }
 
-static void labels_packed_and_unpacked_are_the_same_series(void **state)
+static void packed_labels_unpack_to_the_same_series(void **state)
 {
     (void)state;
     _cleanup_buf_ struct spy_buf b = labels_of("12");
@@ -41,7 +41,7 @@ static void labels_packed_and_unpacked_are_the_same_series(void **state)
     spy_profile_free(p);
 }
 
-static void losses_add_up_by_labels_and_go_when_they_are_taken(void **state)
+static void losses_add_up_by_labels_until_they_are_taken(void **state)
 {
     (void)state;
     _cleanup_buf_ struct spy_buf a = labels_of("1"), b = labels_of("2");
@@ -62,7 +62,7 @@ static void losses_add_up_by_labels_and_go_when_they_are_taken(void **state)
     spy_losses_free(&l);
 }
 
-static void past_the_bound_losses_are_added_up_in_one_row_of_the_node(void **state)
+static void losses_over_the_bound_add_up_in_one_row_of_the_node(void **state)
 {
     (void)state;
     struct spy_losses l = {0};
@@ -90,6 +90,5 @@ static void past_the_bound_losses_are_added_up_in_one_row_of_the_node(void **sta
     spy_losses_free(&l);
 }
 
-RUN(T(labels_packed_and_unpacked_are_the_same_series),
-    T(losses_add_up_by_labels_and_go_when_they_are_taken),
-    T(past_the_bound_losses_are_added_up_in_one_row_of_the_node))
+RUN(T(packed_labels_unpack_to_the_same_series), T(losses_add_up_by_labels_until_they_are_taken),
+    T(losses_over_the_bound_add_up_in_one_row_of_the_node))

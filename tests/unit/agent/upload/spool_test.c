@@ -55,7 +55,7 @@ static void expect_next(struct spy_spool *s, const char *body, enum spy_spool_ou
     spy_spool_settle(s, seq, outcome);
 }
 
-static void windows_leave_in_the_order_they_came(void **state)
+static void windows_leave_in_order_of_arrival(void **state)
 {
     struct spy_spool *s = open_spool(*state, ROOMY);
     append(s, "one", "a", 1);
@@ -70,7 +70,7 @@ static void windows_leave_in_the_order_they_came(void **state)
     spy_spool_close(s);
 }
 
-static void files_are_for_their_owner_only(void **state)
+static void spool_files_are_readable_by_their_owner_only(void **state)
 {
     struct stat st;
     chmod(((struct folder *)*state)->path, 0755);
@@ -83,7 +83,7 @@ static void files_are_for_their_owner_only(void **state)
     spy_spool_close(s);
 }
 
-static void another_run_adopts_what_was_left_and_appends_to_it(void **state)
+static void the_next_run_adopts_the_spool_and_appends_to_it(void **state)
 {
     struct spy_spool *s = open_spool(*state, ROOMY);
     append(s, "one", "a", 1);
@@ -98,7 +98,7 @@ static void another_run_adopts_what_was_left_and_appends_to_it(void **state)
     spy_spool_close(s);
 }
 
-static void the_bound_holds_and_the_oldest_goes_first(void **state)
+static void a_full_spool_drops_the_oldest_windows(void **state)
 {
     enum { BOUND = 4 * 4096 };
     struct spy_spool *s = open_spool(*state, BOUND);
@@ -119,7 +119,7 @@ static void the_bound_holds_and_the_oldest_goes_first(void **state)
     spy_spool_close(s);
 }
 
-static void a_bound_that_was_lowered_holds_at_once(void **state)
+static void a_lowered_bound_holds_at_once(void **state)
 {
     struct spy_spool *s = open_spool(*state, ROOMY);
     for (int i = 0; i < 6; i++)
@@ -131,7 +131,7 @@ static void a_bound_that_was_lowered_holds_at_once(void **state)
     spy_spool_close(s);
 }
 
-static void what_is_in_flight_is_not_dropped(void **state)
+static void a_window_in_flight_is_not_dropped(void **state)
 {
     struct spy_spool *s = open_spool(*state, 2 * 4096);
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(ROOMY);
@@ -164,7 +164,7 @@ static void a_window_larger_than_the_spool_is_refused_and_counted(void **state)
     spy_spool_close(s);
 }
 
-static void losses_outlive_the_run_and_go_once_a_window_reports_them(void **state)
+static void losses_are_kept_over_runs_until_a_window_reports_them(void **state)
 {
     struct spy_spool *s = open_spool(*state, 4096);
     append(s, "one", "a", 10);
@@ -204,7 +204,7 @@ static void copy(const struct folder *f, const char *from, const char *to)
     assert_int_equal(spy_file_write_atomic(target, b.data, b.len, 0600, NULL), 0);
 }
 
-static void killed_before_the_rename_the_part_is_deleted(void **state)
+static void after_a_kill_before_the_rename_the_part_is_deleted(void **state)
 {
     struct spy_spool *s = open_spool(*state, ROOMY);
     append(s, "one", "a", 1);
@@ -216,7 +216,7 @@ static void killed_before_the_rename_the_part_is_deleted(void **state)
     spy_spool_close(s);
 }
 
-static void killed_between_the_count_and_the_drop_nothing_counts_twice(void **state)
+static void a_kill_between_count_and_drop_counts_no_loss_twice(void **state)
 {
     struct spy_spool *s = open_spool(*state, 4096);
     append(s, "one", "a", 10);
@@ -231,7 +231,7 @@ static void killed_between_the_count_and_the_drop_nothing_counts_twice(void **st
     spy_spool_close(s);
 }
 
-static void killed_between_the_report_and_its_note_nothing_is_reported_twice(void **state)
+static void a_kill_between_report_and_note_reports_no_loss_twice(void **state)
 {
     struct spy_spool *s = open_spool(*state, 4096);
     append(s, "one", "a", 10);
@@ -253,7 +253,7 @@ static void killed_between_the_report_and_its_note_nothing_is_reported_twice(voi
     spy_spool_close(s);
 }
 
-static void a_name_dropped_once_is_not_used_again_while_it_is_noted(void **state)
+static void a_dropped_name_is_not_reused_while_it_is_noted(void **state)
 {
     struct spy_spool *s = open_spool(*state, ROOMY);
     append(s, "one", "a", 10);
@@ -297,7 +297,7 @@ static void a_damaged_body_is_set_aside_and_its_samples_are_lost(void **state)
     spy_spool_close(s);
 }
 
-static void every_damage_and_every_cut_is_noticed(void **state)
+static void every_changed_byte_and_every_cut_is_detected(void **state)
 {
     _cleanup_buf_ struct spy_buf good = SPY_BUF_INIT(ROOMY);
     struct spy_spool_row rows[] = {row("labels of a", 10, 1), row("labels of b", 20, 2)};
@@ -352,7 +352,7 @@ static void damaged_files_are_bounded_and_go_before_windows(void **state)
     spy_spool_close(s);
 }
 
-static void a_damaged_record_of_losses_does_not_stop_the_agent(void **state)
+static void a_damaged_record_of_losses_is_set_aside(void **state)
 {
     struct spy_spool *s = open_spool(*state, ROOMY);
     append(s, "one", "a", 10);
@@ -367,7 +367,7 @@ static void a_damaged_record_of_losses_does_not_stop_the_agent(void **state)
     spy_spool_close(s);
 }
 
-static void names_of_others_are_left_alone(void **state)
+static void unknown_files_of_the_folder_are_left_alone(void **state)
 {
     copy(*state, "/../../proc/self/comm", "notes.txt");
     copy(*state, "notes.txt", "123.window");
@@ -392,7 +392,7 @@ static void two_agents_do_not_share_a_folder(void **state)
     spy_spool_close(open_spool(*state, ROOMY));
 }
 
-static void a_folder_that_cannot_be_written_is_an_error_and_the_loss_is_kept(void **state)
+static void an_unwritable_folder_is_an_error_and_the_loss_is_counted(void **state)
 {
     struct spy_spool *s = open_spool(*state, ROOMY);
     struct spy_err err = {0};
@@ -416,21 +416,22 @@ static void a_folder_that_cannot_be_written_is_an_error_and_the_loss_is_kept(voi
 
 #define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_make, folder_remove)
 
-RUN(IN_A_FOLDER(windows_leave_in_the_order_they_came), IN_A_FOLDER(files_are_for_their_owner_only),
-    IN_A_FOLDER(another_run_adopts_what_was_left_and_appends_to_it),
-    IN_A_FOLDER(the_bound_holds_and_the_oldest_goes_first),
-    IN_A_FOLDER(a_bound_that_was_lowered_holds_at_once),
-    IN_A_FOLDER(what_is_in_flight_is_not_dropped),
+RUN(IN_A_FOLDER(windows_leave_in_order_of_arrival),
+    IN_A_FOLDER(spool_files_are_readable_by_their_owner_only),
+    IN_A_FOLDER(the_next_run_adopts_the_spool_and_appends_to_it),
+    IN_A_FOLDER(a_full_spool_drops_the_oldest_windows), IN_A_FOLDER(a_lowered_bound_holds_at_once),
+    IN_A_FOLDER(a_window_in_flight_is_not_dropped),
     IN_A_FOLDER(a_window_larger_than_the_spool_is_refused_and_counted),
-    IN_A_FOLDER(losses_outlive_the_run_and_go_once_a_window_reports_them),
+    IN_A_FOLDER(losses_are_kept_over_runs_until_a_window_reports_them),
     IN_A_FOLDER(a_rejected_window_is_a_loss),
-    IN_A_FOLDER(killed_before_the_rename_the_part_is_deleted),
-    IN_A_FOLDER(killed_between_the_count_and_the_drop_nothing_counts_twice),
-    IN_A_FOLDER(killed_between_the_report_and_its_note_nothing_is_reported_twice),
-    IN_A_FOLDER(a_name_dropped_once_is_not_used_again_while_it_is_noted),
+    IN_A_FOLDER(after_a_kill_before_the_rename_the_part_is_deleted),
+    IN_A_FOLDER(a_kill_between_count_and_drop_counts_no_loss_twice),
+    IN_A_FOLDER(a_kill_between_report_and_note_reports_no_loss_twice),
+    IN_A_FOLDER(a_dropped_name_is_not_reused_while_it_is_noted),
     IN_A_FOLDER(a_damaged_body_is_set_aside_and_its_samples_are_lost),
-    IN_A_FOLDER(every_damage_and_every_cut_is_noticed),
+    IN_A_FOLDER(every_changed_byte_and_every_cut_is_detected),
     IN_A_FOLDER(damaged_files_are_bounded_and_go_before_windows),
-    IN_A_FOLDER(a_damaged_record_of_losses_does_not_stop_the_agent),
-    IN_A_FOLDER(names_of_others_are_left_alone), IN_A_FOLDER(two_agents_do_not_share_a_folder),
-    IN_A_FOLDER(a_folder_that_cannot_be_written_is_an_error_and_the_loss_is_kept))
+    IN_A_FOLDER(a_damaged_record_of_losses_is_set_aside),
+    IN_A_FOLDER(unknown_files_of_the_folder_are_left_alone),
+    IN_A_FOLDER(two_agents_do_not_share_a_folder),
+    IN_A_FOLDER(an_unwritable_folder_is_an_error_and_the_loss_is_counted))

@@ -86,7 +86,7 @@ static const struct spy_series *series_of(struct spy_profile *p, const char *pid
     return spy_profile_series_get(p, add_series(p, pid));
 }
 
-static void only_series_with_something_to_say_get_an_id(void **state)
+static void only_series_with_samples_or_losses_get_an_id(void **state)
 {
     static const uint8_t zero[16];
     struct spy_upload *u = start(*state, ROOMY, 0);
@@ -147,7 +147,7 @@ static void a_large_window_goes_in_several_requests_of_whole_series(void **state
     spy_profile_free(all);
 }
 
-static void one_series_too_large_is_lost_and_the_next_window_says_so(void **state)
+static void a_series_over_the_limit_is_lost_and_reported_in_the_next_window(void **state)
 {
     struct spy_upload *u = start(*state, ROOMY, 1200);
     struct spy_profile *p = spy_profile_new(), *all = spy_profile_new();
@@ -207,7 +207,7 @@ static void every_sample_is_in_the_spool_or_reported_as_lost(void **state)
     spy_profile_free(all);
 }
 
-static void labels_that_are_too_much_for_one_file_go_in_several(void **state)
+static void labels_over_the_size_of_a_file_are_split_over_several(void **state)
 {
     enum {
         SERIES = 80,
@@ -282,7 +282,7 @@ void *__wrap_reallocarray(void *p, size_t n, size_t size)
     return has_failed() ? NULL : __real_reallocarray(p, n, size);
 }
 
-static void no_sample_goes_uncounted_when_memory_runs_out(void **state)
+static void every_sample_is_counted_when_memory_runs_out(void **state)
 {
     struct spy_upload *u = start(*state, ROOMY, 0);
     struct spy_profile *all = spy_profile_new();
@@ -343,12 +343,12 @@ static void a_flush_without_a_collector_ends_in_time(void **state)
 
 #define IN_A_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_make, folder_remove)
 
-RUN(IN_A_FOLDER(only_series_with_something_to_say_get_an_id),
+RUN(IN_A_FOLDER(only_series_with_samples_or_losses_get_an_id),
     IN_A_FOLDER(an_empty_window_sends_nothing),
     IN_A_FOLDER(a_large_window_goes_in_several_requests_of_whole_series),
-    IN_A_FOLDER(one_series_too_large_is_lost_and_the_next_window_says_so),
+    IN_A_FOLDER(a_series_over_the_limit_is_lost_and_reported_in_the_next_window),
     IN_A_FOLDER(every_sample_is_in_the_spool_or_reported_as_lost),
-    IN_A_FOLDER(labels_that_are_too_much_for_one_file_go_in_several),
-    IN_A_FOLDER(no_sample_goes_uncounted_when_memory_runs_out),
+    IN_A_FOLDER(labels_over_the_size_of_a_file_are_split_over_several),
+    IN_A_FOLDER(every_sample_is_counted_when_memory_runs_out),
     IN_A_FOLDER(two_uploads_on_one_folder_are_refused),
     IN_A_FOLDER(a_flush_without_a_collector_ends_in_time))

@@ -59,7 +59,7 @@ static bool allowed(struct fixture *f, enum spy_auth_role role, const char *head
     return a == SPY_AUTH_YES;
 }
 
-static void test_tokens_are_long_secret_and_each_its_own(void **state)
+static void test_tokens_are_long_secret_and_distinct(void **state)
 {
     struct fixture *f = *state;
     struct stat st;
@@ -70,7 +70,7 @@ static void test_tokens_are_long_secret_and_each_its_own(void **state)
     assert_false(allowed(f, SPY_AUTH_READ, right(f)));
 }
 
-static void test_what_is_nearly_right_is_wrong(void **state)
+static void test_a_nearly_right_token_is_refused(void **state)
 {
     struct fixture *f = *state;
     char text[600];
@@ -87,7 +87,7 @@ static void test_what_is_nearly_right_is_wrong(void **state)
     assert_true(allowed(f, SPY_AUTH_INGEST, text)); // RFC 9110, 11.1: the scheme's case is free
 }
 
-static void test_a_new_file_holds_at_once_and_the_old_token_no_more(void **state)
+static void test_a_replaced_token_file_holds_at_once(void **state)
 {
     struct fixture *f = *state;
     char old[600];
@@ -97,7 +97,7 @@ static void test_a_new_file_holds_at_once_and_the_old_token_no_more(void **state
     assert_false(allowed(f, SPY_AUTH_INGEST, old));
 }
 
-static void test_a_file_that_is_gone_or_empty_leaves_the_last_token(void **state)
+static void test_a_missing_or_empty_file_leaves_the_last_token(void **state)
 {
     struct fixture *f = *state;
     char old[600];
@@ -154,7 +154,7 @@ static void test_the_header_file_follows_the_read_token(void **state)
     expect_header(f, "by-use");
 }
 
-static void test_without_a_way_nobody_gets_in(void **state)
+static void test_without_credentials_every_request_is_refused(void **state)
 {
     struct fixture *f = *state;
     struct spy_auth *closed = NULL;
@@ -167,14 +167,13 @@ static void test_without_a_way_nobody_gets_in(void **state)
     spy_auth_free(closed);
 }
 
-RUN(cmocka_unit_test_setup_teardown(test_tokens_are_long_secret_and_each_its_own, set_up,
-                                    tear_down),
-    cmocka_unit_test_setup_teardown(test_what_is_nearly_right_is_wrong, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_a_new_file_holds_at_once_and_the_old_token_no_more, set_up,
-                                    tear_down),
-    cmocka_unit_test_setup_teardown(test_a_file_that_is_gone_or_empty_leaves_the_last_token, set_up,
+RUN(cmocka_unit_test_setup_teardown(test_tokens_are_long_secret_and_distinct, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_nearly_right_token_is_refused, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_replaced_token_file_holds_at_once, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_missing_or_empty_file_leaves_the_last_token, set_up,
                                     tear_down),
     cmocka_unit_test_setup_teardown(test_an_empty_token_file_at_the_start_is_an_error, set_up,
                                     tear_down),
     cmocka_unit_test_setup_teardown(test_the_header_file_follows_the_read_token, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_without_a_way_nobody_gets_in, set_up, tear_down))
+    cmocka_unit_test_setup_teardown(test_without_credentials_every_request_is_refused, set_up,
+                                    tear_down))

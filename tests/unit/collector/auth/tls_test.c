@@ -82,7 +82,7 @@ static gnutls_x509_crt_t import(const char *pem)
     return c;
 }
 
-static void test_the_first_start_makes_a_chain_that_verifies(void **state)
+static void test_the_first_start_creates_a_chain_that_verifies(void **state)
 {
     (void)state;
     struct spy_tls *t = NULL;
@@ -109,7 +109,7 @@ static void test_the_first_start_makes_a_chain_that_verifies(void **state)
     spy_tls_free(t);
 }
 
-static void test_the_next_start_takes_what_is_there(void **state)
+static void test_the_next_start_uses_the_existing_chain(void **state)
 {
     (void)state;
     struct spy_tls *a = NULL, *b = NULL;
@@ -120,7 +120,7 @@ static void test_the_next_start_takes_what_is_there(void **state)
     spy_tls_free(b);
 }
 
-static void test_a_damaged_server_certificate_is_made_anew_under_the_same_ca(void **state)
+static void test_a_damaged_server_certificate_is_renewed_under_the_same_ca(void **state)
 {
     (void)state;
     struct spy_tls *a = NULL, *b = NULL;
@@ -154,7 +154,7 @@ static void test_a_damaged_ca_is_an_error_and_never_replaced(void **state)
     assert_int_equal(load(&t, &err), SPY_ERR_INVALID);
 }
 
-static void test_a_first_start_that_was_cut_short_is_begun_anew(void **state)
+static void test_an_interrupted_first_start_is_repeated(void **state)
 {
     (void)state;
     struct spy_tls *t = NULL;
@@ -164,7 +164,7 @@ static void test_a_first_start_that_was_cut_short_is_begun_anew(void **state)
     spy_tls_free(t);
 }
 
-static void test_given_files_are_taken_and_must_be_pem(void **state)
+static void test_configured_files_are_used_and_must_be_pem(void **state)
 {
     (void)state;
     struct spy_tls *t = NULL;
@@ -182,7 +182,7 @@ static void test_given_files_are_taken_and_must_be_pem(void **state)
     assert_true(load_files(dir, "/nonexistent", key, &t, &err) < 0);
 }
 
-static void test_given_files_are_followed_and_only_a_pair_is_taken(void **state)
+static void test_changed_files_are_used_once_they_are_a_pair(void **state)
 {
     (void)state;
     struct spy_tls *own = NULL, *t = NULL;
@@ -220,15 +220,15 @@ static void test_given_files_are_followed_and_only_a_pair_is_taken(void **state)
     spy_tls_free(t);
 }
 
-RUN(cmocka_unit_test_setup_teardown(test_the_first_start_makes_a_chain_that_verifies, set_up,
+RUN(cmocka_unit_test_setup_teardown(test_the_first_start_creates_a_chain_that_verifies, set_up,
                                     tear_down),
-    cmocka_unit_test_setup_teardown(test_the_next_start_takes_what_is_there, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(
-        test_a_damaged_server_certificate_is_made_anew_under_the_same_ca, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_the_next_start_uses_the_existing_chain, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_damaged_server_certificate_is_renewed_under_the_same_ca,
+                                    set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_a_damaged_ca_is_an_error_and_never_replaced, set_up,
                                     tear_down),
-    cmocka_unit_test_setup_teardown(test_a_first_start_that_was_cut_short_is_begun_anew, set_up,
+    cmocka_unit_test_setup_teardown(test_an_interrupted_first_start_is_repeated, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_configured_files_are_used_and_must_be_pem, set_up,
                                     tear_down),
-    cmocka_unit_test_setup_teardown(test_given_files_are_taken_and_must_be_pem, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_given_files_are_followed_and_only_a_pair_is_taken, set_up,
+    cmocka_unit_test_setup_teardown(test_changed_files_are_used_once_they_are_a_pair, set_up,
                                     tear_down))

@@ -24,7 +24,7 @@ static void keep(struct spy_verdicts *v, uint8_t n, enum spy_auth_answer answer,
     spy_verdicts_keep(v, now, &e);
 }
 
-static void test_an_answer_holds_until_its_end(void **state)
+static void test_a_verdict_is_cached_until_it_expires(void **state)
 {
     (void)state;
     struct spy_verdicts *v = spy_verdicts_new(64);
@@ -38,7 +38,7 @@ static void test_an_answer_holds_until_its_end(void **state)
     spy_verdicts_free(v);
 }
 
-static void test_no_flood_of_refused_tokens_drives_out_a_granted_one(void **state)
+static void test_refused_tokens_do_not_evict_granted_ones(void **state)
 {
     (void)state;
     struct spy_verdicts *v = spy_verdicts_new(64);
@@ -49,7 +49,7 @@ static void test_no_flood_of_refused_tokens_drives_out_a_granted_one(void **stat
     spy_verdicts_free(v);
 }
 
-static void test_a_granted_token_finds_a_place_among_refused_ones(void **state)
+static void test_a_granted_token_evicts_refused_but_no_granted_ones(void **state)
 {
     (void)state;
     struct spy_verdicts *v = spy_verdicts_new(64);
@@ -66,6 +66,5 @@ static void test_a_granted_token_finds_a_place_among_refused_ones(void **state)
     spy_verdicts_free(v);
 }
 
-RUN(T(test_an_answer_holds_until_its_end),
-    T(test_no_flood_of_refused_tokens_drives_out_a_granted_one),
-    T(test_a_granted_token_finds_a_place_among_refused_ones))
+RUN(T(test_a_verdict_is_cached_until_it_expires), T(test_refused_tokens_do_not_evict_granted_ones),
+    T(test_a_granted_token_evicts_refused_but_no_granted_ones))

@@ -10,7 +10,7 @@
 
 #define MIB ((size_t)1 << 20)
 
-static void the_parts_are_no_more_than_the_whole(void **state)
+static void budgets_add_up_to_at_most_the_limit(void **state)
 {
     (void)state;
     static const size_t totals[] = {192, 384, 700, 768, 1536, 6144, 196608};
@@ -24,7 +24,7 @@ static void the_parts_are_no_more_than_the_whole(void **state)
     }
 }
 
-static void the_smallest_and_the_largest_body_find_room(void **state)
+static void budgets_hold_the_smallest_and_the_largest_body(void **state)
 {
     (void)state;
     assert_true(spy_memory_divide(16 * MIB, 16 * MIB).bodies >= 16 * MIB);
@@ -66,7 +66,7 @@ static int remove_root(void **state)
     return system(command);
 }
 
-static void the_least_limit_of_the_group_and_those_around_it_holds(void **state)
+static void the_least_limit_of_a_cgroup_and_its_parents_holds(void **state)
 {
     const char *root = *state;
     put(root, "/kube/pod", "memory.max", "1073741824\n");
@@ -80,7 +80,7 @@ static void the_least_limit_of_the_group_and_those_around_it_holds(void **state)
     assert_int_equal(spy_memory_limit_of("nonsense\n::\n:\n", root), SIZE_MAX);
 }
 
-static void a_container_sees_its_group_as_the_root(void **state)
+static void the_limit_is_found_where_the_cgroup_is_the_root(void **state)
 {
     const char *root = *state;
     put(root, "/", "memory.max", "536870912");
@@ -88,7 +88,7 @@ static void a_container_sees_its_group_as_the_root(void **state)
     assert_int_equal(spy_memory_limit_of("0::/kubepods/not-mounted-here\n", root), 536870912);
 }
 
-static void version_1_has_a_folder_of_its_own(void **state)
+static void the_limit_is_found_in_cgroup_version_1(void **state)
 {
     const char *root = *state;
     put(root, "/memory/docker/abc", "memory.limit_in_bytes", "268435456\n");
@@ -97,8 +97,9 @@ static void version_1_has_a_folder_of_its_own(void **state)
     assert_int_equal(spy_memory_limit_of(groups, root), 268435456);
 }
 
-RUN(T(the_parts_are_no_more_than_the_whole), T(the_smallest_and_the_largest_body_find_room),
-    cmocka_unit_test_setup_teardown(the_least_limit_of_the_group_and_those_around_it_holds,
-                                    make_root, remove_root),
-    cmocka_unit_test_setup_teardown(a_container_sees_its_group_as_the_root, make_root, remove_root),
-    cmocka_unit_test_setup_teardown(version_1_has_a_folder_of_its_own, make_root, remove_root))
+RUN(T(budgets_add_up_to_at_most_the_limit), T(budgets_hold_the_smallest_and_the_largest_body),
+    cmocka_unit_test_setup_teardown(the_least_limit_of_a_cgroup_and_its_parents_holds, make_root,
+                                    remove_root),
+    cmocka_unit_test_setup_teardown(the_limit_is_found_where_the_cgroup_is_the_root, make_root,
+                                    remove_root),
+    cmocka_unit_test_setup_teardown(the_limit_is_found_in_cgroup_version_1, make_root, remove_root))

@@ -61,7 +61,7 @@ static void the_documented_block_is_accepted_and_is_the_defaults(void **state)
     spy_collector_config_free(&c);
 }
 
-static void every_way_to_authenticate_has_its_name(void **state)
+static void every_way_to_authenticate_is_accepted_by_name(void **state)
 {
     (void)state;
     struct spy_collector_config c;
@@ -77,7 +77,7 @@ static void every_way_to_authenticate_has_its_name(void **state)
     assert_non_null(strstr(e.msg, "client_ca_file"));
 }
 
-static void kubernetes_has_its_defaults_and_its_rules(void **state)
+static void settings_of_kubernetes_have_defaults_and_are_checked(void **state)
 {
     (void)state;
     struct spy_collector_config c;
@@ -163,6 +163,6 @@ static void http_can_be_turned_off(void **state)
 }
 
 RUN(T(an_empty_file_gives_the_defaults), T(the_documented_block_is_accepted_and_is_the_defaults),
-    T(every_way_to_authenticate_has_its_name), T(kubernetes_has_its_defaults_and_its_rules),
-    T(keys_without_effect_are_refused), T(each_mistake_of_the_collector_names_its_line),
-    T(http_can_be_turned_off))
+    T(every_way_to_authenticate_is_accepted_by_name),
+    T(settings_of_kubernetes_have_defaults_and_are_checked), T(keys_without_effect_are_refused),
+    T(each_mistake_of_the_collector_names_its_line), T(http_can_be_turned_off))

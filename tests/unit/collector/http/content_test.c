@@ -4,7 +4,7 @@
 #include "tests/unit/test.h"
 #include <string.h>
 
-static void the_coding_goes_by_the_weights_of_accept_encoding(void **state)
+static void the_encoding_follows_the_weights_of_accept_encoding(void **state)
 {
     (void)state;
     enum { NONE = SPY_ENCODING_IDENTITY, GZIP = SPY_ENCODING_GZIP, ZSTD = SPY_ENCODING_ZSTD };
@@ -43,7 +43,7 @@ static void the_coding_goes_by_the_weights_of_accept_encoding(void **state)
             fail_msg("'%s' chose %d", rows[i].header, (int)spy_content_choose(rows[i].header));
 }
 
-static void a_tag_is_known_by_its_whole_text(void **state)
+static void an_etag_matches_by_its_whole_text(void **state)
 {
     (void)state;
     assert_true(spy_content_is_known("\"abc\"", "\"abc\""));
@@ -71,7 +71,7 @@ static struct spy_http_response answer_of(size_t len)
     return res;
 }
 
-static void a_body_is_packed_where_that_is_worth_it(void **state)
+static void a_body_is_compressed_where_that_saves_bytes(void **state)
 {
     (void)state;
     static const struct {
@@ -114,7 +114,7 @@ static void a_body_is_packed_where_that_is_worth_it(void **state)
     }
 }
 
-static void an_answer_that_the_client_has_is_304(void **state)
+static void a_matching_etag_gets_304(void **state)
 {
     (void)state;
     struct spy_http_request req = get("gzip"), other = get("zstd");
@@ -138,7 +138,7 @@ static void an_answer_that_the_client_has_is_304(void **state)
     spy_buf_free(&packed.body);
 }
 
-static void errors_and_pushes_bear_no_tag(void **state)
+static void errors_and_pushes_have_no_etag(void **state)
 {
     (void)state;
     struct spy_http_request req = get("gzip"), push = get("");
@@ -157,7 +157,7 @@ static void errors_and_pushes_bear_no_tag(void **state)
 }
 
 // A packed answer that is one too many becomes an error, which is not packed.
-static void an_error_takes_all_of_the_answer_back(void **state)
+static void an_error_discards_the_whole_answer(void **state)
 {
     (void)state;
     struct spy_http_request req = get("gzip");
@@ -172,6 +172,6 @@ static void an_error_takes_all_of_the_answer_back(void **state)
     spy_buf_free(&res.body);
 }
 
-RUN(T(the_coding_goes_by_the_weights_of_accept_encoding), T(a_tag_is_known_by_its_whole_text),
-    T(a_body_is_packed_where_that_is_worth_it), T(an_answer_that_the_client_has_is_304),
-    T(errors_and_pushes_bear_no_tag), T(an_error_takes_all_of_the_answer_back))
+RUN(T(the_encoding_follows_the_weights_of_accept_encoding), T(an_etag_matches_by_its_whole_text),
+    T(a_body_is_compressed_where_that_saves_bytes), T(a_matching_etag_gets_304),
+    T(errors_and_pushes_have_no_etag), T(an_error_discards_the_whole_answer))

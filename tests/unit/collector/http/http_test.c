@@ -264,7 +264,7 @@ static void test_requests_outnumber_workers_and_are_all_answered(void **state)
     assert_int_equal(f->handled, 3 * SPY_LANE_WORKERS);
 }
 
-static void test_what_never_blocks_is_answered_while_all_workers_are_busy(void **state)
+static void test_routes_that_never_block_are_answered_while_all_workers_are_busy(void **state)
 {
     struct fixture *f = *state;
     int fds[SPY_LANE_WORKERS + 4];
@@ -295,7 +295,7 @@ static void test_one_connection_serves_many_requests(void **state)
     close(fd);
 }
 
-static void test_bodies_that_are_held_together_are_bounded(void **state)
+static void test_bodies_in_memory_are_bounded_together(void **state)
 {
     struct fixture *f = *state;
     static char part[60000];
@@ -340,7 +340,7 @@ static int begin_upload(struct fixture *f, size_t len, size_t sent)
     return fd;
 }
 
-static void test_large_bodies_that_are_held_leave_room_for_small_ones(void **state)
+static void test_large_bodies_leave_room_for_small_ones(void **state)
 {
     struct fixture *f = *state;
     int held[2] = {begin_upload(f, 1600000, 1599999), begin_upload(f, 1600000, 1599999)};
@@ -360,7 +360,7 @@ static void test_large_bodies_that_are_held_leave_room_for_small_ones(void **sta
     close(held[1]);
 }
 
-static void test_an_answer_is_compressed_where_there_is_room_for_both_copies(void **state)
+static void test_an_answer_is_compressed_where_memory_holds_both_copies(void **state)
 {
     static const struct {
         const char *kib, *status;
@@ -396,7 +396,7 @@ static int leave_unread(struct fixture *f, const char *kib)
     return fd;
 }
 
-static void test_answers_that_nobody_reads_keep_no_small_one_from_being_sent(void **state)
+static void test_unread_answers_delay_no_small_answer(void **state)
 {
     struct fixture *f = *state;
     int unread = leave_unread(f, "4095"); // the kernel takes a part, and 1 KiB is left
@@ -447,7 +447,7 @@ static int put_question(struct fixture *f, const char *path)
     return put_question_from(1, f, path);
 }
 
-static void test_questions_hold_up_no_push_and_large_ones_no_small_one(void **state)
+static void test_queries_delay_no_push_and_large_queries_no_small_one(void **state)
 {
     struct fixture *f = *state;
     int fds[20];
@@ -478,7 +478,7 @@ static void test_questions_hold_up_no_push_and_large_ones_no_small_one(void **st
     assert_int_equal(__atomic_load_n(&f->begun, __ATOMIC_RELAXED), 2 + 1 + 4 + 2);
 }
 
-static void test_too_many_questions_are_refused(void **state)
+static void test_too_many_queries_are_refused(void **state)
 {
     struct fixture *f = *state;
     int fds[100];
@@ -549,7 +549,7 @@ static void test_one_address_has_half_of_a_queue_and_waits_behind_others(void **
         close(few[i]);
 }
 
-static void test_questions_whose_clients_have_left_keep_no_place(void **state)
+static void test_queries_of_clients_that_left_are_dropped(void **state)
 {
     struct fixture *f = *state;
     int running[2], left[62];
@@ -581,7 +581,7 @@ static void test_questions_whose_clients_have_left_keep_no_place(void **state)
     assert_int_equal(__atomic_load_n(&f->begun, __ATOMIC_RELAXED), 2 + 32);
 }
 
-static void test_the_end_comes_in_time_whatever_is_asked(void **state)
+static void test_the_server_stops_in_time_whatever_it_answers(void **state)
 {
     struct fixture *f = *state;
     f->slow_ms = 60000;
@@ -600,7 +600,7 @@ static void test_the_end_comes_in_time_whatever_is_asked(void **state)
     assert_non_null(strstr(hear(running, "true}"), "200 OK"));
 }
 
-static void test_what_is_refused_early_says_why(void **state)
+static void test_an_early_refusal_says_why(void **state)
 {
     struct fixture *f = *state;
     static const struct {
@@ -622,7 +622,7 @@ static void test_what_is_refused_early_says_why(void **state)
     }
 }
 
-static void test_the_end_waits_for_what_is_under_way(void **state)
+static void test_the_stop_waits_for_requests_under_way(void **state)
 {
     struct fixture *f = *state;
     pthread_t t;
@@ -640,7 +640,7 @@ static void test_the_end_waits_for_what_is_under_way(void **state)
 
 // --- parts ---
 
-static void test_addresses(void **state)
+static void test_addresses_are_parsed(void **state)
 {
     (void)state;
     static const struct {
@@ -671,7 +671,7 @@ static void test_addresses(void **state)
     }
 }
 
-static void test_hosts_of_loopback(void **state)
+static void test_names_of_loopback_are_recognized(void **state)
 {
     (void)state;
     static const char *const good[] = {"",          "localhost", "LocalHost:80", "127.0.0.1:8080",
@@ -685,7 +685,7 @@ static void test_hosts_of_loopback(void **state)
         assert_false(spy_http_host_is_loopback(bad[i]));
 }
 
-static void test_a_lingering_socket_takes_what_still_comes(void **state)
+static void test_a_lingering_socket_reads_late_bytes(void **state)
 {
     (void)state;
     struct spy_linger *l = NULL;
@@ -709,7 +709,7 @@ static void test_a_lingering_socket_takes_what_still_comes(void **state)
     spy_linger_free(l);
 }
 
-static void test_a_verdict_that_takes_time_comes_before_the_body_and_the_handler(void **state)
+static void test_a_slow_verdict_comes_before_body_and_handler(void **state)
 {
     struct fixture *f = *state;
     static const char *const requests[] = {"GET /asked HTTP/1.1\r\n" HOST,
@@ -741,7 +741,7 @@ static void test_a_verdict_that_takes_time_comes_before_the_body_and_the_handler
         strstr(ask(f, "POST /asked HTTP/1.1\r\nContent-Length: 70000\r\n" HOST, "}}"), "413 "));
 }
 
-static void test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers(void **state)
+static void test_slow_verdicts_delay_no_bytes_and_outnumber_workers(void **state)
 {
     struct fixture *f = *state;
     int fds[2 * SPY_LANE_WORKERS];
@@ -768,30 +768,29 @@ static void test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers(void **sta
 RUN(cmocka_unit_test_setup_teardown(test_parameters_are_decoded, set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_requests_outnumber_workers_and_are_all_answered, set_up,
                                     tear_down),
-    cmocka_unit_test_setup_teardown(test_what_never_blocks_is_answered_while_all_workers_are_busy,
-                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(
+        test_routes_that_never_block_are_answered_while_all_workers_are_busy, set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_one_connection_serves_many_requests, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_bodies_that_are_held_together_are_bounded, set_up,
+    cmocka_unit_test_setup_teardown(test_bodies_in_memory_are_bounded_together, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_an_early_refusal_says_why, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_the_stop_waits_for_requests_under_way, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_slow_verdict_comes_before_body_and_handler, set_up,
                                     tear_down),
-    cmocka_unit_test_setup_teardown(test_what_is_refused_early_says_why, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_the_end_waits_for_what_is_under_way, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(
-        test_a_verdict_that_takes_time_comes_before_the_body_and_the_handler, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_slow_verdicts_hold_up_no_bytes_and_outnumber_workers,
-                                    set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_large_bodies_that_are_held_leave_room_for_small_ones,
+    cmocka_unit_test_setup_teardown(test_slow_verdicts_delay_no_bytes_and_outnumber_workers, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_large_bodies_leave_room_for_small_ones,
                                     set_up_large_bodies, tear_down),
-    cmocka_unit_test_setup_teardown(
-        test_an_answer_is_compressed_where_there_is_room_for_both_copies, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(
-        test_answers_that_nobody_reads_keep_no_small_one_from_being_sent, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_questions_hold_up_no_push_and_large_ones_no_small_one,
+    cmocka_unit_test_setup_teardown(test_an_answer_is_compressed_where_memory_holds_both_copies,
                                     set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_too_many_questions_are_refused, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_unread_answers_delay_no_small_answer, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_queries_delay_no_push_and_large_queries_no_small_one,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_too_many_queries_are_refused, set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_one_address_has_half_of_a_queue_and_waits_behind_others,
                                     set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_questions_whose_clients_have_left_keep_no_place, set_up,
+    cmocka_unit_test_setup_teardown(test_queries_of_clients_that_left_are_dropped, set_up,
                                     tear_down),
-    cmocka_unit_test_setup_teardown(test_the_end_comes_in_time_whatever_is_asked, set_up,
+    cmocka_unit_test_setup_teardown(test_the_server_stops_in_time_whatever_it_answers, set_up,
                                     tear_down),
-    T(test_addresses), T(test_hosts_of_loopback), T(test_a_lingering_socket_takes_what_still_comes))
+    T(test_addresses_are_parsed), T(test_names_of_loopback_are_recognized),
+    T(test_a_lingering_socket_reads_late_bytes))

@@ -2,7 +2,7 @@
 #include "collector/http/strict.h"
 #include "tests/unit/test.h"
 
-static void test_targets(void **state)
+static void test_request_targets_are_checked(void **state)
 {
     static const char *const good[] = {"/", "/profiles?pod=a%20b", "/pods?include=%2B%25", "*",
                                        "/caf\xc3\xa9?x=%E2%82%AC"};
@@ -15,7 +15,7 @@ static void test_targets(void **state)
         assert_false(spy_strict_target_is_good(bad[i]));
 }
 
-static void test_hosts(void **state)
+static void test_host_headers_are_checked(void **state)
 {
     static const char *const good[] = {
         "localhost", "LOCALHOST:80", "127.0.0.1:", "[::1]", "[::ffff:127.0.0.1]:8080", "a-b.c_d"};
@@ -29,4 +29,4 @@ static void test_hosts(void **state)
         assert_false(spy_strict_host_is_good(bad[i]));
 }
 
-RUN(T(test_targets), T(test_hosts))
+RUN(T(test_request_targets_are_checked), T(test_host_headers_are_checked))

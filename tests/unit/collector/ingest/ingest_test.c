@@ -129,7 +129,7 @@ static uint64_t stored(struct fixture *f)
     return n;
 }
 
-static void test_types_and_encodings(void **state)
+static void test_types_and_encodings_are_recognized(void **state)
 {
     struct fixture *f = *state;
     struct spy_buf b = body_of("n", 3, spy_clock_real_ns());
@@ -147,7 +147,7 @@ static void test_types_and_encodings(void **state)
     spy_buf_free(&b);
 }
 
-static void test_a_body_past_the_small_bounds_is_decoded_with_the_large_ones(void **state)
+static void test_a_body_over_the_small_bounds_is_decoded_with_the_large_ones(void **state)
 {
     struct fixture *f = *state;
     struct spy_buf b = body_of("n", 20000, spy_clock_real_ns());
@@ -157,7 +157,7 @@ static void test_a_body_past_the_small_bounds_is_decoded_with_the_large_ones(voi
     spy_buf_free(&b);
 }
 
-static void test_a_body_past_all_bounds_is_too_large(void **state)
+static void test_a_body_over_all_bounds_is_too_large(void **state)
 {
     struct fixture *f = *state;
     struct spy_buf zeros = SPY_BUF_INIT(64 << 20), packed = SPY_BUF_INIT(1 << 20);
@@ -170,7 +170,7 @@ static void test_a_body_past_all_bounds_is_too_large(void **state)
     spy_buf_free(&packed);
 }
 
-static void test_a_profile_without_a_time_is_of_now(void **state)
+static void test_a_profile_without_a_time_gets_the_current_time(void **state)
 {
     struct fixture *f = *state;
     uint64_t now = spy_clock_real_ns();
@@ -210,7 +210,7 @@ static const struct {
     {-48, -48, SPY_INGEST_CLOCK, "this collector's clock shows"}, // ours is ahead
 };
 
-static void test_a_time_is_refused_for_good_only_where_the_clocks_agree(void **state)
+static void test_a_time_is_refused_finally_only_where_the_clocks_agree(void **state)
 {
     struct fixture *f = *state;
     uint64_t n = 0;
@@ -238,7 +238,7 @@ static struct spy_buf joined(struct spy_buf a, struct spy_buf b)
     return a;
 }
 
-static void test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once(void **state)
+static void test_rejected_profiles_are_reported_and_the_rest_is_stored_once(void **state)
 {
     struct fixture *f = *state;
     uint64_t now = spy_clock_real_ns();
@@ -254,7 +254,7 @@ static void test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once(void *
 }
 
 // A profile that is given a time here tells nothing about the clock.
-static void test_a_profile_without_a_time_bears_no_clock_out(void **state)
+static void test_a_profile_without_a_time_confirms_no_clock(void **state)
 {
     struct fixture *f = *state;
     struct spy_buf b = joined(body_of("n", 3, 0), body_of("n", 3, spy_clock_real_ns() - 48 * HOUR));
@@ -263,7 +263,7 @@ static void test_a_profile_without_a_time_bears_no_clock_out(void **state)
     spy_buf_free(&b);
 }
 
-static void test_another_version_of_the_signal_is_refused_unread(void **state)
+static void test_another_version_of_the_signal_is_refused_undecoded(void **state)
 {
     struct fixture *f = *state;
     static const char *const wrong[] = {"2", "01", "1, 1", " 1", "x"};
@@ -291,7 +291,7 @@ static void test_counters_do_not_go_down(void **state)
     assert_int_equal(gauge, 3);
 }
 
-static void test_agents_past_the_limit_are_refused_and_store_nothing(void **state)
+static void test_agents_over_the_limit_are_refused_and_store_nothing(void **state)
 {
     struct fixture *f = *state;
     static const struct {
@@ -309,7 +309,7 @@ static void test_agents_past_the_limit_are_refused_and_store_nothing(void **stat
     assert_int_equal(stored(f), 3);
 }
 
-static void test_an_agent_that_was_silent_makes_room(void **state)
+static void test_a_silent_agent_frees_its_place(void **state)
 {
     (void)state;
     struct spy_agents *a = spy_agents_new(2, 600, 0);
@@ -328,7 +328,7 @@ static void test_an_agent_that_was_silent_makes_room(void **state)
     spy_agents_free(a);
 }
 
-static void an_agent_that_sends_too_much_is_told_to_wait(void **state)
+static void an_agent_over_its_rate_gets_a_retry_after(void **state)
 {
     (void)state;
     struct spy_agents *a = spy_agents_new(10, 600 * SPY_NS_PER_SEC, 1000);
@@ -349,20 +349,21 @@ static void an_agent_that_sends_too_much_is_told_to_wait(void **state)
     spy_agents_free(a);
 }
 
-RUN(cmocka_unit_test_setup_teardown(test_types_and_encodings, set_up, tear_down),
+RUN(cmocka_unit_test_setup_teardown(test_types_and_encodings_are_recognized, set_up, tear_down),
     cmocka_unit_test_setup_teardown(
-        test_a_body_past_the_small_bounds_is_decoded_with_the_large_ones, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_a_body_past_all_bounds_is_too_large, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_is_of_now, set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_a_time_is_refused_for_good_only_where_the_clocks_agree,
-                                    set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_what_cannot_be_taken_is_told_and_the_rest_is_stored_once,
-                                    set_up, tear_down),
-    cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_bears_no_clock_out, set_up,
+        test_a_body_over_the_small_bounds_is_decoded_with_the_large_ones, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_body_over_all_bounds_is_too_large, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_gets_the_current_time, set_up,
                                     tear_down),
-    cmocka_unit_test_setup_teardown(test_another_version_of_the_signal_is_refused_unread, set_up,
+    cmocka_unit_test_setup_teardown(test_a_time_is_refused_finally_only_where_the_clocks_agree,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_rejected_profiles_are_reported_and_the_rest_is_stored_once,
+                                    set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_a_profile_without_a_time_confirms_no_clock, set_up,
+                                    tear_down),
+    cmocka_unit_test_setup_teardown(test_another_version_of_the_signal_is_refused_undecoded, set_up,
                                     tear_down),
     T(test_counters_do_not_go_down),
-    cmocka_unit_test_setup_teardown(test_agents_past_the_limit_are_refused_and_store_nothing,
+    cmocka_unit_test_setup_teardown(test_agents_over_the_limit_are_refused_and_store_nothing,
                                     set_up, tear_down),
-    T(test_an_agent_that_was_silent_makes_room), T(an_agent_that_sends_too_much_is_told_to_wait))
+    T(test_a_silent_agent_frees_its_place), T(an_agent_over_its_rate_gets_a_retry_after))

@@ -6,7 +6,7 @@
 
 #define NOW (1700000000 * SPY_NS_PER_SEC) // 2023-11-14T22:13:20Z
 
-static void test_times_in_every_form(void **state)
+static void test_times_are_parsed_in_every_form(void **state)
 {
     (void)state;
     static const struct {
@@ -67,7 +67,7 @@ static int parse(const struct spy_param *params, size_t n, struct spy_selector *
     return spy_selector_parse(params, n, true, NOW, s, hint, err);
 }
 
-static void test_without_parameters_it_is_all_of_the_last_hour(void **state)
+static void test_without_parameters_the_last_hour_is_selected(void **state)
 {
     (void)state;
     struct spy_selector s;
@@ -97,7 +97,7 @@ static void test_the_default_from_is_an_hour_before_until(void **state)
     assert_int_equal(s.select.from_ns, NOW - 3 * 3600 * SPY_NS_PER_SEC);
 }
 
-static void test_each_parameter_goes_where_it_belongs(void **state)
+static void test_each_parameter_sets_its_field(void **state)
 {
     (void)state;
     struct spy_selector s;
@@ -122,7 +122,7 @@ static void test_each_parameter_goes_where_it_belongs(void **state)
     assert_string_equal(s.text, "pod=a, pod=b*, node=n, include=x, exclude=y, thread=t");
 }
 
-static void test_a_type_that_is_named_is_in_place_of_the_usual(void **state)
+static void test_a_named_type_replaces_the_default(void **state)
 {
     (void)state;
     struct spy_selector s;
@@ -138,7 +138,7 @@ static void test_a_type_that_is_named_is_in_place_of_the_usual(void **state)
     assert_string_equal(spy_selector_name(SPY_LABEL_SAMPLE_TYPE), "type");
 }
 
-static void test_what_is_wrong_is_named_and_changes_nothing(void **state)
+static void test_a_wrong_parameter_is_named_and_changes_nothing(void **state)
 {
     (void)state;
     static const struct spy_param bad[] = {
@@ -168,7 +168,7 @@ static void test_format_is_unknown_where_there_are_no_formats(void **state)
     assert_null(strstr(hint, "format"));
 }
 
-static void test_more_filters_than_are_taken_are_an_error(void **state)
+static void test_filters_over_the_limit_are_an_error(void **state)
 {
     (void)state;
     struct spy_selector s;
@@ -186,9 +186,9 @@ static void test_more_filters_than_are_taken_are_an_error(void **state)
     assert_true(strlen(s.text) < sizeof s.text);
 }
 
-RUN(T(test_times_in_every_form), T(test_without_parameters_it_is_all_of_the_last_hour),
-    T(test_the_default_from_is_an_hour_before_until), T(test_each_parameter_goes_where_it_belongs),
-    T(test_a_type_that_is_named_is_in_place_of_the_usual),
-    T(test_what_is_wrong_is_named_and_changes_nothing),
+RUN(T(test_times_are_parsed_in_every_form), T(test_without_parameters_the_last_hour_is_selected),
+    T(test_the_default_from_is_an_hour_before_until), T(test_each_parameter_sets_its_field),
+    T(test_a_named_type_replaces_the_default),
+    T(test_a_wrong_parameter_is_named_and_changes_nothing),
     T(test_format_is_unknown_where_there_are_no_formats),
-    T(test_more_filters_than_are_taken_are_an_error))
+    T(test_filters_over_the_limit_are_an_error))

@@ -25,7 +25,7 @@ static uint64_t stored(struct spy_store *s)
     return n;
 }
 
-static void a_window_sent_again_is_known(void **state)
+static void a_repeated_window_is_recognized(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -153,7 +153,7 @@ static void eight_appenders_and_two_readers_at_once(void **state)
 
 // --- bounds ---
 
-static void one_series_too_many_is_refused_and_leaves_no_trace(void **state)
+static void a_series_over_the_limit_is_refused_and_not_stored(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -208,7 +208,7 @@ static void *append_refused(void *arg)
     return NULL;
 }
 
-static void a_refused_batch_does_not_take_its_group_along(void **state)
+static void a_refused_batch_leaves_the_others_of_its_group(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -242,7 +242,7 @@ static void a_refused_batch_does_not_take_its_group_along(void **state)
     kit_remove(dir);
 }
 
-static void what_cannot_be_stored_is_invalid(void **state)
+static void values_that_cannot_be_stored_are_invalid(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -350,8 +350,8 @@ static void too_many_samples_to_merge_are_refused(void **state)
     kit_remove(dir);
 }
 
-RUN(T(a_window_sent_again_is_known), T(a_window_twice_in_one_batch_is_stored_once),
+RUN(T(a_repeated_window_is_recognized), T(a_window_twice_in_one_batch_is_stored_once),
     T(eight_appenders_and_two_readers_at_once),
-    T(one_series_too_many_is_refused_and_leaves_no_trace),
-    T(a_refused_batch_does_not_take_its_group_along), T(what_cannot_be_stored_is_invalid),
+    T(a_series_over_the_limit_is_refused_and_not_stored),
+    T(a_refused_batch_leaves_the_others_of_its_group), T(values_that_cannot_be_stored_are_invalid),
     T(a_stack_of_any_depth_is_stored), T(too_many_samples_to_merge_are_refused))

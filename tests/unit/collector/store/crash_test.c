@@ -202,7 +202,7 @@ static void check_store(const char *dir, const uint8_t *acked)
     kit_close(s);
 }
 
-static void what_was_acknowledged_survives_sigkill_once(void **state)
+static void acknowledged_windows_survive_sigkill_once(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -255,7 +255,7 @@ static void check_bounded(const char *dir, const uint8_t *acked)
                  below, above);
 }
 
-static void with_a_small_bound_only_the_oldest_go_and_the_files_stay_within_it(void **state)
+static void a_small_bound_holds_and_only_the_oldest_windows_go(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -280,5 +280,5 @@ static void with_a_small_bound_only_the_oldest_go_and_the_files_stay_within_it(v
     kit_remove(dir);
 }
 
-RUN(T(what_was_acknowledged_survives_sigkill_once),
-    T(with_a_small_bound_only_the_oldest_go_and_the_files_stay_within_it))
+RUN(T(acknowledged_windows_survive_sigkill_once),
+    T(a_small_bound_holds_and_only_the_oldest_windows_go))

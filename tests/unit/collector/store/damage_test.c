@@ -82,7 +82,7 @@ static void a_damaged_list_of_tables_is_refused(void **state)
     kit_remove(dir);
 }
 
-static void a_file_cut_short_is_refused_or_answers_with_an_error(void **state)
+static void a_truncated_file_is_refused_or_answers_with_an_error(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -204,7 +204,7 @@ static void damage_anywhere_gives_errors_and_no_crash(void **state)
     }
 }
 
-static void rows_that_contradict_each_other_are_damage(void **state)
+static void contradicting_rows_are_reported_as_damage(void **state)
 {
     (void)state;
     static const char *const harm[] = {
@@ -240,7 +240,7 @@ static void rows_that_contradict_each_other_are_damage(void **state)
     }
 }
 
-static void rows_of_noise_end_and_stay_inside(void **state)
+static void random_rows_are_read_in_bounds(void **state)
 {
     (void)state;
     uint64_t seed = 21;
@@ -304,7 +304,7 @@ static void rows_of_the_first_version_are_still_read(void **state)
     assert_int_equal(spy_rows_next(&reader, &none), SPY_ERR_INVALID);
 }
 
-static void a_second_collector_is_kept_away(void **state)
+static void a_second_collector_is_refused(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -319,7 +319,7 @@ static void a_second_collector_is_kept_away(void **state)
     kit_remove(dir);
 }
 
-static void a_folder_that_is_not_there_is_an_error(void **state)
+static void a_missing_folder_is_an_error(void **state)
 {
     (void)state;
     struct spy_store *s = NULL;
@@ -330,7 +330,7 @@ static void a_folder_that_is_not_there_is_an_error(void **state)
     assert_non_null(strstr(err.msg, "/nonexistent/podspy"));
 }
 
-static void the_files_are_for_their_owner_alone(void **state)
+static void store_files_are_readable_by_their_owner_only(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -351,9 +351,9 @@ static void the_files_are_for_their_owner_alone(void **state)
 }
 
 RUN(T(a_file_of_noise_is_refused), T(a_damaged_list_of_tables_is_refused),
-    T(a_file_cut_short_is_refused_or_answers_with_an_error),
+    T(a_truncated_file_is_refused_or_answers_with_an_error),
     T(other_databases_and_versions_are_refused_and_left_alone),
     T(a_file_of_the_first_version_is_taken_over), T(damage_anywhere_gives_errors_and_no_crash),
-    T(rows_that_contradict_each_other_are_damage), T(rows_of_noise_end_and_stay_inside),
-    T(rows_of_the_first_version_are_still_read), T(a_second_collector_is_kept_away),
-    T(a_folder_that_is_not_there_is_an_error), T(the_files_are_for_their_owner_alone))
+    T(contradicting_rows_are_reported_as_damage), T(random_rows_are_read_in_bounds),
+    T(rows_of_the_first_version_are_still_read), T(a_second_collector_is_refused),
+    T(a_missing_folder_is_an_error), T(store_files_are_readable_by_their_owner_only))

@@ -210,7 +210,7 @@ static void a_lower_bound_works_on_a_full_disk(void **state)
     kit_close(s);
 }
 
-static void a_store_opens_on_a_full_disk_and_drops_there(void **state)
+static void a_store_opens_and_drops_windows_on_a_full_disk(void **state)
 {
     struct disk *d = *state;
     uint64_t n;
@@ -236,7 +236,7 @@ int main(void)
                                         unmount_disk),
         cmocka_unit_test_setup_teardown(a_lower_bound_works_on_a_full_disk, mount_disk,
                                         unmount_disk),
-        cmocka_unit_test_setup_teardown(a_store_opens_on_a_full_disk_and_drops_there, mount_disk,
+        cmocka_unit_test_setup_teardown(a_store_opens_and_drops_windows_on_a_full_disk, mount_disk,
                                         unmount_disk),
     };
     // This process alone sees its mounts, and they end with it.

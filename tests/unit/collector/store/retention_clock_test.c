@@ -6,7 +6,7 @@
 #define DAY  (24 * HOUR)
 static const uint64_t T = 20000 * DAY;
 
-static void a_right_clock_is_believed(void **state)
+static void a_right_clock_is_trusted(void **state)
 {
     (void)state;
     struct spy_retention_clock c = {0};
@@ -15,7 +15,7 @@ static void a_right_clock_is_believed(void **state)
                          T + i * 60 * SEC);
 }
 
-static void a_jump_ahead_is_not_believed_however_long_it_lasts(void **state)
+static void a_clock_that_jumps_ahead_is_never_trusted(void **state)
 {
     (void)state;
     struct spy_retention_clock c = {0};
@@ -30,7 +30,7 @@ static void a_jump_ahead_is_not_believed_however_long_it_lasts(void **state)
                      T + 5 * HOUR);
 }
 
-static void a_clock_that_is_behind_drops_less(void **state)
+static void a_clock_that_is_behind_drops_fewer_windows(void **state)
 {
     (void)state;
     struct spy_retention_clock c = {0};
@@ -40,7 +40,7 @@ static void a_clock_that_is_behind_drops_less(void **state)
                      T + 120 * SEC);
 }
 
-static void after_days_of_rest_the_first_window_bears_the_clock_out(void **state)
+static void after_idle_days_the_first_window_confirms_the_clock(void **state)
 {
     (void)state;
     struct spy_retention_clock c = {0}; // started anew: what was trusted before is seen_ns
@@ -50,7 +50,7 @@ static void after_days_of_rest_the_first_window_bears_the_clock_out(void **state
         T + 3 * DAY + 60 * SEC);
 }
 
-static void windows_of_the_future_bear_nothing_out_beyond_the_clock(void **state)
+static void windows_of_the_future_confirm_no_time_beyond_the_clock(void **state)
 {
     (void)state;
     struct spy_retention_clock c = {0};
@@ -58,7 +58,7 @@ static void windows_of_the_future_bear_nothing_out_beyond_the_clock(void **state
     assert_int_equal(c.trusted_ns, T);
 }
 
-RUN(T(a_right_clock_is_believed), T(a_jump_ahead_is_not_believed_however_long_it_lasts),
-    T(a_clock_that_is_behind_drops_less),
-    T(after_days_of_rest_the_first_window_bears_the_clock_out),
-    T(windows_of_the_future_bear_nothing_out_beyond_the_clock))
+RUN(T(a_right_clock_is_trusted), T(a_clock_that_jumps_ahead_is_never_trusted),
+    T(a_clock_that_is_behind_drops_fewer_windows),
+    T(after_idle_days_the_first_window_confirms_the_clock),
+    T(windows_of_the_future_confirm_no_time_beyond_the_clock))

@@ -65,7 +65,7 @@ static int64_t file_size(const char *dir, const char *name)
     return stat(path, &st) == 0 ? st.st_size : 0;
 }
 
-static void windows_older_than_the_age_go_and_younger_stay(void **state)
+static void windows_over_the_age_go_and_younger_ones_stay(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -89,7 +89,7 @@ static void windows_older_than_the_age_go_and_younger_stay(void **state)
     kit_remove(dir);
 }
 
-static void what_only_old_windows_referred_to_goes_with_them(void **state)
+static void rows_that_only_old_windows_use_go_with_them(void **state)
 {
     (void)state;
     static const char *const tables[] = {"strings", "functions", "frames", "stacks",
@@ -140,7 +140,7 @@ static void what_only_old_windows_referred_to_goes_with_them(void **state)
     kit_remove(other_dir);
 }
 
-static void a_series_that_is_gone_makes_room_for_another(void **state)
+static void a_dropped_series_makes_room_for_another(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -171,7 +171,7 @@ static struct spy_profile *unlike_all(uint64_t id, uint64_t start_s)
     return p;
 }
 
-static void the_file_is_bounded_and_the_newest_stays(void **state)
+static void the_file_is_bounded_and_keeps_the_newest_windows(void **state)
 {
     (void)state;
     enum { WINDOWS = 3000, BATCH = 50 };
@@ -331,9 +331,9 @@ static void expiry_runs_while_others_append_and_ask(void **state)
     kit_remove(dir);
 }
 
-RUN(T(windows_older_than_the_age_go_and_younger_stay),
-    T(what_only_old_windows_referred_to_goes_with_them),
-    T(a_series_that_is_gone_makes_room_for_another), T(the_file_is_bounded_and_the_newest_stays),
+RUN(T(windows_over_the_age_go_and_younger_ones_stay),
+    T(rows_that_only_old_windows_use_go_with_them), T(a_dropped_series_makes_room_for_another),
+    T(the_file_is_bounded_and_keeps_the_newest_windows),
     T(the_file_shrinks_when_much_of_it_is_free),
     T(appends_make_room_and_database_and_wal_stay_within_the_bound),
     T(expiry_runs_while_others_append_and_ask))

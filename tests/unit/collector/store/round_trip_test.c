@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void a_window_comes_back_exactly(void **state)
+static void a_window_is_read_as_it_was_stored(void **state)
 {
     (void)state;
     for (uint64_t i = 0; i < 60; i++) {
@@ -34,7 +34,7 @@ static int by_end(const void *a, const void *b)
 }
 
 // Also across closing and opening again, which empties every cache.
-static void many_windows_come_back_as_merge_makes_them(void **state)
+static void many_windows_are_read_as_their_merge(void **state)
 {
     (void)state;
     enum { N = 40 };
@@ -68,7 +68,7 @@ static void many_windows_come_back_as_merge_makes_them(void **state)
     }
 }
 
-static void an_answer_is_added_to_what_is_there(void **state)
+static void an_answer_is_added_to_the_given_profile(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -145,7 +145,7 @@ static void add_term(struct spy_select *s, char *term)
         t->keys[1] = SPY_LABEL_HOST;
 }
 
-static void a_selection_finds_just_what_it_says(void **state)
+static void a_selection_finds_exactly_the_windows_it_names(void **state)
 {
     (void)state;
     char *dir = kit_folder();
@@ -275,8 +275,8 @@ static void a_process_without_samples_is_listed_too(void **state)
     kit_remove(dir);
 }
 
-RUN(T(a_window_comes_back_exactly), T(many_windows_come_back_as_merge_makes_them),
-    T(an_answer_is_added_to_what_is_there), T(a_selection_finds_just_what_it_says),
+RUN(T(a_window_is_read_as_it_was_stored), T(many_windows_are_read_as_their_merge),
+    T(an_answer_is_added_to_the_given_profile), T(a_selection_finds_exactly_the_windows_it_names),
     T(a_window_without_length_is_an_instant),
     T(a_process_is_listed_once_with_its_sums_and_latest_threads),
     T(a_process_without_samples_is_listed_too))

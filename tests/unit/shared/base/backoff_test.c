@@ -11,7 +11,7 @@ static struct spy_backoff seeded(void)
         .base_ns = BASE_NS, .cap_ns = CAP_NS, .rand = {.s = {0x1234567, 0x89abcdef}}};
 }
 
-static void the_wait_is_spread_between_nothing_and_a_cap_that_doubles(void **state)
+static void waits_are_random_below_a_cap_that_doubles(void **state)
 {
     (void)state;
     enum { TRIES = 400 };
@@ -85,6 +85,6 @@ static void a_success_restarts_the_waits(void **state)
         assert_true(spy_backoff_failed(&b, 0) <= BASE_NS);
 }
 
-RUN(T(the_wait_is_spread_between_nothing_and_a_cap_that_doubles),
-    T(the_same_seed_gives_the_same_waits), T(retry_after_is_added_within_bounds),
-    T(half_of_the_wait_can_be_fixed), T(a_success_restarts_the_waits))
+RUN(T(waits_are_random_below_a_cap_that_doubles), T(the_same_seed_gives_the_same_waits),
+    T(retry_after_is_added_within_bounds), T(half_of_the_wait_can_be_fixed),
+    T(a_success_restarts_the_waits))

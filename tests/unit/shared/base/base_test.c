@@ -40,7 +40,7 @@ static void err_appends_errno_and_context(void **state)
     assert_int_equal(e.sys, EIO);
 }
 
-static void err_context_of_a_silent_failure_stays_a_failure(void **state)
+static void err_context_of_an_unset_error_stays_a_failure(void **state)
 {
     (void)state;
     struct spy_err e = {0};
@@ -125,7 +125,7 @@ static void buf_refuses_lengths_that_wrap(void **state)
     assert_int_equal(b.failed, SPY_ERR_LIMIT);
 }
 
-static void buf_str_of_nothing_is_empty(void **state)
+static void buf_str_of_an_empty_buffer_is_empty(void **state)
 {
     (void)state;
     struct spy_buf b = SPY_BUF_INIT(10);
@@ -176,7 +176,7 @@ static void utf8_takes_exactly_rfc_3629(void **state)
         assert_int_equal(spy_utf8_len(rows[i].s, rows[i].left), rows[i].want);
 }
 
-static void json_escapes_what_must_be(void **state)
+static void json_escapes_quotes_and_control_characters(void **state)
 {
     (void)state;
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(200);
@@ -208,7 +208,7 @@ static void text_is_cut_between_characters(void **state)
 
 // --- mem, arena ---
 
-static void grow_stops_at_max_and_changes_nothing_then(void **state)
+static void grow_fails_at_max_and_changes_nothing(void **state)
 {
     (void)state;
     int *a = NULL;
@@ -257,7 +257,7 @@ static uint32_t find(const struct spy_map *m, uint64_t hash, uint32_t want)
     return SPY_MAP_NONE;
 }
 
-static void map_finds_all_also_after_growing_and_with_equal_hashes(void **state)
+static void map_finds_all_keys_after_growing_and_with_equal_hashes(void **state)
 {
     (void)state;
     struct spy_map m = {0};
@@ -470,7 +470,7 @@ static void log_lines_stay_whole_when_they_are_cut(void **state)
     assert_string_equal(line + strlen(line) - 2, "\"\n");
 }
 
-static void log_prints_the_level_that_is_set_and_what_is_graver(void **state)
+static void log_prints_the_set_level_and_graver_ones(void **state)
 {
     (void)state;
     char line[1024];
@@ -541,17 +541,17 @@ static void metrics_print_one_help_for_each_name(void **state)
 #define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
 
 RUN(T(err_is_optional_and_returns_its_code), T(err_appends_errno_and_context),
-    T(err_context_of_a_silent_failure_stays_a_failure), T(err_message_can_quote_itself),
+    T(err_context_of_an_unset_error_stays_a_failure), T(err_message_can_quote_itself),
     T(err_message_is_one_line_of_whole_characters), T(every_code_has_its_name),
-    T(buf_never_passes_its_cap), T(buf_refuses_lengths_that_wrap), T(buf_str_of_nothing_is_empty),
-    T(buf_commit_ends_the_text), T(utf8_takes_exactly_rfc_3629), T(json_escapes_what_must_be),
-    T(text_is_cut_between_characters), T(grow_stops_at_max_and_changes_nothing_then),
+    T(buf_never_passes_its_cap), T(buf_refuses_lengths_that_wrap),
+    T(buf_str_of_an_empty_buffer_is_empty), T(buf_commit_ends_the_text),
+    T(utf8_takes_exactly_rfc_3629), T(json_escapes_quotes_and_control_characters),
+    T(text_is_cut_between_characters), T(grow_fails_at_max_and_changes_nothing),
     T(arena_zeroes_aligns_and_keeps_its_cap),
-    T(map_finds_all_also_after_growing_and_with_equal_hashes),
+    T(map_finds_all_keys_after_growing_and_with_equal_hashes),
     T(map_is_not_slowed_by_chosen_hashes), T(clocks_go_forward_and_sleep_until_waits),
     T(random_is_uniform_enough), T(random_seeds_itself), IN_FOLDER(file_is_read_whole_and_bounded),
     IN_FOLDER(file_read_small_cuts), IN_FOLDER(file_is_written_with_its_mode_and_nothing_beside_it),
     IN_FOLDER(mkdirs_makes_all_and_refuses_a_file_in_the_way), T(log_lines_are_escaped),
-    T(log_lines_stay_whole_when_they_are_cut),
-    T(log_prints_the_level_that_is_set_and_what_is_graver), T(log_due_is_true_once_for_all_threads),
-    T(metrics_print_one_help_for_each_name))
+    T(log_lines_stay_whole_when_they_are_cut), T(log_prints_the_set_level_and_graver_ones),
+    T(log_due_is_true_once_for_all_threads), T(metrics_print_one_help_for_each_name))

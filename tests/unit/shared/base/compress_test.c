@@ -14,7 +14,7 @@ static void pack(enum spy_encoding e, const void *data, size_t len, struct spy_b
     assert_int_equal(spy_compress(e, data, len, out, NULL), 0);
 }
 
-static void what_was_packed_comes_back(void **state)
+static void decompression_restores_the_bytes(void **state)
 {
     (void)state;
     static const size_t sizes[] = {0, 1, 100, 65535, 65536, 65537, 1000000};
@@ -32,7 +32,7 @@ static void what_was_packed_comes_back(void **state)
         }
 }
 
-static void one_byte_more_than_fits_is_too_much(void **state)
+static void one_byte_over_the_cap_is_refused(void **state)
 {
     (void)state;
     static uint8_t data[70000];
@@ -125,7 +125,7 @@ static void a_zstd_window_above_8_mib_is_refused(void **state)
     }
 }
 
-static void packing_into_what_is_too_small_says_so(void **state)
+static void compressing_into_a_small_buffer_is_an_error(void **state)
 {
     (void)state;
     uint8_t noise[2000];
@@ -139,7 +139,7 @@ static void packing_into_what_is_too_small_says_so(void **state)
     }
 }
 
-static void headers_name_the_encoding(void **state)
+static void magic_bytes_identify_the_encoding(void **state)
 {
     (void)state;
     enum spy_encoding e = SPY_ENCODING_ZSTD;
@@ -154,8 +154,8 @@ static void headers_name_the_encoding(void **state)
     assert_int_equal(e, SPY_ENCODING_ZSTD);
 }
 
-RUN(T(what_was_packed_comes_back), T(one_byte_more_than_fits_is_too_much),
+RUN(T(decompression_restores_the_bytes), T(one_byte_over_the_cap_is_refused),
     T(a_bomb_is_stopped_at_the_cap), T(every_truncation_and_trailing_byte_is_damage),
     T(damage_is_found_by_the_checksum_or_survived), T(members_and_frames_in_a_row_are_one_body),
-    T(a_zstd_window_above_8_mib_is_refused), T(packing_into_what_is_too_small_says_so),
-    T(headers_name_the_encoding))
+    T(a_zstd_window_above_8_mib_is_refused), T(compressing_into_a_small_buffer_is_an_error),
+    T(magic_bytes_identify_the_encoding))

@@ -67,7 +67,7 @@ static int try_closed(unsigned closed)
     return status;
 }
 
-static void closed_descriptors_are_taken(void **state)
+static void closed_standard_descriptors_are_filled(void **state)
 {
     (void)state;
     for (unsigned closed = 0; closed < 8; closed++)
@@ -75,4 +75,4 @@ static void closed_descriptors_are_taken(void **state)
 }
 
 RUN(T(the_soft_limit_becomes_the_hard_one_and_a_child_gets_it_back),
-    T(closed_descriptors_are_taken))
+    T(closed_standard_descriptors_are_filled))

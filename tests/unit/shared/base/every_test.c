@@ -15,7 +15,7 @@ static void expect_calls(const int *n, int expected)
     assert_int_equal(__atomic_load_n(n, __ATOMIC_RELAXED), expected);
 }
 
-static void test_it_is_called_at_the_start_and_when_told_long_before_its_time(void **state)
+static void test_a_periodic_call_runs_at_the_start_and_when_woken(void **state)
 {
     int n = 0;
     struct spy_every *e = NULL;
@@ -29,4 +29,4 @@ static void test_it_is_called_at_the_start_and_when_told_long_before_its_time(vo
     spy_every_free(e);
 }
 
-RUN(T(test_it_is_called_at_the_start_and_when_told_long_before_its_time))
+RUN(T(test_a_periodic_call_runs_at_the_start_and_when_woken))

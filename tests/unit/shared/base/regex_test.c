@@ -25,7 +25,7 @@ static void a_good_expression_matches(void **state)
     assert_int_equal(search("a$", "a\n"), 0);
 }
 
-static void text_that_is_not_utf8_does_no_harm(void **state)
+static void invalid_utf8_does_no_harm(void **state)
 {
     (void)state;
     assert_int_equal(search("a.b", "a\xff"
@@ -37,7 +37,7 @@ static void text_that_is_not_utf8_does_no_harm(void **state)
     assert_int_equal(search("^.\xc3\xa9$", "n\xc3\xa9"), 1);
 }
 
-static void a_wrong_one_says_why_and_where(void **state)
+static void a_bad_expression_names_its_fault_and_place(void **state)
 {
     (void)state;
     struct spy_regex *re;
@@ -49,7 +49,7 @@ static void a_wrong_one_says_why_and_where(void **state)
     assert_non_null(strstr(e.msg, "parenthesis, at byte 3"));
 }
 
-static void what_is_past_a_bound_is_refused(void **state)
+static void an_expression_over_a_bound_is_refused(void **state)
 {
     (void)state;
     static const char *const rows[] = {"((x{999}){999}){999}", "((((x{99}){99}){99}){99}){99}"};
@@ -64,7 +64,7 @@ static void what_is_past_a_bound_is_refused(void **state)
 }
 
 // CPU time of all searches: the first row took glibc's matcher seconds in a few names.
-static void a_search_ends_soon_whatever_it_looks_for(void **state)
+static void a_search_ends_in_bounded_time(void **state)
 {
     (void)state;
     static const char *const rows[] = {".*[a-z/_].{450}~",
@@ -90,6 +90,6 @@ static void a_search_ends_soon_whatever_it_looks_for(void **state)
     assert_true(spy_clock_cpu_ns() - start < SPY_NS_PER_SEC);
 }
 
-RUN(T(a_good_expression_matches), T(text_that_is_not_utf8_does_no_harm),
-    T(a_wrong_one_says_why_and_where), T(what_is_past_a_bound_is_refused),
-    T(a_search_ends_soon_whatever_it_looks_for))
+RUN(T(a_good_expression_matches), T(invalid_utf8_does_no_harm),
+    T(a_bad_expression_names_its_fault_and_place), T(an_expression_over_a_bound_is_refused),
+    T(a_search_ends_in_bounded_time))

@@ -32,7 +32,7 @@ static const struct {
     {"\xed\xa0\x80", "\\xed\\xa0\\x80"},                      // a surrogate is not UTF-8
 };
 
-static void unfit_characters_are_written_as_python_does(void **state)
+static void control_characters_are_escaped_as_python_does(void **state)
 {
     (void)state;
     for (size_t i = 0; i < SPY_COUNT(cases); i++) {
@@ -44,7 +44,7 @@ static void unfit_characters_are_written_as_python_does(void **state)
     }
 }
 
-static void what_was_shown_already_stays(void **state)
+static void escaped_text_is_not_escaped_again(void **state)
 {
     (void)state;
     for (size_t i = 0; i < SPY_COUNT(cases); i++) {
@@ -126,7 +126,7 @@ static void read_log(const char *text, char *out, size_t size)
     wait(NULL);
 }
 
-static void log_lines_show_nothing_unfit(void **state)
+static void log_lines_hold_no_control_characters(void **state)
 {
     (void)state;
     char line[1000];
@@ -135,7 +135,7 @@ static void log_lines_show_nothing_unfit(void **state)
     assert_int_equal(strcspn(line, "\n"), strlen(line) - 1);
 }
 
-RUN(T(unfit_characters_are_written_as_python_does), T(what_was_shown_already_stays),
+RUN(T(control_characters_are_escaped_as_python_does), T(escaped_text_is_not_escaped_again),
     T(shown_text_is_cut_between_characters), T(json_is_the_same_text_and_fit_for_a_terminal),
     T(a_label_is_one_line_for_every_reader), T(text_that_is_cut_stays_as_it_is),
-    T(errors_quote_names_as_they_are_shown), T(log_lines_show_nothing_unfit))
+    T(errors_quote_names_as_they_are_shown), T(log_lines_hold_no_control_characters))

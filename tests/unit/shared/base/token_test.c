@@ -2,46 +2,18 @@
 #include "shared/base/err.h"
 #include "shared/base/mem.h"
 #include "shared/base/token.h"
-#include "tests/unit/test.h"
-#include <stdio.h>
-#include <stdlib.h>
+#include "temp_file.h"
 #include <string.h>
-#include <unistd.h>
 
-static char path[] = "/tmp/podspy-token.XXXXXX";
 static char out[16];
-
-static void write_bytes(const char *text, size_t len)
-{
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, len, f), len);
-    fclose(f);
-}
-
-static int make_file(void **state)
-{
-    (void)state;
-    snprintf(path, sizeof path, "/tmp/podspy-token.XXXXXX");
-    int fd = mkstemp(path);
-    close(fd);
-    return fd < 0 ? -1 : 0;
-}
-
-static int remove_file(void **state)
-{
-    (void)state;
-    unlink(path);
-    return 0;
-}
 
 static void white_space_around_a_token_is_not_part_of_it(void **state)
 {
     (void)state;
-    write_bytes(" \tgood\r\n", 8);
+    write_file(path, " \tgood\r\n", 8);
     assert_null(spy_token_read_to_send(path, out, sizeof out));
     assert_string_equal(out, "good");
-    write_bytes("a b \n", 5); // the server's own token may be any text
+    write_file(path, "a b \n", 5); // the server's own token may be any text
     assert_int_equal(spy_token_read(path, out, sizeof out), 3);
     assert_string_equal(out, "a b");
 }
@@ -63,14 +35,14 @@ static void a_token_that_breaks_a_header_is_not_sent(void **state)
         {"0123456789abcdef", 16, "too long"},
     };
     for (size_t i = 0; i < SPY_COUNT(rows); i++) {
-        write_bytes(rows[i].text, rows[i].len);
+        write_file(path, rows[i].text, rows[i].len);
         const char *fault = spy_token_read_to_send(path, out, sizeof out);
         if (!fault || !strstr(fault, rows[i].fault))
             fail_msg("row %zu: %s", i, fault ? fault : "accepted");
     }
 }
 
-static void a_missing_file_holds_none(void **state)
+static void a_missing_file_holds_no_token(void **state)
 {
     (void)state;
     unlink(path);
@@ -78,7 +50,5 @@ static void a_missing_file_holds_none(void **state)
     assert_string_equal(spy_token_read_to_send(path, out, sizeof out), "cannot be read");
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, make_file, remove_file)
-
 RUN(TEST(white_space_around_a_token_is_not_part_of_it),
-    TEST(a_token_that_breaks_a_header_is_not_sent), TEST(a_missing_file_holds_none))
+    TEST(a_token_that_breaks_a_header_is_not_sent), TEST(a_missing_file_holds_no_token))

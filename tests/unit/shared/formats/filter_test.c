@@ -123,7 +123,7 @@ static struct spy_profile *with_long_names(int n)
     return p;
 }
 
-static void test_searches_end_when_they_take_too_long_or_nobody_waits(void **state)
+static void test_searches_end_at_the_time_limit_or_when_the_client_leaves(void **state)
 {
     (void)state;
     struct spy_profile *p = with_long_names(4000);
@@ -200,6 +200,6 @@ static void test_globs_match_whole_texts_in_bounded_time(void **state)
 
 RUN(T(test_include_and_exclude_look_at_every_frame_of_a_stack),
     T(test_threads_go_by_number_or_name), T(test_expensive_and_broken_expressions_are_refused),
-    T(test_searches_end_when_they_take_too_long_or_nobody_waits),
+    T(test_searches_end_at_the_time_limit_or_when_the_client_leaves),
     T(test_an_expression_of_too_many_steps_is_named), T(test_many_functions_are_matched_alike),
     T(test_globs_match_whole_texts_in_bounded_time))

@@ -154,7 +154,7 @@ static void samples_without_a_frame_are_counted(void **state)
     assert_collapsed(p, (struct spy_view){0}, "[no frames] 5\n");
 }
 
-static void names_without_end_are_cut_and_print(void **state)
+static void unterminated_names_are_cut_and_printed(void **state)
 {
     (void)state;
     struct maker m = start();
@@ -205,7 +205,7 @@ static void check_tree(const struct spy_tree *t)
     assert_int_equal(self, t->nodes[0].total);
 }
 
-static void trees_hang_together_whatever_is_folded(void **state)
+static void trees_stay_consistent_whatever_is_folded(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 60; seed++) {
@@ -225,7 +225,7 @@ static void trees_hang_together_whatever_is_folded(void **state)
 }
 
 // A chain and equal weights: folding keeps as many as it may, outermost first.
-static void folding_keeps_what_there_is_room_for(void **state)
+static void folding_keeps_outer_frames_of_equal_weight(void **state)
 {
     (void)state;
     struct maker m = start();
@@ -330,7 +330,7 @@ static void a_flamegraph_carries_its_tree(void **state)
 }
 
 // The title is made of what somebody asked for.
-static void a_title_that_would_drive_a_terminal_is_shown_without(void **state)
+static void a_title_is_shown_without_control_characters(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *p = test_profile_rich();
@@ -371,7 +371,7 @@ static void processes_stand_below_their_ancestors_if_asked_for(void **state)
                      "process 4: \"x\" 4\n");
 }
 
-static void a_circle_of_parents_ends(void **state)
+static void a_cycle_of_parents_is_bounded(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *p = spy_profile_new();
@@ -383,13 +383,13 @@ static void a_circle_of_parents_ends(void **state)
     assert_non_null(strstr(got, "process 1: \"x\" 1\n"));
 }
 
-RUN(T(processes_stand_below_their_ancestors_if_asked_for), T(a_circle_of_parents_ends),
+RUN(T(processes_stand_below_their_ancestors_if_asked_for), T(a_cycle_of_parents_is_bounded),
     T(formats_are_found_by_each_of_their_names), T(filenames_are_shortened_for_people),
     T(views_choose_samples_by_state), T(lines_merge_or_show_the_first),
     T(processes_show_by_themselves_when_there_are_two), T(samples_without_a_frame_are_counted),
-    T(names_without_end_are_cut_and_print), T(sums_saturate),
-    T(trees_hang_together_whatever_is_folded), T(folding_keeps_what_there_is_room_for),
+    T(unterminated_names_are_cut_and_printed), T(sums_saturate),
+    T(trees_stay_consistent_whatever_is_folded), T(folding_keeps_outer_frames_of_equal_weight),
     T(the_cap_of_the_buffer_is_an_error_that_says_what_to_do),
     T(printing_does_not_change_the_profile), T(a_flamegraph_of_20000_frames_is_below_a_megabyte),
     T(a_flamegraph_of_equal_frames_is_below_a_megabyte), T(a_flamegraph_carries_its_tree),
-    T(a_title_that_would_drive_a_terminal_is_shown_without))
+    T(a_title_is_shown_without_control_characters))

@@ -64,7 +64,7 @@ static void an_empty_view_says_why_and_what_to_ask_for(void **state)
     WHY(.gil = true, "", RUNS | HOLDS, WAITS);
 }
 
-static void over_http_it_says_so_in_parameters(void **state)
+static void over_http_the_hint_names_parameters(void **state)
 {
     (void)state;
     const uint32_t waits[] = {0};
@@ -88,7 +88,7 @@ static void a_filter_that_leaves_nothing_is_the_reason(void **state)
     spy_profile_free(p);
 }
 
-static void every_format_tells_its_names(void **state)
+static void every_format_lists_its_names(void **state)
 {
     (void)state;
     char names[1000];
@@ -151,7 +151,7 @@ static void speedscope_prints_the_order_of_a_timeline(void **state)
     spy_profile_free(p);
 }
 
-static void speedscope_says_where_there_is_no_order(void **state)
+static void speedscope_says_that_merged_samples_have_no_order(void **state)
 {
     (void)state;
     struct spy_timeline *t = spy_timeline_new(1 << 16), *full = spy_timeline_new(32);
@@ -173,6 +173,7 @@ static void speedscope_says_where_there_is_no_order(void **state)
     spy_profile_free(p);
 }
 
-RUN(T(an_empty_view_says_why_and_what_to_ask_for), T(over_http_it_says_so_in_parameters),
-    T(a_filter_that_leaves_nothing_is_the_reason), T(every_format_tells_its_names),
-    T(speedscope_prints_the_order_of_a_timeline), T(speedscope_says_where_there_is_no_order))
+RUN(T(an_empty_view_says_why_and_what_to_ask_for), T(over_http_the_hint_names_parameters),
+    T(a_filter_that_leaves_nothing_is_the_reason), T(every_format_lists_its_names),
+    T(speedscope_prints_the_order_of_a_timeline),
+    T(speedscope_says_that_merged_samples_have_no_order))

@@ -185,7 +185,7 @@ static void a_server_that_is_not_there_is_unreachable(void **state)
     assert_non_null(strstr(answer.reason, "connect"));
 }
 
-static void an_answer_past_its_limit_is_given_up(void **state)
+static void an_answer_over_its_limit_is_given_up(void **state)
 {
     (void)state;
     char body[3000];
@@ -201,7 +201,7 @@ static void an_answer_past_its_limit_is_given_up(void **state)
     assert_non_null(strstr(answer.reason, "2998"));
 }
 
-static void an_answer_that_is_cut_off_is_none(void **state)
+static void a_truncated_answer_is_a_failure(void **state)
 {
     (void)state;
     server_say(&server, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
@@ -230,7 +230,7 @@ static void *abort_soon(void *arg)
     return arg;
 }
 
-static void an_abort_ends_what_waits_and_all_that_follows(void **state)
+static void an_abort_ends_a_waiting_request_and_all_later_ones(void **state)
 {
     (void)state;
     pthread_t thread;
@@ -335,7 +335,7 @@ static void a_loop_runs_a_request_beside_one_that_waits(void **state)
     spy_client_loop_free(l);
 }
 
-static void pieces_are_those_of_a_200_answer(void **state)
+static void only_a_200_answer_is_passed_on_in_pieces(void **state)
 {
     (void)state;
     struct spy_client_loop *l;
@@ -417,9 +417,11 @@ static void a_value_is_escaped(void **state)
 RUN(TEST(a_request_carries_its_headers_body_and_token), TEST(the_token_is_read_for_each_request),
     TEST(without_a_usable_token_nothing_is_sent), TEST(other_schemes_are_refused),
     TEST(the_outcome_follows_from_the_status), TEST(a_server_that_is_not_there_is_unreachable),
-    TEST(an_answer_past_its_limit_is_given_up), TEST(an_answer_that_is_cut_off_is_none),
-    TEST(a_silent_server_costs_the_time_limit), TEST(an_abort_ends_what_waits_and_all_that_follows),
+    TEST(an_answer_over_its_limit_is_given_up), TEST(a_truncated_answer_is_a_failure),
+    TEST(a_silent_server_costs_the_time_limit),
+    TEST(an_abort_ends_a_waiting_request_and_all_later_ones),
     TEST(a_connection_is_used_again_until_a_file_changes),
     TEST(without_idle_max_no_connection_is_kept), TEST(a_loop_runs_a_request_beside_one_that_waits),
-    TEST(pieces_are_those_of_a_200_answer), TEST(a_loop_uses_no_connection_from_before_a_change),
-    TEST(a_loop_can_be_woken), T(a_value_is_escaped))
+    TEST(only_a_200_answer_is_passed_on_in_pieces),
+    TEST(a_loop_uses_no_connection_from_before_a_change), TEST(a_loop_can_be_woken),
+    T(a_value_is_escaped))

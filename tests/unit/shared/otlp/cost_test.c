@@ -235,7 +235,7 @@ static const struct shape shapes[] = {
      .lines = 16000, .n_stacks = REFERENCES, .frames = 2},
 };
 
-static void no_body_costs_more_than_so_many_honest_ones(void **state)
+static void the_cost_of_a_body_is_bounded(void **state)
 {
     (void)state;
     double each = honest();
@@ -249,4 +249,4 @@ static void no_body_costs_more_than_so_many_honest_ones(void **state)
     }
 }
 
-RUN(T(no_body_costs_more_than_so_many_honest_ones))
+RUN(T(the_cost_of_a_body_is_bounded))

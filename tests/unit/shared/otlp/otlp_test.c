@@ -37,7 +37,7 @@ static void encode(const struct spy_profile *p, struct spy_buf *out)
 
 // --- round trip ---
 
-static void what_was_sent_comes_back_sample_by_sample(void **state)
+static void encoded_samples_are_decoded_unchanged(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 200; seed++) {
@@ -544,7 +544,7 @@ static void profiles_of_bytes_are_not_taken_for_samples(void **state)
     assert_non_null(strstr(e.msg, "'bytes'"));
 }
 
-static void nothing_is_a_request_of_nothing(void **state)
+static void an_empty_body_is_an_empty_request(void **state)
 {
     (void)state;
     struct decoded d = {(void *)1, 9};
@@ -553,7 +553,7 @@ static void nothing_is_a_request_of_nothing(void **state)
     assert_null(d.list);
 }
 
-static void every_truncation_and_flip_is_survived(void **state)
+static void every_truncation_and_bit_flip_is_handled(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *p = test_profile_random(5, 30);
@@ -575,7 +575,7 @@ static void every_truncation_and_flip_is_survived(void **state)
     }
 }
 
-static void limits_hold(void **state)
+static void decoding_stops_at_each_limit(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *p = test_profile_rich();
@@ -607,7 +607,7 @@ static void limits_hold(void **state)
     }
 }
 
-static void it_ends_when_it_is_told_to(void **state)
+static void decoding_ends_when_it_is_cancelled(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *p = test_profile_rich();
@@ -711,7 +711,7 @@ static void a_name_that_looks_like_nesting_is_a_name(void **state)
 
 // --- the answer ---
 
-static void the_answer_comes_back(void **state)
+static void an_encoded_answer_is_decoded_unchanged(void **state)
 {
     (void)state;
     _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(1000);
@@ -732,7 +732,7 @@ static void the_answer_comes_back(void **state)
     assert_int_equal(rejected, 5);
 }
 
-RUN(T(what_was_sent_comes_back_sample_by_sample), T(series_without_an_id_are_not_sent),
+RUN(T(encoded_samples_are_decoded_unchanged), T(series_without_an_id_are_not_sent),
     T(only_the_series_asked_for_are_sent), T(labels_of_numbers_come_back_as_they_were),
     T(an_encoder_that_does_not_fit_says_so), T(values_in_time_fill_both_time_and_count),
     T(units_of_time_are_converted), T(time_shorter_than_a_period_is_not_lost),
@@ -741,7 +741,8 @@ RUN(T(what_was_sent_comes_back_sample_by_sample), T(series_without_an_id_are_not
     T(a_location_without_lines_is_named_by_its_address),
     T(inlined_calls_are_frames_innermost_first), T(deep_stacks_lose_their_outermost_frames),
     T(a_missing_id_is_made_from_the_bytes), T(each_malformed_reference_is_refused),
-    T(profiles_of_bytes_are_not_taken_for_samples), T(nothing_is_a_request_of_nothing),
-    T(every_truncation_and_flip_is_survived), T(limits_hold), T(it_ends_when_it_is_told_to),
-    T(a_small_request_cannot_become_a_large_answer), T(values_that_nest_without_end_are_refused),
-    T(a_name_that_looks_like_nesting_is_a_name), T(the_answer_comes_back))
+    T(profiles_of_bytes_are_not_taken_for_samples), T(an_empty_body_is_an_empty_request),
+    T(every_truncation_and_bit_flip_is_handled), T(decoding_stops_at_each_limit),
+    T(decoding_ends_when_it_is_cancelled), T(a_small_request_cannot_become_a_large_answer),
+    T(values_that_nest_without_end_are_refused), T(a_name_that_looks_like_nesting_is_a_name),
+    T(an_encoded_answer_is_decoded_unchanged))

@@ -25,7 +25,7 @@ static void assert_says(const struct spy_account *a, const char *facts, const ch
         fail_msg("it warns: %s", spy_buf_str(&w));
 }
 
-static void it_says_what_both_counted(void **state)
+static void the_account_compares_samples_with_cpu_time(void **state)
 {
     (void)state;
     struct spy_account a = account_of(0.095, 0.097, 0.0004);
@@ -48,7 +48,7 @@ static void it_says_what_both_counted(void **state)
                 "");
 }
 
-static void what_is_not_known_is_not_none(void **state)
+static void an_unknown_counter_is_not_zero(void **state)
 {
     (void)state;
     struct spy_account a = {.running_ns = 5};
@@ -63,7 +63,7 @@ static void what_is_not_known_is_not_none(void **state)
     assert_non_null(strstr(spy_buf_str(&b), "\"cpu_ns\":0,\"runqueue_ns\":null"));
 }
 
-static void it_warns_over_two_points_and_a_tenth(void **state)
+static void a_difference_over_two_points_and_a_tenth_is_warned_of(void **state)
 {
     (void)state;
     static const struct {
@@ -87,7 +87,7 @@ static void it_warns_over_two_points_and_a_tenth(void **state)
 }
 
 // 100 samples a second of 20 % over 2 s are 40: four points are nothing with so few.
-static void it_does_not_warn_of_what_chance_explains(void **state)
+static void a_difference_that_chance_explains_is_not_warned_of(void **state)
 {
     (void)state;
     struct spy_account a = account_of(0.24, 0.2, 0);
@@ -101,7 +101,7 @@ static void it_does_not_warn_of_what_chance_explains(void **state)
     assert_int_equal(spy_account_flags(&missed), SPY_ACCOUNT_DIFFERS);
 }
 
-static void throttling_is_told_and_warned_of(void **state)
+static void throttling_is_reported_and_warned_of(void **state)
 {
     (void)state;
     struct spy_account a = account_of(0.2, 0.2, 0);
@@ -184,7 +184,7 @@ static void processes_one_after_the_other_add_up_in_time(void **state)
     assert_whole(p, 0.2, 35);
 }
 
-static void windows_that_know_nothing_change_nothing(void **state)
+static void windows_without_counters_change_nothing(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *p = spy_profile_new();
@@ -235,8 +235,9 @@ static void sums_do_not_wrap(void **state)
     assert_int_equal(spy_account_warn(&full, &b), 0);
 }
 
-RUN(T(it_says_what_both_counted), T(what_is_not_known_is_not_none),
-    T(it_warns_over_two_points_and_a_tenth), T(it_does_not_warn_of_what_chance_explains),
-    T(throttling_is_told_and_warned_of), T(processes_at_once_share_the_time_and_the_limit),
-    T(processes_one_after_the_other_add_up_in_time), T(windows_that_know_nothing_change_nothing),
+RUN(T(the_account_compares_samples_with_cpu_time), T(an_unknown_counter_is_not_zero),
+    T(a_difference_over_two_points_and_a_tenth_is_warned_of),
+    T(a_difference_that_chance_explains_is_not_warned_of), T(throttling_is_reported_and_warned_of),
+    T(processes_at_once_share_the_time_and_the_limit),
+    T(processes_one_after_the_other_add_up_in_time), T(windows_without_counters_change_nothing),
     T(only_samples_beside_a_known_cpu_time_are_compared), T(sums_do_not_wrap))

@@ -163,7 +163,7 @@ static void series_have_a_bound_of_labels(void **state)
     assert_int_equal(spy_profile_series(p, many, SPY_LABELS_MAX + 1, &id), SPY_ERR_LIMIT);
 }
 
-static void caps_hold_and_what_is_there_can_still_be_added(void **state)
+static void caps_hold_and_known_entries_can_still_be_added(void **state)
 {
     (void)state;
     struct spy_profile_caps caps = {.strings = 4,
@@ -356,7 +356,7 @@ static void merge_of_windows_at_the_end_of_time_does_not_wrap(void **state)
     assert_true(s->period_ns == UINT64_MAX);
 }
 
-static void merge_past_the_caps_says_so(void **state)
+static void merge_over_the_caps_is_reported(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *src = test_profile_rich();
@@ -365,7 +365,7 @@ static void merge_past_the_caps_says_so(void **state)
     assert_int_equal(merge_profiles(dst, src), SPY_ERR_LIMIT);
 }
 
-static void adding_what_is_there_takes_no_memory(void **state)
+static void adding_known_entries_takes_no_memory(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *p = spy_profile_new();
@@ -387,10 +387,10 @@ RUN(T(a_new_profile_has_the_zero_entries), T(the_same_entry_has_the_same_id),
     T(the_first_frame_under_the_root_is_not_the_root), T(ids_stay_right_over_many_entries),
     T(text_is_repaired), T(ids_that_do_not_exist_are_refused),
     T(series_are_the_same_in_any_order_of_labels), T(series_have_a_bound_of_labels),
-    T(caps_hold_and_what_is_there_can_still_be_added), T(string_bytes_are_capped),
+    T(caps_hold_and_known_entries_can_still_be_added), T(string_bytes_are_capped),
     T(samples_add_up_by_key_and_saturate), T(no_sample_is_running_and_runnable_at_once),
     T(weigh_gives_each_sample_its_time), T(reset_forgets_the_window_and_keeps_ids_and_memory),
     T(merge_into_nothing_is_a_copy), T(merge_does_not_care_for_order),
     T(merge_unites_windows_and_sums_quality), T(merge_of_windows_at_the_end_of_time_does_not_wrap),
-    T(merge_past_the_caps_says_so), T(adding_what_is_there_takes_no_memory),
+    T(merge_over_the_caps_is_reported), T(adding_known_entries_takes_no_memory),
     T(free_of_null_does_nothing))

@@ -36,7 +36,7 @@ static void equal_samples_of_one_thread_are_one_run(void **state)
     assert_false(spy_timeline_is_full(t));
 }
 
-static void a_stack_that_comes_back_is_another_run(void **state)
+static void a_repeated_stack_after_another_is_a_new_run(void **state)
 {
     (void)state;
     _cleanup_(timeline_done) struct spy_timeline *t = spy_timeline_new(1 << 20);
@@ -72,7 +72,7 @@ static void counts_are_kept_however_large(void **state)
     assert_int_equal(sum, want);
 }
 
-static void it_takes_no_more_than_it_may_and_says_so(void **state)
+static void a_timeline_at_its_memory_limit_is_marked_full(void **state)
 {
     (void)state;
     enum { RUNS = 1000 };
@@ -101,7 +101,7 @@ static void many_threads_are_bounded_too(void **state)
     assert_in_range(thread, 100, (1 << 16) / 128 + 1);
 }
 
-static void more_time_than_it_can_tell_makes_it_full(void **state)
+static void a_timeline_at_its_time_limit_is_marked_full(void **state)
 {
     (void)state;
     _cleanup_(timeline_done) struct spy_timeline *t = spy_timeline_new(1 << 20);
@@ -112,7 +112,7 @@ static void more_time_than_it_can_tell_makes_it_full(void **state)
     assert_true(spy_timeline_is_full(t));
 }
 
-RUN(T(equal_samples_of_one_thread_are_one_run), T(a_stack_that_comes_back_is_another_run),
+RUN(T(equal_samples_of_one_thread_are_one_run), T(a_repeated_stack_after_another_is_a_new_run),
     T(one_thread_of_two_series_has_two_stories), T(counts_are_kept_however_large),
-    T(it_takes_no_more_than_it_may_and_says_so), T(many_threads_are_bounded_too),
-    T(more_time_than_it_can_tell_makes_it_full))
+    T(a_timeline_at_its_memory_limit_is_marked_full), T(many_threads_are_bounded_too),
+    T(a_timeline_at_its_time_limit_is_marked_full))

@@ -17,7 +17,7 @@ import zipfile
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 # Debian's packages whose code is in the program; as of agent/cli/CMakeLists.txt.
-LINKED = ["libc6-dev", "libgcc-12-dev", "libiberty-dev", "liblzma-dev", "libpcre2-dev", "libprotobuf-c-dev",
+LINKED = ["libc6-dev", "libgcc-12-dev", "libiberty-dev", "liblzma-dev", "libncurses-dev", "libpcre2-dev", "libprotobuf-c-dev",
           "libxxhash-dev", "libzstd-dev", "zlib1g-dev"]
 MODE_PROGRAM, MODE_TEXT = 0o100755, 0o100644
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same input makes the same wheel
@@ -32,7 +32,7 @@ Classifier: Operating System :: POSIX :: Linux
 Classifier: Topic :: Software Development :: Debuggers
 Description-Content-Type: text/markdown
 
-`podspy record`, `podspy dump` and `podspy doctor` as one static program. The agent is in the Debian
+`podspy record`, `podspy top`, `podspy dump` and `podspy doctor` as one static program. The agent is in the Debian
 package and in the image.
 """
 WHEEL = """\

@@ -36,7 +36,7 @@ static const struct argp_option top_options[] = {
      "may be repeated",
      0},
     {"all", KEY_ALL, 0, 0, "every Python process that may be read", 0},
-    {"rate", 'r', "RATE", 0, "samples a second, 1 to 1000 (default 100)", 0},
+    {"rate", 'r', "RATE", 0, "samples a second, 1 to 10000 (default 100)", 0},
     {"delay", KEY_DELAY, "SECS", 0, "seconds between two screens (default 1)", 0},
     {"subprocesses", 's', 0, 0, "also its descendants, all in one table", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
@@ -75,7 +75,7 @@ static int parse_top_option(int key, char *arg, struct argp_state *state)
         r = add_watched(o, arg);
         break;
     case 'r':
-        r = spy_cli_number("--rate", arg, 1, 1000, &o->rate, o->err);
+        r = spy_cli_number("--rate", arg, 1, 10000, &o->rate, o->err);
         break;
     case KEY_DELAY:
         r = spy_cli_number("--delay", arg, 0.1, 3600, &o->delay, o->err);
@@ -227,6 +227,7 @@ static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct s
     const struct top_options *o = w->o;
     struct spy_sampler_options sampler = {.mark = &reads->mark,
                                           .profile_bytes = PROFILE_BYTES,
+                                          .window_bytes = 8 * PROFILE_BYTES,
                                           .command_of = spy_cli_cmdline,
                                           .inlines = true};
     sampler.packages = w->packages = o->full_filenames ? NULL : spy_packages_new();
@@ -240,7 +241,8 @@ static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct s
                                         .rate = (uint32_t)o->rate,
                                         .pausing = o->pausing,
                                         .natives = spy_natives_of(o->native, o->idle),
-                                        .descendants = o->subprocesses};
+                                        .descendants = o->subprocesses,
+                                        .unread = &w->unread};
     if (r == 0)
         r = spy_family_new(&family, &w->family, err);
     if (r == 0)
@@ -262,6 +264,10 @@ static void print_end(const struct watch *w)
         if (problem && !spy_sampler_ended(w->sampler, w->pids[i]))
             fprintf(stderr, "Process %d has no samples: %s\n", (int)w->pids[i], problem);
     }
+    if (w->o->native)
+        fprintf(stderr, "Native frames: %llu of %llu samples could not be merged\n",
+                (unsigned long long)spy_sampler_totals(w->sampler).unmerged,
+                (unsigned long long)spy_sampler_totals(w->sampler).native);
     spy_unread_say(&w->unread);
     if (spy_family_n_left_out(w->family))
         fprintf(stderr, "%zu descendants beyond the first %d were left out\n",

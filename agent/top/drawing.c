@@ -1,4 +1,5 @@
 #include "agent/top/drawing.h"
+#include "agent/top/terminals.h"
 #include "shared/base/mem.h"
 #include <curses.h>
 #include <stdlib.h>
@@ -59,11 +60,32 @@ static bool places_cursor(void)
     return can;
 }
 
+// Where the terminfo database is not there, ncurses takes an entry from TERMINFO.
+static bool use_own_entry(void)
+{
+    for (const struct spy_top_terminal *t = spy_top_terminals; t->name; t++)
+        if (!strcmp(t->name, getenv("TERM")))
+            return setenv("TERMINFO", t->entry, 1) == 0;
+    return false;
+}
+
+// The entry is not for the program that podspy may start.
+static SCREEN *open_terminal(void)
+{
+    if (places_cursor())
+        return newterm(NULL, stdout, stdin);
+    if (has_value("TERMINFO") || !use_own_entry())
+        return NULL;
+    SCREEN *found = places_cursor() ? newterm(NULL, stdout, stdin) : NULL;
+    unsetenv("TERMINFO");
+    return found;
+}
+
 bool spy_top_drawing_begin(void)
 {
-    if (!isatty(STDOUT_FILENO) || !has_value("TERM") || !places_cursor())
+    if (!isatty(STDOUT_FILENO) || !has_value("TERM"))
         return false;
-    curses = newterm(NULL, stdout, stdin);
+    curses = open_terminal();
     if (!curses)
         return false;
     cbreak();

@@ -48,12 +48,13 @@ def examples(text):
 
 def test_each_command_has_an_example_and_takes_its_options(podspy, podspy_collector, page):
     lines = examples(page("podspy.1"))
-    for command in re.findall(r"^  ([a-z]+) ", help_of(podspy), re.M):
-        mine = [line for line in lines if f"podspy {command} " in line]
+    commands = re.findall(r"^  ([a-z]+) ", help_of(podspy), re.M)
+    for command in commands:
+        mine = [line for line in lines if f"podspy {command} " in line + " "]
         assert mine, f"podspy.1 has no example of {command}"
         known = set(re.findall(r"(?<!\S)--?[\w-]+", help_of(podspy, command)))
         for line in mine:
-            given = re.findall(r"(?<!\S)--?\w[\w-]*", line.split(f"podspy {command} ")[1].split(" -- ")[0])
+            given = re.findall(r"(?<!\S)--?\w[\w-]*", re.split(r" (?:--|%s) " % "|".join(commands), line.split(f"podspy {command}")[1])[0])
             letters = {f"-{c}" for g in given if not g.startswith("--") for c in g[1:]}
             assert letters | {g for g in given if g.startswith("--")} <= known, line
     mine = [line for line in examples(page("podspy-collector.1")) if line.startswith("podspy-collector ")]

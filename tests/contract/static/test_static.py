@@ -1,13 +1,20 @@
 """The static program runs wherever it is copied: without libraries, without files, on old kernels."""
 
+import fcntl
 import json
 import os
 import pathlib
 import platform
+import pty
 import re
+import select
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 
 import pytest
 
@@ -32,8 +39,9 @@ def main():
     spin()
 main()
 """
-# Only the namespace sees what is mounted in the root.
-IN_ROOT = 'mount -t proc proc "$1/proc" && cd / && root=$1 && shift && exec chroot "$root" "$@"'
+# Only the namespace sees what is mounted in the root. The arguments: the root, what is bound into it, the command.
+ROOTED = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+IN_ROOT = 'mount -t proc proc "$1/proc" && cd / && root=$1 && shift 2 && exec chroot "$root" "$@"'
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,16 @@ def static(program):
 def busy():
     with targets.running([sys.executable, "-c", BUSY]) as t:
         yield t
+
+
+def read_until(fd, words, seconds=60):
+    end, seen = time.monotonic() + seconds, b""
+    while words not in seen:
+        assert select.select([fd], [], [], end - time.monotonic())[0], seen
+        more = os.read(fd, 65536)
+        assert more, seen
+        seen += more
+    return seen
 
 
 def names_of(dump):
@@ -110,8 +128,7 @@ def test_it_runs_in_any_root(kind, static, busy, tmp_path):
     where = "/mnt" if given else ""
     (root / "proc").mkdir(exist_ok=True)
     shutil.copy(static, place / "podspy")
-    inside = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-              setup.replace('root=$1 && shift', 'root=$1 && shift 2'), "sh", root, place, where + "/podspy"]
+    inside = [*ROOTED, setup, "sh", root, place, where + "/podspy"]
     r = targets.run([*inside, "dump", "-j", "-p", str(busy.pid)])
     assert r.returncode == 0, r.stderr
     assert names_of(r.stdout) == ["spin", "main", "<module>"]
@@ -121,6 +138,33 @@ def test_it_runs_in_any_root(kind, static, busy, tmp_path):
     assert "main (" in (place / out.lstrip("/")).read_text()
     r = targets.run([*inside, "doctor", "-p", str(busy.pid)])
     assert b"It can be profiled." in r.stdout, r.stdout
+    with targets.running([*inside, "top", "--delay", "0.2", "-p", str(busy.pid)], wait_line=False) as top:
+        read_until(top.process.stdout.fileno(), b"spin (")
+        top.process.send_signal(signal.SIGINT)
+        assert top.process.wait(30) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+def test_top_draws_where_no_terminal_is_described(static, busy, tmp_path):
+    if why := machine.why_no_namespaces():
+        pytest.skip(why)
+    (tmp_path / "proc").mkdir()
+    shutil.copy(static, tmp_path / "podspy")
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    top = subprocess.Popen([*ROOTED, IN_ROOT, "sh", tmp_path, "", "/podspy", "top", "--delay", "0.2", "-p", str(busy.pid)],
+                           stdin=its, stdout=its, env={**os.environ, "TERM": "tmux-256color"})
+    try:
+        drawn = read_until(ours, b"spin")
+        assert b"\x1b[?1049h" in drawn  # the other screen of the terminal
+        os.write(ours, b"q")
+        read_until(ours, b"\x1b[?1049l")
+        assert top.wait(30) == 0
+    finally:
+        top.kill()
+        top.wait()
+        os.close(ours)
+        os.close(its)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are those of x86-64")

@@ -25,7 +25,7 @@ COLOR = re.compile(rb"\x1b\[(?:\d+;)*[39][0-7](?:;\d+)*m")
 
 @pytest.fixture(scope="module")
 def busy():
-    with running([sys.executable, SHARES]) as target:
+    with running([sys.executable, SHARES, "marked-%d" % os.getpid()]) as target:
         yield target
 
 
@@ -68,7 +68,8 @@ def read_until(fd, pattern, seconds=15):
 
 
 def test_a_pipe_gets_plain_text(podspy, busy):
-    status, out, errors = watch(podspy, "-p", busy.pid)
+    status, out, errors = watch(podspy, "-p", "marked-%d" % os.getpid())
+    assert "pid %d, Python 3" % busy.pid in out
     assert status == 0 and errors == "" and "\x1b" not in out
     screens = out.split("\n\n%s" % out.split("\n")[0])
     assert len(screens) >= 2 and rows_of(screens[-1].split("\n"))
@@ -137,7 +138,11 @@ def test_a_terminal_that_takes_nothing_slows_nobody(podspy, busy):
         os.write(fd, b"\x11")
         read_until(fd, rb"\x1b")
         os.kill(pid, signal.SIGTERM)
+        last = read_until(fd, rb"1049l(?s:.*)Late rounds \d+\s")
         assert wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0])
+    samples, late = re.findall(rb"Samples (\d+).*Late rounds (\d+)", last)[-1]
+    rounds = int(samples) / 3 + int(late)  # of three threads
+    assert rounds > 100 * 2  # seconds in which nothing was read
 
 
 def test_a_pipe_that_nobody_reads_does_not_keep_it_from_ending(podspy, busy):

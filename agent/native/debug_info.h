@@ -1,6 +1,6 @@
 // debug_info.h - what debugging information says of an address: the source line, and the calls that
 // the compiler put inline there. By own code over sections read into memory: see
-// docs/adr/0018-inlined-calls-by-own-reader.md.
+// docs/adr/0020-inlined-calls-by-own-reader.md.
 //
 // What is kept: the sections, an index of the units by address, and of each unit that was asked for
 // its lines, functions and inlined calls. All of it takes at most what the owner allows.

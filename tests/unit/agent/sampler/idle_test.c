@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RATE = 100, ROUNDS = 20000000 };
+enum { RATE = 100, ROUNDS = 20000000, FEW_ROUNDS = 1000000 };
 
 // A program that works for the first `works` of each `period` rounds.
 struct program {
@@ -28,13 +28,14 @@ struct seen {
     uint64_t looks, rounds, at_work;
 };
 
-static struct seen watch(const struct program *p, uint32_t rate, bool worth, struct spy_rand *rand)
+static struct seen watch(const struct program *p, uint64_t rounds, uint32_t rate, bool worth,
+                         struct spy_rand *rand)
 {
     struct seen s = {0};
     struct spy_idle r;
     uint64_t quiet = 0;
     spy_idle_init(&r);
-    for (uint64_t at = 0, last = 0; at < ROUNDS;) {
+    for (uint64_t at = 0, last = 0; at < rounds;) {
         bool ran = has_run(p, last, at);
         // What one look stands for, in proportion to the rest before.
         assert_true(r.rounds == 1 || r.rounds <= quiet / SPY_IDLE_SHARE);
@@ -63,7 +64,7 @@ static void shares_of_rarely_read_processes_are_unbiased(void **state)
     struct spy_rand rand = {0};
     for (size_t i = 0; i < SPY_COUNT(programs); i++) {
         const struct program *p = &programs[i];
-        struct seen s = watch(p, RATE, true, &rand);
+        struct seen s = watch(p, ROUNDS, RATE, true, &rand);
         double is = (double)p->works / (double)p->period;
         double seen = (double)s.at_work / (double)s.rounds;
         print_message("works %.3f %% of the time, seen at it %.3f %%, in %.0f %% of the rounds\n",
@@ -79,10 +80,10 @@ static void a_process_that_never_runs_is_rarely_polled(void **state)
     (void)state;
     static const struct program never = {UINT64_MAX, 0};
     struct spy_rand rand = {0};
-    assert_true(watch(&never, RATE, true, &rand).looks < ROUNDS / SPY_IDLE_MOST + 2000);
-    assert_int_equal(watch(&never, RATE, false, &rand).looks, ROUNDS);
+    assert_true(watch(&never, ROUNDS, RATE, true, &rand).looks < ROUNDS / SPY_IDLE_MOST + 2000);
+    assert_int_equal(watch(&never, FEW_ROUNDS, RATE, false, &rand).looks, FEW_ROUNDS);
     // A second would be long: at few rounds a second each is a look.
-    assert_int_equal(watch(&never, 10, true, &rand).looks, ROUNDS);
+    assert_int_equal(watch(&never, FEW_ROUNDS, 10, true, &rand).looks, FEW_ROUNDS);
 }
 
 static void a_process_that_runs_is_polled_each_round(void **state)
@@ -90,8 +91,8 @@ static void a_process_that_runs_is_polled_each_round(void **state)
     (void)state;
     static const struct program always = {1, 1}, often = {SPY_IDLE_SHARE, 1};
     struct spy_rand rand = {0};
-    assert_int_equal(watch(&always, RATE, true, &rand).looks, ROUNDS);
-    assert_int_equal(watch(&often, RATE, true, &rand).looks, ROUNDS);
+    assert_int_equal(watch(&always, FEW_ROUNDS, RATE, true, &rand).looks, FEW_ROUNDS);
+    assert_int_equal(watch(&often, FEW_ROUNDS, RATE, true, &rand).looks, FEW_ROUNDS);
 }
 
 RUN(T(shares_of_rarely_read_processes_are_unbiased), T(a_process_that_never_runs_is_rarely_polled),

@@ -530,7 +530,7 @@ static void the_wait_for_a_thread_that_does_not_stop_is_bounded(void **state)
     print_message("left out: that sanitizer makes vfork a fork, so that nobody is held\n");
     skip();
 #endif
-    int tries = 200;
+    int tries = 60;
     assert_measured(measure_waits, &tries, "the wait for a thread that does not stop", 5);
 }
 

@@ -169,7 +169,7 @@ size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
     if (spy_native_symbol(m->native, call, &symbol) < 0)
         symbol = (struct spy_native_symbol){.module = ""};
     size_t n_lines = m->inlines ? spy_native_lines(m->native, call, lines) : 0, n = 0;
-    // Of too many inline calls the outermost are shown.
+    // Where there are too many inline calls, the outermost are shown.
     for (size_t i = n_lines > SPY_MIXED_NAMES_MAX ? n_lines - SPY_MIXED_NAMES_MAX : 0;
          i + 1 < n_lines; i++)
         if (lines[i].function && is_shown_inline(m, &symbol, lines[i].function))

@@ -36,7 +36,7 @@ static void add_file(struct line_program *p, const char *name, uint64_t folder)
             (struct spy_line_file){name, folder < p->n_folders ? p->folders[folder] : NULL};
 }
 
-static void add_folder(struct line_program *p, const char *name)
+static void append_line_folder(struct line_program *p, const char *name)
 {
     if (p->n_folders < SPY_COUNT(p->folders))
         p->folders[p->n_folders++] = name;
@@ -53,9 +53,9 @@ static const char *take_name(struct line_program *p)
 static void read_old_names(struct line_program *p)
 {
     const char *name;
-    add_folder(p, p->u->folder);
+    append_line_folder(p, p->u->folder);
     while (!p->c.bad && *(name = take_name(p)))
-        add_folder(p, name);
+        append_line_folder(p, name);
     add_file(p, NULL, 0);
     while (!p->c.bad && !p->error && *(name = take_name(p))) {
         add_file(p, name, spy_cursor_uleb(&p->c));
@@ -89,7 +89,7 @@ static void read_names(struct line_program *p, bool are_files)
         if (are_files)
             add_file(p, path, folder);
         else
-            add_folder(p, path);
+            append_line_folder(p, path);
     }
 }
 

@@ -154,6 +154,13 @@ static bool is_shown_inline(const struct spy_mixed *m, const struct spy_native_s
     return spy_merge_role_of(function, inside, m->loop) == SPY_MERGE_SHOWN;
 }
 
+// Lines may be those of the C file that Cython wrote, which are of no use.
+static uint32_t line_in_source(const struct spy_native_line *l)
+{
+    const char *end = l->file ? strrchr(l->file, '.') : NULL;
+    return end && !strcmp(end, ".pyx") ? l->line : 0;
+}
+
 size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
                        struct spy_mixed_name ret[SPY_MIXED_NAMES_MAX])
 {
@@ -162,7 +169,7 @@ size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
     if (spy_native_symbol(m->native, call, &symbol) < 0)
         symbol = (struct spy_native_symbol){.module = ""};
     size_t n_lines = m->inlines ? spy_native_lines(m->native, call, lines) : 0, n = 0;
-    // The outermost are shown where there are too many inline calls.
+    // Where there are too many inline calls, the outermost are shown.
     for (size_t i = n_lines > SPY_MIXED_NAMES_MAX ? n_lines - SPY_MIXED_NAMES_MAX : 0;
          i + 1 < n_lines; i++)
         if (lines[i].function && is_shown_inline(m, &symbol, lines[i].function))
@@ -170,7 +177,7 @@ size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
     struct spy_mixed_name own = {symbol.name ? symbol.name : "[unknown]", symbol.module, 0};
     if (symbol.source) {
         own.file = symbol.source;
-        own.line = n_lines ? lines[n_lines - 1].line : 0;
+        own.line = n_lines ? line_in_source(&lines[n_lines - 1]) : 0;
     }
     ret[n++] = own;
     return n;

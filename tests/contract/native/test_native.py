@@ -48,7 +48,7 @@ def check(what, stacks, spent, failed, of, work, direct):
     print("%s: %d samples, %d of %d not merged; %s" % (
         what, total, failed, of, ", ".join("%.1f %% of %.1f %%" % (100 * a, 100 * b) for a, b in zip(shares, spent))))
     assert failed <= max(2, of / 100)
-    assert total > 50
+    assert total > 20
     # 2 points, and what chance gives in one of 2000 recordings.
     for share, wanted in zip(shares, spent):
         assert abs(share - wanted) < 0.02 + 3.5 * (wanted * (1 - wanted) / total) ** 0.5, (shares, spent)

@@ -1,12 +1,14 @@
 """-n: native frames stand between the Python frames that they were called from and that they call."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
 
 import pytest
 
+import machine
 import pythons
 import targets
 
@@ -49,13 +51,7 @@ def between(frames, outer, inner):
     return frames[at[outer] + 1:at[inner]]
 
 
-@pytest.mark.parametrize("python", KNOWN, ids=pythons.id_of)
-def test_native_frames_stand_between_the_right_python_frames(podspy, python):
-    with targets.running(python.argv(WORKLOAD)) as t:
-        stacks, said = record(podspy, t.pid, "-d", "1", "-r", "500")
-    failed, of = unmerged(said)
-    print("%s: %d of %d samples could not be merged" % (python.id, failed, of))
-    assert failed <= max(2, of / 20), said  # under load a thread may get no CPU to stop on
+def check_order(stacks):
     names = {"leaf", "key", "items", "work", "<module>", "<listcomp>"}
     for frames, _ in stacks:
         # The order of the Python frames is a caller's and its callee's.
@@ -63,21 +59,48 @@ def test_native_frames_stand_between_the_right_python_frames(podspy, python):
         assert own in (["<module>", "work", "key", "leaf"][:len(own)], ["<module>", "work", "items", "leaf"][:len(own)],
                        ["<module>", "<listcomp>"]), frames
         assert not [f for f in frames if PLUMBING.match(f)], frames
-        for outer, inner in (("work", "key"), ("key", "leaf"), ("work", "items"), ("<module>", "work")):
-            native = between(frames, outer, inner)
-            if native is not None and (outer, inner) != ("work", "key"):
-                assert not [f for f in native if SORT.match(f)], frames
-    if python.id.startswith("built"):  # it has its symbols
+        for outer, inner in (("key", "leaf"), ("work", "items"), ("<module>", "work")):
+            assert not [f for f in between(frames, outer, inner) or [] if SORT.match(f)], frames
+
+
+@pytest.mark.parametrize("python", KNOWN, ids=pythons.id_of)
+def test_native_frames_stand_between_the_right_python_frames(podspy, python):
+    def measure():
+        stacks, said = record(podspy, t.pid, "-d", "1", "-r", "500")
+        check_order(stacks)
+        failed, of = unmerged(said)
         calls = [(f, n) for f, n in stacks if between(f, "work", "key") is not None]
         sorting = share_of(calls, lambda f: any(SORT.match(x) for x in between(f, "work", "key")))
-        assert len(calls) < 5 or sorting > 0.9, calls[:3]
-        assert sum(n for _, n in stacks) < 30 or any(re.search(r"sre|pattern_search", f[-1]) and "leaf" in python_names(f) for f, _ in stacks)
+        matching = [f for f, _ in stacks if re.search(r"sre|pattern_search", f[-1]) and "leaf" in python_names(f)]
+        return of, failed / max(of, 1), sorting, len(matching)
+
+    # Measured: on a busy machine few samples are taken, and a thread that gets no CPU cannot be held in time.
+    has_symbols = python.id.startswith("built")
+    with targets.running(python.argv(WORKLOAD)) as t:
+        machine.measured("samples, share not merged, share below list.sort, stacks in re", measure,
+                         lambda seen: seen[0] >= 100 and seen[1] <= 0.01 and
+                         (not has_symbols or seen[2] > 0.9 and seen[3] > 0))
 
 
 def test_native_needs_pauses(podspy):
     done = targets.run([podspy, "record", "-n", "--nonblocking", "-p", "1"])
     assert done.returncode == 2
     assert b"--native pauses threads: leave out --nonblocking" in done.stderr
+
+
+def test_trampolines_for_perf_are_not_shown_beside_their_python_frames(podspy):
+    python = next((p for p in pythons.here() if p.id.startswith(("built-3.12", "built-3.13"))), None)
+    python or pytest.skip("no built CPython 3.12 or 3.13")
+    with targets.running(python.argv(WORKLOAD), env=dict(os.environ, PYTHONPERFSUPPORT="1")) as t:
+        names = pathlib.Path("/tmp/perf-%d.map" % t.pid)
+        try:
+            assert "py::leaf:" in names.read_text()
+            stacks, said = record(podspy, t.pid, "-d", "1", "-r", "200")
+        finally:
+            names.unlink()
+    check_order(stacks)
+    assert any(python_names(f)[-1] == "leaf" for f, _ in stacks if python_names(f)), stacks
+    assert not [f for f, _ in stacks if any(x.startswith("py::") for x in f)]
 
 
 def test_top_shows_native_functions(podspy):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -81,6 +82,9 @@ def test_dump_and_record_read_from_outside_the_namespaces(python, podspy, tmp_pa
         assert [e["active"] for e in threads] == [False, False]
         r = targets.run([podspy, "record", "-i", "-p", str(pid), "-d", "0.5", "-f", "raw", "-o", "-", "-t"])
         assert r.returncode == 0 and b"main (<string>:13)" in r.stdout
+        if not python.free_threaded:
+            r = targets.run([podspy, "record", "-n", "-i", "-p", str(pid), "-d", "0.2", "-f", "raw", "-o", "-"])
+            assert re.search(rb";main \(<string>:13\);(.*;)?[^;]*(nanosleep|select)[^;]* \(", r.stdout), r.stdout
 
 
 @each

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+import machine
 import pythons
 import targets
 
@@ -40,35 +41,45 @@ def are_in_order(names, wanted):
     return all(any(re.search(w, name) for name in rest) for w in wanted)
 
 
-def check(what, stacks, spent, failed, of, work, direct):
-    """work, direct: patterns of names from the outermost on, which such a stack has in this order."""
+def largest_error(stacks, spent, work, direct):
+    """In points, beyond what chance gives in one of twenty recordings."""
     total = sum(n for _, n in stacks)
-    shares = [sum(n for s, n in stacks if are_in_order(names_of(s), wanted)) / total
-              for wanted in (["^work$", *work], ["^direct$", *direct], ["^interpret$"])]
-    print("%s: %d samples, %d of %d not merged; %s" % (
-        what, total, failed, of, ", ".join("%.1f %% of %.1f %%" % (100 * a, 100 * b) for a, b in zip(shares, spent))))
-    assert failed <= max(2, of / 100)
-    assert total > 20
-    # 2 points, and what chance gives in one of 2000 recordings.
-    for share, wanted in zip(shares, spent):
-        assert abs(share - wanted) < 0.02 + 3.5 * (wanted * (1 - wanted) / total) ** 0.5, (shares, spent)
+    errors = []
+    for wanted, share in zip((["^work$", *work], ["^direct$", *direct], ["^interpret$"]), spent):
+        seen = sum(n for s, n in stacks if are_in_order(names_of(s), wanted)) / total
+        errors.append(100 * (abs(seen - share) - 2 * (share * (1 - share) / total) ** 0.5))
+        print("%.1f %% of %.1f %%" % (100 * seen, 100 * share), end="; ")
+    return max(errors)
+
+
+def check(podspy, argv, work, direct):
+    """work, direct: patterns of names from the outermost on, which such a stack has in this order.
+
+    Measured: on a busy machine few samples are taken, and a thread that gets no CPU cannot be held in time.
+    """
+    def measure():
+        stacks, spent, failed, of = record(podspy, argv)
+        return sum(n for _, n in stacks), failed / of, largest_error(stacks, spent, work, direct)
+
+    machine.measured("samples, share not merged, error in points", measure,
+                     lambda seen: seen[0] >= 200 and seen[1] <= 0.01 and seen[2] < 2)
 
 
 def test_a_c_extension(podspy, workload, python):
-    check(python.id, *record(podspy, workload(python, "burn_c")),
+    check(podspy, workload(python, "burn_c"),
           work=["^call_back$", "^leaf$", "^spin_leaf$", "^burn_leaf"], direct=["^spin_direct$", "^burn_direct"])
 
 
 @pytest.mark.parametrize("python", DEBIAN, ids=pythons.id_of)
 def test_cpp_with_exceptions_in_flight(podspy, workload, python):
-    check(python.id, *record(podspy, workload(python, "burn_cpp")),
+    check(podspy, workload(python, "burn_cpp"),
           work=["^call_back", "^leaf$", r"^shapes::Spinner<long>::spin_leaf\(long\)"],
           direct=[r"^shapes::Spinner<long>::spin_direct\(long\)"])
 
 
 @pytest.mark.parametrize("python", DEBIAN, ids=pythons.id_of)
 def test_cython(podspy, workload, python):
-    check(python.id, *record(podspy, workload(python, "burn_cython")),
+    check(podspy, workload(python, "burn_cython"),
           work=["^call_back$", "^leaf$", "^spin_leaf$"], direct=["^spin_direct$"])
 
 
@@ -76,5 +87,5 @@ def test_cython(podspy, workload, python):
 def test_numpy(podspy, workload, python):
     if subprocess.run([python.path, "-c", "import numpy"], capture_output=True, timeout=60).returncode:
         pytest.skip("no numpy here")
-    check(python.id, *record(podspy, workload(python, "burn_numpy")),
+    check(podspy, workload(python, "burn_numpy"),
           work=["^call_back$", "^leaf$", "^spin_leaf$", "^sort$"], direct=["^spin_direct$"])

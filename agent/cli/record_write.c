@@ -1,12 +1,13 @@
 #include "agent/cli/record_write.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/record_fit.h"
 #include "agent/cli/record_progress.h"
 #include "agent/cli/record_report.h"
 #include "shared/base/mem.h"
 #include "shared/profile/timeline.h"
 #include <string.h>
 
-enum { OUTPUT_MAX = 512 << 20, NODES_MAX = 20000 };
+enum { OUTPUT_MAX = 512 << 20 };
 
 static int name_file(const struct spy_recording *r, struct spy_output *ret, struct spy_err *err)
 {
@@ -50,65 +51,45 @@ static struct spy_view make_view(struct spy_recording *r)
                              .command_line = true};
 }
 
-static int print_again(const struct spy_recording *r, const struct spy_view *view,
-                       const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
+// A flamegraph in the place of what was asked for has a name that says so.
+static int name_flamegraph(const struct spy_recording *r, struct spy_output *o, struct spy_err *err)
 {
-    spy_buf_reset(out);
-    return r->format->print(p, view, out, err);
-}
-
-// What is too large is merged, and then folded: that takes much less room.
-static int print_profile(const struct spy_recording *r, struct spy_view *view,
-                         const struct spy_profile *p, struct spy_buf *out, struct spy_err *err)
-{
-    int x = print_again(r, view, p, out, err);
-    if (x == SPY_ERR_LIMIT && view->timeline) {
-        view->timeline = NULL;
-        x = print_again(r, view, p, out, err);
-    }
-    if (x == SPY_ERR_LIMIT) {
-        view->max_nodes = NODES_MAX;
-        x = print_again(r, view, p, out, err);
-    }
-    return x;
-}
-
-// What a format cannot hold even so (a track for each of a million threads) is kept as a flamegraph.
-static int print_smaller(const struct spy_recording *r, const struct spy_view *view,
-                         const struct spy_profile *p, struct spy_output *o, struct spy_buf *out,
-                         struct spy_err *err)
-{
-    struct spy_output svg = *o;
-    if (snprintf(svg.path, sizeof svg.path, "%s.svg", o->path) >= (int)sizeof svg.path)
-        return SPY_ERR_LIMIT;
-    spy_buf_reset(out);
-    int x = spy_format_find("svg")->print(p, view, out, err);
-    if (x < 0)
-        return x;
+    size_t len = strlen(o->path);
+    if (!strcmp(o->path, "-") || len + sizeof ".svg" > sizeof o->path)
+        return spy_err_set(err, SPY_ERR_LIMIT, 0,
+                           "the %s data is larger than %d MiB: record for a shorter time, or with "
+                           "-f flamegraph",
+                           r->rec->format, OUTPUT_MAX >> 20);
+    memcpy(o->path + len, ".svg", sizeof ".svg");
     fprintf(stderr,
             "The %s data is larger than %d MiB: a flamegraph is written instead. --rotate writes "
             "smaller files.\n",
             r->rec->format, OUTPUT_MAX >> 20);
-    *o = svg;
     return 0;
 }
 
 SPY_CLEANUP(free_filter, struct spy_filter, spy_filter_free)
 
+// Which stacks of the profile the view shows; *ret is to be freed after the view.
+static int choose_stacks(const struct spy_recording *r, const struct spy_profile *p,
+                         struct spy_view *view, struct spy_filter **ret, struct spy_err *err)
+{
+    const struct spy_filter_options *chosen = &r->rec->filter;
+    int x = 0;
+    if (chosen->n_include || chosen->n_exclude)
+        x = spy_filter_new(chosen, p, ret, err);
+    view->filter = *ret;
+    return x;
+}
+
 static int write_file(struct spy_recording *r, const struct spy_profile *p, struct spy_view *view,
                       struct spy_output *o, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
-    _cleanup_(free_filter) struct spy_filter *filter = NULL;
-    const struct spy_filter_options *chosen = &r->rec->filter;
-    int x = 0;
-    if (chosen->n_include || chosen->n_exclude)
-        x = spy_filter_new(chosen, p, &filter, err);
-    view->filter = filter;
-    if (x == 0)
-        x = print_profile(r, view, p, &out, err);
-    if (x == SPY_ERR_LIMIT && strcmp(o->path, "-") != 0)
-        x = print_smaller(r, view, p, o, &out, err);
+    const struct spy_format *printed;
+    int x = spy_record_fit(r->format, view, p, &out, &printed, err);
+    if (x == 0 && printed != r->format)
+        x = name_flamegraph(r, o, err);
     return x == 0 ? spy_output_write(o, &out, err) : x;
 }
 
@@ -140,9 +121,13 @@ void spy_record_write_part(struct spy_recording *r, bool complete)
                                : "there are no new samples");
         return;
     }
+    _cleanup_(free_filter) struct spy_filter *filter = NULL;
+    const struct spy_profile *p = spy_sampler_close(r->sampler);
     int x = name_file(r, &o, &err);
     if (x == 0)
-        x = write_file(r, spy_sampler_close(r->sampler), &view, &o, &err);
+        x = choose_stacks(r, p, &view, &filter, &err);
+    if (x == 0)
+        x = write_file(r, p, &view, &o, &err);
     if (x < 0) {
         spy_cli_print_error(&err, x);
         fprintf(stderr, "podspy: the recording continues; the next file will have its samples\n");
@@ -163,7 +148,10 @@ int spy_record_write(struct spy_recording *r, enum spy_record_end why, struct sp
     bool any = has_samples(r); // since the last file
     if (!any && !r->n_files)
         return spy_record_fail_unsampled(r, why, err);
+    _cleanup_(free_filter) struct spy_filter *filter = NULL;
     int x = name_file(r, &o, err);
+    if (x == 0)
+        x = choose_stacks(r, p, &view, &filter, err);
     if (x == 0 && any)
         x = write_file(r, p, &view, &o, err);
     if (x == SPY_ERR_GONE)

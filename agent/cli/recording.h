@@ -4,6 +4,7 @@
 //     record.c            the options, and how the command ends
 //     record_run.c        from the first sample to the last
 //     record_write.c      the files that it writes
+//     record_fit.c        what does not fit into a file is merged and folded
 //     record_report.c     its first and last lines
 //     record_progress.c   the line on a terminal
 #pragma once

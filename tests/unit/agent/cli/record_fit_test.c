@@ -24,7 +24,7 @@ static struct printed print_within(const struct spy_profile *p, const char *form
 static void what_fits_is_printed_as_it_is(void **state)
 {
     (void)state;
-    _cleanup_profile_ struct spy_profile *p = test_profile_large(30000);
+    _cleanup_profile_ struct spy_profile *p = test_profile_large(22000);
     struct printed all = print_within(p, "collapsed", 1 << 30);
     assert_int_equal(all.code, 0);
     assert_string_equal(all.format->name, "collapsed");
@@ -37,7 +37,7 @@ static void what_fits_is_printed_as_it_is(void **state)
 static void what_is_too_large_is_folded(void **state)
 {
     (void)state;
-    _cleanup_profile_ struct spy_profile *p = test_profile_large(30000);
+    _cleanup_profile_ struct spy_profile *p = test_profile_large(22000);
     struct printed all = print_within(p, "collapsed", 1 << 30);
     struct printed folded = print_within(p, "collapsed", all.len - 1);
     assert_int_equal(folded.code, 0);
@@ -49,7 +49,7 @@ static void what_is_too_large_is_folded(void **state)
 static void what_folding_does_not_help_becomes_a_flamegraph(void **state)
 {
     (void)state;
-    _cleanup_profile_ struct spy_profile *p = test_profile_large(30000);
+    _cleanup_profile_ struct spy_profile *p = test_profile_large(22000);
     struct printed all = print_within(p, "chrometrace", 1 << 30);
     struct printed smaller = print_within(p, "chrometrace", all.len / 4);
     assert_int_equal(smaller.code, 0);

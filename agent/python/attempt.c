@@ -119,7 +119,8 @@ bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy
 
 bool spy_py_attempt_is_strict(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    return o->pausing == SPY_PAUSE_NEVER && spy_py_attempt_is_torn_often(th);
+    bool is_on_trial = th->learned.n_read_running < SPY_PY_TRIAL;
+    return o->pausing == SPY_PAUSE_NEVER && (is_on_trial || spy_py_attempt_is_torn_often(th));
 }
 
 bool spy_py_attempt_needs_repeats(const struct spy_python *p, const struct spy_py_thread *th,
@@ -143,6 +144,7 @@ int spy_py_attempt_still(struct spy_python *p, struct spy_py_thread *th, struct 
 void spy_py_attempt_count(struct spy_py_thread *th, bool torn)
 {
     th->learned.torn_rate += ((torn ? 65536 : 0) - th->learned.torn_rate) / 64;
+    th->learned.n_read_running += th->learned.n_read_running < SPY_PY_TRIAL;
 }
 
 // How often the thread is read without a pause. If that fails often and there will be no pause,

@@ -6,11 +6,14 @@
 #pragma once
 #include "agent/python/reader.h"
 
+enum { SPY_PY_TRIAL = 32 }; // reads of a running thread after which it is known how often they fail
+
 // True if reads of this thread without a pause fail more often than 1 in SPY_PY_TORN_ONE_IN.
 bool spy_py_attempt_is_torn_often(const struct spy_py_thread *th);
 // True if the thread is to be paused at once, because they do or because every thread is.
 bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o);
-// True if they do and the thread may not be paused: reads are validated more strictly then.
+// True if the thread may not be paused and they do, or too few of them were made to know: reads are
+// validated more strictly then.
 bool spy_py_attempt_is_strict(const struct spy_py_thread *th, const struct spy_py_options *o);
 // True if, besides, one valid read proves nothing. Where a popped frame keeps its code, a program
 // of short calls may call another function and return between two copies: up to 3.10, where a read

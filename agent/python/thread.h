@@ -73,7 +73,8 @@ struct spy_py_learned {
     // Up to 3.3, and of compiled frames: the outermost frame, and how often in a row it was met.
     uint64_t bottom;
     unsigned bottom_seen;
-    int32_t torn_rate; // moving average; 65536: every read
+    int32_t torn_rate;       // moving average; 65536: every read
+    unsigned n_read_running; // how many reads it is made of, at most SPY_PY_TRIAL
     struct spy_py_cpu_use cpu_use;
 };
 

@@ -21,7 +21,7 @@ from collector import Batch, labels, usual_batch
 
 SANITIZED = bool(os.environ.get("PODSPY_SANITIZE"))
 SLOW = {"thread": 10, "": 1}.get(os.environ.get("PODSPY_SANITIZE", ""), 5)  # what a sanitizer makes of a bound
-PODS, FRAMES, STACKS, WINDOWS, A_PUSH = 40, 25, 100, 40, 4
+PODS, FRAMES, STACKS, WINDOWS, A_PUSH = 8 if SANITIZED else 40, 25, 100, 40, 4
 
 
 def cpu_seconds(c):

@@ -63,7 +63,9 @@ def test_the_default_mode_agrees_with_paused_samples(python, program, stress, ou
         assert default.samples() >= SAMPLES
         return default.quality["failed"] / default.samples(), shares.beyond_chance(different)
 
-    machine.measured("failed, shares beyond chance", beyond, lambda f: f[0] <= (0.05 if SANITIZED else 0.01) and f[1] == {})
+    # A sanitizer makes each read take several times as long as the calls that it reads: its shares say nothing.
+    machine.measured("failed, shares beyond chance", beyond,
+                     lambda f: f[0] <= 0.05 if SANITIZED else f[0] <= 0.01 and f[1] == {})
 
 
 @pytest.mark.parametrize("python", SUPPORTED if LONG else pythons.few(), ids=pythons.id_of)

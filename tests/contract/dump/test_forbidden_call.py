@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+import machine
 import pythons
 import targets
 
@@ -45,14 +46,16 @@ def test_dump_reads_through_proc_mem(python, podspy):
 @each_mode
 @each
 def test_record_reads_through_proc_mem(python, flags, podspy):
-    with targets.running([*PLAIN, *python.argv_code(WORK)]) as t:
+    def marked():
+        """The samples whose inner frames are not known: without a pause some, and on a busy machine those of a thread that
+        did not stop in time."""
         r = targets.run([*PLAIN, *FORBID, podspy, "record", "-i", "-p", str(t.pid), "-d", "1", "-r", "200", "-f", "raw", "-o", "-", *flags])
         assert r.returncode == 0, r.stderr
         stacks = [line.rpartition(b" ")[::2] for line in r.stdout.splitlines()]
         assert sum(int(n) for stack, n in stacks if b";work (<string>:6)" in stack) > 20, r.stdout + r.stderr
-        # Without a pause the inner frames of some samples stay unknown, and are marked; so are, on a busy machine, those
-        # of a thread that did not stop in time.
         whole = rb"<module> \(<string>:\d\)(;work \(<string>:6\)(;spin \(<string>:\d\))?)?(;\[changing\])?"
         assert all(re.fullmatch(whole, stack) for stack, _ in stacks), r.stdout
-        marked = sum(int(n) for stack, n in stacks if stack.endswith(b"[changing]"))
-        assert flags == ["--nonblocking"] or marked <= 10, r.stdout
+        return sum(int(n) for stack, n in stacks if stack.endswith(b"[changing]"))
+
+    with targets.running([*PLAIN, *python.argv_code(WORK)]) as t:
+        machine.measured("samples in part", marked, lambda n: flags == ["--nonblocking"] or n <= 10, tries=5)

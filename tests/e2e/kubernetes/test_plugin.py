@@ -3,12 +3,14 @@
 import os
 import re
 import subprocess
+import time
 import xml.etree.ElementTree
 
 import pytest
 from cluster import apply, kubectl
 
 import install
+import machine
 import parts
 from install import SHOP, SPACE
 
@@ -50,15 +52,21 @@ def test_flame_writes_the_flamegraph_and_says_where(pods, tmp_path):
     os.unlink(path)
 
 
-def test_top_lists_the_functions_that_took_the_time(pods):
-    done = podspy("top", pods["shop"], "-n", SHOP)
+def shown_by_top(pod):
+    """{function: (own, total)} in per cent of the last minute."""
+    time.sleep(15)  # a window or more since the last time
+    done = podspy("top", pod, "-n", SHOP, "--since", "1m")
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^ *([\d.]+)% +([\d.]+)%  (.+)$", done.stdout, re.M)
-    assert rows
     of = {name.partition(" ")[0]: (float(own), float(total)) for own, total, name in rows}
-    assert of["spend"][1] > 50  # all the work goes through it
     assert all(own <= total <= 100 for own, total in of.values())
     assert abs(sum(own for own, _ in of.values()) - 100) < 2
+    return {name: total for name, (_, total) in of.items()}
+
+
+def test_top_lists_the_functions_that_took_the_time(pods):
+    # All the work goes through spend. Measured: beside it there is what waits for a CPU on a busy machine.
+    machine.measured("total of each function", lambda: shown_by_top(pods["shop"]), lambda of: of.get("spend", 0) > 50)
 
 
 def test_list_shows_every_pod_and_why_it_is_empty(pods):

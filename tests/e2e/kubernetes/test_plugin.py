@@ -55,7 +55,7 @@ def test_flame_writes_the_flamegraph_and_says_where(pods, tmp_path):
 def shown_by_top(pod):
     """{function: (own, total)} in per cent of the last minute."""
     time.sleep(15)  # a window or more since the last time
-    done = podspy("top", pod, "-n", SHOP, "--since", "1m")
+    done = podspy("top", pod, "-n", SHOP, "--since", "1m", "--rows", "1000")
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^ *([\d.]+)% +([\d.]+)%  (.+)$", done.stdout, re.M)
     of = {name.partition(" ")[0]: (float(own), float(total)) for own, total, name in rows}

@@ -349,8 +349,8 @@ static int choose_status(struct watch *w, int result, struct spy_err *err)
 
 static void free_watch(struct watch *w)
 {
-    if (w->stuck) // the drawing thread uses all this until the program exits
-        return;
+    if (w->stuck) // the drawing thread, which waits for the terminal, uses all this
+        _exit(SPY_EXIT_FAILED);
     spy_top_terminal_free(w->terminal);
     spy_family_free(w->family);
     spy_sampler_free(w->sampler);

@@ -58,4 +58,5 @@ def test_record_reads_through_proc_mem(python, flags, podspy):
         return sum(int(n) for stack, n in stacks if stack.endswith(b"[changing]"))
 
     with targets.running([*PLAIN, *python.argv_code(WORK)]) as t:
-        machine.measured("samples in part", marked, lambda n: flags == ["--nonblocking"] or n <= 10, tries=5)
+        # A thread that waits for a CPU does not stop in time.
+        machine.measured("samples in part", marked, lambda n: flags == ["--nonblocking"] or n < 60)

@@ -19,7 +19,7 @@ struct spy_descendants {
     size_t n_left_out; // past SPY_DESCENDANTS_MAX
 };
 
-// The list begins with pid itself, and each process is followed by all below it. One that has ended
-// but was not waited for is left out. SPY_ERR_NOMEM, SPY_ERR_IO (no /proc).
+// The list begins with pid itself, and each process is followed by all below it. Zombies are left
+// out. SPY_ERR_NOMEM, SPY_ERR_IO (no /proc).
 int spy_descendants_find(pid_t pid, struct spy_descendants *ret);
 void spy_descendants_done(struct spy_descendants *d);

@@ -1,10 +1,10 @@
 // cfi.h - DWARF call frame information: for an address, where the registers of the caller are.
 //
-// The source is .eh_frame (LSB 5.0, section 10.6) or .debug_frame (DWARF 5, section 6.4), read whole
-// and kept for as long as the module lives. An index of its functions is built by one pass over it rather than
-// taken from .eh_frame_hdr: there is one way for files with and without that table, and no second
-// table that could lie. Everything is bounded: no offset leaves the section, a program runs at most
-// SPY_CFI_STEPS_MAX instructions.
+// The source is .eh_frame (LSB 5.0, section 10.6) or .debug_frame (DWARF 5, section 6.4), read
+// whole and kept for as long as the module lives. An index of its functions is built by one pass
+// over it rather than taken from .eh_frame_hdr: there is one way for files with and without that
+// table, and no second table that could lie. Everything is bounded: no offset leaves the section, a
+// program runs at most SPY_CFI_STEPS_MAX instructions.
 //
 // Cost: the pass takes some 60 ns a function. spy_cfi_find takes 0.2 to 2 us and allocates nothing;
 // unwind.c keeps its answers.
@@ -54,7 +54,8 @@ struct spy_cfi_row {
 // SPY_ERR_NOTFOUND: the file has no such section; SPY_ERR_LIMIT: with its index it would take more
 // than max_bytes; SPY_ERR_INVALID, SPY_ERR_NOMEM.
 int spy_cfi_load(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret);
-// The same of .debug_frame: what compilers write where no exceptions are to be thrown, for debuggers.
+// The same of .debug_frame: what compilers write where no exceptions are to be thrown, for
+// debuggers.
 int spy_cfi_load_debug(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret);
 size_t spy_cfi_bytes(const struct spy_cfi *c);
 void spy_cfi_done(struct spy_cfi *c);

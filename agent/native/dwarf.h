@@ -2,8 +2,8 @@
 // entries. Inside of agent/native; debug_info.h is what others use.
 //
 // The file is hostile. No recursion: entries are read one after the other, with a counter for the
-// depth. All loops take from one budget of steps a file, so that a file that is made up to cost time
-// has no information in the end. What is split into other files (.dwo, dwz) is not read.
+// depth. All loops take from one budget of steps a file, so that a file that is made up to cost
+// time has no information in the end. What is split into other files (.dwo, dwz) is not read.
 #pragma once
 #include "agent/native/cursor.h"
 #include "agent/native/elf_file.h"
@@ -56,8 +56,8 @@ struct spy_dwarf {
     size_t bytes_left; // of memory
 };
 
-// SPY_ERR_NOTFOUND: the file has none; SPY_ERR_LIMIT: its sections take more than max_bytes; SPY_ERR_INVALID, SPY_ERR_NOMEM.
-// Reads the headers of all units.
+// SPY_ERR_NOTFOUND: the file has none; SPY_ERR_LIMIT: its sections take more than max_bytes;
+// SPY_ERR_INVALID, SPY_ERR_NOMEM. Reads the headers of all units.
 int spy_dwarf_load(const struct spy_elf *e, size_t max_bytes, struct spy_dwarf *ret);
 void spy_dwarf_done(struct spy_dwarf *d);
 // What the sections take, and tables made of them may take: as much again.
@@ -91,7 +91,7 @@ struct spy_dwarf_value {
 struct spy_dwarf_value spy_dwarf_take(const struct spy_dwarf *d, const struct spy_dwarf_unit *u,
                                       struct spy_cursor *c, uint64_t form);
 
-// What is wanted of an entry.
+// The attributes that are read of an entry.
 struct spy_dwarf_entry {
     uint16_t tag; // 0: a null entry, which ends the children of the one above
     bool has_children;

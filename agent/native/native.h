@@ -2,9 +2,9 @@
 //
 // A sample is taken in two steps, so that a thread is held as shortly as can be. While the caller
 // holds it (pause.h), spy_native_capture copies its registers and one piece of its stack. After it
-// runs again, spy_native_unwind finds the frames in that copy, by the unwind tables of the files that
-// are mapped (.eh_frame, else .debug_frame); a function without tables by its instructions (code.h)
-// or by its frame pointer. Names are looked up when asked for.
+// runs again, spy_native_unwind finds the frames in that copy, by the unwind tables of the files
+// that are mapped (.eh_frame, else .debug_frame); a function without tables by its instructions
+// (code.h) or by its frame pointer. Names are looked up when asked for.
 //
 // Nothing is written to the target. All that comes from it or from its files is hostile: lengths
 // and loops are bounded, and each step must lead up the stack, to an address in executable memory.
@@ -37,7 +37,8 @@ struct spy_native;       // one target
 
 enum { SPY_NATIVE_FRAMES_MAX = 4096 };
 
-// Keeps at most max_bytes of tables and symbols; a file that does not fit has no tables or no names. NULL: no memory. Free it after all spy_native over it.
+// Keeps at most max_bytes of tables and symbols; a file that does not fit has no tables or no
+// names. NULL: no memory. Free it after all spy_native over it.
 struct spy_native_cache *spy_native_cache_new(size_t max_bytes);
 enum { SPY_NATIVE_CACHE_USUAL = 256 << 20 };
 void spy_native_cache_free(struct spy_native_cache *c);
@@ -88,8 +89,8 @@ struct spy_native_symbol {
     uint8_t build_id[32];
     size_t build_id_len; // 0: none
 };
-// By spy_native_frame.call. What it points at is borrowed and stays until the next call with this target.
-// SPY_ERR_NOTFOUND: nothing executable is mapped there. First look-ups of a name allocate.
+// By spy_native_frame.call. What it points at is borrowed and stays until the next call with this
+// target. SPY_ERR_NOTFOUND: nothing executable is mapped there. First look-ups of a name allocate.
 int spy_native_symbol(struct spy_native *n, uint64_t address, struct spy_native_symbol *ret);
 
 struct spy_native_line {
@@ -102,8 +103,8 @@ enum { SPY_NATIVE_LINES_MAX = 16 };
 // The source of an address, by debugging information of its file or of its debug file: from the
 // innermost call that the compiler put inline to the function that has the code. Returns their
 // number; 0: nothing is known. The first question about a file reads its debugging information, up
-// to SPY_NATIVE_DEBUG_MAX bytes of it and of tables, which takes milliseconds a megabyte, and only while the target
-// lives. What ret points at stays until the next call.
+// to SPY_NATIVE_DEBUG_MAX bytes of it and of tables, which takes milliseconds a megabyte, and only
+// while the target lives. What ret points at stays until the next call.
 size_t spy_native_lines(struct spy_native *n, uint64_t address,
                         struct spy_native_line ret[SPY_NATIVE_LINES_MAX]);
 enum { SPY_NATIVE_DEBUG_MAX = 128 << 20 };

@@ -28,14 +28,14 @@ struct spy_py_locals {
 };
 
 // The variables of frame i of the last stack given for th. *at is 0 with the first frame, and then
-// what the previous frame left there. ret is zero-initialised or was used before; its memory is used
-// again. Empty for a compiled frame (frame.h), whose variables are not where the interpreter keeps
-// its own. SPY_ERR_NOTFOUND: there is no such frame; else the codes of spy_py_locals_read.
+// what the previous frame left there. ret is zero-initialised or was used before; its memory is
+// used again. Empty for a compiled frame (frame.h), whose variables are not where the interpreter
+// keeps its own. SPY_ERR_NOTFOUND: there is no such frame; else the codes of spy_py_locals_read.
 int spy_python_locals(struct spy_python *p, const struct spy_py_thread *th, size_t i, size_t *at,
                       struct spy_py_locals *ret);
-// The variables of a frame and its code object: `frame` and `code` are addresses as the interpreter keeps
-// them (layout.h). SPY_ERR_TORN: the frame does not run this code object, or a name cannot be read;
-// SPY_ERR_GONE, SPY_ERR_DENIED, SPY_ERR_NOMEM. On failure ret is empty.
+// The variables of a frame and its code object: `frame` and `code` are addresses as the interpreter
+// keeps them (layout.h). SPY_ERR_TORN: the frame does not run this code object, or a name cannot be
+// read; SPY_ERR_GONE, SPY_ERR_DENIED, SPY_ERR_NOMEM. On failure ret is empty.
 int spy_py_locals_read(const struct spy_target *t, const struct spy_py_layout *l, uint64_t frame,
                        uint64_t code, struct spy_py_locals *ret);
 void spy_py_locals_done(struct spy_py_locals *locals);

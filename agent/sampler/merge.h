@@ -1,11 +1,10 @@
 // merge.h - puts the native frames of a stack between its Python frames.
 //
-// One C function, the interpreter's loop, runs the Python frames. Its C frames are matched with
-// the Python frames that each runs, by address where versions allow: since
-// 3.12 the interpreter keeps an entry frame for each run of the loop, and in 3.11 a _PyCFrame, as a
-// variable of the loop, so that its address lies inside of the loop's C frame. Up to 3.10 each
-// Python frame has a run of its own: there the loop is known by its name, and the numbers must be
-// equal.
+// One C function, the interpreter's loop, runs the Python frames. Its C frames are matched with the
+// Python frames that each runs, by address where versions allow: since 3.12 the interpreter keeps an
+// entry frame for each run of the loop, and in 3.11 a _PyCFrame, as a variable of the loop, so that
+// its address lies inside of the loop's C frame. Up to 3.10 each Python frame has a run of its own:
+// there the loop is known by its name, and the numbers must be equal.
 //
 // Pure functions over copies: nothing is read, nothing is allocated.
 #pragma once

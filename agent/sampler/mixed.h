@@ -45,7 +45,8 @@ struct spy_mixed_frame {
 };
 
 // The stack must be what was read while the thread was held (how is SPY_PY_PAUSED, unless the caller
-// held it). The frames are innermost first; borrowed until the next call with the mixer. Returns the number of frames, or
+// held it). The frames are innermost first; borrowed until the next call with the mixer. Returns
+// the number of frames, or
 //   SPY_ERR_AGAIN     the thread was not held for this stack: there are no native frames of it
 //   SPY_ERR_TORN      they do not fit together; SPY_ERR_LIMIT: the native stack is not whole
 //   others            of spy_native_capture and spy_native_unwind

@@ -39,7 +39,7 @@ def main():
     spin()
 main()
 """
-# Only the namespace sees what is mounted in the root. The arguments: the root, what is bound into it, the command.
+# Mounts in the root are private to the namespace. Arguments: the root, the folders bound into it, the command.
 ROOTED = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
 IN_ROOT = 'mount -t proc proc "$1/proc" && cd / && root=$1 && shift 2 && exec chroot "$root" "$@"'
 

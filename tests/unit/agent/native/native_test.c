@@ -96,7 +96,7 @@ static void take_sample(struct subject *s)
     take_sample_of(s, s->pid);
 }
 
-// Of two threads the one that is not the main thread.
+// The thread beside the main thread.
 static pid_t other_thread(const struct subject *s)
 {
     char path[64];

@@ -111,16 +111,23 @@ bool spy_py_attempt_is_torn_often(const struct spy_py_thread *th)
     return th->learned.torn_rate > 65536 / SPY_PY_TORN_ONE_IN;
 }
 
-bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o)
+static bool is_on_trial(const struct spy_py_thread *th)
 {
-    return o->pausing == SPY_PAUSE_ALWAYS ||
-           (o->pausing == SPY_PAUSE_AUTO && spy_py_attempt_is_torn_often(th));
+    return th->learned.n_read_running < SPY_PY_TRIAL;
+}
+
+bool spy_py_attempt_wants_pause(const struct spy_python *p, const struct spy_py_thread *th,
+                                const struct spy_py_options *o)
+{
+    if (o->pausing != SPY_PAUSE_AUTO)
+        return o->pausing == SPY_PAUSE_ALWAYS;
+    return spy_py_attempt_is_torn_often(th) ||
+           (is_on_trial(th) && spy_py_keeps_popped(&p->runtime.layout));
 }
 
 bool spy_py_attempt_is_strict(const struct spy_py_thread *th, const struct spy_py_options *o)
 {
-    bool is_on_trial = th->learned.n_read_running < SPY_PY_TRIAL;
-    return o->pausing == SPY_PAUSE_NEVER && (is_on_trial || spy_py_attempt_is_torn_often(th));
+    return o->pausing == SPY_PAUSE_NEVER && (is_on_trial(th) || spy_py_attempt_is_torn_often(th));
 }
 
 bool spy_py_attempt_needs_repeats(const struct spy_python *p, const struct spy_py_thread *th,
@@ -147,13 +154,16 @@ void spy_py_attempt_count(struct spy_py_thread *th, bool torn)
     th->learned.n_read_running += th->learned.n_read_running < SPY_PY_TRIAL;
 }
 
-// How often the thread is read without a pause. If that fails often and there will be no pause,
-// then of many tries the try that succeeds would favour states that last long: only the first try
-// counts. Without `note` it was made already.
-static int count_tries(const struct spy_py_thread *th, bool running, bool note,
-                       const struct spy_py_options *o)
+// How often the thread is read without a pause. Without `note` the first try was made already.
+// Where that fails often and there will be no pause, the try that succeeds of many would favour
+// states that last long. Where a popped frame keeps its code and a first try failed, a later try
+// may be valid and of no instant, and a pause is better.
+static int count_tries(const struct spy_python *p, const struct spy_py_thread *th, bool running,
+                       bool note, const struct spy_py_options *o)
 {
-    return running && spy_py_attempt_is_strict(th, o) ? note : SPY_PY_TRIES;
+    bool only_first = spy_py_attempt_is_strict(th, o) ||
+                      (o->pausing == SPY_PAUSE_AUTO && spy_py_keeps_popped(&p->runtime.layout));
+    return running && only_first ? note : SPY_PY_TRIES;
 }
 
 static int salvage_part(struct spy_python *p, struct spy_py_thread *th, struct spy_py_facts *facts,
@@ -175,7 +185,8 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
                    const struct spy_py_options *o, struct spy_py_facts *facts, enum spy_py_how *how)
 {
     // Where reads fail often, those that succeed favour states that last long, and some may be
-    // wrong: they are not given, and made only once in 16 samples, to learn when reads work again.
+    // wrong: they are not given, and made only once in 16 samples, to learn when reads work again,
+    // and in each sample until it is known how often they fail.
     enum { STILL_TRY = 16 };
     struct spy_py_options never = *o;
     never.pausing = SPY_PAUSE_NEVER;
@@ -185,8 +196,8 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
         return read_still(p, th, facts);
     }
     *how = SPY_PY_PAUSED;
-    if ((running || (o->hold && o->hold->waiting)) && spy_py_attempt_wants_pause(th, o)) {
-        if (o->pausing == SPY_PAUSE_AUTO && p->sample % STILL_TRY == 0)
+    if ((running || (o->hold && o->hold->waiting)) && spy_py_attempt_wants_pause(p, th, o)) {
+        if (o->pausing == SPY_PAUSE_AUTO && (is_on_trial(th) || p->sample % STILL_TRY == 0))
             spy_py_attempt_count(th, spy_py_attempt_clean(p, th, facts) == SPY_ERR_TORN);
         r = read_paused(p, th, o, facts);
         if (pause_was_refused(r)) { // nothing that may be wrong is given then either
@@ -198,7 +209,7 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
         return r;
     bool proven = !running || !spy_py_attempt_needs_repeats(p, th, o);
     *how = SPY_PY_CLEAN;
-    for (int i = 0, n = count_tries(th, running, note, o); i < n; i++) {
+    for (int i = 0, n = count_tries(p, th, running, note, o); i < n; i++) {
         r = spy_py_attempt_clean(p, th, facts);
         if (i == 0 && note)
             spy_py_attempt_count(th, r == SPY_ERR_TORN);

@@ -10,8 +10,10 @@ enum { SPY_PY_TRIAL = 32 }; // reads of a running thread after which it is known
 
 // True if reads of this thread without a pause fail more often than 1 in SPY_PY_TORN_ONE_IN.
 bool spy_py_attempt_is_torn_often(const struct spy_py_thread *th);
-// True if the thread is to be paused at once, because they do or because every thread is.
-bool spy_py_attempt_wants_pause(const struct spy_py_thread *th, const struct spy_py_options *o);
+// True if the thread is to be paused at once: because they do, because too few of them were made to
+// know and a popped frame keeps its code, or because every thread is paused.
+bool spy_py_attempt_wants_pause(const struct spy_python *p, const struct spy_py_thread *th,
+                                const struct spy_py_options *o);
 // True if the thread may not be paused and they do, or too few of them were made to know: reads are
 // validated more strictly then.
 bool spy_py_attempt_is_strict(const struct spy_py_thread *th, const struct spy_py_options *o);

@@ -169,7 +169,7 @@ static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
     struct spy_py_facts facts;
     struct spy_thread_state state;
     if (!th->last.is_valid || !th->last.stack.running || th->id.above ||
-        spy_py_attempt_wants_pause(th, o) || spy_py_aside_wanted(th, o) ||
+        spy_py_attempt_wants_pause(p, th, o) || spy_py_aside_wanted(th, o) ||
         spy_py_attempt_needs_repeats(p, th, o))
         return SPY_ERR_AGAIN;
     int r = spy_py_attempt_clean(p, th, &facts);

@@ -16,7 +16,9 @@ WORKLOAD = pathlib.Path(__file__).with_name("workload.py")
 PYTHON = re.compile(r"^(\S+) \(.*\.py:\d+\)$")
 SORT = re.compile(r"^list_?sort")
 # What only gets from one Python frame to the next is not shown.
-PLUMBING = re.compile(r"_?PyEval_|_TAIL_CALL|.*[vV]ectorcall|_?PyObject_Call|_start|__libc_start|main \(python")
+# A type's own vectorcall, such as range_vectorcall, is work and is shown.
+PLUMBING = re.compile(r"_?PyEval_|_TAIL_CALL|_?Py(Object_|Function_|)Vectorcall|method_vectorcall|vectorcall_|_?PyObject_Call"
+                      r"|_start|__libc_start|main \(python")
 SANITIZED = bool(os.environ.get("PODSPY_SANITIZE"))
 KNOWN = [p for p in (pythons.few() if SANITIZED else pythons.supported()) if not p.free_threaded]
 

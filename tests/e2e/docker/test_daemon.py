@@ -1,5 +1,6 @@
 """deploy/docker/with-daemon.sh: a temporary docker daemon for one command, as `make images` uses it."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -44,6 +45,16 @@ def processes_in(folder):
     return found
 
 
+def commands_of(pid):
+    """The children that are the command, once the shell has executed sleep."""
+    found = []
+    for child in parts.children(pid):
+        with contextlib.suppress(OSError):  # the docker client has ended since
+            if pathlib.Path(f"/proc/{child}/comm").read_text() == "sleep\n":
+                found.append(child)
+    return found
+
+
 def test_the_temporary_daemon_ends_with_its_command(no_daemon):
     done = run(no_daemon, ASK + "exit 7")
     assert done.returncode == 7, done.stdout + done.stderr
@@ -58,9 +69,9 @@ def test_a_signal_ends_the_temporary_daemon(no_daemon, tmp_path):
         parts.wait_until(lambda: it.log, lambda: "answers linux" in it.log, 60)
         folder = folder_of(it.log)
         assert processes_in(folder)
-        for pid in parts.children(it.pid):
-            if pathlib.Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
-                os.kill(pid, signal.SIGTERM)  # bash runs its trap once the command has ended
+        parts.wait_until(lambda: it.log, lambda: commands_of(it.pid), 10)
+        for pid in commands_of(it.pid):
+            os.kill(pid, signal.SIGTERM)  # bash runs its trap once the command has ended
         assert it.kill(signal.SIGTERM, 60) in (143, -15)
     assert not folder.exists() and not processes_in(folder)
 

@@ -54,6 +54,10 @@ int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
                     const struct spy_py_thread *th, const struct spy_py_stack *stack,
                     const struct spy_mixed_frame **ret);
 
+// The frames of a thread that Python does not know, which was captured; all are native. The codes of
+// spy_mixed_merge; SPY_ERR_TORN: it runs Python code.
+int spy_mixed_alone(struct spy_mixed *m, const struct spy_mixed_frame **ret);
+
 // What a native frame is shown as: a function, and those that the compiler put inline in it.
 enum { SPY_MIXED_NAMES_MAX = 8 };
 struct spy_mixed_name {

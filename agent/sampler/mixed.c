@@ -306,6 +306,14 @@ static int unwind_captured(struct spy_mixed *m)
     return n >= 0 && end != SPY_NATIVE_OUTERMOST ? SPY_ERR_LIMIT : n;
 }
 
+static bool runs_python(const struct spy_mixer *mixer, size_t n)
+{
+    bool found = false;
+    for (size_t i = 0; i < n; i++)
+        found |= mixer->native[i].role == SPY_MERGE_LOOP;
+    return found;
+}
+
 int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
                     const struct spy_py_thread *th, const struct spy_py_stack *stack,
                     const struct spy_mixed_frame **ret)
@@ -317,19 +325,13 @@ int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
     if (stack->truncated)
         return SPY_ERR_LIMIT;
     describe_native(m, (size_t)n);
+    if (!m->by_entry && stack->n && !runs_python(m->mixer, (size_t)n))
+        return SPY_ERR_NOTFOUND;
     int r = describe_python(m, python, th, &n_python);
     if (r == 0)
         r = merge_described(m, (size_t)n, n_python);
     *ret = m->mixer->out;
     return r;
-}
-
-static bool runs_python(const struct spy_mixer *mixer, size_t n)
-{
-    bool found = false;
-    for (size_t i = 0; i < n; i++)
-        found |= mixer->native[i].role == SPY_MERGE_LOOP;
-    return found;
 }
 
 int spy_mixed_alone(struct spy_mixed *m, const struct spy_mixed_frame **ret)

@@ -679,8 +679,8 @@ static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct 
         user[USER_STACK] = stack;
         user[USER_FRAMES] = waits ? MIXED_WAITING_STACK : MIXED_STACK;
     }
-    if (r < 0)
-        s->totals.unmerged += p->idle.rounds;
+    s->totals.unmerged += r < 0 ? p->idle.rounds : 0;
+    s->totals.no_loop += r == SPY_ERR_NOTFOUND ? p->idle.rounds : 0;
     return r == 0;
 }
 

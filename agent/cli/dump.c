@@ -197,7 +197,8 @@ static void read_native(struct dump *d, struct spy_dump_process *p, struct spy_p
 static void read_situation(const struct spy_dump_process *p, struct spy_dump_thread *s)
 {
     const struct spy_py_stack *st = &s->stack;
-    s->situation = spy_python_situation(p->python, s->thread);
+    if (!s->system)
+        s->situation = spy_python_situation(p->python, s->thread);
     if (s->r < 0)
         return;
     bool free_threaded = spy_python_runtime(p->python)->layout.free_threaded;
@@ -242,6 +243,26 @@ static int print_thread(struct dump *d, struct spy_dump_process *p, struct spy_p
     return r;
 }
 
+// After Python's: a thread that Python knows now is not one of these.
+static int print_native_threads(struct dump *d, struct spy_dump_process *p, struct spy_pause *pause,
+                                struct spy_buf *out)
+{
+    int r = 0;
+    spy_native_threads_settle(p->threads, p->python);
+    for (size_t i = 0; i < spy_native_threads_n(p->threads) && r == 0 && !spy_cli_stop; i++) {
+        struct spy_dump_thread s;
+        spy_hung_mark_begin(get_mark(d), p->pid);
+        bool whole = spy_dump_native_read(p, i, pause, &s);
+        spy_hung_mark_end(get_mark(d));
+        if (s.r == SPY_ERR_GONE)
+            continue;
+        d->n_unmerged += !whole;
+        r = print_shot(d, p, &s, 0, out);
+        d->n_threads++;
+    }
+    return r;
+}
+
 static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_buf *out)
 {
     struct spy_pause pause = {.patience_ns = d->native ? NATIVE_PATIENCE_NS : 0};
@@ -255,6 +276,8 @@ static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_
         size_t i = d->json ? n - 1 - k : k;
         r = print_thread(d, p, spy_python_thread(p->python, i), &o, out);
     }
+    if (r == 0 && p->native)
+        r = print_native_threads(d, p, &pause, out);
     spy_pause_done(&pause);
     if (left_out && !d->json)
         spy_buf_printf(out, "%zu threads left out: those that have not run for the longest time\n",
@@ -268,6 +291,7 @@ static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_
 
 static void close_process(struct spy_dump_process *p)
 {
+    spy_native_threads_free(p->threads);
     spy_mixed_free(p->native);
     if (p->python)
         spy_python_free(p->python);
@@ -353,6 +377,8 @@ static int open_process(const struct dump *d, struct spy_dump_process *p, struct
     int r = spy_target_open(p->pid, &p->target, err);
     if (r == 0)
         r = check_is_same(p, err);
+    if (r == 0 && d->mixer && !(p->threads = spy_native_threads_new(p->target)))
+        r = spy_err_nomem(err);
     if (r < 0)
         return r;
     spy_hung_mark_begin(get_mark(d), p->pid);

@@ -296,25 +296,55 @@ static int merge_described(struct spy_mixed *m, size_t n_native, size_t n_python
     return n;
 }
 
-int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
-                    const struct spy_py_thread *th, const struct spy_py_stack *stack,
-                    const struct spy_mixed_frame **ret)
+// The number of frames of a whole stack.
+static int unwind_captured(struct spy_mixed *m)
 {
     enum spy_native_end end;
-    size_t n_python = 0;
     if (m->captured < 0)
         return m->captured;
     forget_known_code(m);
     int n = spy_native_unwind(m->native, &m->mixer->snapshot, m->mixer->frames,
                               SPY_NATIVE_FRAMES_MAX, &end);
+    return n >= 0 && end != SPY_NATIVE_OUTERMOST ? SPY_ERR_LIMIT : n;
+}
+
+static bool runs_python(const struct spy_mixer *mixer, size_t n)
+{
+    bool found = false;
+    for (size_t i = 0; i < n; i++)
+        found |= mixer->native[i].role == SPY_MERGE_LOOP;
+    return found;
+}
+
+int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
+                    const struct spy_py_thread *th, const struct spy_py_stack *stack,
+                    const struct spy_mixed_frame **ret)
+{
+    size_t n_python = 0;
+    int n = unwind_captured(m);
     if (n < 0)
         return n;
-    if (end != SPY_NATIVE_OUTERMOST || stack->truncated)
+    if (stack->truncated)
         return SPY_ERR_LIMIT;
     describe_native(m, (size_t)n);
+    if (!m->by_entry && stack->n && !runs_python(m->mixer, (size_t)n))
+        return SPY_ERR_NOTFOUND;
     int r = describe_python(m, python, th, &n_python);
     if (r == 0)
         r = merge_described(m, (size_t)n, n_python);
     *ret = m->mixer->out;
     return r;
+}
+
+int spy_mixed_alone(struct spy_mixed *m, const struct spy_mixed_frame **ret)
+{
+    int n = unwind_captured(m);
+    if (n < 0)
+        return n;
+    describe_native(m, (size_t)n);
+    if (runs_python(m->mixer, (size_t)n))
+        return SPY_ERR_TORN;
+    n = merge_described(m, (size_t)n, 0);
+    *ret = m->mixer->out;
+    return n;
 }

@@ -110,6 +110,22 @@ def wanted(options):
     return sorted(found, key=lambda p: (p.minor, p.id))
 
 
+def print_cpu(options):
+    print("| CPU, µs a sample | podspy | start | whole run | py-spy | start | whole run | share | share of whole runs | aim |")
+    print("|-|-|-|-|-|-|-|-|-|-|", flush=True)
+    for python in wanted(options):
+        with tempfile.TemporaryDirectory() as folder:
+            print(cpu_row(options, python, pathlib.Path(folder)), flush=True)
+
+
+def print_held(options):
+    print("\n| held, µs a stop | | stops | p50 | p99 | longest |\n|-|-|-|-|-|-|", flush=True)
+    for python in wanted(options):
+        with tempfile.TemporaryDirectory() as folder:
+            for line in held_rows(options, python, pathlib.Path(folder)):
+                print(line, flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", type=pathlib.Path, required=True, help="build folder")
@@ -117,21 +133,15 @@ def main():
     parser.add_argument("--short", type=int, default=2, help="seconds of the short run")
     parser.add_argument("--long", type=int, default=6, help="seconds of the long run")
     parser.add_argument("--repeat", type=int, default=3, help="medians of that many")
+    parser.add_argument("--only", choices=["cpu", "held"], help="one of the two tables")
     parser.add_argument("--versions", type=lambda v: tuple(map(int, v.split("."))), nargs="+",
                         default=[(3, 8), (3, 11), (3, 12), (3, 13)])
     options = parser.parse_args()
-    print(run.machine(), f"load {os.getloadavg()[0]:.1f}", flush=True)
-    pythons_here = wanted(options)
-    print("| CPU, µs a sample | podspy | start | whole run | py-spy | start | whole run | share | share of whole runs | aim |")
-    print("|-|-|-|-|-|-|-|-|-|-|", flush=True)
-    for python in pythons_here:
-        with tempfile.TemporaryDirectory() as folder:
-            print(cpu_row(options, python, pathlib.Path(folder)), flush=True)
-    print("\n| held, µs a stop | | stops | p50 | p99 | longest |\n|-|-|-|-|-|-|", flush=True)
-    for python in pythons_here:
-        with tempfile.TemporaryDirectory() as folder:
-            for row in held_rows(options, python, pathlib.Path(folder)):
-                print(row, flush=True)
+    print(run.machine(), flush=True)
+    if options.only != "held":
+        print_cpu(options)
+    if options.only != "cpu":
+        print_held(options)
     print(f"load {os.getloadavg()[0]:.1f}")
 
 

@@ -30,6 +30,7 @@ struct known_row {
 // What the next capture of a thread copies.
 struct need {
     uint32_t bytes; // of stack; 0: not known
+    uint64_t end;   // where the memory of its stack ends; 0: not known
     bool is_split;  // its stack went on elsewhere
 };
 
@@ -554,9 +555,11 @@ static void copy_other_pieces(struct spy_native *n, struct spy_native_snapshot *
 
 int spy_native_capture(struct spy_native *n, pid_t tid, struct spy_native_snapshot *s)
 {
-    const struct need *need = need_of(n, tid);
+    struct need *need = need_of(n, tid);
     size_t want = need->bytes ? need->bytes : SPY_NATIVE_STACK_USUAL;
-    int r = spy_snapshot_take(s, n->places.target, tid, want);
+    int r = spy_snapshot_take(s, n->places.target, tid, want, need->end);
+    if (r == 0 && s->len < want)
+        need->end = s->regs.r[SPY_REG_SP] + s->len;
     if (r == 0 && need->is_split)
         copy_other_pieces(n, s);
     return r;
@@ -581,6 +584,8 @@ static void learn_need(struct step *st, const struct spy_native_frame *outermost
         wanted = SPY_NATIVE_STACK_USUAL;
     need->bytes = (uint32_t)spy_min(wanted, SPY_NATIVE_STACK_MAX);
     need->is_split = st->missing || s->n_more;
+    if (st->end != SPY_NATIVE_OUTERMOST)
+        need->end = 0; // it may be another one
 }
 
 int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
@@ -605,6 +610,11 @@ int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
 }
 
 // --- names ---
+
+uint32_t spy_native_changes(const struct spy_native *n)
+{
+    return n->places.changes;
+}
 
 static void name_made_code(struct spy_native *n, uint64_t address, struct spy_native_symbol *ret)
 {

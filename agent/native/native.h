@@ -77,6 +77,10 @@ struct spy_native_frame {
 int spy_native_unwind(struct spy_native *n, const struct spy_native_snapshot *s,
                       struct spy_native_frame *frames, size_t max, enum spy_native_end *ret_end);
 
+// Rises when other files are mapped than before, or in other places, as spy_native_unwind finds.
+// While it stays, an address has the same symbol, unless its file_address is 0.
+uint32_t spy_native_changes(const struct spy_native *n);
+
 struct spy_native_symbol {
     const char *name;      // NULL: not known. Bytes of the target, any but NUL
     const char *module;    // path, "[vdso]", or "": code of no file

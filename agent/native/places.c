@@ -34,12 +34,21 @@ static size_t count_executable(const struct spy_maps *maps)
     return n;
 }
 
+static bool are_same_places(const struct spy_places *old, const struct spy_places *fresh)
+{
+    bool same = old->n == fresh->n;
+    for (size_t i = 0; same && i < fresh->n; i++)
+        same = is_same_place(old, &old->places[i], &fresh->maps, fresh->places[i].mapping);
+    return same;
+}
+
 int spy_places_renew(struct spy_places *p, uint64_t age_ns)
 {
     uint64_t now = spy_clock_mono_ns();
     if (p->loaded_ns && now - p->loaded_ns < age_ns)
         return 0;
-    struct spy_places fresh = {.list = p->list, .target = p->target, .loaded_ns = now};
+    struct spy_places fresh = {
+        .list = p->list, .target = p->target, .loaded_ns = now, .changes = p->changes};
     int r = spy_maps_load(p->target, &fresh.maps, NULL);
     if (r < 0)
         return r;
@@ -51,6 +60,7 @@ int spy_places_renew(struct spy_places *p, uint64_t age_ns)
     for (size_t i = 0; i < fresh.maps.n; i++)
         if (fresh.maps.list[i].executable)
             fill_place(p, &fresh.maps, &fresh.maps.list[i], &fresh.places[fresh.n++]);
+    fresh.changes += !are_same_places(p, &fresh);
     spy_places_done(p);
     *p = fresh;
     return 1;

@@ -17,6 +17,7 @@ struct spy_places {
     struct spy_place *places; // by rising address
     size_t n;
     uint64_t loaded_ns; // 0: not yet
+    uint32_t changes;   // of the places, as they were read
 };
 
 enum { SPY_PLACES_AGE_NS = 1000000000, SPY_PLACES_PAUSE_NS = 100000000 };

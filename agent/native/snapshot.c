@@ -49,8 +49,16 @@ static int read_pages(const struct spy_target *t, uint64_t at, uint8_t *to, size
     return *ret_len || r == 0 ? 0 : r;
 }
 
+// In one piece, which the kernel reads faster; where that is not whole, page by page.
+static int read_stack(const struct spy_target *t, uint64_t at, uint8_t *to, size_t want,
+                      size_t *ret_len)
+{
+    *ret_len = want;
+    return spy_target_read(t, at, to, want) == 0 ? 0 : read_pages(t, at, to, want, ret_len);
+}
+
 int spy_snapshot_take(struct spy_native_snapshot *s, const struct spy_target *t, pid_t tid,
-                      size_t want)
+                      size_t want, uint64_t end)
 {
     int r = spy_grow(&s->stack, &s->cap, want, 1, ROOM_MAX);
     if (r == 0)
@@ -59,7 +67,9 @@ int spy_snapshot_take(struct spy_native_snapshot *s, const struct spy_target *t,
         return r;
     s->tid = tid;
     s->n_more = 0;
-    return read_pages(t, s->regs.r[SPY_REG_SP], s->stack, want, &s->len);
+    uint64_t sp = s->regs.r[SPY_REG_SP];
+    want = sp < end ? spy_min(want, end - sp) : want;
+    return read_stack(t, sp, s->stack, want, &s->len);
 }
 
 bool spy_snapshot_add_piece(struct spy_native_snapshot *s, const struct spy_target *t,

@@ -29,10 +29,10 @@ void spy_native_snapshot_done(struct spy_native_snapshot *s);
 
 // The rest is for agent/native itself.
 
-// Copies the registers and `want` bytes of the stack, or fewer where the mapping ends. The codes of
-// spy_native_capture.
+// Copies the registers and `want` bytes of the stack, or fewer where the mapping ends: at `end`, if
+// that is known (else 0). The codes of spy_native_capture.
 int spy_snapshot_take(struct spy_native_snapshot *s, const struct spy_target *t, pid_t tid,
-                      size_t want);
+                      size_t want, uint64_t end);
 // Copies a piece more, SPY_NATIVE_PIECE bytes from `start` on. False: no room, or not readable.
 bool spy_snapshot_add_piece(struct spy_native_snapshot *s, const struct spy_target *t,
                             uint64_t start);

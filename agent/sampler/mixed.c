@@ -24,6 +24,7 @@ struct known_code {
     uint64_t call; // 0: empty
     enum spy_merge_role role;
     bool is_wrapper;
+    bool expires;  // may become another function without notice
     uint64_t name; // a hash of it, of Cython's functions
     struct spy_mixed_ids ids;
 };
@@ -35,7 +36,9 @@ struct spy_mixed {
     const char *loop;
     bool by_entry, inlines;
     struct spy_py_hold hold;
-    int captured; // the code of the capture; SPY_ERR_AGAIN: there was none
+    int captured;     // the code of the capture; SPY_ERR_AGAIN: there was none
+    uint32_t changes; // spy_native_changes, when what is known was met first
+    bool some_expire;
     uint64_t known_since;
     struct known_code known[SPY_MIXED_SLOTS];
 };
@@ -137,6 +140,8 @@ static struct known_code *find_known_code(struct spy_mixed *m, uint64_t call)
     bool inside = is_mapped && is_of_interpreter(m, symbol.module);
     *k = (struct known_code){.call = call, .role = spy_merge_role_of(symbol.name, inside, m->loop)};
     k->is_wrapper = is_mapped && symbol.is_wrapper;
+    k->expires = !is_mapped || !symbol.file_address;
+    m->some_expire |= k->expires;
     if (symbol.source && symbol.name) // the only functions with wrappers of their name
         k->name = spy_hash_bytes(symbol.name, strlen(symbol.name));
     return k;
@@ -188,9 +193,14 @@ size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
 static void forget_known_code(struct spy_mixed *m)
 {
     uint64_t now = spy_clock_mono_ns();
-    if (now - m->known_since < SPY_MIXED_KEEP_NS)
+    bool changed = m->changes != spy_native_changes(m->native);
+    if (!changed && (!m->some_expire || now - m->known_since < SPY_MIXED_KEEP_NS))
         return;
-    memset(m->known, 0, sizeof m->known);
+    for (size_t i = 0; i < SPY_MIXED_SLOTS; i++)
+        if (changed || m->known[i].expires)
+            m->known[i] = (struct known_code){0};
+    m->changes = spy_native_changes(m->native);
+    m->some_expire = false;
     m->known_since = now;
 }
 
@@ -302,10 +312,12 @@ static int unwind_captured(struct spy_mixed *m)
     enum spy_native_end end;
     if (m->captured < 0)
         return m->captured;
-    forget_known_code(m);
     int n = spy_native_unwind(m->native, &m->mixer->snapshot, m->mixer->frames,
                               SPY_NATIVE_FRAMES_MAX, &end);
-    return n >= 0 && end != SPY_NATIVE_OUTERMOST ? SPY_ERR_LIMIT : n;
+    if (n < 0)
+        return n;
+    forget_known_code(m);
+    return end == SPY_NATIVE_OUTERMOST ? n : SPY_ERR_LIMIT;
 }
 
 static bool runs_python(const struct spy_mixer *mixer, size_t n)

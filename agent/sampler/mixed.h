@@ -7,8 +7,8 @@
 //     n = spy_mixed_merge(m, python, th, &stack, &frames);
 //
 // What a function is, and the caller's id of it, is kept by address: after the first samples
-// nothing is looked up by name, and nothing is allocated. A function is looked up again after
-// SPY_MIXED_KEEP_NS, since a library may have taken the place of another.
+// nothing is looked up by name, and nothing is allocated. All are looked up again when a library
+// came or went, and those of no file (a perf map names them) after SPY_MIXED_KEEP_NS.
 //
 // Threads: a mixer and all that is made over it belong to one thread at a time.
 #pragma once

@@ -4,6 +4,7 @@
 #include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/output.h"
+#include "agent/cli/pausing.h"
 #include "agent/cli/subject.h"
 #include "agent/daemon/hung_reads.h"
 #include "shared/base/clock.h"
@@ -14,7 +15,7 @@
 #include <limits.h>
 #include <string.h>
 
-enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL, KEY_REDACT, KEY_SYSROOT };
+enum { KEY_FULL = 300, KEY_REDACT, KEY_SYSROOT };
 enum { OUTPUT_MAX = 256 << 20, NATIVE_PATIENCE_NS = 100000000 };
 
 struct dump {
@@ -42,8 +43,7 @@ static const struct argp_option dump_options[] = {
     {"locals", 'l', 0, 0, "also the variables of each frame; -ll: more of each value", 0},
     {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"redact", KEY_REDACT, 0, 0, "hide values whose names look like secrets", 0},
-    {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
-    {"blocking", KEY_BLOCKING, 0, 0, "pause each thread while it is read", 0},
+    SPY_CLI_PAUSING_OPTIONS("while it is read"),
     {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
     {0},
 };
@@ -70,9 +70,9 @@ static void check_dump_options(const struct dump *d, const struct argp_state *st
                    "nothing runs in a core file: --blocking and --nonblocking are for processes");
     if (d->core && d->subprocesses)
         argp_error(state, "a core file holds one process: --subprocesses is for processes");
-    if (d->native && (d->core || d->pausing == SPY_PAUSE_NEVER))
-        argp_error(state, "--native pauses threads: leave out %s",
-                   d->core ? "--core" : "--nonblocking");
+    if (d->native && d->core)
+        argp_error(state, "--native pauses threads: leave out --core");
+    spy_cli_check_pausing(d->pausing, d->native, state);
     if (d->sysroot && !d->core)
         argp_error(state, "--sysroot is for core files");
 }
@@ -88,11 +88,9 @@ static int parse_dump_option(int key, char *arg, struct argp_state *state)
     case KEY_REDACT:
         d->locals->redact = true;
         break;
-    case KEY_NONBLOCKING:
-    case KEY_BLOCKING:
-        if (d->pausing != SPY_PAUSE_AUTO)
-            argp_error(state, "--blocking and --nonblocking exclude each other");
-        d->pausing = key == KEY_BLOCKING ? SPY_PAUSE_ALWAYS : SPY_PAUSE_NEVER;
+    case SPY_CLI_NONBLOCKING:
+    case SPY_CLI_BLOCKING:
+        spy_cli_take_pausing(key, &d->pausing, state);
         break;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not expected; give the process as --pid PID", arg);

@@ -155,30 +155,32 @@ static bool is_shown_inline(const struct spy_mixed *m, const struct spy_native_s
 }
 
 // Lines may be those of the C file that Cython wrote, which are of no use.
-static uint32_t line_in_source(const struct spy_native_line *l)
+static uint32_t line_in_source(struct spy_mixed *m, uint64_t call)
 {
-    const char *end = l->file ? strrchr(l->file, '.') : NULL;
-    return end && !strcmp(end, ".pyx") ? l->line : 0;
+    struct spy_native_line lines[SPY_NATIVE_LINES_MAX];
+    size_t n = m->inlines ? spy_native_lines(m->native, call, lines) : 0;
+    const char *end = n && lines[n - 1].file ? strrchr(lines[n - 1].file, '.') : NULL;
+    return end && !strcmp(end, ".pyx") ? lines[n - 1].line : 0;
 }
 
 size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
                        struct spy_mixed_name ret[SPY_MIXED_NAMES_MAX])
 {
-    struct spy_native_line lines[SPY_NATIVE_LINES_MAX];
+    const char *inlined[SPY_NATIVE_LINES_MAX];
     struct spy_native_symbol symbol = {.module = ""};
     if (spy_native_symbol(m->native, call, &symbol) < 0)
         symbol = (struct spy_native_symbol){.module = ""};
-    size_t n_lines = m->inlines ? spy_native_lines(m->native, call, lines) : 0, n = 0;
-    // Where there are too many inline calls, the outermost are shown.
-    for (size_t i = n_lines > SPY_MIXED_NAMES_MAX ? n_lines - SPY_MIXED_NAMES_MAX : 0;
-         i + 1 < n_lines; i++)
-        if (lines[i].function && is_shown_inline(m, &symbol, lines[i].function))
-            ret[n++] = (struct spy_mixed_name){lines[i].function, symbol.module, 0};
     struct spy_mixed_name own = {symbol.name ? symbol.name : "[unknown]", symbol.module, 0};
     if (symbol.source) {
         own.file = symbol.source;
-        own.line = n_lines ? line_in_source(&lines[n_lines - 1]) : 0;
+        own.line = line_in_source(m, call);
     }
+    size_t n_inlined = m->inlines ? spy_native_inlined(m->native, call, inlined) : 0, n = 0;
+    // Where there are too many inline calls, the outermost are shown.
+    size_t most = SPY_MIXED_NAMES_MAX - 1;
+    for (size_t i = n_inlined > most ? n_inlined - most : 0; i < n_inlined; i++)
+        if (inlined[i] && is_shown_inline(m, &symbol, inlined[i]))
+            ret[n++] = (struct spy_mixed_name){inlined[i], symbol.module, 0};
     ret[n++] = own;
     return n;
 }

@@ -75,7 +75,9 @@ def workload(tmp_path_factory):
             for file in (HERE / "workload.py", *HERE.glob("burn_*.py")):
                 shutil.copy(file, folder)
             script = folder / "workload.py"
-        return [*python.prefix, python.path, str(script), module]
+        # An extension that does not say that it needs no GIL would bring it back.
+        flags = ["-X", "gil=0"] if python.free_threaded else []
+        return [*python.prefix, python.path, *flags, str(script), module]
 
     return made
 

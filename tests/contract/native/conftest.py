@@ -42,6 +42,8 @@ def build_rust(manner, folder):
 def build(python, name, folder):
     flags = include_flags(python)
     compiler, source = COMPILERS[name]
+    if python.id.startswith("musl"):
+        compiler = "musl-gcc"
     if flags is None:
         pytest.skip("%s has no headers here" % python.id)
     if not shutil.which(compiler):

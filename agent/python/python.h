@@ -95,6 +95,8 @@ struct spy_codes *spy_python_codes(struct spy_python *p);
 // unless a read of the last round showed a change, or a quarter of a second has passed.
 // SPY_ERR_GONE: the process has ended, or called exec: attach again.
 int spy_python_refresh(struct spy_python *p);
+// The list has changed, as the caller knows: the next refresh reads it.
+void spy_python_note_change(struct spy_python *p);
 size_t spy_python_n_threads(const struct spy_python *p);
 // The number of threads that are not in the list, because they have not run for the longest time. A
 // thread that begins to work is in the list within seconds.

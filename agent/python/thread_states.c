@@ -311,6 +311,11 @@ static int replace_threads(struct spy_python *p, size_t n)
     return r;
 }
 
+void spy_python_note_change(struct spy_python *p)
+{
+    p->dirty = true;
+}
+
 int spy_python_refresh(struct spy_python *p)
 {
     enum { QUIET_TIMES = 8 };

@@ -19,9 +19,10 @@ struct spy_native_threads {
     const struct spy_target *target;
     struct entry *list[SPY_NATIVE_THREADS_MAX]; // by rising tid
     size_t n;
-    uint64_t noted;    // when
-    bool has_changed;  // since its threads were looked at
-    bool is_uncertain; // any of them may be Python's
+    struct spy_python *python; // of the latest refresh
+    uint64_t noted;            // when
+    bool has_changed;          // since its threads were looked at
+    bool is_uncertain;         // any of them may be Python's
 };
 
 static void free_native_thread(struct entry *e)
@@ -194,6 +195,7 @@ void spy_native_threads_refresh(struct spy_native_threads *l, struct spy_python 
         l->noted = now;
     }
     mark_python_threads(l, python);
+    l->python = python;
 }
 
 size_t spy_native_threads_n(const struct spy_native_threads *l)
@@ -308,6 +310,8 @@ int spy_native_threads_sample(struct spy_native_threads *l, size_t i, const stru
         spy_hung_mark_end(in->mark);
     }
     ret->unmerged = n < 0 ? n : 0;
+    if (n == SPY_ERR_TORN) // Python knows it by now
+        spy_python_note_change(l->python);
     if (n == SPY_ERR_GONE || n == SPY_ERR_TORN)
         return n;
     if (r == 0 && !th->has_stack)

@@ -1,4 +1,5 @@
 #include "agent/sampler/sampler.h"
+#include "agent/sampler/budget.h"
 #include "agent/sampler/follow.h"
 #include "agent/sampler/idle.h"
 #include "agent/sampler/intern.h"
@@ -21,13 +22,11 @@ enum {
     COMMAND_MAX = 4096,
     PROFILE_BYTES = 32 << 20,
     FIRST_RETRY_NS = 20000000, // an interpreter takes some tens of milliseconds to start
-    BUDGET_EVERY_NS = 1000000000,
-    SLOW_NS = 2000000,      // a process whose rounds take longer
-    SLOW_SHARE = 5,         // gets a fifth of the time
-    PATIENCE_NS = 20000000, // for a thread that is to be held but has no CPU
-    FEW = 4,                // so few processes or threads are cheap to check every round
+    SLOW_NS = 2000000,         // a process whose rounds take longer
+    SLOW_SHARE = 5,            // gets a fifth of the time
+    PATIENCE_NS = 20000000,    // for a thread that is to be held but has no CPU
+    FEW = 4,                   // so few processes or threads are cheap to check every round
 };
-#define ATTACH_CPU_NS (2 * SPY_NS_PER_SEC) // CPU time for attaching that the budget does not count
 #define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
 
 // What a round counted for one thread.
@@ -90,8 +89,7 @@ struct spy_sampler {
     uint64_t began;               // when the latest round began
     bool hung;                    // it did not end
     bool unpaced;                 // some process is sampled as fast as possible
-    uint64_t budget_at, budget_cpu;
-    uint64_t attach_cpu, attach_allowed; // see take_allowance
+    struct spy_budget budget;
     struct spy_sampler_totals totals;
     struct spy_limits *limits;           // NULL: no memory
     struct spy_account account, earlier; // of all closed windows; without the one being read
@@ -136,7 +134,7 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
     spy_priority_init(&s->priority);
     s->self.switches_fd = spy_own_switches_open();
     spy_follow_init(&s->follow);
-    s->attach_allowed = ATTACH_CPU_NS;
+    spy_budget_init(&s->budget, options->budget_percent);
     s->limits = spy_limits_new();
     *ret = s;
     return 0;
@@ -918,42 +916,6 @@ static void plan_next(struct spy_sampler *s, struct process *p, uint64_t began)
     }
 }
 
-// The cost of attaching (finding the interpreter, binding and naming each thread, reading stacks of
-// which nothing is known) says nothing about the cost of sampling: a node whose many threads all
-// appear at once would be sampled too rarely for a long time. So the budget leaves as much of it
-// out of account as it allows over time.
-static uint64_t take_allowance(struct spy_sampler *s, uint64_t elapsed)
-{
-    s->attach_allowed += (uint64_t)((double)elapsed * s->options.budget_percent / 100);
-    if (s->attach_allowed > ATTACH_CPU_NS)
-        s->attach_allowed = ATTACH_CPU_NS;
-    uint64_t taken = s->attach_cpu < s->attach_allowed ? s->attach_cpu : s->attach_allowed;
-    s->attach_allowed -= taken;
-    s->attach_cpu = 0;
-    return taken;
-}
-
-static void keep_budget(struct spy_sampler *s, uint64_t now)
-{
-    if (s->options.budget_percent <= 0 || now - s->budget_at < BUDGET_EVERY_NS)
-        return;
-    uint64_t cpu = spy_clock_cpu_ns();
-    if (s->budget_at) {
-        uint64_t used = cpu - s->budget_cpu, first = take_allowance(s, now - s->budget_at);
-        double percent =
-            100.0 * (double)(used > first ? used - first : 0) / (double)(now - s->budget_at);
-        double want = s->schedule.stretch * percent / s->options.budget_percent;
-        // Stretch at once when over the budget; relax in steps.
-        s->schedule.stretch =
-            percent > s->options.budget_percent ? want : s->schedule.stretch * 0.8;
-        s->schedule.stretch = s->schedule.stretch < 1      ? 1
-                              : s->schedule.stretch > 1000 ? 1000
-                                                           : s->schedule.stretch;
-    }
-    s->budget_at = now;
-    s->budget_cpu = cpu;
-}
-
 // A stray stops when it can and then waits to be released: while there are strays, wake up for
 // them.
 static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
@@ -988,10 +950,10 @@ static void run_rounds(struct spy_sampler *s, uint64_t called_ns, uint64_t deadl
         s->began = now;
         uint64_t cpu = p->python ? 0 : spy_clock_cpu_ns();
         run_round(s, p);
-        s->attach_cpu += cpu ? spy_clock_cpu_ns() - cpu : 0;
+        s->budget.attach_cpu += cpu ? spy_clock_cpu_ns() - cpu : 0;
         spy_pause_reap(&s->pause);
         plan_next(s, p, now);
-        keep_budget(s, now);
+        s->schedule.stretch = spy_budget_stretch(&s->budget, s->schedule.stretch, now);
     }
 }
 

@@ -20,7 +20,7 @@ SORT = re.compile(r"^list_?sort")
 PLUMBING = re.compile(r"_?PyEval_|_TAIL_CALL|_?Py(Object_|Function_|)Vectorcall|method_vectorcall|vectorcall_|_?PyObject_Call"
                       r"|_start|__libc_start|main \(python")
 SANITIZED = bool(os.environ.get("PODSPY_SANITIZE"))
-KNOWN = [p for p in (pythons.few() if SANITIZED else pythons.supported()) if not p.free_threaded]
+KNOWN = pythons.few() if SANITIZED else pythons.supported()
 
 
 def record(podspy, pid, *args):

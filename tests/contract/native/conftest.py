@@ -42,6 +42,8 @@ def build_rust(manner, folder):
 def build(python, name, folder):
     flags = include_flags(python)
     compiler, source = COMPILERS[name]
+    if python.id.startswith("musl"):
+        compiler = "musl-gcc"
     if flags is None:
         pytest.skip("%s has no headers here" % python.id)
     if not shutil.which(compiler):
@@ -75,7 +77,9 @@ def workload(tmp_path_factory):
             for file in (HERE / "workload.py", *HERE.glob("burn_*.py")):
                 shutil.copy(file, folder)
             script = folder / "workload.py"
-        return [*python.prefix, python.path, str(script), module]
+        # An extension that does not say that it needs no GIL would bring it back.
+        flags = ["-X", "gil=0"] if python.free_threaded else []
+        return [*python.prefix, python.path, *flags, str(script), module]
 
     return made
 

@@ -21,6 +21,17 @@ sys.stdout.flush()
 while True: time.sleep(1000)
 """
 
+CALLER = """
+import ctypes, sys, time
+def called():
+    for i in range(50000): pass
+function = ctypes.CFUNCTYPE(None)(called)
+ctypes.CDLL(sys.argv[1]).begin_caller(function)
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
+while True: time.sleep(1000)
+"""
+
 # Threads of Python's that begin and end at every moment.
 CHURN = """
 import sys, threading
@@ -109,6 +120,18 @@ def test_threads_of_a_library_are_shown(podspy, python, library):
         check_record(podspy, t.pid)
         plain = targets.run([podspy, "dump", "-p", str(t.pid)]).stdout.decode()
         assert UNKNOWN not in plain and len(threads_of(plain)) == 1, plain
+
+
+def test_a_thread_that_calls_python_now_and_then_is_shown_either_way(podspy, python, library):
+    def both():
+        stacks = record(podspy, t.pid, "-i")[0].splitlines()
+        for line in stacks:
+            assert "called" not in line or line.startswith(("pool_caller (", "called (")), stacks
+            assert "burn_between" not in line or line.startswith("[no Python code];pool_caller ("), stacks
+        return any("burn_between" in line for line in stacks) and any("called (<string>" in line for line in stacks)
+
+    with targets.running(python.argv_code(CALLER, library)) as t:
+        targets.wait_for(both)
 
 
 @pytest.mark.parametrize("python", pythons.few(), ids=pythons.id_of)

@@ -244,12 +244,20 @@ int spy_family_update(struct spy_family *f, struct spy_err *err)
 
 // --- what record and top ask ---
 
+// A shell that is followed may be about to start Python, as may a program.
+static uint64_t choose_patience(const struct spy_family *f)
+{
+    bool is_shell =
+        f->options.descendants && f->n &&
+        spy_sampler_problem_code(f->options.sampler, f->members->pid) == SPY_ERR_NOTFOUND;
+    return (f->options.program || is_shell ? 10 : 1) * SPY_NS_PER_SEC;
+}
+
 int spy_family_wait(struct spy_family *f, struct spy_err *err)
 {
-    uint64_t patience = (f->options.program ? 10 : 1) * SPY_NS_PER_SEC;
-    uint64_t give_up = spy_clock_mono_ns() + patience;
+    uint64_t began = spy_clock_mono_ns();
     bool ended = false;
-    while (!spy_cli_stop && !ended && spy_clock_mono_ns() <= give_up) {
+    while (!spy_cli_stop && !ended && spy_clock_mono_ns() - began <= choose_patience(f)) {
         spy_sampler_run(f->options.sampler, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS,
                         &spy_cli_stop);
         int r = spy_family_update(f, err);

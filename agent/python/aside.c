@@ -14,12 +14,13 @@ bool spy_py_aside_wanted(const struct spy_py_thread *th, const struct spy_py_opt
 }
 
 // Tries a read from another CPU, where the thread ran on its own meanwhile.
-static void try_from_elsewhere(struct spy_python *p, struct spy_py_thread *th)
+static void try_from_elsewhere(struct spy_python *p, struct spy_py_thread *th,
+                               const struct spy_py_options *o)
 {
     struct spy_py_facts facts;
-    bool torn = spy_py_attempt_clean(p, th, &facts) == SPY_ERR_TORN;
+    int r = spy_py_attempt_clean(p, th, &facts);
     for (int i = 0; i < STANDS_FOR; i++)
-        spy_py_attempt_count(th, torn);
+        spy_py_attempt_count(th, o, r == SPY_ERR_TORN, r == 0 && facts.moved);
 }
 
 // *ret_slices: how often the thread had been given a CPU before.
@@ -34,7 +35,7 @@ static bool is_pushed_aside(struct spy_python *p, struct spy_py_thread *th,
         return false;
     bool stands = o->cpu >= 0 && o->cpu == theirs && ours == theirs && sched_getcpu() == ours;
     if (f->trial && o->cpu < 0 && ours != theirs)
-        try_from_elsewhere(p, th);
+        try_from_elsewhere(p, th, o);
     if (!f->met)
         f->cpu = theirs + 1;
     f->met = f->met || stands;

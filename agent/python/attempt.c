@@ -148,21 +148,26 @@ int spy_py_attempt_still(struct spy_python *p, struct spy_py_thread *th, struct 
     return r == 0 && outermost_is_generator(p, th) ? SPY_ERR_TORN : r;
 }
 
-void spy_py_attempt_count(struct spy_py_thread *th, bool torn)
+void spy_py_attempt_count(struct spy_py_thread *th, const struct spy_py_options *o, bool torn,
+                          bool moved)
 {
-    th->learned.torn_rate += ((torn ? 65536 : 0) - th->learned.torn_rate) / 64;
-    th->learned.n_read_running += th->learned.n_read_running < SPY_PY_TRIAL;
+    enum { STILL_READS = 16 };
+    struct spy_py_learned *learned = &th->learned;
+    learned->torn_rate += ((torn ? 65536 : 0) - learned->torn_rate) / 64;
+    bool still = o->pausing == SPY_PAUSE_NEVER && !torn && !moved;
+    if (still && ++learned->n_read_still % STILL_READS)
+        return;
+    learned->n_read_running += learned->n_read_running < SPY_PY_TRIAL;
 }
 
 // How often the thread is read without a pause. Without `note` the first try was made already.
 // Where that fails often and there will be no pause, the try that succeeds of many would favour
 // states that last long. Where a popped frame keeps its code and a first try failed, a later try
-// may be valid and of no instant, and a pause is better.
+// may be valid and of no instant: a pause is better, or the part that is proven.
 static int count_tries(const struct spy_python *p, const struct spy_py_thread *th, bool running,
                        bool note, const struct spy_py_options *o)
 {
-    bool only_first = spy_py_attempt_is_strict(th, o) ||
-                      (o->pausing == SPY_PAUSE_AUTO && spy_py_keeps_popped(&p->runtime.layout));
+    bool only_first = spy_py_attempt_is_strict(th, o) || spy_py_keeps_popped(&p->runtime.layout);
     return running && only_first ? note : SPY_PY_TRIES;
 }
 
@@ -198,7 +203,7 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
     *how = SPY_PY_PAUSED;
     if ((running || (o->hold && o->hold->waiting)) && spy_py_attempt_wants_pause(p, th, o)) {
         if (o->pausing == SPY_PAUSE_AUTO && (is_on_trial(th) || p->sample % STILL_TRY == 0))
-            spy_py_attempt_count(th, spy_py_attempt_clean(p, th, facts) == SPY_ERR_TORN);
+            spy_py_attempt_count(th, o, spy_py_attempt_clean(p, th, facts) == SPY_ERR_TORN, true);
         r = read_paused(p, th, o, facts);
         if (pause_was_refused(r)) { // nothing that may be wrong is given then either
             o = &never;
@@ -212,7 +217,7 @@ int spy_py_attempt(struct spy_python *p, struct spy_py_thread *th, bool running,
     for (int i = 0, n = count_tries(p, th, running, note, o); i < n; i++) {
         r = spy_py_attempt_clean(p, th, facts);
         if (i == 0 && note)
-            spy_py_attempt_count(th, r == SPY_ERR_TORN);
+            spy_py_attempt_count(th, o, r == SPY_ERR_TORN, r == 0 && facts->moved);
         if (r != SPY_ERR_TORN && (r < 0 || proven))
             return r;
     }

@@ -23,8 +23,11 @@ bool spy_py_attempt_is_strict(const struct spy_py_thread *th, const struct spy_p
 // 3.12. There even whole stacks come from salvage.h.
 bool spy_py_attempt_needs_repeats(const struct spy_python *p, const struct spy_py_thread *th,
                                   const struct spy_py_options *o);
-// Counts whether a first read without a pause failed; the answers above depend on it.
-void spy_py_attempt_count(struct spy_py_thread *th, bool torn);
+// Counts whether a first read without a pause failed; the answers above depend on it. moved: the
+// thread moved on during the read, which proves that it ran. Where no thread is paused, 16 valid
+// reads of a thread that did not move count as one read of the trial: it may have lost its CPU.
+void spy_py_attempt_count(struct spy_py_thread *th, const struct spy_py_options *o, bool torn,
+                          bool moved);
 
 // One read without a pause. SPY_ERR_TORN, SPY_ERR_GONE, SPY_ERR_NOMEM.
 int spy_py_attempt_clean(struct spy_python *p, struct spy_py_thread *th,

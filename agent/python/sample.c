@@ -175,14 +175,14 @@ static int sample_runner(struct spy_python *p, struct spy_py_thread *th,
     int r = spy_py_attempt_clean(p, th, &facts);
     *ret_torn = r == SPY_ERR_TORN;
     if (r == SPY_ERR_TORN)
-        spy_py_attempt_count(th, true);
+        spy_py_attempt_count(th, o, true, false);
     if (r < 0)
         return r == SPY_ERR_TORN   ? SPY_ERR_AGAIN
                : r == SPY_ERR_GONE ? spy_py_thread_lost(p, th)
                                    : r;
     if (!facts.moved && (ask_state(p, th, &state) < 0 || !state.running))
         return SPY_ERR_AGAIN;
-    spy_py_attempt_count(th, false);
+    spy_py_attempt_count(th, o, false, facts.moved);
     uint64_t slices = 0;
     enum spy_py_cpu cpu = SPY_PY_ON_CPU;
     r = facts.moved ? 0 : spy_py_cpu_of(th, o, &slices, &cpu);

@@ -75,6 +75,7 @@ struct spy_py_learned {
     unsigned bottom_seen;
     int32_t torn_rate;       // moving average; 65536: every read
     unsigned n_read_running; // how many reads it is made of, at most SPY_PY_TRIAL
+    unsigned n_read_still;   // valid reads in which the thread did not move (attempt.h)
     struct spy_py_cpu_use cpu_use;
 };
 

@@ -168,9 +168,9 @@ def record_long(options, tree, out):
               % (minute, rss, files, cpu, len(seen), len(tree.threads()), os.getloadavg()[0]), flush=True)
     podspy.send_signal(signal.SIGINT)
     said = podspy.communicate(timeout=120)[1].decode()
-    lines = out.read_text().splitlines()
-    print(said.strip())
-    print("%d stacks, %d samples, in %d processes" % (len(lines), sum(int(s.rpartition(" ")[2]) for s in lines),
+    lines = [line for part in sorted(out.parent.glob("long*")) for line in part.read_text().splitlines()]
+    print("\n".join(line for line in said.splitlines() if "Wrote" not in line))
+    print("%d lines, %d samples, in %d processes" % (len(lines), sum(int(s.rpartition(" ")[2]) for s in lines),
                                                      len(set(re.findall(r"process (\d+)", "\n".join(lines))))))
     stand = threads_that_stand(tree, 20)
     print("threads that stand still at the end: %s" % (stand or "none"))

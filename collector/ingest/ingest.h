@@ -6,7 +6,7 @@
 // whole request and store nothing of it. A request may be sent again after any refusal: profiles
 // with the same profile_id are stored once.
 //
-// Times. A profile more than an hour ahead, or so old that retention would drop it at once, means
+// Times. A profile more than an hour ahead, or past retention_ns, means
 // that a clock is wrong: the sender's, the collector's, or the node's when the profile was made. The
 // request's Date header decides:
 //

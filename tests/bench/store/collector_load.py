@@ -22,7 +22,7 @@ TARGETS = {"us_a_row": 5.0, "rows_a_second": 200000, "p99_paced_ms": 25.0, "p99_
 CONFIG = """\
 listen: {https: "127.0.0.1:0", http: "127.0.0.1:0"}
 store: {dir: "%s"}
-retention: {raw: %s}
+retention: {raw: %s, minutes: 7d, hours: 90d}
 limits: {agent_mib_per_minute: 0, connections_per_ip: 4096}
 """
 TICK = os.sysconf("SC_CLK_TCK")

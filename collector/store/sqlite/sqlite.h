@@ -59,8 +59,9 @@ struct spy_sqlite {
 };
 
 // A reader connection with an open transaction: all reads see the same commit. Blocks until a
-// connection is free. NULL: failed; err says why. In readers.c, as the next three.
+// connection is free. NULL: failed; err says why. In readers.c, as the next two.
 sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err);
+bool spy_sqlite_has_readers(struct spy_sqlite *s); // that are taken
 void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db);
 
 int spy_sqlite_append(struct spy_store *s, struct spy_profile *const *profiles, size_t n,

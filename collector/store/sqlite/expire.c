@@ -282,7 +282,8 @@ static int sweep_tables(struct spy_sqlite *s, struct spy_err *err)
     return r;
 }
 
-// The level whose oldest data are nearest to the age that they may reach.
+// The level whose oldest data are nearest to the age that they may reach. A roll-up stays while what
+// it sums up is there: questions rely on it.
 static int choose_level(struct spy_sqlite *s, int *ret, struct spy_err *err)
 {
     static const char *const sql[SPY_LEVELS] = {
@@ -292,7 +293,7 @@ static int choose_level(struct spy_sqlite *s, int *ret, struct spy_err *err)
         "SELECT coalesce((SELECT min(bucket) FROM rollups WHERE level = 2) * 3600000000000, -1)"};
     const uint64_t ages[SPY_LEVELS] = {s->raw_ns, s->levels.minutes_ns, s->levels.hours_ns};
     double most = -1;
-    int64_t newest = 0;
+    int64_t newest = 0, oldest[SPY_LEVELS];
     int r = spy_db_number(s->writer,
                           "SELECT max(coalesce((SELECT max(end_ns) FROM windows), 0),"
                           " coalesce((SELECT max(bucket) + 1 FROM rollups WHERE level = 2), 0)"
@@ -300,14 +301,18 @@ static int choose_level(struct spy_sqlite *s, int *ret, struct spy_err *err)
                           &newest, err);
     *ret = SPY_LEVEL_WINDOWS;
     for (int level = 0; level < SPY_LEVELS && r == 0; level++) {
-        int64_t oldest;
-        r = spy_db_number(s->writer, sql[level], &oldest, err);
-        double share = (double)(newest - oldest) / ((double)ages[level] + 1);
-        if (r == 0 && oldest >= 0 && share > most) {
+        r = spy_db_number(s->writer, sql[level], &oldest[level], err);
+        if (r < 0)
+            return r;
+        double share = (double)(newest - oldest[level]) / ((double)ages[level] + 1);
+        if (oldest[level] >= 0 && share > most) {
             most = share;
             *ret = level;
         }
     }
+    for (int at = *ret; r == 0 && at > SPY_LEVEL_WINDOWS; at--)
+        if (oldest[at - 1] >= 0 && oldest[at - 1] < oldest[*ret] + spy_level_ns(*ret))
+            *ret = at - 1;
     return r;
 }
 

@@ -5,6 +5,7 @@
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include <string.h>
 
 // Each selects rows that refer to missing rows.
 static const struct reference {
@@ -137,6 +138,51 @@ static int check_rollups(sqlite3 *db, struct ids *ids, struct spy_err *err)
     return r == 0 && code != SQLITE_DONE ? spy_db_failed(db, err, "looking for damage") : r;
 }
 
+// The minutes of a series' hour, beside the hour.
+struct hour {
+    int64_t series, bucket;
+    struct spy_sums minutes, hours;
+};
+
+static int check_hour(sqlite3 *db, const struct hour *h, struct spy_err *err)
+{
+    bool same = h->minutes.windows == h->hours.windows && h->minutes.samples == h->hours.samples &&
+                !memcmp(&h->minutes.series.quality, &h->hours.series.quality,
+                        sizeof h->hours.series.quality);
+    return same ? 0 : spy_db_damaged(db, err, "an hour is not the sum of its minutes");
+}
+
+// Where all minutes of an hour are kept, they sum up to it.
+static int check_sums(sqlite3 *db, struct spy_err *err)
+{
+    _cleanup_stmt_ sqlite3_stmt *q = NULL;
+    struct hour at = {0};
+    int code = SQLITE_DONE;
+    int r = spy_db_prepare(
+        db,
+        "SELECT series, CASE level WHEN 1 THEN bucket / 60 ELSE bucket END AS hour, level, sums"
+        " FROM rollups WHERE level IN (1, 2) AND CASE level WHEN 1 THEN bucket / 60 ELSE bucket END"
+        " * 3600000000000 >= (SELECT dropped FROM levels WHERE level = 1) ORDER BY series, hour",
+        &q, err);
+    while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW) {
+        struct hour next = {.series = sqlite3_column_int64(q, 0),
+                            .bucket = sqlite3_column_int64(q, 1)};
+        struct spy_sums sums;
+        if (next.series != at.series || next.bucket != at.bucket) {
+            r = check_hour(db, &at, err);
+            at = next;
+        }
+        if (r == 0 && spy_sums_decode(sqlite3_column_blob(q, 3), (size_t)sqlite3_column_bytes(q, 3),
+                                      &sums) < 0)
+            r = spy_db_damaged(db, err, "a roll-up's sums cannot be read");
+        if (r == 0)
+            spy_sums_add(sqlite3_column_int64(q, 2) == 1 ? &at.minutes : &at.hours, &sums);
+    }
+    if (r == 0 && code != SQLITE_DONE)
+        r = spy_db_failed(db, err, "looking for damage");
+    return r == 0 ? check_hour(db, &at, err) : r;
+}
+
 // Earlier versions have no roll-ups.
 static int check_levels(sqlite3 *db, struct ids *ids, struct spy_err *err)
 {
@@ -153,8 +199,10 @@ static int check_levels(sqlite3 *db, struct ids *ids, struct spy_err *err)
     int code = sqlite3_step(q);
     if (code == SQLITE_ROW)
         return spy_db_damaged(db, err, "a roll-up's series is missing");
-    return code == SQLITE_DONE ? check_rollups(db, ids, err)
-                               : spy_db_failed(db, err, "looking for damage");
+    if (code != SQLITE_DONE)
+        return spy_db_failed(db, err, "looking for damage");
+    r = check_sums(db, err);
+    return r == 0 ? check_rollups(db, ids, err) : r;
 }
 
 static int check_all_samples(sqlite3 *db, struct spy_err *err)

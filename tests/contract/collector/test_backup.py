@@ -56,6 +56,26 @@ def test_a_store_of_an_earlier_version_is_taken_over(podspy_collector, tmp_path,
     assert run(podspy_collector, data, "check").returncode == 0
 
 
+@pytest.mark.parametrize("sql, told", [
+    ("UPDATE rollups SET data = x'ff'", "samples cannot be read"),
+    ("UPDATE rollups SET sums = x'ff'", "a roll-up's sums cannot be read"),
+    ("DELETE FROM rollups WHERE level = 1", "an hour is not the sum of its minutes"),
+    ("UPDATE rollups SET series = 99", "a roll-up's series is missing"),
+])
+def test_a_damaged_sum_is_reported(collector, podspy_collector, sql, told):
+    assert collector.push(usual_batch().bytes()).status_code == 200
+    assert collector.stop() == 0
+    collector.start()  # it sums up at its start
+    wait_until(lambda: query(collector.data, "SELECT count(*) FROM rollups")[0] == 2)
+    assert collector.stop() == 0
+    assert run(podspy_collector, collector.data, "check").returncode == 0
+    with sqlite3.connect(collector.data / "podspy.db") as db:
+        db.execute(sql)
+    db.close()
+    r = run(podspy_collector, collector.data, "check")
+    assert r.returncode == 1 and told in r.stderr
+
+
 def test_a_backup_of_a_store_in_use_is_whole_and_can_be_put_back(collector, podspy_collector, tmp_path):
     copy, ending, pushed = tmp_path / "copy", threading.Event(), []
 

@@ -49,7 +49,7 @@ static const struct spy_key store_keys[] = {
 static const struct spy_key retention_keys[] = {
     SPY_DURATION("raw", AT(retention.raw_ns), "24h", 60e9, YEARS),
     SPY_DURATION("minutes", AT(retention.minutes_ns), "7d", 60e9, YEARS),
-    SPY_DURATION("hours", AT(retention.hours_ns), "90d", 60e9, YEARS),
+    SPY_DURATION("hours", AT(retention.hours_ns), "90d", 0, YEARS),
     SPY_UINT("max_gib", AT(retention.max_gib), "50", 1, 1e6),
     {0},
 };
@@ -93,12 +93,12 @@ static int check_collector_config(const char *name, struct spy_collector_config 
     return r;
 }
 
-// A roll-up is kept at least as long as what it sums up.
+// A roll-up is kept at least as long as what it sums up; hours: 0s, none is made.
 static void keep_coarser_longer(struct spy_collector_config *c)
 {
-    if (c->retention.minutes_ns < c->retention.raw_ns)
+    if (c->retention.minutes_ns < c->retention.raw_ns || !c->retention.hours_ns)
         c->retention.minutes_ns = c->retention.raw_ns;
-    if (c->retention.hours_ns < c->retention.minutes_ns)
+    if (c->retention.hours_ns && c->retention.hours_ns < c->retention.minutes_ns)
         c->retention.hours_ns = c->retention.minutes_ns;
 }
 

@@ -391,6 +391,27 @@ static int shrink_file(struct spy_sqlite *s, struct spy_err *err)
     return r;
 }
 
+// Without levels, the roll-ups that an earlier configuration made are dropped. First it is noted that
+// no window is in them, so that no answer is made of what is left; a start that finds roll-ups beside
+// that note drops the rest.
+static int clear_rollups(struct spy_sqlite *s, struct spy_err *err)
+{
+    static const char *const left[] = {
+        [true] = "SELECT done = 0 AND EXISTS(SELECT 1 FROM rollups) FROM levels WHERE level = 0",
+        [false] = "SELECT done > 0 OR EXISTS(SELECT 1 FROM rollups) FROM levels WHERE level = 0"};
+    int64_t part = PART_AGED, dropped = 0, any = 0;
+    int r = spy_db_number(s->writer, left[s->levels.hours_ns != 0], &any, err);
+    if (r < 0 || !any)
+        return r;
+    r = spy_db_exec(s->writer, "UPDATE levels SET done = 0, dropped = 0", err);
+    for (int level = SPY_LEVEL_MINUTES; level < SPY_LEVELS && r == 0; level++)
+        do {
+            r = drop_rollups(s, level, INT64_MAX, &part, &dropped, err);
+            let_others_write(s);
+        } while (r == 0 && dropped);
+    return r == 0 ? spy_db_exec(s->writer, "UPDATE levels SET dropped = 0", err) : r;
+}
+
 // Windows are rolled up before they are dropped. On a full disk that may need what is dropped.
 static int roll_up_and_drop(struct spy_sqlite *s, int64_t last_ns, struct spy_err *err)
 {
@@ -419,6 +440,8 @@ int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns,
     spy_sqlite_hold_wal(s);
     spy_sqlite_hold_database(s, INT64_MAX, NULL);
     int r = bound_pages(s->writer, most + SPARE_PAGES, err);
+    if (r == 0)
+        r = clear_rollups(s, err);
     if (r == 0)
         r = roll_up_and_drop(s, now_ns > raw_ns ? spy_db_time(now_ns - raw_ns) - 1 : -1, err);
     if (r == 0 && s->levels.hours_ns)

@@ -109,7 +109,7 @@ static void keys_without_effect_are_refused(void **state)
         const char *text, *says;
     } rows[] = {
         {"retention: {raw: 24h,\n minutes: 7}", "collector.yaml:2: minutes is a time like"},
-        {"retention: {hours: 1s}", "hours is a time like"},
+        {"retention: {hours: 1}", "hours is a time like"},
         {"store: {kind: sqlite, url: u}", "url has no effect yet"},
         {"store: {database: }", "database has no effect yet"},
         {"store: {user: n}", "user has no effect yet"},

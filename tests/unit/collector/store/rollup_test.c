@@ -205,6 +205,36 @@ static void a_small_bound_drops_windows_before_roll_ups(void **state)
     kit_remove(dir);
 }
 
+static void without_levels_the_roll_ups_go_and_come_back(void **state)
+{
+    (void)state;
+    enum { WINDOWS = 90 };
+    char *dir = kit_folder();
+    struct spy_store *s = open_with_levels(dir);
+    struct spy_profile *truth = new_truth();
+    uint64_t seed = 3;
+    for (uint64_t i = 0; i < WINDOWS; i++)
+        add_full(s, truth, i, T0 + i * 100, &seed);
+    expire(s, T0 + 3 * HOUR_S, DAY_S);
+    kit_close(s);
+    s = kit_open(dir, 1000);
+    expire(s, T0 + 3 * HOUR_S, DAY_S);
+    assert_answers(s, truth, WINDOWS);
+    kit_close(s);
+    s = open_with_levels(dir);
+    expire(s, T0 + 3 * HOUR_S, DAY_S);
+    assert_answers(s, truth, WINDOWS);
+    expire(s, T0 + 2 * DAY_S, HOUR_S);
+    assert_answers(s, truth, WINDOWS);
+    kit_close(s);
+    s = kit_open(dir, 1000);
+    expire(s, T0 + 2 * DAY_S, HOUR_S);
+    assert_int_equal(kit_windows(s, NULL), 0);
+    kit_close(s);
+    spy_profile_free(truth);
+    kit_remove(dir);
+}
+
 // --- killed ---
 
 enum { BATCH = 4, ROUNDS = 12, IDS = 1 << 16 };
@@ -294,4 +324,5 @@ static void a_kill_in_a_roll_up_loses_and_doubles_nothing(void **state)
 
 RUN(T(every_level_sums_up_to_the_truth), T(any_time_selects_the_same_with_and_without_roll_ups),
     T(a_window_that_was_dropped_is_still_known), T(a_small_bound_drops_windows_before_roll_ups),
+    T(without_levels_the_roll_ups_go_and_come_back),
     T(a_kill_in_a_roll_up_loses_and_doubles_nothing))

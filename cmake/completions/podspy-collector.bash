@@ -10,6 +10,6 @@ _podspy_collector()
     --log-level) COMPREPLY=($(compgen -W "error warn info debug" -- "$cur")); return ;;
     --log-format) COMPREPLY=($(compgen -W "logfmt json" -- "$cur")); return ;;
     esac
-    COMPREPLY=($(compgen -W "--config --listen --listen-http --data --log-level --log-format --check --ready --enroll --help --version" -- "$cur"))
+    COMPREPLY=($(compgen -W "--config --listen --listen-http --data --log-level --log-format --check check backup --ready --enroll --help --version" -- "$cur"))
 }
 complete -o default -F _podspy_collector podspy-collector

@@ -5,6 +5,8 @@ complete -c podspy-collector -l listen-http -x -d 'where to serve queries withou
 complete -c podspy-collector -l data -x -a '(__fish_complete_directories)' -d 'the folder of the store, the authority and the tokens'
 complete -c podspy-collector -l log-level -x -a 'error warn info debug' -d 'error, warn, info (default) or debug'
 complete -c podspy-collector -l log-format -x -a 'logfmt json' -d 'logfmt (default) or json'
+complete -c podspy-collector -n __fish_use_subcommand -a check -d 'look for damage in the data that is kept'
+complete -c podspy-collector -n __fish_use_subcommand -a backup -d 'copy the store to a folder'
 complete -c podspy-collector -l check -d 'look for damage in the data that is kept, and end'
 complete -c podspy-collector -l ready -d 'say whether the collector of this configuration is ready, and end'
 complete -c podspy-collector -l enroll -x -a '(__fish_complete_directories)' -d 'copy what an agent needs to DIR, and end'

@@ -12,7 +12,9 @@ _podspy_collector() {
         '--ready[say whether the collector of this configuration is ready, and end]' \
         '--enroll[copy what an agent needs to DIR, and end]:DIR:_files -/' \
         '--help[print a help text]' \
-        '--version[print the version]'
+        '--version[print the version]' \
+        '1:command:(check backup)' \
+        '2:DIR:_files -/'
 }
 if [ "$funcstack[1]" = _podspy_collector ]; then
     _podspy_collector "$@"

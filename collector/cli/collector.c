@@ -205,7 +205,7 @@ static void check_for_damage(const struct spy_collector *c)
     enum { SECS = 1 };
     struct spy_err err = {0};
     if (spy_store_verify(c->store, SECS, &err) < 0)
-        spy_log(SPY_LOG_ERROR, "the store is damaged; podspy-collector --check has the details",
+        spy_log(SPY_LOG_ERROR, "the store is damaged; podspy-collector check has the details",
                 SPY_S("error", err.msg));
 }
 
@@ -225,6 +225,12 @@ int spy_collector_check(const struct spy_collector_config *config, struct spy_er
     return r;
 }
 
+int spy_collector_backup(const struct spy_collector_config *config, const char *folder,
+                         struct spy_err *err)
+{
+    return spy_store_backup_dir(store_kind, config->store.dir, folder, err);
+}
+
 static int start_parts(struct spy_collector *c, struct spy_err *err)
 {
     const struct spy_collector_config *f = &c->config;
@@ -234,8 +240,11 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
         r = start_trust(c, err);
     if (r == 0)
         r = spy_store_open(store_kind, dir, f->limits.series, c->memory.store, &c->store, err);
-    if (r == 0)
+    if (r == 0) {
+        spy_store_keep(c->store,
+                       &(struct spy_store_levels){f->retention.minutes_ns, f->retention.hours_ns});
         check_for_damage(c);
+    }
     if (r == 0)
         r = spy_ingest_new(
             &(struct spy_ingest_options){.store = c->store,
@@ -244,7 +253,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
                                          .agents_max = f->limits.agents,
                                          .agent_bytes_a_minute =
                                              (uint64_t)f->limits.agent_mib_per_minute << 20,
-                                         .retention_ns = f->retention.raw_ns},
+                                         .retention_ns = f->retention.minutes_ns},
             &c->ingest, err);
     if (r == 0)
         r = spy_every_new(EXPIRE_SECS, expire_data, c, &c->retention, err);

@@ -52,6 +52,9 @@ void spy_collector_stop(struct spy_collector *c);
 // Looks for damage in a store that no collector uses, and changes nothing in it. SPY_ERR_IO: damage
 // was found.
 int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err);
+// Copies the store, which a collector may use, to a folder. Errors as of spy_store_backup_dir.
+int spy_collector_backup(const struct spy_collector_config *config, const char *folder,
+                         struct spy_err *err);
 // Asks the collector that listens with this configuration for /readyz. 0: it is ready. SPY_ERR_IO,
 // SPY_ERR_AGAIN, SPY_ERR_UNSUPPORTED (listen.http is off).
 int spy_collector_ask_ready(const struct spy_collector_config *config, struct spy_err *err);

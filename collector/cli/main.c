@@ -25,7 +25,8 @@ enum {
 };
 
 struct options {
-    const char *config, *https, *http, *data, *enroll;
+    const char *config, *https, *http, *data, *enroll, *backup;
+    bool is_backup; // its folder comes next
     bool check, ready;
     struct spy_err *err;
 };
@@ -36,7 +37,8 @@ static const struct argp_option option_list[] = {
     {"listen-http", KEY_LISTEN_HTTP, "ADDR:PORT", 0,
      "listen here for queries without TLS, loopback only; 'off' for not at all", 0},
     {"data", KEY_DATA, "DIR", 0, "keep the data, the CA and the tokens in DIR", 0},
-    {"check", KEY_CHECK, NULL, 0, "look for damage in the data that is kept, and end", 0},
+    {"check", KEY_CHECK, NULL, 0,
+     "the same as check: look for damage in the data that is kept, and end", 0},
     {"ready", KEY_READY, NULL, 0,
      "say whether the collector of this configuration is ready, and end", 0},
     {"enroll", KEY_ENROLL, "DIR", 0,
@@ -45,6 +47,20 @@ static const struct argp_option option_list[] = {
     {"log-format", KEY_LOG_FORMAT, "FORMAT", 0, "logfmt (default) or json", 0},
     {0},
 };
+
+// "check", or "backup" and its folder.
+static void take_word(struct options *o, const char *word, const struct argp_state *state)
+{
+    bool is_first = !o->check && !o->is_backup;
+    if (is_first && !strcmp(word, "check"))
+        o->check = true;
+    else if (is_first && !strcmp(word, "backup"))
+        o->is_backup = true;
+    else if (o->is_backup && !o->backup && *word)
+        o->backup = word;
+    else
+        argp_error(state, "'%s' is not an option", word);
+}
 
 static error_t parse_collector_option(int key, char *arg, struct argp_state *state)
 {
@@ -82,7 +98,11 @@ static error_t parse_collector_option(int key, char *arg, struct argp_state *sta
             argp_error(state, "%s", o->err->msg);
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "'%s' is not an option", arg);
+        take_word(o, arg, state);
+        return 0;
+    case ARGP_KEY_END:
+        if (o->is_backup && !o->backup)
+            argp_error(state, "backup needs a folder: podspy-collector backup DIR");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -173,14 +193,25 @@ static int check_data(const struct spy_collector_config *config, struct spy_err 
     return r;
 }
 
+static int back_up(const struct options *o, const struct spy_collector_config *config,
+                   struct spy_err *err)
+{
+    int r = spy_collector_backup(config, o->backup, err);
+    if (r == 0)
+        printf("%s/podspy.db: a copy of the store in %s\n", o->backup, config->store.dir);
+    return r;
+}
+
 static int run_collector(const struct options *o, struct spy_err *err)
 {
     struct spy_collector_config config = {0};
     int r = load_config(o, &config, err);
-    if (r == 0 && !o->check && !o->ready && !o->enroll)
+    if (r == 0 && !o->check && !o->ready && !o->enroll && !o->backup)
         return serve_profiles(&config, err); // which takes config over
     if (r == 0 && o->check)
         r = check_data(&config, err);
+    if (r == 0 && o->backup)
+        r = back_up(o, &config, err);
     if (r == 0 && o->ready)
         r = spy_collector_ask_ready(&config, err);
     if (r == 0 && o->enroll)
@@ -194,8 +225,11 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = option_list,
         .parser = parse_collector_option,
-        .doc = "Takes profiles from podspy agents (or any OTLP profiler) and serves them as "
-               "flamegraphs.",
+        .args_doc = "[check | backup DIR]",
+        .doc =
+            "Takes profiles from podspy agents (or any OTLP profiler) and serves them as "
+            "flamegraphs.\vWith check it looks for damage in a store that is not in use, and with "
+            "backup DIR it copies a store, which may be in use, to DIR; then it ends.",
     };
     struct spy_err err = {0};
     struct options o = {.err = &err};

@@ -1,4 +1,5 @@
 // metrics.c - /metrics: the tables of all rooms.
+#include "collector/cli/collector.h"
 #include "collector/cli/routes.h"
 #include "collector/query/query.h"
 #include "shared/base/mem.h"
@@ -18,12 +19,13 @@ static void get_metrics(void *arg, const struct spy_http_request *req,
                   {spy_http_metrics, spy_http_n_metrics},
                   {spy_auth_metrics, spy_auth_n_metrics},
                   {spy_ingest_metrics, spy_ingest_n_metrics}};
-    (void)arg;
+    struct spy_collector *c = arg;
     (void)req;
     res->content_type = "text/plain; version=0.0.4; charset=utf-8";
     for (size_t i = 0; i < SPY_COUNT(tables); i++)
         spy_metrics_print(tables[i].rows, tables[i].n, &res->body);
     spy_query_print_metrics(&res->body);
+    spy_ingest_print_clocks(c->ingest, &res->body);
 }
 
 const struct spy_http_route spy_route_metrics = {

@@ -48,8 +48,8 @@ static const struct spy_key store_keys[] = {
 #define YEARS (20.0 * 365 * 86400e9)
 static const struct spy_key retention_keys[] = {
     SPY_DURATION("raw", AT(retention.raw_ns), "24h", 60e9, YEARS),
-    SPY_NO_EFFECT("minutes"),
-    SPY_NO_EFFECT("hours"),
+    SPY_DURATION("minutes", AT(retention.minutes_ns), "7d", 60e9, YEARS),
+    SPY_DURATION("hours", AT(retention.hours_ns), "90d", 0, YEARS),
     SPY_UINT("max_gib", AT(retention.max_gib), "50", 1, 1e6),
     {0},
 };
@@ -93,6 +93,15 @@ static int check_collector_config(const char *name, struct spy_collector_config 
     return r;
 }
 
+// A roll-up is kept at least as long as what it sums up; hours: 0s, none is made.
+static void keep_coarser_longer(struct spy_collector_config *c)
+{
+    if (c->retention.minutes_ns < c->retention.raw_ns || !c->retention.hours_ns)
+        c->retention.minutes_ns = c->retention.raw_ns;
+    if (c->retention.hours_ns && c->retention.hours_ns < c->retention.minutes_ns)
+        c->retention.hours_ns = c->retention.minutes_ns;
+}
+
 int spy_collector_config_parse(const char *name, const char *text, size_t len,
                                struct spy_collector_config *ret, struct spy_err *err)
 {
@@ -100,8 +109,10 @@ int spy_collector_config_parse(const char *name, const char *text, size_t len,
     int r = spy_schema_parse(collector_config_keys, name, text, len, &c, err);
     if (r == 0)
         r = check_collector_config(name, &c, err);
-    if (r == 0)
+    if (r == 0) {
+        keep_coarser_longer(&c);
         *ret = c;
+    }
     return r;
 }
 

@@ -1,5 +1,6 @@
 #include "collector/ingest/agents.h"
 #include "shared/base/clock.h"
+#include "shared/base/utf8.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@ enum { NAME_MAX_LEN = 253 };
 struct agent {
     char name[NAME_MAX_LEN + 1];
     uint64_t seen_ns;
+    int64_t ahead_ns; // its clock
+    bool has_clock;
     uint64_t spent; // bytes of its allowance; they come back with time
     UT_hash_handle hh;
 };
@@ -100,6 +103,59 @@ enum spy_agents_answer spy_agents_see(struct spy_agents *a, const char *full_nam
     }
     pthread_mutex_unlock(&a->lock);
     return answer;
+}
+
+void spy_agents_note_clock(struct spy_agents *a, const char *full_name, int64_t ahead_ns)
+{
+    char name[NAME_MAX_LEN + 1] = "";
+    struct agent *e;
+    memcpy(name, full_name, strnlen(full_name, NAME_MAX_LEN));
+    pthread_mutex_lock(&a->lock);
+    HASH_FIND_STR(a->table, name, e);
+    if (e) {
+        e->ahead_ns = ahead_ns;
+        e->has_clock = true;
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
+// The text format of Prometheus escapes three characters in a label.
+static void put_label(struct spy_buf *out, const char *text)
+{
+    size_t n = 0, left = strlen(text);
+    for (; left && (n = spy_utf8_len(text, left)); text += n, left -= n) // a long name is cut
+        if (*text == '\n')
+            spy_buf_puts(out, "\\n");
+        else if (*text == '"' || *text == '\\')
+            spy_buf_printf(out, "\\%c", *text);
+        else
+            spy_buf_append(out, text, n);
+}
+
+int spy_agents_print_clocks(struct spy_agents *a, uint32_t max, struct spy_buf *out)
+{
+    const int64_t second = SPY_NS_PER_SEC;
+    struct agent *e, *next;
+    bool any = false;
+    pthread_mutex_lock(&a->lock);
+    for (e = HASH_COUNT(a->table) <= max ? a->table : NULL; e; e = next) {
+        next = e->hh.next;
+        if (!e->has_clock)
+            continue;
+        if (!any)
+            spy_buf_puts(out,
+                         "# HELP podspy_collector_agent_clock_ahead_seconds How far an agent's "
+                         "clock is ahead of the collector's, when it pushed last.\n"
+                         "# TYPE podspy_collector_agent_clock_ahead_seconds gauge\n");
+        any = true;
+        spy_buf_puts(out, "podspy_collector_agent_clock_ahead_seconds{agent=\"");
+        put_label(out, e->name);
+        spy_buf_printf(
+            out, "\"} %lld\n",
+            (long long)((e->ahead_ns + (e->ahead_ns < 0 ? -second / 2 : second / 2)) / second));
+    }
+    pthread_mutex_unlock(&a->lock);
+    return out->failed;
 }
 
 uint32_t spy_agents_count(struct spy_agents *a)

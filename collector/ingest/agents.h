@@ -1,6 +1,7 @@
 // agents.h - which agents push: bounds their number and the bytes of each. Inside of
 // collector/ingest. Thread safe.
 #pragma once
+#include "shared/base/buf.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,4 +20,9 @@ enum spy_agents_answer {
 // too fast are not counted.
 enum spy_agents_answer spy_agents_see(struct spy_agents *a, const char *name, size_t bytes,
                                       uint64_t now_ns);
+// Notes how far the agent's clock is ahead of this one; below 0: behind. Unknown agents are ignored.
+void spy_agents_note_clock(struct spy_agents *a, const char *name, int64_t ahead_ns);
+// Appends the metric podspy_collector_agent_clock_ahead_seconds with a line for each agent that sent
+// its time, by whole seconds as the Date header has them; nothing if they are more than max.
+int spy_agents_print_clocks(struct spy_agents *a, uint32_t max, struct spy_buf *out);
 uint32_t spy_agents_count(struct spy_agents *a);

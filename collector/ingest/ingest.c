@@ -117,6 +117,12 @@ void spy_ingest_free(struct spy_ingest *in)
     free(in);
 }
 
+int spy_ingest_print_clocks(struct spy_ingest *in, struct spy_buf *out)
+{
+    enum { AGENTS_SHOWN = 100 }; // each is a time series for whoever scrapes
+    return spy_agents_print_clocks(in->agents, AGENTS_SHOWN, out);
+}
+
 // --- bytes to profiles ---
 
 struct batch {
@@ -348,7 +354,7 @@ static int check_time(const struct spy_ingest *in, const struct batch *b,
     if ((ahead && !ahead_of_sender) || (old && !clocks_agree(in, b, now_ns)))
         return clocks_disagree(sender ? sender : end, now_ns, err);
     *ret_reason = ahead ? "a profile is more than an hour ahead of its own sender's clock"
-                  : old ? "a profile is older than what this collector keeps (retention.raw)"
+                  : old ? "a profile is older than what this collector keeps (retention.minutes)"
                         : NULL;
     return 0;
 }
@@ -401,6 +407,10 @@ static enum spy_agents_answer note_agents(struct spy_ingest *in, const struct ba
     enum spy_agents_answer a = SPY_AGENTS_OK;
     for (size_t i = 0; i < b->n && a == SPY_AGENTS_OK; i++)
         a = spy_agents_see(in->agents, agent_of(b->profiles[i]), bytes / b->n, now_ns);
+    // Date has whole seconds: on the average it was half a second later.
+    if (b->sender_ns && b->n && a == SPY_AGENTS_OK)
+        spy_agents_note_clock(in->agents, agent_of(b->profiles[0]),
+                              (int64_t)(b->sender_ns + SPY_NS_PER_SEC / 2 - now_ns));
     spy_gauge_set(&n_agents, spy_agents_count(in->agents));
     return a;
 }

@@ -6,7 +6,7 @@
 // whole request and store nothing of it. A request may be sent again after any refusal: profiles
 // with the same profile_id are stored once.
 //
-// Times. A profile more than an hour ahead, or so old that retention would drop it at once, means
+// Times. A profile more than an hour ahead, or past retention_ns, means
 // that a clock is wrong: the sender's, the collector's, or the node's when the profile was made. The
 // request's Date header decides:
 //
@@ -81,5 +81,7 @@ enum spy_ingest_outcome spy_ingest_take(struct spy_ingest *in, const struct spy_
                                         struct spy_buf *answer, const char **ret_type,
                                         struct spy_err *err);
 
+// Appends the metric of how far the clocks of agents are ahead, where there are at most 100.
+int spy_ingest_print_clocks(struct spy_ingest *in, struct spy_buf *out);
 extern const struct spy_metric spy_ingest_metrics[];
 extern const size_t spy_ingest_n_metrics;

@@ -96,21 +96,33 @@ static int insert_window(struct spy_sqlite *s, const struct spy_profile *p, int6
     for (size_t i = 0; i < SPY_COUNT(values); i++)
         sqlite3_bind_int64(s->add_window, (int)i + 2, values[i]);
     bind_counted(s->add_window, (int)SPY_COUNT(values) + 2, &w->account);
+    sqlite3_bind_int64(s->add_window, (int)SPY_COUNT(values) + 2 + SPY_COUNTERS, s->next_window);
     int r = spy_db_run(s->writer, s->add_window, err);
     sqlite3_bind_null(s->add_window, 1);
     if (r == 0)
-        *ret = sqlite3_last_insert_rowid(s->writer);
+        *ret = s->next_window++;
     return r;
 }
 
-static int find_profile_id(struct spy_sqlite *s, const uint8_t id[16], struct spy_err *err)
+static int find_id_with(struct spy_sqlite *s, sqlite3_stmt *borrowed, const uint8_t id[16],
+                        int64_t end_ns, struct spy_err *err)
 {
-    _cleanup_reset_ sqlite3_stmt *q = s->find_window;
+    _cleanup_reset_ sqlite3_stmt *q = borrowed;
     sqlite3_bind_blob(q, 1, id, 16, SQLITE_STATIC);
+    if (q == s->find_taken)
+        sqlite3_bind_int64(q, 2, end_ns / (int64_t)SPY_SCHEMA_DAY_NS);
     int code = sqlite3_step(q);
     return code == SQLITE_ROW    ? 1
            : code == SQLITE_DONE ? 0
                                  : spy_db_failed(s->writer, err, "looking up a profile_id");
+}
+
+// Returns 1 if the window is there, or was dropped and is in the roll-ups.
+static int find_profile_id(struct spy_sqlite *s, const uint8_t id[16], int64_t end_ns,
+                           struct spy_err *err)
+{
+    int r = find_id_with(s, s->find_window, id, end_ns, err);
+    return r == 0 && end_ns < s->taken_until ? find_id_with(s, s->find_taken, id, end_ns, err) : r;
 }
 
 // *ret_known: whether it was stored before.
@@ -121,7 +133,7 @@ static int store_profile(struct spy_sqlite *s, const struct spy_profile *p,
     const struct spy_series *w = spy_profile_series_get(p, 0);
     int64_t end = spy_db_time(spy_add_sat(w->start_ns, w->duration_ns));
     int64_t series, window = 0;
-    int r = find_profile_id(s, w->profile_id, err);
+    int r = find_profile_id(s, w->profile_id, end, err);
     *ret_known = r > 0;
     if (r)
         return r < 0 ? r : 0;

@@ -5,7 +5,12 @@
 // SHRINK_PAGES a call. Database and WAL share max_bytes (spy_sqlite_room): max_page_count bounds the
 // database, and expiry keeps the windows within 15 sixteenths of it. An append that finds no page
 // drops windows itself, so it need not wait for the next call.
+//
+// Where roll-ups are kept, windows are rolled up before they are dropped by age, and each level is
+// dropped by its own age. For size, the level is dropped whose oldest data are nearest to that age,
+// so that all levels keep the same share of their time.
 #include "collector/store/sqlite/intern.h"
+#include "collector/store/sqlite/levels.h"
 #include "collector/store/sqlite/schema.h"
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/mem.h"
@@ -45,7 +50,7 @@ static int bound_pages(sqlite3 *db, uint64_t pages, struct spy_err *err)
 }
 
 struct steps {
-    const char *sql[3];
+    const char *sql[4];
     size_t n;
 };
 
@@ -108,15 +113,86 @@ static void let_others_write(struct spy_sqlite *s)
     pthread_mutex_lock(&s->write_lock);
 }
 
-// The oldest windows that end at `last_ns` or before, at most *part of them.
+// The oldest windows that end at `last_ns` or before, at most *part of them. Where there are
+// roll-ups, only windows that are in them, and their profile ids stay.
 static int drop_windows(struct spy_sqlite *s, int64_t last_ns, int64_t *part, int64_t *ret_dropped,
                         struct spy_err *err)
 {
 #define OLDEST "(SELECT id FROM windows WHERE end_ns <= ?1 ORDER BY end_ns, id LIMIT ?2)"
-    static const struct steps steps = {
+#define ROLLED                                                                                     \
+    "(SELECT id FROM windows WHERE end_ns <= ?1 AND id <= (SELECT done FROM levels WHERE level = " \
+    "0) ORDER BY end_ns, id LIMIT ?2)"
+    static const struct steps windows = {
         {"DELETE FROM samples WHERE window IN " OLDEST, "DELETE FROM windows WHERE id IN " OLDEST},
         2};
-    return delete_retrying(s, &steps, last_ns, part, ret_dropped, err);
+    static const struct steps rolled = {
+        {"UPDATE levels SET dropped = max(dropped, coalesce((SELECT max(end_ns) + 1 FROM windows"
+         " WHERE id IN " ROLLED "), 0)) WHERE level = 0",
+         "INSERT OR IGNORE INTO taken SELECT end_ns / 86400000000000, profile_id FROM windows"
+         " WHERE id IN " ROLLED,
+         "DELETE FROM samples WHERE window IN " ROLLED, "DELETE FROM windows WHERE id IN " ROLLED},
+        4};
+    if (!s->levels.hours_ns)
+        return delete_retrying(s, &windows, last_ns, part, ret_dropped, err);
+    int r = delete_retrying(s, &rolled, last_ns, part, ret_dropped, err);
+    if (r == 0)
+        r = spy_db_number(s->writer, "SELECT dropped FROM levels WHERE level = 0", &s->taken_until,
+                          err);
+    // Where windows cannot be rolled up, as the disk is full, they go nevertheless.
+    return r == 0 && !*ret_dropped && s->has_no_room
+               ? delete_retrying(s, &windows, last_ns, part, ret_dropped, err)
+               : r;
+#undef OLDEST
+#undef ROLLED
+}
+
+// The oldest roll-ups of buckets below `end`.
+static int drop_rollups(struct spy_sqlite *s, int level, int64_t end, int64_t *part,
+                        int64_t *ret_dropped, struct spy_err *err)
+{
+#define OLDEST(level)                                                                              \
+    "(SELECT id FROM rollups WHERE level = " #level " AND bucket < ?1 ORDER BY bucket LIMIT ?2)"
+    static const struct steps minutes = {
+        {"UPDATE levels SET dropped = max(dropped, coalesce((SELECT (max(bucket) + 1) *"
+         " 60000000000 FROM rollups WHERE id IN " OLDEST(1) "), 0)) WHERE level = 1",
+         "DELETE FROM rollups WHERE id IN " OLDEST(1)},
+        2};
+    static const struct steps hours = {{"DELETE FROM rollups WHERE id IN " OLDEST(2)}, 1};
+#undef OLDEST
+    return delete_retrying(s, level == SPY_LEVEL_HOURS ? &hours : &minutes, end, part, ret_dropped,
+                           err);
+}
+
+static int drop_aged_rollups(struct spy_sqlite *s, uint64_t now_ns, struct spy_err *err)
+{
+    const uint64_t ages[SPY_LEVELS] = {0, s->levels.minutes_ns, s->levels.hours_ns};
+    int r = 0;
+    for (int level = SPY_LEVEL_MINUTES; level < SPY_LEVELS && r == 0; level++) {
+        int64_t part = PART_AGED, dropped = part;
+        int64_t before = now_ns > ages[level] ? spy_db_time(now_ns - ages[level]) : 0;
+        while (r == 0 && ages[level] && dropped >= part) {
+            r = drop_rollups(s, level, before / spy_level_ns(level), &part, &dropped, err);
+            let_others_write(s);
+        }
+    }
+    return r;
+}
+
+// Profile ids of windows so old that ingest takes them no more.
+static int drop_taken(struct spy_sqlite *s, uint64_t now_ns, struct spy_err *err)
+{
+    static const struct steps steps = {{"DELETE FROM taken WHERE (day, profile_id) IN (SELECT day,"
+                                        " profile_id FROM taken WHERE day < ?1 LIMIT ?2)"},
+                                       1};
+    int64_t part = PART_ROWS, dropped = part;
+    uint64_t age = spy_add_sat(s->levels.minutes_ns, SPY_SCHEMA_DAY_NS);
+    int64_t before = now_ns > age ? spy_db_time(now_ns - age) : 0;
+    int r = 0;
+    while (r == 0 && dropped >= part) {
+        r = delete_retrying(s, &steps, before / (int64_t)SPY_SCHEMA_DAY_NS, &part, &dropped, err);
+        let_others_write(s);
+    }
+    return r;
 }
 
 static int drop_aged(struct spy_sqlite *s, int64_t last_ns, struct spy_err *err)
@@ -130,13 +206,18 @@ static int drop_aged(struct spy_sqlite *s, int64_t last_ns, struct spy_err *err)
     return r;
 }
 
-// The slice of the oldest window: rows seen before it are garbage. EMPTY: there is no window.
+// The slice of the oldest window or roll-up: rows seen before it are garbage. EMPTY: there is none.
 enum { EMPTY = UINT32_MAX / 2 };
 static int oldest_slice(sqlite3 *db, uint32_t *ret, struct spy_err *err)
 {
     int64_t ns;
     int r = spy_db_number(
-        db, "SELECT coalesce((SELECT end_ns FROM windows ORDER BY end_ns LIMIT 1), -1)", &ns, err);
+        db,
+        "SELECT coalesce(min(ns), -1) FROM"
+        " (SELECT (SELECT end_ns FROM windows ORDER BY end_ns LIMIT 1) AS ns UNION ALL"
+        "  SELECT (SELECT min(bucket) FROM rollups WHERE level = 1) * 60000000000 UNION ALL"
+        "  SELECT (SELECT min(bucket) FROM rollups WHERE level = 2) * 3600000000000)",
+        &ns, err);
     if (r == 0)
         *ret = ns < 0 ? EMPTY : (uint32_t)((uint64_t)ns / SPY_SCHEMA_SLICE_NS);
     return r;
@@ -201,7 +282,56 @@ static int sweep_tables(struct spy_sqlite *s, struct spy_err *err)
     return r;
 }
 
-// Drops the oldest windows until no more than `most` pages are in use.
+// The level whose oldest data are nearest to the age that they may reach. A roll-up stays while what
+// it sums up is there: questions rely on it.
+static int choose_level(struct spy_sqlite *s, int *ret, struct spy_err *err)
+{
+    static const char *const sql[SPY_LEVELS] = {
+        "SELECT coalesce((SELECT end_ns FROM windows WHERE id <= (SELECT done FROM levels WHERE"
+        " level = 0) ORDER BY end_ns LIMIT 1), -1)",
+        "SELECT coalesce((SELECT min(bucket) FROM rollups WHERE level = 1) * 60000000000, -1)",
+        "SELECT coalesce((SELECT min(bucket) FROM rollups WHERE level = 2) * 3600000000000, -1)"};
+    const uint64_t ages[SPY_LEVELS] = {s->raw_ns, s->levels.minutes_ns, s->levels.hours_ns};
+    double most = -1;
+    int64_t newest = 0, oldest[SPY_LEVELS];
+    int r = spy_db_number(s->writer,
+                          "SELECT max(coalesce((SELECT max(end_ns) FROM windows), 0),"
+                          " coalesce((SELECT max(bucket) + 1 FROM rollups WHERE level = 2), 0)"
+                          " * 3600000000000)",
+                          &newest, err);
+    *ret = SPY_LEVEL_WINDOWS;
+    for (int level = 0; level < SPY_LEVELS && r == 0; level++) {
+        r = spy_db_number(s->writer, sql[level], &oldest[level], err);
+        if (r < 0)
+            return r;
+        double share = (double)(newest - oldest[level]) / ((double)ages[level] + 1);
+        if (oldest[level] >= 0 && share > most) {
+            most = share;
+            *ret = level;
+        }
+    }
+    for (int at = *ret; r == 0 && at > SPY_LEVEL_WINDOWS; at--)
+        if (oldest[at - 1] >= 0 && oldest[at - 1] < oldest[*ret] + spy_level_ns(*ret))
+            *ret = at - 1;
+    return r;
+}
+
+static int drop_oldest(struct spy_sqlite *s, int64_t *part, int64_t *ret_dropped,
+                       struct spy_err *err)
+{
+    int level = SPY_LEVEL_WINDOWS;
+    int r = s->levels.hours_ns ? choose_level(s, &level, err) : 0;
+    if (r < 0)
+        return r;
+    if (level)
+        return drop_rollups(s, level, INT64_MAX, part, ret_dropped, err);
+    s->has_no_room = true;
+    r = drop_windows(s, INT64_MAX, part, ret_dropped, err);
+    s->has_no_room = false;
+    return r;
+}
+
+// Drops the oldest data until no more than `most` pages are in use.
 static int drop_to_size(struct spy_sqlite *s, uint64_t most, struct spy_err *err)
 {
     int64_t part = PART_FIT, dropped = 1;
@@ -211,7 +341,7 @@ static int drop_to_size(struct spy_sqlite *s, uint64_t most, struct spy_err *err
         r = count_pages(s->writer, &pages, err);
         if (r < 0 || (uint64_t)(pages.total - pages.unused) <= most)
             return r;
-        r = drop_windows(s, INT64_MAX, &part, &dropped, err);
+        r = drop_oldest(s, &part, &dropped, err);
         if (r == 0)
             r = sweep_tables(s, err);
         let_others_write(s);
@@ -261,6 +391,44 @@ static int shrink_file(struct spy_sqlite *s, struct spy_err *err)
     return r;
 }
 
+// Without levels, the roll-ups that an earlier configuration made are dropped. First it is noted that
+// no window is in them, so that no answer is made of what is left; a start that finds roll-ups beside
+// that note drops the rest.
+static int clear_rollups(struct spy_sqlite *s, struct spy_err *err)
+{
+    static const char *const left[] = {
+        [true] = "SELECT done = 0 AND EXISTS(SELECT 1 FROM rollups) FROM levels WHERE level = 0",
+        [false] = "SELECT done > 0 OR EXISTS(SELECT 1 FROM rollups) FROM levels WHERE level = 0"};
+    int64_t part = PART_AGED, dropped = 0, any = 0;
+    int r = spy_db_number(s->writer, left[s->levels.hours_ns != 0], &any, err);
+    if (r < 0 || !any)
+        return r;
+    r = spy_db_exec(s->writer, "UPDATE levels SET done = 0, dropped = 0", err);
+    for (int level = SPY_LEVEL_MINUTES; level < SPY_LEVELS && r == 0; level++)
+        do {
+            r = drop_rollups(s, level, INT64_MAX, &part, &dropped, err);
+            let_others_write(s);
+        } while (r == 0 && dropped);
+    return r == 0 ? spy_db_exec(s->writer, "UPDATE levels SET dropped = 0", err) : r;
+}
+
+// Windows are rolled up before they are dropped. On a full disk that may need what is dropped.
+static int roll_up_and_drop(struct spy_sqlite *s, int64_t last_ns, struct spy_err *err)
+{
+    int r = s->levels.hours_ns ? spy_sqlite_roll_up(s, err) : 0;
+    bool full = r == SPY_ERR_LIMIT;
+    if (r == 0 || full)
+        r = drop_aged(s, last_ns, err);
+    if (r < 0 || !full)
+        return r;
+    r = spy_sqlite_roll_up(s, err);
+    s->has_no_room = r == SPY_ERR_LIMIT;
+    if (r == 0 || s->has_no_room)
+        r = drop_aged(s, last_ns, err);
+    s->has_no_room = false;
+    return r;
+}
+
 int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                       struct spy_err *err)
 {
@@ -268,11 +436,18 @@ int spy_sqlite_expire(struct spy_store *store, uint64_t now_ns, uint64_t raw_ns,
     uint64_t most = spy_sqlite_room(max_bytes).database;
     pthread_mutex_lock(&s->write_lock);
     s->max_bytes = max_bytes;
+    s->raw_ns = raw_ns;
     spy_sqlite_hold_wal(s);
     spy_sqlite_hold_database(s, INT64_MAX, NULL);
     int r = bound_pages(s->writer, most + SPARE_PAGES, err);
-    if (r == 0 && now_ns > raw_ns)
-        r = drop_aged(s, spy_db_time(now_ns - raw_ns) - 1, err);
+    if (r == 0)
+        r = clear_rollups(s, err);
+    if (r == 0)
+        r = roll_up_and_drop(s, now_ns > raw_ns ? spy_db_time(now_ns - raw_ns) - 1 : -1, err);
+    if (r == 0 && s->levels.hours_ns)
+        r = drop_aged_rollups(s, now_ns, err);
+    if (r == 0 && s->levels.hours_ns)
+        r = drop_taken(s, now_ns, err);
     if (r == 0)
         r = sweep_tables(s, err);
     if (r == 0)

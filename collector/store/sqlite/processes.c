@@ -1,59 +1,98 @@
 // processes.c - lists the selected series, one process each.
+#include "collector/store/sqlite/levels.h"
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/arena.h"
 #include "shared/base/mem.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROCESSES_MAX = 10000, THREADS_MAX = 4096, ARENA_BYTES = 4 << 20 };
+enum {
+    PROCESSES_MAX = 10000,
+    LISTED_MAX = 1 << 26,
+    THREADS_MAX = 4096,
+    ARENA_BYTES = 4 << 20,
+    DATA_MAX = 256 << 20,
+};
+
+struct listed {
+    int64_t series, last_ns;
+};
 
 struct listing {
     sqlite3 *db;
     const struct spy_select *select;
     struct spy_err *err;
-    sqlite3_stmt *windows, *labels, *samples, *thread;
+    struct spy_plan plan;
+    sqlite3_stmt *rows[SPY_COUNT(((struct spy_plan *)0)->sources)]; // of one series, by source
+    sqlite3_stmt *labels, *samples, *thread;
+    struct listed *listed;
+    size_t n, cap;
 };
 
 static void listing_done(struct listing *l)
 {
-    sqlite3_finalize(l->windows);
+    for (size_t i = 0; i < SPY_COUNT(l->rows); i++)
+        sqlite3_finalize(l->rows[i]);
     sqlite3_finalize(l->labels);
     sqlite3_finalize(l->samples);
     sqlite3_finalize(l->thread);
+    free(l->listed);
 }
 
-enum { QUALITY = 5, ACCOUNT = QUALITY + SPY_QUALITY_N }; // columns of ONE_SERIES
-#define ONE_SERIES                                                                                 \
-    "SELECT id, start_ns, end_ns, period_ns, samples," SPY_SQLITE_QUALITY SPY_SQLITE_ACCOUNT       \
-    " FROM windows w WHERE series = ?1 AND end_ns >= ?2 AND start_ns < ?3"                         \
-    " AND (end_ns > ?2 OR start_ns = ?2) ORDER BY end_ns"
+// Where the threads of the latest window or roll-up are.
+struct latest {
+    int64_t window; // 0: in data
+    struct spy_buf data;
+    bool is_found;
+};
 
-// Sums the windows; *ret_latest is the id of the last one.
-static int sum_windows(struct listing *l, int64_t series, struct spy_store_process *p,
-                       int64_t *ret_latest)
+static int note_latest(struct listing *l, const struct spy_source_row *row, struct latest *to)
 {
-    _cleanup_reset_ sqlite3_stmt *q = l->windows;
-    int code;
-    sqlite3_bind_int64(q, 1, series);
-    sqlite3_bind_int64(q, 2, spy_db_time(l->select->from_ns));
-    sqlite3_bind_int64(q, 3, spy_db_time(l->select->until_ns));
-    while ((code = sqlite3_step(q)) == SQLITE_ROW) {
-        uint64_t start = (uint64_t)sqlite3_column_int64(q, 1);
-        p->first_ns = !p->windows || start < p->first_ns ? start : p->first_ns;
-        p->last_ns = (uint64_t)sqlite3_column_int64(q, 2);
-        p->period_ns = (uint64_t)sqlite3_column_int64(q, 3);
-        p->samples = spy_add_sat(p->samples, (uint64_t)sqlite3_column_int64(q, 4));
-        struct spy_quality quality = spy_sqlite_quality(q, QUALITY);
-        spy_quality_add(&p->quality, &quality);
-        struct spy_account account =
-            spy_sqlite_account(q, ACCOUNT, p->last_ns > start ? p->last_ns - start : 0);
-        account.period_ns = p->period_ns;
-        spy_account_unite(&p->account, &account);
-        p->windows++;
-        *ret_latest = sqlite3_column_int64(q, 0);
+    to->is_found = true;
+    to->window = row->window;
+    spy_buf_reset(&to->data);
+    return spy_buf_append(&to->data, row->data, row->len) < 0 ? spy_err_nomem(l->err) : 0;
+}
+
+static int add_listed_row(struct listing *l, const struct spy_source_row *row,
+                          struct spy_store_process *p, struct latest *latest)
+{
+    const struct spy_series *w = &row->sums.series;
+    uint64_t end = w->start_ns + w->duration_ns;
+    bool is_latest = !latest->is_found || end >= p->last_ns;
+    p->first_ns = !p->windows || w->start_ns < p->first_ns ? w->start_ns : p->first_ns;
+    p->samples = spy_add_sat(p->samples, row->sums.samples);
+    p->windows = spy_add_sat(p->windows, row->sums.windows);
+    spy_quality_add(&p->quality, &w->quality);
+    spy_account_unite(&p->account, &w->account);
+    if (!is_latest)
+        return 0;
+    p->last_ns = end;
+    p->period_ns = w->period_ns;
+    return note_latest(l, row, latest);
+}
+
+static int sum_windows(struct listing *l, int64_t series, struct spy_store_process *p,
+                       struct latest *latest)
+{
+    for (size_t i = 0; i < l->plan.n; i++) {
+        _cleanup_reset_ sqlite3_stmt *q = l->rows[i];
+        int code, r = 0;
+        sqlite3_bind_int64(q, 3, series);
+        while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW) {
+            struct spy_source_row row;
+            r = spy_source_read(l->db, q, &l->plan.sources[i], &row, l->err);
+            if (r == 0)
+                r = add_listed_row(l, &row, p, latest);
+        }
+        if (r < 0)
+            return r;
+        if (code != SQLITE_DONE)
+            return spy_db_failed(l->db, l->err, "reading");
     }
-    return code == SQLITE_DONE ? 0 : spy_db_failed(l->db, l->err, "reading");
+    return 0;
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -62,20 +101,15 @@ static int compare_ids(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-// The ids of the threads of a window, each once: *ret to free().
-static int collect_thread_ids(struct listing *l, int64_t window, uint64_t period_ns, int64_t **ret,
-                              size_t *ret_n)
+// The ids of the threads of these samples, each once: *ret to free().
+static int collect_thread_ids(struct listing *l, const uint8_t *data, size_t len,
+                              uint64_t period_ns, int64_t **ret, size_t *ret_n)
 {
-    _cleanup_reset_ sqlite3_stmt *q = l->samples;
     _cleanup_free_ int64_t *ids = NULL;
     size_t n = 0, cap = 0, unique = 0;
-    sqlite3_bind_int64(q, 1, window);
-    int code = sqlite3_step(q), more = 0;
-    if (code != SQLITE_ROW && code != SQLITE_DONE)
-        return spy_db_failed(l->db, l->err, "reading");
-    const uint8_t *data = code == SQLITE_ROW ? sqlite3_column_blob(q, 0) : NULL;
-    struct spy_rows_reader reader = {.at = data, .period_ns = period_ns};
-    reader.end = data ? data + sqlite3_column_bytes(q, 0) : NULL;
+    int more;
+    struct spy_rows_reader reader = {
+        .at = data, .end = data ? data + len : NULL, .period_ns = period_ns};
     struct spy_row row;
     while ((more = spy_rows_next(&reader, &row)) > 0) {
         if (!row.thread || (n && ids[n - 1] == row.thread))
@@ -94,6 +128,22 @@ static int collect_thread_ids(struct listing *l, int64_t window, uint64_t period
     *ret = spy_steal(&ids);
     *ret_n = unique;
     return 0;
+}
+
+static int collect_latest_threads(struct listing *l, const struct latest *latest,
+                                  uint64_t period_ns, int64_t **ret, size_t *ret_n)
+{
+    _cleanup_reset_ sqlite3_stmt *q = l->samples;
+    if (!latest->window)
+        return collect_thread_ids(l, latest->data.data, latest->data.len, period_ns, ret, ret_n);
+    sqlite3_bind_int64(q, 1, latest->window);
+    int code = sqlite3_step(q);
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        return spy_db_failed(l->db, l->err, "reading");
+    bool is_there = code == SQLITE_ROW;
+    return collect_thread_ids(l, is_there ? sqlite3_column_blob(q, 0) : NULL,
+                              is_there ? (size_t)sqlite3_column_bytes(q, 0) : 0, period_ns, ret,
+                              ret_n);
 }
 
 static int read_thread_name(struct listing *l, int64_t id, struct spy_arena *arena,
@@ -117,12 +167,12 @@ static int read_thread_name(struct listing *l, int64_t id, struct spy_arena *are
 }
 
 // Names that do not fit into the arena are left out.
-static int read_thread_names(struct listing *l, int64_t window, struct spy_arena *arena,
-                             struct spy_store_process *p)
+static int read_thread_names(struct listing *l, const struct latest *latest,
+                             struct spy_arena *arena, struct spy_store_process *p)
 {
     _cleanup_free_ int64_t *ids = NULL;
     size_t n = 0, got = 0;
-    int r = collect_thread_ids(l, window, p->period_ns, &ids, &n);
+    int r = collect_latest_threads(l, latest, p->period_ns, &ids, &n);
     if (r < 0)
         return r;
     n = n < THREADS_MAX ? n : THREADS_MAX;
@@ -136,13 +186,13 @@ static int read_thread_names(struct listing *l, int64_t window, struct spy_arena
     return r == SPY_ERR_LIMIT ? 0 : r;
 }
 
-static int list_process(struct listing *l, int64_t series, spy_store_process_fn fn, void *arg)
+static int describe_process(struct listing *l, int64_t series, struct latest *latest,
+                            spy_store_process_fn fn, void *arg)
 {
     _cleanup_arena_ struct spy_arena arena = SPY_ARENA_INIT(ARENA_BYTES);
     _cleanup_reset_ sqlite3_stmt *labels = l->labels;
     struct spy_store_process p = {0};
-    int64_t latest = 0;
-    int r = sum_windows(l, series, &p, &latest);
+    int r = sum_windows(l, series, &p, latest);
     if (r == 0)
         r = read_thread_names(l, latest, &arena, &p);
     if (r < 0)
@@ -158,30 +208,92 @@ static int list_process(struct listing *l, int64_t series, spy_store_process_fn 
     return 0;
 }
 
-static int list_processes(struct listing *l, spy_store_process_fn fn, void *arg)
+static int list_process(struct listing *l, int64_t series, spy_store_process_fn fn, void *arg)
 {
+    struct latest latest = {.data = SPY_BUF_INIT(DATA_MAX)};
+    int r = describe_process(l, series, &latest, fn, arg);
+    spy_buf_free(&latest.data);
+    return r;
+}
+
+// Adds the series of a source with their last times.
+static int find_listed(struct listing *l, const struct spy_source *source)
+{
+    static const char *const sql[] = {"SELECT w.series, max(w.end_ns) FROM windows w",
+                                      "SELECT w.series, max(w.end_ns) FROM rollups w"};
+    char tail[sizeof source->where + 32];
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
     int code = SQLITE_DONE;
-    int r =
-        spy_sqlite_select(l->db, "SELECT w.series, max(w.end_ns) AS last FROM windows w", l->select,
-                          " GROUP BY +w.series ORDER BY last DESC, w.series LIMIT ?", &q, l->err);
-    if (r == 0)
-        r = spy_db_prepare(l->db, ONE_SERIES, &l->windows, l->err);
+    snprintf(tail, sizeof tail, "%s GROUP BY +w.series", source->where);
+    int r = spy_sqlite_select(l->db, sql[source->level > 0], l->select, tail, &q, l->err);
+    while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW) {
+        if (spy_grow(&l->listed, &l->cap, l->n + 1, sizeof *l->listed, LISTED_MAX) < 0)
+            return spy_err_nomem(l->err);
+        l->listed[l->n++] = (struct listed){sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1)};
+    }
+    return r == 0 && code != SQLITE_DONE ? spy_db_failed(l->db, l->err, "reading") : r;
+}
+
+static int compare_listed_series(const void *a, const void *b)
+{
+    const struct listed *x = a, *y = b;
+    if (x->series != y->series)
+        return x->series < y->series ? -1 : 1;
+    return x->last_ns > y->last_ns ? -1 : x->last_ns < y->last_ns;
+}
+
+static int compare_listed_times(const void *a, const void *b)
+{
+    const struct listed *x = a, *y = b;
+    if (x->last_ns != y->last_ns)
+        return x->last_ns > y->last_ns ? -1 : 1;
+    return x->series < y->series ? -1 : x->series > y->series;
+}
+
+// Each series once, the latest first.
+static void order_listed(struct listing *l)
+{
+    size_t kept = 0;
+    if (!l->n)
+        return;
+    qsort(l->listed, l->n, sizeof *l->listed, compare_listed_series);
+    for (size_t i = 0; i < l->n; i++)
+        if (!i || l->listed[i].series != l->listed[i - 1].series)
+            l->listed[kept++] = l->listed[i];
+    l->n = kept;
+    qsort(l->listed, l->n, sizeof *l->listed, compare_listed_times);
+}
+
+static int prepare_listing(struct listing *l)
+{
+    const struct spy_select times = {.from_ns = l->select->from_ns,
+                                     .until_ns = l->select->until_ns};
+    int r = spy_plan_make(l->db, l->select, &l->plan, l->err);
+    for (size_t i = 0; i < l->plan.n && r == 0; i++) {
+        r = find_listed(l, &l->plan.sources[i]);
+        if (r == 0)
+            r = spy_source_select(l->db, &l->plan.sources[i], &times,
+                                  " AND w.series = ?3 ORDER BY w.end_ns", &l->rows[i], l->err);
+    }
     if (r == 0)
         r = spy_db_prepare(l->db, "SELECT labels FROM series WHERE id=?", &l->labels, l->err);
     if (r == 0)
         r = spy_db_prepare(l->db, "SELECT data FROM samples WHERE window=?", &l->samples, l->err);
+    return r < 0 ? r
+                 : spy_db_prepare(l->db,
+                                  "SELECT t.tid, s.text FROM threads t JOIN strings s"
+                                  " ON s.id = t.name WHERE t.id=?",
+                                  &l->thread, l->err);
+}
+
+static int list_processes(struct listing *l, spy_store_process_fn fn, void *arg)
+{
+    int r = prepare_listing(l);
     if (r == 0)
-        r = spy_db_prepare(l->db,
-                           "SELECT t.tid, s.text FROM threads t JOIN strings s ON s.id = t.name"
-                           " WHERE t.id=?",
-                           &l->thread, l->err);
-    if (r < 0)
-        return r;
-    sqlite3_bind_int64(q, sqlite3_bind_parameter_count(q), PROCESSES_MAX);
-    while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW)
-        r = list_process(l, sqlite3_column_int64(q, 0), fn, arg);
-    return r == 0 && code != SQLITE_DONE ? spy_db_failed(l->db, l->err, "reading") : r;
+        order_listed(l);
+    for (size_t i = 0; i < l->n && i < PROCESSES_MAX && r == 0; i++)
+        r = list_process(l, l->listed[i].series, fn, arg);
+    return r;
 }
 
 int spy_sqlite_processes(struct spy_store *store, const struct spy_select *select,

@@ -1,5 +1,6 @@
-// query.c - turns selected windows into a profile: maps ids of the store to ids of the answer.
+// query.c - turns selected windows and roll-ups into a profile: maps ids of the store to ids of the answer.
 #include "collector/store/sqlite/idmap.h"
+#include "collector/store/sqlite/levels.h"
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/sqlite.h"
 #include "shared/base/mem.h"
@@ -221,16 +222,13 @@ static int check_bounds(struct answer *a)
     return a->select->memory && memory > a->select->memory ? fail_limit(a, SPY_ERR_LIMIT) : 0;
 }
 
-static int add_window_samples(struct answer *a, int64_t window, uint32_t series, uint64_t period_ns)
+static int add_samples(struct answer *a, const struct spy_source_row *from, uint32_t series)
 {
-    _cleanup_reset_ sqlite3_stmt *q = a->q[SAMPLES];
-    int r = step_to_row(a, SAMPLES, window), more = 0;
-    if (r < 0)
-        return r;
-    const uint8_t *data = sqlite3_column_blob(q, 0);
-    struct spy_rows_reader reader = {.at = data, .period_ns = period_ns};
-    reader.end = data ? data + sqlite3_column_bytes(q, 0) : NULL;
+    struct spy_rows_reader reader = {.at = from->data,
+                                     .end = from->data ? from->data + from->len : NULL,
+                                     .period_ns = from->sums.series.period_ns};
     struct spy_row row;
+    int r = 0, more = 0;
     while (r == 0 && (more = spy_rows_next(&reader, &row)) > 0) {
         uint32_t stack = 0, thread = 0;
         r = map_stack_rows(a, row.stack, &stack);
@@ -246,10 +244,16 @@ static int add_window_samples(struct answer *a, int64_t window, uint32_t series,
     return more < 0 ? spy_db_damaged(a->db, a->err, "samples cannot be read") : r;
 }
 
-#define WINDOW_COLUMNS                                                                             \
-    "SELECT w.id, w.series, w.rows, w.profile_id, w.start_ns, w.end_ns, "                          \
-    "w.period_ns," SPY_SQLITE_QUALITY SPY_SQLITE_ACCOUNT " FROM windows w"
-enum { QUALITY = 7, ACCOUNT = QUALITY + SPY_QUALITY_N }; // columns
+static int add_window_samples(struct answer *a, struct spy_source_row *from, uint32_t series)
+{
+    _cleanup_reset_ sqlite3_stmt *q = a->q[SAMPLES];
+    int r = step_to_row(a, SAMPLES, from->window);
+    if (r < 0)
+        return r;
+    from->data = sqlite3_column_blob(q, 0);
+    from->len = (size_t)sqlite3_column_bytes(q, 0);
+    return add_samples(a, from, series);
+}
 
 struct spy_quality spy_sqlite_quality(sqlite3_stmt *q, int first)
 {
@@ -271,46 +275,47 @@ struct spy_account spy_sqlite_account(sqlite3_stmt *q, int first, uint64_t durat
     return a;
 }
 
-static void read_window(sqlite3_stmt *q, struct spy_series *ret)
+static int add_source_row(struct answer *a, const struct spy_source *source, sqlite3_stmt *q)
 {
-    uint64_t start = (uint64_t)sqlite3_column_int64(q, 4);
-    uint64_t end = (uint64_t)sqlite3_column_int64(q, 5);
-    *ret = (struct spy_series){.start_ns = start,
-                               .duration_ns = end > start ? end - start : 0,
-                               .period_ns = (uint64_t)sqlite3_column_int64(q, 6),
-                               .quality = spy_sqlite_quality(q, QUALITY)};
-    ret->account = spy_sqlite_account(q, ACCOUNT, ret->duration_ns);
-    ret->account.period_ns = ret->period_ns;
-    if (sqlite3_column_bytes(q, 3) == sizeof ret->profile_id)
-        memcpy(ret->profile_id, sqlite3_column_blob(q, 3), sizeof ret->profile_id);
-}
-
-static int add_read_window(struct answer *a, sqlite3_stmt *q)
-{
-    struct spy_series window;
+    struct spy_source_row row;
     uint32_t series;
-    read_window(q, &window);
-    int r = check_bounds(a);
+    int r = spy_source_read(a->db, q, source, &row, a->err);
     if (r == 0)
-        r = map_series_row(a, sqlite3_column_int64(q, 1), &series);
+        r = check_bounds(a);
+    if (r == 0)
+        r = map_series_row(a, row.series, &series);
     if (r < 0)
         return r;
-    spy_series_unite(spy_profile_series_at(a->into, series), &window);
-    return sqlite3_column_int64(q, 2)
-               ? add_window_samples(a, sqlite3_column_int64(q, 0), series, window.period_ns)
-               : 0;
+    spy_series_unite(spy_profile_series_at(a->into, series), &row.sums.series);
+    if (!row.rows)
+        return 0;
+    return row.window ? add_window_samples(a, &row, series) : add_samples(a, &row, series);
 }
 
-static int check_size(sqlite3 *db, const struct spy_select *select, struct spy_err *err)
+static int count_rows(sqlite3 *db, const struct spy_select *select, const struct spy_source *source,
+                      double *sum, struct spy_err *err)
 {
+    static const char *const sql[] = {"SELECT count(*) + total(w.rows) FROM windows w",
+                                      "SELECT count(*) + total(w.rows) FROM rollups w"};
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
-    int r = spy_sqlite_select(db, "SELECT count(*) + total(w.rows) FROM windows w", select, "", &q,
-                              err);
+    int r = spy_sqlite_select(db, sql[source->level > 0], select, source->where, &q, err);
     if (r < 0)
         return r;
     if (sqlite3_step(q) != SQLITE_ROW)
         return spy_db_failed(db, err, "counting");
-    double rows = sqlite3_column_double(q, 0);
+    *sum += sqlite3_column_double(q, 0);
+    return 0;
+}
+
+static int check_size(sqlite3 *db, const struct spy_select *select, const struct spy_plan *plan,
+                      struct spy_err *err)
+{
+    double rows = 0;
+    for (size_t i = 0; i < plan->n; i++) {
+        int r = count_rows(db, select, &plan->sources[i], &rows, err);
+        if (r < 0)
+            return r;
+    }
     size_t max = select->rows_max ? select->rows_max : SPY_STORE_ROWS_MAX;
     if (rows > (double)max)
         return spy_err_set(err, SPY_ERR_LIMIT, 0,
@@ -320,19 +325,28 @@ static int check_size(sqlite3 *db, const struct spy_select *select, struct spy_e
     return 0;
 }
 
+// Each series' rows of a source come in the order of their ends, whichever index SQLite uses.
+static int add_source(struct answer *a, const struct spy_source *source)
+{
+    _cleanup_stmt_ sqlite3_stmt *q = NULL;
+    int code = SQLITE_DONE;
+    int r = spy_source_select(a->db, source, a->select, "", &q, a->err);
+    while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW)
+        r = add_source_row(a, source, q);
+    return r == 0 && code != SQLITE_DONE ? spy_db_failed(a->db, a->err, "reading") : r;
+}
+
 static int run_query(struct answer *a)
 {
-    const struct spy_select *select = a->select;
-    _cleanup_stmt_ sqlite3_stmt *windows = NULL;
-    int code = SQLITE_DONE, r = check_size(a->db, select, a->err);
+    struct spy_plan plan;
+    int r = spy_plan_make(a->db, a->select, &plan, a->err);
+    if (r == 0)
+        r = check_size(a->db, a->select, &plan, a->err);
     for (int i = 0; i < N_TABLES && r == 0; i++)
         r = spy_db_prepare(a->db, table_sql[i], &a->q[i], a->err);
-    // Each series' windows come in the order of their ends, whichever index SQLite uses.
-    if (r == 0)
-        r = spy_sqlite_select(a->db, WINDOW_COLUMNS, select, "", &windows, a->err);
-    while (r == 0 && (code = sqlite3_step(windows)) == SQLITE_ROW)
-        r = add_read_window(a, windows);
-    return r == 0 && code != SQLITE_DONE ? spy_db_failed(a->db, a->err, "reading") : r;
+    for (size_t i = 0; i < plan.n && r == 0; i++)
+        r = add_source(a, &plan.sources[i]);
+    return r;
 }
 
 int spy_sqlite_query(struct spy_store *store, const struct spy_select *select,

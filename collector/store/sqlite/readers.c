@@ -39,6 +39,16 @@ void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db)
     pthread_mutex_unlock(&s->reader_lock);
 }
 
+bool spy_sqlite_has_readers(struct spy_sqlite *s)
+{
+    bool any = false;
+    pthread_mutex_lock(&s->reader_lock);
+    for (int i = 0; i < SPY_SQLITE_READERS; i++)
+        any = any || s->reader_busy[i];
+    pthread_mutex_unlock(&s->reader_lock);
+    return any;
+}
+
 static int is_unwanted(void *arg)
 {
     const struct spy_sqlite_heed *h = arg;

@@ -5,6 +5,7 @@
 // if its blocks are allocated, so the WAL can always be written back. The WAL is restarted, not
 // truncated: it keeps HELD_WAL bytes even when others fill the disk.
 #include "collector/store/sqlite/sqlite.h"
+#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include <errno.h>
@@ -15,7 +16,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define BUSY_AGAIN_NS (10 * SPY_NS_PER_SEC)
 enum {
+    RESTART_MS = 300, // for readers to end
     PAGE = SPY_SQLITE_PAGE,
     CHUNK = 64 * PAGE, // by which the database file grows; a deletion needs no more
     WAL_PAGES = 1000,  // from here on the WAL is written back, as in SQLite
@@ -88,9 +91,21 @@ void spy_sqlite_hold_wal(struct spy_sqlite *s)
 void spy_sqlite_restart_wal(struct spy_sqlite *s)
 {
     // SQLite restarts a WAL that is written back only when no reader uses it.
+    // This process's readers end soon. Another's, which makes a backup, is not waited for.
+    if (spy_clock_mono_ns() < s->wal_busy_until)
+        return;
+    int code = SQLITE_BUSY;
+    bool is_ours = true;
     spy_stop_set(&s->hurry);
-    sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    sqlite3_busy_timeout(s->writer, RESTART_MS);
+    for (int i = 0; code == SQLITE_BUSY && is_ours && i < SPY_SQLITE_BUSY_MS / RESTART_MS; i++) {
+        is_ours = spy_sqlite_has_readers(s);
+        code = sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+        is_ours = is_ours || spy_sqlite_has_readers(s);
+    }
+    sqlite3_busy_timeout(s->writer, SPY_SQLITE_BUSY_MS);
     __atomic_store_n(&s->hurry, false, __ATOMIC_RELAXED);
+    s->wal_busy_until = code == SQLITE_BUSY && !is_ours ? spy_clock_mono_ns() + BUSY_AGAIN_NS : 0;
     s->wal_pages = 0;
 }
 

@@ -1,5 +1,6 @@
 #include "collector/store/sqlite/rows.h"
 #include "shared/base/err.h"
+#include "shared/base/mem.h"
 #include "shared/profile/profile.h"
 #include <stdlib.h>
 
@@ -64,7 +65,27 @@ void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct 
     }
 }
 
-static bool read_row_varint(struct spy_rows_reader *r, uint64_t *ret)
+size_t spy_rows_merge(struct spy_row *rows, size_t n)
+{
+    size_t kept = 0;
+    qsort(rows, n, sizeof *rows, compare_rows);
+    for (size_t i = 0; i < n; i++)
+        if (kept && compare_rows(&rows[kept - 1], &rows[i]) == 0) {
+            rows[kept - 1].count = spy_add_sat(rows[kept - 1].count, rows[i].count);
+            rows[kept - 1].ns = spy_add_sat(rows[kept - 1].ns, rows[i].ns);
+        } else {
+            rows[kept++] = rows[i];
+        }
+    return kept;
+}
+
+void spy_rows_put(struct spy_buf *out, uint64_t v)
+{
+    uint8_t bytes[VARINT_MAX];
+    spy_buf_append(out, bytes, (size_t)(put_row_varint(bytes, v) - bytes));
+}
+
+bool spy_rows_get(struct spy_rows_reader *r, uint64_t *ret)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; r->at < r->end && shift < 64; shift += 7) {
@@ -84,9 +105,9 @@ int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret)
         return 0;
     uint8_t flags = *r->at++;
     uint64_t stack, thread, count = 1, ns;
-    if (flags > KNOWN_BITS || !read_row_varint(r, &stack) || !read_row_varint(r, &thread) ||
-        (!(flags & COUNT_IS_ONE) && !read_row_varint(r, &count)) ||
-        (!(flags & NS_IS_PRODUCT) && !read_row_varint(r, &ns)))
+    if (flags > KNOWN_BITS || !spy_rows_get(r, &stack) || !spy_rows_get(r, &thread) ||
+        (!(flags & COUNT_IS_ONE) && !spy_rows_get(r, &count)) ||
+        (!(flags & NS_IS_PRODUCT) && !spy_rows_get(r, &ns)))
         return SPY_ERR_INVALID;
     if ((flags & NS_IS_PRODUCT) && __builtin_mul_overflow(count, r->period_ns, &ns))
         return SPY_ERR_INVALID;

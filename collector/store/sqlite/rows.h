@@ -24,6 +24,10 @@ struct spy_row {
 // Sorts rows and appends them to out; errors are in out->failed. About 4 to 8 bytes a row.
 void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct spy_buf *out);
 
+// Sorts rows and adds up those of one stack, thread and state: returns how many are left. Sums
+// saturate.
+size_t spy_rows_merge(struct spy_row *rows, size_t n);
+
 struct spy_rows_reader {
     const uint8_t *at, *end;
     uint64_t period_ns;
@@ -31,3 +35,7 @@ struct spy_rows_reader {
 };
 // 1 and *ret; 0 at the end; SPY_ERR_INVALID: damaged.
 int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret);
+
+// One varint, for other values.
+void spy_rows_put(struct spy_buf *out, uint64_t v);
+bool spy_rows_get(struct spy_rows_reader *r, uint64_t *ret);

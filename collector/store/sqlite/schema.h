@@ -15,14 +15,33 @@
 // Version 2 adds what the kernel counted in a window (spy_counter_names; NULL: not known) and the
 // time that its samples were running and runnable. A file of version 1 gets these columns when it is
 // opened, without being rewritten: in older windows they are not known.
+//
+// Version 3 adds the roll-ups (levels.h). rollups.part: a roll-up that would have too many rows is
+// continued in another row. levels: of the windows, done is the id of the last window that is in the
+// roll-ups; dropped is a time: all windows and roll-ups of the level that end later are there. taken:
+// profile ids of windows that were dropped and are in the roll-ups, by the day of their end. An older
+// file gets these tables, empty, in the transaction that makes it version 3; its windows are rolled
+// up later, part by part.
 #pragma once
 #include "shared/profile/profile.h"
 
 #define SPY_SCHEMA_APPLICATION       1886613625 // "pspy"
-#define SPY_SCHEMA_VERSION           2
+#define SPY_SCHEMA_VERSION           3
 #define SPY_SCHEMA_SLICE_NS          (15 * 60 * 1000000000ull)
+#define SPY_SCHEMA_DAY_NS            (86400 * 1000000000ull)
 #define SPY_SCHEMA_COLUMN(name, ...) " " #name " INT NOT NULL,"
 #define SPY_SCHEMA_QUALITY           SPY_QUALITY(SPY_SCHEMA_COLUMN)
+// From version 2.
+#define SPY_SCHEMA_FROM_2                                                                          \
+    "CREATE TABLE rollups(id INTEGER PRIMARY KEY, level INT NOT NULL, series INT NOT NULL,"        \
+    " bucket INT NOT NULL, part INT NOT NULL, start_ns INT NOT NULL, end_ns INT NOT NULL,"         \
+    " rows INT NOT NULL, sums BLOB NOT NULL, data BLOB NOT NULL,"                                  \
+    " UNIQUE(level, series, bucket, part));"                                                       \
+    "CREATE INDEX rollups_time ON rollups(level, bucket);"                                         \
+    "CREATE TABLE levels(level INTEGER PRIMARY KEY, done INT NOT NULL, dropped INT NOT NULL);"     \
+    "INSERT INTO levels VALUES(0, 0, 0), (1, 0, 0), (2, 0, 0);"                                    \
+    "CREATE TABLE taken(day INT NOT NULL, profile_id BLOB NOT NULL, PRIMARY KEY(day, profile_id))" \
+    " WITHOUT ROWID;"
 #define SPY_SCHEMA                                                                                 \
     "CREATE TABLE strings(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);"                     \
     "CREATE TABLE functions(id INTEGER PRIMARY KEY, name INT NOT NULL, filename INT NOT NULL,"     \
@@ -48,7 +67,7 @@
     "CREATE INDEX windows_time ON windows(end_ns);"                                                \
     "CREATE TABLE samples(window INTEGER PRIMARY KEY, data BLOB NOT "                              \
     "NULL);"                                                                                       \
-    "CREATE TABLE checks(id INTEGER PRIMARY KEY, at_ns INT NOT NULL);"
+    "CREATE TABLE checks(id INTEGER PRIMARY KEY, at_ns INT NOT NULL);" SPY_SCHEMA_FROM_2
 // From version 1.
 #define SPY_SCHEMA_FROM_1                                                                          \
     "ALTER TABLE windows ADD COLUMN cpu_ns INT;"                                                   \

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUSY_MS = 10000, WRITER_CACHE = 16 << 20, READER_CACHE = 8 << 20 };
+enum { WRITER_CACHE = 16 << 20, READER_CACHE = 8 << 20 };
 #define FAILED_NS (15 * SPY_NS_PER_SEC)
 static const char pragmas[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;"
@@ -30,12 +30,16 @@ static int make_schema(sqlite3 *db, struct spy_err *err)
     return r < 0 ? r : spy_db_exec(db, sql, err);
 }
 
-// One transaction: a collector that is killed in it leaves version 1.
-static int upgrade_schema(sqlite3 *db, struct spy_err *err)
+// One transaction: a collector that is killed in it leaves the version that was.
+static int upgrade_schema(sqlite3 *db, int64_t from, struct spy_err *err)
 {
     char sql[64];
     snprintf(sql, sizeof sql, "PRAGMA user_version=%d; COMMIT", SPY_SCHEMA_VERSION);
-    int r = spy_db_exec(db, "BEGIN IMMEDIATE; " SPY_SCHEMA_FROM_1, err);
+    int r = spy_db_exec(db, "BEGIN IMMEDIATE", err);
+    if (r == 0 && from < 2)
+        r = spy_db_exec(db, SPY_SCHEMA_FROM_1, err);
+    if (r == 0)
+        r = spy_db_exec(db, SPY_SCHEMA_FROM_2, err);
     if (r == 0)
         r = spy_db_exec(db, sql, err);
     if (r < 0 && !sqlite3_get_autocommit(db))
@@ -80,7 +84,7 @@ static int make_or_check_schema(sqlite3 *db, const char *path, struct spy_err *e
     if (!i.application && !i.version && !i.tables)
         return make_schema(db, err);
     r = check_db_identity(&i, path, err);
-    return r == 0 && i.version == 1 ? upgrade_schema(db, err) : r;
+    return r == 0 && i.version < SPY_SCHEMA_VERSION ? upgrade_schema(db, i.version, err) : r;
 }
 
 static int open_db(const char *path, int flags, sqlite3 **ret, struct spy_err *err)
@@ -88,7 +92,7 @@ static int open_db(const char *path, int flags, sqlite3 **ret, struct spy_err *e
     sqlite3 *db = NULL;
     int code = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (code == SQLITE_OK) {
-        sqlite3_busy_timeout(db, BUSY_MS);
+        sqlite3_busy_timeout(db, SPY_SQLITE_BUSY_MS);
         sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
         *ret = db;
         return 0;
@@ -174,6 +178,21 @@ static int bound_cache(sqlite3 *db, size_t bytes, struct spy_err *err)
     return spy_db_exec(db, sql, err);
 }
 
+// The ids of windows grow for ever, as roll-ups go by them: SQLite would give that of the last window
+// again once it was dropped.
+static int read_bounds(struct spy_sqlite *s, struct spy_err *err)
+{
+    int64_t last = 0;
+    int r = spy_db_number(s->writer,
+                          "SELECT max(coalesce((SELECT max(id) FROM windows), 0),"
+                          " (SELECT done FROM levels WHERE level = 0))",
+                          &last, err);
+    s->next_window = last + 1;
+    return r == 0 ? spy_db_number(s->writer, "SELECT dropped FROM levels WHERE level = 0",
+                                  &s->taken_until, err)
+                  : r;
+}
+
 static int open_writer(struct spy_sqlite *s, struct spy_err *err)
 {
     static const struct {
@@ -181,10 +200,12 @@ static int open_writer(struct spy_sqlite *s, struct spy_err *err)
         const char *sql;
     } statements[] = {
         {offsetof(struct spy_sqlite, find_window), "SELECT 1 FROM windows WHERE profile_id=?"},
+        {offsetof(struct spy_sqlite, find_taken),
+         "SELECT 1 FROM taken WHERE day=?2 AND profile_id=?1"},
         {offsetof(struct spy_sqlite, add_window),
          "INSERT INTO windows(profile_id, series, start_ns, end_ns, period_ns," SPY_SQLITE_QUALITY
          " samples, rows, running_ns, runnable_ns, cpu_ns, runqueue_ns,"
-         " throttled_ns, throttled_periods) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+         " throttled_ns, throttled_periods, id) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
         {offsetof(struct spy_sqlite, add_samples), "INSERT INTO samples(window, data) VALUES(?,?)"},
     };
     int r = open_db(s->path, SQLITE_OPEN_READWRITE, &s->writer, err);
@@ -199,6 +220,8 @@ static int open_writer(struct spy_sqlite *s, struct spy_err *err)
         sqlite3_wal_hook(s->writer, note_wal, s);
         sqlite3_wal_checkpoint_v2(s->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, &s->wal_pages, NULL);
     }
+    if (r == 0)
+        r = read_bounds(s, err);
     if (r == 0)
         r = bound_cache(s->writer, spy_min(s->memory / 8, WRITER_CACHE), err);
     return r < 0 ? r : spy_intern_new(s->writer, s->memory / 2, &s->intern, err);
@@ -274,6 +297,7 @@ static void close_sqlite(struct spy_store *store)
         sqlite3_close(s->readers[i]);
     spy_intern_free(s->intern);
     sqlite3_finalize(s->find_window);
+    sqlite3_finalize(s->find_taken);
     sqlite3_finalize(s->add_window);
     sqlite3_finalize(s->add_samples);
     if (s->writer)
@@ -309,6 +333,14 @@ static int get_retention_time(struct spy_store *store, uint64_t real_ns, uint64_
     }
     pthread_mutex_unlock(&s->write_lock);
     return r;
+}
+
+static void keep_levels(struct spy_store *store, const struct spy_store_levels *levels)
+{
+    struct spy_sqlite *s = (struct spy_sqlite *)store;
+    pthread_mutex_lock(&s->write_lock);
+    s->levels = *levels;
+    pthread_mutex_unlock(&s->write_lock);
 }
 
 static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t memory)
@@ -397,4 +429,6 @@ const struct spy_store_backend spy_store_sqlite = {
     .now = get_retention_time,
     .check = check_store_write,
     .verify = spy_sqlite_verify,
+    .keep = keep_levels,
+    .backup_dir = spy_sqlite_backup_dir,
 };

@@ -10,7 +10,7 @@
 #include "collector/store/store.h"
 #include <pthread.h>
 
-enum { SPY_SQLITE_READERS = 6 }; // as many as queries run at a time
+enum { SPY_SQLITE_READERS = 6, SPY_SQLITE_BUSY_MS = 10000 }; // as many as queries run at a time
 
 struct spy_intern; // intern.h
 struct spy_batch;  // append.c
@@ -31,10 +31,16 @@ struct spy_sqlite {
     sqlite3 *writer;
     struct spy_intern *intern;
     uint64_t digest_key; // digest.h
-    sqlite3_stmt *find_window, *add_window, *add_samples;
-    uint32_t swept;     // everything seen before this slice is gone
-    uint64_t max_bytes; // of database and WAL together, as passed to expire; 0: not yet
-    int wal_pages;      // after the latest commit
+    sqlite3_stmt *find_window, *find_taken, *add_window, *add_samples;
+    int64_t next_window; // id; no window that was rolled up ever had it
+    struct spy_store_levels levels;
+    uint64_t raw_ns;         // as passed to expire
+    bool has_no_room;        // for roll-ups
+    int64_t taken_until;     // ends of the windows whose profile ids are in `taken` lie before it
+    uint32_t swept;          // everything seen before this slice is gone
+    uint64_t max_bytes;      // of database and WAL together, as passed to expire; 0: not yet
+    int wal_pages;           // after the latest commit
+    uint64_t wal_busy_until; // CLOCK_MONOTONIC: the WAL need not be restarted before
     struct spy_retention_clock clock;
 
     pthread_mutex_t reader_lock;
@@ -53,8 +59,9 @@ struct spy_sqlite {
 };
 
 // A reader connection with an open transaction: all reads see the same commit. Blocks until a
-// connection is free. NULL: failed; err says why. In readers.c, as the next three.
+// connection is free. NULL: failed; err says why. In readers.c, as the next two.
 sqlite3 *spy_sqlite_take_reader(struct spy_sqlite *s, struct spy_err *err);
+bool spy_sqlite_has_readers(struct spy_sqlite *s); // that are taken
 void spy_sqlite_give_reader(struct spy_sqlite *s, sqlite3 *db);
 
 int spy_sqlite_append(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
@@ -63,6 +70,7 @@ int spy_sqlite_query(struct spy_store *s, const struct spy_select *select, struc
                      struct spy_err *err);
 int spy_sqlite_processes(struct spy_store *s, const struct spy_select *select,
                          spy_store_process_fn fn, void *arg, struct spy_err *err);
+int spy_sqlite_backup_dir(const char *dir, const char *to, struct spy_err *err);
 int spy_sqlite_verify(struct spy_store *s, unsigned max_secs, struct spy_err *err);
 int spy_sqlite_verify_db(sqlite3 *db, unsigned max_secs, struct spy_err *err);
 int spy_sqlite_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ TARGETS = {"us_a_row": 5.0, "rows_a_second": 200000, "p99_paced_ms": 25.0, "p99_
 CONFIG = """\
 listen: {https: "127.0.0.1:0", http: "127.0.0.1:0"}
 store: {dir: "%s"}
-retention: {raw: %s}
+retention: {raw: %s, minutes: 7d, hours: 90d}
 limits: {agent_mib_per_minute: 0, connections_per_ip: 4096}
 """
 TICK = os.sysconf("SC_CLK_TCK")
@@ -103,11 +104,61 @@ def row_of(build, name, options, scratch, perf=None):
     return got
 
 
+def ask(folder, sql):
+    db = sqlite3.connect(f"file:{folder / 'podspy.db'}?mode=ro", uri=True)
+    try:
+        return db.execute(sql).fetchone()
+    finally:
+        db.close()
+
+
+def wait_for(folder, sql, what):
+    end = time.monotonic() + 300
+    while not ask(folder, sql)[0]:
+        if time.monotonic() > end:
+            sys.exit(f"the collector did not {what} in time")
+        time.sleep(0.2)
+
+
+def used_bytes(folder):
+    pages, free = ask(folder, "SELECT * FROM pragma_page_count, pragma_freelist_count")
+    return (pages - free) * 4096
+
+
+def disk_rows(build, windows, processes, scratch):
+    """Bytes on the disk: windows alone, with their roll-ups, and the roll-ups alone."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="podspy-load-", dir=scratch))
+    rows = windows * ROWS
+    try:
+        collector = Collector(build, folder)
+        push(build, collector, windows=windows, processes=processes, connections=16, a_request=10,
+             encoding="zstd", start=int(time.time()) - 7200)
+        collector.stop()
+        alone = used_bytes(folder)
+        samples = ask(folder, "SELECT sum(samples) FROM windows")[0]
+        collector = Collector(build, folder)
+        before = collector.cpu()
+        wait_for(folder, "SELECT done >= (SELECT max(id) FROM windows) FROM levels WHERE level = 0", "roll up")
+        cpu = collector.cpu() - before
+        collector.stop()
+        both = used_bytes(folder)
+        collector = Collector(build, folder, raw="60s")
+        wait_for(folder, "SELECT NOT EXISTS(SELECT 1 FROM windows)", "drop windows")
+        time.sleep(2)
+        collector.stop()
+        print(f"  {windows} windows of {processes} processes, {samples} samples: {alone / rows:.1f} bytes a row, "
+              f"{both / rows:.1f} with roll-ups (made in {cpu * 1e6 / rows:.2f} us of CPU a row), "
+              f"{used_bytes(folder) / rows:.1f} once the windows expired")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--build", type=pathlib.Path, required=True, help="the build to measure")
     args.add_argument("--windows", type=int, default=4000, help="windows a row")
     args.add_argument("--seconds", type=int, default=20, help="of the paced row")
+    args.add_argument("--disk-windows", type=int, default=18000, help="windows of the row about the disk")
     args.add_argument("--only", default="", help="rows whose name contains this")
     args.add_argument("--scratch", help="folder for the stores (default: the system's)")
     args.add_argument("--perf", help="record the collector of the rows into this file")
@@ -123,6 +174,8 @@ def main():
     for name, options in rows:
         if a.only in name:
             row_of(a.build, name, options, a.scratch, a.perf)
+    if a.only in "disk":
+        disk_rows(a.build, a.disk_windows, 50, a.scratch)
     print("  targets: at most %(us_a_row).0f us a row, %(rows_a_second)d rows/s, p99 %(p99_paced_ms).0f ms "
           "paced and %(p99_full_ms).0f ms at full load,\n  %(rss_mib).0f MiB, %(bytes_a_row).0f bytes a row "
           "after roll-up" % TARGETS)

@@ -50,7 +50,7 @@ def test_a_damaged_page_is_reported(stored, podspy_collector, table, byte):
     assert "the store is damaged" in r.stderr and "podspy.db" in r.stderr
     c = Collector(podspy_collector, stored.data)
     c.stop()
-    assert "the store is damaged" in c.log.read_text() and "--check" in c.log.read_text()
+    assert "the store is damaged" in c.log.read_text() and "podspy-collector check" in c.log.read_text()
 
 
 @pytest.mark.parametrize("sql, told", [
@@ -119,7 +119,16 @@ def files(data):
     return {f.name: f.read_bytes() for f in data.glob("podspy.db*") if not f.name.endswith("-shm")}
 
 
+def make_version_2(data):
+    with sqlite3.connect(data / "podspy.db") as db:
+        for table in ("rollups", "levels", "taken"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("PRAGMA user_version=2")
+    db.close()
+
+
 def make_version_1(data):
+    make_version_2(data)
     with sqlite3.connect(data / "podspy.db") as db:
         for column in ("cpu_ns", "runqueue_ns", "throttled_ns", "throttled_periods", "running_ns", "runnable_ns"):
             db.execute(f"ALTER TABLE windows DROP COLUMN {column}")
@@ -127,12 +136,14 @@ def make_version_1(data):
     db.close()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("killed", [True, False], ids=["with a WAL", "after a clean end"])
 def test_check_leaves_the_store_unchanged(stored, podspy_collector, tmp_path, version, killed):
     data = tmp_path / "other"
     if version == 1:
         make_version_1(stored.data)
+    if version == 2:
+        make_version_2(stored.data)
     if killed:  # a copy of what another connection has in its WAL
         db = sqlite3.connect(stored.data / "podspy.db")
         db.execute("PRAGMA wal_autocheckpoint=0")

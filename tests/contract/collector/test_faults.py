@@ -16,7 +16,7 @@ from faults import SAMPLES, Disk, Ledger, Senders, Victim, answered, size_on_dis
 
 ROUNDS = 20 if os.environ.get("PODSPY_LONG") else 2  # of each of the five faults
 RAW = 60  # seconds; the shortest retention
-AGED = "retention: {raw: 60s, max_gib: 1}\n"
+AGED = "retention: {raw: 60s, hours: 0s, max_gib: 1}\n"
 
 
 @pytest.fixture(scope="module")

@@ -145,19 +145,19 @@ def test_a_restart_keeps_authority_tokens_and_data(collector):
 
 
 def test_windows_older_than_retention_are_dropped(new_collector):
-    c = new_collector(config="retention: {raw: 4h}\n")
+    c = new_collector(config="retention: {raw: 4h, minutes: 4h, hours: 4h}\n")
     b = Batch()
     b.add(labels(pod="young"), usual_stacks(), start=time.time() - 3600)
-    b.add(labels(pod="old"), usual_stacks(), start=time.time() - 7300)
+    b.add(labels(pod="old"), usual_stacks(), start=time.time() - 11000)
     assert c.push(b.bytes()).status_code == 200
-    assert c.get("/profiles?pod=old&from=-3h").status_code == 200
+    assert c.get("/profiles?pod=old&from=-4h").status_code == 200
     c.stop()
-    (c.data.parent / f"{c.data.name}.yaml").write_text("retention: {raw: 2h}\n")
+    (c.data.parent / f"{c.data.name}.yaml").write_text("retention: {raw: 2h, minutes: 2h, hours: 2h}\n")
     c.start()  # it looks at its start, and then once a minute
     deadline = time.monotonic() + 20
-    while c.get("/profiles?pod=old&from=-3h").status_code == 200 and time.monotonic() < deadline:
+    while c.get("/profiles?pod=old&from=-4h").status_code == 200 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert c.get("/profiles?pod=old&from=-3h").status_code == 404
+    assert c.get("/profiles?pod=old&from=-4h").status_code == 404
     assert c.get("/profiles?pod=young&from=-3h").status_code == 200
 
 

@@ -23,6 +23,8 @@ static void assert_collector_defaults(const struct spy_collector_config *c)
     assert_int_equal(c->store.kind, SPY_STORE_SQLITE);
     assert_non_null(c->store.dir);
     assert_true(c->retention.raw_ns == 24 * HOUR);
+    assert_true(c->retention.minutes_ns == 7 * 24 * HOUR);
+    assert_true(c->retention.hours_ns == 90 * 24 * HOUR);
     assert_int_equal(c->retention.max_gib, 50);
     assert_int_equal(c->limits.body_mib, 16);
     assert_int_equal(c->limits.agents, 10000);
@@ -52,7 +54,7 @@ static void the_documented_block_is_accepted_and_is_the_defaults(void **state)
     if (collector("listen: {https: \"0.0.0.0:8443\", http: \"127.0.0.1:8080\"}\n"
                   "tls:    {cert_file: , key_file: , client_ca_file: }\n"
                   "store:  {kind: sqlite, dir: }\n"
-                  "retention: {raw: 24h, max_gib: 50}\n"
+                  "retention: {raw: 24h, minutes: 7d, hours: 90d, max_gib: 50}\n"
                   "limits: {body_mib: 16, agents: 10000, series: 1000000,"
                   " connections_per_ip: 256}\n",
                   &c, &e) < 0)
@@ -106,8 +108,8 @@ static void keys_without_effect_are_refused(void **state)
     static const struct {
         const char *text, *says;
     } rows[] = {
-        {"retention: {raw: 24h,\n minutes: 7d}", "collector.yaml:2: minutes has no effect yet"},
-        {"retention: {hours: 90d}", "hours has no effect yet: remove it"},
+        {"retention: {raw: 24h,\n minutes: 7}", "collector.yaml:2: minutes is a time like"},
+        {"retention: {hours: 1}", "hours is a time like"},
         {"store: {kind: sqlite, url: u}", "url has no effect yet"},
         {"store: {database: }", "database has no effect yet"},
         {"store: {user: n}", "user has no effect yet"},

@@ -205,7 +205,7 @@ static const struct {
     {2, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock shows"},
     {48, 48, SPY_INGEST_CLOCK, "this collector's clock shows"},
     {48, 0, SPY_INGEST_NOT_TAKEN, "its own sender's clock"},
-    {-48, 0, SPY_INGEST_NOT_TAKEN, "retention.raw"},
+    {-48, 0, SPY_INGEST_NOT_TAKEN, "retention.minutes"},
     {-48, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock shows"},
     {-48, -48, SPY_INGEST_CLOCK, "this collector's clock shows"}, // ours is ahead
 };
@@ -247,7 +247,7 @@ static void test_rejected_profiles_are_reported_and_the_rest_is_stored_once(void
         assert_int_equal(take(f, &b, PROTOBUF, ""), SPY_INGEST_TAKEN);
         assert_int_equal(f->rejected, 1);
         assert_string_equal(f->why, "1 of 2 profiles were not taken; the first: a profile is older "
-                                    "than what this collector keeps (retention.raw)");
+                                    "than what this collector keeps (retention.minutes)");
         assert_int_equal(stored(f), 3);
     }
     spy_buf_free(&b);
@@ -349,6 +349,26 @@ static void an_agent_over_its_rate_gets_a_retry_after(void **state)
     spy_agents_free(a);
 }
 
+static void each_agents_clock_is_shown_while_there_are_few(void **state)
+{
+    (void)state;
+    struct spy_agents *a = spy_agents_new(10, 600 * SPY_NS_PER_SEC, 0);
+    _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(4096);
+    spy_agents_see(a, "a \"b\"\\\nc", 1, 1000);
+    spy_agents_see(a, "silent about its time", 1, 1000);
+    assert_int_equal(spy_agents_print_clocks(a, 2, &out), 0);
+    assert_int_equal(out.len, 0);
+    spy_agents_note_clock(a, "a \"b\"\\\nc", -(int64_t)(2400 * SPY_NS_PER_MS));
+    spy_agents_note_clock(a, "unknown", 1);
+    assert_int_equal(spy_agents_print_clocks(a, 2, &out), 0);
+    assert_non_null(strstr(spy_buf_str(&out), "_seconds{agent=\"a \\\"b\\\"\\\\\\nc\"} -2\n"));
+    assert_null(strstr(spy_buf_str(&out), "silent"));
+    spy_buf_reset(&out);
+    assert_int_equal(spy_agents_print_clocks(a, 1, &out), 0);
+    assert_int_equal(out.len, 0);
+    spy_agents_free(a);
+}
+
 RUN(cmocka_unit_test_setup_teardown(test_types_and_encodings_are_recognized, set_up, tear_down),
     cmocka_unit_test_setup_teardown(
         test_a_body_over_the_small_bounds_is_decoded_with_the_large_ones, set_up, tear_down),
@@ -366,4 +386,5 @@ RUN(cmocka_unit_test_setup_teardown(test_types_and_encodings_are_recognized, set
     T(test_counters_do_not_go_down),
     cmocka_unit_test_setup_teardown(test_agents_over_the_limit_are_refused_and_store_nothing,
                                     set_up, tear_down),
-    T(test_a_silent_agent_frees_its_place), T(an_agent_over_its_rate_gets_a_retry_after))
+    T(each_agents_clock_is_shown_while_there_are_few), T(test_a_silent_agent_frees_its_place),
+    T(an_agent_over_its_rate_gets_a_retry_after))

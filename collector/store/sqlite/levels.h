@@ -1,0 +1,56 @@
+// levels.h - roll-ups: the windows of a series summed by the minute and by the hour. Inside of
+// store/sqlite.
+//
+// A window belongs to the minute and hour that its end lies in, (from, to]; a window of no length to
+// [from, to). So the windows of a minute that lies inside of a selected time are all selected, and a
+// roll-up can stand for them: a question reads hours, the minutes beside them, windows at the edges,
+// and the windows that no roll-up holds yet. Where windows were dropped, minutes stand for them, and
+// then hours.
+//
+// Windows are rolled up in the order of their ids, some hundred in a transaction, which also notes
+// the id of the last one. So a kill loses nothing and counts nothing twice, and late windows need
+// nothing of their own.
+#pragma once
+#include "collector/store/sqlite/sqlite.h"
+#include "collector/store/sqlite/sums.h"
+
+enum spy_level { SPY_LEVEL_WINDOWS, SPY_LEVEL_MINUTES, SPY_LEVEL_HOURS, SPY_LEVELS };
+static inline int64_t spy_level_ns(int level) // of a roll-up
+{
+    return level == SPY_LEVEL_HOURS ? 3600 * INT64_C(1000000000) : 60 * INT64_C(1000000000);
+}
+// The roll-up that a window belongs to.
+static inline int64_t spy_level_bucket(int level, int64_t start_ns, int64_t end_ns)
+{
+    return (end_ns - (end_ns > start_ns)) / spy_level_ns(level);
+}
+
+// Where the answer to a question is: rows of windows or of rollups, disjoint.
+struct spy_source {
+    int level;
+    char where[192]; // SQL that narrows the selection, with AND before it; of `w`
+};
+struct spy_plan {
+    struct spy_source sources[6];
+    size_t n;
+};
+int spy_plan_make(sqlite3 *db, const struct spy_select *select, struct spy_plan *ret,
+                  struct spy_err *err);
+
+// One row of a source.
+struct spy_source_row {
+    int64_t series, rows;
+    struct spy_sums sums;
+    int64_t window; // whose samples these are; 0: a roll-up, with its samples in data
+    const uint8_t *data;
+    size_t len;
+};
+// Prepares the selection of such rows; more: SQL behind it, such as ORDER BY.
+int spy_source_select(sqlite3 *db, const struct spy_source *source, const struct spy_select *select,
+                      const char *more, sqlite3_stmt **ret, struct spy_err *err);
+// Reads the row that the statement stands at. Borrowed until its next step.
+int spy_source_read(sqlite3 *db, sqlite3_stmt *q, const struct spy_source *source,
+                    struct spy_source_row *ret, struct spy_err *err);
+
+// Rolls up what is not rolled up yet. write_lock is held, and released between parts. In rollup.c.
+int spy_sqlite_roll_up(struct spy_sqlite *s, struct spy_err *err);

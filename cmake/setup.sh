@@ -19,7 +19,7 @@ declare -A GROUPS_OF=(
         fonts-dejavu-core fonts-noto-color-emoji prometheus=promtool openssl libpython3-dev python3-numpy
         curl strace faketime procps iproute2 util-linux gunicorn runc=runc debootstrap
         uwsgi-core=uwsgi uwsgi-plugin-python3 musl-tools=musl-gcc gdb cython3 python3-numpy tmux=tmux
-        docker.io=dockerd docker-compose=docker-compose python3-pip busybox-static=busybox binutils"
+        clickhouse-server docker.io=dockerd docker-compose=docker-compose python3-pip busybox-static=busybox binutils"
     [demo]="gunicorn python3 curl iproute2 util-linux procps"
     [bench]="debootstrap python3 util-linux"
     [fuzz]="clang libclang-rt-14-dev libxml2-dev"

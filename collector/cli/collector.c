@@ -1,4 +1,5 @@
 #include "collector/cli/collector.h"
+#include "collector/store/clickhouse/place.h"
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
 #include "shared/base/mem.h"
@@ -7,8 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXPIRE_SECS = 60 };
-static const char store_kind[] = "sqlite"; // the configuration takes no other
+enum { EXPIRE_SECS = 60, PLACE_MAX = 16 << 10 };
 
 // The time for retention: retention_clock.h says how far the system's clock is trusted.
 static int get_retention_time_logged(struct spy_collector *c, uint64_t *ret, struct spy_err *err)
@@ -209,17 +209,57 @@ static void check_for_damage(const struct spy_collector *c)
                 SPY_S("error", err.msg));
 }
 
+static bool copy_place(char to[SPY_CLICK_TEXT], const char *from)
+{
+    return snprintf(to, SPY_CLICK_TEXT, "%s", from ? from : "") < SPY_CLICK_TEXT;
+}
+
+// Where the store is: what spy_store_open takes for its kind.
+static int print_place(const struct spy_collector_config *f, struct spy_buf *out,
+                       struct spy_err *err)
+{
+    struct spy_click_place p = {.replicas = f->store.replicas};
+    if (f->store.kind == SPY_STORE_SQLITE) {
+        spy_buf_puts(out, f->store.dir);
+    } else if (!copy_place(p.url, f->store.url) || !copy_place(p.database, f->store.database) ||
+               !copy_place(p.user, f->store.user) || !copy_place(p.ca_file, f->store.ca_file) ||
+               !copy_place(p.password_file, f->store.password_file)) {
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "a value in store takes more than %d bytes",
+                           SPY_CLICK_TEXT - 1);
+    } else {
+        spy_click_place_print(&p, out);
+    }
+    return out->failed ? spy_err_set(err, SPY_ERR_INVALID, 0, "store is too long") : 0;
+}
+
+static int open_store(struct spy_collector *c, struct spy_err *err)
+{
+    static const char *const kinds[] = {
+        [SPY_STORE_SQLITE] = "sqlite", [SPY_STORE_CLICKHOUSE] = "clickhouse"};
+    const struct spy_collector_config *f = &c->config;
+    _cleanup_buf_ struct spy_buf place = SPY_BUF_INIT(PLACE_MAX);
+    int r = print_place(f, &place, err);
+    return r < 0 ? r
+                 : spy_store_open(kinds[f->store.kind], spy_buf_str(&place), f->limits.series,
+                                  c->memory.store, &c->store, err);
+}
+
 int spy_collector_check(const struct spy_collector_config *config, struct spy_err *err)
 {
     char path[PATH_MAX];
     int lock = -1;
+    if (config->store.kind == SPY_STORE_CLICKHOUSE) {
+        _cleanup_buf_ struct spy_buf place = SPY_BUF_INIT(PLACE_MAX);
+        int r = print_place(config, &place, err);
+        return r < 0 ? r : spy_store_verify_dir("clickhouse", spy_buf_str(&place), err);
+    }
     snprintf(path, sizeof path, "%s/podspy.db", config->store.dir);
     if (access(path, F_OK) < 0) // nothing is made here
         return spy_err_set(err, SPY_ERR_NOTFOUND, 0,
                            "there is no store %s: name its folder with --data or --config", path);
     int r = spy_data_open(config->store.dir, &lock, err);
     if (r == 0)
-        r = spy_store_verify_dir(store_kind, config->store.dir, err);
+        r = spy_store_verify_dir("sqlite", config->store.dir, err);
     if (lock >= 0)
         close(lock);
     return r;
@@ -239,7 +279,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
     if (r == 0)
         r = start_trust(c, err);
     if (r == 0)
-        r = spy_store_open(store_kind, dir, f->limits.series, c->memory.store, &c->store, err);
+        r = open_store(c, err);
     if (r == 0) {
         spy_store_keep(c->store,
                        &(struct spy_store_levels){f->retention.minutes_ns, f->retention.hours_ns});

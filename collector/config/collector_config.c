@@ -5,7 +5,7 @@
 #define AT(member) offsetof(struct spy_collector_config, member)
 
 static const char *const auth_names[] = {"token", "mtls", "kubernetes", NULL}; // SPY_AUTH_ bits
-static const char *const store_names[] = {"sqlite", NULL};
+static const char *const store_names[] = {"sqlite", "clickhouse", NULL};
 
 static const struct spy_key listen_keys[] = {
     SPY_TEXT("https", AT(listen.https), "0.0.0.0:8443"),
@@ -39,10 +39,12 @@ static const struct spy_key auth_keys[] = {
 static const struct spy_key store_keys[] = {
     SPY_CHOICE("kind", AT(store.kind), "sqlite", store_names),
     SPY_TEXT("dir", AT(store.dir), "/var/lib/podspy-collector"),
-    SPY_NO_EFFECT("url"),
-    SPY_NO_EFFECT("database"),
-    SPY_NO_EFFECT("user"),
-    SPY_NO_EFFECT("password_file"),
+    SPY_TEXT("url", AT(store.url), NULL),
+    SPY_TEXT("database", AT(store.database), "podspy"),
+    SPY_TEXT("user", AT(store.user), NULL),
+    SPY_TEXT("password_file", AT(store.password_file), NULL),
+    SPY_TEXT("ca_file", AT(store.ca_file), NULL),
+    SPY_UINT("replicas", AT(store.replicas), "0", 0, 16),
     {0},
 };
 #define YEARS (20.0 * 365 * 86400e9)
@@ -72,6 +74,23 @@ static const struct spy_key collector_config_keys[] = {
     {0},
 };
 
+static int check_store(const char *name, const struct spy_collector_config *c, struct spy_err *err)
+{
+    bool is_clickhouse = c->store.kind == SPY_STORE_CLICKHOUSE;
+    if (is_clickhouse && !c->store.url)
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "%s: store.kind clickhouse needs store.url, such as "
+                           "https://clickhouse:8443",
+                           name);
+    if (!is_clickhouse && (c->store.url || c->store.user || c->store.password_file ||
+                           c->store.ca_file || c->store.replicas))
+        return spy_err_set(err, SPY_ERR_INVALID, 0,
+                           "%s: url, user, password_file, ca_file and replicas in store need "
+                           "kind: clickhouse",
+                           name);
+    return 0;
+}
+
 static int check_collector_config(const char *name, struct spy_collector_config *c,
                                   struct spy_err *err)
 {
@@ -88,6 +107,8 @@ static int check_collector_config(const char *name, struct spy_collector_config 
         r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: tls.config_map needs tls.secret", name);
     else if ((c->auth.ingest | c->auth.read) & SPY_AUTH_MTLS && !c->tls.client_ca_file)
         r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: mtls in auth needs tls.client_ca_file", name);
+    if (r == 0)
+        r = check_store(name, c, err);
     if (r < 0)
         spy_collector_config_free(c);
     return r;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 enum { SPY_AUTH_TOKEN = 1, SPY_AUTH_MTLS = 2, SPY_AUTH_KUBERNETES = 4 };
-enum spy_store_kind { SPY_STORE_SQLITE };
+enum spy_store_kind { SPY_STORE_SQLITE, SPY_STORE_CLICKHOUSE };
 
 struct spy_collector_config {
     struct {
@@ -35,6 +35,12 @@ struct spy_collector_config {
     struct {
         enum spy_store_kind kind; // sqlite
         char *dir;                // /var/lib/podspy-collector: the data folder
+        // of clickhouse
+        char *url;                     // its HTTP interface; http:// for this machine alone
+        char *database;                // podspy: made if it is missing
+        char *user;                    // NULL: ClickHouse's own default
+        char *password_file, *ca_file; // NULL: none; the system's authorities
+        uint32_t replicas;             // 0: the tables are not replicated
     } store;
     struct {
         uint64_t raw_ns;     // 24h

@@ -2,7 +2,8 @@
 #include "shared/base/mem.h"
 #include <string.h>
 
-static const struct spy_store_backend *const backends[] = {&spy_store_sqlite};
+static const struct spy_store_backend *const backends[] = {&spy_store_sqlite,
+                                                           &spy_store_clickhouse};
 
 static int find_backend(const char *kind, const struct spy_store_backend **ret, struct spy_err *err)
 {

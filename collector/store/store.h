@@ -143,3 +143,5 @@ struct spy_store { // the first member of a backend's own structure
 };
 // sqlite/sqlite.c; keeps everything in dir/podspy.db.
 extern const struct spy_store_backend spy_store_sqlite;
+// clickhouse/clickhouse.c; keeps everything in a ClickHouse. dir: its place (clickhouse/place.h).
+extern const struct spy_store_backend spy_store_clickhouse;

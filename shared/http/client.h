@@ -42,7 +42,7 @@ enum spy_client_outcome {
     SPY_CLIENT_UNREACHABLE, // no connection, no trust, cut off, too slow, too large, aborted
 };
 
-// body and arg are borrowed until the answer is there, the rest for the call.
+// body, stop and arg are borrowed until the answer is there, the rest for the call.
 struct spy_client_request {
     const char *url;
     const char *method;         // NULL: GET without a body, POST with one
@@ -53,6 +53,7 @@ struct spy_client_request {
     unsigned timeout_ms; // for all of it; 0: none
     unsigned quiet_secs; // and without a byte of an answer; 0: none
     size_t answer_max;   // of spy_client_answer.body; a longer one makes it UNREACHABLE
+    const bool *stop;    // shared/base/stop.h: ends the transfer within a second; NULL: none
 
     // Where on_data is set it gets the body of a 200 answer in pieces, and the answer's body is that
     // of other answers alone. It returns false to end the transfer.

@@ -1,6 +1,7 @@
 #include "shared/http/transfer.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
+#include "shared/base/stop.h"
 #include "shared/base/token.h"
 #include "shared/http/trust.h"
 #include <ctype.h>
@@ -52,10 +53,15 @@ static bool is_aborted(const struct spy_transfer *t)
     return __atomic_load_n(&t->client->aborted, __ATOMIC_RELAXED);
 }
 
+static bool is_ended_by_us(const struct spy_transfer *t)
+{
+    return is_aborted(t) || spy_stop_is_set(t->request.stop);
+}
+
 static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     (void)a, (void)b, (void)c, (void)d;
-    return is_aborted(arg);
+    return is_ended_by_us(arg);
 }
 
 // A server whose machine died sends no end of the connection.
@@ -245,7 +251,7 @@ static void write_reason(struct spy_transfer *t, CURLcode code)
     if (t->answer.body.failed)
         snprintf(to, size, "the answer is larger than %zu bytes", t->answer.body.max);
     else if (code == CURLE_ABORTED_BY_CALLBACK)
-        snprintf(to, size, "%s", is_aborted(t) ? "stopped" : SPY_TRUST_NOT_A_SERVER);
+        snprintf(to, size, "%s", is_ended_by_us(t) ? "stopped" : SPY_TRUST_NOT_A_SERVER);
     else
         snprintf(to, size, "%.*s", (int)size - 1, *t->why ? t->why : curl_easy_strerror(code));
     for (; *to; to++)

@@ -57,6 +57,7 @@ def test_kinds_are_of_current_api_versions():
 
 def test_everything_that_is_installed_bears_the_usual_labels():
     patches = ("deploy/kustomize/persistent/collector.yaml", "deploy/kustomize/sidecar/",
+               "deploy/kustomize/clickhouse/collector.yaml", "deploy/kustomize/clickhouse/config.yaml",
                "deploy/kustomize/sidecar-example/sidecar.yaml")
     for name, document in _documents():
         if not name.startswith(patches):

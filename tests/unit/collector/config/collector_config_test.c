@@ -102,7 +102,7 @@ static void settings_of_kubernetes_have_defaults_and_are_checked(void **state)
                      SPY_ERR_INVALID);
 }
 
-static void keys_without_effect_are_refused(void **state)
+static void retentions_need_a_unit(void **state)
 {
     (void)state;
     static const struct {
@@ -110,11 +110,6 @@ static void keys_without_effect_are_refused(void **state)
     } rows[] = {
         {"retention: {raw: 24h,\n minutes: 7}", "collector.yaml:2: minutes is a time like"},
         {"retention: {hours: 1}", "hours is a time like"},
-        {"store: {kind: sqlite, url: u}", "url has no effect yet"},
-        {"store: {database: }", "database has no effect yet"},
-        {"store: {user: n}", "user has no effect yet"},
-        {"store: {password_file: p}", "password_file has no effect yet"},
-        {"store: {kind: clickhouse}", "kind is sqlite, not 'clickhouse'"},
     };
     for (size_t i = 0; i < SPY_COUNT(rows); i++) {
         struct spy_collector_config c;
@@ -123,6 +118,36 @@ static void keys_without_effect_are_refused(void **state)
         if (!strstr(e.msg, rows[i].says))
             fail_msg("%s: %s", rows[i].text, e.msg);
     }
+}
+
+static void a_clickhouse_needs_its_url_and_no_other_store_has_one(void **state)
+{
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"store: {kind: sqlite, url: u}", "need kind: clickhouse"},
+        {"store: {user: n}", "need kind: clickhouse"},
+        {"store: {password_file: p}", "need kind: clickhouse"},
+        {"store: {replicas: 2}", "need kind: clickhouse"},
+        {"store: {kind: clickhouse}", "needs store.url"},
+        {"store: {kind: clickhouse, url: u, replicas: 17}", "replicas is a whole number"},
+    };
+    struct spy_collector_config c;
+    for (size_t i = 0; i < SPY_COUNT(wrong); i++) {
+        struct spy_err e = {0};
+        assert_int_equal(collector(wrong[i][0], &c, &e), SPY_ERR_INVALID);
+        if (!strstr(e.msg, wrong[i][1]))
+            fail_msg("%s: %s", wrong[i][0], e.msg);
+    }
+    assert_int_equal(collector("store: {kind: clickhouse, url: 'https://ch:8443', user: n,"
+                               " password_file: /p, ca_file: /ca, replicas: 2}",
+                               &c, NULL),
+                     0);
+    assert_int_equal(c.store.kind, SPY_STORE_CLICKHOUSE);
+    assert_string_equal(c.store.url, "https://ch:8443");
+    assert_string_equal(c.store.database, "podspy");
+    assert_string_equal(c.store.password_file, "/p");
+    assert_int_equal(c.store.replicas, 2);
+    spy_collector_config_free(&c);
 }
 
 struct row {
@@ -140,7 +165,7 @@ static void each_mistake_of_the_collector_names_its_line(void **state)
         {"limits: {body_mib: 0}", "body_mib is a whole number from 1 to 256"},
         {"limits: {body_mib: 257}", "body_mib is a whole number from 1 to 256"},
         {"tls: {key_file: x}", "go together"},
-        {"store: {kind: oracle}", "kind is sqlite, not 'oracle'"},
+        {"store: {kind: oracle}", "kind is one of sqlite, clickhouse, not 'oracle'"},
     };
     for (size_t i = 0; i < SPY_COUNT(rows); i++) {
         struct spy_collector_config c;
@@ -166,5 +191,6 @@ static void http_can_be_turned_off(void **state)
 
 RUN(T(an_empty_file_gives_the_defaults), T(the_documented_block_is_accepted_and_is_the_defaults),
     T(every_way_to_authenticate_is_accepted_by_name),
-    T(settings_of_kubernetes_have_defaults_and_are_checked), T(keys_without_effect_are_refused),
+    T(settings_of_kubernetes_have_defaults_and_are_checked), T(retentions_need_a_unit),
+    T(a_clickhouse_needs_its_url_and_no_other_store_has_one),
     T(each_mistake_of_the_collector_names_its_line), T(http_can_be_turned_off))

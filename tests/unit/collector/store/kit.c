@@ -1,4 +1,5 @@
 #include "kit.h"
+#include "click_server.h"
 #include "shared/base/buf.h"
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
@@ -9,8 +10,36 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+const char *kit_kind(void)
+{
+    const char *kind = getenv("PODSPY_STORE_KIND");
+    return kind && *kind ? kind : "sqlite";
+}
+
+bool kit_is_sqlite(void)
+{
+    return !strcmp(kit_kind(), "sqlite");
+}
+
+uint64_t kit_rounds(uint64_t n)
+{
+    return kit_is_sqlite() ? n : n / 5 + 1;
+}
+
+// Each place is a database, and all are of one server.
+static char *new_database(void)
+{
+    static unsigned n;
+    char *place = NULL;
+    assert_true(asprintf(&place, "http://127.0.0.1:%u/?database=t%u", click_server_port(), n++) >
+                0);
+    return place;
+}
+
 char *kit_folder(void)
 {
+    if (!kit_is_sqlite())
+        return new_database();
     struct statvfs memory;
     bool fits = statvfs("/dev/shm", &memory) == 0 && access("/dev/shm", W_OK) == 0 &&
                 (uint64_t)memory.f_bavail * memory.f_frsize >= 256 << 20;
@@ -22,6 +51,10 @@ char *kit_folder(void)
 
 void kit_remove(char *dir)
 {
+    if (!kit_is_sqlite()) {
+        free(dir);
+        return;
+    }
     DIR *d = opendir(dir);
     assert_non_null(d);
     for (struct dirent *e; (e = readdir(d));)
@@ -36,7 +69,7 @@ struct spy_store *kit_open(const char *dir, uint32_t max_series)
 {
     struct spy_store *s = NULL;
     struct spy_err err = {0};
-    if (spy_store_open("sqlite", dir, max_series, SPY_STORE_MEMORY_MAX, &s, &err) < 0)
+    if (spy_store_open(kit_kind(), dir, max_series, SPY_STORE_MEMORY_MAX, &s, &err) < 0)
         fail_msg("%s", err.msg);
     return s;
 }

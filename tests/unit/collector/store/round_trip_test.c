@@ -9,7 +9,7 @@
 static void a_window_is_read_as_it_was_stored(void **state)
 {
     (void)state;
-    for (uint64_t i = 0; i < 60; i++) {
+    for (uint64_t i = 0; i < kit_rounds(60); i++) {
         uint64_t seed = 1000 + i;
         char *dir = kit_folder();
         struct spy_store *s = kit_open(dir, 10);
@@ -38,7 +38,7 @@ static void many_windows_are_read_as_their_merge(void **state)
 {
     (void)state;
     enum { N = 40 };
-    for (uint64_t round = 0; round < 12; round++) {
+    for (uint64_t round = 0; round < kit_rounds(12); round++) {
         uint64_t seed = 7777 + round;
         char *dir = kit_folder();
         struct spy_store *s = kit_open(dir, 100);

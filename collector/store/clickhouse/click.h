@@ -1,0 +1,81 @@
+// click.h - shared by the files of the ClickHouse store. Inside of store/clickhouse.
+//
+// The collector keeps nothing that matters: any number of collectors write to one database and read
+// from it. What they hold are caches: `written`, ids of rows that this collector has inserted, and the
+// number of series.
+//
+// Appenders that wait share one insert. After SPY_ERR_AGAIN and SPY_ERR_IO a part of what was to be
+// inserted can be there; sending it again makes it whole, and never double.
+#pragma once
+#include "collector/store/clickhouse/window.h"
+#include "collector/store/retention_clock.h"
+#include "collector/store/store.h"
+#include <pthread.h>
+
+struct spy_click_batch; // append.c
+
+struct spy_click {
+    struct spy_store base;
+    struct spy_click_link *link;
+    uint32_t max_series;
+    size_t memory;
+
+    pthread_mutex_t schema_lock;
+    bool has_schema; // atomic: the tables were seen
+
+    pthread_mutex_t lock; // of the queue of batches
+    pthread_cond_t done;
+    struct spy_click_batch *first, **last;
+    bool writing; // one appender writes for all that wait
+
+    pthread_mutex_t write_lock; // of all from here to the next comment
+    struct spy_idset written;
+    uint32_t first_day; // the oldest that ClickHouse held when it was last asked
+    uint64_t n_series;  // that ClickHouse holds, and those added since it was asked
+    bool knows_n_series;
+    struct spy_retention_clock clock;
+
+    uint64_t horizon_ns;  // windows that end before it have expired; atomic
+    bool is_full;         // one day alone is over the bound of expire; atomic
+    int last_result;      // of the latest append; atomic
+    uint64_t last_failed; // when an append failed last, by CLOCK_MONOTONIC; atomic
+};
+
+// Makes the tables unless that was done. Each function of the store begins with it, so a collector
+// can start before its ClickHouse.
+int spy_click_prepare(struct spy_click *s, struct spy_err *err);
+
+int spy_click_append(struct spy_store *s, struct spy_profile *const *profiles, size_t n,
+                     size_t *ret_known, bool *ret_is_known, struct spy_err *err);
+int spy_click_query(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
+                    struct spy_err *err);
+int spy_click_processes(struct spy_store *s, const struct spy_select *select,
+                        spy_store_process_fn fn, void *arg, struct spy_err *err);
+int spy_click_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
+                     struct spy_err *err);
+int spy_click_verify(struct spy_store *s, unsigned max_secs, struct spy_err *err);
+
+// --- selections, in select.c ---
+
+// The series that a selection's labels choose. Without labels it is all, and `picked` is empty.
+struct spy_click_picked {
+    bool is_all;
+    struct spy_buf rows; // of ids, as an external table
+};
+void spy_click_picked_free(struct spy_click_picked *p);
+int spy_click_pick_series(struct spy_click *s, const struct spy_select *select,
+                          struct spy_click_picked *ret, struct spy_err *err);
+// Appends "SELECT columns FROM windows" with the selection's time and series, without a FORMAT.
+void spy_click_put_select(struct spy_click *s, struct spy_buf *sql, const char *columns,
+                          const struct spy_select *select, const struct spy_click_picked *picked);
+// Reads {keys, values} of a series. Texts are of the reader's bytes, n of them in each.
+struct spy_click_labels {
+    struct spy_click_text {
+        const char *at; // not NUL-terminated
+        size_t len;
+    } keys[SPY_LABELS_MAX], values[SPY_LABELS_MAX];
+    size_t n;
+};
+int spy_click_read_labels(struct spy_rowbin *r, struct spy_click_labels *ret, struct spy_err *err);
+// One name of spy_click_window.names, in turn.
+struct spy_click_text spy_click_next_text(struct spy_rowbin *r);

@@ -1,0 +1,108 @@
+"""Two collectors on one ClickHouse: one answer, whichever is pushed to and whichever is asked."""
+
+import json
+import threading
+import time
+
+import pytest
+import requests
+
+import clickhouse
+from collector import MAIN, Batch, labels, usual_batch
+
+pytestmark = pytest.mark.skipif(not clickhouse.program(),
+                                reason="clickhouse-server is not installed: cmake/setup.sh test does")
+
+
+@pytest.fixture(name="server")
+def _server(tmp_path):
+    s = clickhouse.Server(tmp_path / "clickhouse")
+    yield s
+    s.kill()
+
+
+@pytest.fixture(name="pair")
+def _pair(server, new_collector):
+    return [new_collector(config=server.store()) for _ in range(2)]
+
+
+def _total(collector, query="pod=*&idle=1"):
+    answer = collector.get_plain(f"/profiles?{query}&format=collapsed")
+    if answer.status_code == 404:
+        return 0
+    assert answer.status_code == 200, answer.text
+    return sum(int(line.rsplit(" ", 1)[1]) for line in answer.text.splitlines())
+
+
+def test_what_one_collector_took_the_other_answers(pair):
+    one, two = pair
+    body = usual_batch().bytes()
+    assert one.push(body).status_code == 200
+    assert two.push(body).status_code == 200  # an agent that lost the first acknowledgement
+    assert [_total(c) for c in pair] == [500, 500]
+    for path in ("/profiles?pod=demo&format=json&idle=1", "/top?pod=demo", "/pods"):
+        answers = [c.get_plain(path) for c in pair]
+        assert [a.status_code for a in answers] == [200, 200], path
+        assert answers[0].json() == answers[1].json(), path
+    text = json.dumps(one.get_plain("/pods").json())
+    assert "MainThread" in text and "demo" in text
+    assert one.get_plain("/profiles?pod=nobody").status_code == 404
+
+
+def test_without_clickhouse_pushes_wait_and_readiness_says_why(server, pair):
+    one, _ = pair
+    body = usual_batch().bytes()
+    assert one.get_plain("/readyz").status_code == 200
+    server.kill()
+    pushed = one.push(body)
+    assert pushed.status_code == 503 and "Retry-After" in pushed.headers
+    ready = one.get_plain("/readyz")
+    assert ready.status_code == 503 and server.url in ready.text, ready.text
+    asked = one.get_plain("/profiles?pod=demo")
+    assert asked.status_code == 503, asked.text
+    assert "pass-word" not in ready.text + asked.text + one.log.read_text()
+    server.start()
+    assert one.push(body).status_code == 200
+    assert _total(one) == 500
+    deadline = time.monotonic() + 60
+    while one.get_plain("/readyz").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _send(collector, number, start, acknowledged):
+    """One agent: every batch goes to its own collector until that has acknowledged it."""
+    session = requests.Session()
+    for n in range(25):
+        b = Batch()
+        b.add(labels(pid=number // 2), [([MAIN, (f"f{n}", "/a.py", 1)], 3, "running", 1, "m")],
+              profile_id=bytes([1 + number // 2, n]) * 8, start=start)
+        for _ in range(2000):
+            try:
+                if collector.push(b.bytes(), session=session).status_code == 200:
+                    acknowledged.append((number // 2, n))
+                    break
+            except requests.RequestException:
+                pass
+            time.sleep(0.02)
+
+
+def test_batches_sent_to_both_while_clickhouse_is_killed_count_once(server, pair, capsys):
+    acknowledged, start = [], time.time() - 60
+    senders = [threading.Thread(target=_send, args=(pair[i % 2], i, start, acknowledged))
+               for i in range(4)]
+    for s in senders:
+        s.start()
+    for _ in range(2):
+        time.sleep(0.3)
+        server.kill()
+        server.start()
+    for s in senders:
+        s.join()
+    rows = int(server.ask("SELECT count() FROM windows"))
+    with capsys.disabled():
+        print(f"\n{len(acknowledged)} acknowledgements of {len(set(acknowledged))} windows by two "
+              f"collectors; ClickHouse holds {rows} rows; the answers count "
+              f"{[_total(c) // 3 for c in pair]}")
+    assert len(acknowledged) == 100 and len(set(acknowledged)) == 50
+    assert [_total(c) for c in pair] == [150, 150]

@@ -1,0 +1,377 @@
+// What only ClickHouse's store does: several collectors, a server that goes and comes, days dropped
+// whole, bounds and credentials of its statements.
+#include "click_server.h"
+#include "collector/store/clickhouse/link.h"
+#include "kit.h"
+#include "shared/base/clock.h"
+#include "shared/base/mem.h"
+#include "shared/base/stop.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct spy_profile *make_one(uint64_t id, const char *pod)
+{
+    struct spy_profile *p = kit_window(id, T0 + id % 3000, 10, 1, (const char *[]){"pod", pod});
+    kit_sample(p, "main;work", 1);
+    return p;
+}
+
+static struct spy_store *open_place(const char *place)
+{
+    struct spy_store *s = NULL;
+    struct spy_err err = {0};
+    if (spy_store_open("clickhouse", place, 1000, SPY_STORE_MEMORY_MAX, &s, &err) < 0)
+        fail_msg("%s", err.msg);
+    return s;
+}
+
+static uint64_t count_stored(struct spy_store *s)
+{
+    struct spy_select all = kit_everything();
+    struct spy_profile *p = kit_query(s, &all);
+    uint64_t n = kit_total(p);
+    spy_profile_free(p);
+    return n;
+}
+
+// --- several collectors, and a server that is killed ---
+
+enum { SENDERS = 4, IDS_A_ROUND = 40 };
+
+struct sender {
+    pthread_t thread;
+    struct spy_store *store;
+    uint64_t first;
+    size_t tries;
+    bool *killed; // the server was killed in this round
+};
+
+// Sends each window until it is acknowledged, as an agent does.
+static void *send_all(void *arg)
+{
+    struct sender *a = arg;
+    for (uint64_t i = 0; i < IDS_A_ROUND; i++) {
+        struct spy_profile *p = make_one(a->first + i, i % 2 ? "a" : "b");
+        size_t known = 0;
+        uint64_t end = spy_clock_mono_ns() + 120 * SPY_NS_PER_SEC;
+        while (a->tries++, spy_store_append(a->store, &p, 1, &known, NULL, NULL) < 0 &&
+                               spy_clock_mono_ns() < end)
+            usleep(20000);
+        spy_profile_free(p);
+    }
+    return NULL;
+}
+
+// Two collectors get the same windows from two agents each, while ClickHouse is killed and started.
+static void send_one_round(struct spy_store *const stores[2], uint64_t round, size_t *tries)
+{
+    struct sender a[SENDERS] = {0};
+    for (int i = 0; i < SENDERS; i++) {
+        a[i] = (struct sender){.store = stores[i % 2], .first = round * IDS_A_ROUND};
+        assert_int_equal(pthread_create(&a[i].thread, NULL, send_all, &a[i]), 0);
+    }
+    usleep((useconds_t)(20000 + round * 37000 % 200000));
+    click_server_kill();
+    click_server_start();
+    for (int i = 0; i < SENDERS; i++) {
+        pthread_join(a[i].thread, NULL);
+        *tries += a[i].tries;
+    }
+}
+
+static void acknowledged_windows_count_once_whatever_happens_to_the_server(void **state)
+{
+    (void)state;
+    const char *wanted = getenv("PODSPY_CLICKHOUSE_ROUNDS");
+    uint64_t rounds = wanted ? strtoul(wanted, NULL, 10) : 5;
+    char place[128];
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=faults", click_server_port());
+    struct spy_store *stores[2] = {open_place(place), open_place(place)};
+    size_t tries = 0, processes;
+    for (uint64_t i = 0; i < rounds; i++)
+        send_one_round(stores, i, &tries);
+    uint64_t sent = rounds * IDS_A_ROUND;
+    size_t windows = kit_windows(stores[0], &processes);
+    unsigned long rows =
+        click_server_ask("faults", "SELECT toUInt64(count()) FROM windows FORMAT RowBinary");
+    unsigned long different = click_server_ask(
+        "faults", "SELECT toUInt64(uniqExact(profile_id)) FROM windows FORMAT RowBinary");
+    print_message(
+        "%lu rounds: %lu windows acknowledged by 2 collectors, 2 senders each, %zu tries; "
+        "ClickHouse holds %lu rows of %lu profile_ids; lost %ld, counted twice %ld\n",
+        rounds, sent, tries, rows, different, (long)(sent - different),
+        (long)(windows - different));
+    assert_int_equal(different, sent);
+    assert_int_equal(windows, sent);
+    assert_int_equal(count_stored(stores[1]), sent);
+    assert_int_equal(spy_store_verify(stores[0], 0, NULL), 0);
+    for (int i = 0; i < 2; i++)
+        spy_store_close(stores[i]);
+}
+
+static void a_server_that_is_away_is_named_and_comes_back(void **state)
+{
+    (void)state;
+    char place[128];
+    struct spy_err err = {0};
+    struct spy_profile *p = make_one(1, "a");
+    size_t known;
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=away", click_server_port());
+    click_server_kill();
+    struct spy_store *s = open_place(place); // it may come later
+    struct spy_select all = kit_everything();
+    struct spy_profile *out = spy_profile_new();
+    assert_int_equal(spy_store_append(s, &p, 1, &known, NULL, &err), SPY_ERR_AGAIN);
+    assert_non_null(strstr(err.msg, "ClickHouse at http://127.0.0.1"));
+    assert_int_equal(spy_store_check(s, &err), SPY_ERR_AGAIN);
+    assert_int_equal(spy_store_query(s, &all, out, &err), SPY_ERR_AGAIN);
+    click_server_start();
+    assert_int_equal(kit_append(s, &p, 1), 0);
+    assert_int_equal(count_stored(s), 1);
+    spy_profile_free(out);
+    spy_profile_free(p);
+    spy_store_close(s);
+}
+
+// --- duplicates ---
+
+// Two collectors that insert the same window at the same instant leave two rows.
+static void a_window_that_has_two_rows_counts_once(void **state)
+{
+    (void)state;
+    char place[128];
+    struct spy_profile *p = make_one(1, "a");
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=twice", click_server_port());
+    struct spy_store *s = open_place(place);
+    kit_append(s, &p, 1);
+    click_server_ask("twice", "INSERT INTO windows SELECT * FROM windows");
+    assert_int_equal(
+        click_server_ask("twice", "SELECT toUInt64(count()) FROM windows FORMAT RowBinary"), 2);
+    assert_int_equal(count_stored(s), 1);
+    assert_int_equal(kit_windows(s, NULL), 1);
+    spy_profile_free(p);
+    spy_store_close(s);
+}
+
+// --- retention ---
+
+static void expired_windows_are_hidden_and_their_days_dropped(void **state)
+{
+    (void)state;
+    enum { DAY = 86400 };
+    const uint64_t base = T0 / DAY * DAY;
+    char place[128];
+    struct spy_err err = {0};
+    struct spy_profile *p[4];
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=days", click_server_port());
+    struct spy_store *s = open_place(place);
+    for (uint64_t i = 0; i < 4; i++) { // noon of four days
+        p[i] = kit_window(i, base + i * DAY + DAY / 2, 10, 1, (const char *[]){"pod", "a"});
+        kit_sample(p[i], "main;work", (uint64_t)1 << i);
+    }
+    kit_append(s, p, 4);
+    assert_int_equal(count_stored(s), 15);
+    uint64_t now = (base + 3 * DAY + DAY / 2 + 60) * SEC_NS;
+    assert_int_equal(spy_store_expire(s, now, 2 * DAY * SEC_NS, UINT64_MAX, &err), 0);
+    assert_int_equal(count_stored(s), 12); // that of the second day has expired, the day has not
+    assert_int_equal(
+        click_server_ask("days", "SELECT toUInt64(count()) FROM windows FORMAT RowBinary"), 3);
+    kit_append(s, p + 3, 1);
+    assert_int_equal(spy_store_verify(s, 0, &err), 0);
+    // The size: the oldest days go, the latest stays, and nothing more is taken.
+    assert_int_equal(spy_store_expire(s, now, 2 * DAY * SEC_NS, 1, &err), 0);
+    assert_int_equal(count_stored(s), 8);
+    size_t known;
+    assert_int_equal(spy_store_append(s, p, 1, &known, NULL, &err), SPY_ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "max_gib"));
+    assert_int_equal(spy_store_expire(s, now, 2 * DAY * SEC_NS, UINT64_MAX, &err), 0);
+    assert_int_equal(kit_append(s, p + 2, 1), 0);
+    assert_int_equal(count_stored(s), 12);
+    assert_int_equal(spy_store_verify(s, 0, &err), 0);
+    for (size_t i = 0; i < 4; i++)
+        spy_profile_free(p[i]);
+    spy_store_close(s);
+}
+
+static void what_is_missing_is_found_and_no_weight_is_lost(void **state)
+{
+    (void)state;
+    char place[128];
+    struct spy_err err = {0};
+    struct spy_profile *p = make_one(1, "a");
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=missing", click_server_port());
+    struct spy_store *s = open_place(place);
+    kit_append(s, &p, 1);
+    click_server_ask("missing", "TRUNCATE TABLE stacks");
+    assert_int_equal(spy_store_verify(s, 0, &err), SPY_ERR_IO);
+    assert_non_null(strstr(err.msg, "1 stacks"));
+    assert_int_equal(count_stored(s), 1);
+    spy_profile_free(p);
+    spy_store_close(s);
+}
+
+// --- bounds ---
+
+static void a_question_is_bounded_and_can_be_stopped(void **state)
+{
+    (void)state;
+    char place[128];
+    struct spy_err err = {0};
+    struct spy_profile *p[] = {make_one(1, "a"), make_one(2, "a")}, *out = spy_profile_new();
+    bool stop = false;
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=bounds", click_server_port());
+    struct spy_store *s = open_place(place);
+    kit_append(s, p, 2);
+    struct spy_select select = kit_everything();
+    select.rows_max = 4; // two windows, a sample each
+    select.stop = &stop;
+    assert_int_equal(spy_store_query(s, &select, out, &err), 0);
+    select.rows_max = 3;
+    assert_int_equal(spy_store_query(s, &select, out, &err), SPY_ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "narrow"));
+    select.rows_max = 0;
+    spy_stop_set(&stop);
+    assert_int_equal(spy_store_query(s, &select, out, &err), SPY_ERR_GONE);
+    spy_profile_free(out);
+    for (size_t i = 0; i < 2; i++)
+        spy_profile_free(p[i]);
+    spy_store_close(s);
+}
+
+static void *set_later(void *stop)
+{
+    usleep(300000);
+    spy_stop_set(stop);
+    return NULL;
+}
+
+static int count_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
+{
+    (void)err;
+    spy_rowbin_number(r, 1);
+    *(uint64_t *)arg += !r->is_short;
+    return r->is_short ? SPY_ERR_TORN : 0;
+}
+
+static void a_statement_ends_when_it_is_stopped_or_its_answer_is_too_large(void **state)
+{
+    (void)state;
+    struct spy_click_place place = {.database = "default"};
+    struct spy_click_link *l = NULL;
+    struct spy_err err = {0};
+    bool stop = false;
+    uint64_t rows = 0;
+    pthread_t t;
+    snprintf(place.url, sizeof place.url, "http://127.0.0.1:%u", click_server_port());
+    assert_int_equal(spy_click_link_new(&place, &l, &err), 0);
+    struct spy_click_call c = {.sql = "SELECT toUInt8(1) FROM system.numbers LIMIT 100000 "
+                                      "FORMAT RowBinary",
+                               .row = count_row,
+                               .arg = &rows};
+    assert_int_equal(spy_click_call(l, &c, &err), 0);
+    assert_int_equal(rows, 100000);
+    c.bytes_max = 50000;
+    assert_int_equal(spy_click_call(l, &c, &err), SPY_ERR_LIMIT);
+    c = (struct spy_click_call){.sql = "SELECT toUInt8(sleep(2)) FROM system.numbers LIMIT 10 "
+                                       "SETTINGS max_block_size = 1 FORMAT RowBinary",
+                                .row = count_row,
+                                .arg = &rows,
+                                .stop = &stop};
+    assert_int_equal(pthread_create(&t, NULL, set_later, &stop), 0);
+    assert_int_equal(spy_click_call(l, &c, &err), SPY_ERR_GONE);
+    pthread_join(t, NULL);
+    // A fault in the middle of an answer is an error.
+    c = (struct spy_click_call){.sql = "SELECT toUInt8(throwIf(number = 90000)) FROM "
+                                       "system.numbers LIMIT 100000 FORMAT RowBinary",
+                                .row = count_row,
+                                .arg = &rows};
+    assert_int_equal(spy_click_call(l, &c, &err), SPY_ERR_IO);
+    spy_click_link_free(l);
+}
+
+// --- credentials and versions ---
+
+static void a_password_is_read_from_its_file_for_each_statement(void **state)
+{
+    (void)state;
+    char place[200], file[] = "/tmp/podspy-password-XXXXXX";
+    struct spy_err err = {0};
+    struct spy_store *s = NULL;
+    int fd = mkstemp(file);
+    assert_int_equal(write(fd, "wrong\n", 6), 6);
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=auth&user=secret&password_file=%s",
+             click_server_port(), file);
+    assert_int_equal(spy_store_open("clickhouse", place, 10, 0, &s, &err), SPY_ERR_DENIED);
+    assert_int_equal(pwrite(fd, "pass-word\n", 10, 0), 10);
+    s = open_place(place);
+    assert_int_equal(spy_store_check(s, &err), 0);
+    assert_int_equal(pwrite(fd, "none-such\n", 10, 0), 10);
+    assert_int_equal(spy_store_check(s, &err), SPY_ERR_DENIED);
+    close(fd);
+    unlink(file);
+    assert_int_equal(spy_store_check(s, &err), SPY_ERR_DENIED);
+    assert_non_null(strstr(err.msg, file));
+    spy_store_close(s);
+}
+
+static void tables_of_a_later_version_are_left_alone(void **state)
+{
+    (void)state;
+    char place[128];
+    struct spy_err err = {0};
+    struct spy_store *s = NULL;
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=later", click_server_port());
+    spy_store_close(open_place(place));
+    spy_store_close(open_place(place));
+    assert_int_equal(spy_store_verify_dir("clickhouse", place, &err), 0);
+    click_server_ask("later", "INSERT INTO schema SELECT toUInt16(99), toUInt64(0)");
+    assert_int_equal(spy_store_open("clickhouse", place, 10, 0, &s, &err), SPY_ERR_INVALID);
+    assert_non_null(strstr(err.msg, "version 99"));
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=nothing", click_server_port());
+    assert_int_equal(spy_store_verify_dir("clickhouse", place, &err), SPY_ERR_NOTFOUND);
+}
+
+static void a_place_is_read_back_as_it_was_written(void **state)
+{
+    (void)state;
+    struct spy_click_place in = {.url = "https://ch.example:8443",
+                                 .database = "spy_1",
+                                 .user = "a&b=c%41 \xc3\xa9",
+                                 .password_file = "/run/a b/?&",
+                                 .replicas = 3},
+                           out;
+    struct spy_buf text = SPY_BUF_INIT(4096);
+    assert_int_equal(spy_click_place_print(&in, &text), 0);
+    assert_int_equal(spy_click_place_parse(spy_buf_str(&text), &out, NULL), 0);
+    assert_memory_equal(&in, &out, sizeof in);
+    spy_buf_free(&text);
+    static const char *const wrong[] = {
+        "",
+        "ch:8443",
+        "http://other:8123/?database=x",
+        "https://user:word@ch/?database=x",
+        "https://ch/?database=a-b",
+        "https://ch/?database=x;DROP",
+        "https://ch/?database=",
+        "https://ch/?user=%4",
+        "https://ch/?user=%zz",
+        "https://ch/?user=%00",
+        "https://ch/?nothing=1",
+        "https://ch/?replicas=17",
+        "https://ch/?replicas",
+    };
+    for (size_t i = 0; i < SPY_COUNT(wrong); i++)
+        if (spy_click_place_parse(wrong[i], &out, NULL) != SPY_ERR_INVALID)
+            fail_msg("taken: %s", wrong[i]);
+}
+
+RUN(T(a_place_is_read_back_as_it_was_written), T(a_window_that_has_two_rows_counts_once),
+    T(expired_windows_are_hidden_and_their_days_dropped),
+    T(what_is_missing_is_found_and_no_weight_is_lost), T(a_question_is_bounded_and_can_be_stopped),
+    T(a_statement_ends_when_it_is_stopped_or_its_answer_is_too_large),
+    T(a_password_is_read_from_its_file_for_each_statement),
+    T(tables_of_a_later_version_are_left_alone), T(a_server_that_is_away_is_named_and_comes_back),
+    T(acknowledged_windows_count_once_whatever_happens_to_the_server))

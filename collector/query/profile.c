@@ -63,7 +63,7 @@ static void make_policies(void)
     }
 }
 
-static const char *find_policy(const struct spy_format *format)
+const char *spy_query_policy(const struct spy_format *format)
 {
     size_t n;
     const struct spy_format *const *formats = spy_format_list(&n);
@@ -169,7 +169,7 @@ static int print_answer(const struct spy_profile *p, const struct spy_selector *
     view.title = title;
     view.filter = filter;
     a->media_type = format->media_type;
-    a->policy = find_policy(format);
+    a->policy = spy_query_policy(format);
     return format->print(p, &view, a->body, err);
 }
 
@@ -179,7 +179,8 @@ static int answer_profiles(const struct spy_question *q, struct spy_answer *a, s
     const struct spy_format *format = NULL;
     _cleanup_profile_ struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
-    int r = spy_selector_parse(q->params, q->n_params, true, q->now_ns, &s, a->hint, err);
+    int r =
+        spy_selector_parse(q->params, q->n_params, SPY_TAKES_FORMAT, q->now_ns, &s, a->hint, err);
     if (r == 0)
         r = choose_format(q, &s, &format, a->hint, err);
     if (r == 0)

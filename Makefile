@@ -71,6 +71,13 @@ bench: ## cost of a sample, of a target, of 200 processes and of attaching, besi
 	-$(PYTHON) tests/bench/many.py --build build/bench
 	-$(PYTHON) tests/bench/attach.py --build build/bench
 
+.PHONY: bench-collector
+bench-collector: ## what pushed windows cost a collector: CPU, acknowledgements, memory, disk (BENCH_ARGS=--help)
+	$(SETUP) build test
+	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
+	cmake --build build/bench -j $(JOBS) --target podspy-collector push_windows
+	$(PYTHON) tests/bench/store/collector_load.py --build build/bench $(BENCH_ARGS)
+
 LEFT_OUT_asan = left out: packages (install, static, wheel), browsers and readers of what the unit tests of formats print, \
   shares of CPU (truth.bias, truth.peers)
 LEFT_OUT_tsan = left out: programs of one thread, and what asan leaves out

@@ -10,7 +10,7 @@ set -euo pipefail
 declare -A GROUPS_OF=(
     [build]="gcc libc6-dev make cmake ninja-build pkg-config dpkg-dev file protobuf-c-compiler
         libcurl4-gnutls-dev libyaml-dev libjansson-dev libzstd-dev zlib1g-dev
-        libpcre2-dev libxxhash-dev uthash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev
+        libpcre2-dev libxxhash-dev uthash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libdeflate-dev
         liblzma-dev libiberty-dev libncurses-dev"
     [test]="libcmocka-dev clang-format shellcheck mandoc zsh fish git
         python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-requests python3-hypothesis python3-pyflakes

@@ -1,12 +1,12 @@
 #include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/pids.h"
 #include "agent/cli/subject.h"
 #include "agent/daemon/hung_reads.h"
 #include "agent/discover/proc.h"
 #include "agent/python/python.h"
 #include "shared/base/mem.h"
 #include "shared/base/regex.h"
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,14 +94,12 @@ static int try_python(struct finder *f, pid_t pid, struct spy_err *err)
 // The next process that is wanted and may have Python; 0: there are no more. *ret_r: try_python's.
 static pid_t find_next(struct finder *f, int *ret_r, struct spy_err *err)
 {
-    for (struct dirent *e; !spy_cli_stop && (e = readdir(f->proc));) {
-        char *end;
-        long pid = strtol(e->d_name, &end, 10);
-        if (*end || pid < 1 || pid > INT32_MAX || !is_wanted(f, (pid_t)pid))
+    for (pid_t pid; !spy_cli_stop && (pid = spy_pids_next(f->proc));) {
+        if (!is_wanted(f, pid))
             continue;
-        *ret_r = try_python(f, (pid_t)pid, err);
+        *ret_r = try_python(f, pid, err);
         if (*ret_r != SPY_ERR_NOTFOUND && *ret_r != SPY_ERR_GONE)
-            return (pid_t)pid;
+            return pid;
     }
     return 0;
 }

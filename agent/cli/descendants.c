@@ -1,8 +1,8 @@
 #include "agent/cli/descendants.h"
+#include "agent/cli/pids.h"
 #include "agent/discover/proc.h"
 #include "shared/base/err.h"
 #include "shared/base/mem.h"
-#include <dirent.h>
 #include <stdlib.h>
 
 enum { LISTED_MAX = 1 << 22 };
@@ -15,16 +15,14 @@ struct listing {
     size_t n, cap;
 };
 
-static int list_one_running(struct listing *l, int proc, const char *name)
+static int list_one_running(struct listing *l, int proc, pid_t pid)
 {
     struct spy_proc_stat s;
-    char *end;
-    long pid = strtol(name, &end, 10);
-    if (*end || pid < 1 || spy_proc_stat_peek(proc, (pid_t)pid, &s) < 0 || spy_proc_dead(&s))
+    if (spy_proc_stat_peek(proc, pid, &s) < 0 || spy_proc_dead(&s))
         return 0;
     int r = spy_grow(&l->list, &l->cap, l->n + 1, sizeof *l->list, LISTED_MAX);
     if (r == 0)
-        l->list[l->n++] = (struct listed){(pid_t)pid, s.ppid, s.start_time};
+        l->list[l->n++] = (struct listed){pid, s.ppid, s.start_time};
     return r;
 }
 
@@ -42,8 +40,8 @@ static int list_running(struct listing *l)
     if (!proc)
         return SPY_ERR_IO;
     int r = 0;
-    for (struct dirent *e; r == 0 && (e = readdir(proc));)
-        r = list_one_running(l, dirfd(proc), e->d_name);
+    for (pid_t pid; r == 0 && (pid = spy_pids_next(proc));)
+        r = list_one_running(l, dirfd(proc), pid);
     if (l->n)
         qsort(l->list, l->n, sizeof *l->list, compare_parents);
     return r;

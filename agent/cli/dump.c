@@ -4,6 +4,7 @@
 #include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/output.h"
+#include "agent/cli/pausing.h"
 #include "agent/cli/subject.h"
 #include "agent/daemon/hung_reads.h"
 #include "shared/base/clock.h"
@@ -14,7 +15,7 @@
 #include <limits.h>
 #include <string.h>
 
-enum { KEY_NONBLOCKING = 300, KEY_BLOCKING, KEY_FULL, KEY_REDACT, KEY_SYSROOT };
+enum { KEY_FULL = 300, KEY_REDACT, KEY_SYSROOT };
 enum { OUTPUT_MAX = 256 << 20, NATIVE_PATIENCE_NS = 100000000 };
 
 struct dump {
@@ -42,8 +43,7 @@ static const struct argp_option dump_options[] = {
     {"locals", 'l', 0, 0, "also the variables of each frame; -ll: more of each value", 0},
     {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"redact", KEY_REDACT, 0, 0, "hide values whose names look like secrets", 0},
-    {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
-    {"blocking", KEY_BLOCKING, 0, 0, "pause each thread while it is read", 0},
+    SPY_CLI_PAUSING_OPTIONS("while it is read"),
     {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
     {0},
 };
@@ -70,9 +70,9 @@ static void check_dump_options(const struct dump *d, const struct argp_state *st
                    "nothing runs in a core file: --blocking and --nonblocking are for processes");
     if (d->core && d->subprocesses)
         argp_error(state, "a core file holds one process: --subprocesses is for processes");
-    if (d->native && (d->core || d->pausing == SPY_PAUSE_NEVER))
-        argp_error(state, "--native pauses threads: leave out %s",
-                   d->core ? "--core" : "--nonblocking");
+    if (d->native && d->core)
+        argp_error(state, "--native pauses threads: leave out --core");
+    spy_cli_check_pausing(d->pausing, d->native, state);
     if (d->sysroot && !d->core)
         argp_error(state, "--sysroot is for core files");
 }
@@ -88,11 +88,9 @@ static int parse_dump_option(int key, char *arg, struct argp_state *state)
     case KEY_REDACT:
         d->locals->redact = true;
         break;
-    case KEY_NONBLOCKING:
-    case KEY_BLOCKING:
-        if (d->pausing != SPY_PAUSE_AUTO)
-            argp_error(state, "--blocking and --nonblocking exclude each other");
-        d->pausing = key == KEY_BLOCKING ? SPY_PAUSE_ALWAYS : SPY_PAUSE_NEVER;
+    case SPY_CLI_NONBLOCKING:
+    case SPY_CLI_BLOCKING:
+        spy_cli_take_pausing(key, &d->pausing, state);
         break;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not expected; give the process as --pid PID", arg);
@@ -199,7 +197,8 @@ static void read_native(struct dump *d, struct spy_dump_process *p, struct spy_p
 static void read_situation(const struct spy_dump_process *p, struct spy_dump_thread *s)
 {
     const struct spy_py_stack *st = &s->stack;
-    s->situation = spy_python_situation(p->python, s->thread);
+    if (!s->system)
+        s->situation = spy_python_situation(p->python, s->thread);
     if (s->r < 0)
         return;
     bool free_threaded = spy_python_runtime(p->python)->layout.free_threaded;
@@ -244,6 +243,26 @@ static int print_thread(struct dump *d, struct spy_dump_process *p, struct spy_p
     return r;
 }
 
+// After Python's: a thread that Python knows now is not one of these.
+static int print_native_threads(struct dump *d, struct spy_dump_process *p, struct spy_pause *pause,
+                                struct spy_buf *out)
+{
+    int r = 0;
+    spy_native_threads_settle(p->threads, p->python);
+    for (size_t i = 0; i < spy_native_threads_n(p->threads) && r == 0 && !spy_cli_stop; i++) {
+        struct spy_dump_thread s;
+        spy_hung_mark_begin(get_mark(d), p->pid);
+        bool whole = spy_dump_native_read(p, i, pause, &s);
+        spy_hung_mark_end(get_mark(d));
+        if (s.r == SPY_ERR_GONE)
+            continue;
+        d->n_unmerged += !whole;
+        r = print_shot(d, p, &s, 0, out);
+        d->n_threads++;
+    }
+    return r;
+}
+
 static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_buf *out)
 {
     struct spy_pause pause = {.patience_ns = d->native ? NATIVE_PATIENCE_NS : 0};
@@ -257,6 +276,8 @@ static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_
         size_t i = d->json ? n - 1 - k : k;
         r = print_thread(d, p, spy_python_thread(p->python, i), &o, out);
     }
+    if (r == 0 && p->native)
+        r = print_native_threads(d, p, &pause, out);
     spy_pause_done(&pause);
     if (left_out && !d->json)
         spy_buf_printf(out, "%zu threads left out: those that have not run for the longest time\n",
@@ -270,6 +291,7 @@ static int print_threads(struct dump *d, struct spy_dump_process *p, struct spy_
 
 static void close_process(struct spy_dump_process *p)
 {
+    spy_native_threads_free(p->threads);
     spy_mixed_free(p->native);
     if (p->python)
         spy_python_free(p->python);
@@ -355,6 +377,8 @@ static int open_process(const struct dump *d, struct spy_dump_process *p, struct
     int r = spy_target_open(p->pid, &p->target, err);
     if (r == 0)
         r = check_is_same(p, err);
+    if (r == 0 && d->mixer && !(p->threads = spy_native_threads_new(p->target)))
+        r = spy_err_nomem(err);
     if (r < 0)
         return r;
     spy_hung_mark_begin(get_mark(d), p->pid);

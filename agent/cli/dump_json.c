@@ -98,7 +98,7 @@ static void put_state(const struct spy_dump_process *p, const struct spy_dump_th
     bool active = ok && (s->stack.running || s->stack.runnable);
     spy_buf_printf(out,
                    ",\n    \"os_thread_id\": %d,\n    \"active\": %s,\n    \"owns_gil\": %s,\n",
-                   (int)spy_py_thread_tid(s->thread), p->core ? "null" : name_bool(active),
+                   (int)spy_dump_tid(s), p->core ? "null" : name_bool(active),
                    name_bool(ok && s->stack.holds_gil));
     spy_buf_printf(out,
                    "    \"waits_gil\": %s,\n    \"drops_gil\": %s,\n    \"collects\": %s,\n"
@@ -120,8 +120,8 @@ void spy_dump_thread_json(const struct spy_dump_process *p, const struct spy_dum
 {
     struct walk walk = {0};
     spy_buf_printf(out, "  {\n    \"pid\": %d,\n    \"thread_id\": %llu,\n    \"thread_name\": ",
-                   (int)p->pid, (unsigned long long)spy_py_thread_ident(s->thread));
-    put_json_text(out, spy_py_thread_name(s->thread));
+                   (int)p->pid, (unsigned long long)spy_dump_ident(s));
+    put_json_text(out, spy_dump_name(s));
     put_state(p, s, out);
     spy_buf_puts(out, "    \"frames\": [");
     for (size_t i = 0; i < spy_dump_n_frames(s) && !spy_cli_stop; i++) {

@@ -85,7 +85,8 @@ static void put_situation(const struct spy_dump_thread *s, struct spy_buf *out)
     } facts[] = {{s->r == 0 && s->stack.waits_gil, "waits for the GIL"},
                  {s->drops_gil, "is asked to drop the GIL"},
                  {s->collects, "collects garbage"},
-                 {s->situation.interpreter > 0, interpreter}};
+                 {s->situation.interpreter > 0, interpreter},
+                 {s->system != NULL, "not known to Python"}};
     const char *between = " [";
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
         if (!facts[i].is_so)
@@ -101,8 +102,8 @@ static void put_situation(const struct spy_dump_thread *s, struct spy_buf *out)
 static void put_thread_title(const struct spy_dump_process *p, const struct spy_dump_thread *s,
                              struct spy_buf *out)
 {
-    const char *name = spy_py_thread_name(s->thread);
-    spy_buf_printf(out, "Thread %d", (int)spy_py_thread_tid(s->thread));
+    const char *name = spy_dump_name(s);
+    spy_buf_printf(out, "Thread %d", (int)spy_dump_tid(s));
     if (!p->core)
         spy_buf_printf(out, " (%s)", s->r < 0 ? "unknown" : name_state(&s->stack));
     else if (s->r == 0 && s->stack.holds_gil)

@@ -1,16 +1,18 @@
 #include "agent/cli/family.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/pids.h"
+#include "agent/cli/program.h"
 #include "agent/discover/proc.h"
+#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { COMMAND_MAX = 1024, LISTED_MAX = 1 << 22 };
+enum { COMMAND_MAX = 1024 };
 
 struct member {
     pid_t pid, parent;
@@ -27,8 +29,7 @@ struct spy_family {
     DIR *proc;
     struct member *members; // the given processes first; ended descendants are dropped
     size_t n, cap;
-    pid_t *seen, *listed; // sorted: the pids of the latest listing, and of the listing in progress
-    size_t n_seen, cap_seen, n_listed, cap_listed;
+    struct spy_pids seen, listed; // the latest listing, and the listing in progress
     size_t n_left_out;
     char command[COMMAND_MAX];
 };
@@ -55,8 +56,8 @@ void spy_family_free(struct spy_family *f)
         return;
     closedir(f->proc);
     free(f->members);
-    free(f->seen);
-    free(f->listed);
+    spy_pids_done(&f->seen);
+    spy_pids_done(&f->listed);
     free(f);
 }
 
@@ -143,43 +144,13 @@ static int follow_exec(struct spy_family *f, struct member *m, struct spy_err *e
 
 // --- descendants ---
 
-static int compare_pids(const void *a, const void *b)
-{
-    pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
-    return (x > y) - (x < y);
-}
-
-static int list_pids(struct spy_family *f)
-{
-    f->n_listed = 0;
-    rewinddir(f->proc);
-    for (struct dirent *e; (e = readdir(f->proc));) {
-        char *end;
-        long pid = strtol(e->d_name, &end, 10);
-        if (*end || pid < 1)
-            continue;
-        int r =
-            spy_grow(&f->listed, &f->cap_listed, f->n_listed + 1, sizeof *f->listed, LISTED_MAX);
-        if (r < 0)
-            return r;
-        f->listed[f->n_listed++] = (pid_t)pid;
-    }
-    qsort(f->listed, f->n_listed, sizeof *f->listed, compare_pids);
-    return 0;
-}
-
-static bool was_seen(const struct spy_family *f, pid_t pid)
-{
-    return f->n_seen && bsearch(&pid, f->seen, f->n_seen, sizeof pid, compare_pids);
-}
-
 // A process of the latest listing needs no look: its parent changes only when the parent ends.
 static int add_descendants(struct spy_family *f, struct spy_err *err)
 {
-    for (size_t i = 0; i < f->n_listed; i++) {
+    for (size_t i = 0; i < f->listed.n; i++) {
         struct spy_proc_stat s;
-        pid_t pid = f->listed[i];
-        if (was_seen(f, pid) || spy_proc_stat_peek(dirfd(f->proc), pid, &s) < 0 ||
+        pid_t pid = f->listed.list[i];
+        if (spy_pids_has(&f->seen, pid) || spy_proc_stat_peek(dirfd(f->proc), pid, &s) < 0 ||
             !find_member(f, s.ppid) || find_member(f, pid))
             continue;
         if (f->n == SPY_SAMPLER_PROCESSES_MAX) {
@@ -196,7 +167,7 @@ static int add_descendants(struct spy_family *f, struct spy_err *err)
 
 static int find_descendants(struct spy_family *f, struct spy_err *err)
 {
-    if (list_pids(f) < 0)
+    if (spy_pids_list(&f->listed, f->proc) < 0)
         return spy_err_nomem(err);
     // A child usually has a higher number than its parent; if numbers have wrapped around, a
     // grandchild comes before its parent and is found in the second pass.
@@ -206,13 +177,9 @@ static int find_descendants(struct spy_family *f, struct spy_err *err)
         before = f->n;
         r = add_descendants(f, err);
     } while (r == 0 && f->n > before);
-    pid_t *swap = f->seen;
-    size_t cap = f->cap_seen;
+    struct spy_pids swap = f->seen;
     f->seen = f->listed;
-    f->n_seen = f->n_listed;
-    f->cap_seen = f->cap_listed;
     f->listed = swap;
-    f->cap_listed = cap;
     return r;
 }
 
@@ -275,7 +242,27 @@ int spy_family_update(struct spy_family *f, struct spy_err *err)
     return r;
 }
 
-// --- what record asks ---
+// --- what record and top ask ---
+
+int spy_family_wait(struct spy_family *f, struct spy_err *err)
+{
+    uint64_t patience = (f->options.program ? 10 : 1) * SPY_NS_PER_SEC;
+    uint64_t give_up = spy_clock_mono_ns() + patience;
+    bool ended = false;
+    while (!spy_cli_stop && !ended && spy_clock_mono_ns() <= give_up) {
+        spy_sampler_run(f->options.sampler, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS,
+                        &spy_cli_stop);
+        int r = spy_family_update(f, err);
+        if (r < 0 || spy_family_attached(f))
+            return r;
+        ended = spy_family_ended(f);
+    }
+    if (spy_cli_stop)
+        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted before the first sample");
+    const char *problem = f->n ? spy_sampler_problem(f->options.sampler, f->members->pid) : NULL;
+    return spy_err_set(err, ended ? SPY_ERR_GONE : SPY_ERR_NOTFOUND, 0, "%s",
+                       problem ? problem : "the process has ended");
+}
 
 bool spy_family_is_alive(const struct spy_family *f, pid_t pid)
 {
@@ -293,6 +280,8 @@ bool spy_family_attached(const struct spy_family *f)
 
 bool spy_family_ended(const struct spy_family *f)
 {
+    if (f->options.program && !f->options.descendants)
+        return spy_program_ended(f->options.program);
     for (size_t i = 0; i < f->n; i++)
         if (!f->members[i].ended && (f->members[i].given || f->members[i].attached))
             return false;

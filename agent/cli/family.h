@@ -1,4 +1,4 @@
-// family.h - the processes that record samples: the given ones and, if asked for, their
+// family.h - the processes that record and top sample: the given ones and, if asked for, their
 // descendants, as they come and go. Inside of agent/cli.
 //
 // A descendant is found in a listing of /proc, by its parent, and stays one if it is handed over to
@@ -18,6 +18,7 @@ struct spy_family_options {
     enum spy_pausing pausing;
     enum spy_natives natives;
     bool descendants; // follow them
+    pid_t program;    // that podspy has started, a zombie until it is waited for; 0: none
     // Gets the descendants that cannot be read, with their reasons; borrowed; NULL: not wanted.
     struct spy_unread *unread;
 };
@@ -35,9 +36,16 @@ int spy_family_add(struct spy_family *f, pid_t pid, struct spy_err *err);
 // SPY_SAMPLER_PROCESSES_MAX is counted and left out instead.
 int spy_family_update(struct spy_family *f, struct spy_err *err);
 
+// Samples until one of the processes can be. A process given by its id gets a second, in case it is
+// just starting; a program that podspy has started gets the ten that an interpreter may need to
+// start. SPY_ERR_AGAIN: podspy was asked to end; SPY_ERR_GONE: all have ended; SPY_ERR_NOTFOUND: the
+// first one's problem is the message; the errors of spy_family_update.
+int spy_family_wait(struct spy_family *f, struct spy_err *err);
+
 bool spy_family_is_alive(const struct spy_family *f, pid_t pid); // it exists, and is not a zombie
 bool spy_family_attached(const struct spy_family *f);            // to at least one
-// All sampled processes have ended, and so have the given ones.
+// All sampled processes have ended, and so have the given ones. If there is a program and its
+// descendants are not followed, the program has.
 bool spy_family_ended(const struct spy_family *f);
 // How many descendants were left out, past SPY_SAMPLER_PROCESSES_MAX.
 size_t spy_family_n_left_out(const struct spy_family *f);

@@ -2,6 +2,7 @@
 // ones. `kubectl podspy` asks it for the processes of a pod.
 #include "agent/cli/cli.h"
 #include "agent/cli/output.h"
+#include "agent/cli/pids.h"
 #include "agent/daemon/hung_reads.h"
 #include "agent/discover/cgroup.h"
 #include "agent/discover/proc.h"
@@ -9,14 +10,10 @@
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include "shared/base/text.h"
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { CONTAINERS_MAX = 64, PIDS_MAX = 1 << 22, OUTPUT_MAX = 64 << 20, CGROUP_MAX = 16384 };
+enum { CONTAINERS_MAX = 64, OUTPUT_MAX = 64 << 20, CGROUP_MAX = 16384 };
 
 struct processes {
     const char *containers[CONTAINERS_MAX]; // ids; borrowed from argv
@@ -157,40 +154,11 @@ static void print_row_text(const struct row *r, bool first, struct spy_buf *out)
 
 // --- all of them ---
 
-static int compare_pids(const void *a, const void *b)
-{
-    pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
-    return (x > y) - (x < y);
-}
-
-// Every number in /proc, sorted.
-static int list_pids(int proc, pid_t **ret, size_t *ret_n)
-{
-    size_t cap = 0, n = 0;
-    _cleanup_free_ pid_t *pids = NULL;
-    _cleanup_closedir_ DIR *dir = fdopendir(dup(proc));
-    if (!dir)
-        return SPY_ERR_IO;
-    for (struct dirent *e; (e = readdir(dir));) {
-        if (!isdigit((unsigned char)e->d_name[0]))
-            continue;
-        int r = spy_grow(&pids, &cap, n + 1, sizeof *pids, PIDS_MAX);
-        if (r < 0)
-            return r;
-        pids[n++] = (pid_t)strtol(e->d_name, NULL, 10);
-    }
-    if (n)
-        qsort(pids, n, sizeof *pids, compare_pids);
-    *ret_n = n;
-    *ret = spy_steal(&pids);
-    return 0;
-}
-
-static void print_processes(struct processes *p, int proc, const pid_t *pids, size_t n,
+static void print_processes(struct processes *p, int proc, const struct spy_pids *pids,
                             struct spy_buf *out)
 {
-    for (size_t i = 0; i < n && !spy_cli_stop; i++) {
-        struct row r = {.pid = pids[i]};
+    for (size_t i = 0; i < pids->n && !spy_cli_stop; i++) {
+        struct row r = {.pid = pids->list[i]};
         if (!look_at_process(p, proc, &r))
             continue;
         (p->json ? print_row_json : print_row_text)(&r, !p->n_printed, out);
@@ -201,14 +169,13 @@ static void print_processes(struct processes *p, int proc, const pid_t *pids, si
 static int print_list(struct processes *p, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf out = SPY_BUF_INIT(OUTPUT_MAX);
-    _cleanup_free_ pid_t *pids = NULL;
-    size_t n = 0;
-    _cleanup_close_ int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r = proc < 0 ? SPY_ERR_IO : list_pids(proc, &pids, &n);
+    _cleanup_(spy_pids_done) struct spy_pids pids = {0};
+    _cleanup_closedir_ DIR *proc = opendir("/proc");
+    int r = proc ? spy_pids_list(&pids, proc) : SPY_ERR_IO;
     if (r < 0)
         return spy_err_set(err, r, errno, "cannot list /proc");
     spy_buf_puts(&out, p->json ? "[\n" : "");
-    print_processes(p, proc, pids, n, &out);
+    print_processes(p, dirfd(proc), &pids, &out);
     spy_buf_puts(&out, p->json ? "\n]\n" : "");
     if (spy_cli_stop)
         return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted");

@@ -1,6 +1,7 @@
 // podspy record: sample programs for a while and write what they did. See recording.h.
 #include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/pausing.h"
 #include "agent/cli/program.h"
 #include "agent/cli/record_run.h"
 #include "agent/cli/record_write.h"
@@ -11,9 +12,7 @@
 #include <string.h>
 
 enum {
-    KEY_NONBLOCKING = 300,
-    KEY_BLOCKING,
-    KEY_NOLINENO,
+    KEY_NOLINENO = 300,
     KEY_FULL,
     KEY_HIDEPROGRESS,
     KEY_INCLUDE,
@@ -44,8 +43,7 @@ static const struct argp_option record_options[] = {
     {"nolineno", KEY_NOLINENO, 0, 0, "no line numbers", 0},
     {"include", KEY_INCLUDE, "REGEX", 0, "only stacks with a frame like this; may be repeated", 0},
     {"exclude", KEY_EXCLUDE, "REGEX", 0, "no stacks with a frame like this; may be repeated", 0},
-    {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
-    {"blocking", KEY_BLOCKING, 0, 0, "pause each thread for each sample", 0},
+    SPY_CLI_PAUSING_OPTIONS("for each sample"),
     {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
     {"hideprogress", KEY_HIDEPROGRESS, 0, OPTION_HIDDEN, 0, 0},
     {0},
@@ -122,11 +120,9 @@ static int parse_record_option(int key, char *arg, struct argp_state *state)
     case KEY_ROTATE:
         r = spy_cli_number("--rotate", arg, 0.1, 1e9, &rec->rotate, rec->err);
         break;
-    case KEY_NONBLOCKING:
-    case KEY_BLOCKING:
-        if (rec->pausing != SPY_PAUSE_AUTO)
-            argp_error(state, "--blocking and --nonblocking exclude each other");
-        rec->pausing = key == KEY_BLOCKING ? SPY_PAUSE_ALWAYS : SPY_PAUSE_NEVER;
+    case SPY_CLI_NONBLOCKING:
+    case SPY_CLI_BLOCKING:
+        spy_cli_take_pausing(key, &rec->pausing, state);
         break;
     case ARGP_KEY_ARG: // the first argument that is not an option begins the program
         rec->program = &state->argv[state->next - 1];
@@ -137,8 +133,7 @@ static int parse_record_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "give either --pid PID, --all, or a program to run");
         if (rec->function && rec->no_lines)
             argp_error(state, "--function and --nolineno exclude each other");
-        if (rec->native && rec->pausing == SPY_PAUSE_NEVER)
-            argp_error(state, "--native pauses threads: leave out --nonblocking");
+        spy_cli_check_pausing(rec->pausing, rec->native, state);
         break;
     default:
         r = spy_cli_store(record_stored_options, key, arg, rec, rec->err);

@@ -87,6 +87,11 @@ static void say_lost(const struct spy_recording *r, const struct spy_sampler_tot
     if (r->rec->native)
         fprintf(stderr, "Native frames: %llu of %llu samples could not be merged\n",
                 (unsigned long long)t->unmerged, (unsigned long long)t->native);
+    if (t->no_loop)
+        fprintf(stderr,
+                "%llu of them because no C function of the stack has the name of the interpreter's "
+                "loop, which is needed up to 3.10: see podspy doctor -p PID\n",
+                (unsigned long long)t->no_loop);
     if (t->left_out)
         fprintf(stderr,
                 "%llu of these errors are threads beyond the first %d: those that had not run for "

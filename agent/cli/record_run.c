@@ -14,34 +14,14 @@
 
 enum { TIMELINE_MIB = 64 };
 
-// A started program stays a zombie until it is waited for.
-static bool has_ended(const struct spy_recording *r)
-{
-    if (r->rec->program && !r->rec->subprocesses)
-        return spy_program_ended(r->pid);
-    return spy_family_ended(r->family);
-}
-
-// For a process given by its id the first refusal is final, unless the process is just starting. A
-// program that podspy has started gets the time that an interpreter needs to start.
 static int wait_for_python(struct spy_recording *r, struct spy_err *err)
 {
-    uint64_t patience = (r->rec->program ? 10 : 1) * SPY_NS_PER_SEC;
-    uint64_t give_up = spy_clock_mono_ns() + patience;
-    bool ended = false;
-    while (!spy_cli_stop && !ended && spy_clock_mono_ns() <= give_up) {
-        spy_sampler_run(r->sampler, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS, &spy_cli_stop);
-        int x = spy_family_update(r->family, err);
-        if (x < 0 || spy_family_attached(r->family))
-            return x;
-        ended = has_ended(r) || spy_sampler_ended(r->sampler, r->pid);
-    }
-    const char *problem = spy_sampler_problem(r->sampler, r->pid);
-    if (spy_cli_stop)
+    int x = spy_family_wait(r->family, err);
+    if (x == SPY_ERR_AGAIN)
         return spy_record_fail_unsampled(r, SPY_END_SIGNAL, err);
-    if (ended && (r->lived || r->rec->program))
+    if (x == SPY_ERR_GONE && (r->lived || r->rec->program))
         return spy_record_fail_unsampled(r, SPY_END_ENDED, err);
-    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "%s", problem ? problem : "the program has ended");
+    return x;
 }
 
 static uint64_t add_seconds(uint64_t ns, double seconds)
@@ -78,7 +58,7 @@ static enum spy_record_end sample_until_end(struct spy_recording *r)
         spy_record_progress(r);
         if (spy_cli_stop)
             return SPY_END_SIGNAL;
-        if (spy_family_update(r->family, NULL) < 0 || has_ended(r))
+        if (spy_family_update(r->family, NULL) < 0 || spy_family_ended(r->family))
             return SPY_END_ENDED;
         now = spy_clock_mono_ns();
         if (now >= r->until_ns)
@@ -131,6 +111,7 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
                                         .pausing = rec->pausing,
                                         .natives = spy_natives_of(rec->native, rec->idle),
                                         .descendants = rec->subprocesses,
+                                        .program = rec->program ? r->pid : 0,
                                         .unread = &r->unread};
     if (x == 0)
         x = spy_family_new(&family, &r->family, err);

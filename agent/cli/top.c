@@ -2,6 +2,7 @@
 #include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/family.h"
+#include "agent/cli/pausing.h"
 #include "agent/cli/program.h"
 #include "agent/cli/top_program.h"
 #include "agent/daemon/hung_reads.h"
@@ -15,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_DELAY = 400, KEY_ALL, KEY_NONBLOCKING, KEY_BLOCKING, KEY_FULL };
+enum { KEY_DELAY = 400, KEY_ALL, KEY_FULL };
 enum { PIDS_MAX = 256, PROFILE_BYTES = 8 << 20 };
 #define FIRST_NS  (300 * SPY_NS_PER_MS) // the first window: something is on the screen soon
 #define UPDATE_NS (100 * SPY_NS_PER_MS)
@@ -42,8 +43,7 @@ static const struct argp_option top_options[] = {
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
     {"idle", 'i', 0, 0, "also threads that wait", 0},
     {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
-    {"nonblocking", KEY_NONBLOCKING, 0, 0, "never pause a thread", 0},
-    {"blocking", KEY_BLOCKING, 0, 0, "pause each thread for each sample", 0},
+    SPY_CLI_PAUSING_OPTIONS("for each sample"),
     {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
     {0},
 };
@@ -80,11 +80,9 @@ static int parse_top_option(int key, char *arg, struct argp_state *state)
     case KEY_DELAY:
         r = spy_cli_number("--delay", arg, 0.1, 3600, &o->delay, o->err);
         break;
-    case KEY_NONBLOCKING:
-    case KEY_BLOCKING:
-        if (o->pausing != SPY_PAUSE_AUTO)
-            argp_error(state, "--blocking and --nonblocking exclude each other");
-        o->pausing = key == KEY_BLOCKING ? SPY_PAUSE_ALWAYS : SPY_PAUSE_NEVER;
+    case SPY_CLI_NONBLOCKING:
+    case SPY_CLI_BLOCKING:
+        spy_cli_take_pausing(key, &o->pausing, state);
         break;
     case ARGP_KEY_ARG: // the first argument that is not an option begins the program
         o->program = &state->argv[state->next - 1];
@@ -93,8 +91,7 @@ static int parse_top_option(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if ((o->n_processes || o->all) == (o->program != NULL))
             argp_error(state, "give either --pid PID, --all or a program to run");
-        if (o->native && o->pausing == SPY_PAUSE_NEVER)
-            argp_error(state, "--native pauses threads: leave out --nonblocking");
+        spy_cli_check_pausing(o->pausing, o->native, state);
         break;
     default:
         r = spy_cli_store(top_stored_options, key, arg, o, o->err);
@@ -126,31 +123,12 @@ struct watch {
     uint64_t asked_ns;                 // when the program was asked to end; 0: it was not
 };
 
-static bool has_watched_ended(const struct watch *w)
+static int wait_for_first(struct watch *w, struct spy_err *err)
 {
-    if (w->o->program && !w->o->subprocesses)
-        return spy_program_ended(w->pids[0]);
-    return spy_family_ended(w->family);
-}
-
-// A process given by its id gets a moment, in case it is just starting. A program that podspy has
-// started gets the time that an interpreter needs to start.
-static int find_first_python(struct watch *w, struct spy_err *err)
-{
-    uint64_t give_up = spy_clock_mono_ns() + (w->o->program ? 10 : 1) * SPY_NS_PER_SEC;
-    while (!spy_cli_stop && !w->ended && spy_clock_mono_ns() <= give_up) {
-        spy_sampler_run(w->sampler, spy_clock_mono_ns() + 10 * SPY_NS_PER_MS, &spy_cli_stop);
-        int r = spy_family_update(w->family, err);
-        if (r < 0 || spy_family_attached(w->family))
-            return r;
-        w->ended = has_watched_ended(w);
-    }
-    const char *problem = spy_sampler_problem(w->sampler, w->pids[0]);
-    if (spy_cli_stop)
-        return spy_err_set(err, SPY_ERR_AGAIN, 0, "interrupted before the first sample");
-    if (w->ended && w->o->program)
-        return spy_err_set(err, SPY_ERR_GONE, 0, "the program ended before it was sampled");
-    return spy_err_set(err, SPY_ERR_NOTFOUND, 0, "%s", problem ? problem : "the process has ended");
+    int r = spy_family_wait(w->family, err);
+    if (r == SPY_ERR_GONE && w->o->program)
+        return spy_err_set(err, r, 0, "the program ended before it was sampled");
+    return r;
 }
 
 static void note_watched(struct watch *w, struct spy_top_facts *ret)
@@ -194,7 +172,7 @@ static void watch_until_end(struct watch *w)
         uint64_t until = spy_clock_mono_ns() + UPDATE_NS;
         spy_sampler_run(w->sampler, until < due ? until : due, &spy_cli_stop);
         spy_top_output_bound(w->output);
-        w->ended = spy_family_update(w->family, NULL) < 0 || has_watched_ended(w);
+        w->ended = spy_family_update(w->family, NULL) < 0 || spy_family_ended(w->family);
         if (spy_clock_mono_ns() < due)
             continue;
         close_window(w);
@@ -242,6 +220,7 @@ static int prepare_watch(struct watch *w, struct spy_hung_reads *reads, struct s
                                         .pausing = o->pausing,
                                         .natives = spy_natives_of(o->native, o->idle),
                                         .descendants = o->subprocesses,
+                                        .program = o->program ? w->pids[0] : 0,
                                         .unread = &w->unread};
     if (r == 0)
         r = spy_family_new(&family, &w->family, err);
@@ -303,7 +282,7 @@ static int watch_and_show(struct watch *w, struct spy_err *err)
     _cleanup_(spy_hung_reads_end) struct spy_hung_reads reads = {.every = NULL};
     int r = prepare_watch(w, &reads, err);
     if (r == 0)
-        r = find_first_python(w, err);
+        r = wait_for_first(w, err);
     const struct spy_top_terminal_options terminal = {.top = w->model, .quit = ask_to_finish};
     if (r == 0)
         r = spy_top_terminal_new(&terminal, &w->terminal, err);

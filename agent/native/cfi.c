@@ -1,5 +1,6 @@
 #include "agent/native/cfi.h"
 #include "agent/native/cursor.h"
+#include "agent/native/section.h"
 #include "shared/base/mem.h"
 #include <stdlib.h>
 
@@ -278,8 +279,8 @@ int spy_cfi_load(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret)
 int spy_cfi_load_debug(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret)
 {
     struct spy_cfi c = {.is_debug_frame = true};
-    int r = spy_elf_load_debug(e, ".debug_frame", spy_min(SPY_CFI_BYTES_MAX, max_bytes / 2),
-                               &c.bytes, &c.len);
+    int r = spy_section_load(e, ".debug_frame", spy_min(SPY_CFI_BYTES_MAX, max_bytes / 2), &c.bytes,
+                             &c.len);
     return r < 0 ? r : load_bytes(&c, ret);
 }
 

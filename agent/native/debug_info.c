@@ -8,12 +8,19 @@
 #include <string.h>
 
 enum { RANGES_MAX = 1 << 20, ENCLOSING_TRIES = 16, ORIGINS_MAX = 8, PATH_TEXT_MAX = 4096 };
-enum { TAG_INLINED = 0x1d, TAG_FUNCTION = 0x2e };
+enum {
+    TAG_INLINED = 0x1d,
+    TAG_MODULE = 0x1e,
+    TAG_FUNCTION = 0x2e,
+    TAG_NAMESPACE = 0x39,
+    TAG_CALL_SITE = 0x48,
+    TAG_GNU_CALL_SITE = 0x4109,
+};
 
-// Code of a function. Its inlined calls are among those of its group: functions inside of functions
-// share one.
+// Code of a function, and its inlined calls, once they were asked for.
 struct function_range {
     uint64_t start, end, entry;
+    bool has_inlined;
     uint32_t first, n;
 };
 
@@ -24,8 +31,10 @@ struct inlined_range {
 
 struct spy_unit_code {
     struct spy_lines lines;
+    bool has_lines;
+    bool has_all;                     // functions: also those inside of others
     struct function_range *functions; // by rising start
-    struct inlined_range *inlined;    // as they stand in the file
+    struct inlined_range *inlined;    // of a function as they stand in the file
     size_t n_functions, cap_functions, n_inlined, cap_inlined;
 };
 
@@ -33,7 +42,7 @@ struct spy_unit_code {
 
 struct unit_adder {
     struct spy_debug_info *info;
-    size_t unit;
+    uint64_t unit;
     int error;
 };
 
@@ -55,18 +64,70 @@ static int compare_unit_ranges(const void *a, const void *b)
     return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static int index_units(struct spy_debug_info *d)
+static void sort_unit_ranges(struct spy_debug_info *d)
 {
-    struct unit_adder a = {.info = d};
-    struct spy_dwarf_entry e;
-    for (; a.unit < d->dwarf.n_units && a.error != SPY_ERR_NOMEM; a.unit++) {
-        struct spy_dwarf_unit *u = &d->dwarf.units[a.unit];
-        if (spy_dwarf_unit_begin(&d->dwarf, u, &e))
-            spy_dwarf_ranges(&d->dwarf, u, &e, add_unit_range, &a);
-    }
     if (d->n_ranges)
         qsort(d->ranges, d->n_ranges, sizeof *d->ranges, compare_unit_ranges);
+}
+
+// What .debug_aranges says of one unit (DWARF 5, section 6.1.2): pairs of address and length up to
+// one of zeros, behind a header that is filled up to the size of a pair.
+static void take_address_ranges(struct unit_adder *a, struct spy_cursor c, uint8_t offset_size,
+                                size_t header)
+{
+    enum { VERSION = 2, PAIR = 16 };
+    uint64_t version = spy_cursor_number(&c, 2);
+    a->unit = spy_cursor_number(&c, offset_size);
+    if (version != VERSION || spy_cursor_byte(&c) != 8 || spy_cursor_byte(&c) != 0)
+        return;
+    header += 2u + offset_size + 2u;
+    spy_cursor_skip(&c, (PAIR - header % PAIR) % PAIR);
+    for (;;) {
+        uint64_t start = spy_cursor_number(&c, 8), len = spy_cursor_number(&c, 8);
+        if (c.bad || (!start && !len))
+            return;
+        if (len && !add_unit_range(a, start, start + len))
+            return;
+    }
+}
+
+static int read_address_ranges(struct spy_debug_info *d)
+{
+    struct unit_adder a = {.info = d};
+    struct spy_cursor c = spy_dwarf_cursor(&d->dwarf, SPY_DWARF_ARANGES, 0);
+    while (!a.error && !c.bad && spy_cursor_left(&c) && spy_dwarf_spend(&d->dwarf, 1, 0)) {
+        uint8_t offset_size;
+        const uint8_t *start = c.at;
+        struct spy_cursor body = spy_dwarf_take_length(&c, &offset_size);
+        if (!body.bad)
+            take_address_ranges(&a, body, offset_size, (size_t)(body.at - start));
+    }
+    sort_unit_ranges(d);
     return a.error == SPY_ERR_NOMEM ? a.error : 0;
+}
+
+static void index_unit(struct spy_debug_info *d, struct spy_dwarf_unit *u)
+{
+    struct unit_adder a = {.info = d, .unit = u->at};
+    struct spy_dwarf_entry e;
+    if (!u->is_listed && spy_dwarf_unit_begin(&d->dwarf, u) &&
+        spy_dwarf_entry_at(&d->dwarf, u, u->first, &e))
+        spy_dwarf_ranges(&d->dwarf, u, &e, add_unit_range, &a);
+}
+
+static void index_other_units(struct spy_debug_info *d)
+{
+    d->has_others = true;
+    while (spy_dwarf_next_unit(&d->dwarf))
+        ;
+    for (size_t i = 0; i < d->n_ranges; i++) {
+        struct spy_dwarf_unit *u = spy_dwarf_unit_at(&d->dwarf, d->ranges[i].unit);
+        if (u)
+            u->is_listed = true;
+    }
+    for (size_t i = 0; i < d->dwarf.n_units; i++)
+        index_unit(d, d->dwarf.units[i]);
+    sort_unit_ranges(d);
 }
 
 int spy_debug_info_load(const struct spy_elf *e, size_t max_bytes, struct spy_debug_info *ret)
@@ -75,7 +136,7 @@ int spy_debug_info_load(const struct spy_elf *e, size_t max_bytes, struct spy_de
     int r = spy_dwarf_load(e, max_bytes, &d.dwarf);
     if (r < 0)
         return r;
-    r = index_units(&d);
+    r = read_address_ranges(&d);
     if (r < 0)
         spy_debug_info_done(&d);
     else
@@ -103,7 +164,7 @@ void spy_debug_info_done(struct spy_debug_info *d)
 {
     forget_texts(d);
     for (size_t i = 0; i < d->dwarf.n_units; i++)
-        free_code(d->dwarf.units[i].code);
+        free_code(d->dwarf.units[i]->code);
     free(d->ranges);
     spy_dwarf_done(&d->dwarf);
     *d = (struct spy_debug_info){0};
@@ -113,12 +174,11 @@ void spy_debug_info_done(struct spy_debug_info *d)
 
 struct code_reader {
     struct spy_dwarf *d;
+    struct spy_dwarf_unit *unit;
     struct spy_unit_code *code;
     const struct spy_dwarf_entry *entry;
     uint64_t at;
     uint32_t level;
-    uint32_t group_level; // 0: no function is open
-    size_t group_first_function, group_first_inlined;
 };
 
 static bool add_function_range(void *context, uint64_t start, uint64_t end)
@@ -129,8 +189,8 @@ static bool add_function_range(void *context, uint64_t start, uint64_t end)
         spy_grow(&code->functions, &code->cap_functions, code->n_functions + 1,
                  sizeof *code->functions, RANGES_MAX) < 0)
         return false;
-    code->functions[code->n_functions++] = (struct function_range){
-        .start = start, .end = end, .entry = r->at, .first = (uint32_t)r->group_first_inlined};
+    code->functions[code->n_functions++] =
+        (struct function_range){.start = start, .end = end, .entry = r->at};
     return true;
 }
 
@@ -147,26 +207,49 @@ static bool add_inlined_range(void *context, uint64_t start, uint64_t end)
     return true;
 }
 
-static void end_group(struct code_reader *r)
+// True: what is inside of the entry is looked at.
+typedef bool take_entry(struct code_reader *r);
+
+// The entry at the place, and those inside of it. What is passed over is passed over at once where
+// the entry says what follows it, as gcc writes it.
+static void walk_entries(struct code_reader *r, uint64_t at, take_entry *take)
 {
-    struct spy_unit_code *code = r->code;
-    for (size_t i = r->group_first_function; i < code->n_functions; i++)
-        code->functions[i].n = (uint32_t)code->n_inlined - code->functions[i].first;
-    r->group_level = 0;
-    r->group_first_function = code->n_functions;
-    r->group_first_inlined = code->n_inlined;
+    struct spy_dwarf_entry e;
+    const uint8_t *start = r->d->sections[SPY_DWARF_INFO].bytes;
+    struct spy_cursor c = spy_dwarf_unit_cursor(r->d, r->unit, at);
+    r->entry = &e;
+    r->level = 0;
+    do {
+        r->at = (uint64_t)(c.at - start);
+        if (!spy_dwarf_next(r->d, r->unit, &c, &e))
+            return;
+        if (!e.tag) {
+            r->level -= r->level > 0;
+            continue;
+        }
+        bool goes_in = take(r);
+        uint64_t here = (uint64_t)(c.at - start);
+        if (!goes_in && e.has_children && e.sibling >= here && e.sibling < r->unit->end)
+            c.at = start + e.sibling;
+        else
+            r->level += e.has_children;
+    } while (r->level);
 }
 
-static void take_code_entry(struct code_reader *r, const struct spy_dwarf_unit *u)
+static bool take_function(struct code_reader *r)
 {
-    if (r->group_level && r->level <= r->group_level)
-        end_group(r);
-    if (r->entry->tag == TAG_FUNCTION) {
-        r->group_level = r->group_level ? r->group_level : r->level;
-        spy_dwarf_ranges(r->d, u, r->entry, add_function_range, r);
-    } else if (r->entry->tag == TAG_INLINED) {
-        spy_dwarf_ranges(r->d, u, r->entry, add_inlined_range, r);
-    }
+    if (r->level && r->entry->tag == TAG_FUNCTION)
+        spy_dwarf_ranges(r->d, r->unit, r->entry, add_function_range, r);
+    return !r->level || r->entry->tag == TAG_NAMESPACE || r->entry->tag == TAG_MODULE ||
+           r->code->has_all;
+}
+
+static bool take_inlined(struct code_reader *r)
+{
+    uint16_t tag = r->entry->tag;
+    if (r->level && tag == TAG_INLINED)
+        spy_dwarf_ranges(r->d, r->unit, r->entry, add_inlined_range, r);
+    return !r->level || (tag != TAG_FUNCTION && tag != TAG_CALL_SITE && tag != TAG_GNU_CALL_SITE);
 }
 
 static int compare_functions_of_unit(const void *a, const void *b)
@@ -175,47 +258,47 @@ static int compare_functions_of_unit(const void *a, const void *b)
     return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static void read_entries(struct spy_dwarf *d, struct spy_dwarf_unit *u, struct spy_unit_code *code)
+static void read_functions(struct code_reader *r)
 {
-    struct spy_dwarf_entry e;
-    struct code_reader r = {.d = d, .code = code, .entry = &e};
-    const uint8_t *start = d->sections[SPY_DWARF_INFO].bytes;
-    struct spy_cursor c = spy_dwarf_cursor(d, SPY_DWARF_INFO, u->first);
-    c.end = start + u->end;
-    do {
-        r.at = (uint64_t)(c.at - start);
-        if (!spy_dwarf_next(d, u, &c, &e))
-            break;
-        if (!e.tag) {
-            r.level--;
-            continue;
-        }
-        if (r.level) // not the unit itself
-            take_code_entry(&r, u);
-        r.level += e.has_children;
-    } while (r.level);
-    end_group(&r);
+    struct spy_unit_code *code = r->code;
+    code->n_functions = code->n_inlined = 0;
+    walk_entries(r, r->unit->first, take_function);
     if (code->n_functions)
         qsort(code->functions, code->n_functions, sizeof *code->functions,
               compare_functions_of_unit);
 }
 
+// A function may have several ranges.
+static void read_inlined(struct code_reader *r, uint64_t entry)
+{
+    struct spy_unit_code *code = r->code;
+    size_t first = code->n_inlined;
+    walk_entries(r, entry, take_inlined);
+    for (size_t i = 0; i < code->n_functions; i++) {
+        struct function_range *f = &code->functions[i];
+        if (f->entry != entry)
+            continue;
+        f->has_inlined = true;
+        f->first = (uint32_t)first;
+        f->n = (uint32_t)(code->n_inlined - first);
+    }
+}
+
 // NULL without memory. What is missing of it stays so.
 static struct spy_unit_code *code_of_unit(struct spy_dwarf *d, struct spy_dwarf_unit *u)
 {
-    if (u->code || !spy_dwarf_spend(d, 1, sizeof *u->code))
+    if (u->code || !spy_dwarf_unit_begin(d, u) || !spy_dwarf_spend(d, 1, sizeof *u->code))
         return u->code;
     u->code = calloc(1, sizeof *u->code);
-    if (u->code) {
-        spy_lines_load(d, u, &u->code->lines);
-        read_entries(d, u, u->code);
-    }
+    if (u->code)
+        read_functions(&(struct code_reader){.d = d, .unit = u, .code = u->code});
     return u->code;
 }
 
 // --- asking ---
 
-static struct spy_dwarf_unit *find_unit(struct spy_debug_info *d, uint64_t address)
+static const struct spy_unit_range *find_unit_range(const struct spy_debug_info *d,
+                                                    uint64_t address)
 {
     size_t lo = 0, hi = d->n_ranges;
     while (lo < hi) {
@@ -227,12 +310,23 @@ static struct spy_dwarf_unit *find_unit(struct spy_debug_info *d, uint64_t addre
     }
     for (size_t i = lo, n = 0; i-- > 0 && n < ENCLOSING_TRIES; n++)
         if (address < d->ranges[i].end)
-            return &d->dwarf.units[d->ranges[i].unit];
+            return &d->ranges[i];
     return NULL;
 }
 
-static const struct function_range *find_function_range(const struct spy_unit_code *code,
-                                                        uint64_t address)
+static struct spy_dwarf_unit *find_unit(struct spy_debug_info *d, uint64_t address)
+{
+    const struct spy_unit_range *r = find_unit_range(d, address);
+    if (!r && !d->has_others) {
+        index_other_units(d);
+        r = find_unit_range(d, address);
+    }
+    struct spy_dwarf_unit *u = r ? spy_dwarf_unit_at(&d->dwarf, r->unit) : NULL;
+    return u && u->at == r->unit ? u : NULL;
+}
+
+static struct function_range *find_function_range(const struct spy_unit_code *code,
+                                                  uint64_t address)
 {
     size_t lo = 0, hi = code->n_functions;
     while (lo < hi) {
@@ -242,8 +336,24 @@ static const struct function_range *find_function_range(const struct spy_unit_co
         else
             hi = mid;
     }
-    const struct function_range *f = lo ? &code->functions[lo - 1] : NULL;
+    struct function_range *f = lo ? &code->functions[lo - 1] : NULL;
     return f && address < f->end ? f : NULL;
+}
+
+// With its inlined calls. Functions inside of others are looked for when an address has none.
+static const struct function_range *find_function(struct spy_dwarf *d, struct spy_dwarf_unit *u,
+                                                  uint64_t address)
+{
+    struct code_reader r = {.d = d, .unit = u, .code = u->code};
+    struct function_range *f = find_function_range(u->code, address);
+    if (!f && !u->code->has_all) {
+        u->code->has_all = true;
+        read_functions(&r);
+        f = find_function_range(u->code, address);
+    }
+    if (f && !f->has_inlined && spy_dwarf_spend(d, u->code->n_functions, 0))
+        read_inlined(&r, f->entry);
+    return f;
 }
 
 static const char *keep_text(struct spy_debug_info *d, char *text)
@@ -263,11 +373,8 @@ static const char *name_of_entry(struct spy_debug_info *d, uint64_t at)
     struct spy_dwarf_entry e;
     for (int i = 0; at && i < ORIGINS_MAX; i++, at = e.origin) {
         struct spy_dwarf_unit *u = spy_dwarf_unit_at(&d->dwarf, at);
-        if (!u)
-            break;
-        struct spy_cursor c = spy_dwarf_cursor(&d->dwarf, SPY_DWARF_INFO, at);
-        c.end = d->dwarf.sections[SPY_DWARF_INFO].bytes + u->end;
-        if (!spy_dwarf_next(&d->dwarf, u, &c, &e))
+        if (!u || at < u->first || !spy_dwarf_unit_begin(&d->dwarf, u) ||
+            !spy_dwarf_entry_at(&d->dwarf, u, at, &e))
             break;
         if (e.linkage_name)
             return keep_text(d, spy_demangle(e.linkage_name, SPY_SYMTAB_NAME_MAX));
@@ -310,6 +417,16 @@ static const struct inlined_range *find_inlined(const struct spy_unit_code *code
     return found;
 }
 
+// The lines of the unit, read when they are first asked for.
+static const struct spy_lines *lines_of_unit(struct spy_dwarf *d, struct spy_dwarf_unit *u)
+{
+    if (!u->code->has_lines) {
+        u->code->has_lines = true;
+        spy_lines_load(d, u, &u->code->lines);
+    }
+    return &u->code->lines;
+}
+
 size_t spy_debug_info_find(struct spy_debug_info *d, uint64_t address,
                            struct spy_debug_line ret[SPY_DEBUG_LINES_MAX])
 {
@@ -318,8 +435,9 @@ size_t spy_debug_info_find(struct spy_debug_info *d, uint64_t address,
     struct spy_unit_code *code = u ? code_of_unit(&d->dwarf, u) : NULL;
     if (!code)
         return 0;
-    const struct function_range *f = find_function_range(code, address);
-    const struct spy_line_row *row = spy_lines_find(&code->lines, address);
+    const struct function_range *f = find_function(&d->dwarf, u, address);
+    const struct spy_lines *lines = lines_of_unit(&d->dwarf, u);
+    const struct spy_line_row *row = spy_lines_find(lines, address);
     uint32_t file = row ? row->file : UINT32_MAX, line = row ? row->line : 0, level = UINT32_MAX;
     size_t n = 0;
     while (f && n < SPY_DEBUG_LINES_MAX - 1 && spy_dwarf_spend(&d->dwarf, f->n, 0)) {
@@ -327,7 +445,7 @@ size_t spy_debug_info_find(struct spy_debug_info *d, uint64_t address,
         if (!in)
             break;
         ret[n++] = (struct spy_debug_line){name_of_entry(d, in->entry),
-                                           path_of_file(d, u, &code->lines, file), line};
+                                           path_of_file(d, u, lines, file), line};
         file = in->call_file;
         line = in->call_line;
         level = in->level;
@@ -335,6 +453,25 @@ size_t spy_debug_info_find(struct spy_debug_info *d, uint64_t address,
     if (!f && !row)
         return 0;
     ret[n++] = (struct spy_debug_line){f ? name_of_entry(d, f->entry) : NULL,
-                                       path_of_file(d, u, &code->lines, file), line};
+                                       path_of_file(d, u, lines, file), line};
+    return n;
+}
+
+size_t spy_debug_info_inlined(struct spy_debug_info *d, uint64_t address,
+                              const char *ret[SPY_DEBUG_LINES_MAX])
+{
+    forget_texts(d);
+    struct spy_dwarf_unit *u = find_unit(d, address);
+    struct spy_unit_code *code = u ? code_of_unit(&d->dwarf, u) : NULL;
+    const struct function_range *f = code ? find_function(&d->dwarf, u, address) : NULL;
+    uint32_t level = UINT32_MAX;
+    size_t n = 0;
+    while (f && n < SPY_DEBUG_LINES_MAX - 1 && spy_dwarf_spend(&d->dwarf, f->n, 0)) {
+        const struct inlined_range *in = find_inlined(code, f, address, level);
+        if (!in)
+            break;
+        ret[n++] = name_of_entry(d, in->entry);
+        level = in->level;
+    }
     return n;
 }

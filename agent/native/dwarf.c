@@ -1,10 +1,12 @@
 #include "agent/native/dwarf.h"
 #include "shared/base/mem.h"
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { UNITS_MAX = 1 << 20, KINDS_MAX = 1 << 16, SPECS_MAX = 128, INDIRECT_MAX = 4 };
-enum { TABLES_MIN = 64 << 10 };
+enum { TABLES_MIN = 64 << 10, HEADER_MAX = 40, ENTRY_USUAL = 1024, KINDS_USUAL = 8 << 10 };
 enum { STEPS_MAX = 256 << 20 }; // one takes some nanoseconds
 enum { UNIT_SKELETON = 4, UNIT_SPLIT = 5, UNIT_TYPE = 2, UNIT_SPLIT_TYPE = 6 };
 
@@ -12,26 +14,52 @@ enum { UNIT_SKELETON = 4, UNIT_SPLIT = 5, UNIT_TYPE = 2, UNIT_SPLIT_TYPE = 6 };
 
 static const char *const section_names[] = {
     ".debug_info",   ".debug_abbrev",   ".debug_line",        ".debug_str",  ".debug_line_str",
-    ".debug_ranges", ".debug_rnglists", ".debug_str_offsets", ".debug_addr",
+    ".debug_ranges", ".debug_rnglists", ".debug_str_offsets", ".debug_addr", ".debug_aranges",
 };
 _Static_assert(SPY_COUNT(section_names) == SPY_DWARF_SECTIONS, "one each");
 
-struct spy_cursor spy_dwarf_cursor(const struct spy_dwarf *d, enum spy_dwarf_section s, uint64_t at)
+static struct spy_cursor make_cursor(const struct spy_section *b, uint64_t at, uint64_t end)
 {
-    const struct spy_dwarf_bytes *b = &d->sections[s];
-    struct spy_cursor c = {b->bytes, b->bytes, at > b->len};
-    if (b->bytes && at <= b->len)
-        c = (struct spy_cursor){b->bytes + at, b->bytes + b->len, false};
+    struct spy_cursor c = {b->bytes, b->bytes, at > end};
+    if (b->bytes && at <= end && end <= b->len)
+        c = (struct spy_cursor){b->bytes + at, b->bytes + end, false};
     return c;
 }
 
-const char *spy_dwarf_text(const struct spy_dwarf *d, enum spy_dwarf_section s, uint64_t at)
+struct spy_cursor spy_dwarf_cursor(struct spy_dwarf *d, enum spy_dwarf_section s, uint64_t at)
 {
-    const struct spy_dwarf_bytes *b = &d->sections[s];
-    return at < b->len ? (const char *)b->bytes + at : NULL; // a NUL is behind the section
+    struct spy_section *b = &d->sections[s];
+    struct spy_cursor c = make_cursor(b, at, b->len);
+    if (b->n_ready < b->len && !spy_section_need(b, &d->file, 0, b->len))
+        c = (struct spy_cursor){b->bytes, b->bytes, true};
+    return c;
 }
 
-static uint64_t read_number_at(const struct spy_dwarf *d, enum spy_dwarf_section s, uint64_t at,
+// Up to `max` bytes of the unit from the place on.
+static struct spy_cursor cursor_in_unit(struct spy_dwarf *d, const struct spy_dwarf_unit *u,
+                                        uint64_t at, uint64_t max)
+{
+    struct spy_section *b = &d->sections[SPY_DWARF_INFO];
+    uint64_t end = at < u->end && u->end - at > max ? at + max : u->end;
+    struct spy_cursor c = make_cursor(b, at, end);
+    if (!c.bad && !spy_section_need(b, &d->file, at, end - at))
+        c = (struct spy_cursor){b->bytes, b->bytes, true};
+    return c;
+}
+
+struct spy_cursor spy_dwarf_unit_cursor(struct spy_dwarf *d, const struct spy_dwarf_unit *u,
+                                        uint64_t at)
+{
+    return cursor_in_unit(d, u, at, UINT64_MAX);
+}
+
+const char *spy_dwarf_text(struct spy_dwarf *d, enum spy_dwarf_section s, uint64_t at)
+{
+    struct spy_cursor c = spy_dwarf_cursor(d, s, at);
+    return c.bad || !spy_cursor_left(&c) ? NULL : (const char *)c.at; // a NUL is behind the section
+}
+
+static uint64_t read_number_at(struct spy_dwarf *d, enum spy_dwarf_section s, uint64_t at,
                                size_t size)
 {
     struct spy_cursor c = spy_dwarf_cursor(d, s, at);
@@ -40,8 +68,7 @@ static uint64_t read_number_at(const struct spy_dwarf *d, enum spy_dwarf_section
 
 // --- units ---
 
-// The length that begins a unit: its end in the section; *ret_offset_size: 4 or 8.
-static struct spy_cursor take_unit(struct spy_cursor *c, uint8_t *ret_offset_size)
+struct spy_cursor spy_dwarf_take_length(struct spy_cursor *c, uint8_t *ret_offset_size)
 {
     struct spy_cursor unit = *c;
     uint64_t len = spy_cursor_number(&unit, 4);
@@ -76,26 +103,38 @@ static bool read_unit_header(struct spy_cursor *c, struct spy_dwarf_unit *u)
            kind != UNIT_SPLIT_TYPE;
 }
 
-static int read_units(struct spy_dwarf *d)
+static bool add_unit(struct spy_dwarf *d, const struct spy_dwarf_unit *u)
 {
-    struct spy_cursor c = spy_dwarf_cursor(d, SPY_DWARF_INFO, 0);
-    const uint8_t *start = c.at;
-    int r = 0;
-    while (r == 0 && spy_cursor_left(&c)) {
-        struct spy_dwarf_unit u = {.at = (uint64_t)(c.at - start)};
-        struct spy_cursor body = take_unit(&c, &u.offset_size);
+    if (!spy_dwarf_spend(d, 1, sizeof *u) ||
+        spy_grow(&d->units, &d->cap_units, d->n_units + 1, sizeof *d->units, UNITS_MAX) < 0)
+        return false;
+    struct spy_dwarf_unit *copy = malloc(sizeof *copy);
+    if (!copy)
+        return false;
+    *copy = *u;
+    d->units[d->n_units++] = copy;
+    return true;
+}
+
+bool spy_dwarf_next_unit(struct spy_dwarf *d)
+{
+    struct spy_section *info = &d->sections[SPY_DWARF_INFO];
+    while (d->units_end < info->len && spy_dwarf_spend(d, 1, 0)) {
+        struct spy_dwarf_unit u = {.at = d->units_end};
+        struct spy_cursor c = make_cursor(info, u.at, info->len);
+        if (!spy_section_need(info, &d->file, u.at, HEADER_MAX))
+            break;
+        struct spy_cursor body = spy_dwarf_take_length(&c, &u.offset_size);
         bool is_known = read_unit_header(&body, &u);
         if (body.bad)
             break;
-        u.first = (uint64_t)(body.at - start);
-        u.end = (uint64_t)(body.end - start);
-        if (!is_known)
-            continue;
-        r = spy_grow(&d->units, &d->cap_units, d->n_units + 1, sizeof *d->units, UNITS_MAX);
-        if (r == 0)
-            d->units[d->n_units++] = u;
+        u.first = (uint64_t)(body.at - info->bytes);
+        u.end = d->units_end = (uint64_t)(body.end - info->bytes);
+        if (is_known)
+            return add_unit(d, &u);
     }
-    return r == SPY_ERR_NOMEM ? r : 0;
+    d->units_end = UINT64_MAX;
+    return false;
 }
 
 static size_t sum_of_sections(const struct spy_dwarf *d)
@@ -111,20 +150,31 @@ size_t spy_dwarf_bytes(const struct spy_dwarf *d)
     return 2 * sum_of_sections(d) + TABLES_MIN;
 }
 
-int spy_dwarf_load(const struct spy_elf *e, size_t max_bytes, struct spy_dwarf *ret)
+static int open_sections(const struct spy_elf *e, size_t max_bytes, struct spy_dwarf *d)
 {
-    struct spy_dwarf d = {.steps_left = STEPS_MAX, .bytes_left = max_bytes / 2};
+    size_t left = max_bytes / 2;
     int r = spy_elf_section(e, ".debug_info") ? 0 : SPY_ERR_NOTFOUND;
     for (int i = 0; r == 0 && i < SPY_DWARF_SECTIONS; i++) {
-        struct spy_dwarf_bytes *b = &d.sections[i];
-        r = spy_elf_load_debug(e, section_names[i], d.bytes_left, &b->bytes, &b->len);
-        d.bytes_left -= b->len;
+        struct spy_section *s = &d->sections[i];
+        r = spy_section_open(e, section_names[i], left, s);
+        left -= s->len;
         if (r == SPY_ERR_NOTFOUND)
             r = 0;
     }
+    return r;
+}
+
+int spy_dwarf_load(const struct spy_elf *e, size_t max_bytes, struct spy_dwarf *ret)
+{
+    struct spy_dwarf d = {.steps_left = STEPS_MAX,
+                          .file = {.fd = -1, .bytes = e->bytes, .size = e->size}};
+    int r = open_sections(e, max_bytes, &d);
     d.bytes_left = sum_of_sections(&d) + TABLES_MIN;
-    if (r == 0)
-        r = read_units(&d);
+    if (r == 0 && e->fd >= 0) {
+        d.file.fd = fcntl(e->fd, F_DUPFD_CLOEXEC, 0);
+        d.owns_descriptor = d.file.fd >= 0;
+        r = d.owns_descriptor ? 0 : SPY_ERR_LIMIT;
+    }
     if (r < 0)
         spy_dwarf_done(&d);
     else
@@ -135,25 +185,31 @@ int spy_dwarf_load(const struct spy_elf *e, size_t max_bytes, struct spy_dwarf *
 void spy_dwarf_done(struct spy_dwarf *d)
 {
     for (int i = 0; i < SPY_DWARF_SECTIONS; i++)
-        free(d->sections[i].bytes);
-    for (size_t i = 0; i < d->n_units; i++)
-        free(d->units[i].kinds);
+        spy_section_done(&d->sections[i]);
+    for (size_t i = 0; i < d->n_units; i++) {
+        free(d->units[i]->kinds);
+        free(d->units[i]);
+    }
     free(d->units);
+    if (d->owns_descriptor)
+        close(d->file.fd);
     *d = (struct spy_dwarf){0};
 }
 
 struct spy_dwarf_unit *spy_dwarf_unit_at(struct spy_dwarf *d, uint64_t at)
 {
+    while (at >= d->units_end && spy_dwarf_next_unit(d))
+        ;
     size_t lo = 0, hi = d->n_units;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (d->units[mid].at <= at)
+        if (d->units[mid]->at <= at)
             lo = mid + 1;
         else
             hi = mid;
     }
-    struct spy_dwarf_unit *u = lo ? &d->units[lo - 1] : NULL;
-    return u && at >= u->first && at < u->end ? u : NULL;
+    struct spy_dwarf_unit *u = lo ? d->units[lo - 1] : NULL;
+    return u && at < u->end ? u : NULL;
 }
 
 // --- kinds of entries ---
@@ -206,18 +262,35 @@ static bool take_kind(struct spy_dwarf *d, struct spy_cursor *c, struct spy_dwar
     return !c->bad && ret->code;
 }
 
-static void read_kinds(struct spy_dwarf *d, struct spy_dwarf_unit *u)
+// Those that stand in the cursor. False: it ends before their list does.
+static bool take_kinds(struct spy_dwarf *d, struct spy_dwarf_unit *u, struct spy_cursor c)
 {
-    struct spy_cursor c = spy_dwarf_cursor(d, SPY_DWARF_ABBREV, u->abbrev);
     struct spy_dwarf_kind kind;
-    u->has_kinds = true;
+    u->n_kinds = 0;
     while (take_kind(d, &c, &kind)) {
         if (!spy_dwarf_spend(d, 1, sizeof kind) ||
             spy_grow(&u->kinds, &u->cap_kinds, u->n_kinds + 1, sizeof *u->kinds, KINDS_MAX) < 0)
-            break;
+            return true;
         u->kinds[u->n_kinds++] = kind;
     }
-    if (u->n_kinds)
+    return !c.bad;
+}
+
+// A list has no length: what a usual one takes is read, and more where it did not end.
+static void read_kinds(struct spy_dwarf *d, struct spy_dwarf_unit *u)
+{
+    struct spy_section *s = &d->sections[SPY_DWARF_ABBREV];
+    uint64_t left = u->abbrev < s->len ? s->len - u->abbrev : 0;
+    bool whole = false, sorted = true;
+    u->has_kinds = true;
+    for (uint64_t len = KINDS_USUAL; !whole; len *= 4) {
+        struct spy_cursor c = make_cursor(s, u->abbrev, u->abbrev + spy_min(len, left));
+        whole = !spy_section_need(s, &d->file, u->abbrev, len) || len >= left;
+        whole |= take_kinds(d, u, c);
+    }
+    for (size_t i = 1; i < u->n_kinds; i++)
+        sorted &= u->kinds[i - 1].code < u->kinds[i].code;
+    if (!sorted)
         qsort(u->kinds, u->n_kinds, sizeof *u->kinds, compare_kinds);
 }
 
@@ -243,16 +316,16 @@ static struct spy_dwarf_value make_text(const char *text)
     return (struct spy_dwarf_value){text ? SPY_DWARF_TEXT : SPY_DWARF_OTHER, 0, text};
 }
 
-static struct spy_dwarf_value text_by_index(const struct spy_dwarf *d,
-                                            const struct spy_dwarf_unit *u, uint64_t index)
+static struct spy_dwarf_value text_by_index(struct spy_dwarf *d, const struct spy_dwarf_unit *u,
+                                            uint64_t index)
 {
     uint64_t at = u->str_base + index * u->offset_size;
     at = read_number_at(d, SPY_DWARF_STR_OFFSETS, at, u->offset_size);
     return make_text(spy_dwarf_text(d, SPY_DWARF_STR, at));
 }
 
-static struct spy_dwarf_value address_by_index(const struct spy_dwarf *d,
-                                               const struct spy_dwarf_unit *u, uint64_t index)
+static struct spy_dwarf_value address_by_index(struct spy_dwarf *d, const struct spy_dwarf_unit *u,
+                                               uint64_t index)
 {
     uint64_t at = u->addr_base + index * 8;
     return make_value(SPY_DWARF_ADDRESS, read_number_at(d, SPY_DWARF_ADDR, at, 8));
@@ -321,8 +394,8 @@ static bool take_block(struct spy_cursor *c, uint64_t form, struct spy_dwarf_val
     }
 }
 
-static bool take_text(const struct spy_dwarf *d, const struct spy_dwarf_unit *u,
-                      struct spy_cursor *c, uint64_t form, struct spy_dwarf_value *ret)
+static bool take_text(struct spy_dwarf *d, const struct spy_dwarf_unit *u, struct spy_cursor *c,
+                      uint64_t form, struct spy_dwarf_value *ret)
 {
     switch (form) {
     case 0x08:
@@ -350,7 +423,7 @@ static bool take_text(const struct spy_dwarf *d, const struct spy_dwarf_unit *u,
     }
 }
 
-struct spy_dwarf_value spy_dwarf_take(const struct spy_dwarf *d, const struct spy_dwarf_unit *u,
+struct spy_dwarf_value spy_dwarf_take(struct spy_dwarf *d, const struct spy_dwarf_unit *u,
                                       struct spy_cursor *c, uint64_t form)
 {
     struct spy_dwarf_value value;
@@ -397,6 +470,7 @@ struct spy_dwarf_value spy_dwarf_take(const struct spy_dwarf *d, const struct sp
 // --- entries ---
 
 enum {
+    AT_SIBLING = 0x01,
     AT_NAME = 0x03,
     AT_STMT_LIST = 0x10,
     AT_LOW_PC = 0x11,
@@ -462,6 +536,9 @@ static void keep_value(struct spy_dwarf_entry *e, uint64_t attribute,
     case AT_COMP_DIR:
         e->folder = v->text;
         break;
+    case AT_SIBLING:
+        e->sibling = v->class == SPY_DWARF_REFERENCE ? v->number : 0;
+        break;
     case AT_ABSTRACT_ORIGIN:
     case AT_SPECIFICATION:
         e->origin = v->class == SPY_DWARF_REFERENCE ? v->number : 0;
@@ -493,7 +570,8 @@ bool spy_dwarf_next(struct spy_dwarf *d, struct spy_dwarf_unit *u, struct spy_cu
         return false;
     ret->tag = kind->tag;
     ret->has_children = kind->has_children;
-    struct spy_cursor specs = spy_dwarf_cursor(d, SPY_DWARF_ABBREV, kind->specs);
+    const struct spy_section *abbrev = &d->sections[SPY_DWARF_ABBREV];
+    struct spy_cursor specs = make_cursor(abbrev, kind->specs, abbrev->len); // was read whole
     while (take_spec(&specs, &spec)) {
         struct spy_dwarf_value v = spec.form == FORM_IMPLICIT_CONST
                                        ? make_value(SPY_DWARF_NUMBER, (uint64_t)spec.constant)
@@ -505,15 +583,22 @@ bool spy_dwarf_next(struct spy_dwarf *d, struct spy_dwarf_unit *u, struct spy_cu
     return kind->tag != 0;
 }
 
+bool spy_dwarf_entry_at(struct spy_dwarf *d, struct spy_dwarf_unit *u, uint64_t at,
+                        struct spy_dwarf_entry *ret)
+{
+    struct spy_cursor c = cursor_in_unit(d, u, at, ENTRY_USUAL);
+    if (spy_dwarf_next(d, u, &c, ret))
+        return true;
+    c = spy_dwarf_unit_cursor(d, u, at);
+    return spy_dwarf_next(d, u, &c, ret);
+}
+
 // Twice: texts and addresses may stand before the places of their tables.
-bool spy_dwarf_unit_begin(struct spy_dwarf *d, struct spy_dwarf_unit *u,
-                          struct spy_dwarf_entry *ret)
+static bool read_first_entry(struct spy_dwarf *d, struct spy_dwarf_unit *u)
 {
     struct spy_dwarf_entry e;
     for (int i = 0; i < 2; i++) {
-        struct spy_cursor c = spy_dwarf_cursor(d, SPY_DWARF_INFO, u->first);
-        c.end = d->sections[SPY_DWARF_INFO].bytes + u->end;
-        if (!spy_dwarf_next(d, u, &c, &e) || !e.tag)
+        if (!spy_dwarf_entry_at(d, u, u->first, &e) || !e.tag)
             return false;
         u->str_base = e.str_base;
         u->addr_base = e.addr_base;
@@ -523,8 +608,17 @@ bool spy_dwarf_unit_begin(struct spy_dwarf *d, struct spy_dwarf_unit *u,
     u->line = e.line;
     u->has_line = e.has_line;
     u->folder = e.folder;
-    *ret = e;
     return true;
+}
+
+bool spy_dwarf_unit_begin(struct spy_dwarf *d, struct spy_dwarf_unit *u)
+{
+    if (!u->has_begun) {
+        u->has_begun = true;
+        u->is_sound = read_first_entry(d, u);
+        d->n_begun++;
+    }
+    return u->is_sound;
 }
 
 // --- ranges ---

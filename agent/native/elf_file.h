@@ -36,10 +36,6 @@ int spy_elf_get(const struct spy_elf *e, uint64_t at, void *to, size_t len);
 // The same into new memory, with a NUL after the bytes; the caller frees *ret. SPY_ERR_LIMIT: len
 // is over max.
 int spy_elf_load(const struct spy_elf *e, uint64_t at, uint64_t len, uint64_t max, uint8_t **ret);
-// The whole section of that name, which may be compressed (SHF_COMPRESSED: zlib or zstd), with a NUL
-// behind it: *ret is to be freed. SPY_ERR_NOTFOUND; SPY_ERR_LIMIT past max.
-int spy_elf_load_debug(const struct spy_elf *e, const char *name, uint64_t max, uint8_t **ret,
-                       size_t *ret_len);
 // The section of that name that has bytes in the file, or NULL.
 const Elf64_Shdr *spy_elf_section(const struct spy_elf *e, const char *name);
 // The first section of that type that has bytes in the file, or NULL.

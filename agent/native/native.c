@@ -659,3 +659,11 @@ size_t spy_native_lines(struct spy_native *n, uint64_t address,
         ret[i] = (struct spy_native_line){lines[i].function, lines[i].file, lines[i].line};
     return got;
 }
+
+size_t spy_native_inlined(struct spy_native *n, uint64_t address,
+                          const char *ret[SPY_NATIVE_LINES_MAX])
+{
+    struct spy_place *place = spy_places_find(&n->places, address);
+    struct spy_debug_info *info = place ? spy_place_debug_info(&n->places, place) : NULL;
+    return info ? spy_debug_info_inlined(info, address - place->bias, ret) : 0;
+}

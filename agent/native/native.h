@@ -102,9 +102,12 @@ enum { SPY_NATIVE_LINES_MAX = 16 };
 
 // The source of an address, by debugging information of its file or of its debug file: from the
 // innermost call that the compiler put inline to the function that has the code. Returns their
-// number; 0: nothing is known. The first question about a file reads its debugging information, up
-// to SPY_NATIVE_DEBUG_MAX bytes of it and of tables, which takes milliseconds a megabyte, and only
-// while the target lives. What ret points at stays until the next call.
+// number; 0: nothing is known. What is needed of the debugging information is read at the first
+// question about a file, while the target lives, and then about each compile unit. It takes up to
+// SPY_NATIVE_DEBUG_MAX bytes with its tables. What ret points at stays until the next call.
 size_t spy_native_lines(struct spy_native *n, uint64_t address,
                         struct spy_native_line ret[SPY_NATIVE_LINES_MAX]);
+// The functions of the inlined calls only, without the function that has the code: reads no lines.
+size_t spy_native_inlined(struct spy_native *n, uint64_t address,
+                          const char *ret[SPY_NATIVE_LINES_MAX]);
 enum { SPY_NATIVE_DEBUG_MAX = 128 << 20 };

@@ -3,10 +3,9 @@
 #include "shared/base/clock.h"
 
 enum {
-    STEADY_NS = 20000000,    // checked so often: on_cpu_ns grows at ticks, every 1 to 10 ms
-    LONG_WAIT_NS = 1000000,  // more than a wakeup takes
-    OFTEN_NS = 250000000,    // for so long a thread that waited that long is asked more often
-    SAME_INSTANT_NS = 50000, // for a context switch and the return from the sleep
+    STEADY_NS = 20000000,   // checked so often: on_cpu_ns grows at ticks, every 1 to 10 ms
+    LONG_WAIT_NS = 1000000, // more than a wakeup takes
+    OFTEN_NS = 250000000,   // for so long a thread that waited that long is asked more often
 };
 
 int spy_py_sched(struct spy_py_thread *th, struct spy_thread_sched *ret)
@@ -40,15 +39,10 @@ static bool is_steady(struct spy_py_cpu_use *use, const struct spy_thread_sched 
     return steady;
 }
 
-// True if the thread was taken off its CPU when this one came onto it. Both moments are then the
-// same on that CPU's clock, except for ticks, which move our own.
 static bool stands_aside(const struct spy_py_options *o, uint64_t updated_ns, uint64_t now)
 {
-    struct spy_thread_switches own;
-    if (!o->self || spy_own_switches_read(o->self->switches_fd, &own) < 0)
-        return false;
-    uint64_t awake = now - o->self->woke_ns, slack = awake + SAME_INSTANT_NS;
-    return updated_ns + slack > own.updated_ns && updated_ns < own.updated_ns + slack;
+    return o->self &&
+           spy_own_switches_took_cpu(o->self->switches_fd, o->self->woke_ns, updated_ns, now);
 }
 
 bool spy_py_could_not_ask(int r)

@@ -155,30 +155,32 @@ static bool is_shown_inline(const struct spy_mixed *m, const struct spy_native_s
 }
 
 // Lines may be those of the C file that Cython wrote, which are of no use.
-static uint32_t line_in_source(const struct spy_native_line *l)
+static uint32_t line_in_source(struct spy_mixed *m, uint64_t call)
 {
-    const char *end = l->file ? strrchr(l->file, '.') : NULL;
-    return end && !strcmp(end, ".pyx") ? l->line : 0;
+    struct spy_native_line lines[SPY_NATIVE_LINES_MAX];
+    size_t n = m->inlines ? spy_native_lines(m->native, call, lines) : 0;
+    const char *end = n && lines[n - 1].file ? strrchr(lines[n - 1].file, '.') : NULL;
+    return end && !strcmp(end, ".pyx") ? lines[n - 1].line : 0;
 }
 
 size_t spy_mixed_names(struct spy_mixed *m, uint64_t call,
                        struct spy_mixed_name ret[SPY_MIXED_NAMES_MAX])
 {
-    struct spy_native_line lines[SPY_NATIVE_LINES_MAX];
+    const char *inlined[SPY_NATIVE_LINES_MAX];
     struct spy_native_symbol symbol = {.module = ""};
     if (spy_native_symbol(m->native, call, &symbol) < 0)
         symbol = (struct spy_native_symbol){.module = ""};
-    size_t n_lines = m->inlines ? spy_native_lines(m->native, call, lines) : 0, n = 0;
-    // Where there are too many inline calls, the outermost are shown.
-    for (size_t i = n_lines > SPY_MIXED_NAMES_MAX ? n_lines - SPY_MIXED_NAMES_MAX : 0;
-         i + 1 < n_lines; i++)
-        if (lines[i].function && is_shown_inline(m, &symbol, lines[i].function))
-            ret[n++] = (struct spy_mixed_name){lines[i].function, symbol.module, 0};
     struct spy_mixed_name own = {symbol.name ? symbol.name : "[unknown]", symbol.module, 0};
     if (symbol.source) {
         own.file = symbol.source;
-        own.line = n_lines ? line_in_source(&lines[n_lines - 1]) : 0;
+        own.line = line_in_source(m, call);
     }
+    size_t n_inlined = m->inlines ? spy_native_inlined(m->native, call, inlined) : 0, n = 0;
+    // Where there are too many inline calls, the outermost are shown.
+    size_t most = SPY_MIXED_NAMES_MAX - 1;
+    for (size_t i = n_inlined > most ? n_inlined - most : 0; i < n_inlined; i++)
+        if (inlined[i] && is_shown_inline(m, &symbol, inlined[i]))
+            ret[n++] = (struct spy_mixed_name){inlined[i], symbol.module, 0};
     ret[n++] = own;
     return n;
 }
@@ -294,25 +296,55 @@ static int merge_described(struct spy_mixed *m, size_t n_native, size_t n_python
     return n;
 }
 
-int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
-                    const struct spy_py_thread *th, const struct spy_py_stack *stack,
-                    const struct spy_mixed_frame **ret)
+// The number of frames of a whole stack.
+static int unwind_captured(struct spy_mixed *m)
 {
     enum spy_native_end end;
-    size_t n_python = 0;
     if (m->captured < 0)
         return m->captured;
     forget_known_code(m);
     int n = spy_native_unwind(m->native, &m->mixer->snapshot, m->mixer->frames,
                               SPY_NATIVE_FRAMES_MAX, &end);
+    return n >= 0 && end != SPY_NATIVE_OUTERMOST ? SPY_ERR_LIMIT : n;
+}
+
+static bool runs_python(const struct spy_mixer *mixer, size_t n)
+{
+    bool found = false;
+    for (size_t i = 0; i < n; i++)
+        found |= mixer->native[i].role == SPY_MERGE_LOOP;
+    return found;
+}
+
+int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
+                    const struct spy_py_thread *th, const struct spy_py_stack *stack,
+                    const struct spy_mixed_frame **ret)
+{
+    size_t n_python = 0;
+    int n = unwind_captured(m);
     if (n < 0)
         return n;
-    if (end != SPY_NATIVE_OUTERMOST || stack->truncated)
+    if (stack->truncated)
         return SPY_ERR_LIMIT;
     describe_native(m, (size_t)n);
+    if (!m->by_entry && stack->n && !runs_python(m->mixer, (size_t)n))
+        return SPY_ERR_NOTFOUND;
     int r = describe_python(m, python, th, &n_python);
     if (r == 0)
         r = merge_described(m, (size_t)n, n_python);
     *ret = m->mixer->out;
     return r;
+}
+
+int spy_mixed_alone(struct spy_mixed *m, const struct spy_mixed_frame **ret)
+{
+    int n = unwind_captured(m);
+    if (n < 0)
+        return n;
+    describe_native(m, (size_t)n);
+    if (runs_python(m->mixer, (size_t)n))
+        return SPY_ERR_TORN;
+    n = merge_described(m, (size_t)n, 0);
+    *ret = m->mixer->out;
+    return n;
 }

@@ -49,10 +49,15 @@ struct spy_mixed_frame {
 // the number of frames, or
 //   SPY_ERR_AGAIN     the thread was not held for this stack: there are no native frames of it
 //   SPY_ERR_TORN      they do not fit together; SPY_ERR_LIMIT: the native stack is not whole
+//   SPY_ERR_NOTFOUND  up to 3.10: no C frame is the interpreter's loop by its name
 //   others            of spy_native_capture and spy_native_unwind
 int spy_mixed_merge(struct spy_mixed *m, const struct spy_python *python,
                     const struct spy_py_thread *th, const struct spy_py_stack *stack,
                     const struct spy_mixed_frame **ret);
+
+// The frames of a thread that Python does not know, which was captured; all are native. The codes of
+// spy_mixed_merge; SPY_ERR_TORN: it runs Python code.
+int spy_mixed_alone(struct spy_mixed *m, const struct spy_mixed_frame **ret);
 
 // What a native frame is shown as: a function, and those that the compiler put inline in it.
 enum { SPY_MIXED_NAMES_MAX = 8 };

@@ -5,6 +5,7 @@
 #include "agent/sampler/kernel.h"
 #include "agent/sampler/label_set.h"
 #include "agent/sampler/mixed.h"
+#include "agent/sampler/native_threads.h"
 #include "agent/sampler/priority.h"
 #include "agent/sampler/schedule.h"
 #include "agent/target/switches.h"
@@ -42,8 +43,9 @@ struct process {
     uint32_t rate;
     enum spy_pausing pausing;
     enum spy_natives natives;
-    struct spy_mixed *mixed; // NULL: no native frames
-    bool hung;               // a read of it did not end: it is left alone
+    struct spy_mixed *mixed;            // NULL: no native frames
+    struct spy_native_threads *threads; // that Python does not know; NULL: no native frames
+    bool hung;                          // a read of it did not end: it is left alone
     bool optional;
     struct spy_label_set labels;
     struct spy_target *target;
@@ -142,6 +144,8 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
 
 static void detach_process(struct process *p)
 {
+    spy_native_threads_free(p->threads);
+    p->threads = NULL;
     spy_mixed_free(p->mixed);
     p->mixed = NULL;
     spy_python_free(p->python);
@@ -556,6 +560,8 @@ static int attach_python(struct spy_sampler *s, struct process *p)
                         "a read of the memory of process %d did not end (a file system that hangs, "
                         "or userfaultfd): it is left alone until it is restarted",
                         (int)p->pid);
+    if (r == 0 && p->natives && !(p->threads = spy_native_threads_new(p->target)))
+        r = spy_err_nomem(&err);
     if (r == 0)
         r = find_python(s, p, &err);
     if (r == 0 && !spy_python_n_threads(p->python))
@@ -673,8 +679,8 @@ static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct 
         user[USER_STACK] = stack;
         user[USER_FRAMES] = waits ? MIXED_WAITING_STACK : MIXED_STACK;
     }
-    if (r < 0)
-        s->totals.unmerged += p->idle.rounds;
+    s->totals.unmerged += r < 0 ? p->idle.rounds : 0;
+    s->totals.no_loop += r == SPY_ERR_NOTFOUND ? p->idle.rounds : 0;
     return r == 0;
 }
 
@@ -753,6 +759,30 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
     note_counted(s, p, st.how, p->idle.rounds);
 }
 
+// Samples a thread that Python does not know.
+static void sample_native_thread(struct spy_sampler *s, struct process *p, size_t i)
+{
+    struct spy_intern in = interner_of(s, p);
+    struct spy_native_sample got;
+    s->pause.patience_ns = s->schedule.n <= FEW ? PATIENCE_NS : 0;
+    int r = spy_native_threads_sample(p->threads, i, &in, p->mixed, &s->pause, &s->self,
+                                      p->natives == SPY_NATIVES_ALL, &got);
+    if (r == SPY_ERR_GONE)
+        return;
+    s->totals.native += got.is_wanted ? p->idle.rounds : 0;
+    s->totals.unmerged += got.is_unmerged ? p->idle.rounds : 0;
+    struct counted c = {got.stack, got.thread, (uint16_t)got.state, SPY_PY_PAUSED};
+    if (r == 0)
+        r = count_samples(s, p, &c, p->idle.rounds);
+    if (r == 0) {
+        p->counted[p->n_counted++] = c;
+        note_counted(s, p, c.how, p->idle.rounds);
+    } else {
+        p->counted_epoch = 0;
+        note_no_room(s, p, r, p->idle.rounds);
+    }
+}
+
 static void count_left_out(struct spy_sampler *s, struct process *p)
 {
     size_t n = spy_python_n_left_out(p->python);
@@ -793,6 +823,30 @@ static void bound_window(struct spy_sampler *s)
         spy_profile_stop_growing(s->profile);
 }
 
+static bool is_quiet(const struct spy_sampler *s, struct process *p)
+{
+    return p->counted_epoch == s->epoch && spy_python_is_quiet(p->python) &&
+           spy_native_threads_are_quiet(p->threads);
+}
+
+static void sample_threads(struct spy_sampler *s, struct process *p)
+{
+    enum { MOST = SPY_PY_THREADS_MAX + SPY_NATIVE_THREADS_MAX };
+    size_t n = spy_python_n_threads(p->python);
+    size_t n_native = spy_native_threads_n(p->threads);
+    p->n_counted = 0;
+    p->counted_epoch = s->epoch;
+    if (spy_grow(&p->counted, &p->cap_counted, n + n_native, sizeof *p->counted, MOST) < 0) {
+        p->counted_epoch = 0;
+        note_failed(s, p, n * p->idle.rounds);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        sample_thread(s, p, spy_python_thread(p->python, i));
+    for (size_t i = 0; i < n_native; i++)
+        sample_native_thread(s, p, i);
+}
+
 static void run_round(struct spy_sampler *s, struct process *p)
 {
     bound_window(s);
@@ -821,7 +875,8 @@ static void run_round(struct spy_sampler *s, struct process *p)
     p->rounds += p->idle.rounds;
     s->totals.rounds += p->idle.rounds;
     p->checks++;
-    bool quiet = p->counted_epoch == s->epoch && spy_python_is_quiet(p->python);
+    spy_native_threads_refresh(p->threads, p->python, s->began);
+    bool quiet = is_quiet(s, p);
     spy_idle_note(&p->idle, quiet);
     p->wish.cpu = -1;
     if (quiet) {
@@ -829,16 +884,7 @@ static void run_round(struct spy_sampler *s, struct process *p)
         return;
     }
     count_repeats(s, p);
-    p->n_counted = 0;
-    p->counted_epoch = s->epoch;
-    size_t n = spy_python_n_threads(p->python);
-    if (spy_grow(&p->counted, &p->cap_counted, n, sizeof *p->counted, SPY_PY_THREADS_MAX) < 0) {
-        p->counted_epoch = 0;
-        note_failed(s, p, n * p->idle.rounds);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        sample_thread(s, p, spy_python_thread(p->python, i));
+    sample_threads(s, p);
     p->wish = spy_python_take_wish(p->python);
 }
 

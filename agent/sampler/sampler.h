@@ -136,9 +136,10 @@ struct spy_sampler_totals {
     uint64_t rounds, late;            // taken, skipped
     uint64_t clean, salvaged, paused; // their sum is `samples`
     uint64_t native, unmerged;        // part of samples: native frames were asked for; and failed
-    uint64_t left_out;                // part of failed: threads past SPY_PY_THREADS_MAX
-    uint64_t no_room;                 // part of failed: the profile was full (window_bytes)
-    uint64_t behind_ns;               // how late the latest round began
+    uint64_t no_loop;   // part of unmerged: no C frame is the interpreter's loop by name
+    uint64_t left_out;  // part of failed: threads past SPY_PY_THREADS_MAX
+    uint64_t no_room;   // part of failed: the profile was full (window_bytes)
+    uint64_t behind_ns; // how late the latest round began
 };
 struct spy_sampler_totals spy_sampler_totals(struct spy_sampler *s);
 // Sums over all closed windows: CPU time by samples, and what the kernel counted.

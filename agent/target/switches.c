@@ -69,3 +69,14 @@ int spy_own_switches_read(int fd, struct spy_thread_switches *ret)
     text[n] = 0;
     return spy_thread_switches_parse(text, ret) ? 0 : SPY_ERR_TORN;
 }
+
+// Both moments are then the same on that CPU's clock, except for ticks, which move our own.
+bool spy_own_switches_took_cpu(int fd, uint64_t woke_ns, uint64_t updated_ns, uint64_t now)
+{
+    enum { SAME_INSTANT_NS = 50000 }; // for a context switch and the return from the sleep
+    struct spy_thread_switches own;
+    if (spy_own_switches_read(fd, &own) < 0)
+        return false;
+    uint64_t slack = now - woke_ns + SAME_INSTANT_NS;
+    return updated_ns + slack > own.updated_ns && updated_ns < own.updated_ns + slack;
+}

@@ -23,3 +23,6 @@ int spy_thread_probe_switches(struct spy_thread_probe *p, struct spy_thread_swit
 // The same for the calling thread. open returns a descriptor to close, or -1.
 int spy_own_switches_open(void);
 int spy_own_switches_read(int fd, struct spy_thread_switches *ret);
+// True if a thread that was last updated at updated_ns was taken off its CPU when the calling thread
+// came onto it, at woke_ns. now and woke_ns are CLOCK_MONOTONIC.
+bool spy_own_switches_took_cpu(int fd, uint64_t woke_ns, uint64_t updated_ns, uint64_t now);

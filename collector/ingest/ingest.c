@@ -1,7 +1,7 @@
 #include "collector/ingest/ingest.h"
 #include "collector/ingest/agents.h"
+#include "collector/ingest/unpack.h"
 #include "shared/base/clock.h"
-#include "shared/base/compress.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include "shared/otlp/otlp.h"
@@ -271,7 +271,7 @@ static int decode_within(struct spy_ingest *in, const struct spy_ingest_body *bo
     _cleanup_buf_ struct spy_buf plain = SPY_BUF_INIT(limits.message_bytes);
     int r = is_large ? take_large_memory(ret, estimate_memory(in, 0, true), body->stop, err) : 0;
     if (r == 0)
-        r = spy_decompress(encoding, body->data, body->len, &plain, err);
+        r = spy_unpack(encoding, body->data, body->len, &plain, err);
     if (r < 0)
         return r;
     if (!is_large)

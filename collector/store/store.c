@@ -29,6 +29,24 @@ int spy_store_verify_dir(const char *kind, const char *dir, struct spy_err *err)
     return r < 0 ? r : b->verify_dir(dir, err);
 }
 
+int spy_store_backup_dir(const char *kind, const char *dir, const char *to, struct spy_err *err)
+{
+    const struct spy_store_backend *b;
+    int r = find_backend(kind, &b, err);
+    if (r < 0)
+        return r;
+    if (!b->backup_dir)
+        return spy_err_set(err, SPY_ERR_UNSUPPORTED, 0,
+                           "a store of the kind '%s' is backed up by its own server", kind);
+    return b->backup_dir(dir, to, err);
+}
+
+void spy_store_keep(struct spy_store *s, const struct spy_store_levels *levels)
+{
+    if (s->backend->keep)
+        s->backend->keep(s, levels);
+}
+
 void spy_store_close(struct spy_store *s)
 {
     if (s)

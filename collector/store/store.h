@@ -63,6 +63,10 @@ int spy_store_open(const char *kind, const char *dir, uint32_t max_series, size_
 // Looks for all damage in the store in dir, which no collector may have open, and changes nothing
 // in it. Errors as of spy_store_open and spy_store_verify.
 int spy_store_verify_dir(const char *kind, const char *dir, struct spy_err *err);
+// Copies the store in dir, which a collector may have open and write to meanwhile, to the folder
+// `to`, which is made and must not hold a store. The copy is of one instant. Errors as of
+// spy_store_open; SPY_ERR_UNSUPPORTED: this kind is backed up by its own server.
+int spy_store_backup_dir(const char *kind, const char *dir, const char *to, struct spy_err *err);
 void spy_store_close(struct spy_store *s); // NULL-safe
 
 // Stores profiles: each holds one series with a profile_id (as spy_otlp_decode makes them) and stays
@@ -81,6 +85,13 @@ int spy_store_query(struct spy_store *s, const struct spy_select *select, struct
 // windows only. fn may not call the store. SPY_ERR_GONE: stop was set.
 int spy_store_processes(struct spy_store *s, const struct spy_select *select,
                         spy_store_process_fn fn, void *arg, struct spy_err *err);
+// How long the roll-ups are kept. A roll-up is the sum of a series' windows of one minute or hour, by
+// their ends. 0: that level is not made. Before the first spy_store_expire; without it there are no
+// roll-ups. Windows that expire stay in the roll-ups.
+struct spy_store_levels {
+    uint64_t minutes_ns, hours_ns;
+};
+void spy_store_keep(struct spy_store *s, const struct spy_store_levels *levels);
 // Drops the windows that end more than raw_ns before now_ns, and the oldest windows while the store
 // holds more than max_bytes; then what only they referred to. A label, stack or string may stay for
 // a quarter of an hour of windows' time longer. From the first call on, all files together are held
@@ -124,6 +135,8 @@ struct spy_store_backend {
                struct spy_err *err);
     int (*check)(struct spy_store *s, struct spy_err *err);
     int (*verify)(struct spy_store *s, unsigned max_secs, struct spy_err *err);
+    void (*keep)(struct spy_store *s, const struct spy_store_levels *levels); // NULL: no roll-ups
+    int (*backup_dir)(const char *dir, const char *to, struct spy_err *err);  // NULL: unsupported
 };
 struct spy_store { // the first member of a backend's own structure
     const struct spy_store_backend *backend;

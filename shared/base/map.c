@@ -78,6 +78,17 @@ int spy_map_add(struct spy_map *m, uint64_t hash, uint32_t index)
     return 0;
 }
 
+int spy_map_reserve(struct spy_map *m, uint32_t n)
+{
+    uint32_t count = FIRST_SLOTS;
+    int r = spy_grow(&m->hashes, &m->hashes_cap, n, sizeof *m->hashes, MAX_ENTRIES);
+    if (r < 0)
+        return r;
+    while (count / 2 <= n)
+        count *= 2;
+    return m->slots && count - 1 <= m->mask ? 0 : grow_slots(m, count);
+}
+
 void spy_map_clear(struct spy_map *m)
 {
     if (m->slots)

@@ -33,6 +33,9 @@ struct spy_map {
 uint32_t spy_map_next(const struct spy_map *m, uint64_t hash, uint32_t *at);
 // Adds index (dense: the caller's array position) under hash. 0, SPY_ERR_NOMEM or SPY_ERR_LIMIT.
 int spy_map_add(struct spy_map *m, uint64_t hash, uint32_t index);
+// Makes room for n entries at once, so that adding them does not rehash. 0 or SPY_ERR_NOMEM,
+// SPY_ERR_LIMIT.
+int spy_map_reserve(struct spy_map *m, uint32_t n);
 void spy_map_clear(struct spy_map *m); // removes all, keeps the memory
 void spy_map_free(struct spy_map *m);
 // Bytes that it holds.

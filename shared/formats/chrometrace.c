@@ -49,15 +49,22 @@ static void put_name_event(struct trace *t, const char *what, const char *name)
     spy_buf_puts(t->out, "}}");
 }
 
+static void put_call_name(struct trace *t, uint32_t frame)
+{
+    const struct spy_profile *p = t->tracks->profile;
+    const struct spy_function *f = get_function(t, frame);
+    spy_buf_puts(t->out, ",\"name\":");
+    spy_put_json_string(t->out, spy_profile_text(p, f->name), spy_profile_text_len(p, f->name));
+}
+
 static void begin_call(struct trace *t, uint32_t frame, uint64_t ns)
 {
     const struct spy_profile *p = t->tracks->profile;
     const struct spy_function *f = get_function(t, frame);
     uint32_t line = spy_view_line(p, t->view, spy_profile_frame_at(p, frame));
     begin_event(t, 'B', ns);
-    spy_buf_printf(t->out,
-                   ",\"cat\":\"%s\",\"name\":", f->kind == SPY_FRAME_NATIVE ? "native" : "python");
-    spy_put_json_string(t->out, spy_profile_text(p, f->name), spy_profile_text_len(p, f->name));
+    spy_buf_printf(t->out, ",\"cat\":\"%s\"", f->kind == SPY_FRAME_NATIVE ? "native" : "python");
+    put_call_name(t, frame);
     spy_buf_puts(t->out, ",\"args\":{\"filename\":");
     spy_put_json_string(t->out, spy_profile_text(p, f->filename),
                         spy_profile_text_len(p, f->filename));
@@ -66,11 +73,12 @@ static void begin_call(struct trace *t, uint32_t frame, uint64_t ns)
     spy_buf_puts(t->out, "}}");
 }
 
-// Ends the innermost calls until `keep` are left.
+// Ends the innermost calls until `keep` are left. speedscope ends a call only by its name.
 static void end_calls(struct trace *t, size_t keep, uint64_t ns)
 {
     for (; t->n_open > keep; t->n_open--) {
         begin_event(t, 'E', ns);
+        put_call_name(t, t->open[t->n_open - 1]);
         spy_buf_putc(t->out, '}');
     }
 }

@@ -279,6 +279,27 @@ static int check_decoded_profile(struct spy_otlp_decoder *c, const Spy__Otlp__Pr
     return 0;
 }
 
+static uint32_t least(size_t a, size_t b, size_t c)
+{
+    return (uint32_t)spy_min(spy_min(a, b), c);
+}
+
+// A guess at what a profile with so many samples needs; the tables grow where it is too low.
+static int reserve_tables(struct spy_otlp_decoder *c, size_t samples)
+{
+    enum { MOST = 8192, STACKS_A_SAMPLE = 16, NAMES_A_SAMPLE = 6, NAME_BYTES = 32 };
+    const Spy__Otlp__ProfilesDictionary *d = c->d;
+    size_t names = samples * NAMES_A_SAMPLE;
+    const struct spy_profile_caps n = {
+        .strings = least(d->n_string_table, names, MOST),
+        .functions = least(d->n_function_table, names, MOST),
+        .frames = least(d->n_location_table, names, MOST),
+        .stacks = least(d->n_stack_table * STACKS_A_SAMPLE, samples * STACKS_A_SAMPLE, MOST),
+        .samples = least(samples, samples, MOST),
+        .string_bytes = NAME_BYTES * (uint64_t)least(d->n_string_table, names, MOST)};
+    return spy_profile_reserve(c->p, &n);
+}
+
 static int fill_profile(struct spy_otlp_decoder *c, struct scope *scope,
                         const Spy__Otlp__Profile *in, const uint8_t id[16])
 {
@@ -335,7 +356,9 @@ static int decode_profile(struct spy_otlp_decoder *c, struct scope *scope,
     if (r < 0)
         return r;
     c->p = spy_profile_new_capped(&c->limits->caps);
-    r = c->p ? fill_profile(c, scope, in, id) : SPY_ERR_NOMEM;
+    r = c->p ? reserve_tables(c, in->n_samples) : SPY_ERR_NOMEM;
+    if (r == 0)
+        r = fill_profile(c, scope, in, id);
     if (r == SPY_ERR_NOMEM)
         spy_err_set(c->err, r, 0, "out of memory");
     if (r < 0) {
@@ -429,15 +452,20 @@ static int decode_message(struct spy_otlp_decoder *c,
     _cleanup_free_ struct spy_otlp_memo *stacks = calloc(d->n_stack_table + 1, sizeof *stacks);
     _cleanup_free_ struct spy_otlp_attribute *attributes =
         calloc(d->n_attribute_table + 1, sizeof *attributes);
+    _cleanup_free_ struct spy_otlp_memo *locations =
+        calloc(d->n_location_table + 1, sizeof *locations);
     _cleanup_free_ uint8_t *kinds = calloc(d->n_location_table + 1, 1);
-    if (!strings || !functions || !stacks || !attributes || !kinds)
+    if (!strings || !functions || !stacks || !attributes || !locations || !kinds)
         return spy_err_nomem(c->err);
+    c->locations = locations;
     c->strings = strings;
     c->functions = functions;
     c->stacks = stacks;
     c->attributes = attributes;
     c->kinds = kinds;
-    return decode_all(c, req, arena, out);
+    int r = decode_all(c, req, arena, out);
+    free(c->path);
+    return r;
 }
 
 // --- bytes to a message ---

@@ -42,8 +42,16 @@ struct spy_otlp_decoder {
     uint32_t number;                                    // of p
     struct spy_otlp_memo *strings, *functions, *stacks; // functions: one for each kind
     struct spy_otlp_attribute *attributes;
-    uint8_t *kinds;   // of locations: enum spy_frame_kind + 1; 0: not read yet
-    uint64_t samples; // so far, of all profiles
+    struct spy_otlp_memo *locations; // frames; of locations that have one
+    // The stack made last, from its root on: each location, and the stack that ends with it.
+    struct spy_otlp_step_of_path {
+        int32_t location;
+        uint32_t stack;
+    } * path;
+    size_t n_path, path_cap;
+    uint32_t path_profile; // the profile whose stacks they are
+    uint8_t *kinds;        // of locations: enum spy_frame_kind + 1; 0: not read yet
+    uint64_t samples;      // so far, of all profiles
     uint64_t steps, steps_max;
     size_t made_bytes;  // held by the profiles that are done
     XXH128_hash_t body; // of the whole request

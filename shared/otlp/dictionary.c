@@ -131,12 +131,16 @@ static int decode_function(struct spy_otlp_decoder *c, int32_t index, uint32_t k
     return 0;
 }
 
-static int push_frame(struct spy_otlp_decoder *c, uint32_t function, uint32_t line, uint32_t *stack)
+// location: where the frame is remembered, as the only one there; NULL: nowhere.
+static int push_frame(struct spy_otlp_decoder *c, uint32_t function, uint32_t line,
+                      struct spy_otlp_memo *location, uint32_t *stack)
 {
     uint32_t frame;
     int r = spy_profile_frame(c->p, (struct spy_frame){function, line}, &frame);
     if (r == 0)
         r = spy_profile_stack(c->p, *stack, frame, stack);
+    if (r == 0 && location)
+        *location = (struct spy_otlp_memo){c->number, frame};
     return r < 0 ? spy_otlp_failed(c, r) : 0;
 }
 
@@ -148,7 +152,7 @@ static int push_named(struct spy_otlp_decoder *c, const char *name, uint32_t fil
     int r = spy_profile_cstr(c->p, name, &fn.name);
     if (r == 0)
         r = spy_profile_function(c->p, &fn, &id);
-    return r < 0 ? spy_otlp_failed(c, r) : push_frame(c, id, 0, stack);
+    return r < 0 ? spy_otlp_failed(c, r) : push_frame(c, id, 0, NULL, stack);
 }
 
 // A location without lines was not symbolized: its address is its name.
@@ -173,7 +177,12 @@ static int push_location(struct spy_otlp_decoder *c, int32_t index, uint32_t *st
     if (index < 0 || (size_t)index >= c->d->n_location_table)
         return spy_otlp_bad(c, "a location index is out of range");
     const Spy__Otlp__Location *l = c->d->location_table[index];
+    struct spy_otlp_memo *memo = l->n_lines == 1 ? &c->locations[index] : NULL;
     uint32_t kind;
+    if (memo && is_memoized(c, memo, &kind)) {
+        int known = spy_profile_stack(c->p, *stack, memo->id, stack);
+        return known < 0 ? spy_otlp_failed(c, known) : 0;
+    }
     int r = kind_of_location(c, index, &kind);
     if (r == 0 && !l->n_lines)
         return push_address(c, l, kind, stack);
@@ -181,7 +190,7 @@ static int push_location(struct spy_otlp_decoder *c, int32_t index, uint32_t *st
         uint32_t function;
         r = decode_function(c, l->lines[i]->function_index, kind, &function);
         if (r == 0)
-            r = push_frame(c, function, to_line(l->lines[i]->line), stack);
+            r = push_frame(c, function, to_line(l->lines[i]->line), memo, stack);
     }
     return r;
 }
@@ -214,16 +223,50 @@ int spy_otlp_check_memory(struct spy_otlp_decoder *c)
     return 0;
 }
 
+// Skips the outermost locations that the stack made before had as well: returns how many.
+static size_t follow_path(struct spy_otlp_decoder *c, const Spy__Otlp__Stack *s, uint32_t *stack)
+{
+    size_t n = 0, most = s->n_location_indices;
+    if (c->path_profile != c->number)
+        c->n_path = 0;
+    while (n < c->n_path && n < most && c->path[n].location == s->location_indices[most - 1 - n])
+        n++;
+    c->path_profile = c->number;
+    c->n_path = n;
+    *stack = n ? c->path[n - 1].stack : 0;
+    return n;
+}
+
+static int push_path(struct spy_otlp_decoder *c, const Spy__Otlp__Stack *s, uint32_t *ret)
+{
+    size_t left = s->n_location_indices;
+    int r = spy_grow(&c->path, &c->path_cap, left, sizeof *c->path, SIZE_MAX / sizeof *c->path);
+    if (r < 0)
+        return spy_otlp_failed(c, r);
+    left -= follow_path(c, s, ret);
+    while (r == 0 && left) {
+        int32_t location = s->location_indices[--left];
+        r = push_location(c, location, ret);
+        c->path[c->n_path++] = (struct spy_otlp_step_of_path){location, *ret};
+    }
+    if (r < 0)
+        c->n_path = 0;
+    return r;
+}
+
 static int make_stack(struct spy_otlp_decoder *c, const Spy__Otlp__Stack *s, uint32_t *ret)
 {
     uint64_t frames;
     size_t n = count_fitting(c, s, &frames);
     int r = spy_otlp_step(c, frames + 1);
     *ret = 0;
-    if (r == 0 && n < s->n_location_indices)
+    if (r == 0 && n == s->n_location_indices) {
+        r = push_path(c, s, ret);
+    } else if (r == 0) {
         r = push_named(c, "[truncated]", 0, SPY_FRAME_MARKER, ret);
-    while (r == 0 && n)
-        r = push_location(c, s->location_indices[--n], ret);
+        while (r == 0 && n)
+            r = push_location(c, s->location_indices[--n], ret);
+    }
     return r < 0 ? r : spy_otlp_check_memory(c);
 }
 

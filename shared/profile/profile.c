@@ -94,6 +94,32 @@ struct spy_profile *spy_profile_new(void)
     return spy_profile_new_capped(&(struct spy_profile_caps){0});
 }
 
+static int table_reserve(struct table *t, size_t size, uint32_t n)
+{
+    n = n < t->max ? n : t->max;
+    int r = n > t->n ? spy_grow(&t->rows, &t->cap, n, size, t->max) : 0;
+    return r < 0 || n <= t->n ? r : spy_map_reserve(&t->map, n);
+}
+
+int spy_profile_reserve(struct spy_profile *p, const struct spy_profile_caps *n)
+{
+    size_t bytes = n->string_bytes < p->bytes_max ? (size_t)n->string_bytes : (size_t)p->bytes_max;
+    int r = spy_grow(&p->bytes, &p->bytes_cap, bytes, 1, p->bytes_max);
+    const struct {
+        struct table *table;
+        size_t size;
+        uint32_t n;
+    } rows[] = {{&p->strings, sizeof(struct text), n->strings},
+                {&p->functions, sizeof(struct spy_function), n->functions},
+                {&p->frames, sizeof(struct spy_frame), n->frames},
+                {&p->stacks, sizeof(struct spy_stack), n->stacks},
+                {&p->threads, sizeof(struct spy_thread), n->threads},
+                {&p->samples, sizeof(struct spy_sample), n->samples}};
+    for (size_t i = 0; i < SPY_COUNT(rows) && r == 0; i++)
+        r = table_reserve(rows[i].table, rows[i].size, rows[i].n);
+    return r;
+}
+
 void spy_profile_free(struct spy_profile *p)
 {
     if (!p)

@@ -137,6 +137,9 @@ struct spy_profile_caps {
 
 struct spy_profile *spy_profile_new(void); // no caps beyond 2^28 entries; NULL: no memory
 struct spy_profile *spy_profile_new_capped(const struct spy_profile_caps *caps);
+// Makes room for so many entries at once, within the caps: for who knows what is to come. 0 or
+// SPY_ERR_NOMEM. (string_bytes too; series are not.)
+int spy_profile_reserve(struct spy_profile *p, const struct spy_profile_caps *n);
 void spy_profile_free(struct spy_profile *p);
 SPY_CLEANUP(spy_profile_done, struct spy_profile, spy_profile_free)
 #define _cleanup_profile_ _cleanup_(spy_profile_done)

@@ -16,6 +16,7 @@ enum { WINDOW_BYTES_MAX = 256 << 20 };
 
 struct spy_batch {
     struct spy_profile *const *profiles;
+    struct spy_digest **digests; // of each profile's stacks
     size_t n, known;
     bool *is_known; // for each profile; NULL: not wanted
     size_t bytes;   // that the profiles hold
@@ -39,7 +40,8 @@ static int check_storable(const struct spy_profile *p, struct spy_err *err)
     return 0;
 }
 
-static int encode_samples(struct spy_sqlite *s, const struct spy_profile *p, struct spy_buf *out,
+static int encode_samples(struct spy_sqlite *s, const struct spy_profile *p,
+                          const struct spy_digest *digests, struct spy_buf *out,
                           struct spy_err *err)
 {
     uint32_t n = spy_profile_n_samples(p);
@@ -50,7 +52,7 @@ static int encode_samples(struct spy_sqlite *s, const struct spy_profile *p, str
         const struct spy_sample *sample = spy_profile_sample_at(p, i);
         rows[i] =
             (struct spy_row){.state = sample->state, .count = sample->count, .ns = sample->ns};
-        int r = spy_intern_stack(s->intern, sample->stack, &rows[i].stack, err);
+        int r = spy_intern_stack(s->intern, sample->stack, digests, &rows[i].stack, err);
         if (r == 0)
             r = spy_intern_thread(s->intern, sample->thread, &rows[i].thread, err);
         if (r < 0)
@@ -112,8 +114,8 @@ static int find_profile_id(struct spy_sqlite *s, const uint8_t id[16], struct sp
 }
 
 // *ret_known: whether it was stored before.
-static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool *ret_known,
-                         struct spy_err *err)
+static int store_profile(struct spy_sqlite *s, const struct spy_profile *p,
+                         const struct spy_digest *digests, bool *ret_known, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf data = SPY_BUF_INIT(WINDOW_BYTES_MAX);
     const struct spy_series *w = spy_profile_series_get(p, 0);
@@ -127,7 +129,7 @@ static int store_profile(struct spy_sqlite *s, const struct spy_profile *p, bool
     if (r == 0)
         r = spy_intern_series(s->intern, s->max_series, &series, err);
     if (r == 0)
-        r = encode_samples(s, p, &data, err);
+        r = encode_samples(s, p, digests, &data, err);
     if (r == 0)
         r = insert_window(s, p, series, &window, err);
     if (r < 0 || !data.len)
@@ -149,7 +151,7 @@ static int store_batch(struct spy_sqlite *s, struct spy_batch *b)
         return r;
     for (size_t i = 0; i < b->n && r == 0; i++) {
         bool known;
-        r = store_profile(s, b->profiles[i], &known, &b->err);
+        r = store_profile(s, b->profiles[i], b->digests[i], &known, &b->err);
         b->known += known;
         if (b->is_known)
             b->is_known[i] = known;
@@ -324,30 +326,52 @@ static void write_until_done(struct spy_sqlite *s, struct spy_batch *mine)
     pthread_cond_broadcast(&s->done); // an appender that came meanwhile takes over
 }
 
+static void free_digests(struct spy_batch *b)
+{
+    for (size_t i = 0; b->digests && i < b->n; i++)
+        free(b->digests[i]);
+    free(b->digests);
+}
+
+// What can be done before it is this batch's turn to be written.
+static int prepare_batch(struct spy_sqlite *s, struct spy_batch *b, struct spy_err *err)
+{
+    b->digests = calloc(b->n + 1, sizeof *b->digests);
+    int r = b->digests ? 0 : spy_err_nomem(err);
+    for (size_t i = 0; i < b->n && r == 0; i++) {
+        r = check_storable(b->profiles[i], err);
+        b->bytes += spy_profile_memory(b->profiles[i]);
+        if (r == 0 && spy_digest_stacks(b->profiles[i], s->digest_key, &b->digests[i]) < 0)
+            r = spy_err_nomem(err);
+    }
+    return r;
+}
+
+static int write_batch(struct spy_sqlite *s, struct spy_batch *b, struct spy_err *err)
+{
+    pthread_mutex_lock(&s->lock);
+    *s->last = b;
+    s->last = &b->next;
+    while (!b->done && s->writing)
+        pthread_cond_wait(&s->done, &s->lock);
+    if (!b->done)
+        write_until_done(s, b);
+    pthread_mutex_unlock(&s->lock);
+    if (b->result < 0 && err)
+        *err = b->err;
+    return b->result;
+}
+
 int spy_sqlite_append(struct spy_store *store, struct spy_profile *const *profiles, size_t n,
                       size_t *ret_known, bool *ret_is_known, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
     struct spy_batch b = {.profiles = profiles, .n = n, .is_known = ret_is_known};
-    for (size_t i = 0; i < n; i++) {
-        int r = check_storable(profiles[i], err);
-        if (r < 0)
-            return r;
-        b.bytes += spy_profile_memory(profiles[i]);
-    }
-    pthread_mutex_lock(&s->lock);
-    *s->last = &b;
-    s->last = &b.next;
-    while (!b.done && s->writing)
-        pthread_cond_wait(&s->done, &s->lock);
-    if (!b.done)
-        write_until_done(s, &b);
-    pthread_mutex_unlock(&s->lock);
-    if (b.result < 0) {
-        if (err)
-            *err = b.err;
-        return b.result;
-    }
-    *ret_known = b.known;
-    return 0;
+    int r = prepare_batch(s, &b, err);
+    if (r == 0)
+        r = write_batch(s, &b, err);
+    free_digests(&b);
+    if (r == 0)
+        *ret_known = b.known;
+    return r;
 }

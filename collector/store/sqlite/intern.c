@@ -55,6 +55,7 @@ struct spy_intern {
     struct statements keyed[N_KEYED], text[N_TEXTS];
     sqlite3_stmt *add_label;
     struct spy_idmap maps[N_KEYED];
+    struct spy_idmap digests; // the stacks of samples
     struct texts texts[N_TEXTS];
     struct spy_profile_caps caps; // of each
     struct known not_remembered;  // for a text that is too long for the cache
@@ -109,6 +110,7 @@ int spy_intern_new(sqlite3 *db, size_t memory, struct spy_intern **ret, struct s
         t->maps[i].max = scale_bound(i == STACKS ? SPY_INTERN_STACKS : SPY_INTERN_ENTRIES, memory);
         r = prepare_statements(t, &keyed_sql[i], &t->keyed[i], err);
     }
+    t->digests.max = scale_bound(SPY_INTERN_DIGESTS, memory);
     for (int i = 0; i < N_TEXTS && r == 0; i++)
         r = prepare_statements(t, &text_sql[i], &t->text[i], err);
     if (r < 0) {
@@ -132,6 +134,7 @@ void spy_intern_free(struct spy_intern *t)
         spy_profile_free(t->texts[i].interned);
         free(t->texts[i].of);
     }
+    spy_idmap_free(&t->digests);
     sqlite3_finalize(t->add_label);
     free(t->block);
     free(t);
@@ -151,6 +154,7 @@ void spy_intern_forget(struct spy_intern *t)
 {
     for (int i = 0; i < N_KEYED; i++)
         spy_idmap_clear(&t->maps[i]);
+    spy_idmap_clear(&t->digests);
     for (int i = 0; i < N_TEXTS; i++) {
         spy_profile_free(t->texts[i].interned);
         t->texts[i].interned = NULL;
@@ -380,7 +384,7 @@ static int intern_one_stack(struct spy_intern *t, uint32_t id, struct spy_err *e
 
 // Interns ancestors first, each once. Meanwhile the descendants wait in t->stacks as a chain of
 // negative links, so that a stack of any depth needs neither recursion nor memory.
-int spy_intern_stack(struct spy_intern *t, uint32_t stack, int64_t *ret, struct spy_err *err)
+static int intern_path(struct spy_intern *t, uint32_t stack, struct spy_err *err)
 {
     uint32_t at = stack, below = 0;
     while (at && !t->stacks[at]) {
@@ -396,9 +400,36 @@ int spy_intern_stack(struct spy_intern *t, uint32_t stack, int64_t *ret, struct 
             r = intern_one_stack(t, s, err);
         s = next;
     }
-    if (r == 0)
-        *ret = stack ? t->stacks[stack] : 0;
     return r;
+}
+
+// A stack that is marked with this slice has ancestors that are.
+static bool is_interned(struct spy_intern *t, const uint64_t key[3], int64_t *ret)
+{
+    const struct spy_idmap_entry *e = spy_idmap_find(&t->digests, key);
+    if (!e || e->seen < t->slice)
+        return false;
+    *ret = e->id;
+    return true;
+}
+
+int spy_intern_stack(struct spy_intern *t, uint32_t stack, const struct spy_digest *digests,
+                     int64_t *ret, struct spy_err *err)
+{
+    const uint64_t key[3] = {digests[stack].low, digests[stack].high, 0};
+    *ret = stack && t->stacks[stack] > 0 ? t->stacks[stack] : 0;
+    if (!stack || *ret || is_interned(t, key, ret))
+        return 0;
+    int r = intern_path(t, stack, err);
+    if (r < 0)
+        return r;
+    *ret = t->stacks[stack];
+    struct spy_idmap_entry *e = spy_idmap_find(&t->digests, key);
+    if (e)
+        e->seen = t->slice;
+    else
+        r = spy_idmap_add(&t->digests, key, *ret, t->slice);
+    return r < 0 ? spy_err_set(err, r, 0, "out of memory") : 0;
 }
 
 int spy_intern_thread(struct spy_intern *t, uint32_t thread, int64_t *ret, struct spy_err *err)

@@ -1,17 +1,19 @@
 // intern.h - the writer's side of the dictionaries: an entry of a profile -> its id in the store.
 // Inside of store/sqlite.
 //
-// Ids are cached, so a window that resembles the previous one costs no SQL but its own two rows. The
-// memory is bounded: a full cache is emptied and filled again. Used under the writer's lock, inside
+// Ids are cached, so a window that resembles the previous one costs no SQL but its own two rows, and
+// one look at the cache for each stack (digest.h). The memory is bounded: a full cache is emptied and filled again. Used under the writer's lock, inside
 // of its transaction.
 #pragma once
+#include "collector/store/sqlite/digest.h"
 #include "shared/base/err.h"
 #include "shared/profile/profile.h"
 #include <sqlite3.h>
 
 enum {
     SPY_INTERN_MEMORY = 200 << 20, // the sum of the bounds below; they shrink with it
-    SPY_INTERN_STACKS = 1 << 20,
+    SPY_INTERN_STACKS = 1 << 19,
+    SPY_INTERN_DIGESTS = 1 << 19, // of stacks that samples have
     SPY_INTERN_ENTRIES = 1 << 18, // of each other table
     SPY_INTERN_STRING_BYTES = 32 << 20,
 };
@@ -33,5 +35,7 @@ int spy_intern_begin(struct spy_intern *t, const struct spy_profile *p, uint32_t
                      struct spy_err *err);
 // The profile's only series. SPY_ERR_LIMIT: there are max_series already.
 int spy_intern_series(struct spy_intern *t, uint32_t max_series, int64_t *ret, struct spy_err *err);
-int spy_intern_stack(struct spy_intern *t, uint32_t stack, int64_t *ret, struct spy_err *err);
+// digests: of the profile's stacks.
+int spy_intern_stack(struct spy_intern *t, uint32_t stack, const struct spy_digest *digests,
+                     int64_t *ret, struct spy_err *err);
 int spy_intern_thread(struct spy_intern *t, uint32_t thread, int64_t *ret, struct spy_err *err);

@@ -322,6 +322,8 @@ static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t
     s->memory = memory;
     s->lock_fd = s->db_fd = -1;
     s->last = &s->first;
+    if (spy_random_bytes(&s->digest_key, sizeof s->digest_key) < 0)
+        s->digest_key = spy_clock_mono_ns();
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->write_lock, NULL);
     pthread_mutex_init(&s->reader_lock, NULL);

@@ -30,6 +30,7 @@ struct spy_sqlite {
     pthread_mutex_t write_lock; // of all from here to the next lock
     sqlite3 *writer;
     struct spy_intern *intern;
+    uint64_t digest_key; // digest.h
     sqlite3_stmt *find_window, *add_window, *add_samples;
     uint32_t swept;     // everything seen before this slice is gone
     uint64_t max_bytes; // of database and WAL together, as passed to expire; 0: not yet

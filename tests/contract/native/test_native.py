@@ -1,7 +1,8 @@
-"""record -n of extension modules in C, C++, Cython and of numpy, at shares that the program itself has counted."""
+"""record -n of extension modules in C, C++, Rust, Cython and of numpy, at shares that the program itself has counted."""
 
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -54,13 +55,15 @@ def largest_error(stacks, spent, work, direct):
     return max(errors)
 
 
-def check(podspy, argv, work, direct):
-    """work, direct: patterns of names from the outermost on, which such a stack has in this order.
+def check(podspy, argv, work, direct, somewhere="."):
+    """work, direct: patterns of names from the outermost on, which such a stack has in this order. somewhere: of a name
+    that some stack has.
 
     Measured: on a busy machine few samples are taken, and a thread that gets no CPU cannot be held in time.
     """
     def measure():
         stacks, spent, failed, of = record(podspy, argv)
+        assert of < 100 or any(re.search(somewhere, n) for stack, _ in stacks for n in names_of(stack)), stacks
         return of, failed, largest_error(stacks, spent, work, direct)
 
     machine.measured("samples, not merged, error in points", measure,
@@ -77,6 +80,19 @@ def test_cpp_with_exceptions_in_flight(podspy, workload, python):
     check(podspy, workload(python, "burn_cpp"),
           work=["^call_back", "^leaf$", r"^shapes::Spinner<long>::spin_leaf\(long\)"],
           direct=[r"^shapes::Spinner<long>::spin_direct\(long\)"])
+
+
+@pytest.mark.parametrize("manner", ["legacy", "v0"])
+@pytest.mark.parametrize("python", DEBIAN, ids=pythons.id_of)
+def test_rust_with_names_of_both_manners_and_inlined_calls(podspy, workload, python, manner):
+    if not shutil.which("rustc"):
+        pytest.skip("no rustc here")
+    spinner = "<burn_rust::shapes::Spinner<u64> as burn_rust::shapes::Spin>::"
+    check(podspy, workload(python, "burn_rust", manner),
+          work=["^call_back$", "^rust_call_back$", "^burn_rust::call_through", "^leaf$", "^rust_leaf$",
+                "^%sburn_leaf$" % re.escape(spinner)],
+          direct=["^rust_direct$", "^%sburn_direct$" % re.escape(spinner)],
+          somewhere=r"^<?burn_rust::shapes::Spinner<u64>>?::mix_inline$")
 
 
 @pytest.mark.parametrize("python", DEBIAN, ids=pythons.id_of)

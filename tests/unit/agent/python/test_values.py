@@ -211,7 +211,8 @@ def test_values_that_look_like_secrets_are_redacted(instances):
     for part in "'Accept': '*/*'", "'Authorization': ***", "'X-Api-Key': ***", "3: 'three'":
         assert part in got["headers"]
     assert "user='ann'" in got["account"] and got["account"].count("***") == 2
-    assert "1234" not in "".join(got.values()) and "hunter" not in "".join(got.values())
+    text = re.sub(r"0x[0-9a-f]+", "", "".join(got.values()))  # an address may hold any digits
+    assert "1234" not in text and "hunter" not in text
 
 
 def test_names_of_secrets(program):

@@ -69,7 +69,7 @@ static void assert_trace(const struct spy_profile *p, const struct spy_view *v, 
 #define BEGIN(us, name, line)                                                                      \
     "{\"ph\":\"B\",\"pid\":7,\"tid\":8,\"ts\":" us ".000,\"cat\":\"python\",\"name\":\"" name      \
     "\",\"args\":{\"filename\":\"x.py\",\"line\":" line "}}"
-#define END(us) "{\"ph\":\"E\",\"pid\":7,\"tid\":8,\"ts\":" us ".000}"
+#define END(us, name) "{\"ph\":\"E\",\"pid\":7,\"tid\":8,\"ts\":" us ".000,\"name\":\"" name "\"}"
 
 static void calls_begin_and_end_in_the_order_of_time(void **state)
 {
@@ -80,12 +80,13 @@ static void calls_begin_and_end_in_the_order_of_time(void **state)
     add_samples(&m, t, m.in_a, 2, 0); // main goes on while a ends and b begins
     add_samples(&m, t, m.in_b, 1, 20);
     add_samples(&m, t, m.in_a, 1, 80); // what lies between was not chosen
-    assert_trace(p, &(struct spy_view){.timeline = t},
-                 HEAD("Process 7 Thread 8 \\\"T\\\"") BEGIN("0", "main", "20") ",\n"  //
-                 BEGIN("0", "a", "5") ",\n" END("20000") ",\n"                        //
-                 BEGIN("20000", "b", "6") ",\n" END("30000") ",\n" END("30000") ",\n" //
-                 BEGIN("80000", "main", "20") ",\n" BEGIN("80000", "a", "5") ",\n"    //
-                 END("90000") ",\n" END("90000") "\n]\n");
+    assert_trace(
+        p, &(struct spy_view){.timeline = t},
+        HEAD("Process 7 Thread 8 \\\"T\\\"") BEGIN("0", "main", "20") ",\n"               //
+        BEGIN("0", "a", "5") ",\n" END("20000", "a") ",\n"                                //
+        BEGIN("20000", "b", "6") ",\n" END("30000", "b") ",\n" END("30000", "main") ",\n" //
+        BEGIN("80000", "main", "20") ",\n" BEGIN("80000", "a", "5") ",\n"                 //
+        END("90000", "a") ",\n" END("90000", "main") "\n]\n");
 }
 
 static void merged_samples_lie_end_to_end(void **state)
@@ -96,11 +97,11 @@ static void merged_samples_lie_end_to_end(void **state)
     _cleanup_(timeline_done) struct spy_timeline *t = spy_timeline_new(1 << 20);
     add_samples(&m, t, m.in_a, 2, 0);
     add_samples(&m, t, m.in_b, 1, 500);
-    assert_trace(
-        p, &(struct spy_view){0},
-        HEAD("Process 7 Thread 8 \\\"T\\\" (merged: no Time Order)") //
-        BEGIN("0", "main", "20") ",\n" BEGIN("0", "a", "5") ",\n"    //
-        END("20000") ",\n" BEGIN("20000", "b", "6") ",\n" END("30000") ",\n" END("30000") "\n]\n");
+    assert_trace(p, &(struct spy_view){0},
+                 HEAD("Process 7 Thread 8 \\\"T\\\" (merged: no Time Order)") //
+                 BEGIN("0", "main", "20") ",\n" BEGIN("0", "a", "5") ",\n"    //
+                 END("20000", "a") ",\n" BEGIN("20000", "b", "6") ",\n" END("30000", "b") ",\n" END(
+                     "30000", "main") "\n]\n");
 }
 
 static void an_empty_profile_is_an_empty_array(void **state)

@@ -7,7 +7,7 @@
 struct merging {
     struct spy_profile *into;
     const struct spy_profile *from;
-    uint32_t *functions, *stacks, *threads;
+    uint32_t *functions, *stacks, *threads, *series;
 };
 
 static void merging_done(struct merging *m)
@@ -15,6 +15,7 @@ static void merging_done(struct merging *m)
     free(m->functions);
     free(m->stacks);
     free(m->threads);
+    free(m->series);
 }
 
 static uint32_t *make_unmapped(uint32_t n)
@@ -82,24 +83,59 @@ static int merge_threads(const struct merging *m)
     return 0;
 }
 
+static int merge_series(const struct merging *m, uint32_t id)
+{
+    struct spy_label labels[SPY_LABELS_MAX];
+    const struct spy_series *s = spy_profile_series_get(m->from, id);
+    int r = 0;
+    for (uint32_t i = 0; i < s->n_labels && r == 0; i++) {
+        const struct spy_label *l = spy_profile_label_at(m->from, s->first_label + i);
+        r = merge_text(m, l->key, &labels[i].key);
+        if (r == 0)
+            r = merge_text(m, l->value, &labels[i].value);
+    }
+    if (r == 0)
+        r = spy_profile_series(m->into, labels, s->n_labels, &m->series[id]);
+    if (r == 0)
+        spy_series_unite(spy_profile_series_at(m->into, m->series[id]), s);
+    return r;
+}
+
+static int start_merging(struct merging *m)
+{
+    m->functions = make_unmapped(spy_profile_n_functions(m->from));
+    m->stacks = make_unmapped(spy_profile_n_stacks(m->from));
+    m->threads = make_unmapped(spy_profile_n_threads(m->from));
+    m->series = make_unmapped(spy_profile_n_series(m->from));
+    if (!m->functions || !m->stacks || !m->threads || !m->series)
+        return SPY_ERR_NOMEM;
+    int r = merge_stacks(m);
+    return r == 0 ? merge_threads(m) : r;
+}
+
 int spy_profile_merge(struct spy_profile *into, const struct spy_profile *from, uint32_t series,
                       bool as_ns)
 {
-    _cleanup_(merging_done) struct merging m = {
-        .into = into,
-        .from = from,
-        .functions = make_unmapped(spy_profile_n_functions(from)),
-        .stacks = make_unmapped(spy_profile_n_stacks(from)),
-        .threads = make_unmapped(spy_profile_n_threads(from))};
-    if (!m.functions || !m.stacks || !m.threads)
-        return SPY_ERR_NOMEM;
-    int r = merge_stacks(&m);
-    if (r == 0)
-        r = merge_threads(&m);
+    _cleanup_(merging_done) struct merging m = {.into = into, .from = from};
+    int r = start_merging(&m);
     for (uint32_t i = 0; r == 0 && i < spy_profile_n_samples(from); i++) {
         const struct spy_sample *s = spy_profile_sample_at(from, i);
         r = spy_profile_add(into, series, m.stacks[s->stack], m.threads[s->thread], s->state,
                             as_ns ? 0 : s->count, as_ns ? s->count : 0);
+    }
+    return r;
+}
+
+int spy_profile_unite(struct spy_profile *into, const struct spy_profile *from)
+{
+    _cleanup_(merging_done) struct merging m = {.into = into, .from = from};
+    int r = start_merging(&m);
+    for (uint32_t i = 0; r == 0 && i < spy_profile_n_series(from); i++)
+        r = merge_series(&m, i);
+    for (uint32_t i = 0; r == 0 && i < spy_profile_n_samples(from); i++) {
+        const struct spy_sample *s = spy_profile_sample_at(from, i);
+        r = spy_profile_add(into, m.series[s->series], m.stacks[s->stack], m.threads[s->thread],
+                            s->state, s->count, s->ns);
     }
     return r;
 }

@@ -206,6 +206,9 @@ int spy_profile_account(const struct spy_profile *p, struct spy_account *ret);
 int spy_profile_merge(struct spy_profile *into, const struct spy_profile *from, uint32_t series,
                       bool as_ns);
 
+// Adds all of `from`: its samples, and its series as spy_series_unite joins them. The same errors.
+int spy_profile_unite(struct spy_profile *into, const struct spy_profile *from);
+
 // Ends a window: removes the samples and the series' windows, profile ids and quality. All other
 // tables and ids stay, so that caches of ids stay valid and the next window allocates nothing.
 void spy_profile_reset_window(struct spy_profile *p);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PARAMS_MAX = 32, ROUNDS_MAX = 1000 };
 
@@ -57,6 +58,7 @@ static int ask_rounds(struct spy_store *store, const char *question, size_t roun
                                  .n_params = n,
                                  .accept = "",
                                  .memory = (size_t)1 << 30,
+                                 .workers = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
                                  .now_ns = spy_clock_real_ns()};
         uint64_t then = spy_clock_mono_ns(), cpu_then = spy_clock_cpu_ns();
         r = spy_query_answer(text, &q, &a, &err);

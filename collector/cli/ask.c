@@ -31,13 +31,13 @@ static void answer_failure(int r, const struct spy_err *err, const struct spy_an
                 SPY_S("error", err->msg));
 }
 
-// Small questions run beside each other, one thread each. Large ones leave them readers of the store.
+// Small questions run beside each other, a thread each. Large ones leave them readers of the store.
 static unsigned count_readers(const struct spy_collector *c, const struct spy_http_request *req)
 {
     enum { FOR_LARGE = 4 };
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned most = FOR_LARGE / c->memory.large_at_once;
-    return !req->large || cores < 2 ? 1 : cores < (long)most ? (unsigned)cores : most;
+    return !req->large ? 0 : cores < 2 ? 1 : cores < (long)most ? (unsigned)cores : most;
 }
 
 void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res)

@@ -223,7 +223,7 @@ int spy_load_selected(const struct spy_question *q, const struct spy_selector *s
                       struct spy_profile **ret, struct spy_err *err)
 {
     _cleanup_(free_pods) struct pods pods = {0};
-    if (q->workers > 1 && s->select.n + CHUNK_PODS <= SPY_SELECT_MAX &&
+    if (q->workers && s->select.n + CHUNK_PODS <= SPY_SELECT_MAX &&
         spy_store_processes(q->store, &s->select, note_pod, &pods, NULL) == 0 &&
         can_be_divided(&pods)) {
         int r = load_divided(q, s, &pods, ret, err);

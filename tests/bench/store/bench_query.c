@@ -1,15 +1,14 @@
 // bench_query.c - what a question costs without HTTP.
 //
-//     bench_query FOLDER ROUNDS PATH?PARAMETERS ...
+//     bench_query FOLDER ROUNDS WORKERS PATH?PARAMETERS ...
 //
-// asks each question of the store in FOLDER (bench_store fill) and prints the medians of CPU time and
-// of time, and the size of the answer.
+// asks each question of the store in FOLDER (bench_store fill), with so many threads that read (0: all
+// at once), and prints the medians of CPU time and of time, and the size of the answer.
 #include "collector/query/query.h"
 #include "shared/base/clock.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { PARAMS_MAX = 32, ROUNDS_MAX = 1000 };
 
@@ -42,7 +41,8 @@ static double find_median(double *list, size_t n)
     return list[n / 2];
 }
 
-static int ask_rounds(struct spy_store *store, const char *question, size_t rounds)
+static int ask_rounds(struct spy_store *store, const char *question, size_t rounds,
+                      unsigned workers)
 {
     char *text = strdup(question);
     struct spy_param params[PARAMS_MAX];
@@ -58,7 +58,7 @@ static int ask_rounds(struct spy_store *store, const char *question, size_t roun
                                  .n_params = n,
                                  .accept = "",
                                  .memory = (size_t)1 << 30,
-                                 .workers = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
+                                 .workers = workers,
                                  .now_ns = spy_clock_real_ns()};
         uint64_t then = spy_clock_mono_ns(), cpu_then = spy_clock_cpu_ns();
         r = spy_query_answer(text, &q, &a, &err);
@@ -82,16 +82,16 @@ int main(int argc, char **argv)
     struct spy_store *store = NULL;
     size_t rounds = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
     int r = 0;
-    if (argc < 4 || !rounds || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: bench_query FOLDER ROUNDS PATH?PARAMETERS ...\n");
+    if (argc < 5 || !rounds || rounds > ROUNDS_MAX) {
+        fprintf(stderr, "usage: bench_query FOLDER ROUNDS WORKERS PATH?PARAMETERS ...\n");
         return 2;
     }
     if (spy_store_open("sqlite", argv[1], 1000000, SPY_STORE_MEMORY_MAX, &store, &err) < 0) {
         fprintf(stderr, "bench_query: %s\n", err.msg);
         return 1;
     }
-    for (int i = 3; i < argc; i++)
-        r |= ask_rounds(store, argv[i], rounds);
+    for (int i = 4; i < argc; i++)
+        r |= ask_rounds(store, argv[i], rounds, (unsigned)strtoul(argv[3], NULL, 10));
     spy_store_close(store);
     return r < 0;
 }

@@ -54,8 +54,8 @@
     z = Math.min(p, 1 - p) * Math.min(a, b) < 5 ? 0 : c / Math.sqrt(p * (1 - p) * (1 / a + 1 / b));
     f.w = was + is;
     f.colour = Math.abs(z) < cutoff ? 8 : (c > 0 ? 10 : 13) + (Math.abs(c) > 0.01) + (Math.abs(c) > 0.05);
-    f.change = percent(is, 1, 2) + ' %, base ' + percent(was, 1, 2) + ' %: ' + (c < 0 ? '' : '+') + percent(c, 1, 2) +
-      ' points' + (f.colour === 8 ? ', may be chance' : '') + '\n' + f.ns + ' samples, base ' + f.count;
+    f.change = percent(is, 1, 2) + ' %, ' + 'base ' + percent(was, 1, 2) + ' %: ' +
+      (c < 0 ? '' : '+') + percent(c, 1, 2) + ' points' + (f.colour === 8 ? ', ' + 'may be chance' : '') + '\n' + f.ns + ' samples, ' + 'base ' + f.count;
   }
   function percent(part, whole, digits) { return (100 * part / whole).toFixed(digits); }
   function label(f) {

@@ -2,6 +2,8 @@
 
 import gzip
 import importlib
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -343,6 +345,23 @@ def test_a_diff_flamegraph_carries_both_sides_when_folded_as_well(compared):
         assert "script-src 'sha256-" in r.headers["Content-Security-Policy"]
         assert _svg_totals(r.text) == (1100, 2000)
         assert "2000 samples, base 1100" in r.text and "Base: pod=old from 20" in r.text
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_a_browser_draws_the_diff_under_its_policy(compared, tmp_path):
+    p = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={tmp_path}", "--virtual-time-budget=3000", "--dump-dom",
+         f"http://127.0.0.1:{compared.http}/profiles/diff?pod=new&base.pod=old&format=svg"],
+        capture_output=True, text=True, timeout=120)
+    assert 'class="ready"' in re.search(r"<svg xmlns[^>]*>", p.stdout)[0], "the script did not run to its end"
+    assert "Content Security Policy" not in p.stderr
+    drawn = {m[2].split(" ")[0]: (m[1], m[2]) for m in re.finditer(
+        r'<svg [^>]*class="f c(\d+)[^"]*"[^>]*><title>([^<]*)</title>', p.stdout)}
+    assert drawn["hot"] == ("12", "hot (app/work.py:20)\n60.00 %, base 27.27 %: +32.73 points\n1200 samples, base 300")
+    assert drawn["gone"][0] == "15" and "0.00 %, base 9.09 %: -9.09 points" in drawn["gone"][1]
+    assert drawn["rare"][0] == "8" and "may be chance" in drawn["rare"][1]
+    assert drawn["main"][0] == "8" and "2000 samples, base 1100" in drawn["main"][1]
 
 
 def test_a_diff_says_what_is_wrong_with_its_parameters(compared):

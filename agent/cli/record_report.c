@@ -87,6 +87,12 @@ static void say_lost(const struct spy_recording *r, const struct spy_sampler_tot
     if (r->rec->native)
         fprintf(stderr, "Native frames: %llu of %llu samples could not be merged\n",
                 (unsigned long long)t->unmerged, (unsigned long long)t->native);
+    if (t->not_held)
+        fprintf(
+            stderr,
+            "%llu of them because the thread did not stop in time (it waited for a CPU), or may "
+            "not be stopped\n",
+            (unsigned long long)t->not_held);
     if (t->no_loop)
         fprintf(stderr,
                 "%llu of them because no C function of the stack has the name of the interpreter's "

@@ -307,7 +307,7 @@ int spy_native_threads_sample(struct spy_native_threads *l, size_t i, const stru
         n = spy_native_threads_stack(l, i, mixed, pause, &frames);
         spy_hung_mark_end(in->mark);
     }
-    ret->is_unmerged = n < 0;
+    ret->unmerged = n < 0 ? n : 0;
     if (n == SPY_ERR_GONE || n == SPY_ERR_TORN)
         return n;
     if (r == 0 && !th->has_stack)

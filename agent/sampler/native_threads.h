@@ -61,7 +61,7 @@ int spy_native_threads_stack(struct spy_native_threads *l, size_t i, struct spy_
 struct spy_native_sample {
     uint32_t stack, thread, state; // enum spy_state bits
     bool is_wanted;                // with native frames
-    bool is_unmerged;              // they could not be had
+    int unmerged;                  // why they could not be had: a code of spy_native_threads_stack
 };
 int spy_native_threads_sample(struct spy_native_threads *l, size_t i, const struct spy_intern *in,
                               struct spy_mixed *mixed, struct spy_pause *pause,

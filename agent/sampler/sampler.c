@@ -656,6 +656,13 @@ static bool has_mixed_wait(struct spy_py_thread *th, const struct spy_py_stack *
            spy_py_thread_user(th)[USER_FRAMES] == MIXED_WAITING_STACK;
 }
 
+static void note_unmerged(struct spy_sampler *s, int r, uint64_t rounds)
+{
+    s->totals.unmerged += r < 0 ? rounds : 0;
+    s->totals.not_held += r == SPY_ERR_AGAIN || r == SPY_ERR_DENIED ? rounds : 0;
+    s->totals.no_loop += r == SPY_ERR_NOTFOUND ? rounds : 0;
+}
+
 // True if the thread's stack in the profile has its native frames now. What cannot be merged is
 // counted, and shown by its Python frames.
 static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct spy_py_thread *th,
@@ -671,7 +678,7 @@ static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct 
     if (has_mixed_wait(th, st))
         return true;
     struct spy_intern in = interner_of(s, p);
-    int n = SPY_ERR_AGAIN; // it could not be held
+    int n = SPY_ERR_AGAIN;
     if (st->how == SPY_PY_PAUSED)
         n = spy_mixed_merge(p->mixed, p->python, th, st, &frames);
     int r = n < 0 ? n : spy_intern_mixed(&in, p->mixed, st, frames, n, &stack);
@@ -679,8 +686,7 @@ static bool intern_mixed_stack(struct spy_sampler *s, struct process *p, struct 
         user[USER_STACK] = stack;
         user[USER_FRAMES] = waits ? MIXED_WAITING_STACK : MIXED_STACK;
     }
-    s->totals.unmerged += r < 0 ? p->idle.rounds : 0;
-    s->totals.no_loop += r == SPY_ERR_NOTFOUND ? p->idle.rounds : 0;
+    note_unmerged(s, r, p->idle.rounds);
     return r == 0;
 }
 
@@ -770,7 +776,7 @@ static void sample_native_thread(struct spy_sampler *s, struct process *p, size_
     if (r == SPY_ERR_GONE)
         return;
     s->totals.native += got.is_wanted ? p->idle.rounds : 0;
-    s->totals.unmerged += got.is_unmerged ? p->idle.rounds : 0;
+    note_unmerged(s, got.unmerged, p->idle.rounds);
     struct counted c = {got.stack, got.thread, (uint16_t)got.state, SPY_PY_PAUSED};
     if (r == 0)
         r = count_samples(s, p, &c, p->idle.rounds);

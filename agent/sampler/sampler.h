@@ -136,6 +136,7 @@ struct spy_sampler_totals {
     uint64_t rounds, late;            // taken, skipped
     uint64_t clean, salvaged, paused; // their sum is `samples`
     uint64_t native, unmerged;        // part of samples: native frames were asked for; and failed
+    uint64_t not_held;  // part of unmerged: the thread did not stop in time, or may not be stopped
     uint64_t no_loop;   // part of unmerged: no C frame is the interpreter's loop by name
     uint64_t left_out;  // part of failed: threads past SPY_PY_THREADS_MAX
     uint64_t no_room;   // part of failed: the profile was full (window_bytes)

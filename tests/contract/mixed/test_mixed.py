@@ -34,7 +34,10 @@ def record(podspy, pid, *args):
 
 
 def unmerged(said):
-    return [int(n) for n in re.search(r"^Native frames: (\d+) of (\d+) samples could not be merged$", said, re.M).groups()]
+    """[samples that could not be merged though their thread was held, samples with native frames]"""
+    failed, of = re.search(r"^Native frames: (\d+) of (\d+) samples could not be merged$", said, re.M).groups()
+    not_held = re.search(r"^(\d+) of them because the thread did not stop in time", said, re.M)
+    return [int(failed) - int(not_held[1] if not_held else 0), int(of)]
 
 
 def python_names(frames):

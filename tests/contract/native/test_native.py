@@ -27,7 +27,8 @@ def ask(target):
 
 
 def record(podspy, argv):
-    """(stacks, what the shares should be, samples that could not be merged, samples with native frames)"""
+    """(stacks, what the shares should be, samples that could not be merged though their thread was held, samples with
+    native frames)"""
     with targets.running(argv, stdin=subprocess.PIPE) as t:
         before = ask(t)
         done = targets.run([podspy, "record", "-n", "-p", str(t.pid), "-d", "2", "-r", "500", "-f", "raw", "-o", "-"])
@@ -36,6 +37,8 @@ def record(podspy, argv):
     spent = [b - a for a, b in zip(before, after)]
     lines = [line.rpartition(" ") for line in done.stdout.decode().splitlines()]
     failed, of = map(int, re.search(rb"Native frames: (\d+) of (\d+)", done.stderr).groups())
+    not_held = re.search(rb"(\d+) of them because the thread did not stop in time", done.stderr)
+    failed -= int(not_held[1]) if not_held else 0
     return [(stack.split(";"), int(n)) for stack, _, n in lines], [s / sum(spent) for s in spent], failed, of
 
 
@@ -59,7 +62,7 @@ def check(podspy, argv, work, direct, somewhere="."):
     """work, direct: patterns of names from the outermost on, which such a stack has in this order. somewhere: of a name
     that some stack has.
 
-    Measured: on a busy machine few samples are taken, and a thread that gets no CPU cannot be held in time.
+    Measured: on a busy machine few samples are taken, and shares are of those whose thread could be held in time.
     """
     def measure():
         stacks, spent, failed, of = record(podspy, argv)

@@ -4,6 +4,7 @@
 #include "shared/base/clock.h"
 #include "shared/base/log.h"
 #include <malloc.h>
+#include <unistd.h>
 
 enum { CLOSED_MAX_AGE = 300 }; // seconds that an answer about a time that is over may be kept
 enum { SMALL_ROWS = 1 << 18 }; // some tenths of a second
@@ -30,6 +31,15 @@ static void answer_failure(int r, const struct spy_err *err, const struct spy_an
                 SPY_S("error", err->msg));
 }
 
+// Small questions run beside each other, a thread each. Large ones leave them readers of the store.
+static unsigned count_readers(const struct spy_collector *c, const struct spy_http_request *req)
+{
+    enum { FOR_LARGE = 4 };
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned most = FOR_LARGE / c->memory.large_at_once;
+    return !req->large ? 0 : cores < 2 ? 1 : cores < (long)most ? (unsigned)cores : most;
+}
+
 void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res)
 {
     struct spy_collector *c = arg;
@@ -42,6 +52,7 @@ void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_h
                              .accept = req->accept,
                              .memory = memory / 4 * 3,
                              .rows_max = req->large ? 0 : SMALL_ROWS,
+                             .workers = count_readers(c, req),
                              .stop = req->stop,
                              .now_ns = spy_clock_real_ns()};
     res->body.max = memory / 4 < SPY_HTTP_ANSWER_MAX ? memory / 4 : SPY_HTTP_ANSWER_MAX;

@@ -233,7 +233,8 @@ static void collect_process(void *arg, const struct spy_store_process *p)
 static int collect_into(const struct spy_question *q, struct spy_selector *s, struct spy_answer *a,
                         struct collect *c, struct spy_err *err)
 {
-    int r = spy_selector_parse(q->params, q->n_params, false, q->now_ns, s, a->hint, err);
+    int r =
+        spy_selector_parse(q->params, q->n_params, SPY_TAKES_NEITHER, q->now_ns, s, a->hint, err);
     if (r < 0)
         return r;
     c->pods = json_array();

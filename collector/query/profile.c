@@ -1,4 +1,4 @@
-#include "collector/query/query.h"
+#include "collector/query/load.h"
 #include "shared/base/mem.h"
 #include "shared/formats/format.h"
 #include <gnutls/crypto.h>
@@ -9,15 +9,6 @@
 #include <string.h>
 
 static int64_t n_profiles;
-
-static const struct spy_profile_caps answer_caps = {.strings = 4 << 20,
-                                                    .functions = 2 << 20,
-                                                    .frames = 4 << 20,
-                                                    .stacks = 16 << 20,
-                                                    .threads = 1 << 20,
-                                                    .series = 200000,
-                                                    .samples = SPY_STORE_ROWS_MAX,
-                                                    .string_bytes = 256 << 20};
 
 SPY_CLEANUP(filter_done, struct spy_filter, spy_filter_free)
 
@@ -63,7 +54,7 @@ static void make_policies(void)
     }
 }
 
-static const char *find_policy(const struct spy_format *format)
+const char *spy_query_policy(const struct spy_format *format)
 {
     size_t n;
     const struct spy_format *const *formats = spy_format_list(&n);
@@ -129,14 +120,12 @@ static int check_filter(const struct spy_profile *p, const struct spy_selector *
 int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
                    struct spy_filter **ret_filter, char *hint, struct spy_err *err)
 {
-    _cleanup_profile_ struct spy_profile *p = spy_profile_new_capped(&answer_caps);
+    _cleanup_profile_ struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
-    if (!p)
-        return spy_err_nomem(err);
     s->select.memory = q->memory / 8 * 5;
     s->select.rows_max = q->rows_max;
     s->select.stop = s->filter.stop = s->view.stop = q->stop;
-    int r = spy_store_query(q->store, &s->select, p, err);
+    int r = spy_load_selected(q, s, &p, err);
     if (r == SPY_ERR_LIMIT)
         snprintf(hint, SPY_HINT_MAX, "select fewer pods or a shorter time");
     if (r < 0)
@@ -169,7 +158,7 @@ static int print_answer(const struct spy_profile *p, const struct spy_selector *
     view.title = title;
     view.filter = filter;
     a->media_type = format->media_type;
-    a->policy = find_policy(format);
+    a->policy = spy_query_policy(format);
     return format->print(p, &view, a->body, err);
 }
 
@@ -179,7 +168,8 @@ static int answer_profiles(const struct spy_question *q, struct spy_answer *a, s
     const struct spy_format *format = NULL;
     _cleanup_profile_ struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
-    int r = spy_selector_parse(q->params, q->n_params, true, q->now_ns, &s, a->hint, err);
+    int r =
+        spy_selector_parse(q->params, q->n_params, SPY_TAKES_FORMAT, q->now_ns, &s, a->hint, err);
     if (r == 0)
         r = choose_format(q, &s, &format, a->hint, err);
     if (r == 0)

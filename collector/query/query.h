@@ -22,6 +22,7 @@ struct spy_question {
     const char *accept; // the Accept header, "" when there is none
     size_t memory;      // bytes that answering may use, without the body
     size_t rows_max;    // samples and windows that may be read; 0: SPY_STORE_ROWS_MAX
+    unsigned workers;   // threads that read the store, pods apart (load.h); 0: one, all at once
     const bool *stop;   // shared/base/stop.h: the client has gone; NULL: none
     uint64_t now_ns;
 };
@@ -49,6 +50,12 @@ extern const struct spy_query spy_query_pods;
 // top.c: the functions that took the most time, by self and total. JSON; max_nodes limits their
 // number (1000).
 extern const struct spy_query spy_query_top;
+// diff.c: two selections compared, as svg or JSON.
+extern const struct spy_query spy_query_diff;
+// stacks.c: each thread's stacks in the latest window of its process, as JSON or text.
+extern const struct spy_query spy_query_stacks;
+// timeline.c: samples by state, quality and the kernel's account for each step of time. JSON.
+extern const struct spy_query spy_query_timeline;
 // index.c: the pods and their links as a page of plain HTML.
 extern const struct spy_query spy_query_index;
 
@@ -73,3 +80,8 @@ bool spy_query_is_closed(const struct spy_question *q);
 // the caller frees both. Fills hint on failure.
 int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct spy_profile **ret,
                    struct spy_filter **ret_filter, char *hint, struct spy_err *err);
+
+struct spy_format;
+// The Content-Security-Policy of a format: its own script and style by their hashes. NULL: the strict
+// one of http.h. Static.
+const char *spy_query_policy(const struct spy_format *format);

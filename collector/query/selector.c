@@ -22,9 +22,10 @@ enum kind {
     EXCLUDE,
     THREAD,
     NODES,
-    FORMAT
+    FORMAT,
+    STEP
 };
-enum { NODES_MIN = 10, NODES_MAX = 1000000 };
+enum { NODES_MIN = 10, NODES_MAX = 1000000, STEP_MAX = 31 * 86400 };
 
 static const struct parameter {
     const char *name;
@@ -54,7 +55,25 @@ static const struct parameter {
     {"exclude", EXCLUDE, {0}, 0},
     {"max_nodes", NODES, {0}, 0},
     {"format", FORMAT, {0}, 0},
+    {"step", STEP, {0}, 0},
 };
+
+static bool is_taken(const struct parameter *row, unsigned takes)
+{
+    return row->kind == FORMAT ? takes & SPY_TAKES_FORMAT
+           : row->kind == STEP ? takes & SPY_TAKES_STEP
+                               : true;
+}
+
+bool spy_selector_chooses(const char *name)
+{
+    for (size_t i = 0; i < SPY_COUNT(parameters); i++)
+        if (!strcmp(parameters[i].name, name)) {
+            enum kind kind = parameters[i].kind;
+            return kind == TERM || kind == TYPE || kind == FROM || kind == UNTIL || kind == THREAD;
+        }
+    return false;
+}
 
 const char *spy_selector_name(const char *key)
 {
@@ -256,6 +275,19 @@ static int parse_nodes(struct parser *p, const struct parameter *row, const char
     return 0;
 }
 
+static int parse_step(struct parser *p, const struct parameter *row, const char *value)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    unsigned long unit = !strcmp(end, "m") ? 60 : !strcmp(end, "h") ? 3600 : 1;
+    bool known = !*end || !strcmp(end, "s") || !strcmp(end, "m") || !strcmp(end, "h");
+    if (!isdigit((unsigned char)*value) || !known || !n || n > STEP_MAX / unit)
+        return fail_value(p, row->name, value,
+                          "it takes seconds, or a length such as 30s, 5m or 1h");
+    p->to->step_ns = n * unit * SPY_NS_PER_SEC;
+    return 0;
+}
+
 static int parse_parameter(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_selector *s = p->to;
@@ -284,15 +316,17 @@ static int parse_parameter(struct parser *p, const struct parameter *row, const 
     case FORMAT:
         s->format = value;
         return 0;
+    case STEP:
+        return parse_step(p, row, value);
     }
     return 0;
 }
 
-static int fail_unknown(struct parser *p, const char *name, bool has_format)
+static int fail_unknown(struct parser *p, const char *name, unsigned takes)
 {
     size_t n = (size_t)snprintf(p->hint, SPY_HINT_MAX, "known are");
     for (size_t i = 0; i < SPY_COUNT(parameters); i++)
-        if (parameters[i].kind != FORMAT || has_format)
+        if (is_taken(&parameters[i], takes))
             n += (size_t)snprintf(p->hint + n, SPY_HINT_MAX - n, "%s %s", i ? "," : "",
                                   parameters[i].name);
     return spy_err_set(p->err, SPY_ERR_INVALID, 0, "unknown parameter '%.120s'", name);
@@ -311,7 +345,7 @@ static int check_time_range(struct parser *p)
     return spy_err_set(p->err, SPY_ERR_INVALID, 0, "from is not before until");
 }
 
-int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format, uint64_t now_ns,
+int spy_selector_parse(const struct spy_param *params, size_t n, unsigned takes, uint64_t now_ns,
                        struct spy_selector *ret, char *hint, struct spy_err *err)
 {
     struct spy_selector s = {0};
@@ -319,11 +353,10 @@ int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format
     for (size_t i = 0; i < n; i++) {
         const struct parameter *row = NULL;
         for (size_t k = 0; k < SPY_COUNT(parameters); k++)
-            if (!strcmp(parameters[k].name, params[i].name) &&
-                (has_format || parameters[k].kind != FORMAT))
+            if (!strcmp(parameters[k].name, params[i].name) && is_taken(&parameters[k], takes))
                 row = &parameters[k];
         int r = row ? parse_parameter(&p, row, params[i].value)
-                    : fail_unknown(&p, params[i].name, has_format);
+                    : fail_unknown(&p, params[i].name, takes);
         if (r < 0)
             return r;
     }

@@ -16,14 +16,16 @@ struct spy_selector {
     struct spy_filter_options filter;
     struct spy_view view;
     const char *format; // NULL: not given
+    uint64_t step_ns;   // 0: not given
     char text[256];     // the selection for people: "pod=demo, thread=7", or "anything"
 };
 
 enum { SPY_HINT_MAX = 1024 };
 
-// has_format: whether `format` is a parameter here. SPY_ERR_INVALID: err says what is wrong, and hint
+// takes: which of `format` and `step` are parameters here. SPY_ERR_INVALID: err says what is wrong, and hint
 // (SPY_HINT_MAX bytes) what is right.
-int spy_selector_parse(const struct spy_param *params, size_t n, bool has_format, uint64_t now_ns,
+enum { SPY_TAKES_NEITHER = 0, SPY_TAKES_FORMAT = 1, SPY_TAKES_STEP = 2 };
+int spy_selector_parse(const struct spy_param *params, size_t n, unsigned takes, uint64_t now_ns,
                        struct spy_selector *ret, char *hint, struct spy_err *err);
 
 // RFC 3339, Unix seconds, "now", or "-15m" (s, m, h, d) before now.
@@ -32,5 +34,7 @@ int spy_time_parse(const char *text, uint64_t now_ns, uint64_t *ret_ns);
 enum { SPY_TIME_TEXT = 32 };
 void spy_time_print(uint64_t ns, char *out);
 
+// Whether the parameter chooses data (labels, thread, time) rather than how it is shown.
+bool spy_selector_chooses(const char *name);
 // The name of the parameter that selects by the label `key`, such as "pod"; NULL: there is none.
 const char *spy_selector_name(const char *key);

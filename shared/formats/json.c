@@ -113,14 +113,9 @@ static void put_states_json(const struct spy_profile *p, struct spy_buf *out)
     spy_buf_putc(out, '}');
 }
 
-static int print_json_tree(const struct spy_profile *p, const struct spy_view *v,
-                           struct spy_buf *out, struct spy_err *err)
+int spy_put_json_meta(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out)
 {
-    _cleanup_(spy_tree_free) struct spy_tree t = {0};
-    int r = spy_tree_build(p, v, &t);
-    if (r < 0)
-        return spy_print_failed(r, err);
-    spy_buf_puts(out, "{\"meta\":{\"exporter\":\"podspy " PODSPY_VERSION "\",");
+    spy_buf_puts(out, "\"meta\":{\"exporter\":\"podspy " PODSPY_VERSION "\",");
     if (v->notes) {
         spy_buf_puts(out, "\"notes\":");
         spy_put_json_string(out, v->notes, strlen(v->notes));
@@ -134,10 +129,22 @@ static int print_json_tree(const struct spy_profile *p, const struct spy_view *v
     }
     spy_buf_puts(out, "],\"states\":");
     put_states_json(p, out);
-    r = put_account_json(p, out);
+    int r = put_account_json(p, out);
+    spy_buf_putc(out, '}');
+    return r < 0 ? r : out->failed;
+}
+
+static int print_json_tree(const struct spy_profile *p, const struct spy_view *v,
+                           struct spy_buf *out, struct spy_err *err)
+{
+    _cleanup_(spy_tree_free) struct spy_tree t = {0};
+    int r = spy_tree_build(p, v, &t);
+    spy_buf_putc(out, '{');
+    if (r == 0)
+        r = spy_put_json_meta(p, v, out);
     if (r < 0)
         return spy_print_failed(r, err);
-    spy_buf_puts(out, "},\"root\":");
+    spy_buf_puts(out, ",\"root\":");
     put_tree_json(&t, out);
     spy_buf_puts(out, "}\n");
     return out->failed ? spy_print_failed(out->failed, err) : 0;

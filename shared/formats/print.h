@@ -9,7 +9,8 @@
     X(chrometrace)                                                                                 \
     X(collapsed)                                                                                   \
     X(pprof)                                                                                       \
-    X(json)
+    X(json)                                                                                        \
+    X(compact)
 
 #define SPY_FORMAT_DECLARE(name) extern const struct spy_format spy_format_##name;
 SPY_FORMATS(SPY_FORMAT_DECLARE)
@@ -18,3 +19,10 @@ SPY_FORMATS(SPY_FORMAT_DECLARE)
 int spy_print_failed(int r, struct spy_err *err);
 // Appends text as a JSON string, with its quotes.
 int spy_put_json_string(struct spy_buf *out, const char *text, size_t len);
+// Appends "meta": {...}: the series, all samples by state, and the account. 0, SPY_ERR_NOMEM,
+// SPY_ERR_LIMIT.
+int spy_put_json_meta(const struct spy_profile *p, const struct spy_view *v, struct spy_buf *out);
+// Appends "strings", "frames" and "nodes" of the tree, as docs/formats.md describes them (compact).
+// Where the view compares, self is that of the base, and "compared" that of the other side. The same
+// errors.
+int spy_put_compact_tree(const struct spy_tree *t, struct spy_buf *out);

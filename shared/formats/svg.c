@@ -7,12 +7,14 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/text.h"
+#include "shared/formats/compare.h"
 #include "shared/formats/print.h"
 #include "shared/profile/account.h"
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
-enum { ROW = 18, TOP = 96, BOTTOM = 56, LINE = 18, GREY = 8, GREEN = 9 };
+enum { ROW = 18, TOP = 96, BOTTOM = 56, LINE = 18, GREY = 8, GREEN = 9, GREW = 10, SHRANK = 13 };
 
 // XML 1.0, section 2.2, allows no U+FFFE, no U+FFFF, and no control characters except tab, line
 // feed and carriage return. What text.h keeps from terminals is left out as well.
@@ -56,9 +58,26 @@ static void put_svg_string(struct spy_buf *out, const char *s)
     spy_svg_put_text(out, s, strlen(s));
 }
 
+// Grey: the difference may be chance. flamegraph.js does the same.
+static unsigned choose_change_colour(const struct spy_tree *t, const struct spy_node *n)
+{
+    const struct spy_node *all = &t->nodes[0];
+    double z = spy_compare_z((struct spy_sides){n->total, n->total_ns},
+                             (struct spy_sides){all->total, all->total_ns});
+    double change = all->total && all->total_ns ? (double)n->total_ns / (double)all->total_ns -
+                                                      (double)n->total / (double)all->total
+                                                : 0;
+    if (fabs(z) < t->cutoff)
+        return GREY;
+    return (change > 0 ? GREW : SHRANK) + (unsigned)(fabs(change) > 0.01) +
+           (unsigned)(fabs(change) > 0.05);
+}
+
 // Frames of one file share a warm colour. Native code is green, everything else grey.
 unsigned spy_svg_colour(const struct spy_tree *t, const struct spy_node *n)
 {
+    if (t->view.compares)
+        return choose_change_colour(t, n);
     if (n->kind != SPY_NODE_FRAME)
         return GREY;
     const struct spy_function *f = spy_profile_function_at(t->profile, n->function);
@@ -111,6 +130,15 @@ static void put_svg_footer(const struct spy_tree *t, uint32_t y, struct spy_buf 
         t->view.gil ? " Only GIL holders." : "");
 }
 
+static void put_compare_footer(uint32_t y, struct spy_buf *out)
+{
+    spy_buf_printf(out,
+                   "<text class=\"faint\" x=\"12\" y=\"%u\">Red grew, blue shrank, grey may be "
+                   "chance. A width is the mean of a frame's two shares.</text>\n"
+                   "<text class=\"faint\" x=\"12\" y=\"%u\">podspy " PODSPY_VERSION "</text>\n",
+                   y + 20, y + 38);
+}
+
 // The kernel's account of the same time, and the warnings drawn from it: a line each if known.
 struct account_lines {
     struct spy_buf facts, warnings;
@@ -125,6 +153,8 @@ static void free_account_lines(struct account_lines *l)
 static int make_account_lines(const struct spy_tree *t, struct account_lines *l)
 {
     struct spy_account a;
+    if (t->view.compares)
+        return 0;
     int r = spy_profile_account(t->profile, &a);
     if (r == 0)
         r = spy_account_print(&a, &l->facts);
@@ -193,6 +223,13 @@ static void put_svg_head(const struct spy_tree *t, uint32_t height, struct spy_b
 static void put_summary(const struct spy_tree *t, struct spy_buf *out)
 {
     const struct spy_node *all = &t->nodes[0];
+    if (t->view.compares) {
+        spy_buf_printf(out,
+                       "<text id=\"summary\" x=\"100%%\" dx=\"-12\" y=\"28\">%llu samples, base "
+                       "%llu</text>\n",
+                       (unsigned long long)all->total_ns, (unsigned long long)all->total);
+        return;
+    }
     spy_buf_printf(out, "<text id=\"summary\" x=\"100%%\" dx=\"-12\" y=\"28\">%llu samples",
                    (unsigned long long)all->total);
     if (t->by_time)
@@ -237,7 +274,10 @@ static int print_flamegraph(const struct spy_tree *t, struct spy_buf *out)
         r = spy_svg_put_drawing(t, TOP, ROW, out);
     if (r < 0)
         return r;
-    put_svg_footer(t, bottom, out);
+    if (t->view.compares)
+        put_compare_footer(bottom, out);
+    else
+        put_svg_footer(t, bottom, out);
     put_account_lines(&lines, bottom + BOTTOM, out);
     put_notes(&t->view, notes, out);
     if (!empty)
@@ -251,6 +291,8 @@ static int print_svg(const struct spy_profile *p, const struct spy_view *v, stru
 {
     _cleanup_(spy_tree_free) struct spy_tree t = {0};
     int r = spy_tree_build(p, v, &t);
+    if (r == 0 && v->compares)
+        r = spy_compare_tree(&t, &t.cutoff);
     if (r == 0)
         r = print_flamegraph(&t, out);
     return r < 0 ? spy_print_failed(r, err) : 0;

@@ -11,7 +11,7 @@ extern const char spy_svg_style[];
 #define SPY_SVG_SCRIPT_BEFORE "//<![CDATA[\n"
 #define SPY_SVG_SCRIPT_AFTER  "//]]>"
 
-enum { SPY_SVG_COLOURS = 10 }; // classes c0 to c9 of the style
+enum { SPY_SVG_COLOURS = 16 }; // classes c0 to c15 of the style
 
 // s (len bytes) as text of an element or of an attribute. What XML or a terminal must not see, but
 // for tabs and newlines, becomes U+FFFD.

@@ -96,6 +96,15 @@ static int choose_titled(struct drawing *d)
     return 0;
 }
 
+static void put_change(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
+{
+    const struct spy_node *all = &t->nodes[0];
+    double base = all->total ? 100.0 * (double)n->total / (double)all->total : 0;
+    double now = all->total_ns ? 100.0 * (double)n->total_ns / (double)all->total_ns : 0;
+    spy_buf_printf(out, "\n%.2f %%, base %.2f %%: %+.2f points\n%llu samples, base %llu", now, base,
+                   now - base, (unsigned long long)n->total_ns, (unsigned long long)n->total);
+}
+
 static void put_tooltip(const struct drawing *d, const struct spy_node *n,
                         const struct spy_buf *label, struct spy_buf *out)
 {
@@ -103,6 +112,11 @@ static void put_tooltip(const struct drawing *d, const struct spy_node *n,
     double whole = (double)spy_node_weight(t, &t->nodes[0]);
     spy_buf_puts(out, "<title>");
     spy_svg_put_text(out, spy_buf_str(label), label->len);
+    if (t->view.compares) {
+        put_change(t, n, out);
+        spy_buf_puts(out, "</title>");
+        return;
+    }
     spy_buf_printf(out, "\n%llu samples, %.2f %%", (unsigned long long)n->total,
                    100.0 * (double)spy_node_weight(t, n) / whole);
     if (t->by_time)

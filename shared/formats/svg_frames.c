@@ -1,6 +1,7 @@
 // All frames of a flamegraph as text for its script, which draws the part that is zoomed to:
 //
-//     PERIOD                       ns for each sample; 0: widths are counts
+//     PERIOD                       ns for each sample; 0: widths are counts; -CUTOFF: two profiles
+//                                  are compared, and CUTOFF, decimal, is that of z (compare.h)
 //     FILE ...                     file names as they are shown, a line each
 //                                  an empty line
 //     COLOUR FILE NAME ...         functions and other named nodes: the number of the colour, the
@@ -9,12 +10,14 @@
 //     UP,WHAT,LINE,SELF,NS ...     the tree in depth-first order, separated by spaces: how many
 //                                  steps up from the previous node the parent is, the number of
 //                                  the name above (from 1; 0: "(LINE smaller)"), the line, the
-//                                  node's own samples, and their ns unless they are SELF * PERIOD
+//                                  node's own samples, and their ns unless they are SELF * PERIOD;
+//                                  where two are compared, those of the base and of the other
 //
 // Numbers are in base 36; trailing zeros and their commas are left out. A node's weight is the sum
 // of its own and its children's; its position follows from the widths before it.
 #include "shared/base/mem.h"
 #include "shared/formats/svg.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,7 +84,7 @@ static void put_name_line(const struct names *n, const struct spy_node *node, st
     } else {
         spy_node_label(t, node, &name);
     }
-    put_base36(out, spy_svg_colour(t, node));
+    put_base36(out, t->view.compares ? 0 : spy_svg_colour(t, node));
     spy_buf_putc(out, ' ');
     put_base36(out, file);
     spy_buf_putc(out, ' ');
@@ -118,8 +121,10 @@ static void put_node_fields(const struct names *n, uint32_t i, uint32_t up, uint
 {
     const struct spy_node *node = &n->tree->nodes[i];
     uint64_t usual;
-    bool other = n->tree->by_time &&
-                 (__builtin_mul_overflow(node->self, period, &usual) || usual != node->self_ns);
+    bool other = n->tree->view.compares
+                     ? node->self_ns > 0
+                     : n->tree->by_time && (__builtin_mul_overflow(node->self, period, &usual) ||
+                                            usual != node->self_ns);
     uint64_t line = node->kind == SPY_NODE_FRAME    ? node->line
                     : node->kind == SPY_NODE_FOLDED ? node->folded
                                                     : 0;
@@ -152,7 +157,10 @@ int spy_svg_put_frames(const struct spy_tree *t, struct spy_buf *out)
         return SPY_ERR_NOMEM;
     uint64_t period = find_sample_period(t);
     spy_buf_puts(out, "<metadata id=\"frames\">");
-    put_base36(out, period);
+    if (t->view.compares)
+        spy_buf_printf(out, "-%.4f", isfinite(t->cutoff) ? t->cutoff : 1e9);
+    else
+        put_base36(out, period);
     spy_buf_putc(out, '\n');
     put_file_lines(&n, out);
     spy_buf_putc(out, '\n');

@@ -10,7 +10,8 @@ enum {
     NODE_BYTES = 192, // with its path and maps, while they grow
     DEFAULT_MAX_NODES = 20000,
     NAME_MAX_SHOWN = 1024,
-    ANCESTORS_MAX = 32
+    ANCESTORS_MAX = 32,
+    SIDE_BITS = 44 // of a side's weight
 };
 
 struct builder {
@@ -225,7 +226,10 @@ static void sum_totals(struct spy_tree *t)
             up->total_ns = spy_add_sat(up->total_ns, n->total_ns);
         }
     }
-    t->by_time = t->nodes[0].total_ns > 0;
+    t->by_time = !t->view.compares && t->nodes[0].total_ns > 0;
+    const uint64_t sides[2] = {t->nodes[0].total, t->nodes[0].total_ns};
+    for (int i = 0; i < 2; i++)
+        t->scales[i] = sides[i] ? (double)(1ull << SIDE_BITS) / (double)sides[i] : 0;
 }
 
 static int compare_weights(const void *a, const void *b)
@@ -308,44 +312,76 @@ static int fold_nodes(struct spy_tree *t)
     return 0;
 }
 
-struct sorted {
-    char *label;
-    uint32_t node;
+struct sorting {
+    uint32_t *list; // the children of one node
+    size_t cap;
 };
 
-static int compare_labels(const void *a, const void *b)
+static int compare_frame_nodes(const struct spy_tree *t, const struct spy_node *a,
+                               const struct spy_node *b)
 {
-    const struct sorted *x = a, *y = b;
-    int c = strcmp(x->label, y->label);
-    return c ? c : x->node < y->node ? -1 : 1;
+    const struct spy_profile *p = t->profile;
+    const struct spy_function *f = spy_profile_function_at(p, a->function),
+                              *g = spy_profile_function_at(p, b->function);
+    int c =
+        f->name == g->name ? 0 : strcmp(spy_profile_text(p, f->name), spy_profile_text(p, g->name));
+    if (!c && f->filename != g->filename)
+        c = strcmp(spy_profile_text(p, f->filename), spy_profile_text(p, g->filename));
+    if (!c)
+        c = a->line < b->line ? -1 : a->line > b->line;
+    return c ? c : a->function < b->function ? -1 : a->function > b->function;
 }
 
-static int sort_children(struct spy_tree *t, uint32_t node)
+static int compare_labels(const struct spy_tree *t, const struct spy_node *a,
+                          const struct spy_node *b)
 {
-    size_t n = 0, i = 0;
-    for (uint32_t c = t->nodes[node].first_child; c; c = t->nodes[c].next)
-        n++;
+    _cleanup_buf_ struct spy_buf x = SPY_BUF_INIT(SPY_LABEL_MAX), y = SPY_BUF_INIT(SPY_LABEL_MAX);
+    spy_node_label(t, a, &x);
+    spy_node_label(t, b, &y);
+    int c = strcmp(spy_buf_str(&x), spy_buf_str(&y));
+    return c ? c : a < b ? -1 : 1;
+}
+
+// Frames by name, file and line, before them what was folded, the processes and the threads.
+static int compare_siblings(const void *x, const void *y, void *tree)
+{
+    const struct spy_tree *t = tree;
+    const struct spy_node *a = &t->nodes[*(const uint32_t *)x],
+                          *b = &t->nodes[*(const uint32_t *)y];
+    if (a->kind == SPY_NODE_FRAME && b->kind == SPY_NODE_FRAME)
+        return compare_frame_nodes(t, a, b);
+    return a->kind != b->kind ? (a->kind > b->kind ? -1 : 1) : compare_labels(t, a, b);
+}
+
+static int sort_children(struct spy_tree *t, uint32_t node, struct sorting *s)
+{
+    size_t n = 0;
+    for (uint32_t c = t->nodes[node].first_child; c; c = t->nodes[c].next) {
+        int r = spy_grow(&s->list, &s->cap, n + 1, sizeof *s->list, 2 * NODES_MAX);
+        if (r < 0)
+            return r;
+        s->list[n++] = c;
+    }
     if (n < 2)
         return 0;
-    _cleanup_free_ struct sorted *list = calloc(n, sizeof *list);
-    if (!list)
-        return SPY_ERR_NOMEM;
+    qsort_r(s->list, n, sizeof *s->list, compare_siblings, t);
+    t->nodes[node].first_child = s->list[0];
+    for (size_t k = 0; k < n; k++)
+        t->nodes[s->list[k]].next = k + 1 < n ? s->list[k + 1] : 0;
+    return 0;
+}
+
+static int sort_tree(struct spy_tree *t)
+{
+    struct sorting s = {0};
     int r = 0;
-    for (uint32_t c = t->nodes[node].first_child; c && r == 0; c = t->nodes[c].next) {
-        struct spy_buf b = SPY_BUF_INIT(SPY_LABEL_MAX);
-        spy_buf_puts(&b, ""); // a label can be empty
-        spy_node_label(t, &t->nodes[c], &b);
-        r = b.data ? 0 : SPY_ERR_NOMEM;
-        list[i++] = (struct sorted){(char *)b.data, c};
-    }
-    if (r == 0) {
-        qsort(list, n, sizeof *list, compare_labels);
-        t->nodes[node].first_child = list[0].node;
-        for (size_t k = 0; k < n; k++)
-            t->nodes[list[k].node].next = k + 1 < n ? list[k + 1].node : 0;
-    }
-    for (size_t k = 0; k < i; k++)
-        free(list[k].label);
+    uint32_t i = 0;
+    do {
+        r = spy_stop_is_set(t->view.stop) ? SPY_ERR_GONE : sort_children(t, i, &s);
+        if (t->nodes[i].depth > t->max_depth)
+            t->max_depth = t->nodes[i].depth;
+    } while (r == 0 && (i = spy_tree_next(t, i)));
+    free(s.list);
     return r;
 }
 
@@ -364,13 +400,8 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
         sum_totals(&t);
         r = fold_nodes(&t);
     }
-    for (uint32_t i = 0; r == 0; i = spy_tree_next(&t, i)) {
-        r = spy_stop_is_set(v->stop) ? SPY_ERR_GONE : sort_children(&t, i);
-        if (t.nodes[i].depth > t.max_depth)
-            t.max_depth = t.nodes[i].depth;
-        if (!spy_tree_next(&t, i))
-            break;
-    }
+    if (r == 0)
+        r = sort_tree(&t);
     spy_map_free(&b.by_key);
     spy_map_free(&b.by_path);
     free(b.paths);

@@ -35,6 +35,8 @@ struct spy_tree {
     size_t n, cap;
     uint32_t max_depth;
     bool by_time; // nodes are weighed by wall time; else by count, for profiles without a period
+    double scales[2]; // of count and of ns, where the view compares
+    double cutoff;    // of z there (compare.h); set by svg
 };
 
 // Builds the tree; children are sorted by their label. It has at most view.max_nodes nodes, plus
@@ -44,6 +46,8 @@ void spy_tree_free(struct spy_tree *t);
 
 static inline uint64_t spy_node_weight(const struct spy_tree *t, const struct spy_node *n)
 {
+    if (t->view.compares)
+        return (uint64_t)((double)n->total * t->scales[0] + (double)n->total_ns * t->scales[1]);
     return t->by_time ? n->total_ns : n->total;
 }
 

@@ -30,6 +30,9 @@ struct spy_view {
     // The most tree nodes; 0: 20000 in svg and json, no bound in collapsed. speedscope has none.
     // The smallest nodes are folded into their parent's "(N smaller)" marker, so totals stay right.
     uint32_t max_nodes;
+    // The profile compares two (spy_profile_merge): counts are of the base, ns are counts of what is
+    // compared with it. A node then weighs its shares of the two, so each side has one half.
+    bool compares;
     const struct spy_filter *filter; // of this very profile; borrowed; NULL: none. See filter.h
     // The order of this very profile's samples, for formats that show it; borrowed; NULL: the order
     // is unknown, and such a format says so.

@@ -199,6 +199,16 @@ void spy_profile_note_seen(struct spy_profile *p);
 // those of one container (container.id) share its limit, which is counted once. SPY_ERR_NOMEM.
 int spy_profile_account(const struct spy_profile *p, struct spy_account *ret);
 
+// Adds the counts of all samples of `from` to samples of one series of `into`: as their count or, with
+// as_ns, as their ns, so that one profile holds two that are compared. Everything else is interned;
+// the time of the samples and the series of `from` are left out. Errors as of adding; `into` then
+// holds a part.
+int spy_profile_merge(struct spy_profile *into, const struct spy_profile *from, uint32_t series,
+                      bool as_ns);
+
+// Adds all of `from`: its samples, and its series as spy_series_unite joins them. The same errors.
+int spy_profile_unite(struct spy_profile *into, const struct spy_profile *from);
+
 // Ends a window: removes the samples and the series' windows, profile ids and quality. All other
 // tables and ids stay, so that caches of ids stay valid and the next window allocates nothing.
 void spy_profile_reset_window(struct spy_profile *p);

@@ -43,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             *value++ = 0;
         params[n++] = (struct spy_param){line, value ? value : ""};
     }
-    if (spy_selector_parse(params, n, true, 1700000000 * SPY_NS_PER_SEC, &s, hint, &err) < 0) {
+    if (spy_selector_parse(params, n, SPY_TAKES_FORMAT | SPY_TAKES_STEP,
+                           1700000000 * SPY_NS_PER_SEC, &s, hint, &err) < 0) {
         MUST(err.code == SPY_ERR_INVALID && *err.msg && *hint);
     } else {
         struct spy_filter *f = NULL;

@@ -12,7 +12,8 @@
 
   function number(digits) { return digits ? parseInt(digits, 36) : 0; }
   function read(text) {
-    var parts = text.split('\n'), period = number(parts.shift());
+    var parts = text.split('\n'), head = parts.shift(), compares = head[0] === '-';
+    var period = compares ? 0 : number(head), cutoff = compares ? parseFloat(head.slice(1)) : 0;
     var files = parts.splice(0, parts.indexOf('')), names, list, at;
     parts.shift();
     names = parts.splice(0, parts.indexOf('')).map(function (n) { return /^(\S+) (\S+) (.*)/.exec(n); });
@@ -35,6 +36,7 @@
       f.w = period ? f.ns : f.count;
       if (up) { up.count += f.count; up.ns += f.ns; }
     }
+    if (compares) list.forEach(function (f) { compare(f, list[0], cutoff); });
     list.forEach(function (f) { // a child begins where its elder sibling ends
       f.l = f.end = f.parent ? f.parent.end : 0;
       if (f.parent) f.parent.end += f.w;
@@ -43,8 +45,21 @@
     return list;
   }
 
+  // Where two profiles are compared: widths are mean shares; the colour says whether the share changed by more
+  // than chance explains (shared/formats/compare.h).
+  function compare(f, top, cutoff) {
+    var a = top.count, b = top.ns, p = (f.count + f.ns) / (a + b), c, z;
+    var was = a ? f.count / a : 0, is = b ? f.ns / b : 0;
+    c = is - was;
+    z = Math.min(p, 1 - p) * Math.min(a, b) < 5 ? 0 : c / Math.sqrt(p * (1 - p) * (1 / a + 1 / b));
+    f.w = was + is;
+    f.colour = Math.abs(z) < cutoff ? 8 : (c > 0 ? 10 : 13) + (Math.abs(c) > 0.01) + (Math.abs(c) > 0.05);
+    f.change = percent(is, 1, 2) + ' %, ' + 'base ' + percent(was, 1, 2) + ' %: ' +
+      (c < 0 ? '' : '+') + percent(c, 1, 2) + ' points' + (f.colour === 8 ? ', ' + 'may be chance' : '') + '\n' + f.ns + ' samples, ' + 'base ' + f.count;
+  }
   function percent(part, whole, digits) { return (100 * part / whole).toFixed(digits); }
   function label(f) {
+    if (f.change) return f.name + '\n' + f.change;
     var own = all.timed ? f.selfNs : f.self;
     return f.name + '\n' + f.count + ' samples, ' + percent(f.w, all.w, 2) + ' %' +
       (all.timed ? ', ' + (f.ns / 1e9).toFixed(2) + ' s' : '') +

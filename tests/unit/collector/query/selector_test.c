@@ -64,7 +64,7 @@ static int parse(const struct spy_param *params, size_t n, struct spy_selector *
 {
     *err = (struct spy_err){0};
     *hint = 0;
-    return spy_selector_parse(params, n, true, NOW, s, hint, err);
+    return spy_selector_parse(params, n, SPY_TAKES_FORMAT, NOW, s, hint, err);
 }
 
 static void test_without_parameters_the_last_hour_is_selected(void **state)
@@ -164,7 +164,8 @@ static void test_format_is_unknown_where_there_are_no_formats(void **state)
     struct spy_err err;
     char hint[SPY_HINT_MAX];
     const struct spy_param format = {"format", "svg"};
-    assert_int_equal(spy_selector_parse(&format, 1, false, NOW, &s, hint, &err), SPY_ERR_INVALID);
+    assert_int_equal(spy_selector_parse(&format, 1, SPY_TAKES_NEITHER, NOW, &s, hint, &err),
+                     SPY_ERR_INVALID);
     assert_null(strstr(hint, "format"));
 }
 

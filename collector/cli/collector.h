@@ -8,6 +8,7 @@
 //     access.c     who may send and who may ask
 //     push.c       profiles in
 //     ask.c        queries
+//     grafana.c    questions of Grafana
 //     health.c     probes
 //     metrics.c    /metrics
 //     ready.c      --ready, a probe for containers

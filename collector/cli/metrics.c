@@ -1,5 +1,6 @@
 // metrics.c - /metrics: the tables of all rooms.
 #include "collector/cli/routes.h"
+#include "collector/grafana/querier.h"
 #include "collector/query/query.h"
 #include "shared/base/mem.h"
 
@@ -24,6 +25,7 @@ static void get_metrics(void *arg, const struct spy_http_request *req,
     for (size_t i = 0; i < SPY_COUNT(tables); i++)
         spy_metrics_print(tables[i].rows, tables[i].n, &res->body);
     spy_query_print_metrics(&res->body);
+    spy_querier_print_metrics(&res->body);
 }
 
 const struct spy_http_route spy_route_metrics = {

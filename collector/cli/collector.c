@@ -225,6 +225,11 @@ int spy_collector_check(const struct spy_collector_config *config, struct spy_er
     return r;
 }
 
+int spy_collector_start_retention(struct spy_collector *c, struct spy_err *err)
+{
+    return spy_every_new(EXPIRE_SECS, expire_data, c, &c->retention, err);
+}
+
 static int start_parts(struct spy_collector *c, struct spy_err *err)
 {
     const struct spy_collector_config *f = &c->config;
@@ -247,7 +252,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
                                          .retention_ns = f->retention.raw_ns},
             &c->ingest, err);
     if (r == 0)
-        r = spy_every_new(EXPIRE_SECS, expire_data, c, &c->retention, err);
+        r = spy_collector_start_retention(c, err);
     if (r == 0)
         r = start_http(c, err);
     if (r == 0)
@@ -258,7 +263,8 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
 int spy_collector_start(struct spy_collector *c, struct spy_collector_config *config,
                         struct spy_err *err)
 {
-    *c = (struct spy_collector){.config = *config, .lock_fd = -1};
+    *c =
+        (struct spy_collector){.config = *config, .lock_fd = -1, .started_ns = spy_clock_real_ns()};
     *config = (struct spy_collector_config){0};
     size_t memory = (size_t)c->config.limits.memory_mib << 20;
     c->memory = spy_memory_divide(memory ? memory : spy_memory_default(),

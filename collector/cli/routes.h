@@ -13,6 +13,8 @@ extern const struct spy_http_route spy_route_readyz;  // health.c
 extern const struct spy_http_route spy_route_healthz; // health.c
 extern const struct spy_http_route spy_route_metrics; // metrics.c
 
+// Appends what the collector itself takes as Prometheus text. In usage.c.
+void spy_usage_print(const struct spy_collector *c, struct spy_buf *out);
 // Handles every query: ask.c.
 void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res);
 

@@ -268,7 +268,14 @@ int spy_collector_check(const struct spy_collector_config *config, struct spy_er
 int spy_collector_backup(const struct spy_collector_config *config, const char *folder,
                          struct spy_err *err)
 {
-    return spy_store_backup_dir(store_kind, config->store.dir, folder, err);
+    return spy_store_backup_dir(kinds[config->store.kind], config->store.dir, folder, err);
+}
+
+int spy_collector_start_retention(struct spy_collector *c, struct spy_err *err)
+{
+    spy_store_keep(c->store, &(struct spy_store_levels){c->config.retention.minutes_ns,
+                                                        c->config.retention.hours_ns});
+    return spy_every_new(EXPIRE_SECS, expire_data, c, &c->retention, err);
 }
 
 static int start_parts(struct spy_collector *c, struct spy_err *err)
@@ -280,11 +287,8 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
         r = start_trust(c, err);
     if (r == 0)
         r = open_store(c, err);
-    if (r == 0) {
-        spy_store_keep(c->store,
-                       &(struct spy_store_levels){f->retention.minutes_ns, f->retention.hours_ns});
+    if (r == 0)
         check_for_damage(c);
-    }
     if (r == 0)
         r = spy_ingest_new(
             &(struct spy_ingest_options){.store = c->store,
@@ -296,7 +300,7 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
                                          .retention_ns = f->retention.minutes_ns},
             &c->ingest, err);
     if (r == 0)
-        r = spy_every_new(EXPIRE_SECS, expire_data, c, &c->retention, err);
+        r = spy_collector_start_retention(c, err);
     if (r == 0)
         r = start_http(c, err);
     if (r == 0)
@@ -307,7 +311,8 @@ static int start_parts(struct spy_collector *c, struct spy_err *err)
 int spy_collector_start(struct spy_collector *c, struct spy_collector_config *config,
                         struct spy_err *err)
 {
-    *c = (struct spy_collector){.config = *config, .lock_fd = -1};
+    *c =
+        (struct spy_collector){.config = *config, .lock_fd = -1, .started_ns = spy_clock_real_ns()};
     *config = (struct spy_collector_config){0};
     size_t memory = (size_t)c->config.limits.memory_mib << 20;
     c->memory = spy_memory_divide(memory ? memory : spy_memory_default(),

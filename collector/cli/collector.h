@@ -3,13 +3,16 @@
 //     main.c       the command line, signals, exit codes
 //     collector.c  starts the parts in order and ends them in reverse
 //     memory.c     how its memory is divided
+//     reload.c     the configuration, read again
 //     data.c       the data folder: its mode, its lock, ports.json
 //     routes.c     the list of routes; the other files end with the rows (routes.h):
 //     access.c     who may send and who may ask
 //     push.c       profiles in
 //     ask.c        queries
+//     grafana.c    questions of Grafana
 //     health.c     probes
 //     metrics.c    /metrics
+//     usage.c      what the collector itself takes
 //     ready.c      --ready, a probe for containers
 //     enroll.c     --enroll, an agent's credentials
 #pragma once
@@ -22,6 +25,8 @@
 #include "collector/store/store.h"
 #include "shared/base/err.h"
 #include "shared/base/every.h"
+#include "shared/base/file_id.h"
+#include "shared/base/metrics.h"
 
 enum { SPY_ROUTES_MAX = 32 };
 enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
@@ -42,7 +47,8 @@ struct spy_collector {
     struct spy_http *http;
     uint64_t ready_until; // atomic, CLOCK_MONOTONIC: until then /readyz need not check the store
     struct spy_http_route routes[SPY_ROUTES_MAX];
-    bool ending; // atomic; /readyz answers 503 from then on
+    uint64_t started_ns; // Unix time
+    bool ending;         // atomic; /readyz answers 503 from then on
 };
 
 // Takes over config, on failure too. Call spy_collector_stop in either case.
@@ -65,6 +71,15 @@ int spy_collector_enroll(const struct spy_collector_config *config, const char *
                          struct spy_err *err);
 // Makes the renewal thread read certificates, authorities and tokens again, soon.
 void spy_collector_reload(struct spy_collector *c);
+// Starts the thread that drops old data, by the configuration's retention.
+int spy_collector_start_retention(struct spy_collector *c, struct spy_err *err);
+// Applies what may change in a configuration that was read again, and logs what needs a restart.
+// fresh NULL: it was refused, err says why; the previous one stays. Called by the main thread.
+void spy_collector_reconfigure(struct spy_collector *c, const struct spy_collector_config *fresh,
+                               const struct spy_err *err);
+// Whether the file is another one, or was written, since *last was filled. path NULL: never.
+bool spy_config_has_changed(const char *path, struct spy_file_id *last);
+extern int64_t spy_reload_is_current; // a gauge: the file's configuration is the one in use
 
 // Fills SPY_ROUTES_MAX places at most; the last route has no method. arg: the struct spy_collector.
 void spy_collector_list_routes(struct spy_http_route *ret);

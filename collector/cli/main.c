@@ -23,6 +23,7 @@ enum {
     KEY_LOG_LEVEL,
     KEY_LOG_FORMAT
 };
+enum { WATCH_SECS = 5 }; // between two looks at the configuration file
 
 struct options {
     const char *config, *https, *http, *data, *enroll, *backup;
@@ -165,18 +166,42 @@ static void close_memory(void)
                 "core dumps cannot be disabled: they would hold the collector's keys");
 }
 
-static int serve_profiles(struct spy_collector_config *config, struct spy_err *err)
+static void reload_config(struct spy_collector *c, const struct options *o)
+{
+    struct spy_collector_config fresh = {0};
+    struct spy_err err = {0};
+    int r = load_config(o, &fresh, &err);
+    spy_collector_reconfigure(c, r == 0 ? &fresh : NULL, &err);
+    spy_collector_config_free(&fresh);
+}
+
+// Waits for the signal that ends the collector; reads what has changed again, meanwhile.
+static int wait_for_end(struct spy_collector *c, const struct options *o, const sigset_t *set,
+                        struct spy_file_id *file)
+{
+    const struct timespec watch = {.tv_sec = WATCH_SECS};
+    for (;;) {
+        int signal_number = sigtimedwait(set, NULL, &watch);
+        if (signal_number > 0 && signal_number != SIGHUP)
+            return signal_number;
+        if (spy_config_has_changed(o->config, file) || signal_number == SIGHUP)
+            reload_config(c, o);
+        if (signal_number == SIGHUP)
+            spy_collector_reload(c);
+    }
+}
+
+static int serve_profiles(const struct options *o, struct spy_collector_config *config,
+                          struct spy_file_id *file, struct spy_err *err)
 {
     sigset_t set;
-    int signal_number = 0;
     struct spy_collector c;
     block_signals(&set);
     close_memory();
     spy_descriptors_raise(); // each connection is a descriptor
     int r = spy_collector_start(&c, config, err);
     if (r == 0) {
-        while (sigwait(&set, &signal_number) == 0 && signal_number == SIGHUP)
-            spy_collector_reload(&c);
+        int signal_number = wait_for_end(&c, o, &set, file);
         spy_log(SPY_LOG_INFO, "ending", SPY_S("signal", sigabbrev_np(signal_number)));
     }
     spy_collector_stop(&c);
@@ -205,9 +230,11 @@ static int back_up(const struct options *o, const struct spy_collector_config *c
 static int run_collector(const struct options *o, struct spy_err *err)
 {
     struct spy_collector_config config = {0};
+    struct spy_file_id file = {0};
+    spy_config_has_changed(o->config, &file); // before it is read, so that no change is missed
     int r = load_config(o, &config, err);
     if (r == 0 && !o->check && !o->ready && !o->enroll && !o->backup)
-        return serve_profiles(&config, err); // which takes config over
+        return serve_profiles(o, &config, &file, err); // which takes config over
     if (r == 0 && o->check)
         r = check_data(&config, err);
     if (r == 0 && o->backup)

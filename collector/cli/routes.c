@@ -1,4 +1,5 @@
 #include "collector/cli/routes.h"
+#include "collector/grafana/querier.h"
 #include "collector/query/query.h"
 #include "shared/base/mem.h"
 
@@ -18,6 +19,13 @@ void spy_collector_list_routes(struct spy_http_route *ret)
                                          .lane = SPY_HTTP_QUESTION,
                                          .allow = spy_allow_read,
                                          .handle = spy_route_query};
+    for (const struct spy_querier_method *const *m = spy_querier_methods; *m; m++)
+        *ret++ = (struct spy_http_route){.method = "POST",
+                                         .path = (*m)->path,
+                                         .lane = SPY_HTTP_QUESTION,
+                                         .takes_body = true,
+                                         .allow = spy_allow_grafana,
+                                         .handle = spy_route_grafana};
     for (size_t i = 0; i < SPY_COUNT(rows); i++)
         *ret++ = *rows[i];
     *ret = (struct spy_http_route){.method = NULL};

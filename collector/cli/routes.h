@@ -13,8 +13,17 @@ extern const struct spy_http_route spy_route_readyz;  // health.c
 extern const struct spy_http_route spy_route_healthz; // health.c
 extern const struct spy_http_route spy_route_metrics; // metrics.c
 
+// Appends what the collector itself takes as Prometheus text. In usage.c.
+void spy_usage_print(const struct spy_collector *c, struct spy_buf *out);
 // Handles every query: ask.c.
 void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_http_response *res);
+
+// Handles every question of Grafana: grafana.c.
+void spy_route_grafana(void *arg, const struct spy_http_request *req,
+                       struct spy_http_response *res);
+// As spy_allow_read, with refusals in Grafana's form. In grafana.c.
+enum spy_http_verdict spy_allow_grafana(void *arg, const struct spy_http_request *req,
+                                        struct spy_http_response *res);
 
 // Decide whether a request may be served. In access.c. _plain: for anybody, without parameters.
 // _read, _push: with a credential of that role, or on the plain listener; a push takes no parameters.

@@ -148,6 +148,13 @@ int spy_collector_config_load(const char *path, struct spy_collector_config *ret
                                       err);
 }
 
+void spy_collector_config_compare(const struct spy_collector_config *a,
+                                  const struct spy_collector_config *b,
+                                  void (*fn)(void *arg, const char *key), void *arg)
+{
+    spy_schema_compare(collector_config_keys, a, b, fn, arg);
+}
+
 void spy_collector_config_free(struct spy_collector_config *c)
 {
     spy_schema_release(collector_config_keys, c);

@@ -65,4 +65,8 @@ int spy_collector_config_load(const char *path, struct spy_collector_config *ret
 // The same from text; name stands for the file in messages. For tests and fuzzing.
 int spy_collector_config_parse(const char *name, const char *text, size_t len,
                                struct spy_collector_config *ret, struct spy_err *err);
+// Calls fn with the name of each key in which the two differ, such as "retention.raw".
+void spy_collector_config_compare(const struct spy_collector_config *a,
+                                  const struct spy_collector_config *b,
+                                  void (*fn)(void *arg, const char *key), void *arg);
 void spy_collector_config_free(struct spy_collector_config *c); // leaves *c zeroed

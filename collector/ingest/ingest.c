@@ -107,6 +107,11 @@ int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest *
     return 0;
 }
 
+void spy_ingest_set_retention(struct spy_ingest *in, uint64_t retention_ns)
+{
+    __atomic_store_n(&in->options.retention_ns, retention_ns, __ATOMIC_RELAXED);
+}
+
 void spy_ingest_free(struct spy_ingest *in)
 {
     if (!in)
@@ -328,7 +333,7 @@ static int clocks_disagree(uint64_t theirs_ns, uint64_t now_ns, struct spy_err *
 
 static bool is_old(const struct spy_ingest *in, uint64_t end_ns, uint64_t now_ns)
 {
-    uint64_t most = in->options.retention_ns;
+    uint64_t most = __atomic_load_n(&in->options.retention_ns, __ATOMIC_RELAXED);
     return most && end_ns < now_ns && now_ns - end_ns > most;
 }
 

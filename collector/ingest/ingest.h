@@ -66,6 +66,7 @@ struct spy_ingest;
 int spy_ingest_new(const struct spy_ingest_options *options, struct spy_ingest **ret,
                    struct spy_err *err);
 void spy_ingest_free(struct spy_ingest *in);
+void spy_ingest_set_retention(struct spy_ingest *in, uint64_t retention_ns); // any thread
 
 struct spy_ingest_body {
     const char *content_type, *content_encoding; // headers; "" when not sent

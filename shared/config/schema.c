@@ -348,6 +348,41 @@ void spy_schema_release(const struct spy_key *keys, void *base)
     }
 }
 
+static bool has_same_value(const struct spy_key *k, const char *a, const char *b)
+{
+    static const size_t sizes[] = {
+        [SPY_KEY_BOOL] = sizeof(bool),     [SPY_KEY_UINT] = sizeof(uint32_t),
+        [SPY_KEY_DOUBLE] = sizeof(double), [SPY_KEY_DURATION] = sizeof(uint64_t),
+        [SPY_KEY_ENUM] = sizeof(int),      [SPY_KEY_FLAGS] = sizeof(unsigned)};
+    const char *x, *y;
+    if (k->type != SPY_KEY_STRING)
+        return k->type >= SPY_COUNT(sizes) || !memcmp(a + k->offset, b + k->offset, sizes[k->type]);
+    memcpy(&x, a + k->offset, sizeof x);
+    memcpy(&y, b + k->offset, sizeof y);
+    return x && y ? !strcmp(x, y) : x == y;
+}
+
+enum { PATH_SIZE = 128 };
+
+static void compare_key_values(const struct spy_key *keys, const char *above, const void *a,
+                               const void *b, void (*fn)(void *arg, const char *key), void *arg)
+{
+    for (const struct spy_key *k = keys; k->name; k++) {
+        char path[PATH_SIZE];
+        snprintf(path, sizeof path, "%s%s%s", above, *above ? "." : "", k->name);
+        if (k->type == SPY_KEY_MAP)
+            compare_key_values(k->fields, path, a, b, fn, arg);
+        else if (!has_same_value(k, a, b))
+            fn(arg, path);
+    }
+}
+
+void spy_schema_compare(const struct spy_key *keys, const void *a, const void *b,
+                        void (*fn)(void *arg, const char *key), void *arg)
+{
+    compare_key_values(keys, "", a, b, fn, arg);
+}
+
 static int refuse_yaml(struct reader *r, const yaml_parser_t *parser)
 {
     return spy_err_set(r->err, SPY_ERR_INVALID, 0, "%s:%zu: not YAML: %s", r->name,

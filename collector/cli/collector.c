@@ -232,10 +232,11 @@ static int print_place(const struct spy_collector_config *f, struct spy_buf *out
     return out->failed ? spy_err_set(err, SPY_ERR_INVALID, 0, "store is too long") : 0;
 }
 
+static const char *const kinds[] = {
+    [SPY_STORE_SQLITE] = "sqlite", [SPY_STORE_CLICKHOUSE] = "clickhouse"};
+
 static int open_store(struct spy_collector *c, struct spy_err *err)
 {
-    static const char *const kinds[] = {
-        [SPY_STORE_SQLITE] = "sqlite", [SPY_STORE_CLICKHOUSE] = "clickhouse"};
     const struct spy_collector_config *f = &c->config;
     _cleanup_buf_ struct spy_buf place = SPY_BUF_INIT(PLACE_MAX);
     int r = print_place(f, &place, err);

@@ -385,6 +385,7 @@ static void a_deep_stack_is_whole_after_some_samples(void **state)
     assert_int_equal(s.end, SPY_NATIVE_CUT);
     for (int i = 0; i < 10 && s.end == SPY_NATIVE_CUT; i++)
         take_sample(&s);
+    take_sample_in(&s, "spin");
     assert_int_equal(s.end, SPY_NATIVE_OUTERMOST);
     assert_int_equal(find_frame(&s, "main"), 1 + 101 + 3);
     for (int i = 1; i < s.n; i++)

@@ -89,6 +89,9 @@ def held_rows(options, python, folder):
     """How long the target stood still: p50, p99 and longest of each, and the ratios."""
     library = options.build / "bin" / "bench_held.so"
     target = [str(python.path), str(run.HERE / "held_target.py"), str(library), str(folder / "stops")]
+    if subprocess.run([str(python.path), "-c", "import ctypes"], check=False, capture_output=True).returncode:
+        yield f"| {python.id} | it has no ctypes | - | - | - | - |"
+        return
     found = {s: [] for s in samplers()}
     with run.started(target) as pid:
         for _ in range(options.repeat):

@@ -289,13 +289,30 @@ static void a_library_opened_later_is_found(void **state)
     START(&s, PROGRAM, "open", PLUGIN);
     take_sample(&s);
     assert_int_equal(find_frame(&s, "plugin_run"), -1);
-    usleep(150000); // maps are read again at most ten times a second
+    uint32_t changes = spy_native_changes(s.native);
+    assert_int_equal(changes, 1); // from nothing
+    usleep(150000);               // maps are read again at most ten times a second
     assert_int_equal(write(s.in, "x", 1), 1);
     wait_for_byte(&s);
     take_sample_in(&s, "spin");
     CHECK_NAMES(&s, 0, "spin", "plugin_inner", "plugin_run", "open_library", "inner", "middle",
                 "outer", "main");
     assert_string_equal(symbol_of(&s, 1).module, PLUGIN);
+    assert_true(spy_native_changes(s.native) > changes);
+    end_subject(&s);
+}
+
+// Whoever keeps names by address need not ask again.
+static void maps_that_stay_are_no_change(void **state)
+{
+    struct subject s;
+    (void)state;
+    START(&s, PROGRAM, "deep");
+    take_sample(&s);
+    uint32_t changes = spy_native_changes(s.native);
+    usleep(1100000); // maps are read again once a second
+    take_sample(&s);
+    assert_int_equal(spy_native_changes(s.native), changes);
     end_subject(&s);
 }
 
@@ -368,6 +385,7 @@ static void a_deep_stack_is_whole_after_some_samples(void **state)
     assert_int_equal(s.end, SPY_NATIVE_CUT);
     for (int i = 0; i < 10 && s.end == SPY_NATIVE_CUT; i++)
         take_sample(&s);
+    take_sample_in(&s, "spin");
     assert_int_equal(s.end, SPY_NATIVE_OUTERMOST);
     assert_int_equal(find_frame(&s, "main"), 1 + 101 + 3);
     for (int i = 1; i < s.n; i++)
@@ -583,9 +601,10 @@ RUN(T(a_chain_without_frame_pointers_is_whole),
     T(the_interrupted_stack_is_below_the_signal_handler), T(the_vdso_has_names_and_a_caller),
     T(a_stack_that_continues_elsewhere_is_whole), T(a_coroutine_ends_at_its_bottom),
     T(code_written_by_hand_has_a_caller), T(a_library_opened_later_is_found),
-    T(names_are_shown_as_their_language_writes_them), T(inlined_calls_and_lines_are_named),
-    T(a_stripped_program_is_read_by_its_debug_file), T(a_deep_stack_is_whole_after_some_samples),
-    T(every_instruction_has_a_whole_stack), T(an_instruction_without_tables_has_a_whole_stack),
+    T(maps_that_stay_are_no_change), T(names_are_shown_as_their_language_writes_them),
+    T(inlined_calls_and_lines_are_named), T(a_stripped_program_is_read_by_its_debug_file),
+    T(a_deep_stack_is_whole_after_some_samples), T(every_instruction_has_a_whole_stack),
+    T(an_instruction_without_tables_has_a_whole_stack),
     T(musl_without_tables_is_unwound_by_its_instructions),
     T(a_handler_of_musl_has_what_it_interrupted), T(a_thread_of_musl_is_whole),
     T(a_thread_in_python_shows_the_interpreter), T(code_made_at_run_time_is_named_by_the_perf_map),

@@ -65,7 +65,7 @@ static bool is_passed(const struct finder *f, pid_t pid)
 
 // Whether the process is to be looked at: then its command line is in f->command. Kernel threads and
 // processes that have ended have none.
-static bool is_wanted(struct finder *f, pid_t pid)
+static bool is_searched(struct finder *f, pid_t pid)
 {
     if (is_passed(f, pid))
         return false;
@@ -95,7 +95,7 @@ static int try_python(struct finder *f, pid_t pid, struct spy_err *err)
 static pid_t find_next(struct finder *f, int *ret_r, struct spy_err *err)
 {
     for (pid_t pid; !spy_cli_stop && (pid = spy_pids_next(f->proc));) {
-        if (!is_wanted(f, pid))
+        if (!is_searched(f, pid))
             continue;
         *ret_r = try_python(f, pid, err);
         if (*ret_r != SPY_ERR_NOTFOUND && *ret_r != SPY_ERR_GONE)

@@ -148,7 +148,7 @@ static int read_thread_stack(const struct dump *d, struct spy_dump_process *p,
 }
 
 // What a thread was doing is known only from before it is held.
-static void take_state(struct spy_py_stack *st, const struct spy_py_stack *before)
+static void take_thread_state(struct spy_py_stack *st, const struct spy_py_stack *before)
 {
     st->running = before->running;
     st->runnable = before->runnable;
@@ -171,7 +171,7 @@ static bool hold_thread(const struct dump *d, struct spy_dump_process *p, struct
     s->r = read_thread_stack(d, p, th, &held, &s->stack);
     if (p->native)
         spy_dump_native_capture(p, s);
-    take_state(&s->stack, &before);
+    take_thread_state(&s->stack, &before);
     return true;
 }
 

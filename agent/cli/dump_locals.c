@@ -42,7 +42,7 @@ static bool read_locals(struct spy_dump_locals *l, struct spy_python *py,
 }
 
 // What other threads change at this moment may need another try; the text is then "?".
-static void put_value(struct spy_dump_locals *l, size_t k, struct spy_buf *out)
+static void put_local_value(struct spy_dump_locals *l, size_t k, struct spy_buf *out)
 {
     const char *name = spy_py_local_name(&l->locals, k);
     if (is_hold_over(l) || spy_py_value_text(l->values, name, l->locals.list[k].value, out) < 0)
@@ -62,7 +62,7 @@ static void put_variables(struct spy_dump_locals *l, bool arguments, struct spy_
         spy_buf_puts(out, l->locals.list[k].is_free   ? " (free): "
                           : l->locals.list[k].is_cell ? " (cell): "
                                                       : ": ");
-        put_value(l, k, out);
+        put_local_value(l, k, out);
         spy_buf_putc(out, '\n');
     }
 }
@@ -99,7 +99,7 @@ void spy_dump_locals_json(struct spy_dump_locals *l, struct spy_python *py,
         const struct spy_py_local *local = &l->locals.list[k];
         const char *name = spy_py_local_name(&l->locals, k);
         spy_buf_reset(&text);
-        put_value(l, k, &text);
+        put_local_value(l, k, &text);
         spy_buf_puts(out, k ? ",\n          {\"name\": \"" : "\n          {\"name\": \"");
         spy_buf_json(out, name, strlen(name));
         spy_buf_printf(out,

@@ -10,8 +10,8 @@
 // --- what stands before the threads ---
 
 // The process and its Python. The texts are chosen by the process.
-static void put_process(const struct spy_dump_process *p, const char *command, const char *program,
-                        struct spy_buf *out)
+static void put_process_head(const struct spy_dump_process *p, const char *command,
+                             const char *program, struct spy_buf *out)
 {
     spy_buf_printf(out, "Process %d: ", (int)p->pid);
     spy_buf_shown(out, command);
@@ -30,7 +30,7 @@ static void put_core_header(const struct spy_dump_process *p, struct spy_buf *ou
         spy_buf_printf(out, "Signal %d: ", signal);
     spy_buf_shown(out, p->core);
     spy_buf_putc(out, '\n');
-    put_process(p, p->about.args, spy_python_runtime(p->python)->module, out);
+    put_process_head(p, p->about.args, spy_python_runtime(p->python)->module, out);
 }
 
 static void put_parent(const struct spy_dump_process *p, struct spy_buf *out)
@@ -61,7 +61,7 @@ void spy_dump_header_text(const struct spy_dump_process *p, bool first, struct s
             readlinkat(spy_target_proc_fd(p->target),
                        spy_target_file(p->target, "exe", name, sizeof name), exe, sizeof exe - 1);
         exe[n > 0 ? n : 0] = 0;
-        put_process(p, cmdline, exe, out);
+        put_process_head(p, cmdline, exe, out);
         put_parent(p, out);
     }
     spy_buf_putc(out, '\n');

@@ -81,7 +81,7 @@ SPY_CLEANUP(free_listed_target, struct spy_target, spy_target_free)
 SPY_CLEANUP(free_listed_python, struct spy_python, spy_python_free)
 
 // Returns false if the process is gone or is not a Python process.
-static bool find_python(struct processes *p, struct row *r)
+static bool find_listed_python(struct processes *p, struct row *r)
 {
     struct spy_err why = {0};
     _cleanup_(free_listed_target) struct spy_target *t = NULL;
@@ -109,7 +109,7 @@ static bool look_at_process(struct processes *p, int proc, struct row *r)
         spy_proc_dead(&r->stat) || spy_proc_status_read(dir, &r->status) < 0)
         return false;
     read_cgroup(dir, &r->cgroup);
-    if (!is_wanted(p, r->cgroup.container_id) || !find_python(p, r))
+    if (!is_wanted(p, r->cgroup.container_id) || !find_listed_python(p, r))
         return false;
     spy_proc_cmdline(r->pid, r->command, sizeof r->command);
     return true;

@@ -95,7 +95,7 @@ static int write_file(struct spy_recording *r, const struct spy_profile *p, stru
 
 // --- while the recording continues ---
 
-static bool has_samples(const struct spy_recording *r)
+static bool has_any_sample(const struct spy_recording *r)
 {
     return spy_sampler_totals(r->sampler).samples > r->before.samples;
 }
@@ -115,10 +115,10 @@ void spy_record_write_part(struct spy_recording *r, bool complete)
     struct spy_output o;
     struct spy_view view = make_view(r);
     spy_record_clear_progress(r);
-    if (!strcmp(r->output.path, "-") || !has_samples(r)) {
+    if (!strcmp(r->output.path, "-") || !has_any_sample(r)) {
         fprintf(stderr, "podspy: not written yet: %s\n",
-                has_samples(r) ? "standard output gets the profile at the end"
-                               : "there are no new samples");
+                has_any_sample(r) ? "standard output gets the profile at the end"
+                                  : "there are no new samples");
         return;
     }
     _cleanup_(free_filter) struct spy_filter *filter = NULL;
@@ -145,7 +145,7 @@ int spy_record_write(struct spy_recording *r, enum spy_record_end why, struct sp
     struct spy_output o;
     struct spy_view view = make_view(r);
     const struct spy_profile *p = spy_sampler_close(r->sampler);
-    bool any = has_samples(r); // since the last file
+    bool any = has_any_sample(r); // since the last file
     if (!any && !r->n_files)
         return spy_record_fail_unsampled(r, why, err);
     _cleanup_(free_filter) struct spy_filter *filter = NULL;

@@ -25,7 +25,7 @@ static void append_character(struct spy_buf *out, const char *s, size_t len, boo
         spy_buf_append(out, s, len);
 }
 
-static void cut_text(struct spy_buf *b, size_t len)
+static void cut_to_width(struct spy_buf *b, size_t len)
 {
     b->len = len;
     if (b->data)
@@ -48,7 +48,7 @@ unsigned spy_top_fit(struct spy_buf *out, const char *text, unsigned columns, bo
     for (size_t left = shown.len, len; left; s += len, left -= len) {
         unsigned wide = measure_character(s, left, ascii, &len);
         if (taken + wide > columns) {
-            cut_text(out, cut);
+            cut_to_width(out, cut);
             spy_buf_puts(out, ellipsis);
             return at_cut + reserve;
         }

@@ -260,8 +260,8 @@ static bool matches_filter(struct spy_regex *filter, const struct spy_top_place 
 }
 
 // Fills t->order with the rows that there are, sorted.
-static int sort_places(struct spy_top *t, const struct spy_top_choice *c,
-                       struct spy_top_picture *ret)
+static int sort_shown_places(struct spy_top *t, const struct spy_top_choice *c,
+                             struct spy_top_picture *ret)
 {
     const struct spy_top_table *table = c->functions ? &t->functions : &t->lines;
     struct sorting sorting = {c->sort, table->window};
@@ -327,7 +327,7 @@ static int take_picture(struct spy_top *t, const struct spy_top_choice *c,
 {
     uint64_t window = c->functions ? t->functions.window : t->lines.window;
     ret->summary = t->summary;
-    int r = sort_places(t, c, ret);
+    int r = sort_shown_places(t, c, ret);
     for (size_t i = c->first; i < ret->n_matching && r == 0; i++) {
         if (ret->n == c->max || ret->n == ROWS_MAX)
             break;

@@ -67,7 +67,7 @@ static int compare_totals(const void *a, const void *b)
 }
 
 // Joins the places with the least time to the others.
-static int join_places(struct spy_top_table *t)
+static int join_least_places(struct spy_top_table *t)
 {
     struct spy_top_place *others = &t->places[SPY_TOP_OTHERS];
     qsort(t->places + 1, t->n - 1, sizeof *t->places, compare_totals);
@@ -89,7 +89,7 @@ int spy_top_table_begin(struct spy_top_table *t)
     t->window++;
     if (!t->n)
         return add_place(t, "[other code]", strlen("[other code]"), "", 0, 0);
-    return t->n > SPY_TOP_PLACES_MAX / 4 * 3 ? join_places(t) : 0;
+    return t->n > SPY_TOP_PLACES_MAX / 4 * 3 ? join_least_places(t) : 0;
 }
 
 uint32_t spy_top_table_find(struct spy_top_table *t, const char *name, const char *file,

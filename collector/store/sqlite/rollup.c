@@ -248,10 +248,14 @@ static int note_done(struct part *p)
 
 static int prepare_part(struct part *p)
 {
-    int r = spy_db_prepare(p->db,
-                           "SELECT id, part, rows, sums, data FROM rollups WHERE level = ?"
-                           " AND series = ? AND bucket = ? ORDER BY part DESC LIMIT 1",
-                           &p->find, p->err);
+    enum { FIRST_ROWS = 4096 };
+    int r = spy_grow(&p->rows, &p->rows_cap, FIRST_ROWS, sizeof *p->rows, SIZE_MAX / 64);
+    if (r < 0)
+        return spy_err_nomem(p->err);
+    r = spy_db_prepare(p->db,
+                       "SELECT id, part, rows, sums, data FROM rollups WHERE level = ?"
+                       " AND series = ? AND bucket = ? ORDER BY part DESC LIMIT 1",
+                       &p->find, p->err);
     if (r == 0)
         r = spy_db_prepare(p->db,
                            "UPDATE rollups SET start_ns = ?5, end_ns = ?6, rows = ?7, sums = ?8,"

@@ -34,7 +34,7 @@ enum {
     COMMON = 12, // frames that all stacks of a service share
     WINDOW_STACKS = 200,
     SERVICE_STACKS = 400,
-    SERVICE_FUNCTIONS = 1000,
+    SERVICE_FUNCTIONS = 1200,
     WINDOW_SAMPLES = 1000,
     THREADS = 8,
     CONNECTIONS_MAX = 4096,
@@ -81,8 +81,9 @@ static uint32_t frame_of(struct spy_profile *p, unsigned service, uint64_t which
 {
     char name[96], file[96];
     uint64_t words = spy_hash_mix(which, service);
-    snprintf(name, sizeof name, "Handler%03u.method_%04x_%04x", (unsigned)(which / 8),
-             (unsigned)(words & 0xffff), (unsigned)(words >> 16 & 0xffff));
+    snprintf(name, sizeof name, "RequestHandler%03u.method_%04x_%04x_%04x", (unsigned)(which / 8),
+             (unsigned)(words & 0xffff), (unsigned)(words >> 16 & 0xffff),
+             (unsigned)(words >> 32 & 0xffff));
     snprintf(file, sizeof file, "/srv/app/service_%u/lib/module_%u.py", service,
              (unsigned)(which / 16));
     struct spy_function f = {.name = text(p, name),

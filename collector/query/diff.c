@@ -94,6 +94,7 @@ static int split_parameters(const struct spy_question *q, struct side *sides, st
         sides[k].question.n_params = n[k];
         sides[k].question.memory = q->memory / 2;
         sides[k].question.rows_max = q->rows_max / 2;
+        sides[k].question.workers = (q->workers + 1) / 2;
     }
     return any ? 0 : fail_base(NULL, a, err);
 }

@@ -43,42 +43,45 @@ static void free_pods(struct pods *p)
     free(p->list);
 }
 
-static struct pod *find_pod(struct pods *p, const char *name)
-{
-    for (size_t i = p->n; i-- > 0;)
-        if (name && p->list[i].name ? !strcmp(p->list[i].name, name) : name == p->list[i].name)
-            return &p->list[i];
-    return NULL;
-}
-
 static void note_pod(void *arg, const struct spy_store_process *process)
 {
     struct pods *p = arg;
     json_t *labels = json_loads(process->labels_json, 0, NULL);
     const char *name = json_string_value(json_object_get(labels, SPY_LABEL_POD));
-    struct pod *pod = find_pod(p, name);
-    p->listed++;
+    struct pod pod = {.name = name ? strdup(name) : NULL, .windows = process->windows};
     p->has_pattern = p->has_pattern || (name && strchr(name, '*'));
-    if (!pod && spy_grow(&p->list, &p->cap, p->n + 1, sizeof *p->list, LISTED_MAX) == 0) {
-        pod = &p->list[p->n];
-        *pod = (struct pod){.name = name ? strdup(name) : NULL};
-        p->failed = p->failed || (name && !pod->name);
-        p->n++;
-    }
-    json_decref(labels);
-    if (!pod) {
-        p->failed = true;
-        return;
-    }
-    pod->windows += process->windows;
+    p->failed = p->failed || (name && !pod.name) ||
+                spy_grow(&p->list, &p->cap, p->n + 1, sizeof *p->list, LISTED_MAX) < 0;
+    if (p->failed)
+        free(pod.name);
+    else
+        p->list[p->n++] = pod;
+    p->listed++;
     p->windows += process->windows;
+    json_decref(labels);
 }
 
-// Neighbours by name are mostly of one service, so their stacks are the same.
 static int compare_pods(const void *a, const void *b)
 {
     const struct pod *x = a, *y = b;
     return x->name && y->name ? strcmp(x->name, y->name) : (x->name != NULL) - (y->name != NULL);
+}
+
+// Makes one of the processes of a pod. Neighbours by name are mostly of one service, so that their
+// stacks are the same.
+static void sort_pods(struct pods *p)
+{
+    size_t n = 0;
+    if (p->n)
+        qsort(p->list, p->n, sizeof *p->list, compare_pods);
+    for (size_t i = 0; i < p->n; i++)
+        if (n && compare_pods(&p->list[n - 1], &p->list[i]) == 0) {
+            p->list[n - 1].windows += p->list[i].windows;
+            free(p->list[i].name);
+        } else {
+            p->list[n++] = p->list[i];
+        }
+    p->n = n;
 }
 
 // --- threads ---
@@ -189,8 +192,9 @@ static int run_loaders(struct loading *l, size_t n, struct spy_profile **ret, st
     return unite_parts(loaders, made, ret, err);
 }
 
-static bool can_be_divided(const struct pods *p)
+static bool can_be_divided(struct pods *p)
 {
+    sort_pods(p);
     return !p->failed && !p->has_pattern && p->listed < LISTED_MAX && p->n > 1 &&
            p->windows >= WINDOWS_MIN;
 }
@@ -200,7 +204,6 @@ static bool can_be_divided(const struct pods *p)
 static int load_divided(const struct spy_question *q, const struct spy_selector *s,
                         const struct pods *pods, struct spy_profile **ret, struct spy_err *err)
 {
-    qsort(pods->list, pods->n, sizeof *pods->list, compare_pods);
     size_t workers = spy_min(spy_min(q->workers, WORKERS_MAX), pods->n);
     size_t rows = s->select.rows_max ? s->select.rows_max : SPY_STORE_ROWS_MAX;
     struct loading l = {.question = q, .selector = s, .pods = pods, .rows_max = rows / 4};

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int64_t n_timelines;
 enum { STEPS = 60, STEPS_MAX = 1500, STEP_SECS = 10, WORKERS_MAX = 4 };
@@ -316,11 +315,13 @@ static int print_timeline(const struct timeline *t, struct spy_answer *a, struct
     return spy_answer_json(root, a, err);
 }
 
-static size_t count_workers(size_t steps)
+// The bound of one step: all together may read some more than another question, as steps are not alike.
+static size_t bound_rows(const struct timeline *t)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t n = cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (size_t)cores;
-    return spy_min(n, steps);
+    enum { TIMES = 4, LEAST = 1024 };
+    size_t all = t->question->rows_max ? t->question->rows_max : SPY_STORE_ROWS_MAX;
+    size_t rows = all * TIMES / t->n;
+    return rows > LEAST ? rows : LEAST;
 }
 
 static int answer_steps(struct timeline *t, struct spy_selector *s, struct spy_answer *a,
@@ -330,10 +331,10 @@ static int answer_steps(struct timeline *t, struct spy_selector *s, struct spy_a
     int r = make_steps(t, a, err);
     if (r < 0)
         return r;
-    t->workers = count_workers(t->n);
+    t->workers = spy_min(spy_min(q->workers ? q->workers : 1, WORKERS_MAX), t->n);
     s->select.stop = s->filter.stop = s->view.stop = q->stop;
     s->select.memory = q->memory / t->workers;
-    s->select.rows_max = q->rows_max / (q->rows_max > t->n ? t->n : 1);
+    s->select.rows_max = bound_rows(t);
     run_workers(t);
     if (t->failed) {
         if (err)

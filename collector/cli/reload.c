@@ -10,6 +10,7 @@ int64_t spy_reload_is_current = 1;
 enum { NAMES_MAX = 2000 };
 
 struct changes {
+    const struct spy_collector_config *fresh;
     struct spy_buf later; // names of the keys that need a restart
     bool retention;
 };
@@ -21,6 +22,8 @@ static void note_change(void *changes, const char *key)
         c->retention = true;
         return;
     }
+    if (!strcmp(key, "auth.kubernetes.agent") && !c->fresh->auth.kubernetes.agent)
+        return; // the start filled it in
     spy_buf_puts(&c->later, c->later.len ? ", " : "");
     spy_buf_puts(&c->later, key);
 }
@@ -50,7 +53,7 @@ static void apply_retention(struct spy_collector *c, const struct spy_collector_
 void spy_collector_reconfigure(struct spy_collector *c, const struct spy_collector_config *fresh,
                                const struct spy_err *err)
 {
-    struct changes changes = {.later = SPY_BUF_INIT(NAMES_MAX)};
+    struct changes changes = {.fresh = fresh, .later = SPY_BUF_INIT(NAMES_MAX)};
     if (!fresh) {
         spy_log(SPY_LOG_ERROR, "the configuration is refused; the previous one stays in use",
                 SPY_S("error", err->msg));

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from collector import HOT, MAIN, REPO, Batch, labels, pb, usual_stacks
+from collector import HOT, MAIN, REPO, Batch, labels, pb, usual_batch, usual_stacks
 
 DATA = REPO / "tests" / "data" / "otlp"
 RECORDED_AT = 1_700_000_000_000_000_000  # the start of every profile in the recorded bodies
@@ -124,6 +124,23 @@ def test_a_repeated_body_is_stored_once_and_its_refusal_repeated(collector):
 
 
 # --- names ---
+
+
+def test_fields_of_newer_releases_are_read_past(collector):
+    """Attributes of a scope and the references to entities of a resource name no process."""
+    b = usual_batch()
+    resource = b.request.resource_profiles[0]
+    resource.resource.entity_refs.add(schema_url="x", type="service", id_keys=["service.name"])
+    scope = resource.scope_profiles[0].scope
+    scope.name, scope.dropped_attributes_count = "other", 3
+    pair = scope.attributes.add(key_strindex=b._string("service.name"))
+    pair.value.string_value_strindex = b._string("not this")
+    for a in resource.resource.attributes:
+        a.value.string_value_strindex = b._string(a.value.string_value)
+        a.key_strindex, a.key = b._string(a.key), ""
+    assert collector.push(b.bytes()).status_code == 200
+    pods = collector.get("/pods").json()["pods"]
+    assert [(p["pod"], p["service"]) for p in pods] == [("demo", "checkout")]
 
 
 def _with_bad_name(change):

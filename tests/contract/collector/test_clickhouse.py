@@ -40,7 +40,9 @@ def test_what_one_collector_took_the_other_answers(pair):
     assert one.push(body).status_code == 200
     assert two.push(body).status_code == 200  # an agent that lost the first acknowledgement
     assert [_total(c) for c in pair] == [500, 500]
-    for path in ("/profiles?pod=demo&format=json&idle=1", "/top?pod=demo", "/pods"):
+    hour = f"from={int(time.time()) - 3600}&until={int(time.time()) + 60}"
+    for path in (f"/profiles?pod=demo&format=json&idle=1&{hour}", f"/top?pod=demo&{hour}",
+                 f"/pods?{hour}"):
         answers = [c.get_plain(path) for c in pair]
         assert [a.status_code for a in answers] == [200, 200], path
         assert answers[0].json() == answers[1].json(), path

@@ -248,8 +248,8 @@ static int write_list_path(const struct spy_kube *k, const char *more, struct sp
 }
 
 // Reads the fields around the items.
-static int read_head(const struct spy_split *s, char version[SPY_VERSION_TEXT], char *more,
-                     size_t more_size, struct spy_err *err)
+static int read_answer_head(const struct spy_split *s, char version[SPY_VERSION_TEXT], char *more,
+                            size_t more_size, struct spy_err *err)
 {
     json_t *head = json_loadb(spy_buf_str(&s->head), s->head.len, 0, NULL);
     json_t *meta = json_object_get(head, "metadata");
@@ -282,7 +282,7 @@ static int list_page(struct listing *l, char version[SPY_VERSION_TEXT], char *mo
     if (r == 0)
         r = send_request(l->k, &a, spy_buf_str(&path), LIST_SECONDS, err);
     if (r == 0)
-        r = read_head(&split, version, more, more_size, err);
+        r = read_answer_head(&split, version, more, more_size, err);
     l->skipped += split.skipped;
     spy_split_free(&split);
     return r;
@@ -426,7 +426,7 @@ static void *run_kube(void *arg)
 
 // --- start and end ---
 
-static int start_kube(struct spy_kube *k, struct spy_err *err)
+static int start_kube_watch(struct spy_kube *k, struct spy_err *err)
 {
     struct spy_client_options o = spy_access_client_options(&k->access);
     int r = spy_client_new(&o, &k->client, err);
@@ -450,7 +450,7 @@ int spy_kube_new(const struct spy_access *access, struct spy_kube **ret, struct 
     k->from_cache = true;
     k->backoff = (struct spy_backoff){
         .base_ns = BACKOFF_BASE_NS, .cap_ns = BACKOFF_CAP_NS, .half_fixed = true};
-    int r = start_kube(k, err);
+    int r = start_kube_watch(k, err);
     if (r < 0) {
         spy_kube_free(k);
         return r;

@@ -137,7 +137,7 @@ void spy_labels_set(struct spy_labels *l, const char *prefix, const char *key, c
 
 // --- the list ---
 
-static void copy_text(char *out, size_t size, const json_t *string)
+static void copy_label_text(char *out, size_t size, const json_t *string)
 {
     const char *s = json_string_value(string);
     spy_proc_clean(out, size, s ? s : "", s ? strlen(s) : 0);
@@ -155,9 +155,10 @@ static bool read_container(const json_t *item, const char *prefix, struct spy_co
     if (name) // "/web"
         spy_proc_clean(c->name, sizeof c->name, name + (*name == '/'),
                        strlen(name + (*name == '/')));
-    copy_text(c->image, sizeof c->image, json_object_get(item, "Image"));
+    copy_label_text(c->image, sizeof c->image, json_object_get(item, "Image"));
     json_t *labels = json_object_get(item, "Labels"), *value;
-    copy_text(c->owner, sizeof c->owner, json_object_get(labels, "com.docker.compose.service"));
+    copy_label_text(c->owner, sizeof c->owner,
+                    json_object_get(labels, "com.docker.compose.service"));
     json_object_foreach(labels, key, value)
     {
         if (json_is_string(value))

@@ -87,7 +87,7 @@ static const struct {
 };
 
 // "containerd://ID". An id other than 64 hex digits cannot be found in cgroups and is left out.
-static void take_id(char id[65], const char *text)
+static void take_pod_id(char id[65], const char *text)
 {
     const char *at = strstr(text, "://");
     size_t n = 0;
@@ -138,7 +138,7 @@ static void take_containers(struct spy_pod *pod, size_t max, const json_t *specs
         const json_t *status = by_name(statuses, text_of(item, "name"));
         TAKE(c->name, item, "name");
         TAKE(c->image, item, "image");
-        take_id(c->id, text_of(status, "containerID"));
+        take_pod_id(c->id, text_of(status, "containerID"));
         take_state(c, json_object_get(status, "state"));
     }
 }
@@ -271,7 +271,7 @@ static bool is_equal_pod(const struct spy_pod *a, const struct spy_pod *b)
 
 // --- lists ---
 
-static size_t place(const struct spy_pods *p, const char *uid)
+static size_t find_pod_place(const struct spy_pods *p, const char *uid)
 {
     size_t lo = 0, hi = p->n;
     while (lo < hi) {
@@ -286,7 +286,7 @@ static size_t place(const struct spy_pods *p, const char *uid)
 
 bool spy_pods_put(struct spy_pods *p, struct spy_pod *pod, bool *ret_full)
 {
-    size_t i = place(p, pod->uid);
+    size_t i = find_pod_place(p, pod->uid);
     bool known = i < p->n && strcmp(p->all[i]->uid, pod->uid) == 0;
     if (known && is_equal_pod(p->all[i], pod)) {
         spy_pod_unref(pod);
@@ -310,7 +310,7 @@ bool spy_pods_put(struct spy_pods *p, struct spy_pod *pod, bool *ret_full)
 
 struct spy_pod *spy_pods_same(const struct spy_pods *p, struct spy_pod *pod)
 {
-    size_t i = place(p, pod->uid);
+    size_t i = find_pod_place(p, pod->uid);
     if (i == p->n || strcmp(p->all[i]->uid, pod->uid) != 0 || !is_equal_pod(p->all[i], pod))
         return pod;
     spy_pod_unref(pod);
@@ -319,7 +319,7 @@ struct spy_pod *spy_pods_same(const struct spy_pods *p, struct spy_pod *pod)
 
 bool spy_pods_remove(struct spy_pods *p, const char *uid)
 {
-    size_t i = place(p, uid);
+    size_t i = find_pod_place(p, uid);
     if (i == p->n || strcmp(p->all[i]->uid, uid) != 0)
         return false;
     spy_pod_unref(p->all[i]);
@@ -350,7 +350,7 @@ void spy_pods_free(struct spy_pods *p)
 
 struct spy_pod *spy_pods_find(const struct spy_pods *p, const char *uid)
 {
-    size_t i = place(p, uid);
+    size_t i = find_pod_place(p, uid);
     if (i < p->n && strcmp(p->all[i]->uid, uid) == 0)
         return p->all[i];
     for (i = 0; i < p->n && *uid; i++)

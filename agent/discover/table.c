@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 // The place where pid is or would be.
-static size_t place(const struct spy_table *t, pid_t pid)
+static size_t find_pid_place(const struct spy_table *t, pid_t pid)
 {
     size_t lo = 0, hi = t->n;
     if (hi && t->all[hi - 1]->pid < pid)
@@ -22,13 +22,13 @@ static size_t place(const struct spy_table *t, pid_t pid)
 
 struct spy_entry *spy_table_find(const struct spy_table *t, pid_t pid)
 {
-    size_t i = place(t, pid);
+    size_t i = find_pid_place(t, pid);
     return i < t->n && t->all[i]->pid == pid ? t->all[i] : NULL;
 }
 
 struct spy_entry *spy_table_add(struct spy_table *t, pid_t pid)
 {
-    size_t i = place(t, pid);
+    size_t i = find_pid_place(t, pid);
     if (i < t->n && t->all[i]->pid == pid)
         return t->all[i];
     if (spy_grow(&t->all, &t->cap, t->n + 1, sizeof(struct spy_entry *), SPY_TABLE_MAX) < 0)

@@ -171,7 +171,7 @@ static int read_cie(const struct spy_cfi *c, size_t at, struct cie *ret)
 
 // --- the index ---
 
-static int add_function(struct spy_cfi *c, uint64_t start, uint64_t size, size_t fde)
+static int add_cfi_function(struct spy_cfi *c, uint64_t start, uint64_t size, size_t fde)
 {
     if (!size || size > UINT32_MAX || start + size < start)
         return 0;
@@ -216,7 +216,7 @@ static int index_functions(struct spy_cfi *c)
         uint64_t start = take_pointer(c, &rec.body, cie.encoding, false);
         uint64_t size = take_pointer(c, &rec.body, cie.encoding, true);
         if (!rec.body.bad)
-            r = add_function(c, start, size, fde);
+            r = add_cfi_function(c, start, size, fde);
     }
     sort_functions(c);
     return r;
@@ -250,7 +250,7 @@ static int find_bytes(const struct spy_elf *e, Elf64_Shdr *ret)
 }
 
 // Takes the bytes over, also on failure.
-static int load_bytes(struct spy_cfi *c, struct spy_cfi *ret)
+static int load_cfi_bytes(struct spy_cfi *c, struct spy_cfi *ret)
 {
     int r = index_functions(c);
     if (r < 0)
@@ -273,7 +273,7 @@ int spy_cfi_load(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret)
         return r;
     c.len = place.sh_size;
     c.vaddr = place.sh_addr;
-    return load_bytes(&c, ret);
+    return load_cfi_bytes(&c, ret);
 }
 
 int spy_cfi_load_debug(const struct spy_elf *e, size_t max_bytes, struct spy_cfi *ret)
@@ -281,7 +281,7 @@ int spy_cfi_load_debug(const struct spy_elf *e, size_t max_bytes, struct spy_cfi
     struct spy_cfi c = {.is_debug_frame = true};
     int r = spy_section_load(e, ".debug_frame", spy_min(SPY_CFI_BYTES_MAX, max_bytes / 2), &c.bytes,
                              &c.len);
-    return r < 0 ? r : load_bytes(&c, ret);
+    return r < 0 ? r : load_cfi_bytes(&c, ret);
 }
 
 size_t spy_cfi_bytes(const struct spy_cfi *c)
@@ -384,7 +384,7 @@ static int64_t factored_signed(struct program *p)
 }
 
 // The place of the block at the cursor, which is passed over.
-static int64_t take_block(struct program *p)
+static int64_t take_cfi_block(struct program *p)
 {
     size_t place = offset_of_cursor(p->cfi, &p->code);
     spy_cursor_skip(&p->code, spy_cursor_uleb(&p->code));
@@ -437,7 +437,7 @@ static bool run_cfa_instruction(struct program *p, uint8_t op)
         set_cfa(p, p->row.cfa_register, factored_signed(p));
         return true;
     case CFA_DEF_CFA_EXPRESSION:
-        set_cfa(p, 0, take_block(p));
+        set_cfa(p, 0, take_cfi_block(p));
         p->row.cfa_is_expression = true;
         return true;
     default:
@@ -480,10 +480,10 @@ static bool run_rule_instruction(struct program *p, uint8_t op)
         set_rule(p, number, SPY_CFI_REGISTER, (int64_t)(spy_cursor_uleb(&p->code) & INT32_MAX));
         break;
     case CFA_EXPRESSION:
-        set_rule(p, number, SPY_CFI_AT_EXPRESSION, take_block(p));
+        set_rule(p, number, SPY_CFI_AT_EXPRESSION, take_cfi_block(p));
         break;
     case CFA_VAL_EXPRESSION:
-        set_rule(p, number, SPY_CFI_EXPRESSION, take_block(p));
+        set_rule(p, number, SPY_CFI_EXPRESSION, take_cfi_block(p));
         break;
     default:
         return false; // 0x12 to 0x15 of the list above are those of the CFA
@@ -562,7 +562,7 @@ static int run_program(struct program *p, struct spy_cursor code)
     return 0;
 }
 
-static const struct spy_cfi_function *find_function(const struct spy_cfi *c, uint64_t pc)
+static const struct spy_cfi_function *find_cfi_function(const struct spy_cfi *c, uint64_t pc)
 {
     size_t lo = 0, hi = c->n_functions;
     while (lo < hi) {
@@ -580,7 +580,7 @@ int spy_cfi_find(const struct spy_cfi *c, uint64_t pc, struct spy_cfi_row *ret)
 {
     struct record rec;
     struct cie cie;
-    const struct spy_cfi_function *f = find_function(c, pc);
+    const struct spy_cfi_function *f = find_cfi_function(c, pc);
     if (!f)
         return SPY_ERR_NOTFOUND;
     size_t at = f->fde;

@@ -25,7 +25,7 @@ struct line_program {
 
 // --- the header ---
 
-static void add_file(struct line_program *p, const char *name, uint64_t folder)
+static void add_line_file(struct line_program *p, const char *name, uint64_t folder)
 {
     struct spy_lines *l = p->lines;
     if (p->error || !spy_dwarf_spend(p->d, 1, sizeof *l->files))
@@ -56,16 +56,16 @@ static void read_old_names(struct line_program *p)
     append_line_folder(p, p->u->folder);
     while (!p->c.bad && *(name = take_name(p)))
         append_line_folder(p, name);
-    add_file(p, NULL, 0);
+    add_line_file(p, NULL, 0);
     while (!p->c.bad && !p->error && *(name = take_name(p))) {
-        add_file(p, name, spy_cursor_uleb(&p->c));
+        add_line_file(p, name, spy_cursor_uleb(&p->c));
         spy_cursor_uleb(&p->c); // time and size
         spy_cursor_uleb(&p->c);
     }
 }
 
 // A list of folders or files, in the forms that stand before it.
-static void read_names(struct line_program *p, bool are_files)
+static void read_file_names(struct line_program *p, bool are_files)
 {
     uint64_t formats[FORMATS_MAX][2];
     uint8_t n_formats = spy_cursor_byte(&p->c);
@@ -87,7 +87,7 @@ static void read_names(struct line_program *p, bool are_files)
         if (!spy_dwarf_spend(p->d, 1, 0))
             return;
         if (are_files)
-            add_file(p, path, folder);
+            add_line_file(p, path, folder);
         else
             append_line_folder(p, path);
     }
@@ -124,8 +124,8 @@ static bool read_line_header(struct line_program *p)
     if (version < 2 || version > 5 || !p->line_range || !p->max_ops)
         return false;
     if (version >= 5) {
-        read_names(p, false);
-        read_names(p, true);
+        read_file_names(p, false);
+        read_file_names(p, true);
     } else {
         read_old_names(p);
     }
@@ -237,7 +237,7 @@ static void run_line_program(struct line_program *p)
 }
 
 // The end of a sequence stands before a row at the same address, where another sequence begins.
-static int compare_rows(const void *a, const void *b)
+static int compare_line_rows(const void *a, const void *b)
 {
     const struct spy_line_row *x = a, *y = b;
     if (x->start != y->start)
@@ -259,7 +259,7 @@ static void sort_rows(struct spy_lines *l)
     }
     l->n_rows = kept;
     if (!sorted)
-        qsort(l->rows, l->n_rows, sizeof *l->rows, compare_rows);
+        qsort(l->rows, l->n_rows, sizeof *l->rows, compare_line_rows);
 }
 
 int spy_lines_load(struct spy_dwarf *d, const struct spy_dwarf_unit *u, struct spy_lines *ret)

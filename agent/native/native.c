@@ -117,8 +117,8 @@ static bool search_tables(const struct spy_native_module *m, uint64_t pc, struct
 }
 
 // NULL: none.
-static const struct known_row *find_row(struct step *st, const struct spy_native_module *m,
-                                        uint64_t pc)
+static const struct known_row *find_unwind_row(struct step *st, const struct spy_native_module *m,
+                                               uint64_t pc)
 {
     struct spy_native_cache *c = st->n->cache;
     uint64_t hash = (pc + m->id) * 0x9e3779b97f4a7c15;
@@ -469,7 +469,7 @@ static uint64_t start_of_function(const struct spy_place *place, const struct sp
 static bool is_bottom(struct step *st, const struct spy_place *place,
                       const struct spy_native_module *m, const struct spy_native_frame *f)
 {
-    return st->is_call && find_row(st, m, f->address - place->bias);
+    return st->is_call && find_unwind_row(st, m, f->address - place->bias);
 }
 
 static bool step_up(struct step *st, struct spy_place *place, struct spy_native_frame *f)
@@ -477,7 +477,7 @@ static bool step_up(struct step *st, struct spy_place *place, struct spy_native_
     if (st->is_held && place && !place->tried)
         return fail_step(st, SPY_NATIVE_LOST);
     struct spy_native_module *m = place ? spy_place_module(&st->n->places, place) : NULL;
-    const struct known_row *known = m ? find_row(st, m, f->call - place->bias) : NULL;
+    const struct known_row *known = m ? find_unwind_row(st, m, f->call - place->bias) : NULL;
     if (m && !known && is_bottom(st, place, m, f)) {
         f->call = f->address;
         return fail_step(st, SPY_NATIVE_OUTERMOST);

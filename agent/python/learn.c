@@ -29,7 +29,7 @@ static const uint8_t *find_in_window(const struct window *w, uint64_t addr, size
 
 // Reads the page of addr and its mapped neighbours. Neighbours come in order of distance, because a
 // read ends at the first page that is not mapped.
-static int read_pages(struct learner *e, uint64_t addr)
+static int read_stack_pages(struct learner *e, uint64_t addr)
 {
     struct window *w = &e->elsewhere;
     uint64_t page = addr & ~(uint64_t)(PAGE - 1);
@@ -53,7 +53,7 @@ static int read_pages(struct learner *e, uint64_t addr)
 }
 
 // On a data stack, frames further out lie before this frame.
-static int read_stack(struct learner *e, const struct spy_py_place *p, uint64_t addr)
+static int read_c_stack(struct learner *e, const struct spy_py_place *p, uint64_t addr)
 {
     struct window *w = &e->on_stack;
     uint64_t end = addr + e->layout->f_size, from = p->addr;
@@ -78,7 +78,7 @@ static const uint8_t *read_frame(struct learner *e, const struct spy_py_place *p
         return e->copy + p->at + (addr - p->addr);
     struct window *w = p && p->is_chunk ? &e->on_stack : &e->elsewhere;
     const uint8_t *f = find_in_window(w, addr, size);
-    if (!f && (p && p->is_chunk ? read_stack(e, p, addr) : read_pages(e, addr)) == 0)
+    if (!f && (p && p->is_chunk ? read_c_stack(e, p, addr) : read_stack_pages(e, addr)) == 0)
         f = find_in_window(w, addr, size);
     if (!f && spy_target_read(e->target, addr, room, size) == 0) // it reaches into the next page
         f = room;

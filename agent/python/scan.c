@@ -75,7 +75,7 @@ static int each_block(struct scan *s, const struct spy_module *mod,
 // --- the version ---
 
 // "3.11.2 (main, Mar 13 2023, 12:18:29) [GCC 12.2.0]"; up to 3.9 with a line break before the '['.
-static int take_text(struct spy_py_runtime *rt, const uint8_t *from, const uint8_t *end)
+static int take_scanned_text(struct spy_py_runtime *rt, const uint8_t *from, const uint8_t *end)
 {
     char text[256], level[3] = "f";
     unsigned major, minor, micro, serial = 0;
@@ -107,7 +107,7 @@ static int look_for_text(struct scan *s, uint64_t addr, size_t n)
         while (from > s->block && space - from < 12 && (isalnum(from[-1]) || from[-1] == '.'))
             from--;
         if (space - from >= 5 && (from[0] == '2' || from[0] == '3') && from[1] == '.') {
-            int r = take_text(s->rt, from, end);
+            int r = take_scanned_text(s->rt, from, end);
             if (r != SPY_ERR_NOTFOUND)
                 return r;
         }

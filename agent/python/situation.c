@@ -12,7 +12,7 @@ struct row {
     uint8_t request;
 };
 
-static struct row find_row(const struct spy_py_layout *l)
+static struct row find_situation_row(const struct spy_py_layout *l)
 {
     enum { EVAL_BREAKER = 24 };
     static const struct row rows[] = {
@@ -54,7 +54,7 @@ static bool is_requested(const struct spy_python *p, const struct spy_py_thread 
 struct spy_py_situation spy_python_situation(const struct spy_python *p,
                                              const struct spy_py_thread *th)
 {
-    struct row row = find_row(&p->runtime.layout);
+    struct row row = find_situation_row(&p->runtime.layout);
     return (struct spy_py_situation){.interpreter = read_id(p, th, row.id),
                                      .asked_to_drop = is_requested(p, th, &row)};
 }

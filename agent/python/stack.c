@@ -13,7 +13,8 @@ static int grow_scratch(struct spy_py_scratch *s)
 
 // The code unit of a frame's instruction. generation: of the copies of bytecode when the frame was
 // read.
-static int64_t find_unit(struct spy_python *p, const struct spy_py_rec *rec, uint32_t generation)
+static int64_t find_code_unit(struct spy_python *p, const struct spy_py_rec *rec,
+                              uint32_t generation)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     if (rec->tlbc && rec->id >= 0) {
@@ -57,7 +58,7 @@ static bool hangs_together(struct spy_python *p, const struct spy_py_thread *th)
             continue;
         if (rec->id < 0)
             return false;
-        int64_t unit = find_unit(p, rec, s->tlbc_generation);
+        int64_t unit = find_code_unit(p, rec, s->tlbc_generation);
         const struct spy_code *code = spy_codes_at(&p->codes, rec->id);
         if (unit < -1 || unit >= code->units)
             return false;
@@ -210,7 +211,7 @@ int spy_py_stack_keep(struct spy_python *p, struct spy_py_thread *th,
     size_t n = 0, n_before = 0, same = 0, old_frames = th->last.n_frames;
     for (size_t i = 0; i < s->n; i++) {
         struct spy_py_rec *rec = &s->recs[i];
-        int64_t unit = find_unit(p, rec, s->tlbc_generation);
+        int64_t unit = find_code_unit(p, rec, s->tlbc_generation);
         rec->shown = is_shown(p, rec, unit);
         if (rec->shown)
             s->frames[n++] = (struct spy_py_frame){rec->id, find_frame_line(p, rec, unit)};
@@ -283,7 +284,7 @@ struct spy_location spy_python_location(struct spy_python *p, const struct spy_p
     if (knows_line(p, rec))
         return (struct spy_location){.line = th->last.frames[i].line};
     struct spy_location l = spy_code_location(spy_codes_at(&p->codes, rec->id),
-                                              find_unit(p, rec, th->last.tlbc_generation));
+                                              find_code_unit(p, rec, th->last.tlbc_generation));
     // A copy of bytecode may have to be looked up again, and may belong to another thread by now.
     return l.line == th->last.frames[i].line ? l : (struct spy_location){0};
 }

@@ -46,7 +46,7 @@ static uint64_t find_locals(const struct spy_py_layout *l, const struct spy_py_r
     return rec->addr + l->f_size + (l->f_executing == SPY_PY_ABSENT ? 248 : 240);
 }
 
-static int read_name(struct spy_python *p, const struct spy_py_rec *rec)
+static int read_name_by_tid(struct spy_python *p, const struct spy_py_rec *rec)
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     uint64_t self, code, name, str, type;
@@ -86,7 +86,7 @@ void spy_py_thread_find_name(struct spy_python *p, struct spy_py_thread *th, uin
 {
     const struct spy_py_rec *rec = th->id.is_main ? NULL : find_bootstrap(p, th);
     th->id.name.looked_up = now;
-    if (!rec || read_name(p, rec) < 0 || !p->text.len)
+    if (!rec || read_name_by_tid(p, rec) < 0 || !p->text.len)
         return;
     spy_buf_reset(&p->name);
     spy_buf_cut(&p->name, spy_buf_str(&p->text), p->text.len, SPY_PY_NAME_MAX);

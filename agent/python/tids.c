@@ -18,8 +18,8 @@ static pid_t number_at(const uint8_t *bytes, uint32_t offset)
 }
 
 // How many of the structures hold the number of a thread at that offset; 0 if two hold the same.
-static size_t count_fitting(const struct spy_tid *tids, size_t n_tids,
-                            uint8_t bytes[][STRUCT_BYTES], size_t n, uint32_t offset)
+static size_t count_fitting_tids(const struct spy_tid *tids, size_t n_tids,
+                                 uint8_t bytes[][STRUCT_BYTES], size_t n, uint32_t offset)
 {
     size_t fit = 0;
     for (size_t i = 0; i < n; i++) {
@@ -59,14 +59,14 @@ static uint32_t learn_offset(const struct spy_target *t, const struct spy_tid *t
     uint32_t best = 0;
     size_t most = 0;
     for (size_t i = 0; i < SPY_COUNT(known); i++) {
-        size_t fit = count_fitting(tids, n_tids, bytes, n_read, known[i]);
+        size_t fit = count_fitting_tids(tids, n_tids, bytes, n_read, known[i]);
         if (fit > most) {
             most = fit;
             best = known[i];
         }
     }
     for (uint32_t offset = 4; !best && n_read > 1 && offset + 4 <= STRUCT_BYTES; offset += 4)
-        if (count_fitting(tids, n_tids, bytes, n_read, offset) == n_read)
+        if (count_fitting_tids(tids, n_tids, bytes, n_read, offset) == n_read)
             best = offset;
     return best;
 }

@@ -17,7 +17,7 @@ static void fill_reason(struct spy_reason *ret, const char *fmt, ...)
 
 // --- common to several bars ---
 
-static bool is_refused(const struct spy_rights *r, const struct spy_guard *g)
+static bool is_read_refused(const struct spy_rights *r, const struct spy_guard *g)
 {
     return g->look_errno || (g->read_errno && !r->read_errno);
 }
@@ -198,7 +198,7 @@ static bool bar_user(const struct spy_rights *r, const struct spy_guard *g, stru
         cure_by_tracing(r, ret);
         return true;
     }
-    if (!g->known || !is_refused(r, g) || (same_user(r, g) && same_group(r, g)))
+    if (!g->known || !is_read_refused(r, g) || (same_user(r, g) && same_group(r, g)))
         return false;
     if (!r->initial_userns && g->other_userns) // no user of this namespace can change it
         return false;
@@ -241,7 +241,7 @@ static bool bar_capabilities(const struct spy_rights *r, const struct spy_guard 
                              struct spy_reason *ret)
 {
     char names[80];
-    if (!g || r->can_trace || !g->known || !is_refused(r, g) || !same_user(r, g) ||
+    if (!g || r->can_trace || !g->known || !is_read_refused(r, g) || !same_user(r, g) ||
         !same_group(r, g) || g->other_userns || !(g->capabilities & ~r->capabilities))
         return false;
     list_capabilities(g->capabilities & ~r->capabilities, names, sizeof names);
@@ -253,7 +253,7 @@ static bool bar_capabilities(const struct spy_rights *r, const struct spy_guard 
 static bool bar_dumpable(const struct spy_rights *r, const struct spy_guard *g,
                          struct spy_reason *ret)
 {
-    if (!g || r->can_trace || !g->known || !is_refused(r, g) || !same_user(r, g) ||
+    if (!g || r->can_trace || !g->known || !is_read_refused(r, g) || !same_user(r, g) ||
         !same_group(r, g) || g->dumpable != SPY_NO)
         return false;
     fill_reason(ret, "it is not dumpable: it changed its user or asked for it (PR_SET_DUMPABLE)");
@@ -286,7 +286,7 @@ static bool bar_yama(const struct spy_rights *r, const struct spy_guard *g, stru
 static bool bar_module(const struct spy_rights *r, const struct spy_guard *g,
                        struct spy_reason *ret)
 {
-    if (!g || !is_refused(r, g))
+    if (!g || !is_read_refused(r, g))
         return false;
     struct spy_reason other;
     for (int bar = 0; bar < SPY_BAR_MODULE; bar++)

@@ -246,7 +246,7 @@ static const char *find_line(const char *status, const char *name)
     return at ? at + strlen(mark) : NULL;
 }
 
-static bool read_status(int proc_fd, struct spy_guard *g)
+static bool read_process_status(int proc_fd, struct spy_guard *g)
 {
     _cleanup_buf_ struct spy_buf text = SPY_BUF_INIT(STATUS_MAX);
     if (spy_file_read(proc_fd, "status", &text, NULL) < 0)
@@ -335,7 +335,7 @@ void spy_guard_load(pid_t pid, int proc_fd, struct spy_guard *ret)
     ret->seen = true;
     if (readlinkat(proc_fd, "ns/user", link, sizeof link) < 0 && is_refusal(errno))
         ret->look_errno = errno;
-    ret->known = read_status(proc_fd, ret);
+    ret->known = read_process_status(proc_fd, ret);
     ret->kernel = is_kernel_thread(pid, proc_fd);
     ret->other_userns = is_in_other_userns(proc_fd);
     ret->dumpable = is_dumpable(proc_fd, ret);

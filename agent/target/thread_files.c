@@ -24,14 +24,14 @@ size_t spy_thread_files_kept(void)
 
 // --- waiting threads ---
 
-static bool is_listed(const struct spy_thread_files *f)
+static bool is_thread_listed(const struct spy_thread_files *f)
 {
     return f->older || f->younger || budget.oldest == f;
 }
 
 static void unlist_waiting(struct spy_thread_files *f)
 {
-    if (!is_listed(f))
+    if (!is_thread_listed(f))
         return;
     *(f->older ? &f->older->younger : &budget.oldest) = f->younger;
     *(f->younger ? &f->younger->older : &budget.youngest) = f->older;
@@ -40,7 +40,7 @@ static void unlist_waiting(struct spy_thread_files *f)
 
 static void enlist_waiting(struct spy_thread_files *f)
 {
-    if (is_listed(f))
+    if (is_thread_listed(f))
         return;
     f->older = budget.youngest;
     *(f->older ? &f->older->younger : &budget.oldest) = f;

@@ -202,7 +202,7 @@ static void drop_at(struct spy_spool *s, size_t i)
 // --- the bound ---
 
 // Deletes the file that goes first. False when only the file in flight is left.
-static bool drop_oldest(struct spy_spool *s)
+static bool drop_oldest_batch(struct spy_spool *s)
 {
     if (s->bad.n) {
         delete_at(s, &s->bad, 0);
@@ -228,7 +228,7 @@ static int make_room(struct spy_spool *s, uint64_t need, struct spy_err *err)
                            "a window of %llu bytes is larger than the spool: raise push.spool_mib",
                            (unsigned long long)need);
     while (s->used + need > s->max)
-        if (!drop_oldest(s))
+        if (!drop_oldest_batch(s))
             return spy_err_set(err, SPY_ERR_LIMIT, 0,
                                "the spool is full: the one window in it is being sent");
     return 0;
@@ -248,7 +248,7 @@ static int pack(struct spy_spool *s, const struct spy_spool_row *rows, size_t n,
 static bool gave_way(struct spy_spool *s, const struct spy_err *why, uint64_t enough)
 {
     bool full = why->sys == ENOSPC || why->sys == EDQUOT;
-    return full && s->used > enough && drop_oldest(s);
+    return full && s->used > enough && drop_oldest_batch(s);
 }
 
 static int write_window(struct spy_spool *s, const struct spy_spool_row *rows, size_t n,
@@ -526,7 +526,7 @@ int spy_spool_open(const char *dir, uint64_t max_bytes, struct spy_spool **ret, 
         return r;
     }
     reconcile(s);
-    while (s->used > s->max && drop_oldest(s))
+    while (s->used > s->max && drop_oldest_batch(s))
         ; // the bound may have been lowered
     show_counts(s);
     *ret = s;

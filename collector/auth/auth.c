@@ -171,7 +171,7 @@ int spy_auth_refresh(struct spy_auth *a, struct spy_err *err)
 }
 
 // Compares hashes, so that the time reveals neither where the tokens differ nor their length.
-static bool is_same_text(const char *a, const char *b)
+static bool is_same_secret(const char *a, const char *b)
 {
     uint8_t x[32], y[32];
     return gnutls_hash_fast(GNUTLS_DIG_SHA256, a, strlen(a), x) == 0 &&
@@ -183,7 +183,7 @@ static bool token_is_right(struct spy_auth *a, enum spy_auth_role role, const ch
 {
     pthread_mutex_lock(&a->lock);
     refresh_token(&a->tokens[role]);
-    bool ok = is_same_text(token, a->tokens[role].text);
+    bool ok = is_same_secret(token, a->tokens[role].text);
     pthread_mutex_unlock(&a->lock);
     return ok;
 }

@@ -83,7 +83,7 @@ static int start_http(struct spy_collector *c, struct spy_err *err)
 }
 
 // Quotes a word for a shell.
-static void put_quoted(struct spy_buf *b, const char *word)
+static void put_quoted_value(struct spy_buf *b, const char *word)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                 "/._-+=:,@";
@@ -123,9 +123,9 @@ static void log_how_to_use(const struct spy_collector *c)
     spy_buf_puts(&curl, "curl ");
     if (https && own && c->config.auth.read & SPY_AUTH_TOKEN) {
         spy_buf_puts(&curl, "--cacert ");
-        put_quoted(&curl, ca);
+        put_quoted_value(&curl, ca);
         spy_buf_puts(&curl, " -H ");
-        put_quoted(&curl, header);
+        put_quoted_value(&curl, header);
         spy_buf_printf(&curl, " 'https://127.0.0.1:%u/profiles?pod=NAME&format=svg'", https);
     } else if (http) {
         spy_buf_printf(&curl, "'http://127.0.0.1:%u/profiles?pod=NAME&format=svg'", http);
@@ -209,7 +209,7 @@ static void check_for_damage(const struct spy_collector *c)
                 SPY_S("error", err.msg));
 }
 
-static bool copy_place(char to[SPY_CLICK_TEXT], const char *from)
+static bool copy_store_value(char to[SPY_CLICK_TEXT], const char *from)
 {
     return snprintf(to, SPY_CLICK_TEXT, "%s", from ? from : "") < SPY_CLICK_TEXT;
 }
@@ -221,9 +221,11 @@ static int print_place(const struct spy_collector_config *f, struct spy_buf *out
     struct spy_click_place p = {.replicas = f->store.replicas};
     if (f->store.kind == SPY_STORE_SQLITE) {
         spy_buf_puts(out, f->store.dir);
-    } else if (!copy_place(p.url, f->store.url) || !copy_place(p.database, f->store.database) ||
-               !copy_place(p.user, f->store.user) || !copy_place(p.ca_file, f->store.ca_file) ||
-               !copy_place(p.password_file, f->store.password_file)) {
+    } else if (!copy_store_value(p.url, f->store.url) ||
+               !copy_store_value(p.database, f->store.database) ||
+               !copy_store_value(p.user, f->store.user) ||
+               !copy_store_value(p.ca_file, f->store.ca_file) ||
+               !copy_store_value(p.password_file, f->store.password_file)) {
         return spy_err_set(err, SPY_ERR_INVALID, 0, "a value in store takes more than %d bytes",
                            SPY_CLICK_TEXT - 1);
     } else {

@@ -13,7 +13,7 @@ static void get_healthz(void *arg, const struct spy_http_request *req,
 
 // A check writes to the disk, and anybody who reaches the port can cause one. So a successful check
 // counts for a second, unless a push fails meanwhile.
-static int check_store(struct spy_collector *c, struct spy_err *err)
+static int check_store_health(struct spy_collector *c, struct spy_err *err)
 {
     uint64_t now = spy_clock_mono_ns();
     if (now < __atomic_load_n(&c->ready_until, __ATOMIC_RELAXED))
@@ -30,7 +30,7 @@ static void get_readyz(void *arg, const struct spy_http_request *req, struct spy
     struct spy_err err = {0};
     if (__atomic_load_n(&c->ending, __ATOMIC_RELAXED))
         spy_http_error(res, 503, "the collector is ending", "ask another collector");
-    else if (check_store(c, &err) < 0)
+    else if (check_store_health(c, &err) < 0)
         spy_http_error(res, 503, err.msg, "the store cannot be written: see the collector's log");
     else
         get_healthz(arg, req, res);

@@ -244,7 +244,7 @@ static int fold_bars(struct grower *g, uint32_t max)
 }
 
 // Siblings stand together, in order of their labels.
-static int compare_places(const void *a, const void *b, void *grower)
+static int compare_level_places(const void *a, const void *b, void *grower)
 {
     const struct grower *g = grower;
     uint32_t i = *(const uint32_t *)a, k = *(const uint32_t *)b;
@@ -264,7 +264,7 @@ static int order_bars(struct grower *g)
     for (uint32_t i = 1; i < g->n; i++)
         if (g->bars[i].kept)
             g->order[g->n_kept++] = i;
-    qsort_r(g->order, g->n_kept, sizeof *g->order, compare_places, g);
+    qsort_r(g->order, g->n_kept, sizeof *g->order, compare_level_places, g);
     for (uint32_t i = (uint32_t)g->n_kept; i-- > 0;) {
         struct bar *up = &g->bars[g->bars[g->order[i]].parent];
         up->first = i;

@@ -152,7 +152,7 @@ static void free_profiles(struct batch *b)
 }
 
 // Waits until the half for small bodies has so much room.
-static void take_memory(struct batch *b, size_t bytes)
+static void take_decode_memory(struct batch *b, size_t bytes)
 {
     struct spy_ingest *in = b->in;
     size_t half = in->options.memory / 2;
@@ -286,7 +286,7 @@ static int decode_within(struct spy_ingest *in, const struct spy_ingest_body *bo
     if (r < 0)
         return r;
     if (!is_large)
-        take_memory(ret, estimate_memory(in, plain.len, false));
+        take_decode_memory(ret, estimate_memory(in, plain.len, false));
     limits.stop = is_large ? body->stop : NULL;
     limits.arena_bytes = spy_min(limits.arena_bytes, ret->memory / 2);
     limits.profile_bytes = spy_min(limits.profile_bytes, ret->memory / 2);

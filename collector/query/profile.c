@@ -90,8 +90,8 @@ static bool has_samples(const struct spy_profile *p)
 }
 
 // Reports why selected processes have no samples, if the agent said so.
-static int report_problem(const struct spy_profile *p, const struct spy_selector *s, char *hint,
-                          struct spy_err *err)
+static int report_query_problem(const struct spy_profile *p, const struct spy_selector *s,
+                                char *hint, struct spy_err *err)
 {
     for (uint32_t i = 0; i < spy_profile_n_series(p); i++) {
         const char *problem = spy_profile_series_label(p, i, SPY_LABEL_PROBLEM);
@@ -134,7 +134,7 @@ int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct 
     s->view.memory = held < q->memory / 8 * 5 ? q->memory - held : q->memory / 8 * 3;
     if (!spy_profile_n_series(p))
         return spy_query_not_found(q->store, s, hint, err);
-    if (!has_samples(p) && (r = report_problem(p, s, hint, err)) < 0)
+    if (!has_samples(p) && (r = report_query_problem(p, s, hint, err)) < 0)
         return r;
     r = spy_filter_new(&s->filter, p, &filter, err);
     if (r == 0 && has_samples(p))

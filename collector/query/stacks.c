@@ -32,7 +32,7 @@ static void free_latest(struct latest *l)
         free(l->list[i].labels);
 }
 
-static void note_latest(void *arg, const struct spy_store_process *p)
+static void note_latest_window(void *arg, const struct spy_store_process *p)
 {
     struct latest *l = arg;
     if (l->in_all++ >= PROCESSES)
@@ -339,7 +339,7 @@ static void put_process_text(const struct spy_profile *p, uint32_t series, const
     spy_buf_printf(out, " (window until %s)\n", when);
 }
 
-static void put_process_head(const struct printing *pr, json_t *labels, uint32_t series, bool first)
+static void put_stacks_head(const struct printing *pr, json_t *labels, uint32_t series, bool first)
 {
     const struct spy_profile *p = pr->chosen->profile;
     const struct spy_series *s = spy_profile_series_get(p, series);
@@ -371,7 +371,7 @@ static int put_process_stacks(struct printing *pr, json_t *labels, uint32_t seri
     int r = 0;
     const struct chosen *c = pr->chosen;
     const char *problem = spy_profile_series_label(c->profile, series, SPY_LABEL_PROBLEM);
-    put_process_head(pr, labels, series, first);
+    put_stacks_head(pr, labels, series, first);
     for (size_t i = 0; i < c->n && r == 0;) {
         struct run thread = take_run(c, i, false);
         r = put_thread(pr, &thread, i == 0);
@@ -480,7 +480,7 @@ static int answer_stacks(const struct spy_question *q, struct spy_answer *a, str
     s.select.stop = s.filter.stop = s.view.stop = q->stop;
     if (!has_parameter(q, "idle"))
         s.view.idle = true; // what a thread waits for is the question here
-    r = spy_store_processes(q->store, &s.select, note_latest, &latest, err);
+    r = spy_store_processes(q->store, &s.select, note_latest_window, &latest, err);
     if (r == 0 && latest.failed)
         r = spy_err_nomem(err);
     if (r == 0 && !latest.n)

@@ -58,8 +58,8 @@ static void free_timeline(struct timeline *t)
 
 // --- one step ---
 
-static int intern_series(struct spy_profile *into, const struct spy_profile *from, uint32_t id,
-                         uint32_t *ret)
+static int add_step_series(struct spy_profile *into, const struct spy_profile *from, uint32_t id,
+                           uint32_t *ret)
 {
     struct spy_label labels[SPY_LABELS_MAX];
     const struct spy_series *s = spy_profile_series_get(from, id);
@@ -152,7 +152,7 @@ static int subtract_earlier(const struct timeline *t, struct step *step, struct 
     subtract_counts(&step->counts, &counts);
     for (uint32_t i = 0; i < spy_profile_n_series(before); i++) {
         uint32_t same;
-        if (intern_series(p, before, i, &same) < 0)
+        if (add_step_series(p, before, i, &same) < 0)
             return spy_err_nomem(err);
         subtract_window(spy_profile_series_at(p, same), spy_profile_series_get(before, i));
     }
@@ -168,7 +168,7 @@ static int note_series(struct timeline *t, struct step *step, const struct spy_p
         return SPY_ERR_NOMEM;
     pthread_mutex_lock(&t->lock);
     for (uint32_t i = 0; i < n && r == 0; i++)
-        r = intern_series(t->known, p, i, &step->series[i]);
+        r = add_step_series(t->known, p, i, &step->series[i]);
     pthread_mutex_unlock(&t->lock);
     step->n_series = n;
     return r;

@@ -31,7 +31,7 @@ static void compacting_done(struct compacting *c)
     free(c->frames);
 }
 
-static void put_comma(bool first, struct spy_buf *out)
+static void put_separator(bool first, struct spy_buf *out)
 {
     if (!first)
         spy_buf_putc(out, ',');
@@ -41,7 +41,7 @@ static uint32_t put_text_once(struct compacting *c, uint32_t string, struct spy_
 {
     const struct spy_profile *p = c->tree->profile;
     if (!c->texts[string]) {
-        put_comma(!c->n_texts, out);
+        put_separator(!c->n_texts, out);
         spy_put_json_string(out, spy_profile_text(p, string), spy_profile_text_len(p, string));
         c->texts[string] = ++c->n_texts;
     }
@@ -59,7 +59,7 @@ static struct shown show_node(struct compacting *c, const struct spy_node *n, st
     _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(SPY_LABEL_MAX);
     uint32_t nothing = put_text_once(c, 0, out);
     spy_node_label(c->tree, n, &label);
-    put_comma(false, out);
+    put_separator(false, out);
     spy_put_json_string(out, spy_buf_str(&label), label.len);
     return (struct shown){c->n_texts++, nothing, 0, SPY_FRAME_MARKER};
 }
@@ -103,7 +103,7 @@ static int number_frames(struct compacting *c, struct spy_buf *out)
     return 0;
 }
 
-static void put_decimal(uint64_t n, struct spy_buf *out)
+static void put_number(uint64_t n, struct spy_buf *out)
 {
     char digits[24];
     size_t at = sizeof digits;
@@ -125,8 +125,8 @@ static void put_frame_tables(const struct compacting *c, struct spy_buf *out)
     for (size_t k = 0; k < SPY_COUNT(columns); k++) {
         spy_buf_printf(out, "%s\"%s\":[", k ? "]," : ",\"frames\":{", columns[k].name);
         for (size_t i = 0; i < c->n_shown; i++) {
-            put_comma(!i, out);
-            put_decimal(*(const uint32_t *)((const char *)&c->shown[i] + columns[k].offset), out);
+            put_separator(!i, out);
+            put_number(*(const uint32_t *)((const char *)&c->shown[i] + columns[k].offset), out);
         }
     }
     spy_buf_puts(out, "]}");
@@ -166,13 +166,13 @@ static void put_node_tables(const struct compacting *c, struct spy_buf *out)
     uint64_t period = t->view.compares ? 0 : find_common_period(t);
     bool has_ns = t->view.compares || (t->by_time && !period);
     spy_buf_puts(out, ",\"nodes\":{\"period_ns\":");
-    put_decimal(period, out);
+    put_number(period, out);
     for (int k = 0; k < (has_ns ? COLUMNS : NS); k++) {
         uint32_t i = 0;
         spy_buf_printf(out, ",\"%s\":[", names[k]);
         do {
-            put_comma(!i, out);
-            put_decimal(value_of(c, i, (enum column)k), out);
+            put_separator(!i, out);
+            put_number(value_of(c, i, (enum column)k), out);
         } while ((i = spy_tree_next(t, i)) && !out->failed);
         spy_buf_putc(out, ']');
     }
@@ -203,9 +203,9 @@ static int print_compact(const struct spy_profile *p, const struct spy_view *v, 
     if (r < 0)
         return spy_print_failed(r, err);
     spy_buf_puts(out, "{\"total\":");
-    put_decimal(t.nodes[0].total, out);
+    put_number(t.nodes[0].total, out);
     spy_buf_puts(out, ",\"total_ns\":");
-    put_decimal(t.nodes[0].total_ns, out);
+    put_number(t.nodes[0].total_ns, out);
     spy_buf_putc(out, ',');
     r = spy_put_json_meta(p, v, out);
     spy_buf_putc(out, ',');

@@ -87,7 +87,7 @@ struct pprof {
     size_t cap_path;
 };
 
-static int put_part(struct pprof *w, const Spy__Pprof__Profile *part)
+static int put_message_part(struct pprof *w, const Spy__Pprof__Profile *part)
 {
     size_t n = spy__pprof__profile__get_packed_size(part);
     uint8_t *to = spy_buf_reserve(&w->raw, n);
@@ -104,7 +104,7 @@ static int put_pprof_text(struct pprof *w, const char *text)
     part.string_table = table;
     part.n_string_table = 1;
     w->n_strings++;
-    return put_part(w, &part);
+    return put_message_part(w, &part);
 }
 
 static int intern_text(struct pprof *w, uint32_t string, int64_t *ret)
@@ -134,7 +134,7 @@ static int put_function(struct pprof *w, uint32_t id)
     part.function = list;
     part.n_function = 1;
     w->written[id] = true;
-    return put_part(w, &part);
+    return put_message_part(w, &part);
 }
 
 // A location stands for a frame, or for a function where the view merges its lines.
@@ -160,7 +160,7 @@ static int find_location(struct pprof *w, uint32_t frame, uint64_t *ret)
     part.location = list;
     part.n_location = 1;
     w->frames[slot] = true;
-    return put_part(w, &part);
+    return put_message_part(w, &part);
 }
 
 static int find_path(struct pprof *w, uint32_t stack, size_t *ret_n)
@@ -190,7 +190,7 @@ static void add_pprof_label(struct labels *l, enum text key, int64_t str, int64_
 }
 
 // The string of a label's value, which the profile knows by its text only.
-static int add_series_label(struct pprof *w, uint32_t series, const char *label, enum text key,
+static int put_series_label(struct pprof *w, uint32_t series, const char *label, enum text key,
                             struct labels *l)
 {
     const struct spy_series *s = spy_profile_series_get(w->profile, series);
@@ -214,7 +214,7 @@ static int add_labels(struct pprof *w, const struct spy_sample *s, struct labels
     int64_t text;
     int r = 0;
     for (size_t i = 0; i < SPY_COUNT(series_keys) && r == 0; i++)
-        r = add_series_label(w, s->series, series_keys[i].label, series_keys[i].key, l);
+        r = put_series_label(w, s->series, series_keys[i].label, series_keys[i].key, l);
     if (pid)
         add_pprof_label(l, PID, 0, strtoll(pid, NULL, 10));
     if (th->tid)
@@ -249,7 +249,7 @@ static int put_sample(struct pprof *w, const struct spy_sample *s)
     sample.n_label = labels.n;
     part.sample = list;
     part.n_sample = 1;
-    return put_part(w, &part);
+    return put_message_part(w, &part);
 }
 
 static int put_samples(struct pprof *w)
@@ -315,7 +315,7 @@ static int put_head(struct pprof *w)
     part.period_type = &wall;
     part.default_sample_type = WALL;
     find_window(w->profile, &part);
-    return put_part(w, &part);
+    return put_message_part(w, &part);
 }
 
 // What the samples lack, and why nothing is chosen, as a comment: `go tool pprof -comments`.
@@ -332,7 +332,7 @@ static int put_pprof_comment(struct pprof *w)
     part.comment = &comment;
     part.n_comment = 1;
     int r = put_pprof_text(w, spy_buf_str(&why));
-    return r < 0 ? r : put_part(w, &part);
+    return r < 0 ? r : put_message_part(w, &part);
 }
 
 static int put_all(struct pprof *w)

@@ -1,6 +1,6 @@
 #include "shared/http/transfer.h"
 
-static CURL *take_idle(struct spy_client *c)
+static CURL *take_idle_client(struct spy_client *c)
 {
     pthread_mutex_lock(&c->lock);
     CURL *easy = c->n_idle ? c->idle[--c->n_idle] : NULL;
@@ -28,7 +28,7 @@ int spy_client_send(struct spy_client *c, const struct spy_client_request *reque
     struct spy_transfer t = {.client = c, .request = *request};
     // Idle handles are of this generation, so the age of their connections says nothing.
     spy_client_note_files(c, &t.generation);
-    t.easy = take_idle(c);
+    t.easy = take_idle_client(c);
     int r = t.easy ? spy_transfer_prepare(&t, -1, err) : spy_err_nomem(err);
     if (r == 0)
         spy_transfer_end(&t, curl_easy_perform(t.easy));

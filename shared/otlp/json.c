@@ -67,7 +67,7 @@ static int look_at_json(struct reader *r, const char *data, size_t len)
 // --- values ---
 
 // A number, or text that holds just a number.
-static bool read_int(const json_t *v, int64_t *ret)
+static bool read_json_int(const json_t *v, int64_t *ret)
 {
     const char *text = json_string_value(v);
     char *end;
@@ -82,7 +82,7 @@ static bool read_int(const json_t *v, int64_t *ret)
     return !errno && !*end;
 }
 
-static bool read_uint(const json_t *v, uint64_t *ret)
+static bool read_json_uint(const json_t *v, uint64_t *ret)
 {
     const char *text = json_string_value(v);
     char *end;
@@ -172,20 +172,20 @@ static bool read_number(ProtobufCType type, const json_t *v, void *to)
     uint64_t u = 0;
     switch (type) {
     case PROTOBUF_C_TYPE_INT32:
-        if (!read_int(v, &i) || i < INT32_MIN || i > INT32_MAX)
+        if (!read_json_int(v, &i) || i < INT32_MIN || i > INT32_MAX)
             return false;
         *(int32_t *)to = (int32_t)i;
         return true;
     case PROTOBUF_C_TYPE_UINT32:
-        if (!read_uint(v, &u) || u > UINT32_MAX)
+        if (!read_json_uint(v, &u) || u > UINT32_MAX)
             return false;
         *(uint32_t *)to = (uint32_t)u;
         return true;
     case PROTOBUF_C_TYPE_INT64:
-        return read_int(v, to);
+        return read_json_int(v, to);
     case PROTOBUF_C_TYPE_UINT64:
     case PROTOBUF_C_TYPE_FIXED64:
-        return read_uint(v, to);
+        return read_json_uint(v, to);
     case PROTOBUF_C_TYPE_DOUBLE:
         return read_double(v, to);
     case PROTOBUF_C_TYPE_BOOL:

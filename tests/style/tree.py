@@ -40,7 +40,8 @@ _COMMENT_OR_STRING = re.compile(
 
 def without_comments(body):
     """C without comments and without what stands in strings; the lines keep their numbers."""
-    return _COMMENT_OR_STRING.sub(lambda m: '""' + "\n" * m[0].count("\n"), body)
+    return _COMMENT_OR_STRING.sub(
+        lambda m: (" " if m[0].startswith("/") else '""') + "\n" * m[0].count("\n"), body)
 
 
 def comments_and_strings(body):

@@ -65,7 +65,7 @@ static int read_known_id(void *arg, struct spy_rowbin *r, struct spy_err *err)
 
 // A window that was sent before has the same place in the order of the table, so looking it up reads
 // little.
-static int find_known(struct spy_click *s, struct group *g, struct spy_err *err)
+static int find_known_windows(struct spy_click *s, struct group *g, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf rows = SPY_BUF_INIT(ROWS_BYTES);
     char sql[400];
@@ -250,7 +250,7 @@ static int insert_rows(struct spy_click *s, struct group *g, struct spy_err *err
 
 static int write_all(struct spy_click *s, struct group *g, struct spy_err *err)
 {
-    int r = find_known(s, g, err);
+    int r = find_known_windows(s, g, err);
     for (struct spy_click_batch *b = g->first; b && r == 0; b = b->next) {
         if (b->result == 0)
             r = hold_series_bound(s, b, err);

@@ -37,7 +37,7 @@ struct listing {
     unsigned n_rows;
 };
 
-static void listing_free(struct listing *l)
+static void process_listing_free(struct listing *l)
 {
     spy_idset_free(&l->profile_ids);
     spy_idset_free(&l->series);
@@ -139,7 +139,7 @@ static int compare_processes(const void *a, const void *b)
 
 // --- names ---
 
-static struct process *find_shown(struct listing *l, const uint8_t id[SPY_ID])
+static struct process *find_listed_process(struct listing *l, const uint8_t id[SPY_ID])
 {
     uint32_t at = spy_idset_find(&l->shown, id);
     return at == SPY_MAP_NONE ? NULL : &l->chunk[at];
@@ -170,7 +170,7 @@ static int add_labels_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
     struct spy_click_labels labels;
     const uint8_t *id = spy_rowbin_bytes(r, SPY_ID);
     int result = spy_click_read_labels(r, &labels, err);
-    struct process *p = result == 0 ? find_shown(arg, id) : NULL;
+    struct process *p = result == 0 ? find_listed_process(arg, id) : NULL;
     if (!p || p->labels_json)
         return result;
     return print_process_labels(&labels, &p->labels_json) < 0 ? spy_err_nomem(err) : 0;
@@ -204,7 +204,7 @@ static int add_threads_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
     struct spy_click_window w = {0};
     const uint8_t *id = spy_rowbin_bytes(r, SPY_ID);
     int result = spy_click_read_threads(r, &w, err);
-    struct process *p = result == 0 ? find_shown(arg, id) : NULL;
+    struct process *p = result == 0 ? find_listed_process(arg, id) : NULL;
     if (!p || p->threads)
         return result;
     return copy_threads(p, &w) < 0 ? spy_err_nomem(err) : 0;
@@ -287,6 +287,6 @@ int spy_click_processes(struct spy_store *store, const struct spy_select *select
         qsort(l.processes, l.series.n, sizeof *l.processes, compare_processes);
     for (size_t i = 0; i < n && r == 0; i += CHUNK)
         r = list_chunk(&l, l.processes + i, n - i < CHUNK ? n - i : CHUNK, fn, arg, err);
-    listing_free(&l);
+    process_listing_free(&l);
     return r;
 }

@@ -121,8 +121,8 @@ static int add_sum(struct answer *a, const struct sum *add)
     return r;
 }
 
-static int intern_thread(struct answer *a, uint64_t tid, const struct spy_click_text *name,
-                         uint32_t *ret)
+static int add_window_thread(struct answer *a, uint64_t tid, const struct spy_click_text *name,
+                             uint32_t *ret)
 {
     uint32_t text;
     int r = spy_profile_string(a->into, name->at, name->len, &text);
@@ -141,14 +141,14 @@ static int number_names(struct answer *a, struct spy_click_window *w)
     }
     for (size_t i = 0; i < w->n_threads && r == 0; i++) {
         struct spy_click_text name = spy_click_next_text(&w->names);
-        r = intern_thread(a, spy_rowbin_element(w->tids, i, 8), &name,
-                          &a->numbers[w->n_stacks + i]);
+        r = add_window_thread(a, spy_rowbin_element(w->tids, i, 8), &name,
+                              &a->numbers[w->n_stacks + i]);
     }
     return r;
 }
 
-static int add_samples(struct answer *a, struct spy_click_window *w, uint32_t series,
-                       struct spy_err *err)
+static int unite_samples(struct answer *a, struct spy_click_window *w, uint32_t series,
+                         struct spy_err *err)
 {
     int r = number_names(a, w);
     if (r < 0)
@@ -207,7 +207,7 @@ static int add_window_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
         result = add_seen_window(a, &w, &series);
     if (result < 0)
         return fail_adding(result, err);
-    return is_new ? add_samples(a, &w, series, err) : 0;
+    return is_new ? unite_samples(a, &w, series, err) : 0;
 }
 
 static int hold_size(struct answer *a, const struct spy_click_picked *picked, struct spy_err *err);

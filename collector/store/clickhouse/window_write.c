@@ -35,7 +35,7 @@ static void put_string(struct spy_buf *out, const struct spy_profile *p, uint32_
 }
 
 // The columns of a frame are also what its id is the sum of.
-static void put_frame(struct spy_buf *out, const struct spy_profile *p, uint32_t frame)
+static void write_frame_row(struct spy_buf *out, const struct spy_profile *p, uint32_t frame)
 {
     const struct spy_frame *f = spy_profile_frame_at(p, frame);
     const struct spy_function *function = spy_profile_function_at(p, f->function);
@@ -77,7 +77,7 @@ static int sum_names(const struct spy_profile *p, struct spy_click_ids *ids, str
     for (uint32_t i = 0; i < spy_profile_n_frames(p) && r == 0; i++) {
         spy_buf_reset(&text);
         spy_buf_putc(&text, 'f');
-        put_frame(&text, p, i);
+        write_frame_row(&text, p, i);
         r = sum_text(&text, "the names of a frame", ids->frames[i], err);
     }
     return r;
@@ -159,7 +159,7 @@ static int put_frame_row(struct writing *w, uint32_t frame)
     bool is_new;
     int r = begin_row(w, SPY_CLICK_FRAMES, w->ids->frames[frame], &is_new);
     if (r == 0 && is_new)
-        put_frame(&w->rows->of[SPY_CLICK_FRAMES], w->p, frame);
+        write_frame_row(&w->rows->of[SPY_CLICK_FRAMES], w->p, frame);
     return r;
 }
 
@@ -216,7 +216,7 @@ static int put_series_row(struct writing *w)
     return r;
 }
 
-static void put_head(struct writing *w, struct spy_buf *out)
+static void write_window_head(struct writing *w, struct spy_buf *out)
 {
     const struct spy_series *s = spy_profile_series_get(w->p, 0);
     uint64_t samples = 0, known = 0;
@@ -286,7 +286,7 @@ static int put_whole_window(struct writing *w)
         r = note_sample(w, spy_profile_sample_at(w->p, i));
     if (r < 0)
         return r;
-    put_head(w, out);
+    write_window_head(w, out);
     put_sample_columns(w, out);
     if (out->len - before > SPY_ROWBIN_MAX)
         r = SPY_ERR_LIMIT;

@@ -7,7 +7,7 @@ struct state {
     int64_t done, dropped[SPY_LEVELS];
 };
 
-static int read_state(sqlite3 *db, struct state *ret, struct spy_err *err)
+static int read_level_state(sqlite3 *db, struct state *ret, struct spy_err *err)
 {
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
     int code, r = spy_db_prepare(db, "SELECT level, done, dropped FROM levels", &q, err);
@@ -82,7 +82,7 @@ int spy_plan_make(sqlite3 *db, const struct spy_select *select, struct spy_plan 
 {
     struct state state = {0};
     int64_t from = spy_db_time(select->from_ns), until = spy_db_time(select->until_ns);
-    int r = read_state(db, &state, err);
+    int r = read_level_state(db, &state, err);
     if (r < 0)
         return r;
     *ret = (struct spy_plan){0};

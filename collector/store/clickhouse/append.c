@@ -1,6 +1,6 @@
-// append.c - one insert for all appenders that wait: an appender that finds no writer writes all
-// waiting batches. A batch is acknowledged once ClickHouse has acknowledged its windows, which are
+// append.c - one insert for a group of batches. A batch is acknowledged once ClickHouse has acknowledged its windows, which are
 // inserted after everything that they refer to.
+#include "collector/store/batch.h"
 #include "collector/store/clickhouse/click.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
@@ -10,21 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP_MAX = 256, GROUP_BYTES = 16 << 20 }; // batches in one insert, and what they hold
-enum { ROWS_BYTES = 256 << 20 };                  // of a table in one insert
-enum { WRITTEN_ENTRY = 64 };                      // bytes that an id in `written` takes
-
-struct spy_click_batch {
-    struct spy_profile *const *profiles;
-    struct spy_click_ids **ids; // of each profile
-    size_t n, known;
-    bool *is_known; // for each profile; NULL: not wanted
-    size_t bytes;   // that the profiles hold
-    int result;
-    struct spy_err err;
-    bool done;
-    struct spy_click_batch *next;
-};
+enum { ROWS_BYTES = 256 << 20 }; // of a table in one insert
+enum { WRITTEN_ENTRY = 64 };     // bytes that an id in `written` takes
 
 static const struct {
     const char *sql;
@@ -38,7 +25,7 @@ static const struct {
 };
 
 struct group {
-    struct spy_click_batch *first;
+    struct spy_batch *first;
     struct spy_idset known, sent; // profile_ids that ClickHouse has; that are in these rows
     struct spy_click_rows rows;
     uint32_t day_first, day_last;
@@ -70,13 +57,13 @@ static int find_known_windows(struct spy_click *s, struct group *g, struct spy_e
     _cleanup_buf_ struct spy_buf rows = SPY_BUF_INIT(ROWS_BYTES);
     char sql[400];
     g->day_first = UINT16_MAX;
-    for (const struct spy_click_batch *b = g->first; b; b = b->next)
+    for (const struct spy_batch *b = g->first; b; b = b->next)
         for (size_t i = 0; i < b->n && b->result == 0; i++) {
             uint64_t end = get_end(b->profiles[i]);
             uint32_t day = spy_click_day(end);
             g->day_first = day < g->day_first ? day : g->day_first;
             g->day_last = day > g->day_last ? day : g->day_last;
-            spy_buf_append(&rows, spy_click_ids_series(b->ids[i]), SPY_ID);
+            spy_buf_append(&rows, spy_click_ids_series(b->prepared[i]), SPY_ID);
             spy_rowbin_put(&rows, end, 8);
             spy_buf_append(&rows, spy_profile_series_get(b->profiles[i], 0)->profile_id, SPY_ID);
         }
@@ -110,11 +97,11 @@ static int count_series(struct spy_click *s, struct spy_err *err)
     return r;
 }
 
-static bool is_series_written(const struct spy_click *s, const struct spy_click_batch *b, size_t i)
+static bool is_series_written(const struct spy_click *s, const struct spy_batch *b, size_t i)
 {
     uint8_t of_day[SPY_ID];
-    spy_click_ids_of_day(spy_click_ids_series(b->ids[i]), spy_click_day(get_end(b->profiles[i])),
-                         of_day);
+    spy_click_ids_of_day(spy_click_ids_series(b->prepared[i]),
+                         spy_click_day(get_end(b->profiles[i])), of_day);
     return spy_idset_find(&s->written, of_day) != SPY_MAP_NONE;
 }
 
@@ -130,7 +117,7 @@ static int read_series_id(void *arg, struct spy_rowbin *r, struct spy_err *err)
 }
 
 // How many of the batch's series ClickHouse does not hold.
-static int count_new_series(struct spy_click *s, const struct spy_click_batch *b, uint64_t *ret,
+static int count_new_series(struct spy_click *s, const struct spy_batch *b, uint64_t *ret,
                             struct spy_err *err)
 {
     struct spy_idset there = {0}, asked = {0};
@@ -139,9 +126,9 @@ static int count_new_series(struct spy_click *s, const struct spy_click_batch *b
     bool is_new;
     int r = 0;
     for (size_t i = 0; i < b->n && r == 0; i++) {
-        r = spy_idset_add(&asked, spy_click_ids_series(b->ids[i]), &at, &is_new);
+        r = spy_idset_add(&asked, spy_click_ids_series(b->prepared[i]), &at, &is_new);
         if (is_new)
-            spy_buf_append(&rows, spy_click_ids_series(b->ids[i]), SPY_ID);
+            spy_buf_append(&rows, spy_click_ids_series(b->prepared[i]), SPY_ID);
     }
     if (r < 0 || rows.failed)
         r = spy_err_nomem(err);
@@ -162,7 +149,7 @@ static int count_new_series(struct spy_click *s, const struct spy_click_batch *b
 }
 
 // Exact for the series of this collector; those that others add are noticed with the next expire.
-static int hold_series_bound(struct spy_click *s, struct spy_click_batch *b, struct spy_err *err)
+static int hold_series_bound(struct spy_click *s, struct spy_batch *b, struct spy_err *err)
 {
     uint64_t unknown = 0, added = 0;
     for (size_t i = 0; i < b->n; i++)
@@ -192,7 +179,7 @@ static int hold_series_bound(struct spy_click *s, struct spy_click_batch *b, str
 
 // --- writing a group ---
 
-static int put_profile(struct spy_click *s, struct group *g, struct spy_click_batch *b, size_t i)
+static int put_profile(struct spy_click *s, struct group *g, struct spy_batch *b, size_t i)
 {
     const uint8_t *id = spy_profile_series_get(b->profiles[i], 0)->profile_id;
     uint32_t at;
@@ -204,16 +191,16 @@ static int put_profile(struct spy_click *s, struct group *g, struct spy_click_ba
     b->known += is_known;
     if (b->is_known)
         b->is_known[i] = is_known;
-    return is_known
-               ? 0
-               : spy_click_put_window(b->profiles[i], b->ids[i], &s->written, &g->rows, &b->err);
+    return is_known ? 0
+                    : spy_click_put_window(b->profiles[i], b->prepared[i], &s->written, &g->rows,
+                                           &b->err);
 }
 
 // A batch that fails takes its rows back; rows in `sent` and `written` cannot be, so the group is made
 // again without it.
 static int put_batches(struct spy_click *s, struct group *g)
 {
-    for (struct spy_click_batch *b = g->first; b; b = b->next) {
+    for (struct spy_batch *b = g->first; b; b = b->next) {
         b->known = 0;
         for (size_t i = 0; i < b->n && b->result == 0; i++)
             b->result = put_profile(s, g, b, i);
@@ -251,7 +238,7 @@ static int insert_rows(struct spy_click *s, struct group *g, struct spy_err *err
 static int write_all(struct spy_click *s, struct group *g, struct spy_err *err)
 {
     int r = find_known_windows(s, g, err);
-    for (struct spy_click_batch *b = g->first; b && r == 0; b = b->next) {
+    for (struct spy_batch *b = g->first; b && r == 0; b = b->next) {
         if (b->result == 0)
             r = hold_series_bound(s, b, err);
         b->n = b->result < 0 ? 0 : b->n;
@@ -267,14 +254,14 @@ static int write_all(struct spy_click *s, struct group *g, struct spy_err *err)
     return r;
 }
 
-static bool is_disk_full(const struct spy_click_batch *b)
+static bool is_disk_full(const struct spy_batch *b)
 {
     return b->result == SPY_ERR_LIMIT && b->err.sys == ENOSPC;
 }
 
-static void note_outcome(struct spy_click *s, const struct spy_click_batch *first)
+static void note_outcome(struct spy_click *s, const struct spy_batch *first)
 {
-    for (const struct spy_click_batch *b = first; b; b = b->next) {
+    for (const struct spy_batch *b = first; b; b = b->next) {
         bool is_refused = b->result == SPY_ERR_INVALID ||
                           (b->result == SPY_ERR_LIMIT && !is_disk_full(b)); // for what it holds
         if (is_refused)
@@ -285,15 +272,16 @@ static void note_outcome(struct spy_click *s, const struct spy_click_batch *firs
     }
 }
 
-static void write_batches(struct spy_click *s, struct spy_click_batch *first)
+static void write_batches(void *store, struct spy_batch *first)
 {
+    struct spy_click *s = store;
     struct group g = {.first = first};
     struct spy_err err = {0};
     for (int t = 0; t < SPY_CLICK_TABLES; t++)
         g.rows.of[t] = SPY_BUF_INIT(ROWS_BYTES);
     pthread_mutex_lock(&s->write_lock);
     int r = write_all(s, &g, &err);
-    for (struct spy_click_batch *b = first; b && r < 0; b = b->next)
+    for (struct spy_batch *b = first; b && r < 0; b = b->next)
         if (b->result == 0) {
             b->result = r;
             b->err = err;
@@ -306,79 +294,17 @@ static void write_batches(struct spy_click *s, struct spy_click_batch *first)
     spy_idset_free(&g.sent);
 }
 
-// --- the queue ---
-
-// Takes the oldest batches. The queue's lock is held.
-static struct spy_click_batch *take_batches(struct spy_click *s)
-{
-    struct spy_click_batch *first = s->first, *end = first;
-    size_t bytes = end->bytes;
-    for (int i = 1; i < GROUP_MAX && end->next && bytes < GROUP_BYTES; i++) {
-        end = end->next;
-        bytes += end->bytes;
-    }
-    s->first = end->next;
-    if (!s->first)
-        s->last = &s->first;
-    end->next = NULL;
-    return first;
-}
-
-static void write_in_turn(struct spy_click *s, struct spy_click_batch *mine)
-{
-    s->writing = true;
-    while (!mine->done) {
-        struct spy_click_batch *b = take_batches(s), *next;
-        pthread_mutex_unlock(&s->lock);
-        write_batches(s, b);
-        pthread_mutex_lock(&s->lock);
-        for (; b; b = next) {
-            next = b->next; // its owner frees it once it is done
-            b->done = true;
-        }
-        pthread_cond_broadcast(&s->done);
-    }
-    s->writing = false;
-    pthread_cond_broadcast(&s->done); // an appender that came meanwhile takes over
-}
-
-static void wait_for_write(struct spy_click *s, struct spy_click_batch *b)
-{
-    pthread_mutex_lock(&s->lock);
-    *s->last = b;
-    s->last = &b->next;
-    while (!b->done && s->writing)
-        pthread_cond_wait(&s->done, &s->lock);
-    if (!b->done)
-        write_in_turn(s, b);
-    pthread_mutex_unlock(&s->lock);
-}
-
-static int check_profile(const struct spy_profile *p, struct spy_err *err)
-{
-    static const uint8_t none[SPY_ID];
-    if (spy_profile_n_series(p) != 1)
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has %u series, not one",
-                           spy_profile_n_series(p));
-    if (!memcmp(spy_profile_series_get(p, 0)->profile_id, none, SPY_ID))
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has no profile_id");
-    if (spy_profile_n_samples(p) > SPY_STORE_ROWS_MAX)
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has %u samples, over %d",
-                           spy_profile_n_samples(p), SPY_STORE_ROWS_MAX);
-    return 0;
-}
-
 // The sums of ids are made here, on the appender's own thread.
-static int make_ids(struct spy_click_batch *b, struct spy_err *err)
+static int make_ids(struct spy_batch *b, struct spy_err *err)
 {
     int r = 0;
-    b->ids = calloc(b->n + 1, sizeof(struct spy_click_ids *));
-    if (!b->ids)
+    b->prepared = calloc(b->n + 1, sizeof *b->prepared);
+    if (!b->prepared)
         return spy_err_nomem(err);
     for (size_t i = 0; i < b->n && r == 0; i++) {
-        r = check_profile(b->profiles[i], err);
+        r = spy_batch_check_profile(b->profiles[i], err);
         if (r == 0)
-            r = spy_click_ids_new(b->profiles[i], &b->ids[i], err);
+            r = spy_click_ids_new(b->profiles[i], &b->prepared[i], err);
         b->bytes += spy_profile_memory(b->profiles[i]);
     }
     return r;
@@ -388,22 +314,18 @@ int spy_click_append(struct spy_store *store, struct spy_profile *const *profile
                      size_t *ret_known, bool *ret_is_known, struct spy_err *err)
 {
     struct spy_click *s = (struct spy_click *)store;
-    struct spy_click_batch b = {.profiles = profiles, .n = n, .is_known = ret_is_known};
+    struct spy_batch b = {.profiles = profiles, .n = n, .is_known = ret_is_known};
     int r = spy_click_prepare(s, err);
     if (r == 0 && __atomic_load_n(&s->is_full, __ATOMIC_RELAXED))
         r = spy_err_set(err, SPY_ERR_LIMIT, 0,
                         "the store has reached retention.max_gib with the windows of one day");
     if (r == 0)
         r = make_ids(&b, err);
-    if (r == 0) {
-        wait_for_write(s, &b);
-        r = b.result;
-        if (r < 0 && err)
-            *err = b.err;
-    }
-    for (size_t i = 0; i < n && b.ids; i++)
-        spy_click_ids_free(b.ids[i]);
-    free(b.ids);
+    if (r == 0)
+        r = spy_batch_write(&s->queue, &b, write_batches, s, err);
+    for (size_t i = 0; i < n && b.prepared; i++)
+        spy_click_ids_free(b.prepared[i]);
+    free(b.prepared);
     if (r == 0)
         *ret_known = b.known;
     return r;

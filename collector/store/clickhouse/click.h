@@ -7,12 +7,11 @@
 // Appenders that wait share one insert. After SPY_ERR_AGAIN and SPY_ERR_IO a part of what was to be
 // inserted can be there; sending it again makes it whole, and never double.
 #pragma once
+#include "collector/store/batch.h"
 #include "collector/store/clickhouse/window.h"
 #include "collector/store/retention_clock.h"
 #include "collector/store/store.h"
 #include <pthread.h>
-
-struct spy_click_batch; // append.c
 
 struct spy_click {
     struct spy_store base;
@@ -23,10 +22,7 @@ struct spy_click {
     pthread_mutex_t schema_lock;
     bool has_schema; // atomic: the tables were seen
 
-    pthread_mutex_t lock; // of the queue of batches
-    pthread_cond_t done;
-    struct spy_click_batch *first, **last;
-    bool writing; // one appender writes for all that wait
+    struct spy_batch_queue queue;
 
     pthread_mutex_t write_lock; // of all from here to the next comment
     struct spy_idset written;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { GROUP_BYTES = 16 << 20 };       // of profiles in one insert
 #define FAILED_NS (5 * SPY_NS_PER_SEC) // how long a failed append makes the store unready
 
 int spy_click_prepare(struct spy_click *s, struct spy_err *err)
@@ -24,9 +25,8 @@ static void close_click(struct spy_store *store)
     spy_click_link_free(s->link);
     spy_idset_free(&s->written);
     pthread_mutex_destroy(&s->schema_lock);
-    pthread_mutex_destroy(&s->lock);
+    spy_batch_queue_destroy(&s->queue);
     pthread_mutex_destroy(&s->write_lock);
-    pthread_cond_destroy(&s->done);
     free(s);
 }
 
@@ -43,11 +43,9 @@ static int new_click(const char *text, uint32_t max_series, size_t memory, struc
     s->base.backend = &spy_store_clickhouse;
     s->max_series = max_series;
     s->memory = spy_min(memory, SPY_STORE_MEMORY_MAX);
-    s->last = &s->first;
     pthread_mutex_init(&s->schema_lock, NULL);
-    pthread_mutex_init(&s->lock, NULL);
+    spy_batch_queue_init(&s->queue, GROUP_BYTES);
     pthread_mutex_init(&s->write_lock, NULL);
-    pthread_cond_init(&s->done, NULL);
     r = spy_click_link_new(&place, &s->link, err);
     if (r < 0)
         close_click(&s->base);

@@ -1,5 +1,5 @@
-// append.c - group commit: an appender that finds no writer writes all waiting batches, in one
-// transaction.
+// append.c - a group of batches is stored in one transaction.
+#include "collector/store/batch.h"
 #include "collector/store/sqlite/intern.h"
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/schema.h"
@@ -10,35 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP_MAX = 256, GROUP_BYTES = 32 << 20 }; // batches in one commit, and what they hold
 // SQLite holds a value in memory; a window is refused before it is.
 enum { WINDOW_BYTES_MAX = 256 << 20 };
-
-struct spy_batch {
-    struct spy_profile *const *profiles;
-    struct spy_digest **digests; // of each profile's stacks
-    size_t n, known;
-    bool *is_known; // for each profile; NULL: not wanted
-    size_t bytes;   // that the profiles hold
-    int result;
-    struct spy_err err;
-    bool done;
-    struct spy_batch *next;
-};
-
-static int check_storable(const struct spy_profile *p, struct spy_err *err)
-{
-    static const uint8_t none[16];
-    if (spy_profile_n_series(p) != 1)
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has %u series, not one",
-                           spy_profile_n_series(p));
-    if (!memcmp(spy_profile_series_get(p, 0)->profile_id, none, sizeof none))
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has no profile_id");
-    if (spy_profile_n_samples(p) > SPY_STORE_ROWS_MAX)
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "a profile to store has %u samples, over %d",
-                           spy_profile_n_samples(p), SPY_STORE_ROWS_MAX);
-    return 0;
-}
 
 static int encode_samples(struct spy_sqlite *s, const struct spy_profile *p,
                           const struct spy_digest *digests, struct spy_buf *out,
@@ -163,7 +136,7 @@ static int store_batch(struct spy_sqlite *s, struct spy_batch *b)
         return r;
     for (size_t i = 0; i < b->n && r == 0; i++) {
         bool known;
-        r = store_profile(s, b->profiles[i], b->digests[i], &known, &b->err);
+        r = store_profile(s, b->profiles[i], b->prepared[i], &known, &b->err);
         b->known += known;
         if (b->is_known)
             b->is_known[i] = known;
@@ -292,8 +265,9 @@ static void explain_full(struct spy_sqlite *s, struct spy_batch *group)
             spy_err_set(&b->err, SPY_ERR_LIMIT, ENOSPC, "the disk of %s is full", s->path);
 }
 
-static void write_group(struct spy_sqlite *s, struct spy_batch *group)
+static void write_group(void *store, struct spy_batch *group)
 {
+    struct spy_sqlite *s = store;
     struct spy_err err = {0};
     pthread_mutex_lock(&s->write_lock);
     int r = write_or_make_room(s, group, &err);
@@ -304,74 +278,27 @@ static void write_group(struct spy_sqlite *s, struct spy_batch *group)
     pthread_mutex_unlock(&s->write_lock);
 }
 
-// Takes the oldest batches out of the queue, no more than fit into the WAL. The queue's lock is held.
-static struct spy_batch *take_group(struct spy_sqlite *s)
-{
-    struct spy_batch *group = s->first, *end = group;
-    size_t bytes = end->bytes;
-    for (int i = 1; i < GROUP_MAX && end->next && bytes < GROUP_BYTES; i++) {
-        end = end->next;
-        bytes += end->bytes;
-    }
-    s->first = end->next;
-    if (!s->first)
-        s->last = &s->first;
-    end->next = NULL;
-    return group;
-}
-
-static void write_until_done(struct spy_sqlite *s, struct spy_batch *mine)
-{
-    s->writing = true;
-    while (!mine->done) {
-        struct spy_batch *group = take_group(s), *next;
-        pthread_mutex_unlock(&s->lock);
-        write_group(s, group);
-        pthread_mutex_lock(&s->lock);
-        for (; group; group = next) {
-            next = group->next; // its owner frees it once it is done
-            group->done = true;
-        }
-        pthread_cond_broadcast(&s->done);
-    }
-    s->writing = false;
-    pthread_cond_broadcast(&s->done); // an appender that came meanwhile takes over
-}
-
 static void free_digests(struct spy_batch *b)
 {
-    for (size_t i = 0; b->digests && i < b->n; i++)
-        free(b->digests[i]);
-    free(b->digests);
+    for (size_t i = 0; b->prepared && i < b->n; i++)
+        free(b->prepared[i]);
+    free(b->prepared);
 }
 
 // What can be done before it is this batch's turn to be written.
 static int prepare_batch(struct spy_sqlite *s, struct spy_batch *b, struct spy_err *err)
 {
-    b->digests = calloc(b->n + 1, sizeof *b->digests);
-    int r = b->digests ? 0 : spy_err_nomem(err);
+    b->prepared = calloc(b->n + 1, sizeof *b->prepared);
+    int r = b->prepared ? 0 : spy_err_nomem(err);
     for (size_t i = 0; i < b->n && r == 0; i++) {
-        r = check_storable(b->profiles[i], err);
+        r = spy_batch_check_profile(b->profiles[i], err);
         b->bytes += spy_profile_memory(b->profiles[i]);
-        if (r == 0 && spy_digest_stacks(b->profiles[i], s->digest_key, &b->digests[i]) < 0)
+        struct spy_digest *digests = NULL;
+        if (r == 0 && spy_digest_stacks(b->profiles[i], s->digest_key, &digests) < 0)
             r = spy_err_nomem(err);
+        b->prepared[i] = digests;
     }
     return r;
-}
-
-static int write_batch(struct spy_sqlite *s, struct spy_batch *b, struct spy_err *err)
-{
-    pthread_mutex_lock(&s->lock);
-    *s->last = b;
-    s->last = &b->next;
-    while (!b->done && s->writing)
-        pthread_cond_wait(&s->done, &s->lock);
-    if (!b->done)
-        write_until_done(s, b);
-    pthread_mutex_unlock(&s->lock);
-    if (b->result < 0 && err)
-        *err = b->err;
-    return b->result;
 }
 
 int spy_sqlite_append(struct spy_store *store, struct spy_profile *const *profiles, size_t n,
@@ -381,7 +308,7 @@ int spy_sqlite_append(struct spy_store *store, struct spy_profile *const *profil
     struct spy_batch b = {.profiles = profiles, .n = n, .is_known = ret_is_known};
     int r = prepare_batch(s, &b, err);
     if (r == 0)
-        r = write_batch(s, &b, err);
+        r = spy_batch_write(&s->queue, &b, write_group, s, err);
     free_digests(&b);
     if (r == 0)
         *ret_known = b.known;

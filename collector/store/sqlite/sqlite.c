@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 enum { WRITER_CACHE = 16 << 20, READER_CACHE = 8 << 20 };
+enum { GROUP_BYTES = 32 << 20 }; // of profiles in one commit
 #define FAILED_NS (15 * SPY_NS_PER_SEC)
 static const char pragmas[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;"
@@ -304,10 +305,9 @@ static void close_sqlite(struct spy_store *store)
         spy_sqlite_close_writer(s);
     spy_cleanup_close(&s->db_fd);
     spy_cleanup_close(&s->lock_fd);
-    pthread_mutex_destroy(&s->lock);
+    spy_batch_queue_destroy(&s->queue);
     pthread_mutex_destroy(&s->write_lock);
     pthread_mutex_destroy(&s->reader_lock);
-    pthread_cond_destroy(&s->done);
     pthread_cond_destroy(&s->reader_free);
     free(s->path);
     free(s);
@@ -353,13 +353,11 @@ static struct spy_sqlite *new_store(const char *dir, uint32_t max_series, size_t
     s->max_series = max_series;
     s->memory = memory;
     s->lock_fd = s->db_fd = -1;
-    s->last = &s->first;
     if (spy_random_bytes(&s->digest_key, sizeof s->digest_key) < 0)
         s->digest_key = spy_clock_mono_ns();
-    pthread_mutex_init(&s->lock, NULL);
+    spy_batch_queue_init(&s->queue, GROUP_BYTES);
     pthread_mutex_init(&s->write_lock, NULL);
     pthread_mutex_init(&s->reader_lock, NULL);
-    pthread_cond_init(&s->done, NULL);
     pthread_cond_init(&s->reader_free, NULL);
     if (asprintf(&s->path, "%s/podspy.db", dir) >= 0)
         return s;

@@ -5,6 +5,7 @@
 // connections, and each query sees a single commit. podspy.lock keeps a second collector out: the
 // writer caches ids, so it must be the only one.
 #pragma once
+#include "collector/store/batch.h"
 #include "collector/store/retention_clock.h"
 #include "collector/store/sqlite/db.h"
 #include "collector/store/store.h"
@@ -13,7 +14,6 @@
 enum { SPY_SQLITE_READERS = 6, SPY_SQLITE_BUSY_MS = 10000 }; // as many as queries run at a time
 
 struct spy_intern; // intern.h
-struct spy_batch;  // append.c
 
 struct spy_sqlite {
     struct spy_store base;
@@ -22,10 +22,7 @@ struct spy_sqlite {
     uint32_t max_series;
     size_t memory;
 
-    pthread_mutex_t lock; // of the queue of batches
-    pthread_cond_t done;
-    struct spy_batch *first, **last;
-    bool writing; // one appender writes for all that wait
+    struct spy_batch_queue queue;
 
     pthread_mutex_t write_lock; // of all from here to the next lock
     sqlite3 *writer;

@@ -303,8 +303,10 @@ static int make_ids(struct spy_batch *b, struct spy_err *err)
         return spy_err_nomem(err);
     for (size_t i = 0; i < b->n && r == 0; i++) {
         r = spy_batch_check_profile(b->profiles[i], err);
+        struct spy_click_ids *ids = NULL;
         if (r == 0)
-            r = spy_click_ids_new(b->profiles[i], &b->prepared[i], err);
+            r = spy_click_ids_new(b->profiles[i], &ids, err);
+        b->prepared[i] = ids;
         b->bytes += spy_profile_memory(b->profiles[i]);
     }
     return r;

@@ -7,15 +7,6 @@
 enum { MESSAGE_BYTES = 4 << 20 };
 #define RANGE_MAX_MS ((int64_t)9000000000000) // the year 2255
 
-static const struct spy_profile_caps loaded_caps = {.strings = 4 << 20,
-                                                    .functions = 2 << 20,
-                                                    .frames = 4 << 20,
-                                                    .stacks = 16 << 20,
-                                                    .threads = 1 << 20,
-                                                    .series = 200000,
-                                                    .samples = SPY_STORE_ROWS_MAX,
-                                                    .string_bytes = 256 << 20};
-
 // --- messages ---
 
 static void *alloc_in_message(void *arena, size_t size)
@@ -127,7 +118,7 @@ static int match_series(struct spy_selection *s, const struct spy_profile *p, bo
 int spy_selection_load(const struct spy_querier_call *c, struct spy_selection *s,
                        struct spy_profile **ret, bool **ret_has, struct spy_err *err)
 {
-    _cleanup_profile_ struct spy_profile *p = spy_profile_new_capped(&loaded_caps);
+    _cleanup_profile_ struct spy_profile *p = spy_profile_new_capped(&spy_store_query_caps);
     if (!p)
         return spy_err_nomem(err);
     int r = spy_store_query(c->store, &s->select, p, err);

@@ -14,15 +14,6 @@ enum {
     WINDOWS_MIN = 1024 // below this one thread is as fast
 };
 
-static const struct spy_profile_caps answer_caps = {.strings = 4 << 20,
-                                                    .functions = 2 << 20,
-                                                    .frames = 4 << 20,
-                                                    .stacks = 16 << 20,
-                                                    .threads = 1 << 20,
-                                                    .series = 200000,
-                                                    .samples = SPY_STORE_ROWS_MAX,
-                                                    .string_bytes = 256 << 20};
-
 // Windows of one pod; without a name: of processes that belong to no pod.
 struct pod {
     char *name; // owned
@@ -179,7 +170,7 @@ static int run_loaders(struct loading *l, size_t n, struct spy_profile **ret, st
 {
     struct loader loaders[WORKERS_MAX] = {0};
     size_t made = 0, started = 0;
-    while (made < n && (loaders[made].into = spy_profile_new_capped(&answer_caps)))
+    while (made < n && (loaders[made].into = spy_profile_new_capped(&spy_store_query_caps)))
         loaders[made++].loading = l;
     if (!made)
         return spy_err_nomem(err);
@@ -214,7 +205,7 @@ static int load_divided(const struct spy_question *q, const struct spy_selector 
 static int load_whole(const struct spy_question *q, const struct spy_selector *s,
                       struct spy_profile **ret, struct spy_err *err)
 {
-    _cleanup_profile_ struct spy_profile *p = spy_profile_new_capped(&answer_caps);
+    _cleanup_profile_ struct spy_profile *p = spy_profile_new_capped(&spy_store_query_caps);
     int r = p ? spy_store_query(q->store, &s->select, p, err) : spy_err_nomem(err);
     if (r == 0)
         *ret = spy_steal(&p);

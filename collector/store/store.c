@@ -5,6 +5,15 @@
 static const struct spy_store_backend *const backends[] = {&spy_store_sqlite,
                                                            &spy_store_clickhouse};
 
+const struct spy_profile_caps spy_store_query_caps = {.strings = 4 << 20,
+                                                      .functions = 2 << 20,
+                                                      .frames = 4 << 20,
+                                                      .stacks = 16 << 20,
+                                                      .threads = 1 << 20,
+                                                      .series = 200000,
+                                                      .samples = SPY_STORE_ROWS_MAX,
+                                                      .string_bytes = 256 << 20};
+
 static int find_backend(const char *kind, const struct spy_store_backend **ret, struct spy_err *err)
 {
     for (size_t i = 0; i < SPY_COUNT(backends); i++)

@@ -49,6 +49,7 @@ struct spy_store_process {
 typedef void (*spy_store_process_fn)(void *arg, const struct spy_store_process *process);
 
 enum { SPY_STORE_ROWS_MAX = 8 << 20 };
+extern const struct spy_profile_caps spy_store_query_caps; // of a profile to query into
 
 struct spy_store;
 

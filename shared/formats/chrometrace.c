@@ -44,16 +44,18 @@ static void begin_event(struct trace *t, char phase, uint64_t ns)
 static void put_name_event(struct trace *t, const char *what, const char *name)
 {
     begin_event(t, 'M', 0);
-    spy_buf_printf(t->out, ",\"name\":\"%s\",\"args\":{\"name\":", what);
+    spy_buf_printf(t->out, ",\"cat\":\"__metadata\",\"name\":\"%s\",\"args\":{\"name\":", what);
     spy_put_json_string(t->out, name, strlen(name));
     spy_buf_puts(t->out, "}}");
 }
 
-static void put_call_name(struct trace *t, uint32_t frame)
+// Chromium's parser wants a category and arguments in each event, and speedscope a name.
+static void put_call(struct trace *t, uint32_t frame)
 {
     const struct spy_profile *p = t->tracks->profile;
     const struct spy_function *f = get_function(t, frame);
-    spy_buf_puts(t->out, ",\"name\":");
+    spy_buf_printf(t->out,
+                   ",\"cat\":\"%s\",\"name\":", f->kind == SPY_FRAME_NATIVE ? "native" : "python");
     spy_put_json_string(t->out, spy_profile_text(p, f->name), spy_profile_text_len(p, f->name));
 }
 
@@ -63,8 +65,7 @@ static void begin_call(struct trace *t, uint32_t frame, uint64_t ns)
     const struct spy_function *f = get_function(t, frame);
     uint32_t line = spy_view_line(p, t->view, spy_profile_frame_at(p, frame));
     begin_event(t, 'B', ns);
-    spy_buf_printf(t->out, ",\"cat\":\"%s\"", f->kind == SPY_FRAME_NATIVE ? "native" : "python");
-    put_call_name(t, frame);
+    put_call(t, frame);
     spy_buf_puts(t->out, ",\"args\":{\"filename\":");
     spy_put_json_string(t->out, spy_profile_text(p, f->filename),
                         spy_profile_text_len(p, f->filename));
@@ -73,13 +74,13 @@ static void begin_call(struct trace *t, uint32_t frame, uint64_t ns)
     spy_buf_puts(t->out, "}}");
 }
 
-// Ends the innermost calls until `keep` are left. speedscope ends a call only by its name.
+// Ends the innermost calls until `keep` are left.
 static void end_calls(struct trace *t, size_t keep, uint64_t ns)
 {
     for (; t->n_open > keep; t->n_open--) {
         begin_event(t, 'E', ns);
-        put_call_name(t, t->open[t->n_open - 1]);
-        spy_buf_putc(t->out, '}');
+        put_call(t, t->open[t->n_open - 1]);
+        spy_buf_puts(t->out, ",\"args\":{}}");
     }
 }
 

@@ -46,7 +46,8 @@ def _shown_to_users():
 def test_no_document_and_no_program_puts_a_token_on_a_command_line():
     on_a_command_line = re.compile(r"(?:-H|--header)[= ]*\\?[\"'][^\"'\n]*Bearer|Bearer[^\n]*\$[({A-Za-z]")
     found = [(str(p.relative_to(REPO)), line) for p in _shown_to_users()
-             for line in p.read_text(errors="replace").splitlines() if on_a_command_line.search(line)]
+             for line in p.read_text(errors="replace").splitlines() if on_a_command_line.search(line)
+             and not re.match(r" +httpHeaderValue\d: ", line)]  # Grafana's provisioning, not a command
     assert not found
 
 

@@ -15,7 +15,7 @@ import pythons
 import targets
 
 ONE = pythons.few()[-1]
-FORMATS = ["flamegraph", "svg", "speedscope", "chrometrace", "raw", "collapsed", "pprof", "json"]
+FORMATS = ["flamegraph", "svg", "speedscope", "chrometrace", "raw", "collapsed", "pprof", "json", "compact"]
 NAPS = "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)"
 
 

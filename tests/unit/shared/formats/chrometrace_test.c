@@ -62,14 +62,18 @@ static void assert_trace(const struct spy_profile *p, const struct spy_view *v, 
 }
 
 #define HEAD(thread_name)                                                                          \
-    "[\n{\"ph\":\"M\",\"pid\":7,\"tid\":8,\"ts\":0.000,\"name\":\"process_name\",\"args\":{"       \
+    "[\n{\"ph\":\"M\",\"pid\":7,\"tid\":8,\"ts\":0.000,\"cat\":\"__metadata\",\"name\":\"process_" \
+    "name\",\"args\":{"                                                                            \
     "\"name\":\"podspy\"}},\n"                                                                     \
-    "{\"ph\":\"M\",\"pid\":7,\"tid\":8,\"ts\":0.000,\"name\":\"thread_name\",\"args\":{"           \
+    "{\"ph\":\"M\",\"pid\":7,\"tid\":8,\"ts\":0.000,\"cat\":\"__metadata\",\"name\":\"thread_"     \
+    "name\",\"args\":{"                                                                            \
     "\"name\":\"" thread_name "\"}},\n"
 #define BEGIN(us, name, line)                                                                      \
     "{\"ph\":\"B\",\"pid\":7,\"tid\":8,\"ts\":" us ".000,\"cat\":\"python\",\"name\":\"" name      \
     "\",\"args\":{\"filename\":\"x.py\",\"line\":" line "}}"
-#define END(us, name) "{\"ph\":\"E\",\"pid\":7,\"tid\":8,\"ts\":" us ".000,\"name\":\"" name "\"}"
+#define END(us, name)                                                                              \
+    "{\"ph\":\"E\",\"pid\":7,\"tid\":8,\"ts\":" us ".000,\"cat\":\"python\",\"name\":\"" name      \
+    "\",\"args\":{}}"
 
 static void calls_begin_and_end_in_the_order_of_time(void **state)
 {

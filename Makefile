@@ -80,7 +80,7 @@ bench-collector: ## what pushed windows cost a collector: CPU, acknowledgements,
 
 LEFT_OUT_asan = left out: packages (install, static, wheel), browsers and readers of what the unit tests of formats print, \
   shares of CPU (truth.bias, truth.peers)
-LEFT_OUT_tsan = left out: programs of one thread, and what asan leaves out
+LEFT_OUT_tsan = left out: programs of one thread, native_threads (TSan adds threads to its target), and what asan leaves out
 .PHONY: asan tsan
 asan tsan: %: build/%.built ## unit and contract tests under a sanitizer
 	@echo "$@: $(LEFT_OUT_$@)"

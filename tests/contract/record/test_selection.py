@@ -28,9 +28,10 @@ def test_several_processes_stand_below_a_frame_each(podspy, busy):
     a, b = busy("in_a"), busy("in_b")
     code, lines, said = record(podspy, "-i", "-p", str(a.pid), "--pid", hex(b.pid))  # -i: they may wait for a CPU
     assert code == 0
-    for pid, function in ((a.pid, "in_a"), (b.pid, "in_b")):
+    for pid, function, other in ((a.pid, "in_a", "in_b"), (b.pid, "in_b", "in_a")):
         of_it = [line for line in lines if line.startswith("process %d: " % pid)]
-        assert of_it and all(";%s (" % function in line for line in of_it), said
+        assert any(";%s (" % function in line for line in of_it), said
+        assert not any(";%s (" % other in line for line in of_it), of_it
     assert all(line.startswith("process ") for line in lines)
 
 

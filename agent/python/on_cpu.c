@@ -39,10 +39,9 @@ static bool is_steady(struct spy_py_cpu_use *use, const struct spy_thread_sched 
     return steady;
 }
 
-static bool stands_aside(const struct spy_py_options *o, uint64_t updated_ns, uint64_t now)
+static bool stands_aside(const struct spy_py_options *o, uint64_t updated_ns)
 {
-    return o->self &&
-           spy_own_switches_took_cpu(o->self->switches_fd, o->self->woke_ns, updated_ns, now);
+    return o->self && spy_own_switches_took_cpu(o->self, updated_ns);
 }
 
 bool spy_py_could_not_ask(int r)
@@ -73,6 +72,6 @@ int spy_py_cpu_of(struct spy_py_thread *th, const struct spy_py_options *o, uint
     if (times.slices != taken.n || !times.slices)
         return 0;
     *ret_slices = times.slices;
-    *ret = stands_aside(o, taken.updated_ns, now) ? SPY_PY_HELD_UP : SPY_PY_RUNNABLE;
+    *ret = stands_aside(o, taken.updated_ns) ? SPY_PY_HELD_UP : SPY_PY_RUNNABLE;
     return 0;
 }

@@ -19,6 +19,7 @@
 #include "agent/python/code.h"
 #include "agent/python/runtime.h"
 #include "agent/target/pause.h"
+#include "agent/target/switches.h"
 #include "agent/target/threads.h"
 
 enum {
@@ -53,12 +54,6 @@ struct spy_py_stack {
 
 struct spy_py_thread; // opaque: what is kept of a thread between samples
 
-// The thread that samples.
-struct spy_py_self {
-    int switches_fd;  // spy_own_switches_open
-    uint64_t woke_ns; // when it last woke up, CLOCK_MONOTONIC
-};
-
 // What the caller does with a thread while it is held: `act` is called once its frames are copied,
 // and must be short. The thread is then held for each read of its stack that is given, as by
 // SPY_PAUSE_ALWAYS, unless that is refused (how is not SPY_PY_PAUSED then).
@@ -74,7 +69,7 @@ struct spy_py_options {
     enum spy_pausing pausing;
     struct spy_pause *pause; // required unless NEVER; shared by all targets of one thread
     // NULL: a thread whose CPU the caller has taken counts as waiting for a CPU.
-    const struct spy_py_self *self;
+    struct spy_own_switches *self;
     // The caller moves to the CPU that spy_python_take_wish names, if it can. A thread whose reads
     // often fail is then read while the caller has that thread's CPU, and need not be paused.
     bool follows;

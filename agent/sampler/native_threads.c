@@ -1,6 +1,5 @@
 #include "agent/sampler/native_threads.h"
 #include "agent/target/switches.h"
-#include "shared/base/clock.h"
 #include "shared/base/file.h"
 #include "shared/base/mem.h"
 #include <stdio.h>
@@ -231,19 +230,17 @@ bool spy_native_threads_are_quiet(struct spy_native_threads *l)
 }
 
 // Asked of a thread that is ready to run, see switches.h.
-static bool waits_for_cpu(struct entry *e, const struct spy_py_self *self)
+static bool waits_for_cpu(struct entry *e, struct spy_own_switches *self)
 {
     struct spy_thread_switches taken;
     struct spy_thread_sched now;
-    uint64_t at = spy_clock_mono_ns();
     if (spy_thread_probe_sched(&e->probe, &now) < 0 ||
         spy_thread_probe_switches(&e->probe, &taken) < 0 || !now.slices || now.slices != taken.n)
         return false;
-    return !self ||
-           !spy_own_switches_took_cpu(self->switches_fd, self->woke_ns, taken.updated_ns, at);
+    return !self || !spy_own_switches_took_cpu(self, taken.updated_ns);
 }
 
-int spy_native_threads_look(struct spy_native_threads *l, size_t i, const struct spy_py_self *self)
+int spy_native_threads_look(struct spy_native_threads *l, size_t i, struct spy_own_switches *self)
 {
     struct entry *e = l->list[i];
     struct spy_thread_state state;
@@ -292,7 +289,7 @@ static int intern_native_thread(const struct spy_intern *in, struct spy_native_t
 
 int spy_native_threads_sample(struct spy_native_threads *l, size_t i, const struct spy_intern *in,
                               struct spy_mixed *mixed, struct spy_pause *pause,
-                              const struct spy_py_self *self, bool all,
+                              struct spy_own_switches *self, bool all,
                               struct spy_native_sample *ret)
 {
     static const struct spy_py_stack no_python;

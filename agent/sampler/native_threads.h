@@ -47,7 +47,7 @@ struct spy_native_thread *spy_native_threads_at(struct spy_native_threads *l, si
 bool spy_native_threads_are_quiet(struct spy_native_threads *l);
 // What thread i does now. self: NULL: a thread whose CPU the caller has taken is runnable. SPY_ERR_GONE: it has ended, is not settled, or Python knows it. Another
 // code: that is not known.
-int spy_native_threads_look(struct spy_native_threads *l, size_t i, const struct spy_py_self *self);
+int spy_native_threads_look(struct spy_native_threads *l, size_t i, struct spy_own_switches *self);
 
 // The native frames of thread i, which is held for that. How a thread begins is not shown, so that
 // there may be no frame. Returns their number, or the codes of spy_pause_begin and spy_mixed_merge;
@@ -65,5 +65,5 @@ struct spy_native_sample {
 };
 int spy_native_threads_sample(struct spy_native_threads *l, size_t i, const struct spy_intern *in,
                               struct spy_mixed *mixed, struct spy_pause *pause,
-                              const struct spy_py_self *self, bool all,
+                              struct spy_own_switches *self, bool all,
                               struct spy_native_sample *ret);

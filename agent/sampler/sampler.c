@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
     COMMAND_MAX = 4096,
@@ -85,7 +84,7 @@ struct spy_sampler {
     struct spy_pause pause;
     struct spy_follow follow;
     struct spy_priority priority; // of the thread that runs the rounds
-    struct spy_py_self self;      // the same thread
+    struct spy_own_switches self; // the same thread
     uint64_t began;               // when the latest round began
     bool hung;                    // it did not end
     bool unpaced;                 // some process is sampled as fast as possible
@@ -132,7 +131,7 @@ int spy_sampler_new(const struct spy_sampler_options *options, struct spy_sample
         s->options.native_bytes = SPY_NATIVE_CACHE_USUAL;
     spy_schedule_init(&s->schedule);
     spy_priority_init(&s->priority);
-    s->self.switches_fd = spy_own_switches_open();
+    spy_own_switches_init(&s->self);
     spy_follow_init(&s->follow);
     spy_budget_init(&s->budget, options->budget_percent);
     s->limits = spy_limits_new();
@@ -183,8 +182,7 @@ void spy_sampler_free(struct spy_sampler *s)
     spy_mixer_free(s->mixer);
     spy_limits_free(s->limits);
     spy_profile_free(s->profile);
-    if (s->self.switches_fd >= 0)
-        close(s->self.switches_fd);
+    spy_own_switches_done(&s->self);
     free(s);
 }
 
@@ -926,7 +924,7 @@ static void sleep_until(struct spy_sampler *s, uint64_t until, uint64_t now)
     if (s->schedule.n)
         spy_follow_sleep(&s->follow, process_at(s, 0)->wish, now);
     spy_clock_sleep_until(until);
-    s->self.woke_ns = spy_clock_mono_ns();
+    spy_own_switches_woke(&s->self, spy_clock_mono_ns());
     spy_follow_woke(&s->follow, until, s->self.woke_ns);
     spy_pause_reap(&s->pause);
 }

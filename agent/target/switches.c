@@ -1,8 +1,9 @@
 #include "agent/target/switches.h"
-#include <errno.h>
+#include "shared/base/clock.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { TEXT_MAX = 4096 }; // with kernel.sched_schedstats both keys stand in the first 3 KiB
@@ -55,28 +56,66 @@ int spy_thread_probe_switches(struct spy_thread_probe *p, struct spy_thread_swit
     return spy_thread_switches_parse(text, ret) ? 0 : SPY_ERR_TORN;
 }
 
-int spy_own_switches_open(void)
+// --- the calling thread ---
+
+void spy_own_switches_init(struct spy_own_switches *o)
 {
-    return open("/proc/thread-self/sched", O_RDONLY | O_CLOEXEC);
+    *o = (struct spy_own_switches){.fd = open("/proc/thread-self/sched", O_RDONLY | O_CLOEXEC)};
 }
 
-int spy_own_switches_read(int fd, struct spy_thread_switches *ret)
+void spy_own_switches_done(struct spy_own_switches *o)
+{
+    if (o->fd >= 0)
+        close(o->fd);
+    o->fd = -1;
+}
+
+static uint64_t count_own_switches(void)
+{
+    struct rusage used;
+    if (getrusage(RUSAGE_THREAD, &used) < 0)
+        return 0;
+    return (uint64_t)used.ru_nvcsw + (uint64_t)used.ru_nivcsw;
+}
+
+void spy_own_switches_woke(struct spy_own_switches *o, uint64_t now_ns)
+{
+    o->woke_ns = now_ns;
+    o->n_woke = count_own_switches();
+    o->slack_ns = 0;
+}
+
+static bool read_own_switches(int fd, struct spy_thread_switches *ret)
 {
     char text[TEXT_MAX];
     ssize_t n = pread(fd, text, sizeof text - 1, 0);
     if (n <= 0)
-        return n < 0 ? spy_code_of_errno(errno) : SPY_ERR_GONE;
+        return false;
     text[n] = 0;
-    return spy_thread_switches_parse(text, ret) ? 0 : SPY_ERR_TORN;
+    return spy_thread_switches_parse(text, ret);
 }
 
-// Both moments are then the same on that CPU's clock, except for ticks, which move our own.
-bool spy_own_switches_took_cpu(int fd, uint64_t woke_ns, uint64_t updated_ns, uint64_t now)
+// Ticks move our own time on: it is read as soon as it is asked for, and kept. If the sleep was
+// followed by another stay off the CPU, nobody noted when that ended, and a tick since then is
+// taken for it: the threads that were pushed aside count as waiting for a CPU then.
+static bool note_coming(struct spy_own_switches *o)
 {
     enum { SAME_INSTANT_NS = 50000 }; // for a context switch and the return from the sleep
     struct spy_thread_switches own;
-    if (spy_own_switches_read(fd, &own) < 0)
+    if (o->slack_ns && o->n_came == count_own_switches())
+        return true;
+    if (!read_own_switches(o->fd, &own))
         return false;
-    uint64_t slack = now - woke_ns + SAME_INSTANT_NS;
-    return updated_ns + slack > own.updated_ns && updated_ns < own.updated_ns + slack;
+    uint64_t since = own.n == o->n_woke ? spy_clock_mono_ns() - o->woke_ns : 0;
+    o->came_ns = own.updated_ns;
+    o->slack_ns = since + SAME_INSTANT_NS;
+    o->n_came = own.n;
+    return true;
+}
+
+// Both moments are then the same on that CPU's clock.
+bool spy_own_switches_took_cpu(struct spy_own_switches *o, uint64_t updated_ns)
+{
+    return note_coming(o) && updated_ns + o->slack_ns > o->came_ns &&
+           updated_ns < o->came_ns + o->slack_ns;
 }

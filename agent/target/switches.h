@@ -20,9 +20,22 @@ bool spy_thread_switches_parse(const char *text, struct spy_thread_switches *ret
 // The codes of spy_thread_files_read, and SPY_ERR_TORN: the text cannot be parsed.
 int spy_thread_probe_switches(struct spy_thread_probe *p, struct spy_thread_switches *ret);
 
-// The same for the calling thread. open returns a descriptor to close, or -1.
-int spy_own_switches_open(void);
-int spy_own_switches_read(int fd, struct spy_thread_switches *ret);
+// The calling thread: since when it has been on its CPU. In between it may have been taken off that
+// CPU without a sleep of its own: while it waited for a thread to stop, or by another program.
+struct spy_own_switches {
+    int fd;           // of its file; -1: there is none
+    uint64_t woke_ns; // when it last woke up from its sleep, CLOCK_MONOTONIC; 0: it has not slept
+    uint64_t n_woke;  // how often it had been taken off a CPU by then
+    // When it last came onto its CPU, by the clock of that CPU's run queue, how much earlier that
+    // may have been, and how often it had been taken off one by then. slack_ns 0: not known yet.
+    uint64_t came_ns, slack_ns, n_came;
+};
+
+// Opens the file of the calling thread, which is the one for all other calls.
+void spy_own_switches_init(struct spy_own_switches *o);
+void spy_own_switches_done(struct spy_own_switches *o);
+// After each sleep of the calling thread. One system call.
+void spy_own_switches_woke(struct spy_own_switches *o, uint64_t now_ns);
 // True if a thread that was last updated at updated_ns was taken off its CPU when the calling thread
-// came onto it, at woke_ns. now and woke_ns are CLOCK_MONOTONIC.
-bool spy_own_switches_took_cpu(int fd, uint64_t woke_ns, uint64_t updated_ns, uint64_t now);
+// came onto it. Costs a read of a file the first time after the calling thread has come onto a CPU.
+bool spy_own_switches_took_cpu(struct spy_own_switches *o, uint64_t updated_ns);

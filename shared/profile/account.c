@@ -5,6 +5,7 @@
 #define DIFFERS_SHARE 0.02 // two points of a CPU
 #define DIFFERS_PART  0.1  // and a tenth of what the kernel counted
 #define CHANCE        3    // standard errors
+#define MOST_OF_TIME  0.95 // more than that is called all of it
 #define WORTH_SAYING  0.01 // of running: less waiting than that is not mentioned
 
 const struct spy_counter_name spy_counter_names[SPY_COUNTERS] = {
@@ -74,6 +75,12 @@ static double waiting_in_running(const struct spy_account *a)
     return part < 1 ? part : 1;
 }
 
+// Threads that end take their waiting with them, so that it may be known of fewer windows.
+static double known_part(const struct spy_account *a)
+{
+    return share_of(a->counted[SPY_RUNQUEUE].of_ns, a->counted[SPY_CPU].of_ns);
+}
+
 static void print_throttled(const struct spy_account *a, struct spy_buf *out)
 {
     const struct spy_counted *t = &a->counted[SPY_THROTTLED], *n = &a->counted[SPY_PERIODS];
@@ -92,10 +99,12 @@ int spy_account_print(const struct spy_account *a, struct spy_buf *out)
                        100 * spy_account_share(a, SPY_RUNQUEUE));
     if (spy_account_knows(a, SPY_RUNQUEUE) && a->runnable_ns)
         spy_buf_printf(out, ", the samples say %.1f %%",
-                       100 * share_of(a->runnable_ns, a->counted[SPY_CPU].of_ns));
+                       100 * share_of(a->runnable_ns, a->counted[SPY_RUNQUEUE].of_ns));
     if (waiting_in_running(a) > WORTH_SAYING)
         spy_buf_printf(out, ", up to %.0f %% of what is shown as running",
                        100 * waiting_in_running(a));
+    if (spy_account_knows(a, SPY_RUNQUEUE) && known_part(a) < MOST_OF_TIME)
+        spy_buf_printf(out, " (known for %.0f %% of the time)", 100 * known_part(a));
     if (spy_account_knows(a, SPY_RUNQUEUE))
         spy_buf_puts(out, ".");
     if (spy_account_flags(a) & SPY_ACCOUNT_THROTTLED)

@@ -35,8 +35,9 @@ struct spy_counted {
 
 struct spy_account {
     struct spy_counted counted[SPY_COUNTERS];
-    // By the samples of the windows whose CPU time is known, over all threads: time on a CPU (or
-    // ready, where the two cannot be distinguished), and time ready.
+    // By the samples, over all threads: time on a CPU (or ready, where the two cannot be
+    // distinguished) in the windows whose SPY_CPU is known, and time ready in those whose
+    // SPY_RUNQUEUE is known, so that each is compared with a count of the same windows.
     uint64_t running_ns, runnable_ns;
     // The longest time that one sample stands for, from which the error of sampling follows. 0: not
     // known; no difference is then attributed to chance.

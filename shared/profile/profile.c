@@ -448,11 +448,9 @@ void spy_profile_note_seen(struct spy_profile *p)
     for (uint32_t i = 0; i < p->samples.n; i++) {
         const struct spy_sample *s = spy_profile_sample_at(p, i);
         struct spy_account *a = &spy_profile_series_at(p, s->series)->account;
-        if (!spy_account_knows(a, SPY_CPU))
-            continue;
-        if (s->state & SPY_STATE_RUNNING)
+        if (s->state & SPY_STATE_RUNNING && spy_account_knows(a, SPY_CPU))
             a->running_ns = spy_add_sat(a->running_ns, s->ns);
-        else if (s->state & SPY_STATE_RUNNABLE)
+        if (s->state & SPY_STATE_RUNNABLE && spy_account_knows(a, SPY_RUNQUEUE))
             a->runnable_ns = spy_add_sat(a->runnable_ns, s->ns);
     }
 }

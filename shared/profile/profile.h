@@ -191,8 +191,8 @@ void spy_profile_stop_growing(struct spy_profile *p);
 // Sets the time of every sample, ns = count * period_ns of its series, and the accounts
 // (spy_profile_note_seen). For the sampler, at the end of a window.
 void spy_profile_weigh(struct spy_profile *p);
-// Sets running_ns and runnable_ns of the accounts whose CPU time is known. For those who make
-// windows: the profile must hold one window of each series.
+// Sets running_ns and runnable_ns of the accounts, each where the kernel's count beside it is known.
+// For those who make windows: the profile must hold one window of each series.
 void spy_profile_note_seen(struct spy_profile *p);
 
 // The account of the whole profile. Processes that ran at the same time share its wall time, and
@@ -214,8 +214,9 @@ int spy_profile_unite(struct spy_profile *into, const struct spy_profile *from);
 void spy_profile_reset_window(struct spy_profile *p);
 
 // Adds the window, quality and account of s to those of d: the windows are united, period becomes
-// the mean weighted by duration, sums saturate. Labels are not compared. profile_id stays only while
-// d has a single window.
+// the time of both over the rounds of both, sums saturate. A gap between windows is united with
+// them, and counts as time of d at the next call. Labels are not compared. profile_id stays only
+// while d has a single window.
 void spy_series_unite(struct spy_series *d, const struct spy_series *s);
 
 // The OpenTelemetry and podspy label keys, spelled once.

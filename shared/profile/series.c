@@ -17,11 +17,16 @@ bool spy_quality_is_zero(const struct spy_quality *q)
 #undef OR
 }
 
-// The mean lies between the two; in doubles it may come out a little beyond.
-static uint64_t mean_period(const struct spy_series *d, const struct spy_series *s)
+static double rounds_of(const struct spy_series *s)
 {
-    double dw = (double)d->duration_ns, sw = (double)s->duration_ns;
-    double mean = ((double)d->period_ns * dw + (double)s->period_ns * sw) / (dw + sw);
+    return (double)s->duration_ns / (double)s->period_ns;
+}
+
+// The time of both over the rounds of both, so that all samples together still stand for that time.
+// It lies between the two; in doubles it may come out a little beyond.
+static uint64_t join_periods(const struct spy_series *d, const struct spy_series *s)
+{
+    double mean = ((double)d->duration_ns + (double)s->duration_ns) / (rounds_of(d) + rounds_of(s));
     uint64_t low = d->period_ns < s->period_ns ? d->period_ns : s->period_ns;
     uint64_t high = d->period_ns < s->period_ns ? s->period_ns : d->period_ns;
     return mean <= (double)low ? low : mean >= (double)high ? high : (uint64_t)mean;
@@ -34,7 +39,7 @@ void spy_series_unite(struct spy_series *d, const struct spy_series *s)
     if (!s->start_ns && !s->duration_ns)
         return;
     if (d->period_ns && s->period_ns && (d->duration_ns || s->duration_ns))
-        d->period_ns = mean_period(d, s);
+        d->period_ns = join_periods(d, s);
     else if (s->period_ns)
         d->period_ns = s->period_ns;
     if (!d->start_ns && !d->duration_ns) {

@@ -48,6 +48,19 @@ static void the_account_compares_samples_with_cpu_time(void **state)
                 "");
 }
 
+// Short-lived children whose waiting is not known, beside a parent whose waiting is.
+static void waiting_is_compared_over_the_windows_that_know_it(void **state)
+{
+    (void)state;
+    struct spy_account a = account_of(0.5, 0.5, 0.0035);
+    a.counted[SPY_RUNQUEUE].of_ns = SEC / 4;
+    a.runnable_ns = SEC / 250;
+    assert_says(&a,
+                "The kernel counted 50.0 % of CPU time, the samples say 50.0 %. Waiting for a CPU: "
+                "1.4 %, the samples say 1.6 % (known for 25 % of the time).",
+                "");
+}
+
 static void an_unknown_counter_is_not_zero(void **state)
 {
     (void)state;
@@ -194,7 +207,7 @@ static void windows_without_counters_change_nothing(void **state)
     assert_whole(p, 0.2, 5);
 }
 
-static void only_samples_beside_a_known_cpu_time_are_compared(void **state)
+static void only_samples_beside_a_known_count_are_compared(void **state)
 {
     (void)state;
     _cleanup_profile_ struct spy_profile *p = spy_profile_new();
@@ -212,6 +225,10 @@ static void only_samples_beside_a_known_cpu_time_are_compared(void **state)
     spy_profile_weigh(p);
     spy_profile_weigh(p); // it sets, and does not add
     const struct spy_account *a = &spy_profile_series_get(p, known)->account;
+    assert_true(a->running_ns == 30 && !a->runnable_ns); // how long it waited is not known
+    spy_profile_series_at(p, known)->account.counted[SPY_RUNQUEUE].of_ns = SEC;
+    spy_profile_weigh(p);
+    a = &spy_profile_series_get(p, known)->account;
     assert_true(a->running_ns == 30 && a->runnable_ns == 20);
     a = &spy_profile_series_get(p, unknown)->account;
     assert_true(!a->running_ns && !a->runnable_ns);
@@ -235,9 +252,10 @@ static void sums_do_not_wrap(void **state)
     assert_int_equal(spy_account_warn(&full, &b), 0);
 }
 
-RUN(T(the_account_compares_samples_with_cpu_time), T(an_unknown_counter_is_not_zero),
+RUN(T(the_account_compares_samples_with_cpu_time),
+    T(waiting_is_compared_over_the_windows_that_know_it), T(an_unknown_counter_is_not_zero),
     T(a_difference_over_two_points_and_a_tenth_is_warned_of),
     T(a_difference_that_chance_explains_is_not_warned_of), T(throttling_is_reported_and_warned_of),
     T(processes_at_once_share_the_time_and_the_limit),
     T(processes_one_after_the_other_add_up_in_time), T(windows_without_counters_change_nothing),
-    T(only_samples_beside_a_known_cpu_time_are_compared), T(sums_do_not_wrap))
+    T(only_samples_beside_a_known_count_are_compared), T(sums_do_not_wrap))

@@ -334,12 +334,29 @@ static void merge_unites_windows_and_sums_quality(void **state)
     const struct spy_series *s = spy_profile_series_get(a, x);
     assert_int_equal(s->start_ns, 100);
     assert_int_equal(s->duration_ns, 60);
-    assert_int_equal(s->period_ns, 7);
+    assert_int_equal(s->period_ns, 6); // 40 ns, and 6.25 rounds
     assert_int_equal(s->quality.clean, 2);
     assert_int_equal(s->quality.lost, 6);
     assert_true(s->quality.late == UINT64_MAX);
     assert_int_equal(s->profile_id[0], 0); // two windows have no single id
     assert_int_equal(merge_profiles(a, a), SPY_ERR_INVALID);
+}
+
+// One round in a second, and a thousand in the next, are two seconds in a thousand and one rounds.
+static void the_period_of_joined_windows_is_their_time_over_their_rounds(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 1000 };
+    const uint64_t second = 1000000000;
+    struct spy_series slow = {.start_ns = 1, .duration_ns = second, .period_ns = second};
+    struct spy_series quick = {
+        .start_ns = 1 + second, .duration_ns = second, .period_ns = second / ROUNDS};
+    struct spy_series joined = slow, other = quick;
+    spy_series_unite(&joined, &quick);
+    spy_series_unite(&other, &slow);
+    assert_int_equal(joined.period_ns, 2 * second / (ROUNDS + 1));
+    assert_int_equal(other.period_ns, joined.period_ns);
+    assert_int_equal(joined.duration_ns, 2 * second);
 }
 
 static void merge_of_windows_at_the_end_of_time_does_not_wrap(void **state)
@@ -391,6 +408,7 @@ RUN(T(a_new_profile_has_the_zero_entries), T(the_same_entry_has_the_same_id),
     T(samples_add_up_by_key_and_saturate), T(no_sample_is_running_and_runnable_at_once),
     T(weigh_gives_each_sample_its_time), T(reset_forgets_the_window_and_keeps_ids_and_memory),
     T(merge_into_nothing_is_a_copy), T(merge_does_not_care_for_order),
-    T(merge_unites_windows_and_sums_quality), T(merge_of_windows_at_the_end_of_time_does_not_wrap),
-    T(merge_over_the_caps_is_reported), T(adding_known_entries_takes_no_memory),
-    T(free_of_null_does_nothing))
+    T(merge_unites_windows_and_sums_quality),
+    T(the_period_of_joined_windows_is_their_time_over_their_rounds),
+    T(merge_of_windows_at_the_end_of_time_does_not_wrap), T(merge_over_the_caps_is_reported),
+    T(adding_known_entries_takes_no_memory), T(free_of_null_does_nothing))

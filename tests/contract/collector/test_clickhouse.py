@@ -51,6 +51,23 @@ def test_what_one_collector_took_the_other_answers(pair):
     assert one.get_plain("/profiles?pod=nobody").status_code == 404
 
 
+def test_an_answer_does_not_depend_on_the_order_of_rows(server, pair):
+    """ClickHouse gives rows in the order of its parts, until it merges them: whenever it likes."""
+    for n in range(4):
+        b = Batch()
+        for pid in range(3):
+            b.add(labels(pid=100 + 3 * n + pid),
+                  [([MAIN, (f"f{n}_{k}", "/a.py", k)], 1, "running", 1, "m") for k in range(8)])
+        assert pair[n % 2].push(b.bytes()).status_code == 200
+    hour = f"from={int(time.time()) - 3600}&until={int(time.time()) + 60}"
+    paths = (f"/profiles?pod=demo&format=json&{hour}", f"/top?pod=demo&{hour}", f"/pods?{hour}")
+    before = [pair[0].get_plain(path).json() for path in paths]
+    for table in ("series", "frames", "stacks", "windows"):
+        server.ask(f"OPTIMIZE TABLE {table} FINAL")
+    assert before == [pair[1].get_plain(path).json() for path in paths]
+    assert before[1]["samples"] == 4 * 3 * 8
+
+
 def test_without_clickhouse_pushes_wait_and_readiness_says_why(server, pair):
     one, _ = pair
     body = usual_batch().bytes()

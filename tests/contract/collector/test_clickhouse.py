@@ -125,3 +125,45 @@ def test_batches_sent_to_both_while_clickhouse_is_killed_count_once(server, pair
               f"{[_total(c) // 3 for c in pair]}")
     assert len(acknowledged) == 100 and len(set(acknowledged)) == 50
     assert [_total(c) for c in pair] == [150, 150]
+
+
+# --- replicas ---
+
+
+@pytest.fixture(name="replicas")
+def _replicas(tmp_path):
+    if why := clickhouse.why_no_replicas():
+        pytest.skip(why)
+    zookeeper = clickhouse.ZooKeeper(tmp_path / "zookeeper")
+    servers = [clickhouse.Server(tmp_path / name, more=zookeeper.replica(name))
+               for name in ("first", "second")]
+    yield servers
+    for s in (*servers, zookeeper):
+        s.kill()
+
+
+def _push_until_taken(collector, body):
+    deadline = time.monotonic() + 120
+    while (answer := collector.push(body)).status_code != 200:
+        assert answer.status_code == 503, answer.text
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.1)
+
+
+def test_an_acknowledged_window_is_on_every_replica(replicas, new_collector):
+    """An agent tries again and again while a replica is away: what the other has is not enough."""
+    first, second = replicas
+    pair = [new_collector(config=s.store(replicas=2)) for s in replicas]
+    body = usual_batch().bytes()
+    for c in pair:
+        _push_until_taken(c, body)
+    assert [s.ask("SELECT count() FROM windows") for s in replicas] == ["1", "1"]
+    second.kill()
+    late = usual_batch().bytes()
+    for _ in range(3):
+        assert pair[0].push(late).status_code == 503
+    second.start()
+    _push_until_taken(pair[0], late)
+    first.kill()
+    assert second.ask("SELECT count() FROM windows FINAL") == "2"
+    assert _total(pair[1]) == 1000

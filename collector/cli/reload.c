@@ -61,7 +61,7 @@ void spy_collector_reconfigure(struct spy_collector *c, const struct spy_collect
         return;
     }
     spy_collector_config_compare(&c->config, fresh, note_change, &changes);
-    if (changes.retention)
+    if (changes.retention && fresh->store.kind == c->config.store.kind) // not that of another store
         apply_retention(c, fresh);
     if (changes.later.len)
         spy_log(SPY_LOG_WARN, "these changes of the configuration need a restart",

@@ -359,7 +359,7 @@ static int check_time(const struct spy_ingest *in, const struct batch *b,
     if ((ahead && !ahead_of_sender) || (old && !clocks_agree(in, b, now_ns)))
         return clocks_disagree(sender ? sender : end, now_ns, err);
     *ret_reason = ahead ? "a profile is more than an hour ahead of its own sender's clock"
-                  : old ? "a profile is older than what this collector keeps (retention.minutes)"
+                  : old ? "a profile is older than what this collector keeps (retention)"
                         : NULL;
     return 0;
 }

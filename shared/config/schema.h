@@ -24,7 +24,7 @@ struct spy_key {
     const char *name;
     enum spy_key_type type;
     size_t offset;
-    const char *fallback; // the value if not given, as in YAML; NULL: zero
+    const char *fallback; // the value if not given, as in YAML; NULL: what the caller set, zero
     double min, max;
     const char *const *names;     // NULL-terminated
     const struct spy_key *fields; // ends with a key without name
@@ -67,7 +67,7 @@ struct spy_key {
         .name = key, .type = SPY_KEY_NO_EFFECT                                                     \
     }
 
-// Fills *base (zeroed by the caller) from text. On failure everything allocated is released.
+// Fills *base (zeroed by the caller, but for values without a fallback) from text. On failure everything allocated is released.
 // SPY_ERR_INVALID.
 int spy_schema_parse(const struct spy_key *keys, const char *name, const char *text, size_t len,
                      void *base, struct spy_err *err);

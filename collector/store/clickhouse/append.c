@@ -51,7 +51,7 @@ static int read_known_id(void *arg, struct spy_rowbin *r, struct spy_err *err)
 }
 
 // A window that was sent before has the same place in the order of the table, so looking it up reads
-// little.
+// little. One that too few replicas have is not known: the insert says what becomes of it.
 static int find_known_windows(struct spy_click *s, struct group *g, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf rows = SPY_BUF_INIT(ROWS_BYTES);
@@ -81,7 +81,8 @@ static int find_known_windows(struct spy_click *s, struct group *g, struct spy_e
             .picked = &rows,
             .structure = "series FixedString(16), end_ns UInt64, profile_id FixedString(16)",
             .row = read_known_id,
-            .arg = g},
+            .arg = g,
+            .agreed = true},
         err);
 }
 

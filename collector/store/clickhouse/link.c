@@ -1,4 +1,5 @@
 #include "collector/store/clickhouse/link.h"
+#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include "shared/base/token.h"
@@ -9,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     URL_MAX = 15 << 10, // ClickHouse takes 16 KiB
     SECS = 30,
+    TURN_SECS = 3,
     CONNECT_MS = 5000,
     DEAD_SECS = 30,
     IDLE_CONNECTIONS = 8,
@@ -73,6 +76,7 @@ struct stream {
     uint64_t bytes;
     int result;
     struct spy_err err;
+    int code; // of the server's fault
 };
 
 static int read_answer_rows(struct stream *s)
@@ -127,6 +131,7 @@ static const struct {
     {252, SPY_ERR_AGAIN, 0},      // TOO_MANY_PARTS
     {285, SPY_ERR_AGAIN, 0},      // TOO_LESS_LIVE_REPLICAS
     {286, SPY_ERR_AGAIN, 0},      // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+    {289, SPY_ERR_AGAIN, 0},      // REPLICA_IS_NOT_IN_QUORUM
     {307, SPY_ERR_LIMIT, 0},      // TOO_MANY_BYTES
     {319, SPY_ERR_AGAIN, 0},      // UNKNOWN_STATUS_OF_INSERT
     {396, SPY_ERR_LIMIT, 0},      // TOO_MANY_ROWS_OR_BYTES
@@ -137,7 +142,7 @@ static const struct {
 
 // "Code: 60, e.displayText() = DB::Exception: Table x doesn't exist, e.what() = ..."
 static int explain_fault(const struct spy_click_link *l, const struct spy_client_answer *a,
-                         struct spy_err *err)
+                         int *ret_code, struct spy_err *err)
 {
     const char *text = spy_buf_str(&a->body), *said = strstr(text, "DB::Exception: ");
     int code = !strncmp(text, "Code: ", 6) ? (int)strtol(text + 6, NULL, 10) : 0;
@@ -150,6 +155,7 @@ static int explain_fault(const struct spy_click_link *l, const struct spy_client
             ours = faults[i].ours;
             sys = faults[i].sys;
         }
+    *ret_code = code;
     return spy_err_set(err, ours, sys, "ClickHouse at %s answers %d: %.*s", l->place.url, a->status,
                        (int)(len < 150 ? len : 150), said);
 }
@@ -168,7 +174,7 @@ static int end_call(const struct spy_click_link *l, struct stream *s,
         return spy_err_set(err, SPY_ERR_AGAIN, 0, "ClickHouse at %s does not answer: %s",
                            l->place.url, a->reason);
     if (a->status != 200)
-        return explain_fault(l, a, err);
+        return explain_fault(l, a, &s->code, err);
     return s->pending.len ? spy_err_set(err, SPY_ERR_IO, 0,
                                         "ClickHouse at %s sent an answer that ends inside of a row",
                                         l->place.url)
@@ -180,14 +186,17 @@ static int end_call(const struct spy_click_link *l, struct stream *s,
 static int put_url(const struct spy_click_link *l, const struct spy_click_call *c,
                    struct spy_buf *url)
 {
-    spy_buf_printf(url, "%s/?wait_end_of_query=1&max_execution_time=%u", l->place.url,
-                   c->secs ? c->secs : SECS);
+    unsigned secs = c->secs ? c->secs : SECS;
+    spy_buf_printf(url, "%s/?wait_end_of_query=1&max_execution_time=%u", l->place.url, secs);
     if (!c->outside)
         spy_buf_printf(url, "&database=%s", l->place.database);
     if (c->row)
         spy_buf_printf(url, "&max_memory_usage=%" PRIu64, MEMORY_BYTES);
-    if (l->place.replicas > 1 && c->rows)
-        spy_buf_printf(url, "&insert_quorum=%u", l->place.replicas);
+    if (l->place.replicas > 1 && c->rows) // the server answers before this side gives up
+        spy_buf_printf(url, "&insert_quorum=%u&insert_quorum_timeout=%u", l->place.replicas,
+                       secs * 1000 / 3);
+    if (l->place.replicas > 1 && c->agreed)
+        spy_buf_puts(url, "&select_sequential_consistency=1");
     if (c->picked) {
         spy_buf_puts(url, "&picked_format=RowBinary&picked_structure=");
         spy_url_put_value(url, c->structure);
@@ -253,6 +262,23 @@ static int send_call(struct spy_click_link *l, struct stream *s, const char *url
     return r;
 }
 
+// With replicas, ClickHouse refuses an insert while another into the same table is on its way, so
+// collectors take turns.
+static int insert_in_turn(struct spy_click_link *l, struct stream *s, const char *url,
+                          const struct headers *h, struct spy_err *err)
+{
+    enum { BEHIND_ANOTHER = 286, LEAST_US = 5000, MOST_US = 50000 };
+    uint64_t end = spy_clock_mono_ns() + TURN_SECS * SPY_NS_PER_SEC;
+    for (;;) {
+        s->code = 0;
+        int r = send_call(l, s, url, s->call->rows, h, err);
+        uint64_t now = spy_clock_mono_ns();
+        if (r == 0 || s->code != BEHIND_ANOTHER || now >= end)
+            return r;
+        usleep((useconds_t)(LEAST_US + now / 1000 % (MOST_US - LEAST_US)));
+    }
+}
+
 int spy_click_call(struct spy_click_link *l, const struct spy_click_call *call, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf url = SPY_BUF_INIT(URL_MAX), upload = SPY_BUF_INIT(UPLOAD_MAX);
@@ -265,8 +291,10 @@ int spy_click_call(struct spy_click_link *l, const struct spy_click_call *call, 
         return spy_err_set(err, r < 0 ? r : upload.failed, 0,
                            "a statement for ClickHouse is too long");
     r = make_credentials(l, call, &h, err);
-    if (r == 0)
-        r = send_call(l, &s, spy_buf_str(&url), call->picked ? &upload : call->rows, &h, err);
+    if (r == 0 && call->rows)
+        r = insert_in_turn(l, &s, spy_buf_str(&url), &h, err);
+    else if (r == 0)
+        r = send_call(l, &s, spy_buf_str(&url), call->picked ? &upload : NULL, &h, err);
     explicit_bzero(&h, sizeof h);
     spy_buf_free(&s.pending);
     return r;

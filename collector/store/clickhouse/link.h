@@ -31,6 +31,7 @@ struct spy_click_call {
     const char *structure;        // its columns: "id FixedString(16)"
     spy_click_row_fn row;         // NULL: no answer is expected
     void *arg;
+    bool agreed;        // a SELECT of what all wanted replicas have, and of nothing else
     const bool *stop;   // shared/base/stop.h; NULL: none
     unsigned secs;      // limit of the whole call; 0: 30
     uint64_t bytes_max; // of the answer; 0: 1 GiB

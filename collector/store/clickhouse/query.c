@@ -275,17 +275,18 @@ static int hold_size(struct answer *a, const struct spy_click_picked *picked, st
 
 // --- what they name ---
 
+// in_order: by id, so that series and functions have the same order in the answer whoever asks.
 static int read_named(struct answer *a, const char *columns_from, const struct spy_idset *ids,
-                      spy_click_row_fn row, struct spy_err *err)
+                      bool in_order, spy_click_row_fn row, struct spy_err *err)
 {
     char sql[256];
     struct spy_buf rows = {.data = (uint8_t *)ids->ids, .len = (size_t)ids->n * SPY_ID};
     if (!ids->n)
         return 0;
     snprintf(sql, sizeof sql,
-             "SELECT id, %s WHERE day >= %u AND day <= %u AND id IN (SELECT id FROM picked) "
+             "SELECT id, %s WHERE day >= %u AND day <= %u AND id IN (SELECT id FROM picked)%s "
              "FORMAT RowBinary",
-             columns_from, a->day_first, a->day_last);
+             columns_from, a->day_first, a->day_last, in_order ? " ORDER BY id" : "");
     return spy_click_call(a->s->link,
                           &(struct spy_click_call){.sql = sql,
                                                    .picked = &rows,
@@ -383,15 +384,15 @@ static int read_all_named(struct answer *a, struct spy_err *err)
     a->paths = calloc((size_t)a->stacks.n + 1, sizeof *a->paths);
     if (!a->series_in || !a->stacks_in || !a->paths)
         return spy_err_nomem(err);
-    int r = read_named(a, "keys, values FROM series", &a->series, add_series_row, err);
+    int r = read_named(a, "keys, values FROM series", &a->series, true, add_series_row, err);
     if (r == 0)
-        r = read_named(a, "frames FROM stacks", &a->stacks, add_stack_row, err);
+        r = read_named(a, "frames FROM stacks", &a->stacks, false, add_stack_row, err);
     a->frames_in = make_numbers(a->frames.n);
     if (r == 0 && !a->frames_in)
         return spy_err_nomem(err);
     return r < 0 ? r
                  : read_named(a, "name, filename, start_line, kind, line FROM frames", &a->frames,
-                              add_frame_row, err);
+                              true, add_frame_row, err);
 }
 
 // --- the profile ---

@@ -23,6 +23,15 @@ USERS = """<yandex><profiles><default></default></profiles><users><podspy><passw
 """
 
 
+ZOOKEEPER_JAR = pathlib.Path("/usr/share/java/zookeeper.jar")
+REPLICA = """
+<tcp_port>{tcp}</tcp_port><interserver_http_port>{interserver}</interserver_http_port>
+<interserver_http_host>127.0.0.1</interserver_http_host>
+<zookeeper><node><host>127.0.0.1</host><port>{zookeeper}</port></node>
+<session_timeout_ms>4000</session_timeout_ms></zookeeper>
+<macros><shard>1</shard><replica>{name}</replica></macros>"""
+
+
 def program():
     """Where clickhouse-server is, or None."""
     return shutil.which("clickhouse-server", path="/usr/bin:/usr/sbin:/usr/local/bin")
@@ -32,6 +41,46 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def why_no_replicas():
+    """Why there can be no replicated servers here, or None."""
+    if not program():
+        return "clickhouse-server is not installed: cmake/setup.sh test does"
+    if not ZOOKEEPER_JAR.exists() or not shutil.which("java"):
+        return "zookeeper (Debian's package, with a java) is not installed"
+    return None
+
+
+class ZooKeeper:
+    def __init__(self, folder):
+        folder.mkdir()
+        self.port = free_port()
+        (folder / "zoo.cfg").write_text(
+            f"tickTime=1000\ndataDir={folder}\nclientPort={self.port}\n"
+            "clientPortAddress=127.0.0.1\nadmin.enableServer=false\n")
+        with open(folder / "output", "ab") as out:
+            self.process = subprocess.Popen(
+                ["java", "-Xmx128m", "-cp", ZOOKEEPER_JAR,
+                 "org.apache.zookeeper.server.quorum.QuorumPeerMain", folder / "zoo.cfg"],
+                cwd=folder, stdout=out, stderr=out)
+        deadline = time.monotonic() + 120
+        while True:
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self.process.poll() is None, (folder / "output").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(60)
+
+    def replica(self, name):
+        """What the configuration of a server says that is one of its replicas."""
+        return REPLICA.format(tcp=free_port(), interserver=free_port(), zookeeper=self.port,
+                              name=name)
 
 
 class Server:

@@ -51,6 +51,23 @@ def test_what_one_collector_took_the_other_answers(pair):
     assert one.get_plain("/profiles?pod=nobody").status_code == 404
 
 
+def test_an_answer_does_not_depend_on_the_order_of_rows(server, pair):
+    """ClickHouse gives rows in the order of its parts, until it merges them: whenever it likes."""
+    for n in range(4):
+        b = Batch()
+        for pid in range(3):
+            b.add(labels(pid=100 + 3 * n + pid),
+                  [([MAIN, (f"f{n}_{k}", "/a.py", k)], 1, "running", 1, "m") for k in range(8)])
+        assert pair[n % 2].push(b.bytes()).status_code == 200
+    hour = f"from={int(time.time()) - 3600}&until={int(time.time()) + 60}"
+    paths = (f"/profiles?pod=demo&format=json&{hour}", f"/top?pod=demo&{hour}", f"/pods?{hour}")
+    before = [pair[0].get_plain(path).json() for path in paths]
+    for table in ("series", "frames", "stacks", "windows"):
+        server.ask(f"OPTIMIZE TABLE {table} FINAL")
+    assert before == [pair[1].get_plain(path).json() for path in paths]
+    assert before[1]["samples"] == 4 * 3 * 8
+
+
 def test_without_clickhouse_pushes_wait_and_readiness_says_why(server, pair):
     one, _ = pair
     body = usual_batch().bytes()
@@ -108,3 +125,45 @@ def test_batches_sent_to_both_while_clickhouse_is_killed_count_once(server, pair
               f"{[_total(c) // 3 for c in pair]}")
     assert len(acknowledged) == 100 and len(set(acknowledged)) == 50
     assert [_total(c) for c in pair] == [150, 150]
+
+
+# --- replicas ---
+
+
+@pytest.fixture(name="replicas")
+def _replicas(tmp_path):
+    if why := clickhouse.why_no_replicas():
+        pytest.skip(why)
+    zookeeper = clickhouse.ZooKeeper(tmp_path / "zookeeper")
+    servers = [clickhouse.Server(tmp_path / name, more=zookeeper.replica(name))
+               for name in ("first", "second")]
+    yield servers
+    for s in (*servers, zookeeper):
+        s.kill()
+
+
+def _push_until_taken(collector, body):
+    deadline = time.monotonic() + 120
+    while (answer := collector.push(body)).status_code != 200:
+        assert answer.status_code == 503, answer.text
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.1)
+
+
+def test_an_acknowledged_window_is_on_every_replica(replicas, new_collector):
+    """An agent tries again and again while a replica is away: what the other has is not enough."""
+    first, second = replicas
+    pair = [new_collector(config=s.store(replicas=2)) for s in replicas]
+    body = usual_batch().bytes()
+    for c in pair:
+        _push_until_taken(c, body)
+    assert [s.ask("SELECT count() FROM windows") for s in replicas] == ["1", "1"]
+    second.kill()
+    late = usual_batch().bytes()
+    for _ in range(3):
+        assert pair[0].push(late).status_code == 503
+    second.start()
+    _push_until_taken(pair[0], late)
+    first.kill()
+    assert second.ask("SELECT count() FROM windows FINAL") == "2"
+    assert _total(pair[1]) == 1000

@@ -205,7 +205,7 @@ static const struct {
     {2, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock shows"},
     {48, 48, SPY_INGEST_CLOCK, "this collector's clock shows"},
     {48, 0, SPY_INGEST_NOT_TAKEN, "its own sender's clock"},
-    {-48, 0, SPY_INGEST_NOT_TAKEN, "retention.minutes"},
+    {-48, 0, SPY_INGEST_NOT_TAKEN, "(retention)"},
     {-48, NO_DATE, SPY_INGEST_CLOCK, "this collector's clock shows"},
     {-48, -48, SPY_INGEST_CLOCK, "this collector's clock shows"}, // ours is ahead
 };
@@ -247,7 +247,7 @@ static void test_rejected_profiles_are_reported_and_the_rest_is_stored_once(void
         assert_int_equal(take(f, &b, PROTOBUF, ""), SPY_INGEST_TAKEN);
         assert_int_equal(f->rejected, 1);
         assert_string_equal(f->why, "1 of 2 profiles were not taken; the first: a profile is older "
-                                    "than what this collector keeps (retention.minutes)");
+                                    "than what this collector keeps (retention)");
         assert_int_equal(stored(f), 3);
     }
     spy_buf_free(&b);

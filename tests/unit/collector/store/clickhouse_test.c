@@ -39,14 +39,14 @@ static uint64_t count_stored(struct spy_store *s)
 
 // --- several collectors, and a server that is killed ---
 
-enum { SENDERS = 4, IDS_A_ROUND = 40 };
+enum { SENDERS = 4, IDS_A_ROUND = 12 };
 
 struct sender {
     pthread_t thread;
     struct spy_store *store;
     uint64_t first;
     size_t tries;
-    bool *killed; // the server was killed in this round
+    uint64_t stored; // atomic
 };
 
 // Sends each window until it is acknowledged, as an agent does.
@@ -61,11 +61,13 @@ static void *send_all(void *arg)
                                spy_clock_mono_ns() < end)
             usleep(20000);
         spy_profile_free(p);
+        __atomic_store_n(&a->stored, i + 1, __ATOMIC_RELAXED);
     }
     return NULL;
 }
 
 // Two collectors get the same windows from two agents each, while ClickHouse is killed and started.
+// It is killed when a number of them is stored, which differs by round, and somewhere in what follows.
 static void send_one_round(struct spy_store *const stores[2], uint64_t round, size_t *tries)
 {
     struct sender a[SENDERS] = {0};
@@ -73,7 +75,9 @@ static void send_one_round(struct spy_store *const stores[2], uint64_t round, si
         a[i] = (struct sender){.store = stores[i % 2], .first = round * IDS_A_ROUND};
         assert_int_equal(pthread_create(&a[i].thread, NULL, send_all, &a[i]), 0);
     }
-    usleep((useconds_t)(20000 + round * 37000 % 200000));
+    while (__atomic_load_n(&a[0].stored, __ATOMIC_RELAXED) < round * 5 % (IDS_A_ROUND - 1))
+        usleep(1000);
+    usleep((useconds_t)(round * 3700 % 20000));
     click_server_kill();
     click_server_start();
     for (int i = 0; i < SENDERS; i++) {

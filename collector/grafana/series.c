@@ -1,10 +1,7 @@
 // series.c - SelectSeries: what a selection weighs in each step of time, by labels.
 //
 // A step is (t - step, t] for each multiple t of the step in the range, so the same question a minute
-// later has the same steps. A window that two steps share counts in each by its part of the window.
-// The store merges the windows of a series, so each step is one question, and the windows across a
-// step's edge are those of a second question, about that instant: there a series has one window,
-// whose times say which part lies before the edge.
+// later has the same steps. A window that steps share counts in each by its part of the window.
 #include "collector/grafana/message.h"
 #include "shared/base/clock.h"
 #include "shared/base/map.h"
@@ -43,12 +40,16 @@ struct collecting {
     struct group *groups;
     size_t n, cap;
     struct spy_map by_values;
-    size_t rows; // read so far
+    struct spy_profile *p; // the series
+    uint32_t *group_of;    // by series
+    size_t group_of_cap;
 };
 
 static void collecting_done(struct collecting *k)
 {
     free(k->groups);
+    free(k->group_of);
+    spy_profile_free(k->p);
     spy_map_free(&k->by_values);
 }
 
@@ -123,88 +124,89 @@ static int find_group(struct collecting *k, const struct spy_profile *p, uint32_
 
 // --- reading ---
 
-typedef void (*series_fn)(struct collecting *k, struct group *g, const struct spy_series *window,
-                          double weight, size_t step);
+enum { NOT_MATCHED = UINT32_MAX - 1, NOT_SEEN = UINT32_MAX };
 
-static int sum_series(struct collecting *k, const struct spy_profile *p, const bool *has,
-                      double *weights)
+// The group of a series, or NOT_MATCHED.
+static int match_group(struct collecting *k, uint32_t series, uint32_t *ret)
 {
-    uint32_t n = spy_profile_n_samples(p);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct spy_sample *s = spy_profile_sample_at(p, i);
-        if (has[s->series])
-            weights[s->series] += (double)spy_type_weigh(&k->s->type, s);
-    }
-    k->rows += n + (size_t)spy_profile_n_series(p);
-    size_t max = k->c->rows_max ? k->c->rows_max : SPY_STORE_ROWS_MAX;
-    return k->rows <= max ? 0
-                          : spy_err_set(k->err, SPY_ERR_LIMIT, 0,
-                                        "more than %zu samples are selected: narrow the time or "
-                                        "the labels, or ask for longer steps",
-                                        max);
-}
-
-// Calls fn for each series with windows in [from, until).
-static int each_series(struct collecting *k, uint64_t from, uint64_t until, size_t step,
-                       series_fn fn)
-{
-    _cleanup_profile_ struct spy_profile *p = NULL;
-    _cleanup_free_ bool *has = NULL;
-    k->s->select.from_ns = from;
-    k->s->select.until_ns = until;
-    k->s->select.rows_max = k->c->rows_max;
-    int r = spy_selection_load(k->c, k->s, &p, &has, k->err);
-    if (r < 0)
+    struct spy_named labels[SPY_LABELS_MAX];
+    size_t n = spy_series_labels(k->p, series, labels), group = 0;
+    int r = spy_matchers_match(&k->s->matchers, labels, n, k->err);
+    *ret = NOT_MATCHED;
+    if (r <= 0)
         return r;
-    _cleanup_free_ double *weights = calloc((size_t)spy_profile_n_series(p) + 1, sizeof *weights);
-    if (!weights)
-        return spy_err_nomem(k->err);
-    r = sum_series(k, p, has, weights);
-    for (uint32_t i = 0; i < spy_profile_n_series(p) && r == 0; i++) {
-        size_t group;
-        if (!has[i])
-            continue;
-        r = find_group(k, p, i, &group);
-        if (r == 0)
-            fn(k, &k->groups[group], spy_profile_series_get(p, i), weights[i], step);
-    }
+    r = find_group(k, k->p, series, &group);
+    if (r == 0)
+        *ret = (uint32_t)group;
     return r;
 }
 
-static void add_step(struct collecting *k, struct group *g, const struct spy_series *window,
-                     double weight, size_t step)
+static int find_group_once(struct collecting *k, uint32_t series, uint32_t *ret)
 {
-    (void)k;
-    (void)window;
-    g->points[step] += weight;
-    g->known[step] = true;
+    size_t known = k->group_of_cap;
+    int r = spy_grow(&k->group_of, &k->group_of_cap, (size_t)series + 1, sizeof *k->group_of,
+                     SPY_STORE_ROWS_MAX);
+    if (r < 0)
+        return r == SPY_ERR_NOMEM ? spy_err_nomem(k->err) : too_many_series(k);
+    for (; known < k->group_of_cap; known++)
+        k->group_of[known] = NOT_SEEN;
+    if (k->group_of[series] == NOT_SEEN)
+        r = match_group(k, series, &k->group_of[series]);
+    *ret = k->group_of[series];
+    return r;
 }
 
-// Takes the part of a window before an edge out of the step after it, and the other way round.
-static void take_across(struct collecting *k, struct group *g, const struct spy_series *window,
-                        double weight, size_t step)
+static double weigh_window(const struct collecting *k, const struct spy_store_window *w)
 {
-    uint64_t edge = k->first_ns + step * k->step_ns;
-    uint64_t start = window->start_ns, end = start + window->duration_ns;
-    if (start >= edge || end <= edge)
-        return;
-    double before = (double)(edge - start) / (double)window->duration_ns;
-    if (step < k->n_steps)
-        g->points[step] -= weight * before;
-    if (step > 0)
-        g->points[step - 1] -= weight * (1 - before);
+    double weight = 0;
+    for (uint32_t state = 0; state <= SPY_STATE_ALL; state++) {
+        const struct spy_sample s = {
+            .state = state, .count = w->sums[state].count, .ns = w->sums[state].ns};
+        weight += (double)spy_type_weigh(&k->s->type, &s);
+    }
+    return weight;
 }
 
+// Divides a window's weight by time; what lies outside of all steps is left out.
+static void share_weight(struct collecting *k, struct group *g, const struct spy_series *w,
+                         double weight)
+{
+    uint64_t start = w->start_ns, length = w->duration_ns ? w->duration_ns : 1;
+    uint64_t end = spy_add_sat(start, length), all = k->first_ns + k->n_steps * k->step_ns;
+    for (uint64_t at = start > k->first_ns ? start : k->first_ns; at < end && at < all;) {
+        uint64_t step = (at - k->first_ns) / k->step_ns;
+        uint64_t until = spy_min(k->first_ns + (step + 1) * k->step_ns, end);
+        g->points[step] += weight * ((double)(until - at) / (double)length);
+        g->known[step] = true;
+        at = until;
+    }
+}
+
+static int collect_window(void *arg, const struct spy_store_window *w, struct spy_err *err)
+{
+    struct collecting *k = arg;
+    uint32_t group = NOT_MATCHED;
+    k->err = err;
+    int r = find_group_once(k, w->series, &group);
+    if (r == 0 && group != NOT_MATCHED)
+        share_weight(k, &k->groups[group], w->window, weigh_window(k, w));
+    return r;
+}
+
+// Windows are read without their stacks, so more of them may be read than for a flame graph.
 static int collect_steps(struct collecting *k)
 {
-    int r = 0;
-    for (size_t i = 0; i <= k->n_steps && r == 0; i++) {
-        uint64_t at = k->first_ns + i * k->step_ns;
-        if (i < k->n_steps)
-            r = each_series(k, at, at + k->step_ns, i, add_step);
-        if (r == 0)
-            r = each_series(k, at, at + 1, i, take_across);
-    }
+    enum { TIMES = 4 };
+    struct spy_err *err = k->err;
+    size_t max = k->c->rows_max ? k->c->rows_max : SPY_STORE_ROWS_MAX;
+    k->s->select.from_ns = k->first_ns;
+    k->s->select.until_ns = k->first_ns + k->n_steps * k->step_ns;
+    k->s->select.rows_max = max < SIZE_MAX / TIMES ? max * TIMES : SIZE_MAX;
+    k->p = spy_profile_new();
+    if (!k->p)
+        return spy_err_nomem(err);
+    int r = spy_store_windows(k->c->store, &k->s->select, k->step_ns, k->p, collect_window, k, err);
+    k->err = err;
     return r;
 }
 
@@ -219,11 +221,8 @@ static int compare_groups(const void *a, const void *b)
 static void sum_groups(struct collecting *k)
 {
     for (size_t i = 0; i < k->n; i++)
-        for (size_t step = 0; step < k->n_steps; step++) {
-            double *at = &k->groups[i].points[step];
-            *at = *at > 0 ? *at : 0; // of differences
-            k->groups[i].total += k->groups[i].known[step] ? *at : 0;
-        }
+        for (size_t step = 0; step < k->n_steps; step++)
+            k->groups[i].total += k->groups[i].points[step];
     if (k->n)
         qsort(k->groups, k->n, sizeof *k->groups, compare_groups);
 }

@@ -69,11 +69,20 @@ enum spy_encoding spy_content_choose(const char *accept_encoding)
     return best;
 }
 
+// Whether a media type is `known`, with or without parameters; "text/" is all of its kind.
+static bool starts_type(const char *type, const char *known)
+{
+    size_t len = strlen(known);
+    return !strncmp(type, known, len) &&
+           (known[len - 1] == '/' || !type[len] || strchr("; ", type[len]));
+}
+
 static bool can_be_compressed(const char *type)
 {
-    static const char *const types[] = {"application/json", "image/svg+xml", "text/"};
+    static const char *const types[] = {"application/json", "application/proto", "image/svg+xml",
+                                        "text/"};
     for (size_t i = 0; i < SPY_COUNT(types); i++)
-        if (!strncmp(type, types[i], strlen(types[i])))
+        if (starts_type(type, types[i]))
             return true;
     return false;
 }

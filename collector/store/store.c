@@ -75,6 +75,13 @@ int spy_store_query(struct spy_store *s, const struct spy_select *select, struct
     return s->backend->query(s, select, into, err);
 }
 
+int spy_store_windows(struct spy_store *s, const struct spy_select *select, uint64_t step_ns,
+                      struct spy_profile *into, spy_store_window_fn fn, void *arg,
+                      struct spy_err *err)
+{
+    return s->backend->windows(s, select, step_ns, into, fn, arg, err);
+}
+
 int spy_store_processes(struct spy_store *s, const struct spy_select *select,
                         spy_store_process_fn fn, void *arg, struct spy_err *err)
 {

@@ -82,6 +82,26 @@ int spy_store_append(struct spy_store *s, struct spy_profile *const *profiles, s
 // of the selection or the caps of `into`; narrow the selection. SPY_ERR_GONE: stop was set.
 int spy_store_query(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
                     struct spy_err *err);
+// One window, or the windows of a series that a roll-up holds, without stacks.
+struct spy_store_window {
+    uint32_t series;                 // of the profile that spy_store_windows fills
+    const struct spy_series *window; // times, period, quality, account; no labels
+    uint64_t windows;                // that it stands for
+    const struct spy_store_sum {
+        uint64_t count, ns;
+    } * sums; // by state, SPY_STATE_ALL + 1 of them
+};
+// Less than 0 ends the listing with that error.
+typedef int (*spy_store_window_fn)(void *arg, const struct spy_store_window *window,
+                                   struct spy_err *err);
+// Calls fn for what spy_store_query would add, once for each window or roll-up, in no order, all of
+// one instant. Steps of step_ns begin at from_ns: a roll-up is used where all of its windows begin
+// and end in one step (if no window is longer than a minute), and where windows were dropped. `into`
+// gets the series that are found, with their labels alone. fn may not call the store. rows_max bounds
+// what is read, memory what is held. Errors as of spy_store_query, and those of fn.
+int spy_store_windows(struct spy_store *s, const struct spy_select *select, uint64_t step_ns,
+                      struct spy_profile *into, spy_store_window_fn fn, void *arg,
+                      struct spy_err *err);
 // Calls fn for each selected process, latest first; at most 10000. Each is described by the selected
 // windows only. fn may not call the store. SPY_ERR_GONE: stop was set.
 int spy_store_processes(struct spy_store *s, const struct spy_select *select,
@@ -128,6 +148,9 @@ struct spy_store_backend {
                   size_t *ret_known, bool *ret_is_known, struct spy_err *err);
     int (*query)(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
                  struct spy_err *err);
+    int (*windows)(struct spy_store *s, const struct spy_select *select, uint64_t step_ns,
+                   struct spy_profile *into, spy_store_window_fn fn, void *arg,
+                   struct spy_err *err);
     int (*processes)(struct spy_store *s, const struct spy_select *select, spy_store_process_fn fn,
                      void *arg, struct spy_err *err);
     int (*expire)(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,

@@ -45,6 +45,11 @@ int spy_click_append(struct spy_store *s, struct spy_profile *const *profiles, s
                      size_t *ret_known, bool *ret_is_known, struct spy_err *err);
 int spy_click_query(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
                     struct spy_err *err);
+// Adds a series whose row is missing: its id stands for its labels. In query.c.
+int spy_click_missing_series(struct spy_profile *into, const uint8_t id[SPY_ID], uint32_t *ret);
+int spy_click_windows(struct spy_store *s, const struct spy_select *select, uint64_t step_ns,
+                      struct spy_profile *into, spy_store_window_fn fn, void *arg,
+                      struct spy_err *err);
 int spy_click_processes(struct spy_store *s, const struct spy_select *select,
                         spy_store_process_fn fn, void *arg, struct spy_err *err);
 int spy_click_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,

@@ -146,6 +146,7 @@ const struct spy_store_backend spy_store_clickhouse = {
     .close = close_click,
     .append = spy_click_append,
     .query = spy_click_query,
+    .windows = spy_click_windows,
     .processes = spy_click_processes,
     .expire = spy_click_expire,
     .now = get_click_time,

@@ -433,17 +433,16 @@ static int compare_windows(const void *a, const void *b)
     return ex != ey ? (ex < ey ? -1 : 1) : memcmp(x->profile_id, y->profile_id, SPY_ID);
 }
 
-// A series whose row is missing: its id stands for its labels.
-static int add_missing_series(struct answer *a, uint32_t series)
+int spy_click_missing_series(struct spy_profile *into, const uint8_t id[SPY_ID], uint32_t *ret)
 {
-    char id[2 * SPY_ID + 1];
+    char text[2 * SPY_ID + 1];
     struct spy_label label;
     for (size_t i = 0; i < SPY_ID; i++)
-        snprintf(id + 2 * i, 3, "%02x", a->series.ids[series][i]);
-    int r = spy_profile_cstr(a->into, "podspy.missing.series", &label.key);
+        snprintf(text + 2 * i, 3, "%02x", id[i]);
+    int r = spy_profile_cstr(into, "podspy.missing.series", &label.key);
     if (r == 0)
-        r = spy_profile_cstr(a->into, id, &label.value);
-    return r < 0 ? r : spy_profile_series(a->into, &label, 1, &a->series_in[series]);
+        r = spy_profile_cstr(into, text, &label.value);
+    return r < 0 ? r : spy_profile_series(into, &label, 1, ret);
 }
 
 static int unite_windows(struct answer *a)
@@ -453,7 +452,7 @@ static int unite_windows(struct answer *a)
         qsort(a->windows, a->n_windows, sizeof *a->windows, compare_windows);
     for (uint32_t i = 0; i < a->series.n && r == 0; i++)
         if (a->series_in[i] == NONE)
-            r = add_missing_series(a, i);
+            r = spy_click_missing_series(a->into, a->series.ids[i], &a->series_in[i]);
     for (size_t i = 0; i < a->n_windows && r == 0; i++)
         spy_series_unite(spy_profile_series_at(a->into, a->series_in[a->windows[i].series]),
                          &a->windows[i].window);

@@ -33,7 +33,8 @@ enum { SPY_CLICK_VERSION = 1 };
                                   "throttled_periods, "                                            \
                                   "running_ns, runnable_ns"
 #define SPY_CLICK_THREADS "tids, names"
-#define SPY_CLICK_ROWS    "stacks, row_stack, row_thread, row_state, row_count, row_extra"
+#define SPY_CLICK_STATES  "row_state, row_count, row_extra"
+#define SPY_CLICK_ROWS    "stacks, row_stack, row_thread, " SPY_CLICK_STATES
 
 #define SPY_CLICK_DAY_NS   (86400 * UINT64_C(1000000000))
 #define SPY_CLICK_TIME_MAX ((uint64_t)INT64_MAX)

@@ -29,6 +29,7 @@ struct spy_click_window {
 int spy_click_read_head(struct spy_rowbin *r, struct spy_click_window *ret, struct spy_err *err);
 int spy_click_read_threads(struct spy_rowbin *r, struct spy_click_window *ret, struct spy_err *err);
 int spy_click_read_rows(struct spy_rowbin *r, struct spy_click_window *ret, struct spy_err *err);
+int spy_click_read_states(struct spy_rowbin *r, struct spy_click_window *ret, struct spy_err *err);
 // What a reader of rows returns when it has read all its columns: 0, SPY_ERR_TORN or SPY_ERR_IO.
 int spy_click_end_row(const struct spy_rowbin *r, struct spy_err *err);
 // One sample; stack and thread count from 1 in the window's arrays. False: out of range.

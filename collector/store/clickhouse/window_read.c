@@ -78,6 +78,14 @@ int spy_click_read_rows(struct spy_rowbin *r, struct spy_click_window *ret, stru
     return spy_click_end_row(r, err);
 }
 
+int spy_click_read_states(struct spy_rowbin *r, struct spy_click_window *ret, struct spy_err *err)
+{
+    ret->state = read_array(r, 1, &ret->n_rows);
+    ret->count = read_column(r, 8, ret->n_rows);
+    ret->extra = read_column(r, 8, ret->n_rows);
+    return spy_click_end_row(r, err);
+}
+
 bool spy_click_row(const struct spy_click_window *w, size_t i, struct spy_sample *ret)
 {
     ret->stack = (uint32_t)spy_rowbin_element(w->stack, i, 4);

@@ -3,11 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-struct state {
-    int64_t done, dropped[SPY_LEVELS];
-};
-
-static int read_level_state(sqlite3 *db, struct state *ret, struct spy_err *err)
+int spy_level_state_read(sqlite3 *db, struct spy_level_state *ret, struct spy_err *err)
 {
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
     int code, r = spy_db_prepare(db, "SELECT level, done, dropped FROM levels", &q, err);
@@ -80,9 +76,9 @@ static void add_windows(struct spy_plan *p, int64_t first, int64_t end, int64_t 
 int spy_plan_make(sqlite3 *db, const struct spy_select *select, struct spy_plan *ret,
                   struct spy_err *err)
 {
-    struct state state = {0};
+    struct spy_level_state state = {0};
     int64_t from = spy_db_time(select->from_ns), until = spy_db_time(select->until_ns);
-    int r = read_level_state(db, &state, err);
+    int r = spy_level_state_read(db, &state, err);
     if (r < 0)
         return r;
     *ret = (struct spy_plan){0};
@@ -106,6 +102,84 @@ int spy_plan_make(sqlite3 *db, const struct spy_select *select, struct spy_plan 
     }
     add_windows(ret, covered.first, covered.end, state.done);
     return 0;
+}
+
+// --- by steps ---
+
+static int64_t max_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+static int64_t min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+// The roll-ups of this level that stand for what was dropped below and begin in the part.
+static struct span find_dropped(int level, const struct spy_plan_part *part, int64_t dropped)
+{
+    int64_t unit = spy_level_ns(level);
+    struct span s = {part->is_first ? part->from / unit : divide_up(part->from, unit),
+                     divide_up(dropped, unit)};
+    s.end = part->is_last ? s.end : min_of(s.end, divide_up(part->until, unit));
+    s.end = max_of(s.first, s.end);
+    return s;
+}
+
+// The windows that are rolled up and end in [from, until).
+static void add_ending(struct spy_plan *p, int64_t from, int64_t until, int64_t done)
+{
+#define IN "(w.end_ns - (w.end_ns > w.start_ns))"
+    if (from >= until)
+        return;
+    p->sources[p->n].from_ns = from;
+    plan_source(p, SPY_LEVEL_WINDOWS,
+                " AND w.end_ns <= %" PRId64 " AND " IN " >= %" PRId64 " AND " IN " < %" PRId64
+                " AND w.id <= %" PRId64,
+                until, from, until, done);
+#undef IN
+}
+
+// Hours, and minutes beside them, for the minutes of `live`, whose windows are there.
+static void add_live(struct spy_plan *p, struct span live, int64_t dropped_hours)
+{
+    struct span hours = {max_of(divide_up(live.first, 60), dropped_hours), live.end / 60};
+    if (hours.first >= hours.end) {
+        add_rollups(p, SPY_LEVEL_MINUTES, live.first, live.end);
+        return;
+    }
+    add_rollups(p, SPY_LEVEL_MINUTES, live.first, hours.first * 60);
+    add_rollups(p, SPY_LEVEL_HOURS, hours.first, hours.end);
+    add_rollups(p, SPY_LEVEL_MINUTES, hours.end * 60, live.end);
+}
+
+// A roll-up in the first whole minute can hold windows that begin before it, so it is not used.
+void spy_plan_step(const struct spy_level_state *state, struct spy_plan_part *part,
+                   struct spy_plan *ret)
+{
+    int64_t minute = spy_level_ns(SPY_LEVEL_MINUTES), hour = spy_level_ns(SPY_LEVEL_HOURS);
+    int64_t no_windows = state->dropped[SPY_LEVEL_WINDOWS];
+    int64_t no_minutes = state->dropped[SPY_LEVEL_MINUTES];
+    *ret = (struct spy_plan){0};
+    if (part->is_first)
+        plan_source(ret, SPY_LEVEL_WINDOWS, " AND w.id > %" PRId64, state->done);
+    if (!state->done)
+        return;
+    int64_t no_hours = divide_up(no_minutes, hour);
+    int64_t there = max_of(divide_up(no_windows, minute), no_hours * 60);
+    struct span hours = find_dropped(SPY_LEVEL_HOURS, part, no_minutes);
+    struct span minutes = find_dropped(SPY_LEVEL_MINUTES, part, no_windows);
+    struct span live = {max_of(there, divide_up(part->from, minute) + 1), part->until / minute};
+    add_rollups(ret, SPY_LEVEL_HOURS, hours.first, hours.end);
+    add_rollups(ret, SPY_LEVEL_MINUTES, max_of(minutes.first, no_hours * 60), minutes.end);
+    part->windows_from = max_of(part->windows_from, there * minute);
+    if (part->rolls_up && live.first < live.end) {
+        add_live(ret, live, no_hours);
+        add_ending(ret, part->windows_from, live.first * minute, state->done);
+        part->windows_from = live.end * minute;
+    }
+    if (part->is_last)
+        add_ending(ret, part->windows_from, INT64_MAX, state->done);
 }
 
 #define WINDOW_COLUMNS                                                                             \

@@ -28,14 +28,32 @@ static inline int64_t spy_level_bucket(int level, int64_t start_ns, int64_t end_
 // Where the answer to a question is: rows of windows or of rollups, disjoint.
 struct spy_source {
     int level;
-    char where[192]; // SQL that narrows the selection, with AND before it; of `w`
+    char where[256]; // SQL that narrows the selection, with AND before it; of `w`
+    int64_t from_ns; // nothing ends before it
 };
 struct spy_plan {
-    struct spy_source sources[6];
+    struct spy_source sources[10];
     size_t n;
 };
+// How far the windows are rolled up, and what was dropped, by level (schema.h).
+struct spy_level_state {
+    int64_t done, dropped[SPY_LEVELS];
+};
+int spy_level_state_read(sqlite3 *db, struct spy_level_state *ret, struct spy_err *err);
 int spy_plan_make(sqlite3 *db, const struct spy_select *select, struct spy_plan *ret,
                   struct spy_err *err);
+
+// One step of a selection's time. Planned step by step, each window of the selection is in one source
+// of one step: all that ends before the first or after the last is theirs.
+struct spy_plan_part {
+    int64_t from, until;
+    bool is_first, is_last;
+    bool rolls_up; // windows that are there may be read as roll-ups, but none that holds windows
+                   // that begin before `from`, unless they are longer than a minute
+    int64_t windows_from; // 0 in the first step, then kept: windows that end later are not planned
+};
+void spy_plan_step(const struct spy_level_state *state, struct spy_plan_part *part,
+                   struct spy_plan *ret);
 
 // One row of a source.
 struct spy_source_row {

@@ -422,6 +422,7 @@ const struct spy_store_backend spy_store_sqlite = {
     .close = close_sqlite,
     .append = spy_sqlite_append,
     .query = spy_sqlite_query,
+    .windows = spy_sqlite_windows,
     .processes = spy_sqlite_processes,
     .expire = spy_sqlite_expire,
     .now = get_retention_time,

@@ -65,6 +65,9 @@ int spy_sqlite_append(struct spy_store *s, struct spy_profile *const *profiles, 
                       size_t *ret_known, bool *ret_is_known, struct spy_err *err);
 int spy_sqlite_query(struct spy_store *s, const struct spy_select *select, struct spy_profile *into,
                      struct spy_err *err);
+int spy_sqlite_windows(struct spy_store *s, const struct spy_select *select, uint64_t step_ns,
+                       struct spy_profile *into, spy_store_window_fn fn, void *arg,
+                       struct spy_err *err);
 int spy_sqlite_processes(struct spy_store *s, const struct spy_select *select,
                          spy_store_process_fn fn, void *arg, struct spy_err *err);
 int spy_sqlite_backup_dir(const char *dir, const char *to, struct spy_err *err);

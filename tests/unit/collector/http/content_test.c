@@ -84,7 +84,9 @@ static void a_body_is_compressed_where_that_saves_bytes(void **state)
         {"zstd", "zstd", "image/svg+xml", 600, true},
         {"gzip", NULL, "application/json", 500, true},
         {"", NULL, "application/json", 100000, true},
+        {"gzip", "gzip", "application/proto", 100000, true},
         {"gzip", NULL, "application/x-protobuf", 100000, true},
+        {"gzip", NULL, "application/protobuf", 100000, true}, // acknowledgements of pushes
         {"gzip", "gzip", "application/json", 30000, false},
         {"gzip", NULL, "application/json", 100000, false}, // others wait for their bytes meanwhile
     };

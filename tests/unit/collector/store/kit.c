@@ -355,3 +355,79 @@ size_t kit_windows(struct spy_store *s, size_t *ret_processes)
         *ret_processes = c.processes;
     return c.windows;
 }
+
+// --- windows without stacks ---
+
+struct united {
+    struct spy_profile *p;
+    size_t n;
+    uint64_t windows;
+};
+
+static int unite_window(void *arg, const struct spy_store_window *w, struct spy_err *err)
+{
+    struct united *u = arg;
+    int r = 0;
+    (void)err;
+    assert_in_range(w->series, 0, spy_profile_n_series(u->p) - 1);
+    spy_series_unite(spy_profile_series_at(u->p, w->series), w->window);
+    for (uint32_t state = 0; state <= SPY_STATE_ALL && r == 0; state++)
+        if (w->sums[state].count || w->sums[state].ns)
+            r = spy_profile_add(u->p, w->series, 0, 0, state, w->sums[state].count,
+                                w->sums[state].ns);
+    u->windows += w->windows;
+    u->n++;
+    return r;
+}
+
+// The series of a profile, and its samples by state alone.
+static struct spy_profile *without_stacks(const struct spy_profile *from)
+{
+    struct spy_profile *p = spy_profile_new();
+    assert_non_null(p);
+    for (uint32_t i = 0; i < spy_profile_n_series(from); i++) {
+        const struct spy_series *s = spy_profile_series_get(from, i);
+        struct spy_label labels[SPY_LABELS_MAX];
+        uint32_t id;
+        for (uint32_t k = 0; k < s->n_labels; k++) {
+            const struct spy_label *l = spy_profile_label_at(from, s->first_label + k);
+            labels[k] = (struct spy_label){text(p, spy_profile_text(from, l->key)),
+                                           text(p, spy_profile_text(from, l->value))};
+        }
+        assert_int_equal(spy_profile_series(p, labels, s->n_labels, &id), 0);
+        assert_int_equal(id, i);
+        spy_series_unite(spy_profile_series_at(p, id), s);
+    }
+    for (uint32_t i = 0; i < spy_profile_n_samples(from); i++) {
+        const struct spy_sample *s = spy_profile_sample_at(from, i);
+        if (s->count || s->ns)
+            assert_int_equal(spy_profile_add(p, s->series, 0, 0, s->state, s->count, s->ns), 0);
+    }
+    return p;
+}
+
+static void forget_periods(struct spy_profile *p)
+{
+    for (uint32_t i = 0; i < spy_profile_n_series(p); i++)
+        spy_profile_series_at(p, i)->period_ns = 0;
+}
+
+size_t kit_assert_windows(struct spy_store *s, const struct spy_select *select, uint64_t step_ns,
+                          const struct spy_profile *expected)
+{
+    struct united u = {.p = spy_profile_new()};
+    struct spy_profile *sums = without_stacks(expected);
+    struct spy_err err = {0};
+    assert_non_null(u.p);
+    if (spy_store_windows(s, select, step_ns, u.p, unite_window, &u, &err) < 0)
+        fail_msg("%s", err.msg);
+    if (u.n > spy_profile_n_series(expected)) { // a mean is rounded by the order of its windows
+        forget_periods(u.p);
+        forget_periods(sums);
+    }
+    kit_assert_same(sums, u.p);
+    assert_true(u.windows >= u.n);
+    spy_profile_free(sums);
+    spy_profile_free(u.p);
+    return u.n;
+}

@@ -36,6 +36,10 @@ struct spy_profile *kit_random_window(uint64_t id, uint64_t *seed);
 size_t kit_append(struct spy_store *s, struct spy_profile *const *profiles, size_t n);
 struct spy_select kit_everything(void);
 struct spy_profile *kit_query(struct spy_store *s, const struct spy_select *select);
+// The same selection by spy_store_windows; fails the test unless each series has the window, quality,
+// account and sums by state of `expected`. Returns how many times the store called back.
+size_t kit_assert_windows(struct spy_store *s, const struct spy_select *select, uint64_t step_ns,
+                          const struct spy_profile *expected);
 uint64_t kit_total(const struct spy_profile *p); // counts of all samples
 // Every series (window, quality, period, profile_id) and every sample of one is in the other.
 void kit_assert_same(const struct spy_profile *a, const struct spy_profile *b);

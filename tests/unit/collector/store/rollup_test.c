@@ -80,10 +80,14 @@ static void add_full(struct spy_store *s, struct spy_profile *truth, uint64_t id
 
 static void assert_answers(struct spy_store *s, const struct spy_profile *truth, size_t windows)
 {
-    struct spy_select all = kit_everything();
+    static const uint64_t steps[] = {15, 7 * 60 + 1, HOUR_S, 7 * HOUR_S + 1, 100000 * DAY_S};
+    struct spy_select all = kit_everything(), near = {.from_ns = (T0 - 4 * DAY_S) * SEC_NS,
+                                                      .until_ns = (T0 + DAY_S) * SEC_NS};
     struct spy_profile *out = kit_query(s, &all);
     kit_assert_same(truth, out);
     assert_int_equal(kit_windows(s, NULL), windows);
+    for (size_t i = 0; i < SPY_COUNT(steps); i++)
+        assert_in_range(kit_assert_windows(s, &near, steps[i] * SEC_NS, truth), 1, windows);
     spy_profile_free(out);
 }
 
@@ -146,6 +150,9 @@ static void any_time_selects_the_same_with_and_without_roll_ups(void **state)
             select.terms[select.n++] = (struct spy_select_term){{SPY_LABEL_PID}, "2"};
         struct spy_profile *a = kit_query(with, &select), *b = kit_query(without, &select);
         kit_assert_same(b, a);
+        uint64_t step = (1 + kit_random(&seed) % 2000) * SEC_NS;
+        assert_in_range(kit_assert_windows(with, &select, step, b), 0,
+                        kit_assert_windows(without, &select, step, b));
         spy_profile_free(a);
         spy_profile_free(b);
     }

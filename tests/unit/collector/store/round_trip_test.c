@@ -18,6 +18,7 @@ static void a_window_is_read_as_it_was_stored(void **state)
         struct spy_select all = kit_everything();
         struct spy_profile *out = kit_query(s, &all);
         kit_assert_same(in, out);
+        assert_int_equal(kit_assert_windows(s, &all, 15 * SEC_NS, in), 1);
         spy_profile_free(out);
         spy_profile_free(in);
         kit_close(s);
@@ -59,6 +60,7 @@ static void many_windows_are_read_as_their_merge(void **state)
         struct spy_select all = kit_everything();
         struct spy_profile *out = kit_query(s, &all);
         kit_assert_same(expected, out);
+        assert_int_equal(kit_assert_windows(s, &all, 15 * SEC_NS, expected), N);
         for (size_t i = 0; i < N; i++)
             spy_profile_free(in[i]);
         spy_profile_free(expected);
@@ -170,6 +172,7 @@ static void a_selection_finds_exactly_the_windows_it_names(void **state)
         struct spy_profile *out = kit_query(s, &select);
         if (kit_total(out) != w->expect)
             fail_msg("%s: found %#lx, not %#x", w->name, kit_total(out), w->expect);
+        kit_assert_windows(s, &select, 15 * SEC_NS, out);
         spy_profile_free(out);
         for (size_t k = 0; k < 4; k++)
             free(terms[k]);

@@ -734,6 +734,13 @@ static int sample_stack(struct spy_sampler *s, struct process *p, struct spy_py_
     return spy_python_sample(p->python, th, o, ret);
 }
 
+// A thread that stopped for an earlier round, too late for it, would count as waiting.
+static void release_strays(struct spy_sampler *s)
+{
+    if (s->pause.n_strays)
+        spy_pause_reap(&s->pause);
+}
+
 static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_py_thread *th)
 {
     struct spy_py_options o = {.pausing = p->pausing,
@@ -742,6 +749,7 @@ static void sample_thread(struct spy_sampler *s, struct process *p, struct spy_p
                                .follows = s->follow.is_on,
                                .cpu = spy_follow_cpu(&s->follow)};
     struct spy_py_stack st;
+    release_strays(s);
     spy_hung_mark_begin(s->options.mark, p->pid);
     int r = sample_stack(s, p, th, &o, &st);
     spy_hung_mark_end(s->options.mark);
@@ -766,6 +774,7 @@ static void sample_native_thread(struct spy_sampler *s, struct process *p, size_
 {
     struct spy_intern in = interner_of(s, p);
     struct spy_native_sample got;
+    release_strays(s);
     s->pause.patience_ns = s->schedule.n <= FEW ? PATIENCE_NS : 0;
     int r = spy_native_threads_sample(p->threads, i, &in, p->mixed, &s->pause, &s->self,
                                       p->natives == SPY_NATIVES_ALL, &got);

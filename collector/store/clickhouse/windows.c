@@ -14,6 +14,7 @@ enum { SQL_BYTES = 2 << 10, WINDOWS_SECS = 60, NOT_LISTED = UINT32_MAX, LABELS_M
 struct labelled { // a series
     size_t first; // in window_listing.labels
     size_t n;
+    bool has_row;
     uint32_t in; // id of `into`; NOT_LISTED: none yet
 };
 
@@ -93,6 +94,8 @@ static int add_series_labels(void *arg, struct spy_rowbin *r, struct spy_err *er
     if (result == 0 && is_new)
         result = spy_grow(&l->labels, &l->labels_cap, l->n_labels + labels.n, sizeof *l->labels,
                           LABELS_MAX);
+    if (result == 0)
+        l->labelled[at].has_row = true;
     for (size_t i = 0; result == 0 && is_new && i < labels.n; i++) {
         struct spy_label *label = &l->labels[l->n_labels];
         result = spy_profile_string(l->into, labels.keys[i].at, labels.keys[i].len, &label->key);
@@ -133,8 +136,9 @@ static int list_window_series(struct window_listing *l, const uint8_t id[SPY_ID]
     int r = add_labelled(l, id, &at, &is_new);
     if (r == 0 && l->labelled[at].in == NOT_LISTED) {
         struct labelled *s = &l->labelled[at];
-        r = s->n ? spy_profile_series(l->into, l->labels + s->first, s->n, &s->in)
-                 : spy_click_missing_series(l->into, id, &s->in);
+        const struct spy_label none = {0}, *labels = s->n ? l->labels + s->first : &none;
+        r = s->has_row ? spy_profile_series(l->into, labels, s->n, &s->in)
+                       : spy_click_missing_series(l->into, id, &s->in);
     }
     if (r == 0)
         *ret = l->labelled[at].in;

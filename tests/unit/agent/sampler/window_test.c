@@ -37,10 +37,10 @@ static void a_full_window_takes_no_new_stacks_and_says_so(void **state)
     run_until_no_room(s);
     struct spy_sampler_totals full = spy_sampler_totals(s);
     assert_true(full.samples > 0 && full.failed >= full.no_room);
-    size_t memory = spy_profile_memory(spy_sampler_close(s));
+    assert_true(spy_profile_memory(spy_sampler_close(s)) < 2 * WINDOW);
     run_until_no_room(s);
-    assert_int_equal(spy_profile_memory(spy_sampler_close(s)), memory);
-    assert_true(memory < 4 * WINDOW);
+    // A known stack that is met in another state still takes a row.
+    assert_true(spy_profile_memory(spy_sampler_close(s)) < 2 * WINDOW);
     // A profile larger than profile_bytes is replaced: the next window has room.
     spy_sampler_reset(s);
     uint64_t before = spy_sampler_totals(s).samples;

@@ -38,8 +38,9 @@ int spy_family_update(struct spy_family *f, struct spy_err *err);
 
 // Samples until one of the processes can be. A process given by its id gets a second, in case it is
 // just starting; a program that podspy has started gets the ten that an interpreter may need to
-// start, and so does a process without Python whose descendants are followed. SPY_ERR_AGAIN: podspy was asked to end; SPY_ERR_GONE: all have ended; SPY_ERR_NOTFOUND: the
-// first one's problem is the message; the errors of spy_family_update.
+// start, and so does a process without Python whose descendants are followed. SPY_ERR_AGAIN: podspy
+// was asked to end; SPY_ERR_GONE: all have ended; SPY_ERR_NOTFOUND: the first one's problem is the
+// message; the errors of spy_family_update.
 int spy_family_wait(struct spy_family *f, struct spy_err *err);
 
 bool spy_family_is_alive(const struct spy_family *f, pid_t pid); // it exists, and is not a zombie

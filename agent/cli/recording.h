@@ -1,5 +1,5 @@
-// recording.h - one recording: what the command line asks for, and what is known while it runs. For the
-// files record*.c of agent/cli.
+// recording.h - one recording: what the command line asks for, and what is known while it runs. For
+// the files record*.c of agent/cli.
 //
 //     record.c            the options, and how the command ends
 //     record_run.c        from the first sample to the last

@@ -1,10 +1,10 @@
 // hung_processes.h - the processes an agent does not read, because a read of their memory hung, and
 // how the agent restarts without them. Inside of agent/daemon.
 //
-// Only ending the program ends such a read (agent/sampler/hung_mark.h), so the agent replaces itself by
-// exec. It spools the current window first: about ten seconds of samples are lost, no more. The
-// list is passed on in the environment variable PODSPY_BLOCKED, as "PID:START ..." with the start
-// times of /proc/PID/stat.
+// Only ending the program ends such a read (agent/sampler/hung_mark.h), so the agent replaces
+// itself by exec. It spools the current window first: about ten seconds of samples are lost, no
+// more. The list is passed on in the environment variable PODSPY_BLOCKED, as "PID:START ..." with
+// the start times of /proc/PID/stat.
 #pragma once
 #include "shared/base/err.h"
 #include <stdbool.h>

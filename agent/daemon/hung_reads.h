@@ -1,7 +1,7 @@
 // hung_reads.h - detects reads of a process's memory that never return.
 //
-// The thread that reads marks each read in a struct spy_hung_mark (agent/sampler/hung_mark.h); a second
-// thread checks once a second whether the same read is still under way.
+// The thread that reads marks each read in a struct spy_hung_mark (agent/sampler/hung_mark.h); a
+// second thread checks once a second whether the same read is still under way.
 #pragma once
 #include "agent/sampler/hung_mark.h"
 #include "shared/base/err.h"

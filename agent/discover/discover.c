@@ -227,7 +227,8 @@ static void check_other(struct spy_discover *d, struct spy_entry *e)
         return;
     spy_proc_args_parse(text, (size_t)n, &args);
     if (!n && e->args_hash != spy_hash_bytes(args.joined, args.len)) {
-        // Its main thread has exited while others still run: read the arguments through another thread.
+        // Its main thread has exited while others still run: read the arguments through another
+        // thread.
         _cleanup_close_ int dir = spy_proc_open(d->proc, e->pid);
         if (dir >= 0)
             spy_proc_args_read(dir, &args);

@@ -10,8 +10,8 @@
 // A pod with a wrong annotation gets an Event if the account may create Events; after a refusal no
 // more are sent.
 //
-// The account needs list and watch on pods, and create on events for those Events. Bounds: pods.h, split.h;
-// a line of a watch 2 MiB, a request for a list 60 s, 32 Events waiting.
+// The account needs list and watch on pods, and create on events for those Events. Bounds: pods.h,
+// split.h; a line of a watch 2 MiB, a request for a list 60 s, 32 Events waiting.
 #pragma once
 #include "agent/discover/access.h"
 #include "agent/discover/pods.h"

@@ -55,8 +55,8 @@ int spy_watch_parse(const char *text, size_t len, const char *prefix, struct spy
                     struct spy_err *err);
 void spy_pod_unref(struct spy_pod *pod); // NULL-safe
 
-// Takes ownership of pod. True when that changed the list; equal pods change nothing. With SPY_PODS_MAX
-// pods there already, or without memory, pod is dropped and *ret_full set.
+// Takes ownership of pod. True when that changed the list; equal pods change nothing. With
+// SPY_PODS_MAX pods there already, or without memory, pod is dropped and *ret_full set.
 bool spy_pods_put(struct spy_pods *p, struct spy_pod *pod, bool *ret_full);
 // Takes ownership of pod and returns the equal pod of p in its place, if there is one.
 struct spy_pod *spy_pods_same(const struct spy_pods *p, struct spy_pod *pod);

@@ -3,9 +3,9 @@
 // Nothing of the target runs: the text is made from the object's memory. It equals repr() of None,
 // bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, frozendict, set, frozenset,
 // collections.deque, range, slice, functions, classes and built-in exceptions, of subclasses of these
-// that have no __repr__ of their own, and of named tuples. A subclass with its own __repr__ is shown as
-// Name(what the base class would show). numpy's scalars are shown as numbers, and an array as
-// <numpy.ndarray shape=(2, 3) dtype=float64>. From level 2 on, a dataclass is Name(a=1), an enum
+// that have no __repr__ of their own, and of named tuples. A subclass with its own __repr__ is
+// shown as Name(what the base class would show). numpy's scalars are shown as numbers, and an array
+// as <numpy.ndarray shape=(2, 3) dtype=float64>. From level 2 on, a dataclass is Name(a=1), an enum
 // member <Name.MEMBER: 1>, and another instance <Name at 0x7f0012345678: a=1>, with what stands in
 // its __dict__ and __slots__. All else is <name.of.its.type at 0x7f0012345678>.
 //

@@ -45,8 +45,8 @@ struct spy_native_thread *spy_native_threads_at(struct spy_native_threads *l, si
 
 // True if the list is the same as when its threads were looked at, and none has run since.
 bool spy_native_threads_are_quiet(struct spy_native_threads *l);
-// What thread i does now. self: NULL: a thread whose CPU the caller has taken is runnable. SPY_ERR_GONE: it has ended, is not settled, or Python knows it. Another
-// code: that is not known.
+// What thread i does now. self: NULL: a thread whose CPU the caller has taken is runnable.
+// SPY_ERR_GONE: it has ended, is not settled, or Python knows it. Another code: that is not known.
 int spy_native_threads_look(struct spy_native_threads *l, size_t i, struct spy_own_switches *self);
 
 // The native frames of thread i, which is held for that. How a thread begins is not shown, so that

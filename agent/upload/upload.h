@@ -6,10 +6,10 @@
 // collector stores each profile_id once.
 //
 // The spool never grows past its bound: the oldest windows are dropped, counted, and the loss is
-// reported as quality.lost of the same series in the next window that is spooled; a series whose process
-// is gone gets a window without samples. Losses outlive a restart.
-// Files left by an earlier run are sent too. A damaged spool file is set aside (renamed *.bad),
-// counted, and never blocks the rest.
+// reported as quality.lost of the same series in the next window that is spooled; a series whose
+// process is gone gets a window without samples. Losses outlive a restart. Files left by an earlier
+// run are sent too. A damaged spool file is set aside (renamed *.bad), counted, and never blocks
+// the rest.
 //
 // Failures: unreachable, 429 and 5xx are retried with exponential backoff (1 s to 60 s) and full
 // jitter, honouring Retry-After; 401 and 403 likewise, with one log line a minute, since the token

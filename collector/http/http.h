@@ -6,8 +6,9 @@
 // questions, nor small questions for large ones. The workers of questions run at a lower priority
 // (nice 10, and 19 for large ones). A question whose client has gone is dropped: while it is being
 // answered as soon as its handler checks the request's stop flag, a second later at most; while it is
-// queued when a worker takes it or another question needs its place. One address may fill half of a queue of questions, and a worker takes the question of
-// the address that has the fewest busy workers: clients that ask little wait little.
+// queued when a worker takes it or another question needs its place. One address may fill half of a
+// queue of questions, and a worker takes the question of the address that has the fewest busy
+// workers: clients that ask little wait little.
 //
 // Bounds, and what happens beyond them:
 //

@@ -22,8 +22,8 @@ struct spy_selector {
 
 enum { SPY_HINT_MAX = 1024 };
 
-// takes: which of `format` and `step` are parameters here. SPY_ERR_INVALID: err says what is wrong, and hint
-// (SPY_HINT_MAX bytes) what is right.
+// takes: which of `format` and `step` are parameters here. SPY_ERR_INVALID: err says what is wrong,
+// and hint (SPY_HINT_MAX bytes) what is right.
 enum { SPY_TAKES_NEITHER = 0, SPY_TAKES_FORMAT = 1, SPY_TAKES_STEP = 2 };
 int spy_selector_parse(const struct spy_param *params, size_t n, unsigned takes, uint64_t now_ns,
                        struct spy_selector *ret, char *hint, struct spy_err *err);

@@ -185,7 +185,8 @@ static void run_workers(struct merging *m)
         pthread_join(threads[--n], NULL);
 }
 
-// The bound of one step: all together may read some more than another question, as steps are not alike.
+// The bound of one step: all together may read some more than another question, as steps are not
+// alike.
 static size_t bound_rows(const struct spy_timeline *t)
 {
     enum { LEAST = 1024 };

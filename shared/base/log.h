@@ -40,6 +40,6 @@ void spy_log_fields(enum spy_log_level level, const char *msg, const struct spy_
     spy_log_fields(level, msg, (const struct spy_field[]){__VA_ARGS__},                            \
                    sizeof((const struct spy_field[]){__VA_ARGS__}) / sizeof(struct spy_field))
 
-// True at most once in interval_ns for each *state, which starts as 0: so a repeating failure is logged
-// once a minute. Thread safe.
+// True at most once in interval_ns for each *state, which starts as 0: so a repeating failure is
+// logged once a minute. Thread safe.
 int spy_log_due(uint64_t *state, uint64_t interval_ns);

@@ -1,8 +1,8 @@
 // map.h - the hot maps: interning tables and caches.
 //
-// spy_map finds a 32-bit index by a 64-bit hash. The entries live in the caller's array, and the caller
-// compares them, as two entries can share a hash. Open addressing, linear probing, load at most 1/2;
-// entries are removed all at once only. Not thread safe.
+// spy_map finds a 32-bit index by a 64-bit hash. The entries live in the caller's array, and the
+// caller compares them, as two entries can share a hash. Open addressing, linear probing, load at
+// most 1/2; entries are removed all at once only. Not thread safe.
 //
 //     for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&m, hash, &at)) != SPY_MAP_NONE;)
 //         if (entry i is equal) return i;

@@ -67,8 +67,8 @@ struct spy_key {
         .name = key, .type = SPY_KEY_NO_EFFECT                                                     \
     }
 
-// Fills *base (zeroed by the caller, but for values without a fallback) from text. On failure everything allocated is released.
-// SPY_ERR_INVALID.
+// Fills *base (zeroed by the caller, but for values without a fallback) from text. On failure
+// everything allocated is released. SPY_ERR_INVALID.
 int spy_schema_parse(const struct spy_key *keys, const char *name, const char *text, size_t len,
                      void *base, struct spy_err *err);
 // Appends the text of a configuration file to out. SPY_ERR_LIMIT if it is larger than this.

@@ -4,9 +4,9 @@
 // samples of each thread of each series in order, so that a format can show what came first. It refers
 // to the profile by ids, so it is valid as long as the profile's tables are.
 //
-// Its size is bounded by bytes_max, with 16 bytes a run; the threads take at most half as many bytes in
-// addition. Once it is full it stays full: it then holds the beginning only, which must not be shown
-// as the whole. Adding allocates by doubling, and nothing while runs grow longer.
+// Its size is bounded by bytes_max, with 16 bytes a run; the threads take at most half as many
+// bytes in addition. Once it is full it stays full: it then holds the beginning only, which must
+// not be shown as the whole. Adding allocates by doubling, and nothing while runs grow longer.
 //
 // Threads: as the profile it belongs to.
 #pragma once

@@ -1,5 +1,5 @@
-// append.c - one insert for a group of batches. A batch is acknowledged once ClickHouse has acknowledged its windows, which are
-// inserted after everything that they refer to.
+// append.c - one insert for a group of batches. A batch is acknowledged once ClickHouse has
+// acknowledged its windows, which are inserted after everything that they refer to.
 #include "collector/store/batch.h"
 #include "collector/store/clickhouse/click.h"
 #include "shared/base/clock.h"

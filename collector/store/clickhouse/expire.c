@@ -1,5 +1,5 @@
-// expire.c - retention: days are dropped whole. The windows of a day that have expired before their day
-// has are hidden from every question (spy_click.horizon_ns).
+// expire.c - retention: days are dropped whole. The windows of a day that have expired before their
+// day has are hidden from every question (spy_click.horizon_ns).
 //
 // Every collector of a database does this, and it does not matter that they do: dropping what is gone
 // does nothing.

@@ -1,9 +1,9 @@
 // query.c - the selected windows as a profile.
 //
 // First the windows: what they hold is added up here, under numbers of this answer. Then the labels,
-// stacks and frames that these name, each with one statement. Windows are written after what they name,
-// so all is there; what is missing all the same (someone dropped a partition) becomes a marker, and no
-// weight is lost.
+// stacks and frames that these name, each with one statement. Windows are written after what they
+// name, so all is there; what is missing all the same (someone dropped a partition) becomes a
+// marker, and no weight is lost.
 #include "collector/store/clickhouse/click.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"

@@ -2,8 +2,8 @@
 // Inside of store/sqlite.
 //
 // Ids are cached, so a window that resembles the previous one costs no SQL but its own two rows, and
-// one look at the cache for each stack (digest.h). The memory is bounded: a full cache is emptied and filled again. Used under the writer's lock, inside
-// of its transaction.
+// one look at the cache for each stack (digest.h). The memory is bounded: a full cache is emptied
+// and filled again. Used under the writer's lock, inside of its transaction.
 #pragma once
 #include "collector/store/sqlite/digest.h"
 #include "shared/base/err.h"

@@ -1,4 +1,5 @@
-// query.c - turns selected windows and roll-ups into a profile: maps ids of the store to ids of the answer.
+// query.c - turns selected windows and roll-ups into a profile: maps ids of the store to ids of the
+// answer.
 #include "collector/store/sqlite/idmap.h"
 #include "collector/store/sqlite/levels.h"
 #include "collector/store/sqlite/rows.h"

@@ -13,8 +13,8 @@ enum { PROCESSES = 24, EACH = 60, START = 1700000000 };
 static char folder[] = "/tmp/podspy-load-XXXXXX";
 static struct spy_store *store;
 
-// Process n: in the pod n / 2, but for the last four, which have none. 60 windows make the 1024 that are
-// worth dividing.
+// Process n: in the pod n / 2, but for the last four, which have none. 60 windows make the 1024
+// that are worth dividing.
 static struct spy_profile *make_window(unsigned n, unsigned at)
 {
     struct spy_profile *p = spy_profile_new();

@@ -8,14 +8,16 @@
 #define T0     UINT64_C(1700000000) // a time to begin at, in seconds
 
 // The kind of store that the cases run on: what PODSPY_STORE_KIND says, "sqlite" without it. On
-// "clickhouse" a server of this process's own is started; where none is installed, the case is skipped.
+// "clickhouse" a server of this process's own is started; where none is installed, the case is
+// skipped.
 const char *kit_kind(void);
 bool kit_is_sqlite(void);
 // Rounds of a case: n with SQLite, fewer where every statement crosses a socket.
 uint64_t kit_rounds(uint64_t n);
 
-// A new place for a store: with SQLite a folder, removed with all that is in it by kit_remove. It is in memory where that has room: what
-// these tests do to a store does not depend on the disk, and a slow disk's fsync makes them last minutes.
+// A new place for a store: with SQLite a folder, removed with all that is in it by kit_remove. It
+// is in memory where that has room: what these tests do to a store does not depend on the disk, and
+// a slow disk's fsync makes them last minutes.
 char *kit_folder(void);
 void kit_remove(char *dir);
 struct spy_store *kit_open(const char *dir, uint32_t max_series);

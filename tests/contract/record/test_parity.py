@@ -130,8 +130,9 @@ def test_the_root_of_a_recursion_is_always_the_module(python, script, podspy):
     assert samples
     for stack, _, _ in stacks:
         frames = stack.split(";")
-        assert re.fullmatch(r"<module> \(script\.py:[67]\)", frames[0]) and len(frames) <= 22, stack
-        assert all(f.startswith("recurse (") for f in frames[1:])
+        assert re.fullmatch(r"<module> \(script\.py:[67]\)", frames[0]) and len(frames) <= 23, stack
+        # The marker stands for the part of a stack that changed as it was read, of a thread that did not stop in time.
+        assert all(f.startswith("recurse (") for f in frames[1:] if f != "[changing]"), stack
 
 
 @each

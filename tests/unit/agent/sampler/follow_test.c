@@ -126,6 +126,16 @@ static struct spy_sampler_totals sample_calls_that_run(enum spy_pausing pausing)
     return t;
 }
 
+static bool has_the_cpus(void)
+{
+#ifdef SHARES_CPUS
+    print_message("not asserted: the tests of another sanitizer run beside this one\n");
+    return false;
+#else
+    return true;
+#endif
+}
+
 static void a_thread_of_short_calls_is_read_on_its_own_cpu(void **state)
 {
     cpu_set_t *allowed = *state, now;
@@ -133,6 +143,8 @@ static void a_thread_of_short_calls_is_read_on_its_own_cpu(void **state)
     struct spy_sampler_totals t = sample_calls_that_run(SPY_PAUSE_AUTO);
     print_message("%llu clean, %llu paused, %llu failed\n", (unsigned long long)t.clean,
                   (unsigned long long)t.paused, (unsigned long long)t.failed);
+    if (!has_the_cpus())
+        return;
     assert_true(t.samples > 500);
     assert_true(seen.on_its_cpu > seen.sleeps * 8 / 10);
     assert_true(t.clean > t.samples * 8 / 10);
@@ -145,6 +157,8 @@ static void without_pauses_short_calls_are_read_on_their_own_cpu_too(void **stat
     (void)state;
     need_two_cpus();
     struct spy_sampler_totals t = sample_calls_that_run(SPY_PAUSE_NEVER);
+    if (!has_the_cpus())
+        return;
     assert_true(seen.on_its_cpu > seen.sleeps * 8 / 10);
     assert_int_equal(t.paused, 0);
     assert_true(t.clean > (t.clean + t.failed) * 8 / 10);

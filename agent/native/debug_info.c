@@ -210,8 +210,8 @@ static bool add_inlined_range(void *context, uint64_t start, uint64_t end)
 // True: what is inside of the entry is looked at.
 typedef bool take_entry(struct code_reader *r);
 
-// The entry at the place, and those inside of it. What is passed over is passed over at once where
-// the entry says what follows it, as gcc writes it.
+// Visits the entry at the place and the entries inside of it. Skips a subtree in one step where its
+// entry says what follows it, as gcc writes it.
 static void walk_entries(struct code_reader *r, uint64_t at, take_entry *take)
 {
     struct spy_dwarf_entry e;

@@ -106,9 +106,10 @@ enum { SPY_NATIVE_LINES_MAX = 16 };
 
 // The source of an address, by debugging information of its file or of its debug file: from the
 // innermost call that the compiler put inline to the function that has the code. Returns their
-// number; 0: nothing is known. What is needed of the debugging information is read at the first
-// question about a file, while the target lives, and then about each compile unit. It takes up to
-// SPY_NATIVE_DEBUG_MAX bytes with its tables. What ret points at stays until the next call.
+// number; 0: nothing is known. The debugging information of a file is read as far as questions
+// need it: its tables at the first, while the target lives, each compile unit when it is asked for.
+// It takes up to SPY_NATIVE_DEBUG_MAX bytes with its tables. What ret points at stays until the
+// next call.
 size_t spy_native_lines(struct spy_native *n, uint64_t address,
                         struct spy_native_line ret[SPY_NATIVE_LINES_MAX]);
 // The functions of the inlined calls only, without the function that has the code: reads no lines.

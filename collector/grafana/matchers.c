@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// For all texts and their copies; each is no longer than the selector.
+// Room for all texts and their copies; a text is at most as long as the selector.
 enum { ARENA_BYTES = 8 * SPY_MATCHERS_BYTES };
 
 struct scanner {

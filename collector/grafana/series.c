@@ -249,7 +249,7 @@ static Spy__Querier__LabelPair *make_pair(struct collecting *k, const struct gro
     return p;
 }
 
-// NULL: there is no memory.
+// NULL: out of memory.
 static Spy__Querier__Series *make_series(struct collecting *k, const struct group *g)
 {
     size_t n = k->asked->n_group_by;

@@ -1,5 +1,7 @@
 #include "collector/store/batch.h"
 #include "collector/store/store.h"
+#include "shared/base/clock.h"
+#include <errno.h>
 #include <string.h>
 
 void spy_batch_queue_init(struct spy_batch_queue *q, size_t group_bytes)
@@ -65,6 +67,43 @@ int spy_batch_write(struct spy_batch_queue *q, struct spy_batch *b, spy_batch_wr
     if (b->result < 0 && err)
         *err = b->err;
     return b->result;
+}
+
+bool spy_batch_is_out_of_space(int r, const struct spy_err *err)
+{
+    return r == SPY_ERR_LIMIT && err->sys == ENOSPC;
+}
+
+// For what it holds: the store takes others, or would.
+static bool is_batch_refused(const struct spy_batch *b)
+{
+    return b->result == SPY_ERR_INVALID ||
+           (b->result == SPY_ERR_LIMIT && !spy_batch_is_out_of_space(b->result, &b->err));
+}
+
+void spy_batch_note(struct spy_batch_queue *q, const struct spy_batch *group)
+{
+    int worst = 0;
+    bool tells = false;
+    for (const struct spy_batch *b = group; b; b = b->next) {
+        if (is_batch_refused(b))
+            continue;
+        tells = true;
+        if (b->result < 0)
+            worst = b->result;
+    }
+    if (worst < 0)
+        __atomic_store_n(&q->last_failed, spy_clock_mono_ns(), __ATOMIC_RELAXED);
+    if (tells)
+        __atomic_store_n(&q->last_result, worst, __ATOMIC_RELAXED);
+}
+
+int spy_batch_last_result(const struct spy_batch_queue *q, uint64_t within_ns, bool *ret_is_recent)
+{
+    int last = __atomic_load_n(&q->last_result, __ATOMIC_RELAXED);
+    uint64_t failed = __atomic_load_n(&q->last_failed, __ATOMIC_RELAXED);
+    *ret_is_recent = last < 0 && spy_clock_mono_ns() - failed < within_ns;
+    return last;
 }
 
 int spy_batch_check_profile(const struct spy_profile *p, struct spy_err *err)

@@ -2,9 +2,7 @@
 // acknowledged its windows, which are inserted after everything that they refer to.
 #include "collector/store/batch.h"
 #include "collector/store/clickhouse/click.h"
-#include "shared/base/clock.h"
 #include "shared/base/mem.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +49,7 @@ static int read_known_id(void *arg, struct spy_rowbin *r, struct spy_err *err)
 }
 
 // A window that was sent before has the same place in the order of the table, so looking it up reads
-// little. One that too few replicas have is not known: the insert says what becomes of it.
+// little. A window that too few replicas have is not known: the insert says what becomes of it.
 static int find_known_windows(struct spy_click *s, struct group *g, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf rows = SPY_BUF_INIT(ROWS_BYTES);
@@ -255,24 +253,6 @@ static int write_all(struct spy_click *s, struct group *g, struct spy_err *err)
     return r;
 }
 
-static bool is_disk_full(const struct spy_batch *b)
-{
-    return b->result == SPY_ERR_LIMIT && b->err.sys == ENOSPC;
-}
-
-static void note_outcome(struct spy_click *s, const struct spy_batch *first)
-{
-    for (const struct spy_batch *b = first; b; b = b->next) {
-        bool is_refused = b->result == SPY_ERR_INVALID ||
-                          (b->result == SPY_ERR_LIMIT && !is_disk_full(b)); // for what it holds
-        if (is_refused)
-            continue;
-        if (b->result < 0)
-            __atomic_store_n(&s->last_failed, spy_clock_mono_ns(), __ATOMIC_RELAXED);
-        __atomic_store_n(&s->last_result, b->result, __ATOMIC_RELAXED);
-    }
-}
-
 static void write_batches(void *store, struct spy_batch *first)
 {
     struct spy_click *s = store;
@@ -287,7 +267,7 @@ static void write_batches(void *store, struct spy_batch *first)
             b->result = r;
             b->err = err;
         }
-    note_outcome(s, first);
+    spy_batch_note(&s->queue, first);
     pthread_mutex_unlock(&s->write_lock);
     for (int t = 0; t < SPY_CLICK_TABLES; t++)
         spy_buf_free(&g.rows.of[t]);

@@ -31,10 +31,8 @@ struct spy_click {
     bool knows_n_series;
     struct spy_retention_clock clock;
 
-    uint64_t horizon_ns;  // windows that end before it have expired; atomic
-    bool is_full;         // one day alone is over the bound of expire; atomic
-    int last_result;      // of the latest append; atomic
-    uint64_t last_failed; // when an append failed last, by CLOCK_MONOTONIC; atomic
+    uint64_t horizon_ns; // windows that end before it have expired; atomic
+    bool is_full;        // one day alone is over the bound of expire; atomic
 };
 
 // Makes the tables unless that was done. Each function of the store begins with it, so a collector

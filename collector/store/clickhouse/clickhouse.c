@@ -105,12 +105,12 @@ static int write_check(struct spy_click *s, unsigned id, uint64_t at_ns, struct 
 static int check_click(struct spy_store *store, struct spy_err *err)
 {
     struct spy_click *s = (struct spy_click *)store;
-    int last = __atomic_load_n(&s->last_result, __ATOMIC_RELAXED);
-    uint64_t failed = __atomic_load_n(&s->last_failed, __ATOMIC_RELAXED);
+    bool is_recent;
+    int last = spy_batch_last_result(&s->queue, FAILED_NS, &is_recent);
     int r = spy_click_prepare(s, err);
     if (r == 0)
         r = write_check(s, 1, spy_clock_real_ns(), err);
-    if (r == 0 && last < 0 && spy_clock_mono_ns() - failed < FAILED_NS)
+    if (r == 0 && is_recent)
         r = spy_err_set(err, last, 0, "ClickHouse did not take the latest profiles");
     return r;
 }

@@ -4,7 +4,6 @@
 #include "collector/store/sqlite/rows.h"
 #include "collector/store/sqlite/schema.h"
 #include "collector/store/sqlite/sqlite.h"
-#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -172,11 +171,6 @@ static void begin_group(struct spy_batch *group)
     }
 }
 
-static bool is_out_of_space(int r, const struct spy_err *err)
-{
-    return r == SPY_ERR_LIMIT && err->sys == ENOSPC;
-}
-
 // Writes the batches in one transaction. *ret_full: a batch reached the bound of the database. A full
 // disk fails all of them.
 static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_retry, bool *ret_full,
@@ -192,8 +186,8 @@ static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_re
         r = store_batch(s, b);
         if (r < 0)
             *err = b->err;
-        *ret_full =
-            is_out_of_space(b->result, &b->err) && may_retry && spy_sqlite_is_at_bound(s, b->bytes);
+        *ret_full = spy_batch_is_out_of_space(b->result, &b->err) && may_retry &&
+                    spy_sqlite_is_at_bound(s, b->bytes);
     }
     if (r == 0 && !*ret_full)
         r = spy_sqlite_hold_database(s, pages, err);
@@ -202,30 +196,6 @@ static int write_once(struct spy_sqlite *s, struct spy_batch *group, bool may_re
     if (r < 0 || *ret_full)
         fail_all(s, group, r < 0 ? r : SPY_ERR_LIMIT, err);
     return r;
-}
-
-// For what it holds: the store takes others, or would.
-static bool is_refused(const struct spy_batch *b)
-{
-    return b->result == SPY_ERR_INVALID ||
-           (b->result == SPY_ERR_LIMIT && !is_out_of_space(b->result, &b->err));
-}
-
-static void note_result(struct spy_sqlite *s, const struct spy_batch *group)
-{
-    int worst = 0;
-    bool tells = false;
-    for (const struct spy_batch *b = group; b; b = b->next) {
-        if (is_refused(b))
-            continue;
-        tells = true;
-        if (b->result < 0)
-            worst = b->result;
-    }
-    if (worst < 0)
-        __atomic_store_n(&s->last_failed, spy_clock_mono_ns(), __ATOMIC_RELAXED);
-    if (tells)
-        __atomic_store_n(&s->last_result, worst, __ATOMIC_RELAXED);
 }
 
 // If the database is at its bound, drops the oldest windows and tries again, once.
@@ -257,7 +227,7 @@ static void write_each(struct spy_sqlite *s, struct spy_batch *group)
 static void explain_full(struct spy_sqlite *s, struct spy_batch *group)
 {
     for (struct spy_batch *b = group; b; b = b->next)
-        if (!is_out_of_space(b->result, &b->err))
+        if (!spy_batch_is_out_of_space(b->result, &b->err))
             continue;
         else if (spy_sqlite_is_at_bound(s, b->bytes))
             spy_err_set(&b->err, SPY_ERR_LIMIT, 0, "the store has reached retention.max_gib");
@@ -271,9 +241,9 @@ static void write_group(void *store, struct spy_batch *group)
     struct spy_err err = {0};
     pthread_mutex_lock(&s->write_lock);
     int r = write_or_make_room(s, group, &err);
-    if (is_out_of_space(r, &err) && group->next)
+    if (spy_batch_is_out_of_space(r, &err) && group->next)
         write_each(s, group);
-    note_result(s, group);
+    spy_batch_note(&s->queue, group);
     explain_full(s, group);
     pthread_mutex_unlock(&s->write_lock);
 }

@@ -280,9 +280,9 @@ static int check_write(struct spy_sqlite *s, struct spy_err *err)
 static int check_store_write(struct spy_store *store, struct spy_err *err)
 {
     struct spy_sqlite *s = (struct spy_sqlite *)store;
-    int last = __atomic_load_n(&s->last_result, __ATOMIC_RELAXED);
-    uint64_t failed = __atomic_load_n(&s->last_failed, __ATOMIC_RELAXED);
-    if (last < 0 && spy_clock_mono_ns() - failed < FAILED_NS)
+    bool is_recent;
+    int last = spy_batch_last_result(&s->queue, FAILED_NS, &is_recent);
+    if (is_recent)
         return spy_err_set(err, last, 0, "the latest push could not be stored in %s", s->path);
     if (pthread_mutex_trylock(&s->write_lock) != 0)
         return last < 0 ? spy_err_set(err, last, 0, "the latest write to %s failed", s->path) : 0;

@@ -49,10 +49,8 @@ struct spy_sqlite {
     } heeds[SPY_SQLITE_READERS];
     bool hurry; // atomic: the WAL must be restarted, so readers have to end
 
-    int last_result;      // of the latest append; atomic
-    uint64_t last_failed; // when an append failed last, by CLOCK_MONOTONIC; atomic
-    bool is_new;          // podspy.db did not exist
-    int db_fd;            // locked too, in case podspy.lock is removed
+    bool is_new; // podspy.db did not exist
+    int db_fd;   // locked too, in case podspy.lock is removed
 };
 
 // A reader connection with an open transaction: all reads see the same commit. Blocks until a

@@ -13,24 +13,24 @@
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "                    \
     "img-src 'self' data: blob:; font-src 'self'; connect-src 'self' blob:; base-uri 'none'; "     \
     "form-action 'none'; frame-ancestors 'none'"
-#define policy_page POLICY_PAGE
+#define policy_page       POLICY_PAGE
 #define policy_speedscope POLICY_SPEEDSCOPE
 
-#define type_html "text/html; charset=utf-8"
-#define type_css "text/css; charset=utf-8"
-#define type_js "text/javascript; charset=utf-8"
-#define type_txt "text/plain; charset=utf-8"
-#define type_md type_txt
-#define type_json "application/json"
-#define type_svg "image/svg+xml"
-#define type_png "image/png"
-#define type_ico "image/x-icon"
+#define type_html  "text/html; charset=utf-8"
+#define type_css   "text/css; charset=utf-8"
+#define type_js    "text/javascript; charset=utf-8"
+#define type_txt   "text/plain; charset=utf-8"
+#define type_md    type_txt
+#define type_json  "application/json"
+#define type_svg   "image/svg+xml"
+#define type_png   "image/png"
+#define type_ico   "image/x-icon"
 #define type_woff2 "font/woff2"
-#define type_wasm "application/wasm"
+#define type_wasm  "application/wasm"
 
 // A name that holds a digest of the contents never means others.
 #define cache_immutable "public, max-age=31536000, immutable"
-#define cache_checked "no-cache"
+#define cache_checked   "no-cache"
 
 // .incbin rather than an array: it costs no time to compile.
 #define BLOB(number, file, size)                                                                   \
@@ -43,19 +43,19 @@
 #undef ASSET
 
 #define FILE(number) web_file_##number, sizeof web_file_##number
-#define NONE NULL, 0
+#define NONE         NULL, 0
 #define ROW(at, kind, folder, keeps, digest, whole, whole_len, gzip, gzip_len)                     \
     {                                                                                              \
         .path = at,                                                                                \
         .media_type = type_##kind,                                                                 \
         .policy = policy_##folder,                                                                 \
         .cache_control = cache_##keeps,                                                            \
-        .etag = "\"" digest "\"",                                                                  \
-        .packed_etag = "\"" digest "-gzip\"",                                                      \
-        .data = whole,                                                                             \
-        .len = whole_len,                                                                          \
-        .packed = gzip,                                                                            \
-        .packed_len = gzip_len,                                                                    \
+        .file = {.data = whole,                                                                    \
+                 .len = whole_len,                                                                 \
+                 .packed = gzip,                                                                   \
+                 .packed_len = gzip_len,                                                           \
+                 .etag = "\"" digest "\"",                                                         \
+                 .packed_etag = "\"" digest "-gzip\""},                                            \
     },
 #define ASSET(at, kind, folder, keeps, digest, whole, gzip)                                        \
     ROW(at, kind, folder, keeps, digest, whole, gzip)

@@ -5,18 +5,14 @@
 //
 // Threads: all of it is constant.
 #pragma once
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "collector/http/http.h"
 
 struct spy_web_asset {
     const char *path;          // "/", "/assets/app.3f0e7971bb88d397.css"
     const char *media_type;    // with its charset
     const char *policy;        // Content-Security-Policy
     const char *cache_control; // whether and how long a browser may keep it
-    const char *etag, *packed_etag;
-    const uint8_t *data, *packed; // packed: with gzip, or NULL
-    size_t len, packed_len;
+    struct spy_http_constant file;
 };
 
 enum { SPY_WEB_MAX = 64 }; // rows

@@ -31,7 +31,8 @@ struct spy_node {
 struct spy_tree {
     const struct spy_profile *profile; // borrowed
     struct spy_view view;
-    struct spy_node *nodes; // owned
+    struct spy_node *nodes;          // owned
+    struct spy_process_names *names; // owned; NULL: no processes are shown
     size_t n, cap;
     uint32_t max_depth;
     bool by_time; // nodes are weighed by wall time; else by count, for profiles without a period

@@ -45,7 +45,7 @@ def counts(raw):
     found = {}
     for line in raw.splitlines():
         stack, _, n = line.rpartition(" ")
-        m = re.match(r'(process \d+: "[^;]*");.*?\b(before|after) \(', stack)
+        m = re.match(r'([^;]* \(\d+\));.*?\b(before|after) \(', stack)
         if m:
             found[m[1], m[2]] = found.get((m[1], m[2]), 0) + int(n)
     return found

@@ -38,7 +38,7 @@ def record(podspy, *args, seconds=120):
 
 def processes_of(line):
     """The pids of the outermost frames."""
-    return [int(n) for n in re.findall(r'(?:^|;)process (\d+): "', line)]
+    return [int(n) for n in re.findall(r'(?:^|;)[^;(]* \((\d+)\)(?=;)', line)]
 
 
 def lines_with(lines, function):

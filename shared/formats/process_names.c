@@ -4,7 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROGRAM_MAX = 200, ARGUMENTS_MAX = 80, POD_MAX = 200, PID_MAX_SHOWN = 20 }; // bytes shown
+enum {
+    PROGRAM_MAX = 200,
+    ARGUMENTS_MAX = 100,
+    COMMON_MAX = 20,
+    POD_MAX = 200,
+    PID_MAX_SHOWN = 20
+}; // bytes shown
 
 struct text {
     const char *at;
@@ -20,6 +26,7 @@ struct process {
     bool is_title;   // program is the whole title
     bool is_spawned; // by multiprocessing, which starts its own program
     bool differs;    // from other processes of the program, by its arguments
+    size_t common;   // so many bytes of them are left out: all have them
 };
 
 struct spy_process_names {
@@ -130,6 +137,16 @@ static int compare_arguments(const void *a, const void *b)
     return c ? c : compare_texts(x->arguments, y->arguments);
 }
 
+// What the first and the last of a sorted list have in common, to a whole word, all have in common.
+static size_t count_common(struct text a, struct text b)
+{
+    size_t n = 0, word = 0;
+    for (; n < a.len && n < b.len && a.at[n] == b.at[n]; n++)
+        if (a.at[n] == ' ' || a.at[n] == '\n')
+            word = n + 1;
+    return word;
+}
+
 // Marks the processes of each program whose arguments are not all the same.
 static void mark_differences(struct process **sorted, uint32_t n)
 {
@@ -137,9 +154,12 @@ static void mark_differences(struct process **sorted, uint32_t n)
     for (uint32_t from = 0, to; from < n; from = to) {
         for (to = from + 1; to < n && !compare_texts(sorted[from]->program, sorted[to]->program);)
             to++;
-        bool differs = compare_texts(sorted[from]->arguments, sorted[to - 1]->arguments) != 0;
-        for (uint32_t i = from; i < to; i++)
-            sorted[i]->differs = differs;
+        struct text first = sorted[from]->arguments, last = sorted[to - 1]->arguments;
+        size_t common = count_common(first, last);
+        for (uint32_t i = from; i < to; i++) {
+            sorted[i]->differs = compare_texts(first, last);
+            sorted[i]->common = common > COMMON_MAX ? common : 0;
+        }
     }
 }
 
@@ -263,8 +283,9 @@ int spy_process_names_put(const struct spy_process_names *n, uint32_t series, st
 {
     const struct process *p = &n->list[series];
     put_text(out, "", p->program.len ? p->program : text_of("process"), PROGRAM_MAX);
+    struct text own = {p->arguments.at + p->common, p->arguments.len - p->common};
     if (p->differs)
-        put_text(out, " ", p->arguments, ARGUMENTS_MAX);
+        put_text(out, p->common ? " \u2026 " : " ", own, ARGUMENTS_MAX);
     if (p->worker)
         spy_buf_printf(out, p->is_title ? " %u" : " worker %u", p->worker);
     put_text(out, " (", text_of(p->pid), PID_MAX_SHOWN);

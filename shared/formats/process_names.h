@@ -2,7 +2,8 @@
 // prints processes.
 //
 // A name is what tells a process apart, then its PID: the program (not its interpreter, nor its
-// folder); its arguments, where processes of that program have different ones; "worker N" for the
+// folder); its arguments, where processes of that program have different ones, without a long
+// beginning that all have; "worker N" for the
 // N-th child, by PID, that runs its parent's program; and the pod, where the profile has several:
 //
 //     gunicorn (27800)                      gunicorn worker 1 (27811)

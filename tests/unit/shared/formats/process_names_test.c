@@ -103,6 +103,12 @@ static void arguments_tell_apart_what_has_the_same_program(void **state)
     NAMES({"6", "1", "python3 train.py --rank 0", NULL, "train.py --rank 0 (6)"},
           {"7", "1", "python3 train.py --rank 1", NULL, "train.py --rank 1 (7)"},
           {"8", "1", "python3 serve.py --port 80", NULL, "serve.py (8)"});
+    NAMES({"6", "1", "python3 train.py --config some/long/path --rank 0", NULL,
+           "train.py \u2026 --rank 0 (6)"},
+          {"7", "1", "python3 train.py --config some/long/path --rank 10", NULL,
+           "train.py \u2026 --rank 10 (7)"},
+          {"9", "1", "python3 train.py --config some/long/path --rank", NULL,
+           "train.py \u2026 --rank (9)"});
 }
 
 static void one_process_counts_once(void **state)

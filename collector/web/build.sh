@@ -15,6 +15,7 @@ mkdir -p "$1"
 OUT=$(cd "$1" && pwd)
 NPM=$OUT/npm
 WWW=$OUT/www
+BUNDLED=(uplot) # the packages whose code the page contains
 
 die() { printf 'web: %s\n' "$*" >&2; exit 1; }
 
@@ -52,7 +53,7 @@ bundle() {
 
 copy_licences() {
     local package
-    for package in uplot; do
+    for package in "${BUNDLED[@]}"; do
         printf '%s\n\n' "$package" && cat "$NPM/node_modules/$package/LICENSE" && printf '\n'
     done >"$WWW/assets/licences.txt"
 }

@@ -245,7 +245,7 @@ def test_the_index_lists_the_pods_with_escaped_links(collector):
     b = Batch()
     b.add(labels(pod='<b>&"x'), usual_stacks())
     assert collector.push(b.bytes()).status_code == 200
-    r = collector.get("/")
+    r = collector.get("/list")
     assert r.headers["Content-Type"].startswith("text/html")
     assert "&lt;b&gt;&amp;&quot;x" in r.text and "<b>" not in r.text
     link = re.search(r'href="(/profiles\?[^"]+)"', r.text)[1].replace("&amp;", "&")

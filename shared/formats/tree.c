@@ -208,6 +208,11 @@ static int add_all_samples(struct builder *b)
         r = add_outer_frames(b, s, &node);
         if (r == 0)
             r = add_stack_nodes(b, node, s->stack, &node);
+        if (r == 0 && v->states) {
+            const struct spy_node like = {
+                .parent = node, .kind = SPY_NODE_STATE, .state = s->state};
+            r = add_child(b, &like, &node);
+        }
         if (r < 0)
             return r;
         struct spy_node *n = &b->tree->nodes[node];
@@ -469,6 +474,21 @@ static int put_frame_label(const struct spy_tree *t, const struct spy_node *n, s
     return spy_buf_putc(out, ')');
 }
 
+static int put_state_label(uint32_t state, struct spy_buf *out)
+{
+    static const struct {
+        uint32_t bit;
+        const char *text;
+    } parts[] = {{SPY_STATE_GIL_HOLDS, ", holds the GIL"},
+                 {SPY_STATE_GIL_WAITS, ", waits for the GIL"},
+                 {SPY_STATE_GC, ", collects garbage"}};
+    spy_buf_printf(out, "[%s", spy_activity_names[spy_state_activity(state)]);
+    for (size_t i = 0; i < SPY_COUNT(parts); i++)
+        if (state & parts[i].bit)
+            spy_buf_puts(out, parts[i].text);
+    return spy_buf_putc(out, ']');
+}
+
 int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
 {
     const struct spy_thread *th;
@@ -481,6 +501,8 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
         th = spy_profile_thread_at(t->profile, n->thread);
         spy_buf_printf(out, "thread (%llu): ", (unsigned long long)th->tid);
         return put_shown(out, spy_profile_text(t->profile, th->name));
+    case SPY_NODE_STATE:
+        return put_state_label(n->state, out);
     case SPY_NODE_FOLDED:
         return spy_buf_printf(out, "(%u smaller)", n->folded);
     default:

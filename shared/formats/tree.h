@@ -4,6 +4,7 @@
 
 enum spy_node_kind {
     SPY_NODE_ROOT,
+    SPY_NODE_STATE,
     SPY_NODE_FRAME,
     SPY_NODE_PROCESS,
     SPY_NODE_THREAD,
@@ -22,6 +23,7 @@ struct spy_node {
             uint32_t series, thread; // PROCESS, without thread; THREAD
         };
         uint32_t folded; // FOLDED: how many nodes
+        uint32_t state;  // STATE: bits of enum spy_state
     };
     uint32_t depth;             // the root's is 0
     uint64_t self, total;       // samples

@@ -1,6 +1,7 @@
 // colors.js - what a frame is painted with. The application has the accent colour, libraries and the
 // machine greys, so that one sees whose code it is. The style sheet has the numbers, for both themes.
-import {APP, LIBRARY, STANDARD, MACHINE, NOTE, MARKER, ownersOf} from './tree.js';
+import {APP, LIBRARY, STANDARD, MACHINE, NOTE, MARKER, STATE_KEYS, STATES_FROM, ownersOf}
+  from './tree.js';
 
 export const COLORINGS = [
   ['module', 'Module', 'The application in colour, libraries in grey'],
@@ -53,27 +54,10 @@ export const STATES = [
 
 export const stateColor = (name) => css(STATES.find(([key]) => key === name)[2]);
 
-// What a marker of ?states=1 says, as one of STATES.
-export function stateOf(marker) {
-  if (!/^\[(running|waiting|runnable|awaiting)/.test(marker)) return null;
-  if (marker.includes('garbage')) return 'gc';
-  if (marker.includes('holds the GIL')) return 'held';
-  if (marker.includes('waits for the GIL')) return 'gil';
-  if (marker.startsWith('[runnable')) return 'cpu';
-  return marker.startsWith('[running') ? 'running' : 'idle';
-}
-
-// By node: the state in which most of the node's time was.
+// By node: the state in which most of the node's time was; needs the measures of states=1.
 function byState(tree) {
-  const keys = STATES.map(([key]) => key), sums = keys.map(() => new Float64Array(tree.n));
-  const colors = keys.map(stateColor), plain = css('--flame-plain');
-  const kinds = tree.frames.name.map((name, f) =>
-    tree.frames.kind[f] === MARKER ? keys.indexOf(stateOf(name)) : -1);
-  for (let i = tree.n - 1; i >= 0; i--) {
-    const state = kinds[tree.frame[i]];
-    if (state >= 0) sums[state][i] += tree.self[0][i];
-    if (i) for (const sum of sums) sum[tree.parent[i]] += sum[i];
-  }
+  const plain = css('--flame-plain'), sums = tree.total.slice(STATES_FROM);
+  const colors = STATE_KEYS.map(stateColor);
   return (i) => {
     let best = -1;
     for (let s = 0; s < sums.length; s++)

@@ -2,7 +2,8 @@
 // is drawn only if it is the first in its pixel, so the work follows the screen, not the tree.
 import {h, announce, place} from './dom.js';
 import {count, duration, percent, shortFile} from './format.js';
-import {MARKER} from './tree.js';
+import {STATES} from './colors.js';
+import {MARKER, STATE_KEYS, STATES_FROM} from './tree.js';
 
 const ROW = 19;
 const TEXT_MIN = 26; // pixels from which on a frame bears its name
@@ -315,12 +316,12 @@ export class Flame {
       return [name[f], where, `${share(0, 'total')} → ${share(1, 'total')}, ` +
         `itself ${share(0, 'self')} → ${share(1, 'self')}`];
     }
-    const total = tree.total[0][i], all = tree.total[0][0], shown = tree.total[0][this.zoom];
+    const total = tree.total[0][i], all = tree.total[0][0] || 1, shown = tree.total[0][this.zoom];
     const amount = (v) => tree.unit === 'seconds' ? duration(v) : `${count(v)} samples`;
     const part = this.zoom && i !== this.zoom && i > this.zoom
       ? `, ${percent(total / shown)} of what is shown` : '';
     return [name[f], where, `${percent(total / all)}${part}: ${amount(total)}, itself ` +
-      `${amount(tree.self[0][i])}, ${count(tree.total[1][i])} samples`];
+      `${amount(tree.self[0][i])}, ${count(tree.total[1][i])} samples${statesOf(tree, i)}`];
   }
 
   clicked(event) {
@@ -389,6 +390,13 @@ export class Flame {
     this.show(i);
     announce(this.describe(i).filter(Boolean).join(', '));
   }
+}
+
+function statesOf(tree, i) {
+  if (tree.total.length <= STATES_FROM || !tree.total[0][i]) return '';
+  return STATES.map(([key, label]) => [tree.total[STATES_FROM + STATE_KEYS.indexOf(key)][i], label])
+    .filter(([weight]) => weight).map(([weight, label]) =>
+      `; ${label.toLowerCase()} ${percent(weight / tree.total[0][i])}`).join('');
 }
 
 // The first place in a sorted row whose node is not below `node`.

@@ -51,7 +51,7 @@ export class Sandwich {
   }
 
   // view: the tree as it is shown; raw: with lines; id: the function in functions of view.
-  set(view, raw, functions, id, coloring) {
+  set(view, raw, functions, id) {
     const frame = functions.first[id], {frames} = view;
     const wanted = (f) => functions.of[f] === id;
     this.element.hidden = false;
@@ -62,11 +62,10 @@ export class Sandwich {
     for (let i = 0; i < view.n; i++) if (wanted(view.frame[i])) self += view.self[0][i];
     this.setHead(frames, frame, {self, total, whole, unit: view.unit});
     this.setLines(raw, frames, frame, whole);
-    const paint = coloring === 'module' ? 'module' : 'module';
     for (const [flame, build] of [[this.callers, callers], [this.callees, callees]]) {
       const tree = build(view, wanted, frame);
       flame.zoom = 0;
-      flame.setTree(tree, painter(tree, paint));
+      flame.setTree(tree, painter(tree, 'module'));
       flame.setRootBelow(flame === this.callers);
     }
   }

@@ -161,7 +161,7 @@ export class Timeline {
     const sums = {};
     for (const part of parts)
       for (const [key, n] of Object.entries(part)) sums[key] = (sums[key] ?? 0) + n;
-    const all = Object.values(sums).reduce((a, b) => a + b, 0);
+    const all = this.shown.reduce((n, [key]) => n + (sums[key] ?? 0), 0);
     const steps = step ? [step] : this.answer.steps;
     const lost = steps.reduce((n, s) => n + lostOf(s), 0), gaps = steps.filter((s) => s.gaps).length;
     const throttled = steps.filter((s) => s.throttled).length;

@@ -32,7 +32,37 @@ export function readCompact(answer) {
   } else {
     readWeights(tree, nodes);
   }
-  return sum(tree);
+  return splitStates(sum(tree));
+}
+
+// What threads are counted as, by the measures that a tree of states=1 has from STATES_FROM on.
+export const STATE_KEYS = ['held', 'running', 'gil', 'cpu', 'gc', 'idle'];
+export const STATES_FROM = 2;
+
+// What a marker of states=1 says.
+function stateOf(marker) {
+  if (!/^\[(running|waiting|runnable|awaiting)[\],]/.test(marker)) return -1;
+  const key = marker.includes('garbage') ? 'gc' : marker.includes('holds the GIL') ? 'held'
+    : marker.includes('waits for the GIL') ? 'gil' : marker.startsWith('[runnable') ? 'cpu'
+      : marker.startsWith('[running') ? 'running' : 'idle';
+  return STATE_KEYS.indexOf(key);
+}
+
+// The markers of states=1 become measures of the frames that they stand below.
+function splitStates(tree) {
+  const {frames} = tree;
+  const states = frames.name.map((name, f) => frames.kind[f] === MARKER ? stateOf(name) : -1);
+  if (!states.some((state) => state >= 0)) return tree;
+  const wide = allocate(tree.n, STATES_FROM + STATE_KEYS.length, frames);
+  for (const key of ['depth', 'parent', 'frame']) wide[key].set(tree[key]);
+  wide.self[0].set(tree.self[0]);
+  wide.self[1].set(tree.self[1]);
+  wide.unit = tree.unit;
+  for (let i = 0; i < tree.n; i++) {
+    const state = states[tree.frame[i]];
+    if (state >= 0) wide.self[STATES_FROM + state][i] = tree.self[0][i];
+  }
+  return replaceFrames(sum(wide), frames, states.map((state, f) => state >= 0 ? -1 : f));
 }
 
 function readWeights(tree, nodes) {
@@ -291,6 +321,7 @@ export function ownerOf(kind, file, name) {
   if (standard) return [STANDARD, standard[1].replace(/\.py$/, '')];
   if (file.startsWith('<frozen')) return [STANDARD, 'importlib'];
   if (file.startsWith('<')) return [LIBRARY, file];
+  if (/^\/(usr\/)?(local\/)?s?bin\/|\/bin\/[^/.]+$/.test(file)) return [LIBRARY, file.split('/').pop()];
   const folder = file.split('/').slice(-2, -1)[0];
   return [APP, folder ? `${folder}/${file.split('/').pop()}` : file];
 }

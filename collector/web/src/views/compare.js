@@ -3,7 +3,7 @@
 import {h, choice, debounce, replace, toggle} from '../dom.js';
 import {curl, fetchJson, isAbort} from '../api.js';
 import {address, get, getAll, go, isOn, selection} from '../state.js';
-import {count, isoTime, parseTime, percent, plural, shortFile, shown} from '../format.js';
+import {isoTime, parseTime, percent, plural, shortFile, shown} from '../format.js';
 import {chips, problem} from '../bar.js';
 import {painter} from '../colors.js';
 import {Flame} from '../flame.js';
@@ -293,10 +293,10 @@ export class CompareView {
       {key: 'total', label: 'Total', class: 'number', title: 'Change of its whole share',
         cell: (row) => points(row.total_change)},
       {key: 'name', label: 'Function', class: 'name', cell: (row) => h('div', {class: 'two'},
-        h('span', {title: shown(row.name)}, shown(row.name), row.significant
-          ? h('span', {class: 'mark', title: `z = ${row.z.toFixed(1)}`}, 'significant') : null),
+        h('span', {title: shown(row.name)}, shown(row.name)),
         h('span', {class: 'where', title: shown(row.file)}, row.file
-          ? `${shown(shortFile(row.file))}${row.line ? `:${row.line}` : ''}` : ''))},
+          ? `${shown(shortFile(row.file))}${row.line ? `:${row.line}` : ''}` : '',
+        row.significant ? ` · significant, z = ${row.z.toFixed(1)}` : ''))},
     ];
   }
 
@@ -329,5 +329,3 @@ function meanTree(tree) {
   }
   return {...tree, layout: {total, start}};
 }
-
-export {count};

@@ -59,10 +59,20 @@ export class PodsView {
     if (until) query.set('until', until);
     try {
       if (!this.pods) this.take(await fetchJson('pods', '/pods', query));
-      query.set('steps', STEPS);
-      this.take(await fetchJson('pods', '/pods', query));
+      await this.loadActivity(query);
     } catch (error) {
       this.failed(error);
+    }
+  }
+
+  async loadActivity(query) {
+    const counted = new URLSearchParams(query);
+    counted.set('steps', STEPS);
+    try {
+      this.take(await fetchJson('pods', '/pods', counted));
+    } catch (error) {
+      if (error.status !== 413) throw error; // too much at once: the table is whole without it
+      this.take(await fetchJson('pods', '/pods', query));
     }
   }
 
@@ -203,8 +213,7 @@ export class PodsView {
   // The address of a row's profile.
   changesOf(row) {
     const none = {namespace: [], service: [], pod: [], container: [], node: [], pid: [], thread: []};
-    const silent = this.isSilent(row) ? {} : {};
-    return {view: 'profile', ...none, ...row.select, ...silent, ns: '', svc: '', nd: '', img: ''};
+    return {view: 'profile', ...none, ...row.select, ns: '', svc: '', nd: '', img: ''};
   }
 
   columns() {

@@ -54,6 +54,7 @@ export class ProfileView {
   query({page = false, format} = {}) {
     const query = selection();
     for (const key of ['idle', 'gil', 'threads']) if (isOn(key)) query.set(key, 1);
+    query.set('processes', isOn('processes') ? 1 : 0);
     for (const key of ['include', 'exclude']) if (get(key)) query.set(key, get(key));
     if (page) {
       if (get('color') === 'thread') query.set('threads', 1);
@@ -202,7 +203,7 @@ export class ProfileView {
   showSandwich() {
     const key = get('fn');
     const id = key ? this.table.first.findIndex((f) => functionKey(this.view.frames, f) === key) : -1;
-    if (key && id >= 0) this.sandwich.set(this.view, this.raw, this.table, id, get('color', 'module'));
+    if (key && id >= 0) this.sandwich.set(this.view, this.raw, this.table, id);
     else if (key) this.sandwich.missing(key);
     else this.sandwich.hide();
   }
@@ -297,7 +298,8 @@ export class ProfileView {
         flip('idle', 'Idle', 'Also threads that wait'),
         flip('gil', 'GIL only', 'Only samples that held the GIL'),
         flip('native', 'Native', 'Also frames of native code', true),
-        flip('threads', 'Threads', 'A frame for each thread')),
+        flip('threads', 'Threads', 'A frame for each thread'),
+        flip('processes', 'Processes', 'A frame for each process')),
       get('color') === 'state' ? h('div', {class: 'legend'}, STATES.map(([key, label]) =>
         h('span', {class: 'legend-item'}, h('i', {class: `swatch swatch-${key}`}), label)))
         : get('color', 'module') === 'module' ? h('div', {class: 'legend'},

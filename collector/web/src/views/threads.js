@@ -10,7 +10,7 @@ import {partsOf} from '../timeline.js';
 import {STATES} from '../colors.js';
 import {APP, ownerOf} from '../tree.js';
 
-const STACKS = 3; // of a thread
+const STACKS = 10; // of a thread; the least that is answered
 
 export class ThreadsView {
   constructor({wantCredential}) {
@@ -125,10 +125,16 @@ export class ThreadsView {
   }
 }
 
-function frameRow({name, file, line, kind}) {
-  const [owner] = ownerOf(kind === 'native' ? 1 : kind === 'marker' ? 2 : 0, file ?? '', name);
+function frameRow({name, file, line}) {
+  const owner = whose({name, file});
   return h('li', {class: owner === APP ? 'app' : ''}, h('code', null, shown(name)), file
     ? h('span', {class: 'where', title: file}, `${shown(shortFile(file))}${line ? `:${line}` : ''}`) : null);
+}
+
+// The answer does not say what kind a frame is; its file does.
+function whose({name, file}) {
+  const kind = !file ? /^[[(]/.test(name) ? 2 : 1 : /\.pyx?$|^</.test(file) ? 0 : 1;
+  return ownerOf(kind, file ?? '', name)[0];
 }
 
 const textOf = (thread) => [thread.name, thread.tid, ...thread.stacks.flatMap((s) =>
@@ -148,8 +154,7 @@ function wordOf(counted) {
 function verdictOf(thread) {
   const stack = thread.stacks[0];
   if (!stack) return 'No stack was seen.';
-  const app = stack.frames.find((f) =>
-    ownerOf(f.kind === 'native' ? 1 : 0, f.file ?? '', f.name)[0] === APP && f.file);
+  const app = stack.frames.find((f) => whose(f) === APP && f.file);
   const share = stack.samples / thread.samples;
   return [`${share > 0.99 ? 'All the time' : percent(share)} ${wordOf(stack)} in `,
     h('code', null, shown(stack.frames[0]?.name ?? '?')), app && app !== stack.frames[0]

@@ -2,6 +2,7 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
+#include "shared/formats/process_name.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -390,6 +391,12 @@ static int sort_tree(struct spy_tree *t)
     return r;
 }
 
+static int number_processes(struct spy_tree *t)
+{
+    t->numbers = calloc(spy_profile_n_series(t->profile) + 1u, sizeof *t->numbers);
+    return t->numbers ? spy_process_number(t->profile, t->numbers) : SPY_ERR_NOMEM;
+}
+
 int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct spy_tree *ret)
 {
     struct spy_tree t = {.profile = p, .view = *v};
@@ -401,6 +408,8 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
         t.nodes[t.n++] = (struct spy_node){.kind = SPY_NODE_ROOT};
         r = add_all_samples(&b);
     }
+    if (r == 0 && b.processes && !v->command_line)
+        r = number_processes(&t);
     if (r == 0) {
         sum_totals(&t);
         r = fold_nodes(&t);
@@ -422,7 +431,9 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
 void spy_tree_free(struct spy_tree *t)
 {
     free(t->nodes);
+    free(t->numbers);
     t->nodes = NULL;
+    t->numbers = NULL;
 }
 
 uint32_t spy_tree_next(const struct spy_tree *t, uint32_t node)
@@ -468,10 +479,14 @@ static int put_frame_label(const struct spy_tree *t, const struct spy_node *n, s
     return spy_buf_putc(out, ')');
 }
 
-static int put_process_label(const struct spy_profile *p, uint32_t series, struct spy_buf *out)
+// On the command line as py-spy names it; of a pod, by what tells its processes apart.
+static int put_process_label(const struct spy_tree *t, uint32_t series, struct spy_buf *out)
 {
+    const struct spy_profile *p = t->profile;
     const char *pid = spy_profile_series_label(p, series, SPY_LABEL_PID);
     const char *pod = spy_profile_series_label(p, series, SPY_LABEL_POD);
+    if (pod && t->numbers)
+        return spy_process_name(p, series, t->numbers[series], out);
     const char *command = spy_profile_series_label(p, series, SPY_LABEL_COMMAND);
     spy_buf_puts(out, "process ");
     put_shown(out, pid ? pid : "?");
@@ -506,7 +521,7 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
     case SPY_NODE_FRAME:
         return put_frame_label(t, n, out);
     case SPY_NODE_PROCESS:
-        return put_process_label(t->profile, n->series, out);
+        return put_process_label(t, n->series, out);
     case SPY_NODE_THREAD:
         th = spy_profile_thread_at(t->profile, n->thread);
         spy_buf_printf(out, "thread (%llu): ", (unsigned long long)th->tid);

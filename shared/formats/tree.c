@@ -2,7 +2,7 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
-#include "shared/formats/process_name.h"
+#include "shared/formats/process_names.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,6 +194,9 @@ static int add_all_samples(struct builder *b)
     if (x < 0)
         return x;
     b->processes = show_processes(p, v);
+    x = b->processes ? spy_process_names_new(p, &b->tree->names) : 0;
+    if (x < 0)
+        return x;
     for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
         const struct spy_sample *s = spy_profile_sample_at(p, i);
         uint32_t node = 0;
@@ -391,12 +394,6 @@ static int sort_tree(struct spy_tree *t)
     return r;
 }
 
-static int number_processes(struct spy_tree *t)
-{
-    t->numbers = calloc(spy_profile_n_series(t->profile) + 1u, sizeof *t->numbers);
-    return t->numbers ? spy_process_number(t->profile, t->numbers) : SPY_ERR_NOMEM;
-}
-
 int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct spy_tree *ret)
 {
     struct spy_tree t = {.profile = p, .view = *v};
@@ -408,8 +405,6 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
         t.nodes[t.n++] = (struct spy_node){.kind = SPY_NODE_ROOT};
         r = add_all_samples(&b);
     }
-    if (r == 0 && b.processes && !v->command_line)
-        r = number_processes(&t);
     if (r == 0) {
         sum_totals(&t);
         r = fold_nodes(&t);
@@ -431,9 +426,9 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
 void spy_tree_free(struct spy_tree *t)
 {
     free(t->nodes);
-    free(t->numbers);
     t->nodes = NULL;
-    t->numbers = NULL;
+    spy_process_names_free(t->names);
+    t->names = NULL;
 }
 
 uint32_t spy_tree_next(const struct spy_tree *t, uint32_t node)
@@ -479,26 +474,6 @@ static int put_frame_label(const struct spy_tree *t, const struct spy_node *n, s
     return spy_buf_putc(out, ')');
 }
 
-// On the command line as py-spy names it; of a pod, by what tells its processes apart.
-static int put_process_label(const struct spy_tree *t, uint32_t series, struct spy_buf *out)
-{
-    const struct spy_profile *p = t->profile;
-    const char *pid = spy_profile_series_label(p, series, SPY_LABEL_PID);
-    const char *pod = spy_profile_series_label(p, series, SPY_LABEL_POD);
-    if (pod && t->numbers)
-        return spy_process_name(p, series, t->numbers[series], out);
-    const char *command = spy_profile_series_label(p, series, SPY_LABEL_COMMAND);
-    spy_buf_puts(out, "process ");
-    put_shown(out, pid ? pid : "?");
-    if (pod) {
-        spy_buf_puts(out, " of ");
-        put_shown(out, pod);
-    }
-    spy_buf_puts(out, ": \"");
-    put_shown(out, command ? command : "");
-    return spy_buf_putc(out, '"');
-}
-
 static int put_state_label(uint32_t state, struct spy_buf *out)
 {
     static const struct {
@@ -521,7 +496,7 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
     case SPY_NODE_FRAME:
         return put_frame_label(t, n, out);
     case SPY_NODE_PROCESS:
-        return put_process_label(t, n->series, out);
+        return spy_process_names_put(t->names, n->series, out);
     case SPY_NODE_THREAD:
         th = spy_profile_thread_at(t->profile, n->thread);
         spy_buf_printf(out, "thread (%llu): ", (unsigned long long)th->tid);

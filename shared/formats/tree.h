@@ -33,13 +33,13 @@ struct spy_node {
 struct spy_tree {
     const struct spy_profile *profile; // borrowed
     struct spy_view view;
-    struct spy_node *nodes; // owned
+    struct spy_node *nodes;          // owned
+    struct spy_process_names *names; // owned; NULL: no processes are shown
     size_t n, cap;
     uint32_t max_depth;
     bool by_time; // nodes are weighed by wall time; else by count, for profiles without a period
-    uint32_t *numbers; // of processes, by series (process_name.h); owned; NULL: they have none
-    double scales[2];  // of count and of ns, where the view compares
-    double cutoff;     // of z there (compare.h); set by svg
+    double scales[2]; // of count and of ns, where the view compares
+    double cutoff;    // of z there (compare.h); set by svg
 };
 
 // Builds the tree; children are sorted by their label. It has at most view.max_nodes nodes, plus

@@ -229,7 +229,7 @@ static void collect_process(void *arg, const struct spy_store_process *p)
     json_decref(labels);
 }
 
-static json_t *find_listed_process(void *arg, const json_t *labels)
+static json_t *find_answered_process(void *arg, const json_t *labels)
 {
     const struct collect *c = arg;
     _cleanup_buf_ struct spy_buf path = SPY_BUF_INIT(1 << 20);
@@ -254,7 +254,7 @@ static int collect_into(const struct spy_question *q, struct spy_selector *s, st
     c->memory = q->memory;
     r = spy_store_processes(q->store, &s->select, collect_process, c, err);
     if (r == 0 && s->steps && !c->failed && !c->too_large)
-        r = spy_activity_add(q, s, find_listed_process, c, err);
+        r = spy_activity_add(q, s, find_answered_process, c, err);
     json_decref(c->index);
     finish_pods(c);
     free(c->accounts);

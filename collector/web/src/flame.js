@@ -18,7 +18,7 @@ export class Flame {
     this.zoom = this.focus = 0;
     this.hover = -1;
     this.matches = null;
-    this.rootBelow = false;
+    this.rootBelow = this.scrollToRoot = false;
     this.widths = new Map();
     this.build(label);
   }
@@ -56,7 +56,7 @@ export class Flame {
     this.zoom = Math.min(this.zoom, tree.n - 1);
     this.focus = this.zoom;
     this.layOut();
-    this.draw();
+    this.later();
   }
 
   // The nodes of each depth, from left to right.
@@ -70,19 +70,19 @@ export class Flame {
 
   setZoom(node) {
     this.zoom = this.focus = node;
-    this.draw();
+    this.later();
     this.show(node);
   }
 
   setMatches(matches) {
     this.matches = matches;
-    this.draw();
+    this.later();
   }
 
   setRootBelow(below) {
+    if (below !== this.rootBelow) this.scrollToRoot = true;
     this.rootBelow = below;
-    if (this.tree) this.draw();
-    if (below) this.box.scrollTop = this.box.scrollHeight;
+    this.later();
   }
 
   // --- drawing ---
@@ -126,6 +126,8 @@ export class Flame {
   draw() {
     if (!this.tree || !this.box.clientWidth) return;
     this.fit();
+    if (this.scrollToRoot) this.box.scrollTop = this.rootBelow ? this.box.scrollHeight : 0;
+    this.scrollToRoot = false;
     const style = getComputedStyle(this.box), c = this.context;
     this.colors = {
       ground: style.getPropertyValue('--ground').trim(), ink: style.getPropertyValue('--flame-ink').trim(),

@@ -45,8 +45,13 @@ function gilOf(processes) {
     waits += gil.waits;
     busy += (states.running ?? 0) + (states.runnable ?? 0) + gil.waits;
   }
-  return {held: known && busy ? holds / busy : null, waits: known && busy ? waits / busy : null};
+  return shareGil(known, holds, waits, busy);
 }
+
+const shareGil = (known, holds, waits, busy) => ({
+  held: known && busy ? holds / busy : null, waits: known && busy ? waits / busy : null, known,
+  sums: [holds, waits, busy],
+});
 
 function activityOf(processes) {
   let sums = null;
@@ -71,6 +76,37 @@ function describe(processes) {
     problem: processes.map((p) => p.problem).find(Boolean) ?? null,
     warning: processes.map((p) => p.warning).find(Boolean) ?? null,
     throttled: processes.some((p) => p.throttled),
+  };
+}
+
+const sumOrNull = (rows, get) => rows.reduce((sum, row) => {
+  const value = get(row);
+  return value === null ? sum : (sum ?? 0) + value;
+}, null);
+
+// The same of pods that are described: a search through thousands groups them at each key.
+function describeGroup(pods) {
+  const quality = {clean: 0, salvaged: 0, paused: 0, failed: 0, lost: 0, late: 0, taken: 0, missing: 0};
+  const gil = [0, 0, 0], versions = new Set();
+  for (const pod of pods) {
+    for (const key of Object.keys(quality)) quality[key] += pod.quality[key];
+    for (let k = 0; k < 3; k++) gil[k] += pod.gil.sums[k];
+    if (pod.version) versions.add(pod.version);
+  }
+  const all = quality.taken + quality.missing, [version = ''] = versions;
+  return {
+    account: {
+      cpu: sumOrNull(pods, (p) => p.account.cpu), kernel: sumOrNull(pods, (p) => p.account.kernel),
+      waiting: sumOrNull(pods, (p) => p.account.waiting),
+      periods: pods.reduce((n, p) => n + p.account.periods, 0),
+      throttledNs: pods.reduce((n, p) => n + p.account.throttledNs, 0),
+    },
+    quality: {...quality, share: all ? quality.taken / all : null},
+    gil: shareGil(pods.some((p) => p.gil.known), ...gil), activity: activityOf(pods),
+    lastSeen: latest(pods.map((p) => p.lastSeen)),
+    version: versions.size > 1 ? `${version} +${versions.size - 1}` : version,
+    samples: sumUp(pods, 'samples'), problem: null, warning: null,
+    throttled: pods.some((p) => p.throttled),
   };
 }
 
@@ -159,7 +195,7 @@ export function groupPods(pods, by) {
     return {
       kind: 'group', by, key: ['group', by, by === 'service' ? namespace : '', value].join('\0'),
       name: shown(value || `(no ${by})`), members, namespace, select: value ? select : {},
-      ...describe(members.flatMap((m) => m.processes)),
+      ...describeGroup(members),
     };
   });
 }

@@ -117,7 +117,7 @@ export class ProfileView {
   take(answer) {
     this.meta = answer.meta;
     this.raw = readCompact(answer);
-    this.hottest = hottestLines(this.raw);
+    this.hottest = null;
     this.viewKey = null;
     this.graphs.hidden = false;
     this.show();
@@ -166,10 +166,16 @@ export class ProfileView {
     this.zoomed = nodeAt(this.tree, get('zoom'));
     this.flame.setZoom(this.zoomed);
     this.find();
+    this.showNotes();
+    cancelAnimationFrame(this.rest); // the picture first, then what takes its numbers from it
+    this.rest = requestAnimationFrame(() => setTimeout(() => this.showRest()));
+    this.graphs.setAttribute('data-show', get('show', 'both'));
+  }
+
+  showRest() {
+    if (!this.raw || !this.element.isConnected) return;
     this.showFunctions();
     this.showSandwich();
-    this.showNotes();
-    this.graphs.setAttribute('data-show', get('show', 'both'));
   }
 
   paint() {
@@ -190,6 +196,7 @@ export class ProfileView {
 
   // The functions of what is zoomed; callers of innermost functions are not what is below them.
   showFunctions() {
+    this.hottest ??= hottestLines(this.raw);
     const top = isOn('inverted') ? 0 : this.zoomed;
     this.functions.set(isOn('inverted') ? this.view : this.tree, this.table, top, this.hottest,
       {matches: this.matches, unfolded: this.folded()});

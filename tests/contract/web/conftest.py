@@ -36,6 +36,15 @@ def shop(podspy_collector, build_dir, tmp_path_factory):
 
 
 @pytest.fixture
+def new_shop(podspy_collector, shop, tmp_path):
+    """Another one, for tests that change it."""
+    c = Collector(podspy_collector, tmp_path / "data")
+    assert c.push(scene.whole()).status_code == 200
+    yield c
+    assert c.stop() == 0, c.log.read_text()
+
+
+@pytest.fixture
 def page(browser, shop):
     """The page of the scene. What it did beyond its origin or its policy, or logged, fails the test."""
     it = Page(browser, f"http://127.0.0.1:{shop.http}")

@@ -15,10 +15,14 @@ class Page:
         refused.push(`${e.violatedDirective} ${e.blockedURI}`));"""
 
     def __init__(self, driver, origin):
-        self.driver, self.origin, self.asked = driver, origin, []
+        self.driver, self.origin, self.messages = driver, origin, []
         driver.get("about:blank")
         errors_of(driver), messages_of(driver)
-        driver.set_window_size(1280, 800)
+        self.resize(1280, 800)
+
+    def resize(self, width, height):
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
 
     # --- going ---
 
@@ -63,6 +67,11 @@ class Page:
     def text(self, css="main"):
         return self.one(css).text
 
+    def names(self):
+        """Of the rows of a table, from the top."""
+        return self.script("""return [...document.querySelectorAll('.rows-body [role=row]')]
+            .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map((row) => row.querySelector('a').textContent)""")
+
     @property
     def place(self):
         """The address after #, decoded."""
@@ -80,21 +89,30 @@ class Page:
             ActionChains(self.driver).send_keys(key).perform()
         self.settle()
 
-    def focused(self):
-        return self.driver.switch_to.active_element
+    @staticmethod
+    def quote(text):
+        return urllib.parse.quote(text, safe="")
 
     # --- judging ---
 
     def note_requests(self):
-        """All that was asked for so far."""
-        self.asked += [m["params"]["request"]["url"] for m in messages_of(self.driver)
-                       if m["method"] == "Network.requestWillBeSent"]
-        return self.asked
+        """The addresses of all that was asked for so far."""
+        self.messages += messages_of(self.driver)
+        return [m["params"]["request"]["url"] for m in self.messages if m["method"] == "Network.requestWillBeSent"]
+
+    def received(self):
+        """{request: bytes on the wire} so far."""
+        self.note_requests()
+        return {m["params"]["requestId"]: m["params"]["encodedDataLength"]
+                for m in self.messages if m["method"] == "Network.loadingFinished"}
+
+    def forget_errors(self):
+        errors_of(self.driver)
 
     def assert_quiet(self):
         foreign = [u for u in self.note_requests()
                    if not u.startswith((self.origin + "/", "data:", f"blob:{self.origin}", "about:"))]
-        said = errors_of(self.driver)
+        said = [e for e in errors_of(self.driver) if e["source"] != "rendering"]  # that is Chromium without a GPU
         assert not foreign, foreign
         assert not said, said
         assert not self.script("return window.refused"), self.script("return window.refused")

@@ -200,9 +200,11 @@ export class Flame {
     const frames = this.tree.frames, f = this.tree.frame[i], c = this.context;
     c.fillStyle = this.colors.ink;
     const name = frames.name[f], room = width - 8;
-    let text = this.cut(name, room), used = this.widthOf(text);
+    let text = this.cut(name, room);
     c.fillText(text, left + 4, y + ROW / 2);
-    if (text !== name || room - used < 50 || !frames.file[f] || frames.kind[f] === MARKER) return;
+    if (text !== name || !frames.file[f] || frames.kind[f] === MARKER) return;
+    const used = this.widthOf(name);
+    if (room - used < 50) return;
     const line = frames.line[f];
     text = this.cut(`${shortFile(frames.file[f])}${line ? `:${line}` : ''}`, room - used - 8);
     c.globalAlpha = 0.72;

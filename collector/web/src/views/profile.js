@@ -4,7 +4,7 @@ import {h, debounce, replace, choice, toggle, announce} from '../dom.js';
 import {curl, fetchJson, isAbort} from '../api.js';
 import {address, get, getAll, go, isOn, outer, range, selection} from '../state.js';
 import {count, duration, isoTime, parseTime, plural, shown} from '../format.js';
-import {chips, describeRange, problem, silence} from '../bar.js';
+import {chips, describeRange, moreButton, problem, silence} from '../bar.js';
 import {COLORINGS, painter, STATES} from '../colors.js';
 import {Flame} from '../flame.js';
 import {Functions} from '../functions.js';
@@ -41,7 +41,7 @@ export class ProfileView {
     this.graphs = h('div', {class: 'graphs'}, this.flame.element, this.functions.element);
     this.element = h('section', {class: 'view profile', 'aria-label': 'Profile'},
       h('h1', {class: 'unseen'}, 'Profile'), parts.chosen, parts.notes, this.timeline.element,
-      parts.partLine, h('div', {class: 'tools'}, this.search, parts.found, parts.tools),
+      parts.partLine, h('div', {class: 'tools'}, this.search, parts.found, moreButton(parts.tools), parts.tools),
       this.sandwich.element, this.graphs, parts.foot);
   }
 

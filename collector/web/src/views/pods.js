@@ -135,7 +135,8 @@ export class PodsView {
         : pod[field] === value);
     this.shownPods = pods;
     this.by = get('by', 'service') === 'none' ? '' : get('by', 'service');
-    this.rows = flatten(pods, {by: this.by, sort: this.sort(), open: this.open});
+    this.rows = flatten(pods, {by: this.by, sort: this.sort(), open: this.open,
+      all: this.pods});
     this.table.set(this.rows, this.sort(), {top});
     this.sayCounts(pods);
     if (!top) this.showFilters();

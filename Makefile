@@ -71,6 +71,13 @@ bench: ## cost of a sample, of a target, of 200 processes and of attaching, besi
 	-$(PYTHON) tests/bench/many.py --build build/bench
 	-$(PYTHON) tests/bench/attach.py --build build/bench
 
+.PHONY: bench-page
+bench-page: ## what the collector's page takes in Chromium: 100,000 frames, 5,000 pods (BENCH_ARGS=--help)
+	$(SETUP) build page test
+	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
+	cmake --build build/bench -j $(JOBS) --target podspy-collector
+	$(PYTHON) tests/bench/page.py --build build/bench $(BENCH_ARGS)
+
 .PHONY: bench-collector
 bench-collector: ## what pushed windows cost a collector: CPU, acknowledgements, memory, disk (BENCH_ARGS=--help)
 	$(SETUP) build page test

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
+import urllib.request
 import xml.etree.ElementTree
 
 import pytest
@@ -102,6 +104,18 @@ def test_explain_reports_a_missing_agent(installed, pods):
         kubectl("patch", "daemonset", "podspy-agent", "-n", SPACE, "--type=json", "-p",
                 '[{"op":"remove","path":"/spec/template/spec/nodeSelector"}]')
         parts.wait_until(install.why(SPACE), lambda: install.ready(SPACE, install.AGENT), 90, 0.5)
+
+
+def test_web_prints_the_pages_address_and_serves_it(pods):
+    with subprocess.Popen(["kubectl", "podspy", "web", pods["shop"], "-n", SHOP], text=True, stdout=subprocess.PIPE,
+                          env={**os.environ, "PATH": f"{PLUGIN}:{os.environ['PATH']}", "DISPLAY": ""}) as web:
+        try:
+            origin, _, place = web.stdout.readline().partition("#")
+            assert place.startswith("/profile?") and pods["shop"] in place
+            assert "<title>podspy</title>" in urllib.request.urlopen(origin, timeout=30).read().decode()
+        finally:
+            web.send_signal(signal.SIGINT)
+        assert web.wait(30) == 0
 
 
 def test_errors_are_one_line():

@@ -7,10 +7,10 @@
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "        \
     "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "                   \
     "frame-ancestors 'none'"
-// speedscope writes its styles into the document, and reads a profile that the page hands over from a
-// blob.
+// speedscope writes its styles into the document, demangles names by WebAssembly, and reads profiles
+// that the page hands over from blobs.
 #define POLICY_SPEEDSCOPE                                                                          \
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "                    \
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; " \
     "img-src 'self' data: blob:; font-src 'self'; connect-src 'self' blob:; base-uri 'none'; "     \
     "form-action 'none'; frame-ancestors 'none'"
 #define policy_page       POLICY_PAGE

@@ -99,6 +99,15 @@ export function openDialog(title, content) {
   dialog.showModal();
 }
 
+// On a small screen: what shows and hides the switches of a view.
+export function moreButton(part) {
+  const button = h('button', {type: 'button', class: 'more', 'aria-expanded': 'false', onclick: () => {
+    const open = part.classList.toggle('open');
+    button.setAttribute('aria-expanded', String(open));
+  }}, 'Options');
+  return button;
+}
+
 const LABELS = {cluster: 'cluster', namespace: 'namespace', service: 'service', pod: 'pod',
   container: 'container', image: 'image', node: 'node', pid: 'process', thread: 'thread', type: 'type'};
 

@@ -18,7 +18,7 @@ export class Flame {
     this.zoom = this.focus = 0;
     this.hover = -1;
     this.matches = null;
-    this.rootBelow = false;
+    this.rootBelow = this.scrollToRoot = false;
     this.widths = new Map();
     this.build(label);
   }
@@ -56,7 +56,7 @@ export class Flame {
     this.zoom = Math.min(this.zoom, tree.n - 1);
     this.focus = this.zoom;
     this.layOut();
-    this.draw();
+    this.later();
   }
 
   // The nodes of each depth, from left to right.
@@ -70,19 +70,19 @@ export class Flame {
 
   setZoom(node) {
     this.zoom = this.focus = node;
-    this.draw();
+    this.later();
     this.show(node);
   }
 
   setMatches(matches) {
     this.matches = matches;
-    this.draw();
+    this.later();
   }
 
   setRootBelow(below) {
+    if (below !== this.rootBelow) this.scrollToRoot = true;
     this.rootBelow = below;
-    if (this.tree) this.draw();
-    if (below) this.box.scrollTop = this.box.scrollHeight;
+    this.later();
   }
 
   // --- drawing ---
@@ -126,6 +126,8 @@ export class Flame {
   draw() {
     if (!this.tree || !this.box.clientWidth) return;
     this.fit();
+    if (this.scrollToRoot) this.box.scrollTop = this.rootBelow ? this.box.scrollHeight : 0;
+    this.scrollToRoot = false;
     const style = getComputedStyle(this.box), c = this.context;
     this.colors = {
       ground: style.getPropertyValue('--ground').trim(), ink: style.getPropertyValue('--flame-ink').trim(),
@@ -198,9 +200,11 @@ export class Flame {
     const frames = this.tree.frames, f = this.tree.frame[i], c = this.context;
     c.fillStyle = this.colors.ink;
     const name = frames.name[f], room = width - 8;
-    let text = this.cut(name, room), used = this.widthOf(text);
+    let text = this.cut(name, room);
     c.fillText(text, left + 4, y + ROW / 2);
-    if (text !== name || room - used < 50 || !frames.file[f] || frames.kind[f] === MARKER) return;
+    if (text !== name || !frames.file[f] || frames.kind[f] === MARKER) return;
+    const used = this.widthOf(name);
+    if (room - used < 50) return;
     const line = frames.line[f];
     text = this.cut(`${shortFile(frames.file[f])}${line ? `:${line}` : ''}`, room - used - 8);
     c.globalAlpha = 0.72;

@@ -77,7 +77,7 @@ export function shown(text) {
 
 // What of a file name tells: the package and what is below it, else the last folder and the name.
 export function shortFile(file) {
-  const below = /(?:site-packages|dist-packages|\/lib(?:64)?\/python\d[\d.]*t?)\/(.+)$/.exec(file);
+  const below = /^.*(?:site-packages|dist-packages|\/lib(?:64)?\/python\d[\d.]*t?)\/(.+)$/.exec(file);
   if (below) return below[1];
   const parts = file.split('/');
   return parts.slice(-2).join('/').replace(/^\//, '');

@@ -45,8 +45,13 @@ function gilOf(processes) {
     waits += gil.waits;
     busy += (states.running ?? 0) + (states.runnable ?? 0) + gil.waits;
   }
-  return {held: known && busy ? holds / busy : null, waits: known && busy ? waits / busy : null};
+  return shareGil(known, holds, waits, busy);
 }
+
+const shareGil = (known, holds, waits, busy) => ({
+  held: known && busy ? holds / busy : null, waits: known && busy ? waits / busy : null, known,
+  sums: [holds, waits, busy],
+});
 
 function activityOf(processes) {
   let sums = null;
@@ -71,6 +76,42 @@ function describe(processes) {
     problem: processes.map((p) => p.problem).find(Boolean) ?? null,
     warning: processes.map((p) => p.warning).find(Boolean) ?? null,
     throttled: processes.some((p) => p.throttled),
+  };
+}
+
+const sumOrNull = (rows, get) => rows.reduce((sum, row) => {
+  const value = get(row);
+  return value === null ? sum : (sum ?? 0) + value;
+}, null);
+
+// The same of pods that are described: a search through thousands groups them at each key.
+function describeGroup(pods) {
+  if (pods.length === 1) {
+    const [{account, quality, gil, activity, lastSeen, version, samples, throttled}] = pods;
+    return {account, quality, gil, activity, lastSeen, version, samples, throttled, problem: null,
+      warning: null};
+  }
+  const quality = {clean: 0, salvaged: 0, paused: 0, failed: 0, lost: 0, late: 0, taken: 0, missing: 0};
+  const gil = [0, 0, 0], versions = new Set();
+  for (const pod of pods) {
+    for (const key of Object.keys(quality)) quality[key] += pod.quality[key];
+    for (let k = 0; k < 3; k++) gil[k] += pod.gil.sums[k];
+    if (pod.version) versions.add(pod.version);
+  }
+  const all = quality.taken + quality.missing, [version = ''] = versions;
+  return {
+    account: {
+      cpu: sumOrNull(pods, (p) => p.account.cpu), kernel: sumOrNull(pods, (p) => p.account.kernel),
+      waiting: sumOrNull(pods, (p) => p.account.waiting),
+      periods: pods.reduce((n, p) => n + p.account.periods, 0),
+      throttledNs: pods.reduce((n, p) => n + p.account.throttledNs, 0),
+    },
+    quality: {...quality, share: all ? quality.taken / all : null},
+    gil: shareGil(pods.some((p) => p.gil.known), ...gil), activity: activityOf(pods),
+    lastSeen: latest(pods.map((p) => p.lastSeen)),
+    version: versions.size > 1 ? `${version} +${versions.size - 1}` : version,
+    samples: sumUp(pods, 'samples'), problem: null, warning: null,
+    throttled: pods.some((p) => p.throttled),
   };
 }
 
@@ -132,7 +173,7 @@ export function searchPods(pods, text) {
 }
 
 export const SORTS = {
-  name: (row) => row.name.toLowerCase(), activity: (row) => row.account.cpu ?? row.samples / 1e12,
+  name: (row) => row.name, activity: (row) => row.account.cpu ?? row.samples / 1e12,
   cpu: (row) => row.account.cpu ?? -1, kernel: (row) => row.account.kernel ?? -1,
   gil: (row) => row.gil.held ?? -1, throttled: (row) => row.account.throttledNs,
   version: (row) => row.version, seen: (row) => row.lastSeen,
@@ -141,27 +182,47 @@ export const SORTS = {
 
 export function sortRows(rows, {key, down}) {
   const of = SORTS[key] ?? SORTS.name, sign = down ? -1 : 1;
+  if (rows.length < 2) return rows;
   return rows.map((row) => [of(row), row]).sort(([a, x], [b, y]) =>
     a < b ? -sign : a > b ? sign : x.name < y.name ? -1 : 1).map(([, row]) => row);
 }
 
-// [[group name, rows]] as rows of their own; by: service, namespace or node.
-export function groupPods(pods, by) {
+const placeOf = (pod, by) => by === 'service' ? `${pod.namespace}\0${pod.service}` : pod[by];
+
+function gather(pods, by) {
   const groups = new Map();
   for (const pod of pods) {
-    const place = by === 'service' ? `${pod.namespace}\0${pod.service}` : pod[by];
-    if (!groups.has(place)) groups.set(place, []);
-    groups.get(place).push(pod);
+    const place = placeOf(pod, by), members = groups.get(place);
+    if (members) members.push(pod);
+    else groups.set(place, [pod]);
   }
-  return [...groups.values()].map((members) => {
-    const {namespace, service, node} = members[0], value = members[0][by];
-    const select = by === 'service' ? {service, namespace} : by === 'node' ? {node} : {namespace};
-    return {
-      kind: 'group', by, key: ['group', by, by === 'service' ? namespace : '', value].join('\0'),
-      name: shown(value || `(no ${by})`), members, namespace, select: value ? select : {},
-      ...describe(members.flatMap((m) => m.processes)),
-    };
-  });
+  return groups;
+}
+
+function makeGroup(members, by) {
+  const {namespace, service, node} = members[0], value = members[0][by];
+  const select = by === 'service' ? {service, namespace} : by === 'node' ? {node} : {namespace};
+  return {
+    kind: 'group', by, key: ['group', by, by === 'service' ? namespace : '', value].join('\0'),
+    name: shown(value || `(no ${by})`), members, namespace, select: value ? select : {},
+    ...describeGroup(members),
+  };
+}
+
+const wholeGroups = new WeakMap(); // all pods -> by -> place -> row
+
+// Groups as rows; by: service, namespace or node. A group that a search leaves whole is not described
+// again.
+export function groupPods(pods, by, all = pods) {
+  let known = wholeGroups.get(all);
+  if (!known) wholeGroups.set(all, known = new Map());
+  if (!known.has(by))
+    known.set(by, new Map([...gather(all, by)].map(([place, members]) =>
+      [place, makeGroup(members, by)])));
+  const whole = known.get(by);
+  if (pods === all) return [...whole.values()];
+  return [...gather(pods, by)].map(([place, members]) =>
+    whole.get(place).members.length === members.length ? whole.get(place) : makeGroup(members, by));
 }
 
 // A pod's containers, processes and threads as rows, as far as they are open.
@@ -194,19 +255,23 @@ function processRows(pod, container, {process, depth}, open, level) {
 }
 
 // open: Map key -> whether a row is open. by: '' for pods alone.
-export function flatten(pods, {by, sort, open}) {
+export function flatten(pods, {by, sort, open, all = pods}) {
   const rows = [], add = (pod, level) => {
-    rows.push({...pod, level, hasMore: true});
+    pod.level = level; // in place: there may be thousands
+    pod.hasMore = true;
+    rows.push(pod);
     if (open.get(pod.key)) rows.push(...insideOf(pod, open, level + 1));
   };
   if (!by) {
     for (const pod of sortRows(pods, sort)) add(pod, 0);
     return rows;
   }
-  for (const group of sortRows(groupPods(pods, by), sort)) {
-    const isOpen = open.get(group.key) ?? (pods.length <= 200);
-    rows.push({...group, level: 0, hasMore: true, isOpen});
-    if (isOpen) for (const pod of sortRows(group.members, sort)) add(pod, 1);
+  for (const group of sortRows(groupPods(pods, by, all), sort)) {
+    group.isOpen = open.get(group.key) ?? (pods.length <= 200);
+    group.level = 0;
+    group.hasMore = true;
+    rows.push(group);
+    if (group.isOpen) for (const pod of sortRows(group.members, sort)) add(pod, 1);
   }
   return rows;
 }

@@ -20,7 +20,7 @@ export class Sandwich {
     };
     this.callers = make('Callers of the function');
     this.callees = make('What the function calls');
-    this.callers.rootBelow = true;
+    this.callers.setRootBelow(true);
     this.head = h('div', {class: 'sandwich-head'});
     this.lines = h('div', {class: 'sandwich-lines'});
     this.element = h('section', {class: 'sandwich', hidden: true, 'aria-label': 'One function'}, this.head,
@@ -66,7 +66,7 @@ export class Sandwich {
       const tree = build(view, wanted, frame);
       flame.zoom = 0;
       flame.setTree(tree, painter(tree, 'module'));
-      flame.setRootBelow(flame === this.callers);
+      flame.scrollToRoot = true;
     }
   }
 

@@ -326,7 +326,16 @@ export function ownerOf(kind, file, name) {
   return [APP, folder ? `${folder}/${file.split('/').pop()}` : file];
 }
 
+const knownOwners = new WeakMap();
+
+// {owner, part} by frame.
 export function ownersOf(frames) {
+  let owners = knownOwners.get(frames);
+  if (!owners) knownOwners.set(frames, owners = findOwners(frames));
+  return owners;
+}
+
+function findOwners(frames) {
   const owner = new Uint8Array(frames.name.length), part = [];
   for (let f = 0; f < owner.length; f++)
     [owner[f], part[f]] = ownerOf(frames.kind[f], frames.file[f], frames.name[f]);

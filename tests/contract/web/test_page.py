@@ -288,6 +288,7 @@ def test_names_are_text_wherever_they_are_shown(page):
 
 
 def test_the_first_view_is_below_300_kib(page):
+    page.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
     page.open()
     sizes = page.received()
     total = sum(sizes.values())

@@ -3,7 +3,7 @@ import {h, debounce, place, replace, select, announce} from '../dom.js';
 import {fetchJson, isAbort} from '../api.js';
 import {address, get, go, outer} from '../state.js';
 import {ago, count, duration, percent, plural} from '../format.js';
-import {problem} from '../bar.js';
+import {moreButton, problem} from '../bar.js';
 import {flatten, readPods, searchPods, SILENT_AFTER} from '../pods.js';
 import {reasonOf} from '../reasons.js';
 import {Rows} from '../rows.js';
@@ -30,7 +30,7 @@ export class PodsView {
     this.notes = h('div');
     this.element = h('section', {class: 'view pods', 'aria-label': 'Pods'},
       h('h1', {class: 'unseen'}, 'Pods'),
-      h('div', {class: 'tools'}, this.search, this.filters, h('div', {class: 'spring'}), this.counts),
+      h('div', {class: 'tools'}, this.search, moreButton(this.filters), this.filters, h('div', {class: 'spring'}), this.counts),
       this.notes, this.table.element);
   }
 
@@ -135,7 +135,8 @@ export class PodsView {
         : pod[field] === value);
     this.shownPods = pods;
     this.by = get('by', 'service') === 'none' ? '' : get('by', 'service');
-    this.rows = flatten(pods, {by: this.by, sort: this.sort(), open: this.open});
+    this.rows = flatten(pods, {by: this.by, sort: this.sort(), open: this.open,
+      all: this.pods});
     this.table.set(this.rows, this.sort(), {top});
     this.sayCounts(pods);
     if (!top) this.showFilters();

@@ -4,7 +4,7 @@ import {h, debounce, replace, choice, toggle, announce} from '../dom.js';
 import {curl, fetchJson, isAbort} from '../api.js';
 import {address, get, getAll, go, isOn, outer, range, selection} from '../state.js';
 import {count, duration, isoTime, parseTime, plural, shown} from '../format.js';
-import {chips, describeRange, problem, silence} from '../bar.js';
+import {chips, describeRange, moreButton, problem, silence} from '../bar.js';
 import {COLORINGS, painter, STATES} from '../colors.js';
 import {Flame} from '../flame.js';
 import {Functions} from '../functions.js';
@@ -41,7 +41,7 @@ export class ProfileView {
     this.graphs = h('div', {class: 'graphs'}, this.flame.element, this.functions.element);
     this.element = h('section', {class: 'view profile', 'aria-label': 'Profile'},
       h('h1', {class: 'unseen'}, 'Profile'), parts.chosen, parts.notes, this.timeline.element,
-      parts.partLine, h('div', {class: 'tools'}, this.search, parts.found, parts.tools),
+      parts.partLine, h('div', {class: 'tools'}, this.search, parts.found, moreButton(parts.tools), parts.tools),
       this.sandwich.element, this.graphs, parts.foot);
   }
 
@@ -117,7 +117,7 @@ export class ProfileView {
   take(answer) {
     this.meta = answer.meta;
     this.raw = readCompact(answer);
-    this.hottest = hottestLines(this.raw);
+    this.hottest = null;
     this.viewKey = null;
     this.graphs.hidden = false;
     this.show();
@@ -166,10 +166,16 @@ export class ProfileView {
     this.zoomed = nodeAt(this.tree, get('zoom'));
     this.flame.setZoom(this.zoomed);
     this.find();
+    this.showNotes();
+    cancelAnimationFrame(this.rest); // the picture first, then what takes its numbers from it
+    this.rest = requestAnimationFrame(() => setTimeout(() => this.showRest()));
+    this.graphs.setAttribute('data-show', get('show', 'both'));
+  }
+
+  showRest() {
+    if (!this.raw || !this.element.isConnected) return;
     this.showFunctions();
     this.showSandwich();
-    this.showNotes();
-    this.graphs.setAttribute('data-show', get('show', 'both'));
   }
 
   paint() {
@@ -190,6 +196,7 @@ export class ProfileView {
 
   // The functions of what is zoomed; callers of innermost functions are not what is below them.
   showFunctions() {
+    this.hottest ??= hottestLines(this.raw);
     const top = isOn('inverted') ? 0 : this.zoomed;
     this.functions.set(isOn('inverted') ? this.view : this.tree, this.table, top, this.hottest,
       {matches: this.matches, unfolded: this.folded()});

@@ -48,7 +48,7 @@ enum {
     SPY_HTTP_CONNECTIONS = 12000,
     SPY_HTTP_QUESTIONS_AT_ONCE = 4, // small questions
     SPY_HTTP_LARGE_AT_ONCE = 2,     // large questions, at most
-    SPY_HTTP_PUSH_WAIT_MS = 300,    // a push, while others wait behind it
+    SPY_HTTP_PUSH_WAIT_MS = 200,    // a push, while others wait behind it
     SPY_HTTP_PARAMS = 64,
     SPY_HTTP_ANSWER_MAX = 128 << 20, // bytes of one answer
     SPY_HTTP_ANSWER_SMALL = 4096,    // up to here an answer always has room: acknowledgements

@@ -46,7 +46,7 @@ static void take_coding(struct weights *w, const char *at, const char *end)
 static const enum spy_encoding best_first[] = {SPY_ENCODING_ZSTD, SPY_ENCODING_GZIP,
                                                SPY_ENCODING_IDENTITY};
 
-// Of the codings from best_first[from] on.
+// Chooses among the codings from best_first[from] on.
 static enum spy_encoding choose_from(size_t from, const char *accept_encoding)
 {
     struct weights w = {{-1, -1, -1}, -1};

@@ -38,7 +38,7 @@
             ":\n\t.incbin \"" WEB_FOLDER "/" file "\"\n\t.byte 0\n\t.popsection");                 \
     extern const uint8_t web_file_##number[size];
 #define ASSET(...)
-#include "assets.inc"
+#include WEB_ROWS
 #undef BLOB
 #undef ASSET
 
@@ -61,6 +61,6 @@
     ROW(at, kind, folder, keeps, digest, whole, gzip)
 #define BLOB(number, file, size)
 const struct spy_web_asset spy_web_assets[] = {
-#include "assets.inc"
+#include WEB_ROWS
     {.path = NULL}};
 _Static_assert(sizeof spy_web_assets / sizeof *spy_web_assets <= SPY_WEB_MAX, "raise SPY_WEB_MAX");

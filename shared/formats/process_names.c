@@ -56,16 +56,16 @@ static struct text without_folder(struct text word)
     return (struct text){slash + 1, word.len - (size_t)(slash + 1 - word.at)};
 }
 
-static bool starts_with(struct text t, const char *with)
+static bool begins_with(struct text t, const char *with)
 {
     size_t len = strlen(with);
     return t.len >= len && !memcmp(t.at, with, len);
 }
 
-static bool is_interpreter(struct text word)
+static bool names_interpreter(struct text word)
 {
     struct text base = without_folder(word);
-    size_t len = starts_with(base, "python") ? 6 : starts_with(base, "pypy") ? 4 : 0;
+    size_t len = begins_with(base, "python") ? 6 : begins_with(base, "pypy") ? 4 : 0;
     while (len && len < base.len && strchr("0123456789.t-dbg", base.at[len]))
         len++;
     return len && len == base.len;
@@ -98,7 +98,7 @@ static void read_command(struct process *p, const char *command)
         return;
     }
     p->program = without_folder(word);
-    if (is_interpreter(word)) {
+    if (names_interpreter(word)) {
         struct text program = skip_options(&rest);
         if (program.len)
             p->program = program;
@@ -110,7 +110,7 @@ static void read_command(struct process *p, const char *command)
 
 // --- processes beside each other ---
 
-static int compare_texts(struct text a, struct text b)
+static int compare_words(struct text a, struct text b)
 {
     int c = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
     return c ? c : (a.len > b.len) - (a.len < b.len);
@@ -123,18 +123,18 @@ static struct text family_of(const struct process *p)
     return (struct text){p->program.at, colon ? (size_t)(colon - p->program.at) : p->program.len};
 }
 
-static int compare_pids(const void *a, const void *b)
+static int order_by_pid(const void *a, const void *b)
 {
     const struct process *x = *(struct process *const *)a, *y = *(struct process *const *)b;
     int c = strcmp(x->place, y->place);
     return c ? c : (x->number > y->number) - (x->number < y->number);
 }
 
-static int compare_arguments(const void *a, const void *b)
+static int order_by_arguments(const void *a, const void *b)
 {
     const struct process *x = *(struct process *const *)a, *y = *(struct process *const *)b;
-    int c = compare_texts(x->program, y->program);
-    return c ? c : compare_texts(x->arguments, y->arguments);
+    int c = compare_words(x->program, y->program);
+    return c ? c : compare_words(x->arguments, y->arguments);
 }
 
 // What the first and the last of a sorted list have in common, to a whole word, all have in common.
@@ -150,14 +150,14 @@ static size_t count_common(struct text a, struct text b)
 // Marks the processes of each program whose arguments are not all the same.
 static void mark_differences(struct process **sorted, uint32_t n)
 {
-    qsort(sorted, n, sizeof(struct process *), compare_arguments);
+    qsort(sorted, n, sizeof(struct process *), order_by_arguments);
     for (uint32_t from = 0, to; from < n; from = to) {
-        for (to = from + 1; to < n && !compare_texts(sorted[from]->program, sorted[to]->program);)
+        for (to = from + 1; to < n && !compare_words(sorted[from]->program, sorted[to]->program);)
             to++;
         struct text first = sorted[from]->arguments, last = sorted[to - 1]->arguments;
         size_t common = count_common(first, last);
         for (uint32_t i = from; i < to; i++) {
-            sorted[i]->differs = compare_texts(first, last);
+            sorted[i]->differs = compare_words(first, last);
             sorted[i]->common = common > COMMON_MAX ? common : 0;
         }
     }
@@ -168,12 +168,12 @@ static struct process *find_parent_process(struct process **sorted, uint32_t n, 
 {
     struct process like = {.place = of->place, .number = strtoull(of->parent, NULL, 10)};
     struct process *key = &like;
-    struct process **found = bsearch(&key, sorted, n, sizeof(struct process *), compare_pids);
+    struct process **found = bsearch(&key, sorted, n, sizeof(struct process *), order_by_pid);
     if (!found || *found == of || !like.number || like.number == of->number)
         return NULL;
     if (of->is_spawned)
         return *found;
-    return compare_texts(family_of(*found), family_of(of)) ? NULL : *found;
+    return compare_words(family_of(*found), family_of(of)) ? NULL : *found;
 }
 
 // Counts children by their parent, in the order of PIDs; several series of one process count once.
@@ -182,7 +182,7 @@ static int number_workers(struct process **sorted, uint32_t n)
     _cleanup_free_ uint32_t *children = calloc(n, sizeof *children);
     if (!children)
         return SPY_ERR_NOMEM;
-    qsort(sorted, n, sizeof(struct process *), compare_pids);
+    qsort(sorted, n, sizeof(struct process *), order_by_pid);
     for (uint32_t i = 0; i < n; i++) {
         struct process *p = sorted[i], *before = i ? sorted[i - 1] : NULL;
         struct process *parent = find_parent_process(sorted, n, p);
@@ -192,7 +192,7 @@ static int number_workers(struct process **sorted, uint32_t n)
             p->program = parent->program;
             p->arguments = parent->arguments;
         }
-        bool again = before && before->worker && !compare_pids(&p, &before);
+        bool again = before && before->worker && !order_by_pid(&p, &before);
         p->worker = again ? before->worker : ++children[parent->series];
     }
     return 0;
@@ -266,7 +266,7 @@ void spy_process_names_free(struct spy_process_names *n)
 
 // --- a name ---
 
-static void put_text(struct spy_buf *out, const char *before, struct text t, size_t max)
+static void put_words(struct spy_buf *out, const char *before, struct text t, size_t max)
 {
     if (!t.len)
         return;
@@ -274,7 +274,7 @@ static void put_text(struct spy_buf *out, const char *before, struct text t, siz
     spy_buf_text(out, t.at, t.len, max);
 }
 
-static struct text text_of(const char *s)
+static struct text words_of(const char *s)
 {
     return (struct text){s, strlen(s)};
 }
@@ -282,15 +282,15 @@ static struct text text_of(const char *s)
 int spy_process_names_put(const struct spy_process_names *n, uint32_t series, struct spy_buf *out)
 {
     const struct process *p = &n->list[series];
-    put_text(out, "", p->program.len ? p->program : text_of("process"), PROGRAM_MAX);
+    put_words(out, "", p->program.len ? p->program : words_of("process"), PROGRAM_MAX);
     struct text own = {p->arguments.at + p->common, p->arguments.len - p->common};
     if (p->differs)
-        put_text(out, p->common ? " \u2026 " : " ", own, ARGUMENTS_MAX);
+        put_words(out, p->common ? " \u2026 " : " ", own, ARGUMENTS_MAX);
     if (p->worker)
         spy_buf_printf(out, p->is_title ? " %u" : " worker %u", p->worker);
-    put_text(out, " (", text_of(p->pid), PID_MAX_SHOWN);
+    put_words(out, " (", words_of(p->pid), PID_MAX_SHOWN);
     spy_buf_puts(out, *p->pid ? ")" : "");
     if (n->has_pods && p->pod)
-        put_text(out, " of ", text_of(p->pod), POD_MAX);
+        put_words(out, " of ", words_of(p->pod), POD_MAX);
     return out->failed;
 }

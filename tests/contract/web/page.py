@@ -65,7 +65,17 @@ class Page:
         return wait_for(f"{css} with {text!r}", look)[0]
 
     def text(self, css="main"):
-        return self.one(css).text
+        return self.lasting(lambda: self.one(css).text)
+
+    @staticmethod
+    def lasting(look):
+        """What look() gives; once more if the page was drawn meanwhile."""
+        for _ in range(20):
+            try:
+                return look()
+            except StaleElementReferenceException:
+                time.sleep(0.05)
+        return look()
 
     def names(self):
         """Of the rows of a table, from the top."""
@@ -80,8 +90,7 @@ class Page:
     # --- doing ---
 
     def click(self, css, text=None):
-        element = self.one(css, text)
-        ActionChains(self.driver).move_to_element(element).click().perform()
+        self.lasting(lambda: ActionChains(self.driver).move_to_element(self.one(css, text)).click().perform())
         self.settle()
 
     def keys(self, *keys):

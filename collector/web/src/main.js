@@ -34,7 +34,9 @@ function show(current, before) {
 
 // --- the credential ---
 
-function wantCredential(refused) {
+function wantCredential() {
+  const refused = token() ? 'The collector did not accept that token.' : '';
+  cancel();
   view?.close();
   view = null;
   name = '';
@@ -47,11 +49,10 @@ function wantCredential(refused) {
   }}, h('h1', null, 'The read token'),
   refused ? h('p', {class: 'bad', role: 'alert'}, refused) : null,
   h('p', null, 'Over TLS this collector answers who has its read token. It is in the file ',
-    h('code', null, 'read.token'), ' of the collector’s data folder; in a cluster:'),
-  h('pre', null, 'kubectl -n podspy get secret podspy-read \\\n' +
-    '  -o jsonpath={.data.read\\\\.token} | base64 -d'),
-  h('p', null, 'The page keeps it for this tab only and sends it in a header. ',
-    'Without a token: ', h('code', null, 'kubectl port-forward'), ' to the plain port.'),
+    h('code', null, 'read.token'), ' of the collector’s data folder. The page keeps it for this tab ',
+    'only and sends it in a header.'),
+  h('p', null, 'Without a token, through a port that is forwarded:'),
+  h('pre', null, 'kubectl podspy web POD'),
   h('label', {for: 'token'}, 'Read token'), field,
   h('p', {class: 'buttons'}, h('button', {type: 'submit', class: 'main'}, 'Show the pods'))));
   field.focus();
@@ -96,5 +97,4 @@ document.body.append(h('a', {class: 'skip', href: '#main', onclick: (event) => {
   main.querySelector('input, button, [tabindex="0"]')?.focus();
 }}, 'To the content'), top, main);
 onChange(show);
-if (token() || location.protocol !== 'https:') show(state(), null);
-else wantCredential('');
+show(state(), null); // a client certificate may do: the token is asked for after a 401

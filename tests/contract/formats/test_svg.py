@@ -117,7 +117,7 @@ def test_click_zooms_and_reset_shows_all(browser, page):
     width = frame(browser, "busy_30").rect["width"]
     click(browser, frame(browser, "checkout (app/views.py:42)"))
     assert [n.split(" ")[0] for n in shown(browser)] == [
-        "all", "process", "<module>", "run", "handle_request", "checkout", "busy_30", "busy_30"]
+        "all", "gunicorn:", "<module>", "run", "handle_request", "checkout", "busy_30", "busy_30"]
     assert frame(browser, "busy_30").rect["width"] > 3 * width
     assert frame(browser, "all").rect["width"] == frame(browser, "run").rect["width"]
     click(browser, reset)

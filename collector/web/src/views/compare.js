@@ -191,7 +191,7 @@ export class CompareView {
       this.take();
     } catch (error) {
       if (isAbort(error)) return;
-      if (error.status === 401) this.wantCredential('The collector did not accept that token.');
+      if (error.status === 401) this.wantCredential();
       this.graphs.hidden = true;
       this.tree = null;
       replace(this.notes, problem(error, () => this.load(query, asked)));

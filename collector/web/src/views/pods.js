@@ -85,7 +85,7 @@ export class PodsView {
 
   failed(error) {
     if (isAbort(error)) return;
-    if (error.status === 401) this.wantCredential('The collector did not accept that token.');
+    if (error.status === 401) this.wantCredential();
     else if (error.status === 404) this.take({until: new Date().toISOString(), pods: []});
     else replace(this.notes, problem(error, () => this.load()));
   }

@@ -107,7 +107,7 @@ export class ProfileView {
       this.take(answer);
     } catch (error) {
       if (isAbort(error)) return;
-      if (error.status === 401) this.wantCredential('The collector did not accept that token.');
+      if (error.status === 401) this.wantCredential();
       else if (!quiet || !this.raw) this.failed(error);
       else replace(this.parts.notes, problem(error));
     }

@@ -76,7 +76,7 @@ export class ThreadsView {
       this.show();
     } catch (error) {
       if (isAbort(error)) return;
-      if (error.status === 401) return void this.wantCredential('The collector did not accept that token.');
+      if (error.status === 401) return void this.wantCredential();
       if (!quiet) replace(this.list);
       replace(this.notes, problem(error, () => this.load()));
     }

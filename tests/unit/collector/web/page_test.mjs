@@ -119,7 +119,7 @@ test('a search counts a stack once', () => {
 test('code belongs to the application unless its place says otherwise', () => {
   const owner = (kind, file, name = 'f') => ownerOf(kind, file, name)[0];
   assert.equal(owner(0, '/srv/shop/views.py'), APP);
-  assert.equal(owner(0, '/opt/me/lib/views.py'), APP);
+  assert.equal(owner(0, '/opt/shop/lib/views.py'), APP);
   assert.equal(owner(0, SITE), LIBRARY);
   assert.equal(owner(0, '/app/.venv/lib/python3.12/site-packages/flask/app.py'), LIBRARY);
   assert.equal(owner(0, '/app/.venv/bin/gunicorn'), LIBRARY);

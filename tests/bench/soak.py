@@ -171,7 +171,7 @@ def record_long(options, tree, out):
     lines = [line for part in sorted(out.parent.glob("long*")) for line in part.read_text().splitlines()]
     print("\n".join(line for line in said.splitlines() if "Wrote" not in line))
     print("%d lines, %d samples, in %d processes" % (len(lines), sum(int(s.rpartition(" ")[2]) for s in lines),
-                                                     len(set(re.findall(r"process (\d+)", "\n".join(lines))))))
+                                                     len(set(re.findall(r"(?:^|;)[^;]* \((\d+)\)(?=[; ])", "\n".join(lines), re.M)))))
     stand = threads_that_stand(tree, 20)
     print("threads that stand still at the end: %s" % (stand or "none"))
     third, last = sizes[len(sizes) // 3], sizes[-1]

@@ -64,7 +64,8 @@ def large_tree(nodes):
     frames = [(f"function_{i}", f"/srv/shop/module_{i % 300}.py", i % 900 + 1) for i in range(8000)]
     stacks, paths, made = [], [()], 1
     while made < nodes:
-        outer = paths[chance.randrange(max(0, len(paths) - 4000), len(paths))]
+        outer = chance.choice(paths)
+        outer = outer[:chance.randint(0, min(len(outer), 34))]
         more = tuple(chance.choice(frames) for _ in range(chance.randint(1, 6)))
         path = (outer + more)[:40]
         made += len(path) - len(outer)

@@ -23,7 +23,7 @@ struct spy_row {
     uint64_t count, ns;
 };
 
-// Sorts rows and appends them to out; errors are in out->failed. About 1.5 to 3 bytes a row, 4 to 8 in
+// Sorts rows and appends them to out; errors are in out->failed. About 2 to 3 bytes a row, 4 to 8 in
 // the first form.
 void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct spy_buf *out);
 

@@ -10,8 +10,8 @@
 //     varint   count, unless bit 5
 //     varint   ns, unless bit 4
 //
-// varint: 7 bits a byte, least significant first. The other form is in packed.h. Reading takes both, and
-// checks every value.
+// varint: 7 bits a byte, least significant first. The other form is in packed.h. Reading takes both,
+// and checks every value.
 #pragma once
 #include "shared/base/buf.h"
 #include <stdbool.h>

@@ -10,8 +10,8 @@
 //     varint   count, unless bit 5
 //     varint   ns, unless bit 4
 //
-// varint: 7 bits a byte, least significant first. The other form is in packed.h. Reading takes both, and
-// checks every value.
+// varint: 7 bits a byte, least significant first. The other form is in packed.h. Reading takes both,
+// and checks every value.
 #pragma once
 #include "shared/base/buf.h"
 #include <stdbool.h>
@@ -23,7 +23,7 @@ struct spy_row {
     uint64_t count, ns;
 };
 
-// Sorts rows and appends them to out; errors are in out->failed. About 1.5 to 3 bytes a row, 4 to 8 in
+// Sorts rows and appends them to out; errors are in out->failed. About 2 to 3 bytes a row, 4 to 8 in
 // the first form.
 void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct spy_buf *out);
 

@@ -260,7 +260,7 @@ def tear_database(db, wal, chance):
 def tear_part(tables, chance):
     """A part that was being written: a copy of the newest one, its files cut off, under the name that a part has until it
     is whole, or under the next number, where its checksums tell that it is not."""
-    parts = [p for t in tables.iterdir() for p in t.iterdir() if re.fullmatch(r"\w+?_\d+_\d+_0", p.name)]
+    parts = [p for t in tables.iterdir() for p in t.iterdir() if re.fullmatch(r"\d+_\d+_\d+_0", p.name)]
     part = max(parts, key=lambda p: p.stat().st_mtime_ns)
     day, _, last, _ = part.name.split("_")
     number = int(last) + 1000

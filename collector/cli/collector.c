@@ -225,6 +225,8 @@ static int print_place(const struct spy_collector_config *f, struct spy_buf *out
                !copy_store_value(p.database, f->store.database) ||
                !copy_store_value(p.user, f->store.user) ||
                !copy_store_value(p.ca_file, f->store.ca_file) ||
+               !copy_store_value(p.cert_file, f->store.cert_file) ||
+               !copy_store_value(p.key_file, f->store.key_file) ||
                !copy_store_value(p.password_file, f->store.password_file)) {
         return spy_err_set(err, SPY_ERR_INVALID, 0, "a value in store takes more than %d bytes",
                            SPY_CLICK_TEXT - 1);

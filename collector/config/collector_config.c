@@ -43,6 +43,8 @@ static const struct spy_key store_keys[] = {
     SPY_TEXT("database", AT(store.database), "podspy"),
     SPY_TEXT("user", AT(store.user), NULL),
     SPY_TEXT("password_file", AT(store.password_file), NULL),
+    SPY_TEXT("cert_file", AT(store.cert_file), NULL),
+    SPY_TEXT("key_file", AT(store.key_file), NULL),
     SPY_TEXT("ca_file", AT(store.ca_file), NULL),
     SPY_UINT("replicas", AT(store.replicas), "0", 0, 16),
     {0},
@@ -82,12 +84,17 @@ static int check_store(const char *name, const struct spy_collector_config *c, s
                            "%s: store.kind clickhouse needs store.url, such as "
                            "https://clickhouse:8443",
                            name);
-    if (!is_clickhouse && (c->store.url || c->store.user || c->store.password_file ||
-                           c->store.ca_file || c->store.replicas))
+    if (!is_clickhouse &&
+        (c->store.url || c->store.user || c->store.password_file || c->store.cert_file ||
+         c->store.key_file || c->store.ca_file || c->store.replicas))
+        return spy_err_set(
+            err, SPY_ERR_INVALID, 0,
+            "%s: url, user, password_file, cert_file, key_file, ca_file and replicas "
+            "in store need kind: clickhouse",
+            name);
+    if (!c->store.cert_file != !c->store.key_file)
         return spy_err_set(err, SPY_ERR_INVALID, 0,
-                           "%s: url, user, password_file, ca_file and replicas in store need "
-                           "kind: clickhouse",
-                           name);
+                           "%s: store.cert_file and store.key_file go together", name);
     return 0;
 }
 

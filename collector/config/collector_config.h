@@ -40,6 +40,7 @@ struct spy_collector_config {
         char *database;                // podspy: made if it is missing
         char *user;                    // NULL: ClickHouse's own default
         char *password_file, *ca_file; // NULL: none; the system's authorities
+        char *cert_file, *key_file;    // the collector's certificate; NULL: none
         uint32_t replicas;             // 0: the tables are not replicated
     } store;
     struct {

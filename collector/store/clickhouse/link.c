@@ -40,7 +40,10 @@ int spy_click_link_new(const struct spy_click_place *place, struct spy_click_lin
     if (!l)
         return spy_err_nomem(err);
     l->place = *place;
+    const char *cert = *l->place.cert_file ? l->place.cert_file : NULL;
     struct spy_client_options o = {.ca_file = l->place.ca_file,
+                                   .cert_file = cert,
+                                   .key_file = cert ? l->place.key_file : NULL,
                                    .user_agent = "podspy-collector",
                                    .plain = true, // place.c: to this machine alone
                                    .connect_ms = CONNECT_MS,

@@ -15,6 +15,8 @@ static const struct {
     {"user", offsetof(struct spy_click_place, user)},
     {"password_file", offsetof(struct spy_click_place, password_file)},
     {"ca_file", offsetof(struct spy_click_place, ca_file)},
+    {"cert_file", offsetof(struct spy_click_place, cert_file)},
+    {"key_file", offsetof(struct spy_click_place, key_file)},
 };
 
 static const struct {

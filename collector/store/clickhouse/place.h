@@ -15,6 +15,7 @@ struct spy_click_place {
     char database[SPY_CLICK_TEXT]; // letters, digits and _; made if it is missing
     char user[SPY_CLICK_TEXT];     // "": ClickHouse's own default
     char password_file[SPY_CLICK_TEXT], ca_file[SPY_CLICK_TEXT];
+    char cert_file[SPY_CLICK_TEXT], key_file[SPY_CLICK_TEXT]; // the collector's; "": none
     uint32_t replicas; // 0: tables of one server; else replicated tables, and an insert is
                        // acknowledged once so many replicas hold it
     uint32_t

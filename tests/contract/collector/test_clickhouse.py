@@ -8,6 +8,7 @@ import pytest
 import requests
 
 import clickhouse
+from certificates import CLIENT, SERVER, Authority
 from collector import MAIN, Batch, labels, usual_batch
 
 pytestmark = pytest.mark.skipif(not clickhouse.program(),
@@ -125,6 +126,39 @@ def test_batches_sent_to_both_while_clickhouse_is_killed_count_once(server, pair
               f"{[_total(c) // 3 for c in pair]}")
     assert len(acknowledged) == 100 and len(set(acknowledged)) == 50
     assert [_total(c) for c in pair] == [150, 150]
+
+
+# --- HTTPS ---
+
+TLS = """<https_port>{port}</https_port><openSSL><server>
+<certificateFile>{cert}</certificateFile><privateKeyFile>{key}</privateKeyFile>
+<caConfig>{ca}</caConfig><verificationMode>strict</verificationMode>
+<loadDefaultCAFile>false</loadDefaultCAFile></server></openSSL>"""
+
+
+def test_https_needs_the_authority_and_the_collectors_certificate(tmp_path, new_collector):
+    """A push is stored with both, over credentials; with either wrong, nothing is."""
+    ours, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
+    cert, key = ours.issue("server", SERVER)
+    mine, strange = ours.issue("collector", CLIENT), other.issue("stranger", CLIENT)
+    port = clickhouse.free_port()
+    server = clickhouse.Server(tmp_path / "clickhouse", more=TLS.format(
+        port=port, cert=cert, key=key, ca=ours.path))
+    try:
+        right = {"url": f"https://localhost:{port}", "ca_file": ours.path, "cert_file": mine[0],
+                 "key_file": mine[1]}
+        one = new_collector(config=server.store(**right))
+        assert one.push(usual_batch().bytes()).status_code == 200
+        assert _total(one) == 500 and one.get_plain("/readyz").status_code == 200
+        for change in ({"ca_file": other.path}, {"cert_file": strange[0], "key_file": strange[1]}):
+            c = new_collector(config=server.store(**{**right, **change}))
+            pushed = c.push(usual_batch().bytes())
+            assert pushed.status_code == 503, (change, pushed.text)
+            ready = c.get_plain("/readyz")
+            assert ready.status_code == 503 and f"localhost:{port}" in ready.text, (change, ready.text)
+        assert _total(one) == 500
+    finally:
+        server.kill()
 
 
 # --- replicas ---

@@ -154,6 +154,8 @@ static void a_clickhouse_needs_its_url_and_no_other_store_has_one(void **state)
         {"store: {user: n}", "need kind: clickhouse"},
         {"store: {password_file: p}", "need kind: clickhouse"},
         {"store: {replicas: 2}", "need kind: clickhouse"},
+        {"store: {cert_file: c, key_file: k}", "need kind: clickhouse"},
+        {"store: {kind: clickhouse, url: u, cert_file: c}", "go together"},
         {"store: {kind: clickhouse}", "needs store.url"},
         {"store: {kind: clickhouse, url: u, replicas: 17}", "replicas is a whole number"},
     };

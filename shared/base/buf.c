@@ -120,7 +120,7 @@ static bool is_plain_word(const char *s)
     return !(found & tops);
 }
 
-static bool is_plain(char c)
+static bool is_plain_byte(char c)
 {
     return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
 }
@@ -131,7 +131,7 @@ static size_t count_plain(const char *s, size_t len)
     size_t n = 0;
     while (len - n >= 8 && is_plain_word(s + n))
         n += 8;
-    while (n < len && is_plain(s[n]))
+    while (n < len && is_plain_byte(s[n]))
         n++;
     return n;
 }

@@ -205,7 +205,7 @@ int spy_source_select(sqlite3 *db, const struct spy_source *source, const struct
     return select_source(db, head, source, select, more, ret, err);
 }
 
-// Of roll-ups only the ids are sorted, as their samples would be copied for it. (LIMIT keeps SQLite
+// Sorts only the ids of roll-ups, as their samples would be copied for it. (LIMIT keeps SQLite
 // from sorting the outer rows instead.)
 int spy_source_select_by_series(sqlite3 *db, const struct spy_source *source,
                                 const struct spy_select *select, sqlite3_stmt **ret,

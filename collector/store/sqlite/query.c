@@ -346,7 +346,7 @@ static int check_size(sqlite3 *db, const struct spy_select *select, const struct
         if (r < 0)
             return r;
     }
-    size_t max = select->rows_max ? select->rows_max : SPY_STORE_ROWS_MAX;
+    size_t max = select->rows_max ? select->rows_max : SPY_STORE_READ_MAX;
     if (rows > (double)max)
         return spy_err_set(err, SPY_ERR_LIMIT, 0,
                            "%.0f samples are selected, and at most %zu can be merged: narrow the "

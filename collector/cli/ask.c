@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 enum { CLOSED_MAX_AGE = 300 }; // seconds that an answer about a time that is over may be kept
-enum { SMALL_ROWS = 1 << 18 }; // some tenths of a second
+enum { SMALL_ROWS = 1 << 19 }; // less than a tenth of a second
 
 static unsigned status_of(int r)
 {

@@ -8,10 +8,9 @@
 
 enum {
     WORKERS_MAX = 8,
-    LISTED_MAX = 10000,   // processes that the store lists; beyond that some would be missing
-    CHUNK_WINDOWS = 2048, // of one query: the samples of few processes stay in a processor's cache
-    CHUNK_PODS = 32,
-    WINDOWS_MIN = 1024 // below this one thread is as fast
+    LISTED_MAX = 10000, // processes that the store lists; beyond that some would be missing
+    CHUNK_PODS = 48,    // of one query
+    WINDOWS_MIN = 1024  // below this one thread is as fast
 };
 
 // Windows of one pod; without a name: of processes that belong to no pod.
@@ -81,6 +80,8 @@ struct loading {
     const struct spy_question *question;
     const struct spy_selector *selector;
     const struct pods *pods;
+    uint64_t
+        chunk_windows; // of one query: as few as there are threads, as each looks up its stacks
     size_t next, rows_max, memory; // next: atomic, the first pod that nobody has taken
     bool stop;                     // atomic: some query failed
 };
@@ -112,7 +113,7 @@ static size_t count_chunk(const struct loading *l, size_t first)
 {
     size_t n = 0;
     uint64_t windows = 0;
-    while (first + n < l->pods->n && n < CHUNK_PODS && (!n || windows < CHUNK_WINDOWS))
+    while (first + n < l->pods->n && n < CHUNK_PODS && windows < l->chunk_windows)
         windows += l->pods->list[first + n++].windows;
     return n;
 }
@@ -196,8 +197,11 @@ static int load_divided(const struct spy_question *q, const struct spy_selector 
                         const struct pods *pods, struct spy_profile **ret, struct spy_err *err)
 {
     size_t workers = spy_min(spy_min(q->workers, WORKERS_MAX), pods->n);
-    size_t rows = s->select.rows_max ? s->select.rows_max : SPY_STORE_ROWS_MAX;
-    struct loading l = {.question = q, .selector = s, .pods = pods, .rows_max = rows / 4};
+    struct loading l = {.question = q,
+                        .selector = s,
+                        .pods = pods,
+                        .chunk_windows = pods->windows / workers + 1,
+                        .rows_max = s->select.rows_max};
     l.memory = s->select.memory / 2 / workers;
     return run_loaders(&l, workers, ret, err);
 }
@@ -217,7 +221,7 @@ int spy_load_selected(const struct spy_question *q, const struct spy_selector *s
                       struct spy_profile **ret, struct spy_err *err)
 {
     _cleanup_(free_pods) struct pods pods = {0};
-    if (q->workers && s->select.n + CHUNK_PODS <= SPY_SELECT_MAX &&
+    if (q->workers > 1 && s->select.n + CHUNK_PODS <= SPY_SELECT_MAX &&
         spy_store_processes(q->store, &s->select, note_pod, &pods, NULL) == 0 &&
         can_be_divided(&pods)) {
         int r = load_divided(q, s, &pods, ret, err);

@@ -3,8 +3,7 @@
 #include "collector/query/query.h"
 
 // What s->select selects, as spy_store_query reads it; the same errors. *ret is the caller's. With
-// q->workers the pods are read some at a time, by so many threads: their samples then stay in a
-// processor's cache, which saves two fifths of the time (ADR 0023). Pods may then be of slightly
-// different instants; each window is whole.
+// q->workers above one, each of so many threads reads a share of the pods, and each share has the
+// bound on rows to itself. Pods may then be of slightly different instants; each window is whole.
 int spy_load_selected(const struct spy_question *q, const struct spy_selector *s,
                       struct spy_profile **ret, struct spy_err *err);

@@ -21,8 +21,8 @@ struct spy_question {
     size_t n_params;
     const char *accept; // the Accept header, "" when there is none
     size_t memory;      // bytes that answering may use, without the body
-    size_t rows_max;    // samples and windows that may be read; 0: SPY_STORE_ROWS_MAX
-    unsigned workers;   // threads that read the store, pods apart (load.h); 0: one, all at once
+    size_t rows_max;    // samples and windows that may be read; 0: what the store bounds
+    unsigned workers;   // threads that read the store, pods apart (load.h); 0 and 1: all at once
     const bool *stop;   // shared/base/stop.h: the client has gone; NULL: none
     uint64_t now_ns;
 };

@@ -27,8 +27,8 @@ struct spy_select {
         const char *value; // NULL: that the series has none of these labels
     } terms[SPY_SELECT_MAX]; // terms with the same keys[0] are alternatives
     size_t n;
-    size_t rows_max, memory; // bounds of a query: samples and windows, bytes; 0:
-                             // SPY_STORE_ROWS_MAX, none
+    size_t rows_max, memory; // bounds of a query: samples and windows read, bytes; 0:
+                             // SPY_STORE_READ_MAX (ClickHouse: SPY_STORE_ROWS_MAX), none
     const bool *stop;        // shared/base/stop.h: ends the query; NULL: none
 };
 
@@ -48,7 +48,10 @@ struct spy_store_process {
 };
 typedef void (*spy_store_process_fn)(void *arg, const struct spy_store_process *process);
 
-enum { SPY_STORE_ROWS_MAX = 8 << 20 };
+enum {
+    SPY_STORE_ROWS_MAX = 8 << 20,  // of one profile
+    SPY_STORE_READ_MAX = 32 << 20, // by one query: roll-ups of a day for a hundred pods
+};
 extern const struct spy_profile_caps spy_store_query_caps; // of a profile to query into
 
 struct spy_store;

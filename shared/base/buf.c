@@ -58,6 +58,16 @@ int spy_buf_putc(struct spy_buf *b, char c)
     return spy_buf_append(b, &c, 1);
 }
 
+int spy_buf_number(struct spy_buf *b, uint64_t n)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    return spy_buf_append(b, digits + at, sizeof digits - at);
+}
+
 static int put_formatted(struct spy_buf *b, const char *fmt, va_list ap)
 {
     va_list again;
@@ -97,9 +107,43 @@ static void put_json_escape(struct spy_buf *b, uint32_t code)
         spy_buf_printf(b, "\\u%04x\\u%04x", 0xd7c0 + (code >> 10), 0xdc00 + (code & 0x3ff));
 }
 
+// Whether eight bytes are printable ASCII, as nearly all text is, and without quotes and backslashes.
+// Subtracting sets the top bit of each byte that is less; XOR makes a byte that is equal 0.
+static bool is_plain_word(const char *s)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
+    uint64_t word;
+    memcpy(&word, s, sizeof word);
+    uint64_t quotes = word ^ ones * '"', backslashes = word ^ ones * '\\';
+    uint64_t found = word | (word + ones) | (word - ones * ' ') | ((quotes - ones) & ~quotes) |
+                     ((backslashes - ones) & ~backslashes);
+    return !(found & tops);
+}
+
+static bool is_plain_byte(char c)
+{
+    return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
+// How many bytes at s are such text.
+static size_t count_plain(const char *s, size_t len)
+{
+    size_t n = 0;
+    while (len - n >= 8 && is_plain_word(s + n))
+        n += 8;
+    while (n < len && is_plain_byte(s[n]))
+        n++;
+    return n;
+}
+
 int spy_buf_json(struct spy_buf *b, const char *s, size_t len)
 {
-    for (size_t i = 0; i < len;) {
+    for (size_t i = 0, plain; i < len;) {
+        if ((plain = count_plain(s + i, len - i))) {
+            spy_buf_append(b, s + i, plain);
+            i += plain;
+            continue;
+        }
         size_t n = spy_utf8_len(s + i, len - i);
         uint32_t code = n ? spy_utf8_code(s + i, n) : 0;
         if (n == 0)
@@ -118,6 +162,10 @@ int spy_buf_json(struct spy_buf *b, const char *s, size_t len)
 static int put_cut(struct spy_buf *b, const char *s, size_t len, size_t max, bool whole)
 {
     for (size_t i = 0, n; i < len; i += n ? n : 1) {
+        if ((n = count_plain(s + i, (len < max ? len : max) - i))) {
+            spy_buf_append(b, s + i, n);
+            continue;
+        }
         n = spy_utf8_len(s + i, len - i);
         if (i + (n ? n : 1) > max)
             return spy_buf_puts(b, "\xe2\x80\xa6");

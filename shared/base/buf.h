@@ -29,6 +29,7 @@ static inline void spy_buf_reset(struct spy_buf *b) // keeps the memory
 int spy_buf_append(struct spy_buf *b, const void *data, size_t len);
 int spy_buf_puts(struct spy_buf *b, const char *s);
 int spy_buf_putc(struct spy_buf *b, char c);
+int spy_buf_number(struct spy_buf *b, uint64_t n); // in decimal
 int spy_buf_printf(struct spy_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 // Makes room for len more bytes and returns their address (b->len is not advanced), or NULL. After
 // writing there, call spy_buf_commit with the number of bytes written.

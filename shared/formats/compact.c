@@ -16,6 +16,7 @@ struct shown {
 struct compacting {
     const struct spy_tree *tree;
     uint32_t *texts; // by string of the profile -> its number plus one; 0: none yet
+    uint32_t other;  // the same of what all folded nodes show
     uint32_t n_texts;
     struct spy_map by_shown;
     struct shown *shown;
@@ -58,9 +59,12 @@ static struct shown show_node(struct compacting *c, const struct spy_node *n, st
     }
     _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(SPY_LABEL_MAX);
     uint32_t nothing = put_text_once(c, 0, out);
+    if (n->kind == SPY_NODE_FOLDED && c->other)
+        return (struct shown){c->other - 1, nothing, 0, SPY_FRAME_MARKER};
     spy_node_label(c->tree, n, &label);
     put_separator(false, out);
     spy_put_json_string(out, spy_buf_str(&label), label.len);
+    c->other = n->kind == SPY_NODE_FOLDED ? c->n_texts + 1 : c->other;
     return (struct shown){c->n_texts++, nothing, 0, SPY_FRAME_MARKER};
 }
 
@@ -103,16 +107,6 @@ static int number_frames(struct compacting *c, struct spy_buf *out)
     return 0;
 }
 
-static void put_number(uint64_t n, struct spy_buf *out)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + n % 10);
-    while (n /= 10);
-    spy_buf_append(out, digits + at, sizeof digits - at);
-}
-
 static void put_frame_tables(const struct compacting *c, struct spy_buf *out)
 {
     static const struct {
@@ -126,7 +120,8 @@ static void put_frame_tables(const struct compacting *c, struct spy_buf *out)
         spy_buf_printf(out, "%s\"%s\":[", k ? "]," : ",\"frames\":{", columns[k].name);
         for (size_t i = 0; i < c->n_shown; i++) {
             put_separator(!i, out);
-            put_number(*(const uint32_t *)((const char *)&c->shown[i] + columns[k].offset), out);
+            spy_buf_number(out,
+                           *(const uint32_t *)((const char *)&c->shown[i] + columns[k].offset));
         }
     }
     spy_buf_puts(out, "]}");
@@ -166,13 +161,13 @@ static void put_node_tables(const struct compacting *c, struct spy_buf *out)
     uint64_t period = t->view.compares ? 0 : find_common_period(t);
     bool has_ns = t->view.compares || (t->by_time && !period);
     spy_buf_puts(out, ",\"nodes\":{\"period_ns\":");
-    put_number(period, out);
+    spy_buf_number(out, period);
     for (int k = 0; k < (has_ns ? COLUMNS : NS); k++) {
         uint32_t i = 0;
         spy_buf_printf(out, ",\"%s\":[", names[k]);
         do {
             put_separator(!i, out);
-            put_number(value_of(c, i, (enum column)k), out);
+            spy_buf_number(out, value_of(c, i, (enum column)k));
         } while ((i = spy_tree_next(t, i)) && !out->failed);
         spy_buf_putc(out, ']');
     }
@@ -203,9 +198,9 @@ static int print_compact(const struct spy_profile *p, const struct spy_view *v, 
     if (r < 0)
         return spy_print_failed(r, err);
     spy_buf_puts(out, "{\"total\":");
-    put_number(t.nodes[0].total, out);
+    spy_buf_number(out, t.nodes[0].total);
     spy_buf_puts(out, ",\"total_ns\":");
-    put_number(t.nodes[0].total_ns, out);
+    spy_buf_number(out, t.nodes[0].total_ns);
     spy_buf_putc(out, ',');
     r = spy_put_json_meta(p, v, out);
     spy_buf_putc(out, ',');

@@ -55,25 +55,34 @@ static int put_account_json(const struct spy_profile *p, struct spy_buf *out)
     return spy_buf_putc(out, '}');
 }
 
+static void put_number_field(struct spy_buf *out, const char *name, uint64_t n)
+{
+    spy_buf_puts(out, name);
+    spy_buf_number(out, n);
+}
+
 static void put_node_json(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
 {
-    static const char *const kinds[] = {"python", "native", "marker"};
+    static const char *const kinds[] = {",\"kind\":\"python\"", ",\"kind\":\"native\"",
+                                        ",\"kind\":\"marker\""};
     spy_buf_puts(out, "{\"name\":");
     if (n->kind == SPY_NODE_FRAME) {
         const struct spy_function *f = spy_profile_function_at(t->profile, n->function);
         put_profile_string(out, t->profile, f->name);
         spy_buf_puts(out, ",\"file\":");
         put_profile_string(out, t->profile, f->filename);
-        spy_buf_printf(out, ",\"line\":%u,\"kind\":\"%s\"", n->line, kinds[f->kind]);
+        put_number_field(out, ",\"line\":", n->line);
+        spy_buf_puts(out, kinds[f->kind]);
     } else {
         _cleanup_buf_ struct spy_buf label = SPY_BUF_INIT(SPY_LABEL_MAX);
         spy_node_label(t, n, &label);
         spy_put_json_string(out, spy_buf_str(&label), label.len);
         spy_buf_puts(out, ",\"file\":\"\",\"line\":0,\"kind\":\"marker\"");
     }
-    spy_buf_printf(out, ",\"self\":%llu,\"total\":%llu,\"self_ns\":%llu,\"total_ns\":%llu",
-                   (unsigned long long)n->self, (unsigned long long)n->total,
-                   (unsigned long long)n->self_ns, (unsigned long long)n->total_ns);
+    put_number_field(out, ",\"self\":", n->self);
+    put_number_field(out, ",\"total\":", n->total);
+    put_number_field(out, ",\"self_ns\":", n->self_ns);
+    put_number_field(out, ",\"total_ns\":", n->total_ns);
     spy_buf_puts(out, ",\"children\":[");
 }
 

@@ -9,7 +9,7 @@
 //                                  an empty line
 //     UP,WHAT,LINE,SELF,NS ...     the tree in depth-first order, separated by spaces: how many
 //                                  steps up from the previous node the parent is, the number of
-//                                  the name above (from 1; 0: "(LINE smaller)"), the line, the
+//                                  the name above (from 1; 0: "(other)"), the line, the
 //                                  node's own samples, and their ns unless they are SELF * PERIOD;
 //                                  where two are compared, those of the base and of the other
 //
@@ -125,9 +125,7 @@ static void put_node_fields(const struct names *n, uint32_t i, uint32_t up, uint
                      ? node->self_ns > 0
                      : n->tree->by_time && (__builtin_mul_overflow(node->self, period, &usual) ||
                                             usual != node->self_ns);
-    uint64_t line = node->kind == SPY_NODE_FRAME    ? node->line
-                    : node->kind == SPY_NODE_FOLDED ? node->folded
-                                                    : 0;
+    uint64_t line = node->kind == SPY_NODE_FRAME ? node->line : 0;
     uint64_t fields[] = {up, n->nodes[i], line, node->self, other ? node->self_ns : 0};
     size_t last = other ? SPY_COUNT(fields) : SPY_COUNT(fields) - 1;
     while (!other && last > 1 && !fields[last - 1])

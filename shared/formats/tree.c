@@ -9,43 +9,41 @@
 enum {
     NODES_MAX = 1 << 23,
     NODE_BYTES = 192, // with its path and maps, while they grow
-    DEFAULT_MAX_NODES = 20000,
     NAME_MAX_SHOWN = 1024,
     ANCESTORS_MAX = 32,
     SIDE_BITS = 44 // of a side's weight
 };
 
+// A base is the node that stacks are put under: the root, a process or a thread.
 struct builder {
     struct spy_tree *tree;
-    size_t max;             // nodes
-    struct spy_map by_key;  // of (parent, kind, id) -> node
-    struct spy_map by_path; // of (base node, stack) -> node: stacks share their outer parts
+    size_t max;            // nodes
+    struct spy_map by_key; // of (parent, kind, id) -> node: where no path says that a node is new
     struct path {
-        uint32_t base, stack, node;
-    } * paths;
-    size_t n_paths, cap_paths;
-    uint32_t *todo; // stacks on the way out
+        uint32_t base, node; // the latest base that the stack was put under, plus one
+    } * paths;               // by stack: stacks share their outer parts
+    uint32_t *todo;          // stacks on the way out
     size_t cap_todo;
+    uint32_t *samples; // those that the view chooses, base by base
+    uint32_t n_samples;
     bool processes;    // each has a frame
+    bool merges;       // the view shows different frames as one
     uint32_t *parents; // of each series: that of its parent process, or itself
 };
 
-// The child that has the parent, kind and id of `like`; added if there is none.
-static int add_child(struct builder *b, const struct spy_node *like, uint32_t *ret)
+static void builder_done(struct builder *b)
+{
+    spy_map_free(&b->by_key);
+    free(b->paths);
+    free(b->todo);
+    free(b->samples);
+    free(b->parents);
+}
+
+static int push_node(struct builder *b, const struct spy_node *like, uint32_t *ret)
 {
     struct spy_tree *t = b->tree;
-    uint64_t hash = spy_hash_mix((uint64_t)like->parent << 8 | like->kind, like->id);
-    for (uint32_t at = SPY_MAP_FIRST, i;
-         (i = spy_map_next(&b->by_key, hash, &at)) != SPY_MAP_NONE;) {
-        const struct spy_node *n = &t->nodes[i];
-        if (n->parent == like->parent && n->kind == like->kind && n->id == like->id) {
-            *ret = i;
-            return 0;
-        }
-    }
     int r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, b->max);
-    if (r == 0)
-        r = spy_map_add(&b->by_key, hash, (uint32_t)t->n);
     if (r < 0)
         return r;
     struct spy_node *up = &t->nodes[like->parent], *n = &t->nodes[t->n];
@@ -57,40 +55,36 @@ static int add_child(struct builder *b, const struct spy_node *like, uint32_t *r
     return 0;
 }
 
+// The child that has the parent, kind and id of `like`; added if there is none.
+static int add_child(struct builder *b, const struct spy_node *like, uint32_t *ret)
+{
+    uint64_t hash = spy_hash_mix((uint64_t)like->parent << 8 | like->kind, like->id);
+    for (uint32_t at = SPY_MAP_FIRST, i;
+         (i = spy_map_next(&b->by_key, hash, &at)) != SPY_MAP_NONE;) {
+        const struct spy_node *n = &b->tree->nodes[i];
+        if (n->parent == like->parent && n->kind == like->kind && n->id == like->id) {
+            *ret = i;
+            return 0;
+        }
+    }
+    int r = push_node(b, like, ret);
+    return r < 0 ? r : spy_map_add(&b->by_key, hash, *ret);
+}
+
+// A stack without a path needs a new node, unless the view shows another stack alike.
 static int add_frame(struct builder *b, uint32_t parent, uint32_t frame, uint32_t *ret)
 {
     const struct spy_view *v = &b->tree->view;
     const struct spy_frame *f = spy_profile_frame_at(b->tree->profile, frame);
-    const struct spy_function *fn = spy_profile_function_at(b->tree->profile, f->function);
-    if (v->no_native && fn->kind == SPY_FRAME_NATIVE) {
+    if (v->no_native &&
+        spy_profile_function_at(b->tree->profile, f->function)->kind == SPY_FRAME_NATIVE) {
         *ret = parent;
         return 0;
     }
     uint32_t line = spy_view_line(b->tree->profile, v, f);
     const struct spy_node like = {
         .parent = parent, .kind = SPY_NODE_FRAME, .function = f->function, .line = line};
-    return add_child(b, &like, ret);
-}
-
-static uint32_t find_known_path(const struct builder *b, uint64_t hash, uint32_t base,
-                                uint32_t stack)
-{
-    for (uint32_t at = SPY_MAP_FIRST, i;
-         (i = spy_map_next(&b->by_path, hash, &at)) != SPY_MAP_NONE;)
-        if (b->paths[i].base == base && b->paths[i].stack == stack)
-            return b->paths[i].node;
-    return SPY_MAP_NONE;
-}
-
-static int remember_path(struct builder *b, uint64_t hash, uint32_t base, uint32_t stack,
-                         uint32_t node)
-{
-    int r = spy_grow(&b->paths, &b->cap_paths, b->n_paths + 1, sizeof *b->paths, b->max);
-    if (r == 0)
-        r = spy_map_add(&b->by_path, hash, (uint32_t)b->n_paths);
-    if (r == 0)
-        b->paths[b->n_paths++] = (struct path){base, stack, node};
-    return r;
+    return b->merges ? add_child(b, &like, ret) : push_node(b, &like, ret);
 }
 
 // The node of a whole stack under base: outwards to a known part, then back inwards.
@@ -98,25 +92,20 @@ static int add_stack_nodes(struct builder *b, uint32_t base, uint32_t stack, uin
 {
     const struct spy_profile *p = b->tree->profile;
     size_t n = 0;
-    uint32_t node = base;
-    for (; stack; stack = spy_profile_stack_at(p, stack)->parent) {
-        uint32_t known = find_known_path(b, spy_hash_mix(base, stack), base, stack);
-        if (known != SPY_MAP_NONE) {
-            node = known;
-            break;
-        }
+    for (; stack && b->paths[stack].base != base + 1;
+         stack = spy_profile_stack_at(p, stack)->parent) {
         int r = spy_grow(&b->todo, &b->cap_todo, n + 1, sizeof *b->todo, NODES_MAX);
         if (r < 0)
             return r;
         b->todo[n++] = stack;
     }
+    uint32_t node = stack ? b->paths[stack].node : base;
     while (n) {
         uint32_t s = b->todo[--n];
         int r = add_frame(b, node, spy_profile_stack_at(p, s)->frame, &node);
-        if (r == 0)
-            r = remember_path(b, spy_hash_mix(base, s), base, s, node);
         if (r < 0)
             return r;
+        b->paths[s] = (struct path){base + 1, node};
     }
     *ret = node;
     return 0;
@@ -186,29 +175,72 @@ static int add_outer_frames(struct builder *b, const struct spy_sample *s, uint3
     return add_child(b, &like, node);
 }
 
-static int add_all_samples(struct builder *b)
+// Sorts by a number of the samples that is less than `below`. Equal ones stay in their order.
+static int sort_samples(struct builder *b, size_t offset, uint32_t below)
+{
+#define VALUE(i)                                                                                   \
+    *(const uint32_t *)((const char *)spy_profile_sample_at(b->tree->profile, i) + offset)
+    _cleanup_free_ uint32_t *ends = calloc(below + 1u, sizeof *ends);
+    uint32_t *sorted = reallocarray(NULL, b->n_samples + 1u, sizeof *sorted);
+    if (!ends || !sorted) {
+        free(sorted);
+        return SPY_ERR_NOMEM;
+    }
+    for (uint32_t k = 0; k < b->n_samples; k++)
+        ends[VALUE(b->samples[k]) + 1]++;
+    for (uint32_t i = 1; i <= below; i++)
+        ends[i] += ends[i - 1]; // now of the number before: where this one begins
+    for (uint32_t k = 0; k < b->n_samples; k++)
+        sorted[ends[VALUE(b->samples[k])]++] = b->samples[k];
+#undef VALUE
+    free(b->samples);
+    b->samples = sorted;
+    return 0;
+}
+
+static int list_samples(struct builder *b)
+{
+    const struct spy_profile *p = b->tree->profile;
+    uint32_t n = spy_profile_n_samples(p);
+    int r = 0;
+    b->samples = reallocarray(NULL, n + 1u, sizeof *b->samples);
+    if (!b->samples)
+        return SPY_ERR_NOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        if (spy_view_has(&b->tree->view, spy_profile_sample_at(p, i)))
+            b->samples[b->n_samples++] = i;
+    if (b->tree->view.threads)
+        r = sort_samples(b, offsetof(struct spy_sample, thread), spy_profile_n_threads(p));
+    if (r == 0 && (b->processes || b->tree->view.threads))
+        r = sort_samples(b, offsetof(struct spy_sample, series), spy_profile_n_series(p));
+    return r;
+}
+
+static int prepare_builder(struct builder *b)
 {
     const struct spy_profile *p = b->tree->profile;
     const struct spy_view *v = &b->tree->view;
-    int x = find_parents(b);
-    if (x < 0)
-        return x;
     b->processes = show_processes(p, v);
-    x = b->processes ? spy_process_names_new(p, &b->tree->names) : 0;
-    if (x < 0)
-        return x;
-    for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
-        const struct spy_sample *s = spy_profile_sample_at(p, i);
+    b->merges = v->no_native || v->no_lines || v->function_lines;
+    b->paths = calloc(spy_profile_n_stacks(p) + 1u, sizeof *b->paths);
+    int r = b->paths ? find_parents(b) : SPY_ERR_NOMEM;
+    if (r == 0 && b->processes)
+        r = spy_process_names_new(p, &b->tree->names);
+    return r < 0 ? r : list_samples(b);
+}
+
+static int add_all_samples(struct builder *b)
+{
+    int r = prepare_builder(b);
+    for (uint32_t k = 0; k < b->n_samples && r == 0; k++) {
+        const struct spy_sample *s = spy_profile_sample_at(b->tree->profile, b->samples[k]);
         uint32_t node = 0;
-        int r;
-        if (spy_stop_is_set(v->stop))
+        if (spy_stop_is_set(b->tree->view.stop))
             return SPY_ERR_GONE;
-        if (!spy_view_has(v, s))
-            continue;
         r = add_outer_frames(b, s, &node);
         if (r == 0)
             r = add_stack_nodes(b, node, s->stack, &node);
-        if (r == 0 && v->states) {
+        if (r == 0 && b->tree->view.states) {
             const struct spy_node like = {
                 .parent = node, .kind = SPY_NODE_STATE, .state = s->state};
             r = add_child(b, &like, &node);
@@ -219,7 +251,7 @@ static int add_all_samples(struct builder *b)
         n->self = spy_add_sat(n->self, s->count);
         n->self_ns = spy_add_sat(n->self_ns, s->ns);
     }
-    return 0;
+    return r;
 }
 
 // Parents come before their children in the array, so one pass from the end sums all totals.
@@ -239,86 +271,6 @@ static void sum_totals(struct spy_tree *t)
     const uint64_t sides[2] = {t->nodes[0].total, t->nodes[0].total_ns};
     for (int i = 0; i < 2; i++)
         t->scales[i] = sides[i] ? (double)(1ull << SIDE_BITS) / (double)sides[i] : 0;
-}
-
-static int compare_weights(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
-// The max-th weight, and how many nodes of just that weight there is room for.
-static int find_cutoff(const struct spy_tree *t, size_t max, uint64_t *ret, size_t *ret_ties)
-{
-    _cleanup_free_ uint64_t *w = reallocarray(NULL, t->n, sizeof *w);
-    if (!w)
-        return SPY_ERR_NOMEM;
-    for (size_t i = 0; i < t->n; i++)
-        w[i] = spy_node_weight(t, &t->nodes[i]);
-    qsort(w, t->n, sizeof *w, compare_weights);
-    *ret = w[max - 1];
-    *ret_ties = 0;
-    for (size_t i = max; i-- > 0 && w[i] == *ret;)
-        ++*ret_ties;
-    return 0;
-}
-
-// A child never outweighs its parent and comes after it, so what is kept is a tree.
-static void choose_kept(const struct spy_tree *t, uint64_t least, size_t ties, bool *kept)
-{
-    for (size_t i = 0; i < t->n; i++) {
-        uint64_t w = spy_node_weight(t, &t->nodes[i]);
-        kept[i] = !i || (kept[t->nodes[i].parent] && (w > least || (w == least && ties)));
-        ties -= kept[i] && w == least && ties;
-    }
-}
-
-// Takes the children of i that are not kept out of its list; their weight goes to *rest.
-static void split_children(struct spy_tree *t, uint32_t i, const bool *kept, struct spy_node *rest)
-{
-    uint32_t keep = 0;
-    for (uint32_t c = t->nodes[i].first_child, next; c; c = next) {
-        struct spy_node *k = &t->nodes[c];
-        next = k->next;
-        if (kept[c]) {
-            k->next = keep;
-            keep = c;
-            continue;
-        }
-        rest->folded++;
-        rest->depth = k->depth;
-        rest->self = rest->total = spy_add_sat(rest->total, k->total);
-        rest->self_ns = rest->total_ns = spy_add_sat(rest->total_ns, k->total_ns);
-    }
-    t->nodes[i].first_child = keep;
-}
-
-static int fold_nodes(struct spy_tree *t)
-{
-    size_t n = t->n, max = t->view.max_nodes ? t->view.max_nodes : DEFAULT_MAX_NODES, ties;
-    uint64_t least;
-    if (n <= max)
-        return 0;
-    _cleanup_free_ bool *kept = calloc(n, sizeof *kept);
-    int r = kept ? find_cutoff(t, max, &least, &ties) : SPY_ERR_NOMEM;
-    if (r < 0)
-        return r;
-    choose_kept(t, least, ties, kept);
-    for (uint32_t i = 0; i < n; i++) {
-        struct spy_node rest = {.parent = i, .kind = SPY_NODE_FOLDED};
-        if (!kept[i])
-            continue;
-        split_children(t, i, kept, &rest);
-        if (!rest.folded)
-            continue;
-        r = spy_grow(&t->nodes, &t->cap, t->n + 1, sizeof *t->nodes, 2 * NODES_MAX);
-        if (r < 0)
-            return r;
-        rest.next = t->nodes[i].first_child;
-        t->nodes[t->n] = rest;
-        t->nodes[i].first_child = (uint32_t)t->n++;
-    }
-    return 0;
 }
 
 struct sorting {
@@ -407,15 +359,11 @@ int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct
     }
     if (r == 0) {
         sum_totals(&t);
-        r = fold_nodes(&t);
+        r = spy_tree_fold(&t);
     }
     if (r == 0)
         r = sort_tree(&t);
-    spy_map_free(&b.by_key);
-    spy_map_free(&b.by_path);
-    free(b.paths);
-    free(b.todo);
-    free(b.parents);
+    builder_done(&b);
     if (r < 0)
         spy_tree_free(&t);
     else
@@ -504,7 +452,7 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
     case SPY_NODE_STATE:
         return put_state_label(n->state, out);
     case SPY_NODE_FOLDED:
-        return spy_buf_printf(out, "(%u smaller)", n->folded);
+        return spy_buf_puts(out, "(other)");
     default:
         return spy_buf_puts(out, "all");
     }

@@ -46,6 +46,9 @@ struct spy_tree {
 // the root and the folded ones. SPY_ERR_NOMEM, SPY_ERR_LIMIT, SPY_ERR_GONE (the view's stop).
 int spy_tree_build(const struct spy_profile *p, const struct spy_view *v, struct spy_tree *ret);
 void spy_tree_free(struct spy_tree *t);
+// Keeps the heaviest nodes, view.max_nodes at most; below each that loses children, one SPY_NODE_FOLDED
+// has their weight. For spy_tree_build; totals are known by then. SPY_ERR_NOMEM, SPY_ERR_LIMIT.
+int spy_tree_fold(struct spy_tree *t);
 
 static inline uint64_t spy_node_weight(const struct spy_tree *t, const struct spy_node *n)
 {

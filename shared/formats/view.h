@@ -29,7 +29,7 @@ struct spy_view {
     const char *(*shorten)(const void *context, const char *filename);
     const void *shorten_context; // borrowed
     // The most tree nodes; 0: 20000 in svg and json, no bound in collapsed. speedscope has none.
-    // The smallest nodes are folded into their parent's "(N smaller)" marker, so totals stay right.
+    // The smallest nodes are folded into their parent's "(other)" marker, so totals stay right.
     uint32_t max_nodes;
     // The profile compares two (spy_profile_merge): counts are of the base, ns are counts of what is
     // compared with it. A node then weighs its shares of the two, so each side has one half.

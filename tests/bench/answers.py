@@ -1,13 +1,22 @@
 #!/usr/bin/python3
 """How large and how slow the collector's answers are:
 
-    build/release/bin/bench_store fill FOLDER
+    build/bench/bin/bench_store fill FOLDER                   an hour of 50 processes: 18,000 windows
+    build/bench/bin/bench_store fill DAY 100 8640             a day of 100 pods: 864,000 windows
     tests/bench/answers.py FOLDER podspy-collector [OTHER-podspy-collector ...]
+    tests/bench/answers.py --day DAY podspy-collector ...
+    tests/bench/answers.py --crowd 16 FOLDER podspy-collector ...
 
-Each collector answers from a copy of the folder over its plain listener: each format, with and without
-compression. Printed are bytes on the wire, seconds (the median of three) and the load of the machine.
+Each collector answers from a copy of the folder over its plain listener, once its windows are rolled
+up. A row has the status, the bytes on the wire, the seconds by the clock (median and 95th
+percentile), the collector's CPU a question in ms, and the load of the machine. --day asks for 24
+hours of everything. --crowd lets so many clients ask for everything at once, and prints the statuses,
+the peak of the memory, and the memory a minute later.
 """
 
+import argparse
+import collections
+import concurrent.futures
 import http.client
 import json
 import os
@@ -19,12 +28,15 @@ import sys
 import tempfile
 import time
 
-ROUNDS = 3
-QUESTIONS = [(path, coding)
-             for path in ("/profiles?format=svg&idle=1&from=-2h", "/profiles?format=json&idle=1&from=-2h",
-                          "/profiles?format=svg&idle=1&from=-2h&max_nodes=100000",
-                          "/top?from=-2h", "/pods?from=-2h")
+SERVICE, EVERYTHING = "pod=service-3-*&", ""
+QUESTIONS = [(f"/profiles?{which}format={form}&idle=1&from=-6h", coding)
+             for which in (SERVICE, EVERYTHING) for form in ("json", "svg", "compact")
              for coding in ("identity", "gzip", "zstd")]
+QUESTIONS += [(path, "identity")
+              for path in ("/profiles/diff?format=json&idle=1&from=-6h&pod=service-3-3&base.pod=service-3-13",
+                           "/profiles?format=svg&idle=1&from=-6h&max_nodes=100000", "/top?from=-6h",
+                           "/pods?from=-6h", "/timeline?from=-6h")]
+DAY = [(f"/profiles?format={form}&idle=1&from=-25h", "identity") for form in ("json", "svg", "compact")]
 
 
 def start(program, data):
@@ -51,31 +63,81 @@ def ask(port, path, coding):
     return answer.status, size, time.monotonic() - began
 
 
-def peak_mib(pid):
+def memory_mib(pid, which):
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(next(l for l in status.splitlines() if l.startswith("VmHWM:")).split()[1]) / 1024
+    return int(next(l for l in status.splitlines() if l.startswith(which)).split()[1]) / 1024
 
 
-def measure(program, folder):
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_until_idle(pid):
+    """Rolling up begins with the program; it is over when five seconds cost next to nothing."""
+    before = -1.0
+    while cpu_seconds(pid) - before > 0.1:
+        before = cpu_seconds(pid)
+        time.sleep(5)
+
+
+def percentile(times, share):
+    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
+
+
+def print_questions(pid, port, questions, rounds):
+    for path, coding in questions:
+        cpu = cpu_seconds(pid)
+        got = [ask(port, path, coding) for _ in range(rounds)]
+        cpu = (cpu_seconds(pid) - cpu) / rounds
+        times = [seconds for _, _, seconds in got]
+        print(f"{path:88} {coding:9} {got[0][0]} {got[0][1]:9} bytes  {statistics.median(times):7.3f} "
+              f"{percentile(times, 0.95):7.3f} s  {cpu * 1e3:6.0f} ms  load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def print_crowd(pid, port, clients):
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        got = list(pool.map(lambda _: ask(port, QUESTIONS[9][0], "identity"), range(clients)))
+    peak = memory_mib(pid, "VmHWM:")
+    time.sleep(60)
+    print(f"{clients} ask for everything at once: {dict(collections.Counter(status for status, _, _ in got))}, "
+          f"the last after {max(seconds for _, _, seconds in got):.1f} s; memory {peak:.0f} MiB at most, "
+          f"{memory_mib(pid, 'VmRSS:'):.0f} a minute later", flush=True)
+
+
+def measure(program, options):
     with tempfile.TemporaryDirectory() as scratch:
         data = pathlib.Path(scratch) / "data"
-        shutil.copytree(folder, data)
+        shutil.copytree(options.day or options.folder, data)
         data.chmod(0o700)
         p, port = start(program, data)
         try:
-            for path, coding in QUESTIONS:
-                got = [ask(port, path, coding) for _ in range(ROUNDS)]
-                print(f"{path:60} {coding:9} {got[0][0]} {got[0][1]:10} bytes "
-                      f"{statistics.median(t for _, _, t in got):7.2f} s")
-            print(f"peak of its memory: {peak_mib(p.pid):.0f} MiB; load {os.getloadavg()[0]:.1f}")
+            wait_until_idle(p.pid)
+            if options.crowd:
+                print_crowd(p.pid, port, options.crowd)
+            else:
+                print_questions(p.pid, port, DAY if options.day else QUESTIONS, options.rounds)
+                print(f"peak of its memory: {memory_mib(p.pid, 'VmHWM:'):.0f} MiB; load {os.getloadavg()[0]:.1f}")
         finally:
             p.terminate()
             p.wait(60)
 
 
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--day", metavar="FOLDER")
+    parser.add_argument("--crowd", type=int, metavar="CLIENTS")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("paths", nargs="+", metavar="FOLDER|PROGRAM")
+    options = parser.parse_args()
+    options.folder = None if options.day else options.paths.pop(0)
+    if not options.paths:
+        parser.error("which podspy-collector?")
+    return options
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    for each in sys.argv[2:]:
+    chosen = parse_options()
+    for each in chosen.paths:
         print(each)
-        measure(each, sys.argv[1])
+        measure(each, chosen)

@@ -186,16 +186,37 @@ void spy_plan_step(const struct spy_level_state *state, struct spy_plan_part *pa
     "SELECT w.series, w.rows, w.id, w.samples, w.profile_id, w.start_ns, w.end_ns, "               \
     "w.period_ns," SPY_SQLITE_QUALITY SPY_SQLITE_ACCOUNT " FROM windows w"
 enum { QUALITY = 8, ACCOUNT = QUALITY + SPY_QUALITY_N }; // columns
-#define ROLLUP_COLUMNS "SELECT w.series, w.rows, w.sums, w.data FROM rollups w"
+#define ROLLUP_COLUMNS "SELECT w.series, w.rows, w.sums, w.data FROM "
+
+static int select_source(sqlite3 *db, const char *head, const struct spy_source *source,
+                         const struct spy_select *select, const char *more, sqlite3_stmt **ret,
+                         struct spy_err *err)
+{
+    char tail[sizeof source->where + 96];
+    if (snprintf(tail, sizeof tail, "%s%s", source->where, more) >= (int)sizeof tail)
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "a condition is too long");
+    return spy_sqlite_select(db, head, select, tail, ret, err);
+}
 
 int spy_source_select(sqlite3 *db, const struct spy_source *source, const struct spy_select *select,
                       const char *more, sqlite3_stmt **ret, struct spy_err *err)
 {
-    char tail[sizeof source->where + 64];
-    if (snprintf(tail, sizeof tail, "%s%s", source->where, more) >= (int)sizeof tail)
-        return spy_err_set(err, SPY_ERR_INVALID, 0, "a condition is too long");
-    return spy_sqlite_select(db, source->level ? ROLLUP_COLUMNS : WINDOW_COLUMNS, select, tail, ret,
-                             err);
+    const char *head = source->level ? ROLLUP_COLUMNS "rollups w" : WINDOW_COLUMNS;
+    return select_source(db, head, source, select, more, ret, err);
+}
+
+// Sorts only the ids of roll-ups, as their samples would be copied for it. (LIMIT keeps SQLite
+// from sorting the outer rows instead.)
+int spy_source_select_by_series(sqlite3 *db, const struct spy_source *source,
+                                const struct spy_select *select, sqlite3_stmt **ret,
+                                struct spy_err *err)
+{
+    if (!source->level)
+        return select_source(db, WINDOW_COLUMNS, source, select, " ORDER BY w.series, w.end_ns",
+                             ret, err);
+    return select_source(db, ROLLUP_COLUMNS "(SELECT w.id AS id FROM rollups w", source, select,
+                         " ORDER BY w.series LIMIT -1) s CROSS JOIN rollups w ON w.id = s.id", ret,
+                         err);
 }
 
 static void read_window_row(sqlite3_stmt *q, struct spy_source_row *ret)

@@ -66,6 +66,10 @@ struct spy_source_row {
 // Prepares the selection of such rows; more: SQL behind it, such as ORDER BY.
 int spy_source_select(sqlite3 *db, const struct spy_source *source, const struct spy_select *select,
                       const char *more, sqlite3_stmt **ret, struct spy_err *err);
+// The same, series by series.
+int spy_source_select_by_series(sqlite3 *db, const struct spy_source *source,
+                                const struct spy_select *select, sqlite3_stmt **ret,
+                                struct spy_err *err);
 // Reads the row that the statement stands at. Borrowed until its next step.
 int spy_source_read(sqlite3 *db, sqlite3_stmt *q, const struct spy_source *source,
                     struct spy_source_row *ret, struct spy_err *err);

@@ -1,5 +1,6 @@
-// query.c - turns selected windows and roll-ups into a profile: maps ids of the store to ids of the
-// answer.
+// query.c - turns selected windows and roll-ups into a profile: adds up the samples of a series, then
+// maps their ids to ids of the answer.
+#include "collector/store/sqlite/gather.h"
 #include "collector/store/sqlite/idmap.h"
 #include "collector/store/sqlite/levels.h"
 #include "collector/store/sqlite/rows.h"
@@ -33,10 +34,13 @@ struct answer {
         int64_t id, frame;
     } * path;
     size_t path_cap;
+    struct spy_gather gathered; // of this series
+    uint32_t series;
 };
 
 static void query_done(struct answer *a)
 {
+    spy_gather_free(&a->gathered);
     for (int i = 0; i < N_TABLES; i++) {
         sqlite3_finalize(a->q[i]);
         spy_idmap_free(&a->ids[i]);
@@ -217,35 +221,57 @@ static int check_bounds(struct answer *a)
     if (spy_stop_is_set(a->hurry))
         return spy_err_set(a->err, SPY_ERR_AGAIN, 0,
                            "the store interrupted the query to restart its WAL");
-    size_t memory = spy_profile_memory(a->into) + a->path_cap * sizeof *a->path;
+    size_t memory = spy_profile_memory(a->into) + a->path_cap * sizeof *a->path +
+                    spy_gather_memory(&a->gathered);
     for (int i = 0; i < N_TABLES; i++)
         memory += spy_idmap_memory(&a->ids[i]);
     return a->select->memory && memory > a->select->memory ? fail_limit(a, SPY_ERR_LIMIT) : 0;
 }
 
-static int add_samples(struct answer *a, const struct spy_source_row *from, uint32_t series)
+// Adds what was gathered to the answer.
+static int flush_gathered(struct answer *a)
+{
+    int r = 0;
+    for (size_t i = 0; i < a->gathered.n && r == 0; i++) {
+        const struct spy_row *row = &a->gathered.rows[i];
+        uint32_t stack = 0, thread = 0;
+        r = map_stack_rows(a, row->stack, &stack);
+        if (r == 0)
+            r = map_thread_row(a, row->thread, &thread);
+        if (r < 0)
+            return r;
+        r = spy_profile_add(a->into, a->series, stack, thread, row->state, row->count, row->ns);
+        r = r < 0 ? fail_limit(a, r) : check_bounds(a);
+    }
+    spy_gather_clear(&a->gathered);
+    return r;
+}
+
+static int gather_row(struct answer *a, const struct spy_row *row)
+{
+    int r = spy_gather_add(&a->gathered, row);
+    if (r == SPY_ERR_LIMIT) {
+        r = flush_gathered(a);
+        if (r < 0)
+            return r;
+        r = spy_gather_add(&a->gathered, row);
+    }
+    return r < 0 ? fail_limit(a, r) : check_bounds(a);
+}
+
+static int add_samples(struct answer *a, const struct spy_source_row *from)
 {
     struct spy_rows_reader reader = {.at = from->data,
                                      .end = from->data ? from->data + from->len : NULL,
                                      .period_ns = from->sums.series.period_ns};
     struct spy_row row;
     int r = 0, more = 0;
-    while (r == 0 && (more = spy_rows_next(&reader, &row)) > 0) {
-        uint32_t stack = 0, thread = 0;
-        r = map_stack_rows(a, row.stack, &stack);
-        if (r == 0)
-            r = map_thread_row(a, row.thread, &thread);
-        if (r < 0)
-            return r;
-        r = spy_profile_add(a->into, series, stack, thread, row.state, row.count, row.ns);
-        if (r < 0)
-            return fail_limit(a, r);
-        r = check_bounds(a);
-    }
+    while (r == 0 && (more = spy_rows_next(&reader, &row)) > 0)
+        r = gather_row(a, &row);
     return more < 0 ? spy_db_damaged(a->db, a->err, "samples cannot be read") : r;
 }
 
-static int add_window_samples(struct answer *a, struct spy_source_row *from, uint32_t series)
+static int add_window_samples(struct answer *a, struct spy_source_row *from)
 {
     _cleanup_reset_ sqlite3_stmt *q = a->q[SAMPLES];
     int r = step_to_row(a, SAMPLES, from->window);
@@ -253,7 +279,7 @@ static int add_window_samples(struct answer *a, struct spy_source_row *from, uin
         return r;
     from->data = sqlite3_column_blob(q, 0);
     from->len = (size_t)sqlite3_column_bytes(q, 0);
-    return add_samples(a, from, series);
+    return add_samples(a, from);
 }
 
 struct spy_quality spy_sqlite_quality(sqlite3_stmt *q, int first)
@@ -285,12 +311,15 @@ static int add_source_row(struct answer *a, const struct spy_source *source, sql
         r = check_bounds(a);
     if (r == 0)
         r = map_series_row(a, row.series, &series);
+    if (r == 0 && series != a->series)
+        r = flush_gathered(a);
     if (r < 0)
         return r;
+    a->series = series;
     spy_series_unite(spy_profile_series_at(a->into, series), &row.sums.series);
     if (!row.rows)
         return 0;
-    return row.window ? add_window_samples(a, &row, series) : add_samples(a, &row, series);
+    return row.window ? add_window_samples(a, &row) : add_samples(a, &row);
 }
 
 static int count_rows(sqlite3 *db, const struct spy_select *select, const struct spy_source *source,
@@ -317,7 +346,7 @@ static int check_size(sqlite3 *db, const struct spy_select *select, const struct
         if (r < 0)
             return r;
     }
-    size_t max = select->rows_max ? select->rows_max : SPY_STORE_ROWS_MAX;
+    size_t max = select->rows_max ? select->rows_max : SPY_STORE_READ_MAX;
     if (rows > (double)max)
         return spy_err_set(err, SPY_ERR_LIMIT, 0,
                            "%.0f samples are selected, and at most %zu can be merged: narrow the "
@@ -326,14 +355,12 @@ static int check_size(sqlite3 *db, const struct spy_select *select, const struct
     return 0;
 }
 
-// Series by series, so that one's samples of the answer stay in the processor's caches while its
-// windows are added. Roll-ups are not sorted: their samples would be copied for it.
+// Series by series, as samples are gathered.
 static int add_source(struct answer *a, const struct spy_source *source)
 {
-    const char *order = source->level ? "" : " ORDER BY w.series, w.end_ns";
     _cleanup_stmt_ sqlite3_stmt *q = NULL;
     int code = SQLITE_DONE;
-    int r = spy_source_select(a->db, source, a->select, order, &q, a->err);
+    int r = spy_source_select_by_series(a->db, source, a->select, &q, a->err);
     while (r == 0 && (code = sqlite3_step(q)) == SQLITE_ROW)
         r = add_source_row(a, source, q);
     return r == 0 && code != SQLITE_DONE ? spy_db_failed(a->db, a->err, "reading") : r;
@@ -349,7 +376,7 @@ static int run_query(struct answer *a)
         r = spy_db_prepare(a->db, table_sql[i], &a->q[i], a->err);
     for (size_t i = 0; i < plan.n && r == 0; i++)
         r = add_source(a, &plan.sources[i]);
-    return r;
+    return r == 0 ? flush_gathered(a) : r;
 }
 
 int spy_sqlite_query(struct spy_store *store, const struct spy_select *select,

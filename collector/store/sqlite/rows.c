@@ -116,15 +116,24 @@ bool spy_rows_get(struct spy_rows_reader *r, uint64_t *ret)
     return false;
 }
 
+// Most numbers have one byte.
+static inline bool get_number(struct spy_rows_reader *r, uint64_t *ret)
+{
+    if (r->at == r->end || *r->at & 0x80)
+        return spy_rows_get(r, ret);
+    *ret = *r->at++;
+    return true;
+}
+
 static int read_plain_row(struct spy_rows_reader *r, struct spy_row *ret)
 {
     if (r->at >= r->end)
         return 0;
     uint8_t flags = *r->at++;
     uint64_t stack, thread, count = 1, ns;
-    if (flags > KNOWN_BITS || !spy_rows_get(r, &stack) || !spy_rows_get(r, &thread) ||
-        (!(flags & COUNT_IS_ONE) && !spy_rows_get(r, &count)) ||
-        (!(flags & NS_IS_PRODUCT) && !spy_rows_get(r, &ns)))
+    if (flags > KNOWN_BITS || !get_number(r, &stack) || !get_number(r, &thread) ||
+        (!(flags & COUNT_IS_ONE) && !get_number(r, &count)) ||
+        (!(flags & NS_IS_PRODUCT) && !get_number(r, &ns)))
         return SPY_ERR_INVALID;
     if ((flags & NS_IS_PRODUCT) && __builtin_mul_overflow(count, r->period_ns, &ns))
         return SPY_ERR_INVALID;

@@ -24,7 +24,7 @@
       f = { parent: at, d: at ? at.d + 1 : 0, count: 0, ns: 0, end: 0, self: number(n[3]), selfNs: 0 };
       f.selfNs = n.length > 4 ? number(n[4]) : f.self * period;
       f.colour = name ? number(name[1]) : 8;
-      f.name = name ? name[3] : '(' + line + ' smaller)';
+      f.name = name ? name[3] : '(other)';
       if (file) f.name += ' (' + file + (line ? ':' + line : '') + ')';
       at = f;
       return f;

@@ -333,10 +333,10 @@ static void too_many_samples_to_merge_are_refused(void **state)
     struct spy_err err = {0};
     struct spy_profile *out = spy_profile_new();
     // Two windows and one sample of the second come on top of what the first one claims.
-    claim_rows(dir, SPY_STORE_ROWS_MAX - 3);
+    claim_rows(dir, SPY_STORE_READ_MAX - 3);
     assert_int_equal(spy_store_query(s, &select, out, &err), 0);
     assert_int_equal(spy_profile_n_samples(out), 2001);
-    claim_rows(dir, SPY_STORE_ROWS_MAX - 2);
+    claim_rows(dir, SPY_STORE_READ_MAX - 2);
     assert_int_equal(spy_store_query(s, &select, out, &err), SPY_ERR_LIMIT);
     assert_non_null(strstr(err.msg, "narrow"));
     select.from_ns = (T0 + 30) * SEC_NS;

@@ -185,6 +185,38 @@ static void json_escapes_quotes_and_control_characters(void **state)
                         "a\\\"\\\\\\u000a\\u0000\\u007f\xef\xbf\xbd\xf0\x9f\x90\x8d</script>");
 }
 
+// Plain text is taken eight bytes at a time: each byte is tried at each place of such a word.
+static void json_escapes_each_byte_wherever_it_stands(void **state)
+{
+    (void)state;
+    for (unsigned c = 1; c < 0x80; c++)
+        for (size_t at = 0; at < 17; at++) {
+            char text[] = "abcdefghijklmnopq", own[8] = {(char)c}, want[32];
+            _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(200);
+            text[at] = (char)c;
+            if (c < 0x20 || c == 0x7f)
+                snprintf(own, sizeof own, "\\u%04x", c);
+            else if (c == '"' || c == '\\')
+                snprintf(own, sizeof own, "\\%c", (char)c);
+            snprintf(want, sizeof want, "%.*s%s%s", (int)at, text, own, text + at + 1);
+            spy_buf_json(&b, text, 17);
+            assert_string_equal(spy_buf_str(&b), want);
+        }
+}
+
+static void numbers_are_decimal(void **state)
+{
+    (void)state;
+    static const uint64_t numbers[] = {0, 9, 10, 99, 1000000007, UINT64_MAX};
+    for (size_t i = 0; i < SPY_COUNT(numbers); i++) {
+        char want[32];
+        _cleanup_buf_ struct spy_buf b = SPY_BUF_INIT(20);
+        snprintf(want, sizeof want, "%llu", (unsigned long long)numbers[i]);
+        assert_int_equal(spy_buf_number(&b, numbers[i]), 0);
+        assert_string_equal(spy_buf_str(&b), want);
+    }
+}
+
 static void text_is_cut_between_characters(void **state)
 {
     (void)state;
@@ -546,6 +578,7 @@ RUN(T(err_is_optional_and_returns_its_code), T(err_appends_errno_and_context),
     T(buf_never_passes_its_cap), T(buf_refuses_lengths_that_wrap),
     T(buf_str_of_an_empty_buffer_is_empty), T(buf_commit_ends_the_text),
     T(utf8_takes_exactly_rfc_3629), T(json_escapes_quotes_and_control_characters),
+    T(json_escapes_each_byte_wherever_it_stands), T(numbers_are_decimal),
     T(text_is_cut_between_characters), T(grow_fails_at_max_and_changes_nothing),
     T(arena_zeroes_aligns_and_keeps_its_cap),
     T(map_finds_all_keys_after_growing_and_with_equal_hashes),

@@ -34,6 +34,7 @@ static const struct passing {
 } passings[] = {
     {"asyncio.tasks", "Task.__wakeup", WAY_SELF, NULL, SPY_PY_WAITS_NOTHING},
     {"asyncio.tasks", "gather.<locals>._done_callback", WAY_CLOSURE, NULL, SPY_PY_WAITS_GATHER},
+    {"asyncio.tasks", "_gather.<locals>._done_callback", WAY_CLOSURE, NULL, SPY_PY_WAITS_GATHER},
     {"asyncio.tasks", "_wait.<locals>._on_completion", WAY_CLOSURE, NULL, SPY_PY_WAITS_WAIT},
     {"asyncio.tasks", "shield.<locals>._inner_done_callback", WAY_CLOSURE, NULL,
      SPY_PY_WAITS_SHIELD},

@@ -63,7 +63,7 @@ static const struct spy_py_async_layout async_rows[] = {
         .gen_frame = 72, .gen_state = 67, .ts_dict = 112,
     },
     {
-        .major = 3, .minor = 13, .interp_modules = 7656, .at_modules = 11, .at_running_loop = 20, FUTURE_BEGINS, NOT_AWAITED_BY, FUNCTION_SINCE_3_10,
+        .major = 3, .minor = 13, .interp_modules = 7656, .at_modules = 11, .at_running_loop = 19, FUTURE_BEGINS, NOT_AWAITED_BY, FUNCTION_SINCE_3_10,
         STATES(-3, -1, -1, 0),
         .fut_state = 96, .task_cancels = 104, .task_waiter = 112, .task_coro = 120,
         .task_name = 128, .task_head = 144, .gen_frame = 72, .gen_state = 67,

@@ -400,12 +400,27 @@ static int open_process(const struct dump *d, struct spy_dump_process *p, struct
 
 // --- tasks ---
 
+struct tasks_mark {
+    struct spy_hung_mark *mark;
+    pid_t pid;
+};
+
+// A read may take as long as one for each task, not for all of them.
+static void begin_next_task(void *arg)
+{
+    const struct tasks_mark *m = arg;
+    spy_hung_mark_end(m->mark);
+    spy_hung_mark_begin(m->mark, m->pid);
+}
+
 static int print_tasks(struct dump *d, struct spy_dump_process *p, struct spy_buf *out,
                        struct spy_err *err)
 {
     _cleanup_(spy_py_tasks_done) struct spy_py_tasks tasks = {0};
     spy_hung_mark_begin(get_mark(d), p->pid);
-    int r = spy_python_tasks(p->python, &tasks);
+    struct tasks_mark m = {get_mark(d), p->pid};
+    struct spy_py_tasks_step step = {begin_next_task, &m};
+    int r = spy_python_tasks(p->python, step, &tasks);
     spy_hung_mark_end(get_mark(d));
     if (r == SPY_ERR_NOMEM)
         return spy_err_nomem(err);

@@ -64,8 +64,8 @@ void spy_dump_tree_done(struct spy_dump_tree *tree)
 static int push_awaited(struct spy_dump_tree *t, uint32_t i, uint32_t depth)
 {
     uint32_t from = t->first[i], to = t->first[i + 1];
-    int r = spy_grow(&t->stack, &t->cap_stack, t->n_stack + (to - from), sizeof *t->stack,
-                     UINT32_MAX);
+    int r =
+        spy_grow(&t->stack, &t->cap_stack, t->n_stack + (to - from), sizeof *t->stack, UINT32_MAX);
     for (uint32_t k = to; r == 0 && k-- > from;)
         t->stack[t->n_stack++] = (struct spy_dump_branch){t->awaited[k], depth, false};
     return r;

@@ -37,7 +37,7 @@ int spy_dump_tree_next(struct spy_dump_tree *tree, struct spy_dump_branch *ret);
 
 // Prints all loops and their tasks. SPY_ERR_NOMEM.
 int spy_dump_tasks_text(const struct spy_dump_process *p, const struct spy_py_tasks *tasks,
-                         struct spy_buf *out);
+                        struct spy_buf *out);
 // Elements of the list in JSON, each with what separates it from the one before if `first` is false.
 void spy_dump_tasks_json(const struct spy_dump_process *p, const struct spy_py_tasks *tasks,
                          bool first, struct spy_buf *out);

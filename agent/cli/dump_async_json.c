@@ -70,9 +70,8 @@ static void put_task_json(const struct spy_dump_process *p, const struct spy_py_
     put_waits_for(tasks, t, out);
     spy_buf_puts(out, ", \"awaited_by\": [");
     for (uint32_t i = 0; i < t->n_awaiters; i++)
-        spy_buf_printf(
-            out, "%s%llu", i ? ", " : "",
-            (unsigned long long)tasks->list[tasks->awaiters[t->first_awaiter + i]].addr);
+        spy_buf_printf(out, "%s%llu", i ? ", " : "",
+                       (unsigned long long)tasks->list[tasks->awaiters[t->first_awaiter + i]].addr);
     spy_buf_puts(out, "], \"ends_in\": ");
     put_text_or_null(out, spy_py_tasks_text(tasks, t->ends));
     spy_buf_puts(out, ", \"frames\": [");

@@ -94,7 +94,8 @@ static int compare_tasks(const void *x, const void *y, void *arg)
 static uint32_t find_task(const struct spy_async *a, uint64_t addr)
 {
     uint64_t hash = spy_hash_mix(addr, 0);
-    for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&a->by_addr, hash, &at)) != SPY_MAP_NONE;)
+    for (uint32_t at = SPY_MAP_FIRST, i;
+         (i = spy_map_next(&a->by_addr, hash, &at)) != SPY_MAP_NONE;)
         if (a->out->list[i].addr == addr)
             return i;
     return SPY_MAP_NONE;
@@ -129,7 +130,8 @@ static int keep_awaiters(struct spy_async *a)
     }
     if (n)
         qsort(a->pairs, n / 2, 2 * sizeof *a->pairs, compare_pairs);
-    int r = spy_grow(&out->awaiters, &out->cap_awaiters, n / 2, sizeof *out->awaiters, SIZE_MAX / 8);
+    int r =
+        spy_grow(&out->awaiters, &out->cap_awaiters, n / 2, sizeof *out->awaiters, SIZE_MAX / 8);
     for (size_t i = 0; r == 0 && i < n; i += 2) {
         struct spy_py_task *t = &out->list[__builtin_bswap64(a->pairs[i])];
         if (i && !memcmp(a->pairs + i, a->pairs + i - 2, 2 * sizeof *a->pairs))
@@ -142,10 +144,18 @@ static int keep_awaiters(struct spy_async *a)
     return r;
 }
 
+static void take_step(const struct spy_async *a)
+{
+    if (a->step.step)
+        a->step.step(a->step.arg);
+}
+
 static void name_purposes(struct spy_async *a)
 {
     for (size_t i = 0; i < a->out->n; i++) {
         struct spy_py_task *t = &a->out->list[i];
+        take_step(a);
+        spy_async_forget(a);
         if (t->waits == SPY_PY_WAITS_FUTURE)
             t->waits = spy_async_purpose_of(a, t->waiter);
         // gather() has a class of its own for its future.
@@ -166,6 +176,7 @@ static int read_all_tasks(struct spy_async *a)
     int r = 0;
     for (size_t i = 0; i < out->n && r == 0; i++) {
         struct spy_py_task t = {.addr = out->list[i].addr};
+        take_step(a);
         r = spy_async_task(a, &t);
         if (r == 0)
             out->list[n++] = t;
@@ -219,8 +230,11 @@ static int look_at_tasks(struct spy_async *a)
         return r;
     if (out->n)
         qsort_r(out->list, out->n, sizeof *out->list, compare_tasks, out);
-    for (size_t i = 0; i < out->n; i++)
+    for (size_t i = 0; i < out->n; i++) {
+        take_step(a);
+        spy_async_forget(a);
         spy_async_awaiters(a, out->list[i].addr);
+    }
     out->truncated = out->truncated || !a->work;
     r = index_tasks(a);
     if (r == 0)
@@ -243,13 +257,15 @@ static void reset_tasks(struct spy_py_tasks *t)
     spy_buf_append(&t->text, "", 1); // at 0
 }
 
-int spy_python_tasks(struct spy_python *p, struct spy_py_tasks *ret)
+int spy_python_tasks(struct spy_python *p, struct spy_py_tasks_step step, struct spy_py_tasks *ret)
 {
     reset_tasks(ret);
     struct spy_async *a = calloc(1, sizeof *a);
     int r = a ? spy_async_begin(a, p, ret) : SPY_ERR_NOMEM;
-    if (r == 0)
+    if (r == 0) {
+        a->step = step;
         r = look_at_tasks(a);
+    }
     if (a)
         spy_async_end(a);
     free(a);

@@ -68,10 +68,10 @@ struct spy_py_task {
 
 struct spy_py_loop {
     uint64_t addr;
-    uint32_t type;        // its class
-    uint64_t ident;       // pthread_self() of the thread that runs it; 0: it does not run
-    pid_t tid;            // of that thread; 0: not known
-    uint64_t running;     // the task that runs; 0: none
+    uint32_t type;    // its class
+    uint64_t ident;   // pthread_self() of the thread that runs it; 0: it does not run
+    pid_t tid;        // of that thread; 0: not known
+    uint64_t running; // the task that runs; 0: none
 };
 
 struct spy_py_tasks {
@@ -90,10 +90,16 @@ struct spy_py_tasks {
     bool truncated;       // a limit was met
 };
 
+// Called before each task is read: 10,000 take a second.
+struct spy_py_tasks_step {
+    void (*step)(void *arg); // NULL: none
+    void *arg;
+};
+
 // Reads all tasks. Call spy_python_refresh first. *ret is zero-initialised or was used before.
 // SPY_ERR_NOTFOUND: the program has not imported asyncio; SPY_ERR_UNSUPPORTED: a version before
 // 3.8, or its lists are not published; SPY_ERR_GONE, SPY_ERR_DENIED, SPY_ERR_NOMEM.
-int spy_python_tasks(struct spy_python *p, struct spy_py_tasks *ret);
+int spy_python_tasks(struct spy_python *p, struct spy_py_tasks_step step, struct spy_py_tasks *ret);
 void spy_py_tasks_done(struct spy_py_tasks *tasks);
 static inline const char *spy_py_tasks_text(const struct spy_py_tasks *tasks, uint32_t at)
 {

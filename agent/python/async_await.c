@@ -48,16 +48,16 @@ static const struct passing {
 };
 
 // What the future of a concurrent.futures executor leaves in asyncio's.
-static const struct passing executor = {
-    "asyncio.futures", "_chain_future.<locals>._call_check_cancel", WAY_CLOSURE, NULL,
-    SPY_PY_WAITS_EXECUTOR};
+static const struct passing executor = {"asyncio.futures",
+                                        "_chain_future.<locals>._call_check_cancel", WAY_CLOSURE,
+                                        NULL, SPY_PY_WAITS_EXECUTOR};
 
-static bool is_passing(struct spy_async *a, uint64_t function, const struct passing *p, const char *name)
+static bool is_passing(struct spy_async *a, uint64_t function, const struct passing *p,
+                       const char *name)
 {
     char module[64];
     uint64_t str;
-    if (strcmp(p->function, name) ||
-        spy_async_word(a, function + a->at.function_module, &str) < 0)
+    if (strcmp(p->function, name) || spy_async_word(a, function + a->at.function_module, &str) < 0)
         return false;
     spy_async_text(a, str, module, sizeof module);
     return !strcmp(p->module, module);
@@ -107,9 +107,8 @@ static void add_getters(struct spy_async *a, uint64_t task, uint64_t queue, int 
         spy_target_read(a->p->target, deque + o->deque_block, w, sizeof w) < 0)
         return;
     // Only those in the first block.
-    for (uint64_t i = w[2]; n && n <= INT32_MAX && i < o->block_length && i - w[2] < n &&
-                            i - w[2] < GETTERS_MAX;
-         i++)
+    for (uint64_t i = w[2];
+         n && n <= INT32_MAX && i < o->block_length && i - w[2] < n && i - w[2] < GETTERS_MAX; i++)
         if (spy_async_word(a, w[0] + o->block_items + i * 8, &item) == 0)
             add_waiter(a, task, item, depth);
 }

@@ -6,9 +6,9 @@
 #include <string.h>
 
 enum {
-    BYTES = 512,      // of a generator with its frame, or of a frame on the heap
-    YIELD_FROM = 72,  // Include/opcode.h, 3.8 to 3.10
-    AFTER_AWAIT = 2,  // arguments of RESUME from this on, 3.11 and 3.12
+    BYTES = 512,     // of a generator with its frame, or of a frame on the heap
+    YIELD_FROM = 72, // Include/opcode.h, 3.8 to 3.10
+    AFTER_AWAIT = 2, // arguments of RESUME from this on, 3.11 and 3.12
     SLOTS_MAX = 1 << 20,
 };
 
@@ -43,7 +43,8 @@ static int read_generator(struct spy_async *a, uint64_t object, struct generator
     const struct spy_py_async_layout *at = &a->at;
     memset(g, 0, sizeof *g);
     if (l->heap_frames) {
-        int r = spy_async_read(a, object + at->gen_frame, &g->frame, sizeof g->frame);
+        int r = spy_async_read(a, object, g->bytes, at->gen_frame + sizeof g->frame);
+        g->frame = spy_py_word(g->bytes, at->gen_frame);
         return r < 0 ? r : read_heap_frame(a, g);
     }
     size_t len = at->gen_frame + (size_t)l->f_size;
@@ -207,8 +208,8 @@ int spy_async_resolve(struct spy_async *a)
     for (size_t i = 0; i < n; i++)
         a->ids[i] = SPY_CODE_NONE;
     spy_codes_make_room(codes, n);
-    r = spy_codes_resolve(codes, (struct spy_codes_when){.sample = ++a->p->sample}, a->codes, a->ids,
-                          n);
+    r = spy_codes_resolve(codes, (struct spy_codes_when){.sample = ++a->p->sample}, a->codes,
+                          a->ids, n);
     for (size_t i = 0; r == 0 && i < n; i++) {
         if (a->ids[i] < 0)
             return SPY_ERR_TORN;

@@ -32,7 +32,17 @@ enum spy_async_kind {
     SPY_ASYNC_LOOP_HOLDER, // up to 3.11
 };
 
-enum { SPY_ASYNC_TYPES = 64, SPY_ASYNC_LOG_MAX = 4 * SPY_PY_TASK_DEPTH_MAX };
+enum {
+    SPY_ASYNC_TYPES = 64,
+    SPY_ASYNC_OBJECTS = 64,
+    SPY_ASYNC_LOG_MAX = 4 * SPY_PY_TASK_DEPTH_MAX
+};
+
+// The type of an object, as it was read for the task at hand.
+struct spy_async_object {
+    uint64_t object, type;
+    uint64_t task; // counts them
+};
 
 struct spy_async_type {
     uint64_t addr; // 0: none
@@ -55,7 +65,10 @@ struct spy_async {
     struct spy_py_async_published published;
     struct spy_py_values values; // for its reads
     struct spy_async_type types[SPY_ASYNC_TYPES];
+    struct spy_async_object objects[SPY_ASYNC_OBJECTS];
+    uint64_t task; // rises with spy_async_forget
     struct spy_py_tasks *out;
+    struct spy_py_tasks_step step;
     struct spy_map by_addr; // tasks of out
     // What was read of the task at hand, and where it came from.
     struct spy_span *spans;
@@ -66,7 +79,7 @@ struct spy_async {
     int32_t *tlbcs, *ids;
     uint32_t *lines;
     size_t n_frames, cap_codes, cap_ips, cap_tlbcs, cap_ids, cap_lines;
-    uint64_t last_frame;   // the innermost frame
+    uint64_t last_frame; // the innermost frame
     uint64_t first_frame;
     // Pairs of tasks: the first is awaited by the second.
     uint64_t *pairs;
@@ -88,7 +101,8 @@ int spy_async_unchanged(struct spy_async *a);
 int spy_async_word(struct spy_async *a, uint64_t addr, uint64_t *ret);
 // The type of an object. Borrowed until the next call. SPY_ERR_TORN: there is no object.
 int spy_async_type_of(struct spy_async *a, uint64_t object, const struct spy_async_type **ret);
-enum spy_async_kind spy_async_kind_of(struct spy_async *a, uint64_t object); // OTHER also on failure
+enum spy_async_kind spy_async_kind_of(struct spy_async *a,
+                                      uint64_t object); // OTHER also on failure
 static inline bool spy_async_is_task(enum spy_async_kind kind)
 {
     return kind == SPY_ASYNC_TASK || kind == SPY_ASYNC_PY_TASK;
@@ -105,8 +119,8 @@ void spy_async_text(struct spy_async *a, uint64_t str, char *out, size_t size);
 // The int, if it is small and not negative. SPY_ERR_NOTFOUND.
 int spy_async_int(struct spy_async *a, uint64_t object, uint64_t *ret);
 // The items of a list or tuple. *ret_n at most `max`.
-int spy_async_items(struct spy_async *a, uint64_t object, bool is_tuple, uint64_t *items, size_t max,
-                    size_t *ret_n);
+int spy_async_items(struct spy_async *a, uint64_t object, bool is_tuple, uint64_t *items,
+                    size_t max, size_t *ret_n);
 // Appends text to out->text: where it begins.
 uint32_t spy_async_keep(struct spy_async *a, const char *text);
 

@@ -78,11 +78,11 @@ static const struct spy_py_async_layout async_rows[] = {
 // The header of an object is longer in free-threaded builds and those with Py_TRACE_REFS.
 static void move_fields(struct spy_py_async_layout *l, uint16_t by)
 {
-    uint16_t *fields[] = {&l->fut_loop,      &l->fut_callback0,    &l->fut_callbacks,
-                          &l->fut_state,     &l->fut_awaited_by,   &l->fut_awaited_by_is_set,
-                          &l->task_cancels,  &l->task_waiter,      &l->task_coro,
-                          &l->task_name,     &l->task_head,        &l->gen_frame,
-                          &l->gen_state,     &l->function_code,    &l->function_closure,
+    uint16_t *fields[] = {&l->fut_loop,       &l->fut_callback0,  &l->fut_callbacks,
+                          &l->fut_state,      &l->fut_awaited_by, &l->fut_awaited_by_is_set,
+                          &l->task_cancels,   &l->task_waiter,    &l->task_coro,
+                          &l->task_name,      &l->task_head,      &l->gen_frame,
+                          &l->gen_state,      &l->function_code,  &l->function_closure,
                           &l->function_module};
     for (size_t i = 0; i < SPY_COUNT(fields); i++)
         if (*fields[i] != ABSENT)
@@ -99,7 +99,8 @@ int spy_py_async_layout_of(const struct spy_py_layout *l, struct spy_py_async_la
         move_fields(ret, by);
         if (l->heap_frames) {
             ret->f_stack = (uint16_t)(ret->f_stack + by);
-            ret->f_stack_depth = (uint16_t)(ret->f_stack_depth + (ret->f_stack_depth != ABSENT) * by);
+            ret->f_stack_depth =
+                (uint16_t)(ret->f_stack_depth + (ret->f_stack_depth != ABSENT) * by);
         }
         return 0;
     }
@@ -119,7 +120,8 @@ int spy_py_async_layout_apply(struct spy_py_async_layout *l, const uint8_t *byte
     for (size_t i = 0; i < SPY_COUNT(words); i++) {
         if (!words[i].number)
             continue;
-        if ((words[i].number + 1u) * 8 > len || spy_py_word(bytes, words[i].number * 8u) > words[i].max)
+        if ((words[i].number + 1u) * 8 > len ||
+            spy_py_word(bytes, words[i].number * 8u) > words[i].max)
             return SPY_ERR_TORN;
         *words[i].to = (uint16_t)spy_py_word(bytes, words[i].number * 8u);
     }

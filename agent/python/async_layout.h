@@ -10,10 +10,10 @@
 // How the frame of a generator says what it awaits.
 enum spy_py_yields {
     SPY_PY_YIELDS_POINTER, // 3.8, 3.9: f_stacktop points behind it; the next instruction tells
-    SPY_PY_YIELDS_DEPTH,   // 3.10: f_stackdepth counts from f_valuestack; the next instruction tells
-    SPY_PY_YIELDS_RESUME,  // 3.11, 3.12: stacktop counts from the locals; RESUME's argument tells
-    SPY_PY_YIELDS_STATE,   // 3.13: stacktop counts from the locals; the state tells
-    SPY_PY_YIELDS_STACK,   // 3.14, 3.15: stackpointer; the state tells
+    SPY_PY_YIELDS_DEPTH,  // 3.10: f_stackdepth counts from f_valuestack; the next instruction tells
+    SPY_PY_YIELDS_RESUME, // 3.11, 3.12: stacktop counts from the locals; RESUME's argument tells
+    SPY_PY_YIELDS_STATE,  // 3.13: stacktop counts from the locals; the state tells
+    SPY_PY_YIELDS_STACK,  // 3.14, 3.15: stackpointer; the state tells
 };
 
 struct spy_py_async_layout {
@@ -27,7 +27,8 @@ struct spy_py_async_layout {
     // PyGenObject
     uint16_t gen_frame; // up to 3.10 a pointer to the frame, else the frame itself
     uint16_t gen_state; // 3.11+: a signed byte
-    int8_t state_executing, state_awaits, state_awaits_last, state_first, state_last; // first to last: it has a frame
+    int8_t state_executing, state_awaits, state_awaits_last, state_first,
+        state_last; // first to last: it has a frame
     enum spy_py_yields yields;
     uint16_t f_stack, f_stack_depth; // of the frame; see enum spy_py_yields
     uint8_t stack_back;              // words from the top of the stack to what it awaits

@@ -7,10 +7,10 @@
 
 enum {
     MODULES_MAX = 1 << 16,
-    NAMES_MAX = 4096,     // of a module
-    SLOTS_MAX = 1 << 24,  // of a set
-    BLOCK = 128,          // slots that are read at a time
-    DUMMY_HASH = -1,      // of a slot whose item was removed (Objects/setobject.c)
+    NAMES_MAX = 4096,    // of a module
+    SLOTS_MAX = 1 << 24, // of a set
+    BLOCK = 128,         // slots that are read at a time
+    DUMMY_HASH = -1,     // of a slot whose item was removed (Objects/setobject.c)
 };
 
 // --- modules ---
@@ -116,7 +116,8 @@ static int add_task(struct spy_async *a, uint64_t addr, void *arg)
     uint64_t hash = spy_hash_mix(addr, 0);
     if (!addr || !spy_async_is_task(spy_async_kind_of(a, addr)))
         return 0;
-    for (uint32_t at = SPY_MAP_FIRST, i; (i = spy_map_next(&a->by_addr, hash, &at)) != SPY_MAP_NONE;)
+    for (uint32_t at = SPY_MAP_FIRST, i;
+         (i = spy_map_next(&a->by_addr, hash, &at)) != SPY_MAP_NONE;)
         if (out->list[i].addr == addr)
             return 0;
     int r = spy_grow(&out->list, &out->cap, out->n + 1, sizeof *out->list, SPY_PY_TASKS_MAX);

@@ -27,6 +27,7 @@ int spy_async_read(struct spy_async *a, uint64_t addr, void *to, size_t len)
 void spy_async_forget(struct spy_async *a)
 {
     a->n_spans = a->n_log = 0;
+    a->task++;
 }
 
 int spy_async_unchanged(struct spy_async *a)
@@ -101,11 +102,26 @@ static enum spy_async_kind find_kind(struct spy_async *a, const struct spy_value
     return SPY_ASYNC_OTHER;
 }
 
+static int read_type_addr(struct spy_async *a, uint64_t object, uint64_t *ret)
+{
+    struct spy_async_object *kept = &a->objects[(object >> 4) % SPY_ASYNC_OBJECTS];
+    if (kept->object != object || kept->task != a->task) {
+        int r = object & 7 ? SPY_ERR_TORN
+                           : spy_async_word(a, object + a->p->runtime.layout.ob_type, &kept->type);
+        kept->object = r == 0 ? object : 0;
+        kept->task = a->task;
+        if (r < 0)
+            return r;
+    }
+    *ret = kept->type;
+    return 0;
+}
+
 int spy_async_type_of(struct spy_async *a, uint64_t object, const struct spy_async_type **ret)
 {
     struct spy_value_type type;
     uint64_t addr;
-    int r = object & 7 ? SPY_ERR_TORN : spy_async_word(a, object + a->p->runtime.layout.ob_type, &addr);
+    int r = read_type_addr(a, object, &addr);
     if (r < 0)
         return r;
     struct spy_async_type *kept = &a->types[(addr >> 4) % SPY_ASYNC_TYPES];
@@ -181,8 +197,8 @@ int spy_async_int(struct spy_async *a, uint64_t object, uint64_t *ret)
     return 0;
 }
 
-int spy_async_items(struct spy_async *a, uint64_t object, bool is_tuple, uint64_t *items, size_t max,
-                    size_t *ret_n)
+int spy_async_items(struct spy_async *a, uint64_t object, bool is_tuple, uint64_t *items,
+                    size_t max, size_t *ret_n)
 {
     uint64_t n, at = object + a->values.objects.tuple_items;
     int r = spy_async_word(a, object + a->p->runtime.layout.ob_size, &n);

@@ -111,6 +111,7 @@ int spy_python_running(struct spy_py_running_places *places, const struct spy_py
 {
     struct spy_async *a = &places->a;
     memset(a->types, 0, sizeof a->types);
+    spy_async_forget(a);
     uint64_t loop = find_loop(a, &th->id);
     if (loop && !a->publishes && places->interp != th->id.interp) {
         places->current = find_current(a, th->id.interp);

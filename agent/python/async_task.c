@@ -250,13 +250,14 @@ static int read_task_once(struct spy_async *a, struct spy_py_task *t)
     if (r == 0)
         r = spy_async_unchanged(a);
     if (r == 0 && spy_async_kind_of(a, t->addr) == SPY_ASYNC_PY_TASK)
-        r = read_fields(a, t->addr, &again) == 0 && !memcmp(&f, &again, sizeof f) ? 0 : SPY_ERR_TORN;
+        r = read_fields(a, t->addr, &again) == 0 && !memcmp(&f, &again, sizeof f) ? 0
+                                                                                  : SPY_ERR_TORN;
     t->name = spy_async_keep(a, name);
     if (r < 0)
         return r;
-    t->state = runs                                                ? SPY_PY_TASK_RUNNING
+    t->state = runs                                         ? SPY_PY_TASK_RUNNING
                : t->waiter && !is_waiter_done(a, t->waiter) ? SPY_PY_TASK_AWAITING
-                                                                   : SPY_PY_TASK_READY;
+                                                            : SPY_PY_TASK_READY;
     if (runs)
         return 0;
     if (t->waiter)

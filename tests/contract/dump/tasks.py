@@ -1,6 +1,6 @@
 """Asyncio tasks that stand still, and what the program says of them: one line of JSON.
 
-    tasks.py SHAPE [COUNT]
+    tasks.py SHAPE COUNT [python] [uvloop]
 
 {"tasks": [{"name", "chain": [[function, file, line], the innermost first], "awaited_by": [names], "graph": [names] or
 null, "kind": what it was made to wait for, or null, "cancelling", "own_stack": Task.get_stack()}], "not_listed": [names]}. The chain is walked
@@ -338,7 +338,7 @@ def use_python_tasks():
 
 
 if __name__ == "__main__":
-    shape, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    shape, count = sys.argv[1], int(sys.argv[2])
     if "python" in sys.argv:
         use_python_tasks()
     if "uvloop" in sys.argv:

@@ -264,21 +264,29 @@ static int add_awaited_by(struct spy_async *a, uint64_t object, void *arg)
     return a->work ? 0 : SPY_ERR_LIMIT;
 }
 
-// One task or future, or a set of them.
+// The awaiters that a future of C notes: one, or a set of them.
+static uint64_t find_awaited_by(struct spy_async *a, uint64_t future, uint8_t *ret_is_set)
+{
+    uint64_t by;
+    if (spy_async_word(a, future + a->at.fut_awaited_by, &by) < 0 || !by ||
+        spy_target_read(a->p->target, future + a->at.fut_awaited_by_is_set, ret_is_set, 1) < 0)
+        return 0;
+    return by;
+}
+
 static void visit_awaited_by(struct spy_async *a, uint64_t future, uint64_t task, int depth)
 {
     enum spy_async_kind kind = spy_async_kind_of(a, future);
     struct awaited w = {task, depth};
-    uint64_t by;
-    uint8_t is_set;
-    if (a->at.fut_awaited_by == SPY_PY_ABSENT ||
-        (kind != SPY_ASYNC_TASK && kind != SPY_ASYNC_FUTURE) ||
-        spy_async_word(a, future + a->at.fut_awaited_by, &by) < 0 || !by ||
-        spy_target_read(a->p->target, future + a->at.fut_awaited_by_is_set, &is_set, 1) < 0)
+    uint8_t is_set = 1;
+    if (a->at.fut_awaited_by == SPY_PY_ABSENT)
         return;
-    if (is_set)
+    uint64_t by = kind == SPY_ASYNC_TASK || kind == SPY_ASYNC_FUTURE
+                      ? find_awaited_by(a, future, &is_set)
+                      : spy_async_attribute(a, future, "_Future__asyncio_awaited_by");
+    if (by && is_set)
         spy_async_set(a, by, false, add_awaited_by, &w);
-    else
+    else if (by)
         add_awaited_by(a, by, &w);
 }
 

@@ -90,7 +90,9 @@ def say_of(task, all_names):
 
 
 def say(loops):
-    tasks = [t for loop in loops for t in asyncio.all_tasks(loop)]
+    # Since 3.14 all_tasks() of C leaves out tasks that Python's own Task registers.
+    list_all = [asyncio.all_tasks] + [f for f in [getattr(asyncio.tasks, "_py_all_tasks", None)] if f]
+    tasks = {t for loop in loops for f in list_all for t in f(loop)}
     names = {t.get_name() for t in tasks}
     said = {"tasks": [say_of(t, names) for t in tasks], "not_listed": ENDED}
     sys.stdout.write(json.dumps(said) + "\n")
@@ -305,8 +307,6 @@ SHAPES = {"mixed": make_mixed, "many": make_many, "deep": make_deep}
 
 async def main(make, count, loops, barrier):
     loop = asyncio.get_running_loop()
-    asyncio.current_task().set_name("main %d" % len(loops))
-    KINDS[asyncio.current_task().get_name()] = "future"
     loops.append(loop)
     await make(count)
     if barrier is None:
@@ -316,6 +316,14 @@ async def main(make, count, loops, barrier):
     await loop.create_future()
 
 
+def run_loop(make, count, loops, ready):
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main(make, count, loops, ready))
+    task.set_name("main %d" % len(loops))
+    KINDS[task.get_name()] = "future"
+    loop.run_until_complete(task)
+
+
 def start_other_loop(loops):
     """A second loop, in another thread."""
     ready = threading.Event()
@@ -323,10 +331,7 @@ def start_other_loop(loops):
     async def make(count):
         start("in the other loop", sleep(), "sleep")
 
-    def run():
-        asyncio.new_event_loop().run_until_complete(main(make, 0, loops, ready))
-
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run_loop, args=(make, 0, loops, ready), daemon=True).start()
     assert ready.wait(60)
 
 
@@ -346,5 +351,4 @@ if __name__ == "__main__":
     loops = []
     if shape == "mixed":
         start_other_loop(loops)
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(main(SHAPES[shape], count, loops, None))
+    run_loop(SHAPES[shape], count, loops, None)

@@ -1,7 +1,8 @@
 // dump_async.h - the asyncio tasks of a process, for dump. Inside of agent/cli.
 #pragma once
-#include "agent/cli/dump.h"
 #include "agent/python/async.h"
+
+struct spy_dump_process; // dump.h
 
 // The tasks of a thread that run while it is read: begin, read the stack, end. NULL places: none.
 struct spy_dump_running {

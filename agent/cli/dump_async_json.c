@@ -1,5 +1,6 @@
 // Loops and their tasks as JSON: an element of the list for each loop.
 #include "agent/cli/cli.h"
+#include "agent/cli/dump.h"
 #include "agent/cli/dump_async.h"
 #include <string.h>
 

@@ -1,5 +1,6 @@
 // Tasks as text: a tree for each loop, from those who await down to those that are awaited.
 #include "agent/cli/cli.h"
+#include "agent/cli/dump.h"
 #include "agent/cli/dump_async.h"
 #include "shared/base/mem.h"
 #include "shared/base/text.h"
@@ -12,7 +13,7 @@ static void put_indent(struct spy_buf *out, uint32_t depth)
         spy_buf_puts(out, "  ");
 }
 
-static void put_quoted(struct spy_buf *out, const char *text)
+static void put_task_name(struct spy_buf *out, const char *text)
 {
     spy_buf_putc(out, '"');
     spy_buf_shown(out, text);
@@ -26,7 +27,7 @@ static void put_wait(const struct spy_py_tasks *tasks, const struct spy_py_task 
     for (size_t i = 0; t->waits == SPY_PY_WAITS_TASK && i < tasks->n; i++)
         if (tasks->list[i].addr == t->waiter) {
             spy_buf_putc(out, ' ');
-            put_quoted(out, spy_py_tasks_text(tasks, tasks->list[i].name));
+            put_task_name(out, spy_py_tasks_text(tasks, tasks->list[i].name));
             return;
         }
     if (t->detail) {
@@ -75,7 +76,7 @@ static void put_task(const struct spy_dump_process *p, const struct spy_py_tasks
     const struct spy_py_task *t = &tasks->list[b.task];
     put_indent(out, b.depth);
     spy_buf_puts(out, "    task ");
-    put_quoted(out, spy_py_tasks_text(tasks, t->name));
+    put_task_name(out, spy_py_tasks_text(tasks, t->name));
     if (b.again) {
         spy_buf_puts(out, ": see above\n");
         return;

@@ -144,7 +144,7 @@ static int keep_awaiters(struct spy_async *a)
     return r;
 }
 
-static void take_step(const struct spy_async *a)
+static void begin_step(const struct spy_async *a)
 {
     if (a->step.step)
         a->step.step(a->step.arg);
@@ -154,7 +154,7 @@ static void name_purposes(struct spy_async *a)
 {
     for (size_t i = 0; i < a->out->n; i++) {
         struct spy_py_task *t = &a->out->list[i];
-        take_step(a);
+        begin_step(a);
         spy_async_forget(a);
         if (t->waits == SPY_PY_WAITS_FUTURE)
             t->waits = spy_async_purpose_of(a, t->waiter);
@@ -169,14 +169,14 @@ static void name_purposes(struct spy_async *a)
 
 // --- all ---
 
-static int read_all_tasks(struct spy_async *a)
+static int read_listed_tasks(struct spy_async *a)
 {
     struct spy_py_tasks *out = a->out;
     size_t n = 0;
     int r = 0;
     for (size_t i = 0; i < out->n && r == 0; i++) {
         struct spy_py_task t = {.addr = out->list[i].addr};
-        take_step(a);
+        begin_step(a);
         r = spy_async_task(a, &t);
         if (r == 0)
             out->list[n++] = t;
@@ -225,13 +225,13 @@ static int look_at_tasks(struct spy_async *a)
     if (r == 0)
         r = spy_async_loops(a);
     if (r == 0)
-        r = read_all_tasks(a);
+        r = read_listed_tasks(a);
     if (r < 0)
         return r;
     if (out->n)
         qsort_r(out->list, out->n, sizeof *out->list, compare_tasks, out);
     for (size_t i = 0; i < out->n; i++) {
-        take_step(a);
+        begin_step(a);
         spy_async_forget(a);
         spy_async_awaiters(a, out->list[i].addr);
     }

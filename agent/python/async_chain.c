@@ -63,7 +63,7 @@ static int read_generator(struct spy_async *a, uint64_t object, struct generator
     return spy_py_frame_owner(l, g->f) == l->owner_generator ? 0 : SPY_ERR_TORN;
 }
 
-// Up to 3.10: the instruction that it goes on with. *ret is its operation.
+// Up to 3.10: the instruction that it continues with. *ret is its operation.
 static int read_next_instruction(struct spy_async *a, const struct generator *g, uint8_t *ret)
 {
     const struct spy_py_layout *l = &a->p->runtime.layout;
@@ -72,7 +72,7 @@ static int read_next_instruction(struct spy_async *a, const struct generator *g,
     return r < 0 ? r : spy_target_read(a->p->target, bytecode + l->bytes_data + at, ret, 1);
 }
 
-// 3.11 and 3.12: is the instruction that it goes on with the one after an await?
+// 3.11 and 3.12: is the instruction that it continues with the one after an await?
 static int read_resume(struct spy_async *a, const struct generator *g, bool *ret)
 {
     uint8_t unit[2];
@@ -121,7 +121,7 @@ static int find_awaited(struct spy_async *a, const struct generator *g, uint64_t
     return 0;
 }
 
-static int add_frame(struct spy_async *a, const struct generator *g)
+static int add_awaiting_frame(struct spy_async *a, const struct generator *g)
 {
     const struct spy_py_layout *l = &a->p->runtime.layout;
     size_t n = a->n_frames + 1;
@@ -171,7 +171,7 @@ int spy_async_chain(struct spy_async *a, uint64_t coroutine, uint64_t *ret_end, 
             object = 0;
         if (r < 0 || !object)
             break;
-        r = add_frame(a, &g);
+        r = add_awaiting_frame(a, &g);
         *ret_runs = *ret_runs || g.runs;
         if (r == 0)
             r = find_awaited(a, &g, &slot);
@@ -185,7 +185,7 @@ int spy_async_chain(struct spy_async *a, uint64_t coroutine, uint64_t *ret_end, 
 
 // --- what the frames are ---
 
-static int64_t find_unit(struct spy_async *a, size_t i)
+static int64_t find_awaiting_unit(struct spy_async *a, size_t i)
 {
     const struct spy_py_layout *l = &a->p->runtime.layout;
     uint64_t from = a->codes[i] + l->co_code;
@@ -214,7 +214,7 @@ int spy_async_resolve(struct spy_async *a)
         if (a->ids[i] < 0)
             return SPY_ERR_TORN;
         const struct spy_code *code = spy_codes_at(codes, a->ids[i]);
-        int64_t unit = find_unit(a, i);
+        int64_t unit = find_awaiting_unit(a, i);
         if (unit < -1 || unit >= code->units)
             return SPY_ERR_TORN;
         a->lines[i] = spy_code_line(code, unit);

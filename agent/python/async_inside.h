@@ -163,7 +163,7 @@ enum spy_py_waits spy_async_purpose_of(struct spy_async *a, uint64_t future);
 
 // --- async_running.c ---
 
-// Of each thread that runs a loop: the loop, and the task. Into out->loops.
+// Adds the loop of each thread that runs one, and its task, to out->loops.
 int spy_async_loops(struct spy_async *a);
 
 // --- async.c ---

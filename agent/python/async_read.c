@@ -89,7 +89,7 @@ static enum spy_async_kind name_kind(const struct spy_value_type *type)
 }
 
 // A class that is derived from Task is of its kind, whether Task is of C or of Python.
-static enum spy_async_kind find_kind(struct spy_async *a, const struct spy_value_type *type)
+static enum spy_async_kind find_object_kind(struct spy_async *a, const struct spy_value_type *type)
 {
     struct spy_value_type base = *type;
     for (int i = 0; i < SPY_VALUE_BASES_MAX; i++) {
@@ -131,7 +131,7 @@ int spy_async_type_of(struct spy_async *a, uint64_t object, const struct spy_asy
         if (r < 0)
             return r;
         kept->addr = addr;
-        kept->kind = find_kind(a, &type);
+        kept->kind = find_object_kind(a, &type);
         memcpy(kept->name, type.name, sizeof kept->name);
         const char *name = spy_value_short_name(&type);
         memmove(kept->name, name, strlen(name) + 1);

@@ -87,7 +87,7 @@ uint64_t spy_async_frame(struct spy_async *a, uint64_t coroutine)
 }
 
 // Since 3.13 a name that was not asked for yet is kept as its number.
-static void read_name(struct spy_async *a, uint64_t name, char *out, size_t size)
+static void read_task_name(struct spy_async *a, uint64_t name, char *out, size_t size)
 {
     uint64_t number;
     spy_async_text(a, name, out, size);
@@ -101,7 +101,7 @@ void spy_async_name(struct spy_async *a, uint64_t task, char *out, size_t size)
     spy_async_forget(a);
     out[0] = 0;
     if (read_fields(a, task, &f) == 0)
-        read_name(a, f.name, out, size);
+        read_task_name(a, f.name, out, size);
 }
 
 // --- what it waits for ---
@@ -134,14 +134,14 @@ static bool ends_in(const char *text, const char *end)
 }
 
 // Names are qualified since 3.11.
-static bool is_function(const struct spy_code *c, const char *name)
+static bool is_waiting_function(const struct spy_code *c, const char *name)
 {
     const char *dot = strrchr(c->name, '.');
     return !name || !strcmp(dot ? dot + 1 : c->name, name);
 }
 
 // The innermost frame may be Future.__await__ of a future of Python.
-static const struct place *find_place(const struct spy_async *a)
+static const struct place *find_waiting_place(const struct spy_async *a)
 {
     for (size_t i = a->n_frames; i-- > 0;) {
         const struct spy_code *c = spy_codes_at(&a->p->codes, a->ids[i]);
@@ -149,7 +149,7 @@ static const struct place *find_place(const struct spy_async *a)
             continue;
         for (size_t k = 0; k < SPY_COUNT(waiting_places); k++)
             if (ends_in(c->filename, waiting_places[k].file) &&
-                is_function(c, waiting_places[k].function))
+                is_waiting_function(c, waiting_places[k].function))
                 return &waiting_places[k];
         return NULL;
     }
@@ -164,7 +164,7 @@ static uint32_t keep_class_of(struct spy_async *a, uint64_t object)
 
 static void describe_wait(struct spy_async *a, struct spy_py_task *t)
 {
-    const struct place *place = find_place(a);
+    const struct place *place = find_waiting_place(a);
     enum spy_async_kind kind = spy_async_kind_of(a, t->waiter);
     uint64_t self = 0;
     if (spy_async_is_task(kind)) {
@@ -246,7 +246,7 @@ static int read_task_once(struct spy_async *a, struct spy_py_task *t)
     t->cancelling = f.cancelling;
     t->frame = a->first_frame;
     t->waiter = f.waiter && !spy_async_is_none(a, f.waiter) ? f.waiter : 0;
-    read_name(a, f.name, name, sizeof name);
+    read_task_name(a, f.name, name, sizeof name);
     if (r == 0)
         r = spy_async_unchanged(a);
     if (r == 0 && spy_async_kind_of(a, t->addr) == SPY_ASYNC_PY_TASK)

@@ -11,7 +11,6 @@ from 3.14 on.
 import asyncio
 import gc
 import json
-import os
 import socket
 import sys
 import threading
@@ -90,9 +89,7 @@ def say_of(task, all_names):
 
 
 def say(loops):
-    # Since 3.14 all_tasks() of C leaves out tasks that Python's own Task registers.
-    list_all = [asyncio.all_tasks] + [f for f in [getattr(asyncio.tasks, "_py_all_tasks", None)] if f]
-    tasks = {t for loop in loops for f in list_all for t in f(loop)}
+    tasks = [t for loop in loops for t in asyncio.all_tasks(loop)]
     names = {t.get_name() for t in tasks}
     said = {"tasks": [say_of(t, names) for t in tasks], "not_listed": ENDED}
     sys.stdout.write(json.dumps(said) + "\n")
@@ -339,6 +336,9 @@ def use_python_tasks():
     """Tasks and futures that are written in Python."""
     asyncio.Task = asyncio.tasks.Task = asyncio.tasks._PyTask
     asyncio.Future = asyncio.futures.Future = asyncio.futures._PyFuture
+    if sys.version_info >= (3, 14):  # those of C do not know them
+        asyncio.all_tasks = asyncio.tasks.all_tasks = asyncio.tasks._py_all_tasks
+        asyncio.current_task = asyncio.tasks.current_task = asyncio.tasks._py_current_task
     globals()["Derived"] = type("Derived", (asyncio.tasks._PyTask,), {})
 
 

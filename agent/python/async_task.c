@@ -224,6 +224,13 @@ static void keep_end(struct spy_async *a, struct spy_py_task *t, uint64_t end)
     t->ends = keep_class_of(a, end);
 }
 
+// The coroutine has returned, and the task does not say yet that it is done.
+static bool is_ending(struct spy_async *a, const struct fields *f)
+{
+    return !a->n_frames &&
+           (!f->coroutine || spy_async_kind_of(a, f->coroutine) == SPY_ASYNC_GENERATOR);
+}
+
 static int read_task_once(struct spy_async *a, struct spy_py_task *t)
 {
     struct fields f, again;
@@ -240,6 +247,8 @@ static int read_task_once(struct spy_async *a, struct spy_py_task *t)
         t->truncated = true;
         r = 0;
     }
+    if (r == 0 && is_ending(a, &f))
+        r = SPY_ERR_TORN;
     if (r == 0 && !runs)
         r = spy_async_resolve(a);
     t->loop = f.loop;

@@ -92,3 +92,24 @@ def test_chains_of_a_hundred_coroutines_and_of_a_hundred_tasks(python, podspy, m
 def test_ten_thousand_tasks(python, podspy, matrix):
     said, _, _ = check(podspy, python, matrix, "many tasks", "many", "10000")
     assert len(said["tasks"]) == 10002
+
+
+# The chains that tasks_run.py can have, by names without what qualifies them.
+PAUSED = ["", "pause;", "__sleep0;pause;", "sleep;pause;", "__sleep0;sleep;pause;"]
+POSSIBLE = {p + f + "a" for p in PAUSED for f in ("", "a_b;", "a_c;")} | {"b", "b_d;b", "wait_for;b_d;b", "_cancel_and_wait;wait_for;b_d;b"}
+POSSIBLE |= {c + ";work" for c in POSSIBLE} | {"work", "main", "sleep;main"}
+SAMPLES = 100000 if os.environ.get("PODSPY_LONG") else 10000
+
+
+@each
+def test_no_impossible_chain_while_it_runs(python, program):
+    """All reads are made by one process, so that there are enough."""
+    with targets.running(python.argv(HERE + "/tasks_run.py", "100"), env=ENV) as t:
+        got = json.loads(targets.run([program("bench_tasks"), str(t.pid), str(SAMPLES // 150)]).stdout)
+    chains = {}
+    for chain, n in got["chains"].items():
+        name = ";".join(f.rpartition(".")[2] for f in chain.split(";"))
+        chains[name] = chains.get(name, 0) + n
+    print(python.id, got["tasks"], "tasks;", got["changing"], "changed too fast;", len(chains), "chains")
+    assert not set(chains) - POSSIBLE, {c: n for c, n in chains.items() if c not in POSSIBLE}
+    assert sum(chains.values()) > SAMPLES / 3 and "sleep;pause;a_b;a;work" in chains

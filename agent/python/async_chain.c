@@ -45,12 +45,16 @@ static int read_generator(struct spy_async *a, uint64_t object, struct generator
     if (l->heap_frames) {
         int r = spy_async_read(a, object, g->bytes, at->gen_frame + sizeof g->frame);
         g->frame = spy_py_word(g->bytes, at->gen_frame);
+        if (r == 0)
+            r = spy_async_check_type(a, object, g->bytes);
         return r < 0 ? r : read_heap_frame(a, g);
     }
     size_t len = at->gen_frame + (size_t)l->f_size;
     if (len > sizeof g->bytes)
         return SPY_ERR_TORN;
     int r = spy_async_read(a, object, g->bytes, len);
+    if (r == 0)
+        r = spy_async_check_type(a, object, g->bytes);
     if (r < 0)
         return r;
     int8_t state = (int8_t)g->bytes[at->gen_state];
@@ -180,7 +184,8 @@ int spy_async_chain(struct spy_async *a, uint64_t coroutine, uint64_t *ret_end, 
             r = read_awaited(a, slot, &object);
     }
     *ret_end = object;
-    return r;
+    // Memory that was freed meanwhile may seem to end the chain.
+    return r == 0 && object ? spy_async_keep_type(a, object) : r;
 }
 
 // --- what the frames are ---

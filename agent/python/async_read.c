@@ -117,6 +117,22 @@ static int read_type_addr(struct spy_async *a, uint64_t object, uint64_t *ret)
     return 0;
 }
 
+int spy_async_keep_type(struct spy_async *a, uint64_t object)
+{
+    uint64_t known, now;
+    int r = read_type_addr(a, object, &known);
+    if (r == 0)
+        r = spy_async_read(a, object + a->p->runtime.layout.ob_type, &now, sizeof now);
+    return r == 0 && now != known ? SPY_ERR_TORN : r;
+}
+
+int spy_async_check_type(struct spy_async *a, uint64_t object, const uint8_t *bytes)
+{
+    uint64_t known;
+    int r = read_type_addr(a, object, &known);
+    return r == 0 && known != spy_py_word(bytes, a->p->runtime.layout.ob_type) ? SPY_ERR_TORN : r;
+}
+
 int spy_async_type_of(struct spy_async *a, uint64_t object, const struct spy_async_type **ret)
 {
     struct spy_value_type type;

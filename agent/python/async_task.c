@@ -21,6 +21,8 @@ static int read_c_fields(struct spy_async *a, uint64_t task, struct fields *f)
     if (at->task_head > sizeof b)
         return SPY_ERR_TORN;
     int r = spy_async_read(a, task, b, at->task_head);
+    if (r == 0)
+        r = spy_async_check_type(a, task, b);
     if (r < 0)
         return r;
     *f = (struct fields){

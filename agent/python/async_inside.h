@@ -66,7 +66,8 @@ struct spy_async {
     struct spy_py_values values; // for its reads
     struct spy_async_type types[SPY_ASYNC_TYPES];
     struct spy_async_object objects[SPY_ASYNC_OBJECTS];
-    uint64_t task; // rises with spy_async_forget
+    uint64_t task;           // rises with spy_async_forget
+    uint64_t without_frames; // the coroutine that had none in the try before; 0: it had
     struct spy_py_tasks *out;
     struct spy_py_tasks_step step;
     struct spy_map by_addr; // tasks of out

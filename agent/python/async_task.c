@@ -226,11 +226,14 @@ static void keep_end(struct spy_async *a, struct spy_py_task *t, uint64_t end)
     t->ends = keep_class_of(a, end);
 }
 
-// The coroutine has returned, and the task does not say yet that it is done.
+// The coroutine has returned, and the task does not say yet that it is done; or its memory was freed.
+// A coroutine that is not Python's has no frames in the next try either.
 static bool is_ending(struct spy_async *a, const struct fields *f)
 {
+    bool is_first = a->without_frames != f->coroutine;
+    a->without_frames = a->n_frames ? 0 : f->coroutine;
     return !a->n_frames &&
-           (!f->coroutine || spy_async_kind_of(a, f->coroutine) == SPY_ASYNC_GENERATOR);
+           (is_first || !f->coroutine || spy_async_kind_of(a, f->coroutine) == SPY_ASYNC_GENERATOR);
 }
 
 static int read_task_once(struct spy_async *a, struct spy_py_task *t)
@@ -281,6 +284,7 @@ int spy_async_task(struct spy_async *a, struct spy_py_task *t)
 {
     size_t text = a->out->text.len;
     int r = SPY_ERR_TORN;
+    a->without_frames = 0;
     for (int i = 0; i < SPY_PY_TASK_TRIES && r == SPY_ERR_TORN; i++) {
         a->out->text.len = text;
         r = read_task_once(a, t);

@@ -184,6 +184,8 @@ int spy_async_chain(struct spy_async *a, uint64_t coroutine, uint64_t *ret_end, 
             r = read_awaited(a, slot, &object);
     }
     *ret_end = object;
+    if (r == SPY_ERR_NOTFOUND) // a part of the chain was freed, not the task
+        r = SPY_ERR_TORN;
     // Memory that was freed meanwhile may seem to end the chain.
     return r == 0 && object ? spy_async_keep_type(a, object) : r;
 }

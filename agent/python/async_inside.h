@@ -102,7 +102,7 @@ int spy_async_unchanged(struct spy_async *a);
 int spy_async_word(struct spy_async *a, uint64_t addr, uint64_t *ret);
 // spy_async_unchanged also compares the type of this object with what it was found to be.
 int spy_async_keep_type(struct spy_async *a, uint64_t object);
-// SPY_ERR_TORN: the object's bytes, read since, have another type: its memory was freed.
+// SPY_ERR_TORN: the object's bytes, read since, have another type. SPY_ERR_NOTFOUND: it was freed.
 int spy_async_check_type(struct spy_async *a, uint64_t object, const uint8_t *bytes);
 // The type of an object. Borrowed until the next call. SPY_ERR_TORN: there is no object.
 int spy_async_type_of(struct spy_async *a, uint64_t object, const struct spy_async_type **ret);

@@ -3,6 +3,7 @@
 #include "agent/cli/dump.h"
 #include "agent/cli/attach.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/dump_async.h"
 #include "agent/cli/output.h"
 #include "agent/cli/pausing.h"
 #include "agent/cli/subject.h"
@@ -15,7 +16,7 @@
 #include <limits.h>
 #include <string.h>
 
-enum { KEY_FULL = 300, KEY_REDACT, KEY_SYSROOT };
+enum { KEY_FULL = 300, KEY_REDACT, KEY_SYSROOT, KEY_ASYNC };
 enum { OUTPUT_MAX = 256 << 20, NATIVE_PATIENCE_NS = 100000000 };
 
 struct dump {
@@ -23,7 +24,7 @@ struct dump {
     const char *process;          // --pid as it was given
     pid_t pid;
     const char *core, *sysroot;
-    bool json, full_filenames, subprocesses, native;
+    bool json, full_filenames, subprocesses, native, tasks;
     struct spy_mixer *mixer;        // NULL: no native frames
     size_t n_unmerged;              // threads whose native frames could not be had
     struct spy_dump_locals *locals; // borrowed
@@ -42,6 +43,7 @@ static const struct argp_option dump_options[] = {
     {"subprocesses", 's', 0, 0, "also its descendants", 0},
     {"locals", 'l', 0, 0, "also the variables of each frame; -ll: more of each value", 0},
     {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
+    {"async", KEY_ASYNC, 0, 0, "also the asyncio tasks: what each awaits, and who awaits it", 0},
     {"redact", KEY_REDACT, 0, 0, "hide values whose names look like secrets", 0},
     SPY_CLI_PAUSING_OPTIONS("while it is read"),
     {"full-filenames", KEY_FULL, 0, 0, "file names in full", 0},
@@ -55,6 +57,7 @@ static const struct spy_cli_option dump_stored_options[] = {
     {'j', SPY_CLI_FLAG, offsetof(struct dump, json)},
     {'s', SPY_CLI_FLAG, offsetof(struct dump, subprocesses)},
     {'n', SPY_CLI_FLAG, offsetof(struct dump, native)},
+    {KEY_ASYNC, SPY_CLI_FLAG, offsetof(struct dump, tasks)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct dump, full_filenames)},
     {0},
 };
@@ -226,6 +229,8 @@ static int print_thread(struct dump *d, struct spy_dump_process *p, struct spy_p
     struct spy_dump_thread s = {.thread = th};
     int signal = 0, r = 0;
     uint64_t deadline = 0;
+    if (p->running)
+        spy_dump_running_begin(p->running, th);
     s.r = read_thread_stack(d, p, th, o, &s.stack);
     if (p->native)
         read_native(d, p, th, o, &s);
@@ -234,6 +239,8 @@ static int print_thread(struct dump *d, struct spy_dump_process *p, struct spy_p
         deadline = spy_clock_mono_ns() + SPY_DUMP_HOLD_MS * SPY_NS_PER_MS;
     if (held && p->native)
         spy_dump_native_merge(p, &s);
+    if (p->running)
+        spy_dump_running_end(p->running, th);
     if (s.r != SPY_ERR_GONE) {
         r = print_shot(d, p, &s, deadline, out);
         d->n_threads++;
@@ -391,6 +398,64 @@ static int open_process(const struct dump *d, struct spy_dump_process *p, struct
     return r;
 }
 
+// --- tasks ---
+
+struct tasks_mark {
+    struct spy_hung_mark *mark;
+    pid_t pid;
+};
+
+// A read may take as long as one for each task, not for all of them.
+static void begin_next_task(void *arg)
+{
+    const struct tasks_mark *m = arg;
+    spy_hung_mark_end(m->mark);
+    spy_hung_mark_begin(m->mark, m->pid);
+}
+
+static int print_tasks(struct dump *d, struct spy_dump_process *p, struct spy_buf *out,
+                       struct spy_err *err)
+{
+    _cleanup_(spy_py_tasks_done) struct spy_py_tasks tasks = {0};
+    spy_hung_mark_begin(get_mark(d), p->pid);
+    struct tasks_mark m = {get_mark(d), p->pid};
+    struct spy_py_tasks_step step = {begin_next_task, &m};
+    int r = spy_python_tasks(p->python, step, &tasks);
+    spy_hung_mark_end(get_mark(d));
+    if (r == SPY_ERR_NOMEM)
+        return spy_err_nomem(err);
+    if (r == SPY_ERR_NOTFOUND && !d->json)
+        spy_buf_puts(out, "No event loop: asyncio is not imported\n");
+    if (r < 0 && r != SPY_ERR_NOTFOUND)
+        fprintf(stderr, "podspy: the tasks of process %d cannot be read: %s\n", (int)p->pid,
+                spy_code_name(r));
+    if (r < 0)
+        return 0;
+    if (tasks.n_changing || tasks.n_unlisted)
+        fprintf(stderr, "podspy: of %zu tasks %zu changed too fast to be read%s\n", tasks.n,
+                tasks.n_changing, tasks.n_unlisted ? ", and some may be missing" : "");
+    if (!d->json)
+        return spy_dump_tasks_text(p, &tasks, out) < 0 ? spy_err_nomem(err) : 0;
+    spy_dump_tasks_json(p, &tasks, !d->n_threads, out);
+    d->n_threads += tasks.n_loops;
+    return 0;
+}
+
+// Where tasks cannot be read, print_tasks says so.
+static void open_running(const struct dump *d, struct spy_dump_process *p,
+                         struct spy_dump_running *running)
+{
+    spy_hung_mark_begin(get_mark(d), p->pid);
+    if (d->tasks && spy_python_running_open(p->python, &running->places) == 0)
+        p->running = running;
+    spy_hung_mark_end(get_mark(d));
+}
+
+static void close_running(struct spy_dump_running *running)
+{
+    spy_python_running_close(running->places);
+}
+
 static int print_process(struct dump *d, struct spy_dump_process *p, struct spy_buf *out,
                          struct spy_err *err)
 {
@@ -402,7 +467,11 @@ static int print_process(struct dump *d, struct spy_dump_process *p, struct spy_
     if (!d->json)
         spy_dump_header_text(p, !d->n_processes, out);
     d->n_processes++;
+    _cleanup_(close_running) struct spy_dump_running running = {0};
+    open_running(d, p, &running);
     r = print_threads(d, p, out);
+    if (r == 0 && d->tasks)
+        r = print_tasks(d, p, out, err);
     if (r == SPY_ERR_NOMEM || out->failed == SPY_ERR_NOMEM)
         return spy_err_nomem(err);
     if (r < 0)

@@ -10,6 +10,8 @@
 #include "agent/sampler/native_threads.h"
 #include "agent/target/core.h"
 
+struct spy_dump_running; // dump_async.h
+
 // A process, or a core file, that is being printed.
 struct spy_dump_process {
     pid_t pid;
@@ -25,6 +27,7 @@ struct spy_dump_process {
     struct spy_mixed *native;           // NULL: no native frames
     struct spy_native_threads *threads; // that Python does not know; NULL: no native frames
     bool full_filenames;
+    struct spy_dump_running *running; // NULL: no tasks
 };
 
 // One thread as it was read.

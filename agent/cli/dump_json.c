@@ -1,6 +1,7 @@
 // Threads as JSON, with py-spy's keys and some more.
 #include "agent/cli/cli.h"
 #include "agent/cli/dump.h"
+#include "agent/cli/dump_async.h"
 #include "shared/formats/format.h"
 #include <string.h>
 
@@ -18,7 +19,7 @@ static void put_json_text(struct spy_buf *out, const char *text)
 
 // How far the frames of a thread were walked, for spy_python_location and spy_python_entry.
 struct walk {
-    size_t location, entry;
+    size_t location, entry, task;
 };
 
 static void put_frame_json(const struct spy_dump_process *p, const struct spy_dump_thread *s,
@@ -115,6 +116,16 @@ static void put_state(const struct spy_dump_process *p, const struct spy_dump_th
         name_bool(ok && s->stack.truncated), name_bool(ok && s->stack.how == SPY_PY_SALVAGED));
 }
 
+// The task stands below the frame of its coroutine, as its caller.
+static void put_task_frame_json(const struct spy_dump_process *p, struct spy_buf *out)
+{
+    spy_buf_puts(out, ",\n        {\"name\": \"task ");
+    spy_buf_json(out, p->running->task.name, strlen(p->running->task.name));
+    spy_buf_puts(out, "\", \"filename\": \"\", \"module\": null, \"short_filename\": \"\", "
+                      "\"line\": 0, \"column\": 0, \"end_line\": 0, \"end_column\": 0, "
+                      "\"is_entry\": false, \"is_shim_entry\": false, \"locals\": null}");
+}
+
 void spy_dump_thread_json(const struct spy_dump_process *p, const struct spy_dump_thread *s,
                           struct spy_buf *out)
 {
@@ -131,6 +142,9 @@ void spy_dump_thread_json(const struct spy_dump_process *p, const struct spy_dum
             put_native_json(p, f.call, out);
         else
             put_frame_json(p, s, f.python, &walk, out);
+        if (!f.is_native && p->running &&
+            spy_dump_running_is_at(p->running, p->python, s->thread, &walk.task))
+            put_task_frame_json(p, out);
     }
     spy_buf_puts(out, "\n    ],\n    \"process_info\": ");
     put_family(p, out);

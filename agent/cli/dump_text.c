@@ -1,6 +1,7 @@
 // Threads as text, laid out as py-spy does it.
 #include "agent/cli/cli.h"
 #include "agent/cli/dump.h"
+#include "agent/cli/dump_async.h"
 #include "shared/base/text.h"
 #include "shared/formats/format.h"
 #include <limits.h>
@@ -155,6 +156,13 @@ static void put_native_frame(const struct spy_dump_process *p, uint64_t call, st
         put_native_name(p, &names[i], out);
 }
 
+static void put_task_line(const struct spy_dump_process *p, struct spy_buf *out)
+{
+    spy_buf_puts(out, "    task ");
+    spy_buf_shown(out, p->running->task.name);
+    spy_buf_putc(out, '\n');
+}
+
 void spy_dump_thread_text(const struct spy_dump_process *p, const struct spy_dump_thread *s,
                           struct spy_buf *out)
 {
@@ -165,6 +173,7 @@ void spy_dump_thread_text(const struct spy_dump_process *p, const struct spy_dum
     }
     if (s->stack.how == SPY_PY_SALVAGED)
         spy_buf_puts(out, "    (newer frames change too fast to be read without --blocking)\n");
+    size_t at = 0;
     for (size_t i = 0; i < spy_dump_n_frames(s); i++) {
         struct spy_mixed_frame f = spy_dump_frame(s, i);
         if (f.is_native) {
@@ -173,6 +182,8 @@ void spy_dump_thread_text(const struct spy_dump_process *p, const struct spy_dum
         }
         put_frame(p, &s->stack.frames[f.python], out);
         spy_dump_locals_text(p->locals, p->python, s->thread, f.python, out);
+        if (p->running && spy_dump_running_is_at(p->running, p->python, s->thread, &at))
+            put_task_line(p, out);
     }
     if (s->stack.truncated)
         spy_buf_puts(out, "    (deeper frames left out)\n");

@@ -37,6 +37,11 @@ int spy_module_symbol(const struct spy_target *t, const struct spy_module *modul
 // path without leaving that root).
 int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
                            const struct spy_module *module, const char *name, uint64_t *ret);
+// The address of a section that is loaded, by its name in the section headers of that file.
+int spy_module_file_section(const struct spy_target *t, const struct spy_maps *m,
+                            const struct spy_module *module, const char *name, uint64_t *ret);
+// The same as the file has it. The work is bounded.
+int spy_section_of_file(int fd, const char *name, uint64_t *ret);
 // The value of a defined symbol in .symtab or .dynsym of an ELF file. The work is bounded.
 int spy_symbols_of_file(int fd, const char *name, uint64_t *ret);
 // The file that is mapped there: through map_files, else by its path in the target's root. Only the

@@ -116,17 +116,24 @@ static int look_in_section(struct table *tb, const Elf64_Ehdr *eh, const Elf64_S
     return r == 0 ? find_symbol(tb, sh, ret) : r;
 }
 
+static int read_elf_header(struct table *tb, Elf64_Ehdr *eh)
+{
+    int r = get(tb, 0, eh, sizeof *eh);
+    if (r < 0)
+        return r;
+    return memcmp(eh->e_ident, ELFMAG, SELFMAG) || eh->e_ident[EI_CLASS] != ELFCLASS64 ||
+                   eh->e_shentsize != sizeof(Elf64_Shdr) || eh->e_shnum > SECTIONS_MAX
+               ? SPY_ERR_TORN
+               : 0;
+}
+
 int spy_symbols_of_file(int fd, const char *name, uint64_t *ret)
 {
     struct table tb = {.fd = fd, .work = WORK_MAX};
     Elf64_Ehdr eh;
     Elf64_Shdr sections[64]; // of a usual file, all
-    int r = get(&tb, 0, &eh, sizeof eh);
-    if (r < 0)
-        return r;
-    if (memcmp(eh.e_ident, ELFMAG, SELFMAG) || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
-        eh.e_shentsize != sizeof(Elf64_Shdr) || eh.e_shnum > SECTIONS_MAX ||
-        strlen(name) >= NAME_MAX_LEN)
+    int r = read_elf_header(&tb, &eh);
+    if (r < 0 || strlen(name) >= NAME_MAX_LEN)
         return SPY_ERR_TORN;
     r = SPY_ERR_NOTFOUND;
     for (uint64_t at = 0; r == SPY_ERR_NOTFOUND && at < eh.e_shnum; at += SPY_COUNT(sections)) {
@@ -141,8 +148,35 @@ int spy_symbols_of_file(int fd, const char *name, uint64_t *ret)
     return r;
 }
 
-int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
-                           const struct spy_module *module, const char *name, uint64_t *ret)
+int spy_section_of_file(int fd, const char *name, uint64_t *ret)
+{
+    struct table tb = {.fd = fd, .work = WORK_MAX};
+    Elf64_Ehdr eh;
+    Elf64_Shdr texts, section;
+    char text[NAME_MAX_LEN];
+    size_t len = strlen(name) + 1;
+    int r = read_elf_header(&tb, &eh);
+    if (r < 0 || len > sizeof text || eh.e_shstrndx >= eh.e_shnum)
+        return SPY_ERR_TORN;
+    r = get(&tb, eh.e_shoff + eh.e_shstrndx * sizeof texts, &texts, sizeof texts);
+    for (uint64_t i = 0; r == 0 && i < eh.e_shnum; i++) {
+        r = get(&tb, eh.e_shoff + i * sizeof section, &section, sizeof section);
+        if (r < 0 || !(section.sh_flags & SHF_ALLOC) || section.sh_name > UINT32_MAX - len)
+            continue;
+        if (get(&tb, texts.sh_offset + section.sh_name, text, len) == 0 &&
+            !memcmp(text, name, len)) {
+            *ret = section.sh_addr;
+            return 0;
+        }
+    }
+    return r < 0 ? r : SPY_ERR_NOTFOUND;
+}
+
+typedef int (*find_in_file)(int fd, const char *name, uint64_t *ret);
+
+static int find_in_module(const struct spy_target *t, const struct spy_maps *m,
+                          const struct spy_module *module, find_in_file find, const char *name,
+                          uint64_t *ret)
 {
     struct spy_still *still = spy_target_still(t);
     const struct spy_mapping *e = spy_maps_find(still ? &still->maps : m, module->start);
@@ -156,7 +190,7 @@ int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
         return SPY_ERR_NOTFOUND;
     uint64_t value;
     struct spy_symbols s;
-    int r = spy_symbols_of_file(fd, name, &value);
+    int r = find(fd, name, &value);
     if (r < 0)
         return r;
     r = spy_symbols_open(t, module, &s);
@@ -164,4 +198,16 @@ int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
         return r;
     *ret = s.base + value;
     return 0;
+}
+
+int spy_module_file_symbol(const struct spy_target *t, const struct spy_maps *m,
+                           const struct spy_module *module, const char *name, uint64_t *ret)
+{
+    return find_in_module(t, m, module, spy_symbols_of_file, name, ret);
+}
+
+int spy_module_file_section(const struct spy_target *t, const struct spy_maps *m,
+                            const struct spy_module *module, const char *name, uint64_t *ret)
+{
+    return find_in_module(t, m, module, spy_section_of_file, name, ret);
 }

@@ -23,7 +23,8 @@ enum kind {
     THREAD,
     NODES,
     FORMAT,
-    STEP
+    STEP,
+    GROUP
 };
 enum { NODES_MIN = 10, NODES_MAX = 1000000, STEP_MAX = 31 * 86400 };
 
@@ -56,13 +57,15 @@ static const struct parameter {
     {"max_nodes", NODES, {0}, 0},
     {"format", FORMAT, {0}, 0},
     {"step", STEP, {0}, 0},
+    {"group", GROUP, {0}, 0},
 };
 
 static bool is_taken(const struct parameter *row, unsigned takes)
 {
-    return row->kind == FORMAT ? takes & SPY_TAKES_FORMAT
-           : row->kind == STEP ? takes & SPY_TAKES_STEP
-                               : true;
+    return row->kind == FORMAT  ? takes & SPY_TAKES_FORMAT
+           : row->kind == STEP  ? takes & SPY_TAKES_STEP
+           : row->kind == GROUP ? takes & SPY_TAKES_GROUP
+                                : true;
 }
 
 bool spy_selector_chooses(const char *name)
@@ -288,6 +291,14 @@ static int parse_step(struct parser *p, const struct parameter *row, const char 
     return 0;
 }
 
+static int parse_group(struct parser *p, const struct parameter *row, const char *value)
+{
+    if (strcmp(value, "entry") != 0)
+        return fail_value(p, row->name, value, "it takes entry");
+    p->to->by_entry = true;
+    return 0;
+}
+
 static int parse_parameter(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_selector *s = p->to;
@@ -318,6 +329,8 @@ static int parse_parameter(struct parser *p, const struct parameter *row, const 
         return 0;
     case STEP:
         return parse_step(p, row, value);
+    case GROUP:
+        return parse_group(p, row, value);
     }
     return 0;
 }

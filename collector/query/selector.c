@@ -24,7 +24,8 @@ enum kind {
     NODES,
     FORMAT,
     STEP,
-    GROUP
+    GROUP,
+    VIEW
 };
 enum { NODES_MIN = 10, NODES_MAX = 1000000, STEP_MAX = 31 * 86400 };
 
@@ -58,6 +59,7 @@ static const struct parameter {
     {"format", FORMAT, {0}, 0},
     {"step", STEP, {0}, 0},
     {"group", GROUP, {0}, 0},
+    {"view", VIEW, {SPY_LABEL_SAMPLE_TYPE}, 0},
 };
 
 static bool is_taken(const struct parameter *row, unsigned takes)
@@ -175,7 +177,7 @@ void spy_time_print(uint64_t ns, char *out)
 struct parser {
     struct spy_selector *to;
     uint64_t now_ns;
-    bool has_from, has_until, has_type;
+    bool has_from, has_until, has_type, is_blame;
     char *hint;
     struct spy_err *err;
 };
@@ -216,6 +218,18 @@ static int parse_term(struct parser *p, const struct parameter *row, const char 
     p->has_type = p->has_type || row->kind == TYPE;
     note_parameter(p->to, row->name, value);
     return 0;
+}
+
+// The blame is a sample type. Its samples have the state of the GIL's holder, which may wait itself.
+static int parse_view(struct parser *p, const struct parameter *row, const char *value)
+{
+    const struct parameter type = {.name = "view", .kind = TYPE, .keys = {row->keys[0]}};
+    if (strcmp(value, "gil-blame") != 0)
+        return fail_value(p, row->name, value, "it takes gil-blame");
+    if (p->has_type)
+        return fail_value(p, row->name, value, "it is a type of its own: leave out type");
+    p->is_blame = true;
+    return parse_term(p, &type, SPY_TYPE_GIL_BLAME);
 }
 
 static int parse_filter(struct parser *p, const struct parameter *row, const char *value,
@@ -331,6 +345,8 @@ static int parse_parameter(struct parser *p, const struct parameter *row, const 
         return parse_step(p, row, value);
     case GROUP:
         return parse_group(p, row, value);
+    case VIEW:
+        return parse_view(p, row, value);
     }
     return 0;
 }
@@ -377,6 +393,7 @@ int spy_selector_parse(const struct spy_param *params, size_t n, unsigned takes,
     if (r < 0)
         return r;
     s.n_asked = s.select.n;
+    s.view.idle = s.view.idle || p.is_blame;
     if (!p.has_type)
         s.select.terms[s.select.n++] =
             (struct spy_select_term){.keys = {SPY_LABEL_SAMPLE_TYPE}, .value = NULL};

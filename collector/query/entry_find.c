@@ -11,7 +11,8 @@ enum { CPU_SECS = 2 }; // for the expressions of the configuration
 // What is known of a function before any stack is looked at.
 struct traits {
     const struct spy_dispatcher *dispatcher; // NULL: it is not a dispatcher
-    bool is_machinery;
+    enum spy_entry_way way;
+    bool is_module; // the code of a whole module, which an import runs
 };
 
 struct finding {
@@ -21,7 +22,7 @@ struct finding {
     size_t n_patterns;
     struct traits *traits; // by function
     uint32_t *index;       // by function: index into the list + 1
-    uint32_t *callers;     // by stack: the function of its innermost Python frame + 1
+    uint32_t *under;       // by stack: the dispatcher that led to it, a function + 1; 0: none did
     struct spy_entries *to;
     struct spy_err *err;
 };
@@ -36,7 +37,7 @@ static void finding_done(struct finding *f)
     }
     free(f->traits);
     free(f->index);
-    free(f->callers);
+    free(f->under);
 }
 
 static int compile_patterns(struct finding *f)
@@ -80,7 +81,8 @@ static int find_traits(const struct finding *f, uint32_t id, struct traits *ret)
     if (r < 0)
         return r;
     ret->dispatcher = r ? &own_dispatcher : spy_entry_dispatcher(module, name);
-    ret->is_machinery = spy_entry_is_machinery(module);
+    ret->way = spy_entry_way(module, spy_profile_text(f->p, fn->filename));
+    ret->is_module = !strcmp(name, "<module>");
     return 0;
 }
 
@@ -109,29 +111,30 @@ static int find_all_traits(const struct finding *f)
     return r;
 }
 
-// Whether `callee` is an entry where the dispatcher `caller` calls it.
-static bool is_entry(const struct finding *f, uint32_t caller, uint32_t callee)
+enum step { STEP_ENDS, STEP_LEADS_ON, STEP_IS_ENTRY };
+
+// What `callee` is, under the dispatcher whose call led to it.
+static enum step find_step(const struct finding *f, uint32_t dispatcher, uint32_t callee)
 {
-    const struct spy_dispatcher *d = f->traits[caller].dispatcher;
-    const struct spy_dispatcher *next = f->traits[callee].dispatcher;
-    if (!d || d->kind == SPY_ENTRY_OWN)
-        return d && !next;
-    if (spy_profile_function_at(f->p, caller)->filename ==
-        spy_profile_function_at(f->p, callee)->filename)
-        return false;
-    if (d->kind == SPY_ENTRY_APP)
-        return !next || next->kind != SPY_ENTRY_APP;
-    return !next && !f->traits[callee].is_machinery;
+    const struct spy_dispatcher *d = f->traits[dispatcher].dispatcher;
+    const struct traits *t = &f->traits[callee];
+    if (d->kind == SPY_ENTRY_OWN)
+        return STEP_IS_ENTRY;
+    if (t->is_module || spy_profile_function_at(f->p, dispatcher)->filename ==
+                            spy_profile_function_at(f->p, callee)->filename)
+        return STEP_ENDS;
+    bool is_whole = d->kind == SPY_ENTRY_APP && t->way == SPY_ENTRY_WAY_FRAMEWORK;
+    return t->way == SPY_ENTRY_WAY_OWN || is_whole ? STEP_IS_ENTRY : STEP_LEADS_ON;
 }
 
-static int note_entry(const struct finding *f, uint32_t caller, uint32_t callee, uint32_t *ret)
+static int note_entry(const struct finding *f, uint32_t dispatcher, uint32_t callee, uint32_t *ret)
 {
     struct spy_entries *e = f->to;
     if (!f->index[callee]) {
         int r = spy_grow(&e->list, &e->cap, e->n + 1, sizeof *e->list, SPY_ENTRIES_MAX);
         if (r < 0)
             return r;
-        const struct spy_dispatcher *d = f->traits[caller].dispatcher;
+        const struct spy_dispatcher *d = f->traits[dispatcher].dispatcher;
         e->list[e->n++] = (struct spy_entry){callee, d->kind, d->framework};
         f->index[callee] = (uint32_t)e->n;
     }
@@ -139,25 +142,32 @@ static int note_entry(const struct finding *f, uint32_t caller, uint32_t callee,
     return 0;
 }
 
+static int find_in_stack(const struct finding *f, uint32_t stack)
+{
+    struct spy_entries *e = f->to;
+    const struct spy_stack *s = spy_profile_stack_at(f->p, stack);
+    uint32_t callee = spy_profile_frame_at(f->p, s->frame)->function, under = f->under[s->parent];
+    e->of_stack[stack] = e->of_stack[s->parent];
+    f->under[stack] = under;
+    if (spy_profile_function_at(f->p, callee)->kind != SPY_FRAME_PYTHON)
+        return 0;
+    if (f->traits[callee].dispatcher) {
+        f->under[stack] = callee + 1;
+        return 0;
+    }
+    enum step step = under ? find_step(f, under - 1, callee) : STEP_ENDS;
+    if (step != STEP_LEADS_ON)
+        f->under[stack] = 0;
+    e->begins[stack] = step == STEP_IS_ENTRY;
+    return step == STEP_IS_ENTRY ? note_entry(f, under - 1, callee, &e->of_stack[stack]) : 0;
+}
+
 // Parents have smaller ids, so one pass hands the findings down from outer frames to inner ones.
 static int find_in_stacks(const struct finding *f)
 {
-    struct spy_entries *e = f->to;
     int r = 0;
-    for (uint32_t i = 1; i < e->n_stacks && r == 0; i++) {
-        const struct spy_stack *s = spy_profile_stack_at(f->p, i);
-        uint32_t callee = spy_profile_frame_at(f->p, s->frame)->function;
-        uint32_t caller = f->callers[s->parent];
-        e->of_stack[i] = e->of_stack[s->parent];
-        f->callers[i] = caller;
-        if (spy_profile_function_at(f->p, callee)->kind != SPY_FRAME_PYTHON)
-            continue;
-        f->callers[i] = callee + 1;
-        if (caller && is_entry(f, caller - 1, callee)) {
-            e->begins[i] = true;
-            r = note_entry(f, caller - 1, callee, &e->of_stack[i]);
-        }
-    }
+    for (uint32_t i = 1; i < f->to->n_stacks && r == 0; i++)
+        r = find_in_stack(f, i);
     return r;
 }
 
@@ -169,10 +179,10 @@ int spy_entries_find(const struct spy_question *q, const struct spy_profile *p,
     size_t n = (size_t)e.n_stacks + 1, n_functions = (size_t)spy_profile_n_functions(p) + 1;
     f.traits = calloc(n_functions, sizeof *f.traits);
     f.index = calloc(n_functions, sizeof *f.index);
-    f.callers = calloc(n, sizeof *f.callers);
+    f.under = calloc(n, sizeof *f.under);
     e.of_stack = calloc(n, sizeof *e.of_stack);
     e.begins = calloc(n, sizeof *e.begins);
-    bool has_room = f.traits && f.index && f.callers && e.of_stack && e.begins;
+    bool has_room = f.traits && f.index && f.under && e.of_stack && e.begins;
     int r = has_room ? compile_patterns(&f) : spy_err_nomem(err);
     if (r == 0)
         r = find_all_traits(&f);

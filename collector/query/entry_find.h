@@ -1,8 +1,10 @@
 // entry_find.h - the entry of each stack of a profile. Inside of collector/query.
 //
-// The entry is the innermost Python function whose caller is a dispatcher: of a known framework
-// (entry_table.h) or of the collector's configuration. Frames of native code between the two do not
-// matter. What a dispatcher calls in its own file, or in a framework's machinery, is not an entry.
+// The entry is the function that a dispatcher calls: a dispatcher of a known framework
+// (entry_table.h) or of the collector's configuration; of several, the innermost. Between the two
+// there may be frames of native code, of frameworks and of the standard library. What a dispatcher
+// calls in its own file is not an entry. Under a server's dispatcher the entry is the application,
+// which may be a framework's.
 //
 // Each function is matched once, and each stack of the prefix tree takes two lookups. Threads: none
 // shared; the profile must not change while the result is in use, but for new entries at its end.

@@ -36,7 +36,6 @@ const struct spy_dispatcher spy_dispatchers[] = {
     {"flask", ENDPOINT, "flask.views", "dispatch_request"},
     {"flask", ENDPOINT, "flask_login.utils", "decorated_view"},
     {"fastapi", ENDPOINT, "fastapi.routing", "run_endpoint_function"},
-    {"fastapi", ENDPOINT, "fastapi.routing", "app"},
     {"starlette", ENDPOINT, "starlette.routing", "app"},
     {"starlette", ENDPOINT, "starlette.routing", "websocket_session"},
     {"starlette", ENDPOINT, "starlette.endpoints", "dispatch"},
@@ -47,6 +46,7 @@ const struct spy_dispatcher spy_dispatchers[] = {
     {"tornado", ENDPOINT, "tornado.web", "_execute"},
     {"tornado", ENDPOINT, "tornado.web", "wrapper"},
     {"sanic", ENDPOINT, "sanic.app", "handle_request"},
+    {"sanic", ENDPOINT, "handle_request", "handle_request"}, // it compiles it again at its start
     {"sanic", ENDPOINT, "sanic.views", "dispatch_request"},
     {"sanic", ENDPOINT, "sanic.views", "view"},
     {"grpc", ENDPOINT, "grpc._server", "_call_behavior"},
@@ -79,13 +79,35 @@ const struct spy_dispatcher spy_dispatchers[] = {
     {NULL, APP, NULL, NULL},
 };
 
-static const char *const machinery[] = {
-    "starlette.*",      "fastapi.*",     "anyio.*",         "asgiref.*", "asyncio.*",
-    "concurrent.*",     "contextlib",    "threading",       "uvicorn.*", "django.template.response",
-    "django.utils.*",   "aiohttp.*",     "tornado.*",       "sanic.*",   "grpc.*",
-    "celery.*",         "billiard.*",    "kombu.*",         "rq.*",      "dramatiq.*",
-    "airflow.models.*", "airflow.sdk.*", "airflow.utils.*", NULL,
-};
+// By their first components.
+static const char *const servers[] = {"gunicorn.*", "waitress.*", "cheroot.*", "werkzeug.*",
+                                      "gevent.*",   "eventlet.*", "uvicorn.*", "hypercorn.*",
+                                      "daphne.*",   "greenlet.*", NULL};
+static const char *const frameworks[] = {"starlette.*",
+                                         "fastapi.*",
+                                         "anyio.*",
+                                         "asgiref.*",
+                                         "django.template.response",
+                                         "django.urls.*",
+                                         "django.utils.*",
+                                         "rest_framework.compat",
+                                         "aiohttp.*",
+                                         "tornado.*",
+                                         "sanic.*",
+                                         "grpc.*",
+                                         "celery.*",
+                                         "billiard.*",
+                                         "kombu.*",
+                                         "rq.*",
+                                         "dramatiq.*",
+                                         "airflow.models.*",
+                                         "airflow.sdk.*",
+                                         "airflow.utils.*",
+                                         "airflow.decorators.*",
+                                         "airflow.operators.python",
+                                         "airflow.providers.standard.operators.python",
+                                         "airflow.providers.standard.decorators.*",
+                                         NULL};
 
 // --- names ---
 
@@ -147,6 +169,8 @@ bool spy_entry_is_module(const char *row, const char *module)
 {
     char part[128];
     size_t n = strlen(row);
+    if (!strchr(row, '.'))
+        return !strcmp(row, module);
     bool below = n > 2 && !strcmp(row + n - 2, ".*");
     n -= below ? 2 : 0;
     if (n >= sizeof part)
@@ -165,14 +189,30 @@ const struct spy_dispatcher *spy_entry_dispatcher(const char *module, const char
     return NULL;
 }
 
-// From its first component on: a service may have a module of its own named shop.celery.
-bool spy_entry_is_machinery(const char *module)
+// A service may have a module of its own named shop.celery, so these are matched from the start.
+static bool has_package(const char *const *list, const char *module)
 {
-    for (const char *const *m = machinery; *m; m++) {
-        size_t n = strcspn(*m, "*"), dot = n && (*m)[n] ? 1 : 0; // "celery.*" without ".*"
-        n -= dot;
-        if (!strncmp(module, *m, n) && (!module[n] || (dot && module[n] == '.')))
+    for (const char *const *m = list; *m; m++) {
+        size_t n = strlen(*m);
+        bool below = (*m)[n - 1] == '*';
+        n -= below ? 2 : 0;
+        if (!strncmp(module, *m, n) && (!module[n] || (below && module[n] == '.')))
             return true;
     }
     return false;
+}
+
+static bool is_standard_library(const char *filename)
+{
+    return !strncmp(filename, "<frozen ", 8) ||
+           (strstr(filename, "/lib/python") && !strstr(filename, "/site-packages/") &&
+            !strstr(filename, "/dist-packages/"));
+}
+
+enum spy_entry_way spy_entry_way(const char *module, const char *filename)
+{
+    return is_standard_library(filename)     ? SPY_ENTRY_WAY_LIBRARY
+           : has_package(servers, module)    ? SPY_ENTRY_WAY_SERVER
+           : has_package(frameworks, module) ? SPY_ENTRY_WAY_FRAMEWORK
+                                             : SPY_ENTRY_WAY_OWN;
 }

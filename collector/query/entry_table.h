@@ -31,10 +31,15 @@ enum { SPY_ENTRY_MODULE_MAX = 512 };
 void spy_entry_module(const char *filename, char *out, size_t size);
 // The part of a qualified name after its last dot.
 const char *spy_entry_last_name(const char *name);
-// Whether the module is the row's, whatever stands before it.
+// Whether the module is the row's, whatever stands before it; before a row without a dot, nothing may.
 bool spy_entry_is_module(const char *row, const char *module);
 // The row of this function, or NULL.
 const struct spy_dispatcher *spy_entry_dispatcher(const char *module, const char *name);
-// Whether the module is part of a framework's own machinery: what a dispatcher calls there on its way
-// is not an entry.
-bool spy_entry_is_machinery(const char *module);
+// What a function that a dispatcher calls may be on the way to the entry.
+enum spy_entry_way {
+    SPY_ENTRY_WAY_OWN,       // none of these: the entry
+    SPY_ENTRY_WAY_SERVER,    // a WSGI or ASGI server's: not the application
+    SPY_ENTRY_WAY_FRAMEWORK, // a framework's own, of which a whole application may be made
+    SPY_ENTRY_WAY_LIBRARY,   // Python's standard library
+};
+enum spy_entry_way spy_entry_way(const char *module, const char *filename);

@@ -19,7 +19,7 @@ import venvs
 
 APPS = pathlib.Path(__file__).parent / "apps"
 RATE = 250
-SAMPLES = 120  # two standard deviations of a share are below 3 points
+SAMPLES = 150  # two standard deviations of a share are below 3 points
 POINTS = 1
 USUAL = {"heavy": 2 / 3, "light": 1 / 3}
 

@@ -11,7 +11,8 @@
 // call and allocates nothing once its stacks are known. A round without a waiting thread costs one
 // comparison.
 #pragma once
-#include "shared/profile/profile.h"
+#include "agent/sampler/label_set.h"
+#include "shared/profile/timeline.h"
 
 // What a round counted for one thread.
 struct spy_seen_thread {
@@ -21,16 +22,34 @@ struct spy_seen_thread {
     uint16_t how; // enum spy_py_how
 };
 
-// GILS_MAX: interpreters with a GIL of their own; the holders of more are not found.
-enum { SPY_BLAME_GILS_MAX = 32 };
-struct spy_blame_holders {
-    const struct spy_seen_thread *list[SPY_BLAME_GILS_MAX]; // borrowed
-    size_t n;
+// Where blame goes; all is borrowed.
+struct spy_blame_to {
+    struct spy_profile *profile;
+    uint32_t epoch;                     // of the profile, not 0
+    uint32_t unseen;                    // the stack "[GIL holder not seen]"
+    const struct spy_label_set *labels; // of the process
+    struct spy_timeline *timeline;      // NULL: none
+    uint64_t now_ns;                    // for the timeline
 };
 
-// The first thread of the round that holds each GIL.
-void spy_blame_find_holders(const struct spy_seen_thread *round, size_t n,
-                            struct spy_blame_holders *ret);
-// The holder of the GIL that this thread waits for; NULL: none was seen.
-const struct spy_seen_thread *spy_blame_holder(const struct spy_blame_holders *h,
-                                               const struct spy_seen_thread *waiter);
+// The series of a process's blame. epoch is the profile's once somebody was blamed in this window.
+struct spy_blame_series {
+    uint32_t series, epoch;
+};
+
+struct spy_blamed {
+    uint64_t waits;  // samples of threads that waited
+    uint64_t unseen; // part of waits: no holder was seen
+    uint64_t lost;   // part of waits: there was no room for the blame
+};
+
+// Counts the blame of a round with n threads, which stands for so many rounds. The result is 0, or why
+// there was no room for ret->lost of it. SPY_BLAME_GILS_MAX: the holders of more GILs in one process
+// are not found.
+enum { SPY_BLAME_GILS_MAX = 32 };
+int spy_blame_count(const struct spy_blame_to *to, const struct spy_seen_thread *round, size_t n,
+                    uint64_t rounds, struct spy_blame_series *series, struct spy_blamed *ret);
+// Adds the time of a part of a window to the series of its blame, if there is any, so that a wait
+// weighs the same in both. Quality and CPU time are the process's own series' alone.
+void spy_blame_end_part(struct spy_profile *p, uint32_t epoch, const struct spy_series *part,
+                        struct spy_blame_series *series);

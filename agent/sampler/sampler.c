@@ -50,7 +50,7 @@ struct process {
     uint64_t retry_ns;
     // The current window.
     uint32_t series, epoch;             // the profile's epoch that series is valid in; 0: none
-    uint32_t blame_series, blame_epoch; // the same, and 0: nobody was blamed in this window
+    struct spy_blame_series blame;      // of this window
     uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
     uint64_t rounds;                    // with those that a check stands for (idle.h)
     uint64_t checks, took_ns;           // rounds really run, and how long they took
@@ -300,42 +300,13 @@ struct spy_python *spy_sampler_python(const struct spy_sampler *s, pid_t pid)
 
 // --- windows ---
 
-// The series of a process's labels and, if type is not NULL, of that sample type.
-static int intern_labels(const struct spy_sampler *s, const struct process *p, const char *type,
-                         uint32_t *ret)
-{
-    struct spy_label labels[SPY_LABEL_SET_MAX + 1];
-    size_t n = p->labels.n;
-    int r = 0;
-    for (size_t i = 0; i < n && r == 0; i++) {
-        r = spy_profile_cstr(s->profile, p->labels.pairs[i][0], &labels[i].key);
-        if (r == 0)
-            r = spy_profile_cstr(s->profile, p->labels.pairs[i][1], &labels[i].value);
-    }
-    if (r == 0 && type)
-        r = spy_profile_cstr(s->profile, SPY_LABEL_SAMPLE_TYPE, &labels[n].key);
-    if (r == 0 && type)
-        r = spy_profile_cstr(s->profile, type, &labels[n++].value);
-    return r < 0 ? r : spy_profile_series(s->profile, labels, n, ret);
-}
-
 static int intern_series(struct spy_sampler *s, struct process *p)
 {
     if (p->epoch == s->epoch)
         return 0;
-    int r = intern_labels(s, p, NULL, &p->series);
+    int r = spy_label_set_intern(&p->labels, s->profile, NULL, &p->series);
     if (r == 0)
         p->epoch = s->epoch;
-    return r;
-}
-
-static int intern_blame_series(struct spy_sampler *s, struct process *p)
-{
-    if (p->blame_epoch == s->epoch)
-        return 0;
-    int r = intern_labels(s, p, SPY_TYPE_GIL_BLAME, &p->blame_series);
-    if (r == 0)
-        p->blame_epoch = s->epoch;
     return r;
 }
 
@@ -370,18 +341,6 @@ static struct spy_account take_account(const struct spy_sampler *s, struct spy_s
     return part;
 }
 
-// Adds the same part to the series of its blame, so that a wait weighs the same in both. Samples are
-// of good or bad quality, and have CPU time, in the process's own series alone.
-static void add_blame_part(const struct spy_sampler *s, struct process *p,
-                           const struct spy_series *part)
-{
-    const struct spy_series blame = {
-        .start_ns = part->start_ns, .duration_ns = part->duration_ns, .period_ns = part->period_ns};
-    if (p->blame_epoch == s->epoch)
-        spy_series_unite(spy_profile_series_at(s->profile, p->blame_series), &blame);
-    p->blame_epoch = 0;
-}
-
 // Adds this part of the window to its series. The duration is taken from CLOCK_MONOTONIC, because
 // sample weights derive from it.
 static void add_part(const struct spy_sampler *s, struct spy_series *e, struct process *p)
@@ -397,7 +356,7 @@ static void add_part(const struct spy_sampler *s, struct spy_series *e, struct p
         .account = take_account(s, e, p, end_mono, duration),
     };
     spy_series_unite(e, &part);
-    add_blame_part(s, p, &part);
+    spy_blame_end_part(s->profile, s->epoch, &part, &p->blame);
 }
 
 static void note_counted(struct spy_sampler *s, struct process *p, unsigned how, uint64_t n)
@@ -432,48 +391,35 @@ static void note_late(struct spy_sampler *s, struct process *p, uint64_t n)
     s->totals.late += n;
 }
 
-static int add_samples(struct spy_sampler *s, uint32_t series, const struct spy_seen_thread *c,
-                       uint64_t n)
-{
-    int r = spy_profile_add(s->profile, series, c->stack, c->thread, c->state, n, 0);
-    if (r == 0 && s->options.timeline)
-        spy_timeline_add(s->options.timeline, series, c->stack, c->thread, c->state, n, s->began);
-    return r;
-}
-
 static int count_samples(struct spy_sampler *s, const struct process *p,
                          const struct spy_seen_thread *c, uint64_t n)
 {
-    return s->options.blame == SPY_BLAME_ALONE ? 0 : add_samples(s, p->series, c, n);
-}
-
-// Blames a holder for a thread that waited in n rounds.
-static void count_wait(struct spy_sampler *s, struct process *p,
-                       const struct spy_seen_thread *waiter, const struct spy_seen_thread *holder,
-                       uint64_t n)
-{
-    const struct spy_seen_thread c = {.stack = holder ? holder->stack : s->unseen,
-                                      .thread = waiter->thread,
-                                      .state = holder ? holder->state : 0};
-    int r = intern_blame_series(s, p);
-    if (r == 0)
-        r = add_samples(s, p->blame_series, &c, n);
-    if (r < 0)
-        note_no_room(s, p, r, n);
-    s->totals.waits += n;
-    s->totals.unseen += holder ? 0 : n;
+    if (s->options.blame == SPY_BLAME_ALONE)
+        return 0;
+    int r = spy_profile_add(s->profile, p->series, c->stack, c->thread, c->state, n, 0);
+    if (r == 0 && s->options.timeline)
+        spy_timeline_add(s->options.timeline, p->series, c->stack, c->thread, c->state, n,
+                         s->began);
+    return r;
 }
 
 // The threads in p->counted stood for n rounds.
 static void count_blame(struct spy_sampler *s, struct process *p, uint64_t n)
 {
-    struct spy_blame_holders holders;
+    const struct spy_blame_to to = {.profile = s->profile,
+                                    .epoch = s->epoch,
+                                    .unseen = s->unseen,
+                                    .labels = &p->labels,
+                                    .timeline = s->options.timeline,
+                                    .now_ns = s->began};
+    struct spy_blamed got = {0};
     if (!p->n_waits || s->options.blame == SPY_BLAME_NOBODY)
         return;
-    spy_blame_find_holders(p->counted, p->n_counted, &holders);
-    for (size_t i = 0; i < p->n_counted; i++)
-        if (p->counted[i].state & SPY_STATE_GIL_WAITS)
-            count_wait(s, p, &p->counted[i], spy_blame_holder(&holders, &p->counted[i]), n);
+    int r = spy_blame_count(&to, p->counted, p->n_counted, n, &p->blame, &got);
+    s->totals.waits += got.waits;
+    s->totals.unseen += got.unseen;
+    if (got.lost)
+        note_no_room(s, p, r, got.lost);
 }
 
 // Counts the rounds in which nothing had run since the latest that sampled the threads. Called

@@ -79,9 +79,9 @@ static json_t *describe_entry(const struct spy_profile *p, const struct entry_ro
     return o;
 }
 
-static int print_entries(const struct spy_profile *p, const struct spy_selector *s,
-                         struct entry_row *rows, size_t n, const struct entry_row *all,
-                         struct spy_answer *a, struct spy_err *err)
+static int print_shares(const struct spy_profile *p, const struct spy_selector *s,
+                        struct entry_row *rows, size_t n, const struct entry_row *all,
+                        struct spy_answer *a, struct spy_err *err)
 {
     char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
     size_t seen = 0, shown = s->view.max_nodes ? s->view.max_nodes : ENTRIES_SHOWN;
@@ -117,7 +117,7 @@ static int answer_entries(const struct spy_question *q, struct spy_answer *a, st
     if (!rows)
         return spy_err_nomem(err);
     struct entry_row all = count_entries(p, &s.view, filter, &entries, rows);
-    return print_entries(p, &s, rows, entries.n, &all, a, err);
+    return print_shares(p, &s, rows, entries.n, &all, a, err);
 }
 
 const struct spy_query spy_query_entries = {

@@ -114,7 +114,7 @@ static int find_all_traits(const struct finding *f)
 enum step { STEP_ENDS, STEP_LEADS_ON, STEP_IS_ENTRY };
 
 // What `callee` is, under the dispatcher whose call led to it.
-static enum step find_step(const struct finding *f, uint32_t dispatcher, uint32_t callee)
+static enum step classify_step(const struct finding *f, uint32_t dispatcher, uint32_t callee)
 {
     const struct spy_dispatcher *d = f->traits[dispatcher].dispatcher;
     const struct traits *t = &f->traits[callee];
@@ -155,7 +155,7 @@ static int find_in_stack(const struct finding *f, uint32_t stack)
         f->under[stack] = callee + 1;
         return 0;
     }
-    enum step step = under ? find_step(f, under - 1, callee) : STEP_ENDS;
+    enum step step = under ? classify_step(f, under - 1, callee) : STEP_ENDS;
     if (step != STEP_LEADS_ON)
         f->under[stack] = 0;
     e->begins[stack] = step == STEP_IS_ENTRY;

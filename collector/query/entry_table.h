@@ -39,7 +39,7 @@ const struct spy_dispatcher *spy_entry_dispatcher(const char *module, const char
 enum spy_entry_way {
     SPY_ENTRY_WAY_OWN,       // none of these: the entry
     SPY_ENTRY_WAY_SERVER,    // a WSGI or ASGI server's: not the application
-    SPY_ENTRY_WAY_FRAMEWORK, // a framework's own, of which a whole application may be made
+    SPY_ENTRY_WAY_FRAMEWORK, // a framework's own: it may be a whole application
     SPY_ENTRY_WAY_LIBRARY,   // Python's standard library
 };
 enum spy_entry_way spy_entry_way(const char *module, const char *filename);

@@ -245,8 +245,8 @@ void spy_series_unite(struct spy_series *d, const struct spy_series *s);
 #define SPY_LABEL_PARENT_PID      "podspy.process.parent_pid"
 // What the samples count, if not CPU or wall time ("off_cpu"): such series are kept apart.
 #define SPY_LABEL_SAMPLE_TYPE "podspy.sample.type"
-// Its value where samples count how long others waited for the GIL: the stack is the holder's, the
-// thread the one that waited, the state the holder's.
+// Its value where samples count how long others waited for the GIL: the stack and the state are the
+// holder's, the thread is the waiter.
 #define SPY_TYPE_GIL_BLAME "gil_blame"
 // Why a process that is opted in has no samples; its series then has only failures.
 #define SPY_LABEL_PROBLEM "podspy.problem"

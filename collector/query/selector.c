@@ -207,6 +207,9 @@ static bool is_usual_type(const char *value)
 static int parse_term(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_select *s = &p->to->select;
+    if (row->kind == TYPE && p->is_blame)
+        return fail_value(p, row->name, value,
+                          "view=gil-blame is a type of its own: leave out type");
     if (!*value)
         return fail_value(p, row->name, value, "it is empty: leave it out to select all");
     if (s->n == SPY_SELECT_MAX - 1)
@@ -228,8 +231,9 @@ static int parse_view(struct parser *p, const struct parameter *row, const char 
         return fail_value(p, row->name, value, "it takes gil-blame");
     if (p->has_type)
         return fail_value(p, row->name, value, "it is a type of its own: leave out type");
+    int r = parse_term(p, &type, SPY_TYPE_GIL_BLAME);
     p->is_blame = true;
-    return parse_term(p, &type, SPY_TYPE_GIL_BLAME);
+    return r;
 }
 
 static int parse_filter(struct parser *p, const struct parameter *row, const char *value,

@@ -3,6 +3,7 @@
 apps/NAME.py is a program for each. `heavy` takes twice the time of `light`, and both are asked for equally often.
 """
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -46,6 +47,7 @@ CASES = [
     Case("grpc_app", "grpc", "grpc", paths=()),
     Case("celery_app", "celery", "celery", paths=(), kind="task"),
     Case("rq_app", "rq", "rq", paths=(), kind="job"),
+    Case("airflow_app", "airflow", "airflow", {"heavy": 2 / 3, "Light.execute": 1 / 3}, paths=(), kind="task"),
     Case("dramatiq_app", "dramatiq", "dramatiq", paths=(), kind="task"),
 ]
 
@@ -68,7 +70,8 @@ def service(request, tmp_path):
     with parts.Process(argv, tmp_path / "service.log", cwd=tmp_path, start_new_session=True,
                        env={**os.environ, "PYTHONPATH": str(APPS), "HOME": str(tmp_path)}) as p:
         yield case, port, p
-        os.killpg(p.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself, as its log says
+            os.killpg(p.pid, signal.SIGKILL)
 
 
 def ask(port, paths):
@@ -97,6 +100,8 @@ def measure(podspy, collector, folder, case, port, service):
         for n in itertools.count():
             if case.paths:
                 ask(port, case.paths)
+            else:
+                time.sleep(0.5)
             if n % 20 == 19 or not case.paths:
                 answer = entries(collector, pod, since)
                 assert service.alive(), service.log[-3000:]

@@ -18,7 +18,8 @@ enum {
     KEY_INCLUDE,
     KEY_EXCLUDE,
     KEY_ALL,
-    KEY_ROTATE
+    KEY_ROTATE,
+    KEY_GIL_BLAME
 };
 
 static const struct argp_option record_options[] = {
@@ -37,6 +38,9 @@ static const struct argp_option record_options[] = {
     {"subprocesses", 's', 0, 0, "also its descendants, each below a frame of its own", 0},
     {"threads", 't', 0, 0, "show each thread by itself", 0},
     {"gil", 'g', 0, 0, "only threads that hold the GIL", 0},
+    {"gil-blame", KEY_GIL_BLAME, 0, 0,
+     "what threads that hold the GIL did while others waited for it, for as long as those waited",
+     0},
     {"idle", 'i', 0, 0, "also threads that wait", 0},
     {"native", 'n', 0, 0, "native frames of the C stack, too; pauses threads", 0},
     {"function", 'F', 0, 0, "merge by function: show its first line", 0},
@@ -58,6 +62,7 @@ static const struct spy_cli_option record_stored_options[] = {
     {'i', SPY_CLI_FLAG, offsetof(struct spy_record, idle)},
     {'n', SPY_CLI_FLAG, offsetof(struct spy_record, native)},
     {'F', SPY_CLI_FLAG, offsetof(struct spy_record, function)},
+    {KEY_GIL_BLAME, SPY_CLI_FLAG, offsetof(struct spy_record, gil_blame)},
     {KEY_NOLINENO, SPY_CLI_FLAG, offsetof(struct spy_record, no_lines)},
     {KEY_FULL, SPY_CLI_FLAG, offsetof(struct spy_record, full_filenames)},
     {KEY_ALL, SPY_CLI_FLAG, offsetof(struct spy_record, all)},
@@ -133,6 +138,9 @@ static int parse_record_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "give either --pid PID, --all, or a program to run");
         if (rec->function && rec->no_lines)
             argp_error(state, "--function and --nolineno exclude each other");
+        if (rec->gil_blame && (rec->gil || rec->idle))
+            argp_error(state, "--gil-blame shows holders of the GIL, whatever they did: leave out "
+                              "--gil and --idle");
         spy_cli_check_pausing(rec->pausing, rec->native, state);
         break;
     default:

@@ -100,7 +100,9 @@ static int prepare_recording(struct spy_recording *r, struct spy_hung_reads *rea
     struct spy_sampler_options options = {.mark = &reads->mark,
                                           .window_bytes = (size_t)SPY_RECORD_WINDOW_MIB << 20,
                                           .command_of = spy_cli_cmdline,
-                                          .inlines = true};
+                                          .inlines = true,
+                                          .blame =
+                                              rec->gil_blame ? SPY_BLAME_ALONE : SPY_BLAME_NOBODY};
     if (r->format->ordered)
         options.timeline = r->timeline = spy_timeline_new((size_t)TIMELINE_MIB << 20);
     if (!rec->full_filenames) // without memory for it, names are shortened by their text alone

@@ -35,7 +35,7 @@ static struct spy_view make_view(struct spy_recording *r)
     const struct spy_record *rec = r->rec;
     const char *command = spy_family_command(r->family);
     return (struct spy_view){.title = *command ? command : "podspy record",
-                             .idle = rec->idle,
+                             .idle = rec->idle || rec->gil_blame,
                              .gil = rec->gil,
                              .no_lines = rec->no_lines,
                              .function_lines = rec->function,

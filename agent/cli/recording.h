@@ -29,7 +29,7 @@ struct spy_record {
     double rotate;  // seconds of each file; 0: one file
     double rate;
     bool subprocesses, threads, idle, gil, function, no_lines, full_filenames, hide_progress;
-    bool native;
+    bool native, gil_blame;
     enum spy_pausing pausing;
     struct spy_filter_options filter;
     struct spy_err *err;

@@ -231,6 +231,7 @@ static void find_host(struct agent *a)
 static int start_sampler(struct agent *a, struct spy_err *err)
 {
     struct spy_sampler_options options = {
+        .blame = SPY_BLAME_HOLDERS,
         .budget_percent = a->config.budget.cpu_percent,
         .profile_bytes = ((size_t)a->config.budget.memory_mib << 20) / 2,
         .native_bytes = ((size_t)a->config.budget.memory_mib << 20) / 4,

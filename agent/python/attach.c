@@ -100,6 +100,11 @@ pid_t spy_py_thread_tid(const struct spy_py_thread *th)
     return th->id.tid;
 }
 
+uint64_t spy_py_thread_gil(const struct spy_py_thread *th)
+{
+    return th->id.gil;
+}
+
 uint64_t spy_py_thread_ident(const struct spy_py_thread *th)
 {
     return th->id.ident;

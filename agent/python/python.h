@@ -102,6 +102,9 @@ struct spy_py_thread *spy_python_thread(struct spy_python *p, size_t i);
 // The thread's number in our numbering, and the pthread_self() that Python calls ident.
 pid_t spy_py_thread_tid(const struct spy_py_thread *th); // 0: not known
 uint64_t spy_py_thread_ident(const struct spy_py_thread *th);
+// Which GIL the thread takes: equal for the threads of one interpreter, and of all that share a GIL.
+// 0: not known.
+uint64_t spy_py_thread_gil(const struct spy_py_thread *th);
 // The name that the program gave the thread (threading.Thread.name), known once its stack was read
 // and updated within seconds of a change; "MainThread"; for other threads, and before that, the
 // system's name (comm). Without control characters. Borrowed until the next refresh or sample.

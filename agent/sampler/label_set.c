@@ -56,3 +56,21 @@ void spy_label_set_drop(struct spy_label_set *l, const char *key)
     free(l->pairs[i][1]);
     memmove(&l->pairs[i], &l->pairs[i + 1], (--l->n - i) * sizeof l->pairs[0]);
 }
+
+int spy_label_set_intern(const struct spy_label_set *l, struct spy_profile *p, const char *type,
+                         uint32_t *ret)
+{
+    struct spy_label labels[SPY_LABEL_SET_MAX + 1];
+    size_t n = l->n;
+    int r = 0;
+    for (size_t i = 0; i < n && r == 0; i++) {
+        r = spy_profile_cstr(p, l->pairs[i][0], &labels[i].key);
+        if (r == 0)
+            r = spy_profile_cstr(p, l->pairs[i][1], &labels[i].value);
+    }
+    if (r == 0 && type)
+        r = spy_profile_cstr(p, SPY_LABEL_SAMPLE_TYPE, &labels[n].key);
+    if (r == 0 && type)
+        r = spy_profile_cstr(p, type, &labels[n++].value);
+    return r < 0 ? r : spy_profile_series(p, labels, n, ret);
+}

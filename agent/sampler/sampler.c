@@ -1,4 +1,5 @@
 #include "agent/sampler/sampler.h"
+#include "agent/sampler/blame.h"
 #include "agent/sampler/budget.h"
 #include "agent/sampler/follow.h"
 #include "agent/sampler/idle.h"
@@ -28,13 +29,6 @@ enum {
 };
 #define LAST_RETRY_NS (5 * SPY_NS_PER_SEC)
 
-// What a round counted for one thread.
-struct counted {
-    uint32_t stack, thread;
-    uint16_t state;
-    uint16_t how; // enum spy_py_how
-};
-
 struct process {
     pid_t pid;
     uint64_t start_time;
@@ -56,6 +50,7 @@ struct process {
     uint64_t retry_ns;
     // The current window.
     uint32_t series, epoch;             // the profile's epoch that series is valid in; 0: none
+    struct spy_blame_series blame;      // of this window
     uint64_t window_start, window_mono; // one instant on two clocks; 0: not begun
     uint64_t rounds;                    // with those that a check stands for (idle.h)
     uint64_t checks, took_ns;           // rounds really run, and how long they took
@@ -67,8 +62,9 @@ struct process {
     struct spy_kernel *kernel; // NULL: no memory
     // The latest round that sampled the threads, the epoch of its ids, and the number of rounds
     // since in which nothing had run: they are counted together.
-    struct counted *counted;
+    struct spy_seen_thread *counted;
     size_t n_counted, cap_counted;
+    size_t n_waits; // part of n_counted: those that waited for a GIL
     uint32_t counted_epoch;
     uint32_t repeats;
 };
@@ -80,6 +76,7 @@ struct spy_sampler {
     uint32_t epoch;          // rises when the profile is replaced
     uint32_t outside;        // stack: "[no Python code]"
     uint32_t changing;       // frame: "[changing]", called by the proven part of a stack
+    uint32_t unseen;         // stack: "[GIL holder not seen]"
     struct spy_mixer *mixer; // NULL: no native frames were asked for yet
     struct spy_pause pause;
     struct spy_follow follow;
@@ -99,12 +96,14 @@ struct spy_sampler {
 static int renew_profile(struct spy_sampler *s)
 {
     struct spy_profile *p = spy_profile_new();
-    uint32_t frame, stack, changing;
+    uint32_t frame, stack, changing, unseen, unseen_stack;
     if (!p)
         return SPY_ERR_NOMEM;
     if (spy_intern_marker(p, "[no Python code]", &frame) < 0 ||
         spy_profile_stack(p, 0, frame, &stack) < 0 ||
-        spy_intern_marker(p, "[changing]", &changing) < 0) {
+        spy_intern_marker(p, "[changing]", &changing) < 0 ||
+        spy_intern_marker(p, "[GIL holder not seen]", &unseen) < 0 ||
+        spy_profile_stack(p, 0, unseen, &unseen_stack) < 0) {
         spy_profile_free(p);
         return SPY_ERR_NOMEM;
     }
@@ -112,6 +111,7 @@ static int renew_profile(struct spy_sampler *s)
     s->profile = p;
     s->outside = stack;
     s->changing = changing;
+    s->unseen = unseen_stack;
     s->epoch++;
     return 0;
 }
@@ -304,15 +304,7 @@ static int intern_series(struct spy_sampler *s, struct process *p)
 {
     if (p->epoch == s->epoch)
         return 0;
-    struct spy_label labels[SPY_LABEL_SET_MAX];
-    for (size_t i = 0; i < p->labels.n; i++) {
-        int r = spy_profile_cstr(s->profile, p->labels.pairs[i][0], &labels[i].key);
-        if (r == 0)
-            r = spy_profile_cstr(s->profile, p->labels.pairs[i][1], &labels[i].value);
-        if (r < 0)
-            return r;
-    }
-    int r = spy_profile_series(s->profile, labels, p->labels.n, &p->series);
+    int r = spy_label_set_intern(&p->labels, s->profile, NULL, &p->series);
     if (r == 0)
         p->epoch = s->epoch;
     return r;
@@ -341,7 +333,7 @@ static struct spy_account take_account(const struct spy_sampler *s, struct spy_s
     struct spy_account part = {0}, *all = &e->account;
     if (!s->hung) // then this is another thread
         spy_kernel_take(p->kernel, p->target, s->limits, end_mono, duration, &part);
-    if (!p->rounds)
+    if (!p->rounds || s->options.blame == SPY_BLAME_ALONE)
         return (struct spy_account){0};
     for (int c = 0; e->period_ns && c < SPY_COUNTERS; c++)
         if (!spy_account_knows(all, c) || !spy_account_knows(&part, c))
@@ -351,7 +343,7 @@ static struct spy_account take_account(const struct spy_sampler *s, struct spy_s
 
 // Adds this part of the window to its series. The duration is taken from CLOCK_MONOTONIC, because
 // sample weights derive from it.
-static void add_part(const struct spy_sampler *s, struct spy_series *e, const struct process *p)
+static void add_part(const struct spy_sampler *s, struct spy_series *e, struct process *p)
 {
     uint64_t end_mono = s->hung ? s->began : spy_clock_mono_ns();
     uint64_t duration = end_mono > p->window_mono ? end_mono - p->window_mono : 0;
@@ -364,6 +356,7 @@ static void add_part(const struct spy_sampler *s, struct spy_series *e, const st
         .account = take_account(s, e, p, end_mono, duration),
     };
     spy_series_unite(e, &part);
+    spy_blame_end_part(s->profile, s->epoch, &part, &p->blame);
 }
 
 static void note_counted(struct spy_sampler *s, struct process *p, unsigned how, uint64_t n)
@@ -398,9 +391,11 @@ static void note_late(struct spy_sampler *s, struct process *p, uint64_t n)
     s->totals.late += n;
 }
 
-static int count_samples(struct spy_sampler *s, const struct process *p, const struct counted *c,
-                         uint64_t n)
+static int count_samples(struct spy_sampler *s, const struct process *p,
+                         const struct spy_seen_thread *c, uint64_t n)
 {
+    if (s->options.blame == SPY_BLAME_ALONE)
+        return 0;
     int r = spy_profile_add(s->profile, p->series, c->stack, c->thread, c->state, n, 0);
     if (r == 0 && s->options.timeline)
         spy_timeline_add(s->options.timeline, p->series, c->stack, c->thread, c->state, n,
@@ -408,12 +403,33 @@ static int count_samples(struct spy_sampler *s, const struct process *p, const s
     return r;
 }
 
+// The threads in p->counted stood for n rounds.
+static void count_blame(struct spy_sampler *s, struct process *p, uint64_t n)
+{
+    const struct spy_blame_to to = {.profile = s->profile,
+                                    .epoch = s->epoch,
+                                    .unseen = s->unseen,
+                                    .labels = &p->labels,
+                                    .timeline = s->options.timeline,
+                                    .now_ns = s->began};
+    struct spy_blamed got = {0};
+    if (!p->n_waits || s->options.blame == SPY_BLAME_NOBODY)
+        return;
+    int r = spy_blame_count(&to, p->counted, p->n_counted, n, &p->blame, &got);
+    s->totals.waits += got.waits;
+    s->totals.unseen += got.unseen;
+    if (got.lost)
+        note_no_room(s, p, r, got.lost);
+}
+
 // Counts the rounds in which nothing had run since the latest that sampled the threads. Called
 // before a thread's next sample is counted, so that they are in its timeline where they belong.
 static void count_repeats(struct spy_sampler *s, struct process *p)
 {
+    if (p->repeats)
+        count_blame(s, p, p->repeats);
     for (size_t i = 0; i < p->n_counted && p->repeats; i++) {
-        const struct counted *c = &p->counted[i];
+        const struct spy_seen_thread *c = &p->counted[i];
         if (count_samples(s, p, c, p->repeats) == 0)
             note_counted(s, p, c->how, p->repeats);
         else
@@ -705,12 +721,14 @@ static int count_thread_stack(struct spy_sampler *s, struct process *p, struct s
     uint32_t shown = (uint32_t)user[USER_STACK];
     if (r == 0 && st->how == SPY_PY_SALVAGED)
         r = spy_profile_stack(s->profile, shown, s->changing, &shown);
-    struct counted c = {shown, (uint32_t)user[USER_THREAD], (uint16_t)spy_intern_state(st),
-                        (uint16_t)st->how};
+    struct spy_seen_thread c = {spy_py_thread_gil(th), shown, (uint32_t)user[USER_THREAD],
+                                (uint16_t)spy_intern_state(st), (uint16_t)st->how};
     if (r == 0)
         r = count_samples(s, p, &c, p->idle.rounds);
-    if (r == 0)
+    if (r == 0) {
         p->counted[p->n_counted++] = c;
+        p->n_waits += st->waits_gil;
+    }
     return r;
 }
 
@@ -782,7 +800,7 @@ static void sample_native_thread(struct spy_sampler *s, struct process *p, size_
         return;
     s->totals.native += got.is_wanted ? p->idle.rounds : 0;
     note_unmerged(s, got.unmerged, p->idle.rounds);
-    struct counted c = {got.stack, got.thread, (uint16_t)got.state, SPY_PY_PAUSED};
+    struct spy_seen_thread c = {0, got.stack, got.thread, (uint16_t)got.state, SPY_PY_PAUSED};
     if (r == 0)
         r = count_samples(s, p, &c, p->idle.rounds);
     if (r == 0) {
@@ -845,7 +863,7 @@ static void sample_threads(struct spy_sampler *s, struct process *p)
     enum { MOST = SPY_PY_THREADS_MAX + SPY_NATIVE_THREADS_MAX };
     size_t n = spy_python_n_threads(p->python);
     size_t n_native = spy_native_threads_n(p->threads);
-    p->n_counted = 0;
+    p->n_counted = p->n_waits = 0;
     p->counted_epoch = s->epoch;
     if (spy_grow(&p->counted, &p->cap_counted, n + n_native, sizeof *p->counted, MOST) < 0) {
         p->counted_epoch = 0;
@@ -856,6 +874,7 @@ static void sample_threads(struct spy_sampler *s, struct process *p)
         sample_thread(s, p, spy_python_thread(p->python, i));
     for (size_t i = 0; i < n_native; i++)
         sample_native_thread(s, p, i);
+    count_blame(s, p, p->idle.rounds);
 }
 
 static void run_round(struct spy_sampler *s, struct process *p)

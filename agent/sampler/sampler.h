@@ -41,6 +41,10 @@
 
 struct spy_sampler;
 
+// Who is blamed for time spent waiting for the GIL (blame.h): nobody; the holders, in a series of
+// their own beside each process's; the same, and the process's own series stay without samples.
+enum spy_blame { SPY_BLAME_NOBODY, SPY_BLAME_HOLDERS, SPY_BLAME_ALONE };
+
 struct spy_sampler_options {
     double budget_percent; // of one core; 0: no budget
     size_t native_bytes;   // of tables and symbols for native frames; 0: as native.h has it
@@ -59,6 +63,7 @@ struct spy_sampler_options {
     // Learns the package of each file that is new to the profile, while its process lives; borrowed.
     // NULL: nobody asks. An agent, which must not look into files of others, has none.
     struct spy_packages *packages;
+    enum spy_blame blame;
 };
 
 // The calling thread is the sampling thread, which will run the rounds.
@@ -140,6 +145,8 @@ struct spy_sampler_totals {
     uint64_t no_loop;   // part of unmerged: no C frame is the interpreter's loop by name
     uint64_t left_out;  // part of failed: threads past SPY_PY_THREADS_MAX
     uint64_t no_room;   // part of failed: the profile was full (window_bytes)
+    uint64_t waits;     // part of samples: the thread waited for a GIL; with blame only
+    uint64_t unseen;    // part of waits: its holder was not seen
     uint64_t behind_ns; // how late the latest round began
 };
 struct spy_sampler_totals spy_sampler_totals(struct spy_sampler *s);

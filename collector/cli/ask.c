@@ -54,6 +54,8 @@ void spy_route_query(void *arg, const struct spy_http_request *req, struct spy_h
                              .rows_max = req->large ? 0 : SMALL_ROWS,
                              .workers = count_readers(c, req),
                              .stop = req->stop,
+                             .entry_patterns = c->entries,
+                             .n_entry_patterns = c->config.n_entries,
                              .now_ns = spy_clock_real_ns()};
     res->body.max = memory / 4 < SPY_HTTP_ANSWER_MAX ? memory / 4 : SPY_HTTP_ANSWER_MAX;
     int r = spy_query_answer(req->path, &q, &a, &err);

@@ -319,6 +319,9 @@ int spy_collector_start(struct spy_collector *c, struct spy_collector_config *co
     *c =
         (struct spy_collector){.config = *config, .lock_fd = -1, .started_ns = spy_clock_real_ns()};
     *config = (struct spy_collector_config){0};
+    for (size_t i = 0; i < c->config.n_entries && i < SPY_ENTRY_PATTERNS_MAX; i++)
+        c->entries[i] =
+            (struct spy_entry_pattern){c->config.entries[i].module, c->config.entries[i].function};
     size_t memory = (size_t)c->config.limits.memory_mib << 20;
     c->memory = spy_memory_divide(memory ? memory : spy_memory_default(),
                                   (size_t)c->config.limits.body_mib << 20);

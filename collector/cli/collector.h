@@ -23,6 +23,7 @@
 #include "collector/config/collector_config.h"
 #include "collector/http/http.h"
 #include "collector/ingest/ingest.h"
+#include "collector/query/query.h"
 #include "collector/store/store.h"
 #include "collector/web/web.h"
 #include "shared/base/err.h"
@@ -36,8 +37,9 @@ enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
 struct spy_collector {
     struct spy_collector_config config;
     struct spy_memory memory;
-    int lock_fd;              // of the data folder
-    struct spy_kubeapi *kube; // NULL: not needed
+    struct spy_entry_pattern entries[SPY_ENTRY_PATTERNS_MAX]; // of the configuration
+    int lock_fd;                                              // of the data folder
+    struct spy_kubeapi *kube;                                 // NULL: not needed
     struct spy_tls *tls;
     struct spy_every *renewal; // of certificates and tokens
     char renewal_failure[240]; // the last failure; "": none

@@ -1,5 +1,6 @@
 #include "collector/config/collector_config.h"
 #include "shared/base/mem.h"
+#include "shared/base/regex.h"
 #include "shared/config/schema.h"
 
 #define AT(member) offsetof(struct spy_collector_config, member)
@@ -66,6 +67,12 @@ static const struct spy_key limits_keys[] = {
     SPY_UINT("memory_mib", AT(limits.memory_mib), "0", 0, 1 << 22),
     {0},
 };
+#define IN_ENTRY(member) offsetof(struct spy_entry_rule, member)
+static const struct spy_key entry_keys[] = {
+    SPY_TEXT("module", IN_ENTRY(module), NULL),
+    SPY_TEXT("function", IN_ENTRY(function), NULL),
+    {0},
+};
 static const struct spy_key collector_config_keys[] = {
     SPY_MAP("listen", listen_keys),
     SPY_MAP("tls", tls_keys),
@@ -73,8 +80,49 @@ static const struct spy_key collector_config_keys[] = {
     SPY_MAP("store", store_keys),
     SPY_MAP("retention", retention_keys),
     SPY_MAP("limits", limits_keys),
+    {.name = "entries",
+     .type = SPY_KEY_LIST,
+     .offset = AT(entries),
+     .fields = entry_keys,
+     .size = sizeof(struct spy_entry_rule),
+     .count_offset = AT(n_entries),
+     .line_offset = IN_ENTRY(line)},
     {0},
 };
+
+static int check_expression(const char *name, int line, const char *key, const char *text,
+                            struct spy_err *err)
+{
+    struct spy_err why = {0};
+    struct spy_regex *re;
+    int r = spy_regex_new(text, &re, &why);
+    if (r < 0)
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "%s:%d: %s of entries: %s", name, line, key,
+                           why.msg);
+    spy_regex_free(re);
+    return 0;
+}
+
+static int check_entries(const char *name, const struct spy_collector_config *c,
+                         struct spy_err *err)
+{
+    int r = 0;
+    if (c->n_entries > SPY_ENTRY_RULES_MAX)
+        return spy_err_set(err, SPY_ERR_INVALID, 0, "%s:%d: entries has more than %d rules", name,
+                           c->entries[SPY_ENTRY_RULES_MAX].line, SPY_ENTRY_RULES_MAX);
+    for (size_t i = 0; i < c->n_entries && r == 0; i++) {
+        const struct spy_entry_rule *e = &c->entries[i];
+        if (!e->module || !e->function)
+            return spy_err_set(err, SPY_ERR_INVALID, 0,
+                               "%s:%d: a rule of entries needs module and function, such as "
+                               "{module: '^shop[.]bus$', function: '^deliver$'}",
+                               name, e->line);
+        r = check_expression(name, e->line, "module", e->module, err);
+        if (r == 0)
+            r = check_expression(name, e->line, "function", e->function, err);
+    }
+    return r;
+}
 
 static int check_store(const char *name, const struct spy_collector_config *c, struct spy_err *err)
 {
@@ -116,6 +164,8 @@ static int check_collector_config(const char *name, struct spy_collector_config 
         r = spy_err_set(err, SPY_ERR_INVALID, 0, "%s: mtls in auth needs tls.client_ca_file", name);
     if (r == 0)
         r = check_store(name, c, err);
+    if (r == 0)
+        r = check_entries(name, c, err);
     if (r < 0)
         spy_collector_config_free(c);
     return r;

@@ -57,7 +57,14 @@ struct spy_collector_config {
         uint32_t agent_mib_per_minute; // 256; 0: no bound
         uint32_t memory_mib;           // 0: three quarters of the cgroup's or the machine's
     } limits;
+    // Dispatchers beside the known ones: PCRE2 expressions, checked; both are given.
+    struct spy_entry_rule {
+        char *module, *function;
+        int line;
+    } * entries;
+    size_t n_entries; // SPY_ENTRY_RULES_MAX at most
 };
+enum { SPY_ENTRY_RULES_MAX = 64 };
 
 // Reads path; NULL gives the defaults. On success *ret is filled and must be freed. SPY_ERR_INVALID,
 // SPY_ERR_LIMIT, or the failure to read the file.

@@ -99,6 +99,12 @@ static int split_parameters(const struct spy_question *q, struct side *sides, st
     return any ? 0 : fail_base(NULL, a, err);
 }
 
+static bool is_json(const char *accept, const struct spy_selector *s)
+{
+    bool browser = strstr(accept, "text/html") || strstr(accept, "image/svg+xml");
+    return !strcmp(s->format ? s->format : browser ? "svg" : "json", "json");
+}
+
 static int check_shown(const struct spy_selector *s, struct spy_answer *a, struct spy_err *err)
 {
     const char *wrong = s->view.threads                          ? "threads=1"
@@ -178,10 +184,8 @@ static int print_diff(const struct spy_profile *p, const struct side *sides, str
     char notes[900], title[300];
     const struct spy_selector *s = &sides[1].selector;
     const struct spy_compared what = {.base = sides[0].text, .compared = sides[1].text};
-    bool browser = strstr(sides[1].question.accept, "text/html") ||
-                   strstr(sides[1].question.accept, "image/svg+xml");
     const struct spy_format *svg = spy_format_find("svg");
-    if (!strcmp(s->format ? s->format : browser ? "svg" : "json", "json")) {
+    if (is_json(sides[1].question.accept, s)) {
         a->media_type = "application/json";
         return spy_compare_json(p, view, &what, view->max_nodes ? view->max_nodes : FUNCTIONS,
                                 a->body, err);
@@ -202,8 +206,11 @@ static int answer_sides(const struct spy_question *q, struct side *sides, struct
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
     int r = split_parameters(q, sides, a, err);
     for (int i = 0; i < 2 && r == 0; i++)
-        r = spy_selector_parse(sides[i].params, sides[i].question.n_params, SPY_TAKES_FORMAT,
-                               q->now_ns, &sides[i].selector, a->hint, err);
+        r = spy_selector_parse(sides[i].params, sides[i].question.n_params,
+                               SPY_TAKES_FORMAT | SPY_TAKES_GROUP, q->now_ns, &sides[i].selector,
+                               a->hint, err);
+    sides[0].selector.entries_alone = sides[1].selector.entries_alone =
+        is_json(q->accept, &sides[1].selector);
     if (r == 0)
         r = check_shown(&sides[1].selector, a, err);
     if (r == 0)

@@ -1,3 +1,4 @@
+#include "collector/query/entry_group.h"
 #include "collector/query/load.h"
 #include "shared/base/mem.h"
 #include "shared/formats/format.h"
@@ -139,6 +140,8 @@ int spy_query_load(const struct spy_question *q, struct spy_selector *s, struct 
     r = spy_filter_new(&s->filter, p, &filter, err);
     if (r == 0 && has_samples(p))
         r = check_filter(p, s, filter, hint, err);
+    if (r == 0 && s->by_entry)
+        r = spy_entries_group(q, s, p, &filter, err);
     if (r < 0)
         return r;
     *ret = p;
@@ -168,8 +171,8 @@ static int answer_profiles(const struct spy_question *q, struct spy_answer *a, s
     const struct spy_format *format = NULL;
     _cleanup_profile_ struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
-    int r =
-        spy_selector_parse(q->params, q->n_params, SPY_TAKES_FORMAT, q->now_ns, &s, a->hint, err);
+    int r = spy_selector_parse(q->params, q->n_params, SPY_TAKES_FORMAT | SPY_TAKES_GROUP,
+                               q->now_ns, &s, a->hint, err);
     if (r == 0)
         r = choose_format(q, &s, &format, a->hint, err);
     if (r == 0)

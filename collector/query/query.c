@@ -7,6 +7,7 @@ const struct spy_query *const spy_queries[] = {
     &spy_query_profiles, // profile.c
     &spy_query_diff,     // diff.c
     &spy_query_top,      // top.c
+    &spy_query_entries,  // entries.c
     &spy_query_timeline, // timeline.c
     &spy_query_stacks,   // stacks.c
     &spy_query_pods,     // pods.c

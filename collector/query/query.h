@@ -15,6 +15,13 @@
 #include "shared/base/buf.h"
 #include "shared/base/metrics.h"
 
+// A dispatcher of the collector's configuration: PCRE2 expressions that are searched in the dotted
+// module and the name of a function.
+struct spy_entry_pattern {
+    const char *module, *function;
+};
+enum { SPY_ENTRY_PATTERNS_MAX = 64 };
+
 struct spy_question {
     struct spy_store *store; // borrowed
     const struct spy_param *params;
@@ -25,6 +32,8 @@ struct spy_question {
     unsigned workers;   // threads that read the store, pods apart (load.h); 0 and 1: all at once
     const bool *stop;   // shared/base/stop.h: the client has gone; NULL: none
     uint64_t now_ns;
+    const struct spy_entry_pattern *entry_patterns; // borrowed
+    size_t n_entry_patterns;                        // SPY_ENTRY_PATTERNS_MAX at most
 };
 
 struct spy_answer {
@@ -54,6 +63,8 @@ extern const struct spy_query spy_query_top;
 extern const struct spy_query spy_query_diff;
 // stacks.c: each thread's stacks in the latest window of its process, as JSON or text.
 extern const struct spy_query spy_query_stacks;
+// entries.c: shares by endpoint, task and job. JSON; max_nodes limits their number (1000).
+extern const struct spy_query spy_query_entries;
 // timeline.c: samples by state, quality and the kernel's account for each step of time. JSON.
 extern const struct spy_query spy_query_timeline;
 // index.c: the pods and their links as a page of plain HTML, for whoever has no scripts. It is the

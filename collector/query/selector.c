@@ -24,7 +24,9 @@ enum kind {
     NODES,
     FORMAT,
     STEP,
-    STEPS
+    STEPS,
+    GROUP,
+    VIEW
 };
 enum { NODES_MIN = 10, NODES_MAX = 1000000, STEP_MAX = 31 * 86400, STEPS_MAX = 240 };
 
@@ -59,6 +61,8 @@ static const struct parameter {
     {"format", FORMAT, {0}, 0},
     {"step", STEP, {0}, 0},
     {"steps", STEPS, {0}, 0},
+    {"group", GROUP, {0}, 0},
+    {"view", VIEW, {SPY_LABEL_SAMPLE_TYPE}, 0},
 };
 
 static bool is_taken(const struct parameter *row, unsigned takes)
@@ -66,6 +70,7 @@ static bool is_taken(const struct parameter *row, unsigned takes)
     return row->kind == FORMAT  ? takes & SPY_TAKES_FORMAT
            : row->kind == STEP  ? takes & SPY_TAKES_STEP
            : row->kind == STEPS ? takes & SPY_TAKES_STEPS
+           : row->kind == GROUP ? takes & SPY_TAKES_GROUP
                                 : true;
 }
 
@@ -176,7 +181,7 @@ void spy_time_print(uint64_t ns, char *out)
 struct parser {
     struct spy_selector *to;
     uint64_t now_ns;
-    bool has_from, has_until, has_type;
+    bool has_from, has_until, has_type, is_blame;
     char *hint;
     struct spy_err *err;
 };
@@ -206,6 +211,9 @@ static bool is_usual_type(const char *value)
 static int parse_term(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_select *s = &p->to->select;
+    if (row->kind == TYPE && p->is_blame)
+        return fail_value(p, row->name, value,
+                          "view=gil-blame is a type of its own: leave out type");
     if (!*value)
         return fail_value(p, row->name, value, "it is empty: leave it out to select all");
     if (s->n == SPY_SELECT_MAX - 1)
@@ -217,6 +225,19 @@ static int parse_term(struct parser *p, const struct parameter *row, const char 
     p->has_type = p->has_type || row->kind == TYPE;
     note_parameter(p->to, row->name, value);
     return 0;
+}
+
+// The blame is a sample type. Its samples have the state of the GIL's holder, which may wait itself.
+static int parse_view(struct parser *p, const struct parameter *row, const char *value)
+{
+    const struct parameter type = {.name = "view", .kind = TYPE, .keys = {row->keys[0]}};
+    if (strcmp(value, "gil-blame") != 0)
+        return fail_value(p, row->name, value, "it takes gil-blame");
+    if (p->has_type)
+        return fail_value(p, row->name, value, "it is a type of its own: leave out type");
+    int r = parse_term(p, &type, SPY_TYPE_GIL_BLAME);
+    p->is_blame = true;
+    return r;
 }
 
 static int parse_filter(struct parser *p, const struct parameter *row, const char *value,
@@ -302,6 +323,14 @@ static int parse_steps(struct parser *p, const struct parameter *row, const char
     return 0;
 }
 
+static int parse_group(struct parser *p, const struct parameter *row, const char *value)
+{
+    if (strcmp(value, "entry") != 0)
+        return fail_value(p, row->name, value, "it takes entry");
+    p->to->by_entry = true;
+    return 0;
+}
+
 static int parse_parameter(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_selector *s = p->to;
@@ -334,6 +363,10 @@ static int parse_parameter(struct parser *p, const struct parameter *row, const 
         return parse_step(p, row, value);
     case STEPS:
         return parse_steps(p, row, value);
+    case GROUP:
+        return parse_group(p, row, value);
+    case VIEW:
+        return parse_view(p, row, value);
     }
     return 0;
 }
@@ -380,6 +413,7 @@ int spy_selector_parse(const struct spy_param *params, size_t n, unsigned takes,
     if (r < 0)
         return r;
     s.n_asked = s.select.n;
+    s.view.idle = s.view.idle || p.is_blame;
     if (!p.has_type)
         s.select.terms[s.select.n++] =
             (struct spy_select_term){.keys = {SPY_LABEL_SAMPLE_TYPE}, .value = NULL};

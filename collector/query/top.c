@@ -120,7 +120,8 @@ static int answer_top(const struct spy_question *q, struct spy_answer *a, struct
     _cleanup_profile_ struct spy_profile *p = NULL;
     _cleanup_(filter_done) struct spy_filter *filter = NULL;
     int r =
-        spy_selector_parse(q->params, q->n_params, SPY_TAKES_NEITHER, q->now_ns, &s, a->hint, err);
+        spy_selector_parse(q->params, q->n_params, SPY_TAKES_GROUP, q->now_ns, &s, a->hint, err);
+    s.entries_alone = true;
     if (r == 0)
         r = spy_query_load(q, &s, &p, &filter, a->hint, err);
     if (r < 0)

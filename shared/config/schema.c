@@ -362,6 +362,26 @@ static bool has_same_value(const struct spy_key *k, const char *a, const char *b
     return x && y ? !strcmp(x, y) : x == y;
 }
 
+static bool has_same_fields(const struct spy_key *fields, const char *a, const char *b)
+{
+    bool same = true;
+    for (const struct spy_key *k = fields; k->name && same; k++)
+        same = has_same_value(k, a, b);
+    return same;
+}
+
+static bool has_same_list(const struct spy_key *k, const char *a, const char *b)
+{
+    const char *x, *y;
+    size_t n = *(const size_t *)(a + k->count_offset);
+    bool same = n == *(const size_t *)(b + k->count_offset);
+    memcpy(&x, a + k->offset, sizeof x);
+    memcpy(&y, b + k->offset, sizeof y);
+    for (size_t i = 0; i < n && same; i++)
+        same = has_same_fields(k->fields, x + i * k->size, y + i * k->size);
+    return same;
+}
+
 enum { PATH_SIZE = 128 };
 
 static void compare_key_values(const struct spy_key *keys, const char *above, const void *a,
@@ -372,7 +392,7 @@ static void compare_key_values(const struct spy_key *keys, const char *above, co
         snprintf(path, sizeof path, "%s%s%s", above, *above ? "." : "", k->name);
         if (k->type == SPY_KEY_MAP)
             compare_key_values(k->fields, path, a, b, fn, arg);
-        else if (!has_same_value(k, a, b))
+        else if (k->type == SPY_KEY_LIST ? !has_same_list(k, a, b) : !has_same_value(k, a, b))
             fn(arg, path);
     }
 }

@@ -75,7 +75,7 @@ int spy_schema_parse(const struct spy_key *keys, const char *name, const char *t
 enum { SPY_SCHEMA_FILE_MAX = 1 << 20 };
 int spy_schema_file(const char *path, struct spy_buf *out, struct spy_err *err);
 // Calls fn with the full name of each key whose values differ in two structures, "limits.agents".
-// Lists are not compared.
+// A list is one key; its elements are compared by their scalar keys.
 void spy_schema_compare(const struct spy_key *keys, const void *a, const void *b,
                         void (*fn)(void *arg, const char *key), void *arg);
 // Frees strings and lists; the structure is not zeroed.

@@ -283,7 +283,8 @@ static Spy__Otlp__Profile *make_profile(struct encoder *e, uint32_t series, size
     out->profile_id.len = sizeof s->profile_id;
     out->time_unix_nano = s->start_ns;
     out->duration_nano = s->duration_ns;
-    out->sample_type = value_type(e, "samples", "count");
+    const char *type = spy_profile_series_label(e->p, series, SPY_LABEL_SAMPLE_TYPE);
+    out->sample_type = value_type(e, type ? type : "samples", "count");
     out->period_type = value_type(e, "wall", "nanoseconds");
     out->period = clamp_int64(s->period_ns);
     out->samples = samples;

@@ -326,6 +326,23 @@ int spy_profile_add(struct spy_profile *p, uint32_t series, uint32_t stack, uint
     return table_push(&p->samples, &s, sizeof s, hash, &id);
 }
 
+int spy_profile_restack(struct spy_profile *p, spy_restack_fn fn, void *arg)
+{
+    _cleanup_free_ struct spy_sample *old = p->samples.rows;
+    uint32_t n = p->samples.n;
+    p->samples.rows = NULL;
+    p->samples.cap = p->samples.n = 0;
+    spy_map_clear(&p->samples.map);
+    int r = 0;
+    for (uint32_t i = 0; i < n && r == 0; i++) {
+        uint32_t stack = fn(arg, &old[i]);
+        if (stack != SPY_STACK_NONE)
+            r = spy_profile_add(p, old[i].series, stack, old[i].thread, old[i].state, old[i].count,
+                                old[i].ns);
+    }
+    return r;
+}
+
 #define COUNTS(X) X(strings) X(functions) X(frames) X(stacks) X(threads) X(series) X(samples)
 #define DEFINE_COUNT(name)                                                                         \
     uint32_t spy_profile_n_##name(const struct spy_profile *p)                                     \

@@ -162,6 +162,13 @@ int spy_profile_series(struct spy_profile *p, const struct spy_label *labels, si
 int spy_profile_add(struct spy_profile *p, uint32_t series, uint32_t stack, uint32_t thread,
                     uint32_t state, uint64_t count, uint64_t ns);
 
+// Gives each sample another stack of this profile, or removes it: fn returns the stack's id, or
+// SPY_STACK_NONE. Samples that then have the same key are added up. SPY_ERR_NOMEM (the samples are
+// gone then), SPY_ERR_INVALID for an id that does not exist.
+enum { SPY_STACK_NONE = UINT32_MAX };
+typedef uint32_t (*spy_restack_fn)(void *arg, const struct spy_sample *sample);
+int spy_profile_restack(struct spy_profile *p, spy_restack_fn fn, void *arg);
+
 // Reading. Ids below the count are valid.
 uint32_t spy_profile_n_strings(const struct spy_profile *p);
 uint32_t spy_profile_n_functions(const struct spy_profile *p);
@@ -238,5 +245,8 @@ void spy_series_unite(struct spy_series *d, const struct spy_series *s);
 #define SPY_LABEL_PARENT_PID      "podspy.process.parent_pid"
 // What the samples count, if not CPU or wall time ("off_cpu"): such series are kept apart.
 #define SPY_LABEL_SAMPLE_TYPE "podspy.sample.type"
+// Its value where samples count how long others waited for the GIL: the stack and the state are the
+// holder's, the thread is the waiter.
+#define SPY_TYPE_GIL_BLAME "gil_blame"
 // Why a process that is opted in has no samples; its series then has only failures.
 #define SPY_LABEL_PROBLEM "podspy.problem"

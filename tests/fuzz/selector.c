@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             *value++ = 0;
         params[n++] = (struct spy_param){line, value ? value : ""};
     }
-    if (spy_selector_parse(params, n, SPY_TAKES_FORMAT | SPY_TAKES_STEP,
+    if (spy_selector_parse(params, n, SPY_TAKES_FORMAT | SPY_TAKES_STEP | SPY_TAKES_GROUP,
                            1700000000 * SPY_NS_PER_SEC, &s, hint, &err) < 0) {
         MUST(err.code == SPY_ERR_INVALID && *err.msg && *hint);
     } else {

@@ -102,6 +102,7 @@ static int split_parameters(const struct spy_question *q, struct side *sides, st
 static int check_shown(const struct spy_selector *s, struct spy_answer *a, struct spy_err *err)
 {
     const char *wrong = s->view.threads                          ? "threads=1"
+                        : s->view.states                         ? "states=1"
                         : s->view.processes == SPY_PROCESSES_YES ? "processes=1"
                                                                  : NULL;
     if (wrong) {

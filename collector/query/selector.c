@@ -23,9 +23,10 @@ enum kind {
     THREAD,
     NODES,
     FORMAT,
-    STEP
+    STEP,
+    STEPS
 };
-enum { NODES_MIN = 10, NODES_MAX = 1000000, STEP_MAX = 31 * 86400 };
+enum { NODES_MIN = 10, NODES_MAX = 1000000, STEP_MAX = 31 * 86400, STEPS_MAX = 240 };
 
 static const struct parameter {
     const char *name;
@@ -50,19 +51,22 @@ static const struct parameter {
     {"native", NOT_FLAG, {0}, offsetof(struct spy_view, no_native)},
     {"lines", NOT_FLAG, {0}, offsetof(struct spy_view, no_lines)},
     {"threads", FLAG, {0}, offsetof(struct spy_view, threads)},
+    {"states", FLAG, {0}, offsetof(struct spy_view, states)},
     {"processes", PROCESSES, {0}, 0},
     {"include", INCLUDE, {0}, 0},
     {"exclude", EXCLUDE, {0}, 0},
     {"max_nodes", NODES, {0}, 0},
     {"format", FORMAT, {0}, 0},
     {"step", STEP, {0}, 0},
+    {"steps", STEPS, {0}, 0},
 };
 
 static bool is_taken(const struct parameter *row, unsigned takes)
 {
-    return row->kind == FORMAT ? takes & SPY_TAKES_FORMAT
-           : row->kind == STEP ? takes & SPY_TAKES_STEP
-                               : true;
+    return row->kind == FORMAT  ? takes & SPY_TAKES_FORMAT
+           : row->kind == STEP  ? takes & SPY_TAKES_STEP
+           : row->kind == STEPS ? takes & SPY_TAKES_STEPS
+                                : true;
 }
 
 bool spy_selector_chooses(const char *name)
@@ -288,6 +292,16 @@ static int parse_step(struct parser *p, const struct parameter *row, const char 
     return 0;
 }
 
+static int parse_steps(struct parser *p, const struct parameter *row, const char *value)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    if (!isdigit((unsigned char)*value) || *end || !n || n > STEPS_MAX)
+        return fail_value(p, row->name, value, "it takes a number from 1 to %d", STEPS_MAX);
+    p->to->steps = (uint32_t)n;
+    return 0;
+}
+
 static int parse_parameter(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_selector *s = p->to;
@@ -318,6 +332,8 @@ static int parse_parameter(struct parser *p, const struct parameter *row, const 
         return 0;
     case STEP:
         return parse_step(p, row, value);
+    case STEPS:
+        return parse_steps(p, row, value);
     }
     return 0;
 }

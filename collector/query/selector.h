@@ -17,14 +17,15 @@ struct spy_selector {
     struct spy_view view;
     const char *format; // NULL: not given
     uint64_t step_ns;   // 0: not given
+    uint32_t steps;     // 0: not given
     char text[256];     // the selection for people: "pod=demo, thread=7", or "anything"
 };
 
 enum { SPY_HINT_MAX = 1024 };
 
-// takes: which of `format` and `step` are parameters here. SPY_ERR_INVALID: err says what is wrong,
+// takes: which of `format`, `step` and `steps` are parameters here. SPY_ERR_INVALID: err says what is wrong,
 // and hint (SPY_HINT_MAX bytes) what is right.
-enum { SPY_TAKES_NEITHER = 0, SPY_TAKES_FORMAT = 1, SPY_TAKES_STEP = 2 };
+enum { SPY_TAKES_NEITHER = 0, SPY_TAKES_FORMAT = 1, SPY_TAKES_STEP = 2, SPY_TAKES_STEPS = 4 };
 int spy_selector_parse(const struct spy_param *params, size_t n, unsigned takes, uint64_t now_ns,
                        struct spy_selector *ret, char *hint, struct spy_err *err);
 

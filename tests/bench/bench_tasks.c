@@ -64,13 +64,13 @@ int main(int argc, char **argv)
     struct spy_py_tasks tasks = {0};
     unsigned long long n = 0, n_changing = 0, n_unlisted = 0;
     uint64_t cpu_ns = 0;
-    int reads = argc == 3 ? atoi(argv[2]) : 0;
-    if (reads <= 0 || spy_target_open(atoi(argv[1]), &t, &err) < 0 ||
+    long reads = argc == 3 ? strtol(argv[2], NULL, 10) : 0;
+    if (reads <= 0 || spy_target_open((pid_t)strtol(argv[1], NULL, 10), &t, &err) < 0 ||
         spy_python_attach(t, &p, &err) < 0) {
         fprintf(stderr, "bench_tasks PID READS: %s\n", err.msg);
         return 2;
     }
-    for (int i = 0; i < reads; i++) {
+    for (long i = 0; i < reads; i++) {
         if (read_once(p, &tasks, &cpu_ns) < 0)
             return 1;
         n += tasks.n;
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
     }
     printf("{\"tasks\": %llu, \"changing\": %llu, \"unlisted\": %llu, \"cpu_us_per_read\": %.1f, "
            "\"chains\": {",
-           n, n_changing, n_unlisted, (double)cpu_ns / 1e3 / reads);
+           n, n_changing, n_unlisted, (double)cpu_ns / 1e3 / (double)reads);
     for (size_t i = 0; i < n_chains; i++)
         printf("%s\"%s\": %llu", i ? ", " : "", chains[i].text, chains[i].n);
     printf("}}\n");

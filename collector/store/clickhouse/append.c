@@ -133,7 +133,7 @@ static void refuse_too_old(struct group *g, struct spy_batch *b)
                                     "kept (retention.minutes)");
 }
 
-static int find_known(struct spy_click *s, struct group *g, struct spy_err *err)
+static int find_known_profiles(struct spy_click *s, struct group *g, struct spy_err *err)
 {
     int r = spy_click_rolls_up(s) ? spy_click_marks_get(s, &g->marks, err) : 0;
     for (struct spy_batch *b = g->first; b && r == 0; b = b->next)
@@ -295,7 +295,7 @@ static int insert_rows(struct spy_click *s, struct group *g, struct spy_err *err
 
 static int write_all(struct spy_click *s, struct group *g, struct spy_err *err)
 {
-    int r = find_known(s, g, err);
+    int r = find_known_profiles(s, g, err);
     for (struct spy_batch *b = g->first; b && r == 0; b = b->next) {
         if (b->result == 0)
             r = hold_series_bound(s, b, err);

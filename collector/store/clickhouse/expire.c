@@ -314,7 +314,7 @@ static int drop_closed(struct expiry *e, struct spy_err *err)
 }
 
 // Nothing is dropped above a level that is there.
-static int drop_rollups(struct expiry *e, const struct ends *ends, struct spy_err *err)
+static int drop_rolled_days(struct expiry *e, const struct ends *ends, struct spy_err *err)
 {
     uint32_t minutes = ends->of[SPY_CLICK_MINUTE], hours = ends->of[SPY_CLICK_HOUR];
     minutes = minutes < e->marks.windows ? minutes : e->marks.windows;
@@ -334,11 +334,12 @@ static int drop_by_level(struct expiry *e, const struct ends *ends, struct spy_e
         r = roll_up_closed(e, err);
     if (r == 0)
         r = drop_closed(e, err);
-    return r == 0 ? drop_rollups(e, ends, err) : r;
+    return r == 0 ? drop_rolled_days(e, ends, err) : r;
 }
 
 // Windows go some minutes later than they are chosen: their day is closed first.
-static int drop_to_size(struct expiry *e, struct ends *ends, bool *ret_is_full, struct spy_err *err)
+static int drop_days_to_size(struct expiry *e, struct ends *ends, bool *ret_is_full,
+                             struct spy_err *err)
 {
     int r = 0;
     *ret_is_full = false;
@@ -368,7 +369,7 @@ static int expire_levels(struct expiry *e, struct spy_err *err)
     if (r == 0)
         r = roll_up_live(e, err);
     if (r == 0)
-        r = drop_to_size(e, &ends, &is_full, err);
+        r = drop_days_to_size(e, &ends, &is_full, err);
     if (r < 0)
         return r;
     note_days(e, ends.of[SPY_CLICK_HOUR]);

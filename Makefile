@@ -12,13 +12,13 @@ FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 # The release preset builds in build/ itself, so that the programs are in build/bin.
 .PHONY: all
 all: ## build the programs into build/bin
-	@command -v cmake ninja >/dev/null || { echo "cmake or ninja is missing: run $(SETUP) build" >&2; exit 1; }
+	@command -v cmake ninja >/dev/null || { echo "cmake or ninja is missing: run $(SETUP) build page" >&2; exit 1; }
 	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --build --preset release -j $(JOBS)
 
 .PHONY: setup
 setup: ## install the Debian packages that build, test and demo need
-	$(SETUP) build test demo
+	$(SETUP) build page test demo
 
 # No test is tried again. A figure that the scheduler decides is measured again inside of its test (tests/machine.py,
 # tests/unit/test.h). The last lines name those, and what was skipped and why.
@@ -41,7 +41,7 @@ dev: build/dev.built ## the build for working on podspy: build/dev, warnings are
 
 .PHONY: demo
 demo: ## collector, agent and a gunicorn service: build/demo/flamegraph.svg
-	$(SETUP) build demo
+	$(SETUP) build page demo
 	$(MAKE) all
 	deploy/docker/demo.sh
 
@@ -49,7 +49,7 @@ K8S_PYTEST = $(PYTHON) -m pytest -v -s -rs -o cache_dir=build/pytest-k8s tests/e
 .PHONY: test-k8s
 test-k8s: ## the cluster tests, against $KUBECONFIG: see tests/e2e/kubernetes/images.py
 	@test -n "$$KUBECONFIG" || { echo "test-k8s: set KUBECONFIG to the cluster to test on" >&2; exit 1; }
-	$(SETUP) build test
+	$(SETUP) build page test
 	$(MAKE) build/dev.built
 	@echo "test-k8s: install, opt-in and opt-out, trust, discovery, outages, the plugin; each step says what it took"
 	$(K8S_PYTEST) --durations=5
@@ -60,7 +60,7 @@ images: ## agent, collector and demo service as build/images/*.tar
 
 .PHONY: bench
 bench: ## cost of a sample, of a target, of 200 processes and of attaching, beside the peers (BENCH_ARGS=--help)
-	$(SETUP) build test bench
+	$(SETUP) build page test bench
 	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
 	cmake --build build/bench -j $(JOBS)
 	$(PYTHON) tests/bench/run.py --build build/bench $(BENCH_ARGS)
@@ -73,7 +73,7 @@ bench: ## cost of a sample, of a target, of 200 processes and of attaching, besi
 
 .PHONY: bench-collector
 bench-collector: ## what pushed windows cost a collector: CPU, acknowledgements, memory, disk (BENCH_ARGS=--help)
-	$(SETUP) build test
+	$(SETUP) build page test
 	cmake --preset release -B build/bench -DPODSPY_TESTS=ON
 	cmake --build build/bench -j $(JOBS) --target podspy-collector push_windows
 	$(PYTHON) tests/bench/store/collector_load.py --build build/bench $(BENCH_ARGS)
@@ -104,7 +104,7 @@ install: all ## install under PREFIX (/usr/local), below DESTDIR
 
 .PHONY: package
 package: ## Debian packages of agent and collector: build/packages/*.deb
-	$(SETUP) build
+	$(SETUP) build page
 	cmake --preset package
 	cmake --build --preset package -j $(JOBS)
 	cpack --config build/package/CPackConfig.cmake -B build/packages

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # setup.sh GROUP...: install the Debian 12 packages that a group of targets needs.
 #
-# Groups: build (make), test (make test), demo (make demo), bench (make bench),
-# fuzz (make fuzz), all.
+# Groups: build (make), page (the collector's page, with build), test (make test), demo (make demo),
+# bench (make bench), fuzz (make fuzz), all.
 # It asks nothing, does nothing when all is there, and needs root only where something is missing.
 set -euo pipefail
 
@@ -12,6 +12,7 @@ declare -A GROUPS_OF=(
         libcurl4-gnutls-dev libyaml-dev libjansson-dev libzstd-dev zlib1g-dev
         libpcre2-dev libxxhash-dev uthash-dev libprotobuf-c-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libdeflate-dev
         liblzma-dev libiberty-dev libncurses-dev"
+    [page]="npm=npm gzip sed coreutils diffutils"
     [test]="libcmocka-dev clang-format shellcheck mandoc zsh fish git
         python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-requests python3-hypothesis python3-pyflakes
         python3-jsonschema python3-lxml python3-selenium python3-cryptography python3-zstandard

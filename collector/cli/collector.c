@@ -218,7 +218,7 @@ static bool copy_store_value(char to[SPY_CLICK_TEXT], const char *from)
 static int print_place(const struct spy_collector_config *f, struct spy_buf *out,
                        struct spy_err *err)
 {
-    struct spy_click_place p = {.replicas = f->store.replicas};
+    struct spy_click_place p = {.replicas = f->store.replicas, .grace_secs = SPY_CLICK_GRACE_SECS};
     if (f->store.kind == SPY_STORE_SQLITE) {
         spy_buf_puts(out, f->store.dir);
     } else if (!copy_store_value(p.url, f->store.url) ||

@@ -10,6 +10,7 @@
 //     push.c       profiles in
 //     ask.c        queries
 //     grafana.c    questions of Grafana
+//     page.c       the page and speedscope
 //     health.c     probes
 //     metrics.c    /metrics
 //     usage.c      what the collector itself takes
@@ -24,12 +25,13 @@
 #include "collector/ingest/ingest.h"
 #include "collector/query/query.h"
 #include "collector/store/store.h"
+#include "collector/web/web.h"
 #include "shared/base/err.h"
 #include "shared/base/every.h"
 #include "shared/base/file_id.h"
 #include "shared/base/metrics.h"
 
-enum { SPY_ROUTES_MAX = 32 };
+enum { SPY_ROUTES_MAX = 32 + SPY_WEB_MAX };
 enum { SPY_EXIT_OK = 0, SPY_EXIT_FAILED = 1, SPY_EXIT_USAGE = 2 };
 
 struct spy_collector {

@@ -25,6 +25,10 @@ void spy_route_grafana(void *arg, const struct spy_http_request *req,
 enum spy_http_verdict spy_allow_grafana(void *arg, const struct spy_http_request *req,
                                         struct spy_http_response *res);
 
+// Handles every file of collector/web: page.c. None of them takes a credential, as they are the same
+// for everybody; the questions that the page asks take one.
+void spy_route_page(void *arg, const struct spy_http_request *req, struct spy_http_response *res);
+
 // Decide whether a request may be served. In access.c. _plain: for anybody, without parameters.
 // _read, _push: with a credential of that role, or on the plain listener; a push takes no parameters.
 // _metrics: as _read, without parameters.

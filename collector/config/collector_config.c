@@ -48,13 +48,11 @@ static const struct spy_key store_keys[] = {
     SPY_UINT("replicas", AT(store.replicas), "0", 0, 16),
     {0},
 };
-#define YEARS     (20.0 * 365 * 86400e9)
-#define DAY_NS    (UINT64_C(86400) * 1000000000)
-#define NOT_GIVEN UINT64_MAX
+#define YEARS (20.0 * 365 * 86400e9)
 static const struct spy_key retention_keys[] = {
     SPY_DURATION("raw", AT(retention.raw_ns), "24h", 60e9, YEARS),
-    SPY_DURATION("minutes", AT(retention.minutes_ns), NULL, 60e9, YEARS), // set_levels
-    SPY_DURATION("hours", AT(retention.hours_ns), NULL, 0, YEARS),
+    SPY_DURATION("minutes", AT(retention.minutes_ns), "7d", 60e9, YEARS),
+    SPY_DURATION("hours", AT(retention.hours_ns), "90d", 0, YEARS),
     SPY_UINT("max_gib", AT(retention.max_gib), "50", 1, 1e6),
     {0},
 };
@@ -138,13 +136,6 @@ static int check_store(const char *name, const struct spy_collector_config *c, s
                            "%s: url, user, password_file, ca_file and replicas in store need "
                            "kind: clickhouse",
                            name);
-    bool has_levels = c->retention.minutes_ns != NOT_GIVEN ||
-                      (c->retention.hours_ns != NOT_GIVEN && c->retention.hours_ns);
-    if (is_clickhouse && has_levels)
-        return spy_err_set(err, SPY_ERR_INVALID, 0,
-                           "%s: leave out retention.minutes and retention.hours: store.kind "
-                           "clickhouse keeps windows for retention.raw, and makes no sums of them",
-                           name);
     return 0;
 }
 
@@ -176,11 +167,6 @@ static int check_collector_config(const char *name, struct spy_collector_config 
 // A roll-up is kept at least as long as what it sums up; hours: 0s, none is made.
 static void set_levels(struct spy_collector_config *c)
 {
-    bool is_clickhouse = c->store.kind == SPY_STORE_CLICKHOUSE;
-    if (c->retention.minutes_ns == NOT_GIVEN)
-        c->retention.minutes_ns = 7 * DAY_NS;
-    if (c->retention.hours_ns == NOT_GIVEN)
-        c->retention.hours_ns = is_clickhouse ? 0 : 90 * DAY_NS;
     if (c->retention.minutes_ns < c->retention.raw_ns || !c->retention.hours_ns)
         c->retention.minutes_ns = c->retention.raw_ns;
     if (c->retention.hours_ns && c->retention.hours_ns < c->retention.minutes_ns)
@@ -190,7 +176,7 @@ static void set_levels(struct spy_collector_config *c)
 int spy_collector_config_parse(const char *name, const char *text, size_t len,
                                struct spy_collector_config *ret, struct spy_err *err)
 {
-    struct spy_collector_config c = {.retention = {.minutes_ns = NOT_GIVEN, .hours_ns = NOT_GIVEN}};
+    struct spy_collector_config c = {0};
     int r = spy_schema_parse(collector_config_keys, name, text, len, &c, err);
     if (r == 0)
         r = check_collector_config(name, &c, err);

@@ -45,7 +45,7 @@ struct spy_collector_config {
     struct {
         uint64_t raw_ns;     // 24h
         uint64_t minutes_ns; // 7d; at least raw_ns, or that if hours_ns is 0
-        uint64_t hours_ns;   // 90d, 0 with clickhouse; at least minutes_ns, or 0: no sums
+        uint64_t hours_ns;   // 90d; at least minutes_ns, or 0: no sums
         uint32_t max_gib;    // 50
     } retention;
     struct {

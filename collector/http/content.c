@@ -43,10 +43,12 @@ static void take_coding(struct weights *w, const char *at, const char *end)
             w->of[names[i].encoding] = weight;
 }
 
-enum spy_encoding spy_content_choose(const char *accept_encoding)
+static const enum spy_encoding best_first[] = {SPY_ENCODING_ZSTD, SPY_ENCODING_GZIP,
+                                               SPY_ENCODING_IDENTITY};
+
+// Of the codings from best_first[from] on.
+static enum spy_encoding choose_from(size_t from, const char *accept_encoding)
 {
-    static const enum spy_encoding best_first[] = {SPY_ENCODING_ZSTD, SPY_ENCODING_GZIP,
-                                                   SPY_ENCODING_IDENTITY};
     struct weights w = {{-1, -1, -1}, -1};
     for (const char *at = accept_encoding; *at;) {
         at += strspn(at, ", \t");
@@ -57,7 +59,7 @@ enum spy_encoding spy_content_choose(const char *accept_encoding)
     // Clients need not name identity, and a client that sends "*" may not know zstd.
     enum spy_encoding best = SPY_ENCODING_IDENTITY;
     double most = 0;
-    for (size_t i = 0; i < SPY_COUNT(best_first); i++) {
+    for (size_t i = from; i < SPY_COUNT(best_first); i++) {
         double weight = w.of[best_first[i]];
         if (weight < 0 && best_first[i] != SPY_ENCODING_ZSTD)
             weight = w.other;
@@ -67,6 +69,16 @@ enum spy_encoding spy_content_choose(const char *accept_encoding)
         }
     }
     return best;
+}
+
+enum spy_encoding spy_content_choose(const char *accept_encoding)
+{
+    return choose_from(0, accept_encoding);
+}
+
+enum spy_encoding spy_content_choose_gzip(const char *accept_encoding)
+{
+    return choose_from(1, accept_encoding);
 }
 
 // Whether a media type is `known`, with or without parameters; "text/" is all of its kind.
@@ -124,8 +136,27 @@ static void make_etag(struct spy_http_response *res)
              (unsigned long long)h.low64);
 }
 
+static void choose_form(const struct spy_http_request *req, struct spy_http_response *res)
+{
+    const struct spy_http_constant *c = res->constant;
+    bool packed = c->packed && spy_content_choose_gzip(req->accept_encoding) == SPY_ENCODING_GZIP;
+    res->varies = c->packed;
+    res->content_encoding = packed ? "gzip" : NULL;
+    res->sent = packed ? c->packed : c->data;
+    res->sent_len = packed ? c->packed_len : c->len;
+    snprintf(res->etag, sizeof res->etag, "%s", packed ? c->packed_etag : c->etag);
+    if (spy_content_is_known(req->if_none_match, res->etag)) {
+        res->status = 304;
+        res->sent_len = 0;
+    }
+}
+
 void spy_content_prepare(const struct spy_http_request *req, struct spy_http_response *res)
 {
+    if (res->constant) {
+        choose_form(req, res);
+        return;
+    }
     res->varies = can_be_compressed(res->content_type);
     bool soon = req->may_wait || res->body.len <= SPY_CONTENT_AT_ONCE;
     if (res->body.failed || !soon)

@@ -27,6 +27,8 @@ void spy_http_error(struct spy_http_response *res, unsigned status, const char *
     res->content_type = "application/json";
     res->policy = NULL;
     res->max_age = 0;
+    res->cache_control = NULL;
+    res->constant = NULL;
     res->content_encoding = NULL; // of what the error takes the place of
     res->etag[0] = 0;
     spy_buf_printf(&res->body, "{\"error\":{\"code\":\"%s\",\"message\":\"", code);

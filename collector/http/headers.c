@@ -24,7 +24,10 @@ void spy_headers_of(const struct spy_http_response *res, bool ends, struct spy_h
     put_header(ret, "X-Content-Type-Options", "nosniff");
     put_header(ret, "Referrer-Policy", "no-referrer");
     put_header(ret, "Content-Security-Policy", res->policy ? res->policy : strict_policy);
-    put_header(ret, MHD_HTTP_HEADER_CACHE_CONTROL, res->max_age ? ret->keep : "no-store");
+    put_header(ret, MHD_HTTP_HEADER_CACHE_CONTROL,
+               res->cache_control ? res->cache_control
+               : res->max_age     ? ret->keep
+                                  : "no-store");
     put_header(ret, MHD_HTTP_HEADER_VARY, res->varies ? "Accept, Accept-Encoding" : NULL);
     put_header(ret, MHD_HTTP_HEADER_ETAG, *res->etag ? res->etag : NULL);
     put_header(ret, MHD_HTTP_HEADER_CONTENT_ENCODING, packed ? res->content_encoding : NULL);

@@ -16,6 +16,7 @@
 //     size of a body                          413, by Content-Length before a byte is read
 //     bytes of all bodies, of all answers     503 with Retry-After
 //     waiting requests                        503 with Retry-After; 429 for one address's share
+//     a push waits SPY_HTTP_PUSH_WAIT_MS      503 with Retry-After, if more wait than there are workers
 //     headers after SPY_HTTP_HEADER_SECS      the connection is closed
 //     a body slower than SPY_HTTP_BODY_RATE   the connection is closed
 //     a body after SPY_HTTP_BODY_SECS         the connection is closed
@@ -47,6 +48,7 @@ enum {
     SPY_HTTP_CONNECTIONS = 12000,
     SPY_HTTP_QUESTIONS_AT_ONCE = 4, // small questions
     SPY_HTTP_LARGE_AT_ONCE = 2,     // large questions, at most
+    SPY_HTTP_PUSH_WAIT_MS = 200,    // a push, while others wait behind it
     SPY_HTTP_PARAMS = 64,
     SPY_HTTP_ANSWER_MAX = 128 << 20, // bytes of one answer
     SPY_HTTP_ANSWER_SMALL = 4096,    // up to here an answer always has room: acknowledgements
@@ -69,6 +71,14 @@ struct spy_http_request {
     void *tls_session; // gnutls_session_t, NULL on the plain listener
 };
 
+// An answer that is part of the program, and is sent from where it lies: it takes no part of
+// answers_max. The server chooses the form that the client accepts.
+struct spy_http_constant {
+    const void *data, *packed; // packed: with gzip, or NULL
+    size_t len, packed_len;
+    const char *etag, *packed_etag; // with their quotes
+};
+
 struct spy_http_response {
     unsigned status;          // 200 unless set
     const char *content_type; // static; application/json unless set
@@ -76,13 +86,17 @@ struct spy_http_response {
     unsigned retry_after;     // seconds; 0: no header
     bool is_large;            // too large for this lane: call the handler again from SPY_HTTP_LARGE
     unsigned max_age;         // seconds that the client may cache it; 0: it must not
-    const char *allow;        // of a 405: the methods that the path takes, static; else NULL
+    const char *cache_control; // static: instead of what max_age means; or NULL
+    const char *allow;         // of a 405: the methods that the path takes, static; else NULL
     struct spy_buf body;
+    const struct spy_http_constant *constant; // sent instead of body, or NULL
     // Set by the server (content.h).
     const char *content_encoding; // static, or NULL
     bool keeps_plain;             // there is no room for a compressed copy beside the body
     char etag[40];                // with its quotes; "": none
     bool varies;                  // with Accept-Encoding
+    const void *sent;             // what is sent of constant
+    size_t sent_len;
 };
 
 // An error as JSON: {"error": {"code", "message", "hint"}}. code follows from status, such as
@@ -113,6 +127,7 @@ struct spy_http_route {
     enum spy_http_lane lane;
     bool takes_body;
     bool remote_only; // not on the plain listener, which is for queries
+    bool unlisted;    // not named by the answer to an unknown path
     bool at_once;     // handle never blocks, and is called without waiting for a worker
     // Decides whether the request may be served, before its body is read: first on a thread of
     // libmicrohttpd, where it must not wait, and after SPY_HTTP_LATER on a worker. NULL: always.

@@ -169,7 +169,7 @@ static void refuse_path(struct spy_job *j)
     spy_buf_puts(&hint, "known are");
     const char *comma = "";
     for (const struct spy_http_route *r = j->listener->http->options.routes; r->method; r++)
-        if (!r->remote_only || !j->req.local) {
+        if (!r->unlisted && (!r->remote_only || !j->req.local)) {
             spy_buf_printf(&hint, "%s %s", comma, r->path);
             comma = ",";
         }
@@ -346,6 +346,20 @@ static void add_headers(const struct spy_http_response *res, bool ends, struct M
         MHD_add_response_header(r, h.rows[i].name, h.rows[i].value);
 }
 
+// The bytes that are sent, which libmicrohttpd frees unless they are constant.
+static struct MHD_Response *make_response(struct spy_http_response *res, size_t *ret_len)
+{
+    size_t len = *ret_len = res->constant ? res->sent_len : res->body.len;
+    if (res->constant)
+        return MHD_create_response_from_buffer(len, (void *)(uintptr_t)res->sent,
+                                               MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(len, len ? res->body.data : NULL, MHD_RESPMEM_MUST_FREE);
+    if (r && len)
+        res->body = SPY_BUF_INIT(0); // libmicrohttpd owns it now
+    return r;
+}
+
 static enum MHD_Result send_answer(struct spy_job *j)
 {
     struct spy_http_response *res = &j->res;
@@ -357,13 +371,10 @@ static enum MHD_Result send_answer(struct spy_job *j)
     spy_count(&n_requests, 1);
     if (res->status >= 400)
         spy_count(res->status >= 500 ? &n_errors : &n_refused, 1);
-    size_t len = res->body.len;
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(len, len ? res->body.data : NULL, MHD_RESPMEM_MUST_FREE);
+    size_t len;
+    struct MHD_Response *r = make_response(res, &len);
     if (!r)
         return MHD_NO;
-    if (len)
-        res->body = SPY_BUF_INIT(0); // libmicrohttpd owns it now
     bool ends =
         is_closing(j->listener->http) || j->cut || (j->state == SPY_JOB_REFUSED && has_body(j));
     add_headers(res, ends, r);
@@ -504,6 +515,13 @@ bool spy_job_run(struct spy_job *j, bool drop)
     if (j->state != SPY_JOB_REFUSED)
         j->state = SPY_JOB_DONE;
     return false;
+}
+
+void spy_job_refuse_late(struct spy_job *j)
+{
+    refuse_busy(j);
+    give_back_body(j);
+    j->state = SPY_JOB_DONE;
 }
 
 void spy_job_resume(struct spy_job *j, enum spy_lane_put put)

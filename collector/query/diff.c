@@ -108,6 +108,7 @@ static bool is_json(const char *accept, const struct spy_selector *s)
 static int check_shown(const struct spy_selector *s, struct spy_answer *a, struct spy_err *err)
 {
     const char *wrong = s->view.threads                          ? "threads=1"
+                        : s->view.states                         ? "states=1"
                         : s->view.processes == SPY_PROCESSES_YES ? "processes=1"
                                                                  : NULL;
     if (wrong) {

@@ -87,6 +87,12 @@ static int answer_index(const struct spy_question *q, struct spy_answer *a, stru
 }
 
 const struct spy_query spy_query_index = {
+    .path = "/list",
+    .n_asked = &spy_pods_n_asked,
+    .answer = answer_index,
+};
+
+const struct spy_query spy_query_root = {
     .path = "/",
     .n_asked = &spy_pods_n_asked,
     .answer = answer_index,

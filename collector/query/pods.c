@@ -1,6 +1,7 @@
 // pods.c - the known pods as JSON: pods hold containers, containers hold processes. The store lists
 // series; series of one process that differ only in its problem are one process here.
 #include "collector/query/pods.h"
+#include "collector/query/activity.h"
 #include "collector/query/answer_json.h"
 #include "shared/base/mem.h"
 #include <jansson.h>
@@ -228,13 +229,23 @@ static void collect_process(void *arg, const struct spy_store_process *p)
     json_decref(labels);
 }
 
+static json_t *find_answered_process(void *arg, const json_t *labels)
+{
+    const struct collect *c = arg;
+    _cleanup_buf_ struct spy_buf path = SPY_BUF_INIT(1 << 20);
+    extend_path(&path, labels, pod_fields, SPY_COUNT(pod_fields));
+    extend_path(&path, labels, container_fields, SPY_COUNT(container_fields));
+    extend_path(&path, labels, number_fields, SPY_COUNT(number_fields));
+    extend_path(&path, labels, process_fields, SPY_COUNT(process_fields));
+    return path.failed ? NULL : json_object_get(c->index, spy_buf_str(&path));
+}
+
 // --- answers ---
 
 static int collect_into(const struct spy_question *q, struct spy_selector *s, struct spy_answer *a,
                         struct collect *c, struct spy_err *err)
 {
-    int r =
-        spy_selector_parse(q->params, q->n_params, SPY_TAKES_NEITHER, q->now_ns, s, a->hint, err);
+    int r = spy_selector_parse(q->params, q->n_params, SPY_TAKES_STEPS, q->now_ns, s, a->hint, err);
     if (r < 0)
         return r;
     c->pods = json_array();
@@ -242,6 +253,8 @@ static int collect_into(const struct spy_question *q, struct spy_selector *s, st
     s->select.stop = q->stop;
     c->memory = q->memory;
     r = spy_store_processes(q->store, &s->select, collect_process, c, err);
+    if (r == 0 && s->steps && !c->failed && !c->too_large)
+        r = spy_activity_add(q, s, find_answered_process, c, err);
     json_decref(c->index);
     finish_pods(c);
     free(c->accounts);
@@ -271,7 +284,7 @@ int spy_pods_collect(const struct spy_question *q, struct spy_selector *s, struc
 static int answer_pods(const struct spy_question *q, struct spy_answer *a, struct spy_err *err)
 {
     struct spy_selector s;
-    json_t *pods;
+    json_t *pods = NULL;
     char from[SPY_TIME_TEXT], until[SPY_TIME_TEXT];
     int r = spy_pods_collect(q, &s, a, &pods, err);
     if (r < 0)

@@ -12,6 +12,7 @@ const struct spy_query *const spy_queries[] = {
     &spy_query_stacks,   // stacks.c
     &spy_query_pods,     // pods.c
     &spy_query_index,    // index.c
+    &spy_query_root,     // index.c
     NULL,
 };
 

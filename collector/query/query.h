@@ -67,8 +67,9 @@ extern const struct spy_query spy_query_stacks;
 extern const struct spy_query spy_query_entries;
 // timeline.c: samples by state, quality and the kernel's account for each step of time. JSON.
 extern const struct spy_query spy_query_timeline;
-// index.c: the pods and their links as a page of plain HTML.
-extern const struct spy_query spy_query_index;
+// index.c: the pods and their links as a page of plain HTML, for whoever has no scripts. It is the
+// answer to / as well where the program is built without the page (collector/web).
+extern const struct spy_query spy_query_index, spy_query_root;
 
 extern const struct spy_query *const spy_queries[]; // ends with NULL
 

@@ -25,9 +25,10 @@ enum kind {
     FORMAT,
     STEP,
     GROUP,
-    VIEW
+    VIEW,
+    STEPS
 };
-enum { NODES_MIN = 10, NODES_MAX = 1000000, STEP_MAX = 31 * 86400 };
+enum { NODES_MIN = 10, NODES_MAX = 1000000, STEP_MAX = 31 * 86400, STEPS_MAX = 240 };
 
 static const struct parameter {
     const char *name;
@@ -52,6 +53,7 @@ static const struct parameter {
     {"native", NOT_FLAG, {0}, offsetof(struct spy_view, no_native)},
     {"lines", NOT_FLAG, {0}, offsetof(struct spy_view, no_lines)},
     {"threads", FLAG, {0}, offsetof(struct spy_view, threads)},
+    {"states", FLAG, {0}, offsetof(struct spy_view, states)},
     {"processes", PROCESSES, {0}, 0},
     {"include", INCLUDE, {0}, 0},
     {"exclude", EXCLUDE, {0}, 0},
@@ -60,6 +62,7 @@ static const struct parameter {
     {"step", STEP, {0}, 0},
     {"group", GROUP, {0}, 0},
     {"view", VIEW, {SPY_LABEL_SAMPLE_TYPE}, 0},
+    {"steps", STEPS, {0}, 0},
 };
 
 static bool is_taken(const struct parameter *row, unsigned takes)
@@ -67,6 +70,7 @@ static bool is_taken(const struct parameter *row, unsigned takes)
     return row->kind == FORMAT  ? takes & SPY_TAKES_FORMAT
            : row->kind == STEP  ? takes & SPY_TAKES_STEP
            : row->kind == GROUP ? takes & SPY_TAKES_GROUP
+           : row->kind == STEPS ? takes & SPY_TAKES_STEPS
                                 : true;
 }
 
@@ -317,6 +321,16 @@ static int parse_group(struct parser *p, const struct parameter *row, const char
     return 0;
 }
 
+static int parse_steps(struct parser *p, const struct parameter *row, const char *value)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    if (!isdigit((unsigned char)*value) || *end || !n || n > STEPS_MAX)
+        return fail_value(p, row->name, value, "it takes a number from 1 to %d", STEPS_MAX);
+    p->to->steps = (uint32_t)n;
+    return 0;
+}
+
 static int parse_parameter(struct parser *p, const struct parameter *row, const char *value)
 {
     struct spy_selector *s = p->to;
@@ -351,6 +365,8 @@ static int parse_parameter(struct parser *p, const struct parameter *row, const 
         return parse_group(p, row, value);
     case VIEW:
         return parse_view(p, row, value);
+    case STEPS:
+        return parse_steps(p, row, value);
     }
     return 0;
 }

@@ -19,14 +19,21 @@ struct spy_selector {
     uint64_t step_ns;   // 0: not given
     bool by_entry;      // group=entry: stacks begin with a marker of their entry
     bool entries_alone; // set by a query: with by_entry, stacks are that marker alone
+    uint32_t steps;     // 0: not given
     char text[256];     // the selection for people: "pod=demo, thread=7", or "anything"
 };
 
 enum { SPY_HINT_MAX = 1024 };
 
-// takes: which of `format`, `step` and `group` are parameters here. SPY_ERR_INVALID: err says what is wrong,
-// and hint (SPY_HINT_MAX bytes) what is right.
-enum { SPY_TAKES_NEITHER = 0, SPY_TAKES_FORMAT = 1, SPY_TAKES_STEP = 2, SPY_TAKES_GROUP = 4 };
+// takes: which of `format`, `step`, `steps` and `group` are parameters here. SPY_ERR_INVALID: err
+// says what is wrong, and hint (SPY_HINT_MAX bytes) what is right.
+enum {
+    SPY_TAKES_NEITHER = 0,
+    SPY_TAKES_FORMAT = 1,
+    SPY_TAKES_STEP = 2,
+    SPY_TAKES_STEPS = 4,
+    SPY_TAKES_GROUP = 8
+};
 int spy_selector_parse(const struct spy_param *params, size_t n, unsigned takes, uint64_t now_ns,
                        struct spy_selector *ret, char *hint, struct spy_err *err);
 

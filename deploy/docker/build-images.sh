@@ -65,12 +65,14 @@ context() {
 }
 
 build() {
-    local target=$1 name proxies=()
+    local target=$1 name given=()
     for name in http_proxy https_proxy no_proxy; do
-        [ -z "${!name:-}" ] || proxies+=(--build-arg "$name")
+        [ -z "${!name:-}" ] || given+=(--build-arg "$name")
     done
+    # npm in the image needs the authorities that this machine was given, where it has its own.
+    given+=(--build-arg "AUTHORITIES=$(cat /usr/local/share/ca-certificates/*.crt 2>/dev/null || true)")
     context | docker build --network "${PODSPY_BUILD_NETWORK:-host}" --file deploy/docker/Dockerfile \
-        --build-arg "BASE=$BASE" --build-arg "VERSION=$VERSION" "${proxies[@]}" \
+        --build-arg "BASE=$BASE" --build-arg "VERSION=$VERSION" "${given[@]}" \
         --target "$target" --tag "podspy/$target:$VERSION" - >"$OUT/$target.log" 2>&1 && return
     tail -30 "$OUT/$target.log" >&2
     die "podspy/$target was not built: see above; all of it is in build/images/$target.log"

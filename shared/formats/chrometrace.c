@@ -8,6 +8,7 @@
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include "shared/formats/print.h"
+#include "shared/formats/process_names.h"
 #include "shared/formats/tracks.h"
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,13 @@ static uint64_t choose_pid(const struct spy_profile *p, uint32_t series)
     return pid ? strtoull(pid, NULL, 10) : series;
 }
 
+static void put_process_event(struct trace *t, uint32_t series)
+{
+    _cleanup_buf_ struct spy_buf name = SPY_BUF_INIT(SPY_LABEL_MAX);
+    spy_process_names_put(t->tracks->names, series, &name);
+    put_name_event(t, "process_name", spy_buf_str(&name));
+}
+
 static int print_events(struct trace *t)
 {
     const struct spy_profile *p = t->tracks->profile;
@@ -148,14 +156,10 @@ static int print_events(struct trace *t)
     spy_buf_putc(t->out, '[');
     for (size_t i = 0; i < t->tracks->n && r == 0; i++) {
         const struct spy_track *track = &t->tracks->list[i];
-        const char *command = spy_profile_series_label(p, track->series, SPY_LABEL_COMMAND);
         t->pid = choose_pid(p, track->series);
         t->tid = spy_profile_thread_at(p, track->thread)->tid;
         if (i == 0 || track->series != track[-1].series)
-            put_name_event(t, "process_name",
-                           command          ? command
-                           : t->view->title ? t->view->title
-                                            : "podspy");
+            put_process_event(t, track->series);
         put_name_event(t, "thread_name", track->name);
         r = put_track_events(t, track);
     }

@@ -2,6 +2,7 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
+#include "shared/formats/process_names.h"
 #include "shared/formats/tree.h"
 #include <stdlib.h>
 #include <string.h>
@@ -29,21 +30,11 @@ struct spy_sample spy_tracks_sample(const struct spy_tracks *t, uint32_t i)
 static char *make_track_name(const struct spy_tracks *t, uint32_t series, uint32_t thread)
 {
     const struct spy_thread *th = spy_profile_thread_at(t->profile, thread);
-    const char *pid = spy_profile_series_label(t->profile, series, SPY_LABEL_PID);
-    const char *pod = spy_profile_series_label(t->profile, series, SPY_LABEL_POD);
     const char *name = spy_profile_text(t->profile, th->name);
     enum { PART_MAX = 1024 };
     struct spy_buf b = SPY_BUF_INIT(SPY_LABEL_MAX);
-    if (pod) {
-        spy_buf_text(&b, pod, strlen(pod), PART_MAX);
-        spy_buf_putc(&b, ' ');
-    }
-    if (pid) {
-        spy_buf_puts(&b, "Process ");
-        spy_buf_text(&b, pid, strlen(pid), PART_MAX);
-        spy_buf_putc(&b, ' ');
-    }
-    spy_buf_printf(&b, "Thread %llu \"", (unsigned long long)th->tid);
+    spy_process_names_put(t->names, series, &b);
+    spy_buf_printf(&b, ", thread %llu \"", (unsigned long long)th->tid);
     spy_buf_text(&b, name, strlen(name), PART_MAX);
     spy_buf_puts(&b, t->timeline ? "\"" : "\" (merged: no Time Order)");
     return (char *)b.data; // NULL: no memory
@@ -103,7 +94,9 @@ int spy_tracks_collect(const struct spy_profile *p, const struct spy_view *v,
     *ret = (struct spy_tracks){.profile = p, .timeline = v->timeline};
     if (v->timeline && spy_timeline_is_full(v->timeline))
         ret->timeline = NULL; // the beginning alone would be another profile
-    int r = collect_samples(ret, &map, v);
+    int r = spy_process_names_new(p, &ret->names);
+    if (r == 0)
+        r = collect_samples(ret, &map, v);
     spy_map_free(&map);
     if (ret->n)
         qsort(ret->list, ret->n, sizeof *ret->list, compare_tracks);
@@ -117,4 +110,5 @@ void spy_tracks_done(struct spy_tracks *t)
         free(t->list[i].samples);
     }
     free(t->list);
+    spy_process_names_free(t->names);
 }

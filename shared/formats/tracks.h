@@ -9,7 +9,7 @@
 
 struct spy_track {
     uint32_t series, thread;
-    char *name;        // "web-0 Process 12 Thread 13 "MainThread""
+    char *name;        // "gunicorn worker 1 (12), thread 13 "MainThread""
     uint32_t *samples; // for spy_tracks_sample
     size_t n, cap;
 };
@@ -17,6 +17,7 @@ struct spy_track {
 struct spy_tracks {
     const struct spy_profile *profile;   // borrowed, as is the timeline
     const struct spy_timeline *timeline; // NULL: the samples are merged
+    struct spy_process_names *names;     // owned
     struct spy_track *list;              // sorted by name
     size_t n, cap;
     bool by_time; // some sample has a time; else there are only counts

@@ -2,6 +2,7 @@
 #include "shared/base/map.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
+#include "shared/formats/process_names.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,6 +194,9 @@ static int add_all_samples(struct builder *b)
     if (x < 0)
         return x;
     b->processes = show_processes(p, v);
+    x = b->processes ? spy_process_names_new(p, &b->tree->names) : 0;
+    if (x < 0)
+        return x;
     for (uint32_t i = 0; i < spy_profile_n_samples(p); i++) {
         const struct spy_sample *s = spy_profile_sample_at(p, i);
         uint32_t node = 0;
@@ -204,6 +208,11 @@ static int add_all_samples(struct builder *b)
         r = add_outer_frames(b, s, &node);
         if (r == 0)
             r = add_stack_nodes(b, node, s->stack, &node);
+        if (r == 0 && v->states) {
+            const struct spy_node like = {
+                .parent = node, .kind = SPY_NODE_STATE, .state = s->state};
+            r = add_child(b, &like, &node);
+        }
         if (r < 0)
             return r;
         struct spy_node *n = &b->tree->nodes[node];
@@ -418,6 +427,8 @@ void spy_tree_free(struct spy_tree *t)
 {
     free(t->nodes);
     t->nodes = NULL;
+    spy_process_names_free(t->names);
+    t->names = NULL;
 }
 
 uint32_t spy_tree_next(const struct spy_tree *t, uint32_t node)
@@ -463,20 +474,19 @@ static int put_frame_label(const struct spy_tree *t, const struct spy_node *n, s
     return spy_buf_putc(out, ')');
 }
 
-static int put_process_label(const struct spy_profile *p, uint32_t series, struct spy_buf *out)
+static int put_state_label(uint32_t state, struct spy_buf *out)
 {
-    const char *pid = spy_profile_series_label(p, series, SPY_LABEL_PID);
-    const char *pod = spy_profile_series_label(p, series, SPY_LABEL_POD);
-    const char *command = spy_profile_series_label(p, series, SPY_LABEL_COMMAND);
-    spy_buf_puts(out, "process ");
-    put_shown(out, pid ? pid : "?");
-    if (pod) {
-        spy_buf_puts(out, " of ");
-        put_shown(out, pod);
-    }
-    spy_buf_puts(out, ": \"");
-    put_shown(out, command ? command : "");
-    return spy_buf_putc(out, '"');
+    static const struct {
+        uint32_t bit;
+        const char *text;
+    } parts[] = {{SPY_STATE_GIL_HOLDS, ", holds the GIL"},
+                 {SPY_STATE_GIL_WAITS, ", waits for the GIL"},
+                 {SPY_STATE_GC, ", collects garbage"}};
+    spy_buf_printf(out, "[%s", spy_activity_names[spy_state_activity(state)]);
+    for (size_t i = 0; i < SPY_COUNT(parts); i++)
+        if (state & parts[i].bit)
+            spy_buf_puts(out, parts[i].text);
+    return spy_buf_putc(out, ']');
 }
 
 int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct spy_buf *out)
@@ -486,11 +496,13 @@ int spy_node_label(const struct spy_tree *t, const struct spy_node *n, struct sp
     case SPY_NODE_FRAME:
         return put_frame_label(t, n, out);
     case SPY_NODE_PROCESS:
-        return put_process_label(t->profile, n->series, out);
+        return spy_process_names_put(t->names, n->series, out);
     case SPY_NODE_THREAD:
         th = spy_profile_thread_at(t->profile, n->thread);
         spy_buf_printf(out, "thread (%llu): ", (unsigned long long)th->tid);
         return put_shown(out, spy_profile_text(t->profile, th->name));
+    case SPY_NODE_STATE:
+        return put_state_label(n->state, out);
     case SPY_NODE_FOLDED:
         return spy_buf_printf(out, "(%u smaller)", n->folded);
     default:

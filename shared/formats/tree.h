@@ -4,6 +4,7 @@
 
 enum spy_node_kind {
     SPY_NODE_ROOT,
+    SPY_NODE_STATE,
     SPY_NODE_FRAME,
     SPY_NODE_PROCESS,
     SPY_NODE_THREAD,
@@ -22,6 +23,7 @@ struct spy_node {
             uint32_t series, thread; // PROCESS, without thread; THREAD
         };
         uint32_t folded; // FOLDED: how many nodes
+        uint32_t state;  // STATE: bits of enum spy_state
     };
     uint32_t depth;             // the root's is 0
     uint64_t self, total;       // samples
@@ -31,7 +33,8 @@ struct spy_node {
 struct spy_tree {
     const struct spy_profile *profile; // borrowed
     struct spy_view view;
-    struct spy_node *nodes; // owned
+    struct spy_node *nodes;          // owned
+    struct spy_process_names *names; // owned; NULL: no processes are shown
     size_t n, cap;
     uint32_t max_depth;
     bool by_time; // nodes are weighed by wall time; else by count, for profiles without a period

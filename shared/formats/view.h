@@ -18,6 +18,7 @@ struct spy_view {
     bool no_lines;       // merge the frames of a function, whatever their line
     bool function_lines; // show a function's first line instead of the current one (py-spy -F)
     bool threads;        // an outer frame for each thread
+    bool states;         // in trees: an innermost frame for each state that a stack was in
     // Below the frame of a process's parent, if that is in the profile (SPY_LABEL_PARENT_PID), and so
     // on outwards. For processes of one machine.
     bool ancestors;

@@ -1,7 +1,7 @@
 // append.c - one insert for a group of batches. A batch is acknowledged once ClickHouse has
 // acknowledged its windows, which are inserted after everything that they refer to.
 #include "collector/store/batch.h"
-#include "collector/store/clickhouse/click.h"
+#include "collector/store/clickhouse/levels.h"
 #include "shared/base/mem.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,6 +20,8 @@ static const struct {
     [SPY_CLICK_STACKS] = {"INSERT INTO stacks (day, id, frames) FORMAT RowBinary"},
     [SPY_CLICK_WINDOWS] = {"INSERT INTO windows (day, " SPY_CLICK_HEAD ", " SPY_CLICK_THREADS
                            ", " SPY_CLICK_ROWS ") FORMAT RowBinary"},
+    [SPY_CLICK_HOURS] = {SPY_CLICK_INSERT_ROLLED("hours")},
+    [SPY_CLICK_MINUTES] = {SPY_CLICK_INSERT_ROLLED("minutes")},
 };
 
 struct group {
@@ -27,14 +29,23 @@ struct group {
     struct spy_idset known, sent; // profile_ids that ClickHouse has; that are in these rows
     struct spy_click_rows rows;
     uint32_t day_first, day_last;
+    struct spy_click_marks marks;
 };
 
 // --- what is known ---
 
+static uint64_t get_start(const struct spy_profile *p)
+{
+    return spy_min(spy_profile_series_get(p, 0)->start_ns, SPY_CLICK_TIME_MAX);
+}
 static uint64_t get_end(const struct spy_profile *p)
 {
     const struct spy_series *s = spy_profile_series_get(p, 0);
     return spy_min(spy_add_sat(s->start_ns, s->duration_ns), SPY_CLICK_TIME_MAX);
+}
+static uint32_t get_day(const struct spy_profile *p)
+{
+    return spy_click_window_day(get_start(p), get_end(p));
 }
 
 static int read_known_id(void *arg, struct spy_rowbin *r, struct spy_err *err)
@@ -48,8 +59,23 @@ static int read_known_id(void *arg, struct spy_rowbin *r, struct spy_err *err)
     return spy_idset_add(&g->known, id, &at, &is_new) < 0 ? spy_err_nomem(err) : 0;
 }
 
+static int ask_known(struct spy_click *s, struct group *g, const char *sql,
+                     const struct spy_buf *picked, const char *structure, struct spy_err *err)
+{
+    return picked->failed ? spy_err_nomem(err)
+                          : spy_click_call(s->link,
+                                           &(struct spy_click_call){.sql = sql,
+                                                                    .picked = picked,
+                                                                    .structure = structure,
+                                                                    .row = read_known_id,
+                                                                    .arg = g,
+                                                                    .agreed = true},
+                                           err);
+}
+
 // A window that was sent before has the same place in the order of the table, so looking it up reads
-// little. A window that too few replicas have is not known: the insert says what becomes of it.
+// little. A window that too few replicas have is not known: the insert says what becomes of it. Version
+// 1 counted a window that ends at midnight to the next day.
 static int find_known_windows(struct spy_click *s, struct group *g, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf rows = SPY_BUF_INIT(ROWS_BYTES);
@@ -57,31 +83,64 @@ static int find_known_windows(struct spy_click *s, struct group *g, struct spy_e
     g->day_first = UINT16_MAX;
     for (const struct spy_batch *b = g->first; b; b = b->next)
         for (size_t i = 0; i < b->n && b->result == 0; i++) {
-            uint64_t end = get_end(b->profiles[i]);
-            uint32_t day = spy_click_day(end);
+            uint32_t day = get_day(b->profiles[i]);
             g->day_first = day < g->day_first ? day : g->day_first;
             g->day_last = day > g->day_last ? day : g->day_last;
             spy_buf_append(&rows, spy_click_ids_series(b->prepared[i]), SPY_ID);
-            spy_rowbin_put(&rows, end, 8);
+            spy_rowbin_put(&rows, get_end(b->profiles[i]), 8);
             spy_buf_append(&rows, spy_profile_series_get(b->profiles[i], 0)->profile_id, SPY_ID);
         }
-    if (!rows.len)
-        return rows.failed ? spy_err_nomem(err) : 0;
+    if (!rows.len && !rows.failed)
+        return 0;
     snprintf(sql, sizeof sql,
              "SELECT profile_id FROM windows WHERE day >= %u AND day <= %u AND "
              "(series, end_ns, profile_id) IN (SELECT series, end_ns, profile_id FROM picked) "
              "FORMAT RowBinary",
+             g->day_first, g->day_last + 1);
+    return ask_known(s, g, sql, &rows,
+                     "series FixedString(16), end_ns UInt64, profile_id FixedString(16)", err);
+}
+
+// Windows of closed days may be known by their minutes alone.
+static int find_known_late(struct spy_click *s, struct group *g, struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf rows = SPY_BUF_INIT(ROWS_BYTES);
+    char sql[400];
+    for (const struct spy_batch *b = g->first; b; b = b->next)
+        for (size_t i = 0; i < b->n && b->result == 0; i++) {
+            const struct spy_profile *p = b->profiles[i];
+            if (get_day(p) >= g->marks.closed)
+                continue;
+            spy_buf_append(&rows, spy_click_ids_series(b->prepared[i]), SPY_ID);
+            spy_rowbin_put(&rows, spy_click_bucket(SPY_CLICK_MINUTE, get_start(p), get_end(p)), 4);
+        }
+    if (!rows.len && !rows.failed)
+        return 0;
+    snprintf(sql, sizeof sql,
+             "SELECT arrayJoin(ids) FROM minutes WHERE day >= %u AND day <= %u AND "
+             "(series, bucket) IN (SELECT series, bucket FROM picked) FORMAT RowBinary",
              g->day_first, g->day_last);
-    return spy_click_call(
-        s->link,
-        &(struct spy_click_call){
-            .sql = sql,
-            .picked = &rows,
-            .structure = "series FixedString(16), end_ns UInt64, profile_id FixedString(16)",
-            .row = read_known_id,
-            .arg = g,
-            .agreed = true},
-        err);
+    return ask_known(s, g, sql, &rows, "series FixedString(16), bucket UInt32", err);
+}
+
+// Where the minutes are gone, nothing says whether a window is known.
+static void refuse_too_old(struct group *g, struct spy_batch *b)
+{
+    for (size_t i = 0; i < b->n && b->result == 0; i++)
+        if (get_day(b->profiles[i]) < g->marks.minutes)
+            b->result = spy_err_set(&b->err, SPY_ERR_INVALID, 0,
+                                    "a profile is older than the sums by the minute that are "
+                                    "kept (retention.minutes)");
+}
+
+static int find_known(struct spy_click *s, struct group *g, struct spy_err *err)
+{
+    int r = spy_click_rolls_up(s) ? spy_click_marks_get(s, &g->marks, err) : 0;
+    for (struct spy_batch *b = g->first; b && r == 0; b = b->next)
+        refuse_too_old(g, b);
+    if (r == 0)
+        r = find_known_windows(s, g, err);
+    return r == 0 && g->day_first < g->marks.closed ? find_known_late(s, g, err) : r;
 }
 
 // --- the bound of series ---
@@ -99,8 +158,7 @@ static int count_series(struct spy_click *s, struct spy_err *err)
 static bool is_series_written(const struct spy_click *s, const struct spy_batch *b, size_t i)
 {
     uint8_t of_day[SPY_ID];
-    spy_click_ids_of_day(spy_click_ids_series(b->prepared[i]),
-                         spy_click_day(get_end(b->profiles[i])), of_day);
+    spy_click_ids_of_day(spy_click_ids_series(b->prepared[i]), get_day(b->profiles[i]), of_day);
     return spy_idset_find(&s->written, of_day) != SPY_MAP_NONE;
 }
 
@@ -190,9 +248,10 @@ static int put_profile(struct spy_click *s, struct group *g, struct spy_batch *b
     b->known += is_known;
     if (b->is_known)
         b->is_known[i] = is_known;
-    return is_known ? 0
-                    : spy_click_put_window(b->profiles[i], b->prepared[i], &s->written, &g->rows,
-                                           &b->err);
+    return is_known
+               ? 0
+               : spy_click_put_window(b->profiles[i], b->prepared[i], &s->written,
+                                      get_day(b->profiles[i]) < g->marks.closed, &g->rows, &b->err);
 }
 
 // A batch that fails takes its rows back; rows in `sent` and `written` cannot be, so the group is made
@@ -236,7 +295,7 @@ static int insert_rows(struct spy_click *s, struct group *g, struct spy_err *err
 
 static int write_all(struct spy_click *s, struct group *g, struct spy_err *err)
 {
-    int r = find_known_windows(s, g, err);
+    int r = find_known(s, g, err);
     for (struct spy_batch *b = g->first; b && r == 0; b = b->next) {
         if (b->result == 0)
             r = hold_series_bound(s, b, err);

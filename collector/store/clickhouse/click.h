@@ -13,6 +13,12 @@
 #include "collector/store/store.h"
 #include <pthread.h>
 
+// What the table `marks` says: all earlier days are closed, or dropped. A window of a closed day is
+// stored as a row of `minutes` and of `hours`, not of `windows`.
+struct spy_click_marks {
+    uint32_t closed, windows, minutes;
+};
+
 struct spy_click {
     struct spy_store base;
     struct spy_click_link *link;
@@ -31,10 +37,24 @@ struct spy_click {
     bool knows_n_series;
     struct spy_retention_clock clock;
 
+    struct spy_click_marks marks; // as last read
+    uint64_t marks_read_ns;       // by CLOCK_MONOTONIC; 0: not yet
+
+    struct spy_store_levels levels; // atomic
+    pthread_mutex_t expire_lock;    // of all from here to the next comment
+    uint32_t seen_closed;           // the mark, and since when, as the next by CLOCK_MONOTONIC
+    uint64_t closed_ns;
+    uint64_t clean_ns; // since when all closed days were seen rolled up; 0: they were not
+    uint64_t rolled_ns, roll_took_ns; // when live days were rolled up last, and how long it took
+
     uint64_t horizon_ns; // windows that end before it have expired; atomic
     bool is_full;        // one day alone is over the bound of expire; atomic
 };
 
+static inline bool spy_click_rolls_up(const struct spy_click *s)
+{
+    return __atomic_load_n(&s->levels.hours_ns, __ATOMIC_RELAXED) != 0;
+}
 // Makes the tables unless that was done. Each function of the store begins with it, so a collector
 // can start before its ClickHouse.
 int spy_click_prepare(struct spy_click *s, struct spy_err *err);
@@ -52,6 +72,7 @@ int spy_click_processes(struct spy_store *s, const struct spy_select *select,
                         spy_store_process_fn fn, void *arg, struct spy_err *err);
 int spy_click_expire(struct spy_store *s, uint64_t now_ns, uint64_t raw_ns, uint64_t max_bytes,
                      struct spy_err *err);
+void spy_click_keep(struct spy_store *s, const struct spy_store_levels *levels);
 int spy_click_verify(struct spy_store *s, unsigned max_secs, struct spy_err *err);
 
 // --- selections, in select.c ---
@@ -64,9 +85,13 @@ struct spy_click_picked {
 void spy_click_picked_free(struct spy_click_picked *p);
 int spy_click_pick_series(struct spy_click *s, const struct spy_select *select,
                           struct spy_click_picked *ret, struct spy_err *err);
-// Appends "SELECT columns FROM windows" with the selection's time and series, without a FORMAT.
+// Appends "SELECT columns FROM table" with the selection's time and series, without a FORMAT. The table
+// has rows of windows.
 void spy_click_put_select(struct spy_click *s, struct spy_buf *sql, const char *columns,
-                          const struct spy_select *select, const struct spy_click_picked *picked);
+                          const char *table, const struct spy_select *select,
+                          const struct spy_click_picked *picked);
+// No window that ends before it is selected.
+uint64_t spy_click_first_end(struct spy_click *s, const struct spy_select *select);
 // Reads {keys, values} of a series. Texts are of the reader's bytes, n of them in each.
 struct spy_click_labels {
     struct spy_click_text {

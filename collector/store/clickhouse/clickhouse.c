@@ -27,6 +27,7 @@ static void close_click(struct spy_store *store)
     pthread_mutex_destroy(&s->schema_lock);
     spy_batch_queue_destroy(&s->queue);
     pthread_mutex_destroy(&s->write_lock);
+    pthread_mutex_destroy(&s->expire_lock);
     free(s);
 }
 
@@ -46,6 +47,7 @@ static int new_click(const char *text, uint32_t max_series, size_t memory, struc
     pthread_mutex_init(&s->schema_lock, NULL);
     spy_batch_queue_init(&s->queue, GROUP_BYTES);
     pthread_mutex_init(&s->write_lock, NULL);
+    pthread_mutex_init(&s->expire_lock, NULL);
     r = spy_click_link_new(&place, &s->link, err);
     if (r < 0)
         close_click(&s->base);
@@ -152,4 +154,5 @@ const struct spy_store_backend spy_store_clickhouse = {
     .now = get_click_time,
     .check = check_click,
     .verify = spy_click_verify,
+    .keep = spy_click_keep,
 };

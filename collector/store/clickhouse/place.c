@@ -17,9 +17,20 @@ static const struct {
     {"ca_file", offsetof(struct spy_click_place, ca_file)},
 };
 
+static const struct {
+    const char *key;
+    size_t at;
+    uint32_t most;
+} numbers[] = {
+    {"replicas", offsetof(struct spy_click_place, replicas), REPLICAS_MAX},
+    {"grace", offsetof(struct spy_click_place, grace_secs), SPY_CLICK_GRACE_SECS},
+};
+
 int spy_click_place_print(const struct spy_click_place *place, struct spy_buf *out)
 {
     spy_buf_printf(out, "%s/?replicas=%u", place->url, place->replicas);
+    if (place->grace_secs != SPY_CLICK_GRACE_SECS)
+        spy_buf_printf(out, "&grace=%u", place->grace_secs);
     for (size_t i = 0; i < SPY_COUNT(values); i++) {
         const char *value = (const char *)place + values[i].at;
         if (!*value)
@@ -62,11 +73,15 @@ static bool take_pair(struct spy_click_place *p, const char *pair, size_t len)
     for (size_t i = 0; i < SPY_COUNT(values); i++)
         if (key == strlen(values[i].key) && !memcmp(pair, values[i].key, key))
             return unescape_value(equals + 1, len - key - 1, (char *)p + values[i].at);
-    if (key != strlen("replicas") || memcmp(pair, "replicas", key) != 0 ||
-        !unescape_value(equals + 1, len - key - 1, number))
-        return false;
-    p->replicas = (uint32_t)strtoul(number, NULL, 10);
-    return p->replicas <= REPLICAS_MAX;
+    for (size_t i = 0; i < SPY_COUNT(numbers); i++)
+        if (key == strlen(numbers[i].key) && !memcmp(pair, numbers[i].key, key)) {
+            if (!unescape_value(equals + 1, len - key - 1, number))
+                return false;
+            unsigned long n = strtoul(number, NULL, 10);
+            *(uint32_t *)((char *)p + numbers[i].at) = (uint32_t)n;
+            return n <= numbers[i].most;
+        }
+    return false;
 }
 
 // It stands in statements, where a name cannot be bound.
@@ -91,7 +106,7 @@ static int check_clickhouse_place(const struct spy_click_place *p, struct spy_er
 
 int spy_click_place_parse(const char *text, struct spy_click_place *ret, struct spy_err *err)
 {
-    struct spy_click_place p = {.database = "podspy"};
+    struct spy_click_place p = {.database = "podspy", .grace_secs = SPY_CLICK_GRACE_SECS};
     const char *query = strstr(text, "/?");
     size_t len = query ? (size_t)(query - text) : strlen(text);
     bool ok = len < sizeof p.url;

@@ -8,7 +8,7 @@
 #include "shared/base/buf.h"
 #include "shared/base/err.h"
 
-enum { SPY_CLICK_TEXT = 512 }; // bytes of each value
+enum { SPY_CLICK_TEXT = 512, SPY_CLICK_GRACE_SECS = 600 }; // TEXT: bytes of each value
 
 struct spy_click_place {
     char url[SPY_CLICK_TEXT];      // scheme, host and port; http:// for this machine alone
@@ -17,6 +17,9 @@ struct spy_click_place {
     char password_file[SPY_CLICK_TEXT], ca_file[SPY_CLICK_TEXT];
     uint32_t replicas; // 0: tables of one server; else replicated tables, and an insert is
                        // acknowledged once so many replicas hold it
+    uint32_t
+        grace_secs; // from closing a day to dropping its windows: longer than any statement and
+                    // question lasts. SPY_CLICK_GRACE_SECS; tests have less
 };
 
 int spy_click_place_print(const struct spy_click_place *place, struct spy_buf *out);

@@ -1,6 +1,6 @@
 // processes.c - lists the selected series, one process each: their windows are summed here, then the
 // labels and the threads of the latest windows are read.
-#include "collector/store/clickhouse/click.h"
+#include "collector/store/clickhouse/levels.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include <stdio.h>
@@ -12,16 +12,19 @@ enum {
     THREADS_MAX = 4096,
     NAMES_BYTES = 4 << 20, // of the threads of one process
     JSON_BYTES = 128 << 10,
-    SQL_BYTES = 2 << 10,
-    LIST_SECS = 60,
     MEMORY_MAX = 512 << 20,
     CHUNK = 256, // processes whose names are read at once
 };
 
 struct process {
     struct spy_store_process sums;
-    uint8_t id[SPY_ID], latest[SPY_ID]; // of the series; the profile_id of its latest window
-    char *labels_json, *names;          // names: texts, each with its NUL
+    uint8_t id[SPY_ID]; // of the series
+    struct latest {     // window or roll-up
+        uint8_t profile_id[SPY_ID];
+        uint64_t end_ns;
+        uint32_t level, bucket, windows;
+    } latest;
+    char *labels_json, *names; // names: texts, each with its NUL
     struct spy_thread_name *threads;
     size_t n_threads;
 };
@@ -29,7 +32,8 @@ struct process {
 struct listing {
     struct spy_click *s;
     const struct spy_select *select;
-    struct spy_idset profile_ids, series;
+    struct spy_click_reading reading;
+    struct spy_idset series;
     struct process *processes; // by number of its series, until they are sorted
     size_t cap;
     struct spy_idset shown; // the series of the chunk
@@ -39,7 +43,7 @@ struct listing {
 
 static void process_listing_free(struct listing *l)
 {
-    spy_idset_free(&l->profile_ids);
+    spy_click_reading_free(&l->reading);
     spy_idset_free(&l->series);
     spy_idset_free(&l->shown);
     free(l->processes);
@@ -53,7 +57,7 @@ static int hold_listing(struct listing *l, struct spy_err *err)
     if (spy_stop_is_set(l->select->stop))
         return spy_err_set(err, SPY_ERR_GONE, 0, "the client has gone");
     size_t most = l->select->memory ? l->select->memory : MEMORY_MAX;
-    size_t memory = spy_idset_memory(&l->profile_ids) + spy_idset_memory(&l->series) +
+    size_t memory = spy_click_reading_memory(&l->reading) + spy_idset_memory(&l->series) +
                     l->cap * sizeof *l->processes;
     return memory > most ? spy_err_set(err, SPY_ERR_LIMIT, 0,
                                        "too many windows are selected: narrow the selection")
@@ -64,67 +68,56 @@ static void sum_window(struct process *p, const struct spy_click_window *w)
 {
     struct spy_store_process *s = &p->sums;
     const struct spy_series *window = &w->window;
-    bool is_later = !s->windows || w->end_ns > s->last_ns ||
-                    (w->end_ns == s->last_ns && memcmp(w->profile_id, p->latest, SPY_ID) > 0);
+    bool is_later =
+        !s->windows || w->end_ns > s->last_ns ||
+        (w->end_ns == s->last_ns && memcmp(w->profile_id, p->latest.profile_id, SPY_ID) > 0);
     s->first_ns = !s->windows || window->start_ns < s->first_ns ? window->start_ns : s->first_ns;
     if (is_later) {
         s->last_ns = w->end_ns;
         s->period_ns = window->period_ns;
-        memcpy(p->latest, w->profile_id, SPY_ID);
+        p->latest = (struct latest){
+            .end_ns = w->end_ns, .level = w->level, .bucket = w->bucket, .windows = w->windows};
+        memcpy(p->latest.profile_id, w->profile_id, SPY_ID);
     }
     s->samples = spy_add_sat(s->samples, w->samples);
     spy_quality_add(&s->quality, &window->quality);
     spy_account_unite(&s->account, &window->account);
-    s->windows++;
+    s->windows += w->windows;
 }
 
-static int add_head_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
+static int add_head_row(void *arg, struct spy_click_window *w, struct spy_err *err)
 {
     struct listing *l = arg;
-    struct spy_click_window w;
-    uint32_t at, series;
-    bool is_new, is_first;
-    int result = spy_click_read_head(r, &w, err);
-    if (result == 0)
-        result = hold_listing(l, err);
-    if (result < 0)
-        return result;
-    result = spy_idset_add(&l->profile_ids, w.profile_id, &at, &is_new);
-    if (result == 0 && is_new)
-        result = spy_idset_add(&l->series, w.series, &series, &is_first);
-    if (result == 0 && is_new && is_first) {
-        result =
-            spy_grow(&l->processes, &l->cap, l->series.n, sizeof *l->processes, SIZE_MAX / 256);
-        if (result == 0) {
-            l->processes[series] = (struct process){0};
-            memcpy(l->processes[series].id, w.series, SPY_ID);
-        }
-    }
-    if (result < 0)
+    uint32_t series;
+    bool is_first;
+    int r = hold_listing(l, err);
+    if (r < 0)
+        return r;
+    r = spy_idset_add(&l->series, w->series, &series, &is_first);
+    if (r == 0 && is_first)
+        r = spy_grow(&l->processes, &l->cap, l->series.n, sizeof *l->processes, SIZE_MAX / 256);
+    if (r < 0)
         return spy_err_nomem(err);
-    if (is_new)
-        sum_window(&l->processes[series], &w);
+    if (is_first) {
+        l->processes[series] = (struct process){0};
+        memcpy(l->processes[series].id, w->series, SPY_ID);
+    }
+    sum_window(&l->processes[series], w);
     return 0;
 }
 
 static int read_heads(struct listing *l, struct spy_err *err)
 {
     struct spy_click_picked picked = {0};
-    _cleanup_buf_ struct spy_buf sql = SPY_BUF_INIT(SQL_BYTES);
     int r = spy_click_pick_series(l->s, l->select, &picked, err);
-    if (r == 0 && (picked.is_all || picked.rows.len)) {
-        spy_click_put_select(l->s, &sql, SPY_CLICK_HEAD, l->select, &picked);
-        spy_buf_puts(&sql, " FORMAT RowBinary");
-        r = spy_click_call(l->s->link,
-                           &(struct spy_click_call){.sql = spy_buf_str(&sql),
-                                                    .picked = picked.is_all ? NULL : &picked.rows,
-                                                    .structure = "id FixedString(16)",
-                                                    .row = add_head_row,
-                                                    .arg = l,
-                                                    .stop = l->select->stop,
-                                                    .secs = LIST_SECS},
-                           err);
-    }
+    l->reading = (struct spy_click_reading){.s = l->s,
+                                            .select = l->select,
+                                            .picked = &picked,
+                                            .columns = SPY_CLICK_ONLY_HEADS,
+                                            .fn = add_head_row,
+                                            .arg = l};
+    if (r == 0 && (picked.is_all || picked.rows.len))
+        r = spy_click_read(&l->reading, err);
     spy_click_picked_free(&picked);
     return r;
 }
@@ -210,19 +203,14 @@ static int add_threads_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
     return copy_threads(p, &w) < 0 ? spy_err_nomem(err) : 0;
 }
 
-static int read_labels_and_threads(struct listing *l, size_t n, struct spy_err *err)
+static int read_chunk_labels(struct listing *l, size_t n, struct spy_err *err)
 {
     _cleanup_buf_ struct spy_buf ids = SPY_BUF_INIT(CHUNK * SPY_ID);
-    _cleanup_buf_ struct spy_buf latest = SPY_BUF_INIT(CHUNK * (2 * SPY_ID + 8));
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         spy_buf_append(&ids, l->chunk[i].id, SPY_ID);
-        spy_buf_append(&latest, l->chunk[i].id, SPY_ID);
-        spy_rowbin_put(&latest, l->chunk[i].sums.last_ns, 8);
-        spy_buf_append(&latest, l->chunk[i].latest, SPY_ID);
-    }
-    if (ids.failed || latest.failed)
+    if (ids.failed)
         return spy_err_nomem(err);
-    int r = spy_click_call(
+    return spy_click_call(
         l->s->link,
         &(struct spy_click_call){.sql = "SELECT id, keys, values FROM series WHERE id IN "
                                         "(SELECT id FROM picked) FORMAT RowBinary",
@@ -232,21 +220,65 @@ static int read_labels_and_threads(struct listing *l, size_t n, struct spy_err *
                                  .arg = l,
                                  .stop = l->select->stop},
         err);
-    return r < 0
-               ? r
-               : spy_click_call(
-                     l->s->link,
-                     &(struct spy_click_call){
-                         .sql = "SELECT series, tids, names FROM windows WHERE "
-                                "(series, end_ns, profile_id) IN "
-                                "(SELECT series, end_ns, profile_id FROM picked) FORMAT RowBinary",
-                         .picked = &latest,
-                         .structure =
-                             "series FixedString(16), end_ns UInt64, profile_id FixedString(16)",
-                         .row = add_threads_row,
-                         .arg = l,
-                         .stop = l->select->stop},
-                     err);
+}
+
+// Where the threads of the latest window or roll-up are, by level.
+static const struct {
+    const char *sql, *structure;
+} thread_sources[SPY_CLICK_LEVELS] = {
+    [SPY_CLICK_WINDOW] = {"SELECT series, tids, names FROM windows WHERE "
+                          "(series, end_ns, profile_id) IN "
+                          "(SELECT series, end_ns, profile_id FROM picked) FORMAT RowBinary",
+                          "series FixedString(16), end_ns UInt64, profile_id FixedString(16)"},
+    [SPY_CLICK_MINUTE] = {"SELECT series, tids, names FROM minutes WHERE "
+                          "(series, bucket, profile_id, windows) IN "
+                          "(SELECT series, bucket, profile_id, windows FROM picked) "
+                          "FORMAT RowBinary",
+                          "series FixedString(16), bucket UInt32, profile_id FixedString(16), "
+                          "windows UInt32"},
+    [SPY_CLICK_HOUR] = {"SELECT series, tids, names FROM hours WHERE "
+                        "(series, bucket, profile_id, windows) IN "
+                        "(SELECT series, bucket, profile_id, windows FROM picked) FORMAT RowBinary",
+                        "series FixedString(16), bucket UInt32, profile_id FixedString(16), "
+                        "windows UInt32"},
+};
+
+static int read_chunk_threads(struct listing *l, size_t n, uint32_t level, struct spy_err *err)
+{
+    _cleanup_buf_ struct spy_buf rows = SPY_BUF_INIT(CHUNK * (2 * SPY_ID + 8));
+    for (size_t i = 0; i < n; i++) {
+        const struct latest *latest = &l->chunk[i].latest;
+        if (latest->level != level)
+            continue;
+        spy_buf_append(&rows, l->chunk[i].id, SPY_ID);
+        if (level)
+            spy_rowbin_put(&rows, latest->bucket, 4);
+        else
+            spy_rowbin_put(&rows, latest->end_ns, 8);
+        spy_buf_append(&rows, latest->profile_id, SPY_ID);
+        if (level)
+            spy_rowbin_put(&rows, latest->windows, 4);
+    }
+    if (rows.failed)
+        return spy_err_nomem(err);
+    if (!rows.len)
+        return 0;
+    return spy_click_call(l->s->link,
+                          &(struct spy_click_call){.sql = thread_sources[level].sql,
+                                                   .picked = &rows,
+                                                   .structure = thread_sources[level].structure,
+                                                   .row = add_threads_row,
+                                                   .arg = l,
+                                                   .stop = l->select->stop},
+                          err);
+}
+
+static int read_labels_and_threads(struct listing *l, size_t n, struct spy_err *err)
+{
+    int r = read_chunk_labels(l, n, err);
+    for (uint32_t level = 0; level < SPY_CLICK_LEVELS && r == 0; level++)
+        r = read_chunk_threads(l, n, level, err);
+    return r;
 }
 
 static int list_chunk(struct listing *l, struct process *chunk, size_t n, spy_store_process_fn fn,
@@ -275,18 +307,31 @@ static int list_chunk(struct listing *l, struct process *chunk, size_t n, spy_st
     return r;
 }
 
+static int list_once(struct listing *l, spy_store_process_fn fn, void *arg, bool *ret_again,
+                     struct spy_err *err)
+{
+    int r = read_heads(l, err);
+    *ret_again = r == SPY_ERR_AGAIN;
+    size_t n = l->series.n < PROCESSES_MAX ? l->series.n : PROCESSES_MAX;
+    if (l->series.n)
+        qsort(l->processes, l->series.n, sizeof *l->processes, compare_processes);
+    for (size_t i = 0; i < n && r == 0; i += CHUNK)
+        r = list_chunk(l, l->processes + i, n - i < CHUNK ? n - i : CHUNK, fn, arg, err);
+    process_listing_free(l);
+    return r;
+}
+
 int spy_click_processes(struct spy_store *store, const struct spy_select *select,
                         spy_store_process_fn fn, void *arg, struct spy_err *err)
 {
-    struct listing l = {.s = (struct spy_click *)store, .select = select};
-    int r = spy_click_prepare(l.s, err);
-    if (r == 0)
-        r = read_heads(&l, err);
-    size_t n = l.series.n < PROCESSES_MAX ? l.series.n : PROCESSES_MAX;
-    if (l.series.n)
-        qsort(l.processes, l.series.n, sizeof *l.processes, compare_processes);
-    for (size_t i = 0; i < n && r == 0; i += CHUNK)
-        r = list_chunk(&l, l.processes + i, n - i < CHUNK ? n - i : CHUNK, fn, arg, err);
-    process_listing_free(&l);
+    struct spy_click *s = (struct spy_click *)store;
+    bool again = true;
+    int r = spy_click_prepare(s, err);
+    for (int i = 0; i < SPY_CLICK_READS && r == 0 && again; i++) {
+        struct listing l = {.s = s, .select = select};
+        r = list_once(&l, fn, arg, &again, err);
+        if (again && i + 1 < SPY_CLICK_READS)
+            r = 0;
+    }
     return r;
 }

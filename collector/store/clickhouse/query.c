@@ -4,7 +4,7 @@
 // stacks and frames that these name, each with one statement. Windows are written after what they
 // name, so all is there; what is missing all the same (someone dropped a partition) becomes a
 // marker, and no weight is lost.
-#include "collector/store/clickhouse/click.h"
+#include "collector/store/clickhouse/levels.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include <inttypes.h>
@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SQL_BYTES = 2 << 10, QUERY_SECS = 60, NONE = UINT32_MAX };
-#define WINDOWS_BYTES ((uint64_t)8 << 30)
+enum { QUERY_SECS = 60, NONE = UINT32_MAX };
 
 struct sum { // a sample of the answer
     uint32_t series, stack, thread, state;
@@ -37,7 +36,8 @@ struct answer {
     uint32_t day_first, day_last;
     unsigned n_rows; // since the bounds were checked
 
-    struct spy_idset profile_ids, series, stacks, frames;
+    struct spy_click_reading reading;
+    struct spy_idset series, stacks, frames;
     struct spy_map sums_by_key;
     struct sum *sums;
     size_t n_sums, sums_cap;
@@ -54,7 +54,7 @@ struct answer {
 
 static void answer_free(struct answer *a)
 {
-    spy_idset_free(&a->profile_ids);
+    spy_click_reading_free(&a->reading);
     spy_idset_free(&a->series);
     spy_idset_free(&a->stacks);
     spy_idset_free(&a->frames);
@@ -79,7 +79,7 @@ static int fail_adding(int r, struct spy_err *err)
 
 static size_t get_memory(const struct answer *a)
 {
-    return spy_profile_memory(a->into) + spy_idset_memory(&a->profile_ids) +
+    return spy_profile_memory(a->into) + spy_click_reading_memory(&a->reading) +
            spy_idset_memory(&a->series) + spy_idset_memory(&a->stacks) +
            spy_idset_memory(&a->frames) + spy_map_memory(&a->sums_by_key) +
            a->sums_cap * sizeof *a->sums + a->windows_cap * sizeof *a->windows +
@@ -174,7 +174,8 @@ static int unite_samples(struct answer *a, struct spy_click_window *w, uint32_t 
 static int add_seen_window(struct answer *a, const struct spy_click_window *w, uint32_t *ret_series)
 {
     bool is_new;
-    uint32_t day = spy_click_day(w->end_ns);
+    uint32_t day = w->level ? spy_click_bucket_day((int)w->level, w->bucket)
+                            : spy_click_window_day(w->window.start_ns, w->end_ns);
     int r = spy_idset_add(&a->series, w->series, ret_series, &is_new);
     if (r == 0)
         r = spy_grow(&a->windows, &a->windows_cap, a->n_windows + 1, sizeof *a->windows,
@@ -183,93 +184,35 @@ static int add_seen_window(struct answer *a, const struct spy_click_window *w, u
         return r;
     a->windows[a->n_windows++] = (struct seen_window){*ret_series, w->window};
     a->day_first = day < a->day_first ? day : a->day_first;
-    a->day_last = day > a->day_last ? day : a->day_last;
+    a->day_last = day >= a->day_last ? day + 1 : a->day_last; // version 1: what ends at midnight
     return 0;
 }
 
-static int add_window_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
+static int add_window_row(void *arg, struct spy_click_window *w, struct spy_err *err)
 {
     struct answer *a = arg;
-    struct spy_click_window w;
-    uint32_t at, series;
-    bool is_new;
-    int result = spy_click_read_head(r, &w, err);
-    if (result == 0)
-        result = spy_click_read_threads(r, &w, err);
-    if (result == 0)
-        result = spy_click_read_rows(r, &w, err);
-    if (result == 0)
-        result = hold_bounds(a, err);
-    if (result < 0)
-        return result;
-    result = spy_idset_add(&a->profile_ids, w.profile_id, &at, &is_new);
-    if (result == 0 && is_new)
-        result = add_seen_window(a, &w, &series);
-    if (result < 0)
-        return fail_adding(result, err);
-    return is_new ? unite_samples(a, &w, series, err) : 0;
+    uint32_t series;
+    int r = hold_bounds(a, err);
+    if (r < 0)
+        return r;
+    r = add_seen_window(a, w, &series);
+    return r < 0 ? fail_adding(r, err) : unite_samples(a, w, series, err);
 }
-
-static int hold_size(struct answer *a, const struct spy_click_picked *picked, struct spy_err *err);
 
 static int read_windows(struct answer *a, struct spy_err *err)
 {
     struct spy_click_picked picked = {0};
-    _cleanup_buf_ struct spy_buf sql = SPY_BUF_INIT(SQL_BYTES);
     int r = spy_click_pick_series(a->s, a->select, &picked, err);
-    if (r == 0 && (picked.is_all || picked.rows.len)) {
-        r = hold_size(a, &picked, err);
-        spy_click_put_select(a->s, &sql, SPY_CLICK_HEAD ", " SPY_CLICK_THREADS ", " SPY_CLICK_ROWS,
-                             a->select, &picked);
-        spy_buf_puts(&sql, " FORMAT RowBinary");
-        if (r == 0)
-            r = spy_click_call(
-                a->s->link,
-                &(struct spy_click_call){.sql = spy_buf_str(&sql),
-                                         .picked = picked.is_all ? NULL : &picked.rows,
-                                         .structure = "id FixedString(16)",
-                                         .row = add_window_row,
-                                         .arg = a,
-                                         .stop = a->select->stop,
-                                         .secs = QUERY_SECS,
-                                         .bytes_max = WINDOWS_BYTES},
-                err);
-    }
+    a->reading = (struct spy_click_reading){.s = a->s,
+                                            .select = a->select,
+                                            .picked = &picked,
+                                            .columns = SPY_CLICK_ALL_COLUMNS,
+                                            .holds_rows = true,
+                                            .fn = add_window_row,
+                                            .arg = a};
+    if (r == 0 && (picked.is_all || picked.rows.len))
+        r = spy_click_read(&a->reading, err);
     spy_click_picked_free(&picked);
-    return r;
-}
-
-static int read_count(void *arg, struct spy_rowbin *r, struct spy_err *err)
-{
-    (void)err;
-    uint64_t n = spy_rowbin_number(r, 8);
-    if (r->is_short)
-        return SPY_ERR_TORN;
-    *(uint64_t *)arg = n;
-    return 0;
-}
-
-static int hold_size(struct answer *a, const struct spy_click_picked *picked, struct spy_err *err)
-{
-    _cleanup_buf_ struct spy_buf sql = SPY_BUF_INIT(SQL_BYTES);
-    uint64_t rows = 0;
-    size_t max = a->select->rows_max ? a->select->rows_max : SPY_STORE_ROWS_MAX;
-    spy_click_put_select(a->s, &sql, "toUInt64(count() + sum(rows))", a->select, picked);
-    spy_buf_puts(&sql, " FORMAT RowBinary");
-    int r = spy_click_call(a->s->link,
-                           &(struct spy_click_call){.sql = spy_buf_str(&sql),
-                                                    .picked = picked->is_all ? NULL : &picked->rows,
-                                                    .structure = "id FixedString(16)",
-                                                    .row = read_count,
-                                                    .arg = &rows,
-                                                    .stop = a->select->stop,
-                                                    .secs = QUERY_SECS},
-                           err);
-    if (r == 0 && rows > max)
-        return spy_err_set(err, SPY_ERR_LIMIT, 0,
-                           "%" PRIu64 " samples are selected, and at most %zu can be merged: "
-                           "narrow the time or the labels",
-                           rows, max);
     return r;
 }
 
@@ -478,18 +421,31 @@ static int build_profile(struct answer *a, struct spy_err *err)
     return r < 0 ? fail_adding(r, err) : 0;
 }
 
-int spy_click_query(struct spy_store *store, const struct spy_select *select,
-                    struct spy_profile *into, struct spy_err *err)
+static int query_once(struct spy_click *s, const struct spy_select *select,
+                      struct spy_profile *into, bool *ret_again, struct spy_err *err)
 {
-    struct spy_click *s = (struct spy_click *)store;
     struct answer a = {.s = s, .into = into, .select = select, .day_first = UINT16_MAX};
-    int r = spy_click_prepare(s, err);
-    if (r == 0)
-        r = read_windows(&a, err);
+    int r = read_windows(&a, err);
+    *ret_again = r == SPY_ERR_AGAIN;
     if (r == 0)
         r = read_all_named(&a, err);
     if (r == 0)
         r = build_profile(&a, err);
     answer_free(&a);
+    return r;
+}
+
+// Nothing but names and threads is in `into` before all windows were read.
+int spy_click_query(struct spy_store *store, const struct spy_select *select,
+                    struct spy_profile *into, struct spy_err *err)
+{
+    struct spy_click *s = (struct spy_click *)store;
+    bool again = true;
+    int r = spy_click_prepare(s, err);
+    for (int i = 0; i < SPY_CLICK_READS && r == 0 && again; i++) {
+        r = query_once(s, select, into, &again, err);
+        if (again && i + 1 < SPY_CLICK_READS)
+            r = 0;
+    }
     return r;
 }

@@ -118,8 +118,7 @@ static int pick_series_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
                : 0;
 }
 
-// Windows that end before it are not selected.
-static uint64_t get_first_end(struct spy_click *s, const struct spy_select *select)
+uint64_t spy_click_first_end(struct spy_click *s, const struct spy_select *select)
 {
     uint64_t horizon = __atomic_load_n(&s->horizon_ns, __ATOMIC_RELAXED);
     uint64_t from = select->from_ns > horizon ? select->from_ns : horizon;
@@ -140,7 +139,7 @@ int spy_click_pick_series(struct spy_click *s, const struct spy_select *select,
         return 0;
     snprintf(sql, sizeof sql,
              "SELECT id, keys, values FROM series WHERE day >= %u FORMAT RowBinary",
-             spy_click_day(get_first_end(s, select)));
+             spy_click_window_day(0, spy_click_first_end(s, select)));
     int r = spy_click_call(s->link,
                            &(struct spy_click_call){
                                .sql = sql, .row = pick_series_row, .arg = &p, .stop = select->stop},
@@ -153,15 +152,17 @@ int spy_click_pick_series(struct spy_click *s, const struct spy_select *select,
 // A window of no length counts as the instant it begins at. Windows have no longest length, so days
 // after the selection are looked at, too; there the small columns of PREWHERE say that nothing fits.
 void spy_click_put_select(struct spy_click *s, struct spy_buf *sql, const char *columns,
-                          const struct spy_select *select, const struct spy_click_picked *picked)
+                          const char *table, const struct spy_select *select,
+                          const struct spy_click_picked *picked)
 {
     uint64_t from = spy_min(select->from_ns, SPY_CLICK_TIME_MAX);
-    uint64_t until = spy_min(select->until_ns, SPY_CLICK_TIME_MAX), end = get_first_end(s, select);
+    uint64_t until = spy_min(select->until_ns, SPY_CLICK_TIME_MAX);
+    uint64_t end = spy_click_first_end(s, select);
     spy_buf_printf(sql,
-                   "SELECT %s FROM windows PREWHERE day >= %u AND end_ns >= %" PRIu64
+                   "SELECT %s FROM %s PREWHERE day >= %u AND end_ns >= %" PRIu64
                    " AND start_ns < %" PRIu64 " AND (end_ns > %" PRIu64 " OR start_ns = %" PRIu64
                    ")",
-                   columns, spy_click_day(end), end, until, from, from);
+                   columns, table, spy_click_window_day(0, end), end, until, from, from);
     if (!picked->is_all)
         spy_buf_puts(sql, " AND series IN (SELECT id FROM picked)");
 }

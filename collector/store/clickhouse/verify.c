@@ -10,7 +10,11 @@ static const struct {
     const char *what, *used, *there;
 } checks[] = {
     {"series", "series AS id FROM windows", "series"},
+    {"series", "series AS id FROM minutes", "series"},
+    {"series", "series AS id FROM hours", "series"},
     {"stacks", "arrayJoin(stacks) AS id FROM windows", "stacks"},
+    {"stacks", "arrayJoin(stacks) AS id FROM minutes", "stacks"},
+    {"stacks", "arrayJoin(stacks) AS id FROM hours", "stacks"},
     {"frames", "arrayJoin(frames) AS id FROM stacks", "frames"},
 };
 
@@ -24,14 +28,16 @@ static int read_missing(void *arg, struct spy_rowbin *r, struct spy_err *err)
     return 0;
 }
 
+// Version 1 counted a window that ends at midnight, and its names, to the next day.
 static int count_missing(struct spy_click *s, size_t i, unsigned max_secs, uint64_t *ret,
                          struct spy_err *err)
 {
     char sql[SQL_BYTES];
     snprintf(sql, sizeof sql,
              "SELECT toUInt64(count()) FROM (SELECT DISTINCT day, %s) "
-             "WHERE (day, id) NOT IN (SELECT day, id FROM %s) FORMAT RowBinary",
-             checks[i].used, checks[i].there);
+             "WHERE (day, id) NOT IN (SELECT day, id FROM %s) AND "
+             "(toUInt16(day + 1), id) NOT IN (SELECT day, id FROM %s) FORMAT RowBinary",
+             checks[i].used, checks[i].there, checks[i].there);
     return spy_click_call(
         s->link,
         &(struct spy_click_call){

@@ -13,7 +13,7 @@ int spy_click_end_row(const struct spy_rowbin *r, struct spy_err *err)
 int spy_click_read_head(struct spy_rowbin *r, struct spy_click_window *ret, struct spy_err *err)
 {
     struct spy_series *w = &ret->window;
-    *ret = (struct spy_click_window){0};
+    *ret = (struct spy_click_window){.windows = 1};
     ret->series = spy_rowbin_bytes(r, SPY_ID);
     ret->end_ns = spy_rowbin_number(r, 8);
     ret->profile_id = spy_rowbin_bytes(r, SPY_ID);
@@ -27,7 +27,7 @@ int spy_click_read_head(struct spy_rowbin *r, struct spy_click_window *ret, stru
     ret->rows = (uint32_t)spy_rowbin_number(r, 4);
     unsigned known = (unsigned)spy_rowbin_number(r, 1);
     for (unsigned c = 0; c < SPY_COUNTERS; c++) {
-        uint64_t sum = spy_rowbin_number(r, 8);
+        uint64_t sum = spy_rowbin_number(r, 8); // with its time, 0 where it was not counted
         if (known >> c & 1)
             w->account.counted[c] = (struct spy_counted){sum, w->duration_ns};
     }
@@ -36,6 +36,26 @@ int spy_click_read_head(struct spy_rowbin *r, struct spy_click_window *ret, stru
     w->account.period_ns = w->period_ns;
     if (ret->profile_id)
         memcpy(w->profile_id, ret->profile_id, SPY_ID);
+    return spy_click_end_row(r, err);
+}
+
+int spy_click_read_rolled(struct spy_rowbin *r, struct spy_click_window *ret, struct spy_err *err)
+{
+    uint32_t bucket = (uint32_t)spy_rowbin_number(r, 4);
+    uint32_t windows = (uint32_t)spy_rowbin_number(r, 4);
+    int result = spy_click_read_head(r, ret, err);
+    if (result < 0)
+        return result;
+    struct spy_series *w = &ret->window;
+    ret->bucket = bucket;
+    ret->windows = windows;
+    for (unsigned c = 0; c < SPY_COUNTERS; c++)
+        w->account.counted[c].of_ns = spy_rowbin_number(r, 8);
+    w->account.period_ns = spy_rowbin_number(r, 8);
+    size_t n = spy_rowbin_length(r, SPY_ID);
+    const uint8_t *ids = spy_rowbin_bytes(r, n * SPY_ID);
+    if (ids && n && windows == 1)
+        memcpy(w->profile_id, ids, SPY_ID);
     return spy_click_end_row(r, err);
 }
 

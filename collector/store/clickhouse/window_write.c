@@ -216,31 +216,71 @@ static int put_series_row(struct writing *w)
     return r;
 }
 
-static void write_window_head(struct writing *w, struct spy_buf *out)
+void spy_click_put_head(struct spy_buf *out, const uint8_t series[SPY_ID],
+                        const struct spy_series *w, uint64_t samples, uint32_t rows)
 {
-    const struct spy_series *s = spy_profile_series_get(w->p, 0);
-    uint64_t samples = 0, known = 0;
-    uint32_t n = spy_profile_n_samples(w->p);
-    for (uint32_t i = 0; i < n; i++)
-        samples = spy_add_sat(samples, spy_profile_sample_at(w->p, i)->count);
+    uint64_t known = 0;
     for (unsigned c = 0; c < SPY_COUNTERS; c++)
-        known |= (uint64_t)spy_account_knows(&s->account, c) << c;
-    spy_rowbin_put(out, w->day, 2);
-    spy_buf_append(out, w->ids->series, SPY_ID);
-    spy_rowbin_put(out, spy_min(spy_add_sat(s->start_ns, s->duration_ns), SPY_CLICK_TIME_MAX), 8);
-    spy_buf_append(out, s->profile_id, SPY_ID);
-    spy_rowbin_put(out, spy_min(s->start_ns, SPY_CLICK_TIME_MAX), 8);
-    spy_rowbin_put(out, s->period_ns, 8);
-#define PUT(name, ...) spy_rowbin_put(out, s->quality.name, 8);
+        known |= (uint64_t)spy_account_knows(&w->account, c) << c;
+    spy_buf_append(out, series, SPY_ID);
+    spy_rowbin_put(out, spy_min(spy_add_sat(w->start_ns, w->duration_ns), SPY_CLICK_TIME_MAX), 8);
+    spy_buf_append(out, w->profile_id, SPY_ID);
+    spy_rowbin_put(out, spy_min(w->start_ns, SPY_CLICK_TIME_MAX), 8);
+    spy_rowbin_put(out, w->period_ns, 8);
+#define PUT(name, ...) spy_rowbin_put(out, w->quality.name, 8);
     SPY_QUALITY(PUT)
 #undef PUT
     spy_rowbin_put(out, samples, 8);
-    spy_rowbin_put(out, n, 4);
+    spy_rowbin_put(out, rows, 4);
     spy_rowbin_put(out, known, 1);
     for (unsigned c = 0; c < SPY_COUNTERS; c++)
-        spy_rowbin_put(out, s->account.counted[c].sum, 8);
-    spy_rowbin_put(out, s->account.running_ns, 8);
-    spy_rowbin_put(out, s->account.runnable_ns, 8);
+        spy_rowbin_put(out, w->account.counted[c].sum, 8);
+    spy_rowbin_put(out, w->account.running_ns, 8);
+    spy_rowbin_put(out, w->account.runnable_ns, 8);
+}
+
+void spy_click_put_rolled(struct spy_buf *out, const struct spy_click_rolled *r)
+{
+    const struct spy_account *account = &r->window->account;
+    uint32_t n = r->level == SPY_CLICK_MINUTE || r->windows == 1 ? r->windows : 0;
+    spy_rowbin_put(out, spy_click_bucket_day(r->level, r->bucket), 2);
+    spy_rowbin_put(out, r->bucket, 4);
+    spy_rowbin_put(out, r->windows, 4);
+    spy_click_put_head(out, r->series, r->window, r->samples, r->rows);
+    for (unsigned c = 0; c < SPY_COUNTERS; c++)
+        spy_rowbin_put(out, account->counted[c].of_ns, 8);
+    spy_rowbin_put(out, account->period_ns, 8);
+    spy_rowbin_put_length(out, n);
+    spy_buf_append(out, r->ids, (size_t)n * SPY_ID);
+}
+
+static uint64_t sum_counts(const struct spy_profile *p)
+{
+    uint64_t samples = 0;
+    for (uint32_t i = 0; i < spy_profile_n_samples(p); i++)
+        samples = spy_add_sat(samples, spy_profile_sample_at(p, i)->count);
+    return samples;
+}
+
+// Counters are counted in the whole window, as a reader of its row takes them to be.
+static void put_late_head(struct writing *w, int level, struct spy_buf *out)
+{
+    struct spy_series s = *spy_profile_series_get(w->p, 0);
+    s.start_ns = spy_min(s.start_ns, SPY_CLICK_TIME_MAX);
+    uint64_t end = spy_min(spy_add_sat(s.start_ns, s.duration_ns), SPY_CLICK_TIME_MAX);
+    s.duration_ns = end - s.start_ns;
+    for (unsigned c = 0; c < SPY_COUNTERS; c++)
+        s.account.counted[c].of_ns = spy_account_knows(&s.account, c) ? s.duration_ns : 0;
+    s.account.period_ns = s.period_ns;
+    spy_click_put_rolled(
+        out, &(struct spy_click_rolled){.level = level,
+                                        .bucket = spy_click_bucket(level, s.start_ns, end),
+                                        .windows = 1,
+                                        .rows = spy_profile_n_samples(w->p),
+                                        .samples = sum_counts(w->p),
+                                        .series = w->ids->series,
+                                        .window = &s,
+                                        .ids = s.profile_id});
 }
 
 static uint64_t take_column(const struct writing *w, const struct spy_sample *s, int column)
@@ -277,19 +317,35 @@ static void put_sample_columns(struct writing *w, struct spy_buf *out)
     }
 }
 
-static int put_whole_window(struct writing *w)
+static int put_window_row(struct writing *w, int table, int level)
 {
-    struct spy_buf *out = &w->rows->of[SPY_CLICK_WINDOWS];
+    struct spy_buf *out = &w->rows->of[table];
     size_t before = out->len;
+    if (level) {
+        put_late_head(w, level, out);
+    } else {
+        spy_rowbin_put(out, w->day, 2);
+        spy_click_put_head(out, w->ids->series, spy_profile_series_get(w->p, 0), sum_counts(w->p),
+                           spy_profile_n_samples(w->p));
+    }
+    put_sample_columns(w, out);
+    return out->len - before > SPY_ROWBIN_MAX ? SPY_ERR_LIMIT : 0;
+}
+
+static int put_whole_window(struct writing *w, bool is_late)
+{
     int r = put_series_row(w);
     for (uint32_t i = 0; i < spy_profile_n_samples(w->p) && r == 0; i++)
         r = note_sample(w, spy_profile_sample_at(w->p, i));
     if (r < 0)
         return r;
-    write_window_head(w, out);
-    put_sample_columns(w, out);
-    if (out->len - before > SPY_ROWBIN_MAX)
-        r = SPY_ERR_LIMIT;
+    if (is_late) {
+        r = put_window_row(w, SPY_CLICK_HOURS, SPY_CLICK_HOUR);
+        if (r == 0)
+            r = put_window_row(w, SPY_CLICK_MINUTES, SPY_CLICK_MINUTE);
+    } else {
+        r = put_window_row(w, SPY_CLICK_WINDOWS, SPY_CLICK_WINDOW);
+    }
     for (int t = 0; t < SPY_CLICK_TABLES && r == 0; t++)
         r = w->rows->of[t].failed;
     r = r < 0 ? r : w->tids.failed;
@@ -298,7 +354,7 @@ static int put_whole_window(struct writing *w)
 }
 
 int spy_click_put_window(const struct spy_profile *p, const struct spy_click_ids *ids,
-                         struct spy_idset *written, struct spy_click_rows *rows,
+                         struct spy_idset *written, bool is_late, struct spy_click_rows *rows,
                          struct spy_err *err)
 {
     const struct spy_series *s = spy_profile_series_get(p, 0);
@@ -310,13 +366,13 @@ int spy_click_put_window(const struct spy_profile *p, const struct spy_click_ids
                         .ids = ids,
                         .written = written,
                         .rows = rows,
-                        .day = spy_click_day(end),
+                        .day = spy_click_window_day(spy_min(s->start_ns, end), end),
                         .stacks = stacks,
                         .threads = threads,
                         .stack_ids = SPY_BUF_INIT(SPY_ROWBIN_MAX),
                         .tids = SPY_BUF_INIT(SPY_ROWBIN_MAX),
                         .names = SPY_BUF_INIT(SPY_ROWBIN_MAX)};
-    int r = stacks && threads ? put_whole_window(&w) : SPY_ERR_NOMEM;
+    int r = stacks && threads ? put_whole_window(&w, is_late) : SPY_ERR_NOMEM;
     spy_buf_free(&w.stack_ids);
     spy_buf_free(&w.tids);
     spy_buf_free(&w.names);

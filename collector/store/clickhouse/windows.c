@@ -1,6 +1,6 @@
 // windows.c - lists the selected windows with the sums of their samples by state. Labels are read
 // first; stacks are not read.
-#include "collector/store/clickhouse/click.h"
+#include "collector/store/clickhouse/levels.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include <inttypes.h>
@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SQL_BYTES = 2 << 10, WINDOWS_SECS = 60, NOT_LISTED = UINT32_MAX, LABELS_MAX = 1 << 26 };
-#define WINDOWS_BYTES ((uint64_t)8 << 30)
+enum { WINDOWS_SECS = 60, NOT_LISTED = UINT32_MAX, LABELS_MAX = 1 << 26 };
 
 struct labelled { // a series
     size_t first; // in window_listing.labels
@@ -25,7 +24,8 @@ struct window_listing {
     spy_store_window_fn fn;
     void *arg;
     uint64_t n_rows; // windows and samples that were read
-    struct spy_idset profile_ids, series;
+    struct spy_click_reading reading;
+    struct spy_idset series;
     struct labelled *labelled; // by number of the series
     size_t labelled_cap;
     struct spy_label *labels;
@@ -35,7 +35,7 @@ struct window_listing {
 
 static void window_listing_free(struct window_listing *l)
 {
-    spy_idset_free(&l->profile_ids);
+    spy_click_reading_free(&l->reading);
     spy_idset_free(&l->series);
     free(l->labelled);
     free(l->labels);
@@ -53,7 +53,7 @@ static int hold_window_bounds(struct window_listing *l, uint64_t rows, struct sp
 {
     const struct spy_select *s = l->select;
     uint64_t max = s->rows_max ? s->rows_max : SPY_STORE_ROWS_MAX;
-    size_t memory = spy_profile_memory(l->into) + spy_idset_memory(&l->profile_ids) +
+    size_t memory = spy_profile_memory(l->into) + spy_click_reading_memory(&l->reading) +
                     spy_idset_memory(&l->series) + l->labelled_cap * sizeof *l->labelled +
                     l->labels_cap * sizeof *l->labels;
     l->n_rows = spy_add_sat(l->n_rows, rows);
@@ -112,10 +112,10 @@ static int read_series_labels(struct window_listing *l, const struct spy_click_p
                               struct spy_err *err)
 {
     char sql[160];
-    uint64_t from = spy_min(l->select->from_ns, SPY_CLICK_TIME_MAX);
-    snprintf(sql, sizeof sql,
-             "SELECT id, keys, values FROM series WHERE day >= %u%s FORMAT RowBinary",
-             spy_click_day(from), picked->is_all ? "" : " AND id IN (SELECT id FROM picked)");
+    uint64_t from = spy_click_first_end(l->s, l->select);
+    snprintf(
+        sql, sizeof sql, "SELECT id, keys, values FROM series WHERE day >= %u%s FORMAT RowBinary",
+        spy_click_window_day(0, from), picked->is_all ? "" : " AND id IN (SELECT id FROM picked)");
     return spy_click_call(l->s->link,
                           &(struct spy_click_call){.sql = sql,
                                                    .picked = picked->is_all ? NULL : &picked->rows,
@@ -160,53 +160,34 @@ static int sum_states(struct window_listing *l, const struct spy_click_window *w
     return 0;
 }
 
-static int list_window_row(void *arg, struct spy_rowbin *r, struct spy_err *err)
+static int list_window_row(void *arg, struct spy_click_window *w, struct spy_err *err)
 {
     struct window_listing *l = arg;
-    struct spy_click_window w;
-    struct spy_store_window window = {.window = &w.window, .windows = 1, .sums = l->sums};
-    uint32_t at;
-    bool is_new;
-    int result = spy_click_read_head(r, &w, err);
-    if (result == 0)
-        result = spy_click_read_states(r, &w, err);
-    if (result < 0)
-        return result;
-    result = spy_idset_add(&l->profile_ids, w.profile_id, &at, &is_new);
-    if (result == 0 && !is_new)
-        return 0;
-    if (result == 0)
-        result = list_window_series(l, w.series, &window.series);
-    if (result == 0)
-        result = sum_states(l, &w);
-    if (result < 0)
-        return fail_windows(result, err);
-    result = hold_window_bounds(l, 1 + w.n_rows, err);
-    return result < 0 ? result : l->fn(l->arg, &window, err);
+    struct spy_store_window window = {.window = &w->window, .windows = w->windows, .sums = l->sums};
+    int r = list_window_series(l, w->series, &window.series);
+    if (r == 0)
+        r = sum_states(l, w);
+    if (r < 0)
+        return fail_windows(r, err);
+    r = hold_window_bounds(l, 1 + w->n_rows, err);
+    return r < 0 ? r : l->fn(l->arg, &window, err);
 }
 
 static int list_picked(struct window_listing *l, const struct spy_click_picked *picked,
                        struct spy_err *err)
 {
-    _cleanup_buf_ struct spy_buf sql = SPY_BUF_INIT(SQL_BYTES);
     int r = read_series_labels(l, picked, err);
-    if (r < 0)
-        return r;
-    spy_click_put_select(l->s, &sql, SPY_CLICK_HEAD ", " SPY_CLICK_STATES, l->select, picked);
-    spy_buf_puts(&sql, " FORMAT RowBinary");
-    return spy_click_call(l->s->link,
-                          &(struct spy_click_call){.sql = spy_buf_str(&sql),
-                                                   .picked = picked->is_all ? NULL : &picked->rows,
-                                                   .structure = "id FixedString(16)",
-                                                   .row = list_window_row,
-                                                   .arg = l,
-                                                   .stop = l->select->stop,
-                                                   .secs = WINDOWS_SECS,
-                                                   .bytes_max = WINDOWS_BYTES},
-                          err);
+    l->reading = (struct spy_click_reading){.s = l->s,
+                                            .select = l->select,
+                                            .picked = picked,
+                                            .columns = SPY_CLICK_HEADS_AND_STATES,
+                                            .only_dropped = true,
+                                            .fn = list_window_row,
+                                            .arg = l};
+    return r < 0 ? r : spy_click_read(&l->reading, err);
 }
 
-// There are no roll-ups, so steps do not matter.
+// Steps can lie anywhere, so roll-ups stand for windows that were dropped and for no others.
 int spy_click_windows(struct spy_store *store, const struct spy_select *select, uint64_t step_ns,
                       struct spy_profile *into, spy_store_window_fn fn, void *arg,
                       struct spy_err *err)

@@ -1,4 +1,5 @@
 #include "collector/store/sqlite/rows.h"
+#include "collector/store/sqlite/packed.h"
 #include "shared/base/err.h"
 #include "shared/base/mem.h"
 #include "shared/profile/profile.h"
@@ -8,7 +9,7 @@ enum { VARINT_MAX = 10 };
 // The flag byte. RUNNABLE came last and found its own bit of the state taken.
 enum {
     LOW_STATE = 15,
-    NS_IS_PRODUCT = 16,
+    NS_IS_PRODUCT = SPY_ROWS_NS_IS_PRODUCT,
     COUNT_IS_ONE = 32,
     IS_RUNNABLE = 64,
     KNOWN_BITS = 127,
@@ -43,22 +44,38 @@ static bool is_product(const struct spy_row *row, uint64_t period_ns)
     return !__builtin_mul_overflow(row->count, period_ns, &product) && product == row->ns;
 }
 
+uint8_t spy_rows_kind(const struct spy_row *row, uint64_t period_ns)
+{
+    return (uint8_t)((row->state & LOW_STATE) | (is_product(row, period_ns) ? NS_IS_PRODUCT : 0) |
+                     (row->state & SPY_STATE_RUNNABLE ? IS_RUNNABLE : 0));
+}
+
+uint32_t spy_rows_state(uint8_t kind)
+{
+    return (kind & LOW_STATE) | (kind & IS_RUNNABLE ? SPY_STATE_RUNNABLE : 0u);
+}
+
+bool spy_rows_kind_is_valid(uint8_t kind)
+{
+    return kind <= KNOWN_BITS && !(kind & COUNT_IS_ONE) && spy_state_is_valid(spy_rows_state(kind));
+}
+
 void spy_rows_encode(struct spy_row *rows, size_t n, uint64_t period_ns, struct spy_buf *out)
 {
     qsort(rows, n, sizeof *rows, compare_rows);
+    if (spy_packed_encode(rows, n, period_ns, out))
+        return;
     struct spy_row last = {0};
     for (size_t i = 0; i < n; i++) {
         const struct spy_row *row = &rows[i];
         uint8_t bytes[1 + 4 * VARINT_MAX], *at = bytes + 1;
-        bool product = is_product(row, period_ns);
-        bytes[0] = (uint8_t)((row->state & LOW_STATE) | (product ? NS_IS_PRODUCT : 0) |
-                             (row->count == 1 ? COUNT_IS_ONE : 0) |
-                             (row->state & SPY_STATE_RUNNABLE ? IS_RUNNABLE : 0));
+        uint8_t kind = spy_rows_kind(row, period_ns);
+        bytes[0] = (uint8_t)(kind | (row->count == 1 ? COUNT_IS_ONE : 0));
         at = put_row_varint(at, (uint64_t)(row->stack - last.stack));
         at = put_row_varint(at, zigzag_encode(row->thread - last.thread));
         if (row->count != 1)
             at = put_row_varint(at, row->count);
-        if (!product)
+        if (!(kind & NS_IS_PRODUCT))
             at = put_row_varint(at, row->ns);
         spy_buf_append(out, bytes, (size_t)(at - bytes));
         last = *row;
@@ -99,7 +116,7 @@ bool spy_rows_get(struct spy_rows_reader *r, uint64_t *ret)
     return false;
 }
 
-int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret)
+static int read_plain_row(struct spy_rows_reader *r, struct spy_row *ret)
 {
     if (r->at >= r->end)
         return 0;
@@ -113,11 +130,22 @@ int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret)
         return SPY_ERR_INVALID;
     int64_t step = (int64_t)(thread >> 1) ^ -(int64_t)(thread & 1);
     struct spy_row row = {.count = count, .ns = ns};
-    row.state = (flags & LOW_STATE) | (flags & IS_RUNNABLE ? SPY_STATE_RUNNABLE : 0u);
+    row.state = spy_rows_state(flags);
     if (!spy_state_is_valid(row.state) || stack > INT64_MAX ||
         __builtin_add_overflow(r->last.stack, (int64_t)stack, &row.stack) ||
         __builtin_add_overflow(r->last.thread, step, &row.thread) || row.thread < 0)
         return SPY_ERR_INVALID;
     r->last = *ret = row;
     return 1;
+}
+
+int spy_rows_next(struct spy_rows_reader *r, struct spy_row *ret)
+{
+    int begun = 0;
+    if (!r->has_begun) {
+        r->has_begun = true;
+        r->is_packed = r->at < r->end && *r->at == SPY_PACKED_MARK;
+        begun = r->is_packed ? spy_packed_begin(r) : 0;
+    }
+    return begun < 0 ? begun : r->is_packed ? spy_packed_next(r, ret) : read_plain_row(r, ret);
 }

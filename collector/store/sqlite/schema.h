@@ -22,11 +22,14 @@
 // profile ids of windows that were dropped and are in the roll-ups, by the day of their end. An older
 // file gets these tables, empty, in the transaction that makes it version 3; its windows are rolled
 // up later, part by part.
+//
+// Version 4 has the same tables. Samples are written as packed.h says, which earlier versions cannot
+// read; those that are there stay as they are.
 #pragma once
 #include "shared/profile/profile.h"
 
 #define SPY_SCHEMA_APPLICATION       1886613625 // "pspy"
-#define SPY_SCHEMA_VERSION           3
+#define SPY_SCHEMA_VERSION           4
 #define SPY_SCHEMA_SLICE_NS          (15 * 60 * 1000000000ull)
 #define SPY_SCHEMA_DAY_NS            (86400 * 1000000000ull)
 #define SPY_SCHEMA_COLUMN(name, ...) " " #name " INT NOT NULL,"

@@ -39,7 +39,7 @@ static int upgrade_schema(sqlite3 *db, int64_t from, struct spy_err *err)
     int r = spy_db_exec(db, "BEGIN IMMEDIATE", err);
     if (r == 0 && from < 2)
         r = spy_db_exec(db, SPY_SCHEMA_FROM_1, err);
-    if (r == 0)
+    if (r == 0 && from < 3)
         r = spy_db_exec(db, SPY_SCHEMA_FROM_2, err);
     if (r == 0)
         r = spy_db_exec(db, sql, err);

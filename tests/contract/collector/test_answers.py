@@ -15,7 +15,7 @@ import requests
 from collector import REPO, Batch, labels
 
 READS = ["/profiles?pod=demo&format=svg", "/profiles?pod=demo&format=json", "/top", "/pods", "/metrics",
-         "/", "/readyz", "/healthz"]
+         "/list", "/", "/readyz", "/healthz"]
 
 
 def raw(c, request):
@@ -133,7 +133,7 @@ def drives_a_terminal(text):
         or 0x2066 <= ord(c) <= 0x2069 or ord(c) in (0x200b, 0x200e, 0x200f) or ord(c) >= 0xe0000)})
 
 
-@pytest.mark.parametrize("path", ["/", "/pods", "/top", "/profiles?format=json", "/profiles?format=svg",
+@pytest.mark.parametrize("path", ["/list", "/pods", "/top", "/profiles?format=json", "/profiles?format=svg",
                                   "/profiles?format=collapsed&threads=1&processes=1",
                                   "/profiles?format=speedscope", "/profiles?pod=none", "/metrics"])
 def test_names_in_answers_hold_no_control_characters(settled, path):
@@ -153,7 +153,7 @@ def test_echoed_parameters_hold_no_control_characters(settled):
 def test_json_carries_names_unchanged(settled):
     names = {p["namespace"] for p in settled.get_plain("/pods").json()["pods"]}
     assert set(ODD) <= names
-    listing = settled.get_plain("/").text
+    listing = settled.get_plain("/list").text
     assert "odd\\x7fpod" in listing and "odd\\u202epod" in listing and "odd\\x1b]0;x\\x07pod" in listing
 
 

@@ -52,7 +52,7 @@ def test_a_store_of_an_earlier_version_is_taken_over(podspy_collector, tmp_path,
     assert c.push(usual_batch().bytes()).status_code == 200
     assert samples_of(c) == samples + 500
     assert c.stop() == 0
-    assert query(data, "PRAGMA user_version") == (3,)
+    assert query(data, "PRAGMA user_version") == (4,)
     assert run(podspy_collector, data, "check").returncode == 0
 
 

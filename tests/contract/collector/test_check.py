@@ -119,6 +119,12 @@ def files(data):
     return {f.name: f.read_bytes() for f in data.glob("podspy.db*") if not f.name.endswith("-shm")}
 
 
+def make_version_3(data):
+    with sqlite3.connect(data / "podspy.db") as db:
+        db.execute("PRAGMA user_version=3")
+    db.close()
+
+
 def make_version_2(data):
     with sqlite3.connect(data / "podspy.db") as db:
         for table in ("rollups", "levels", "taken"):
@@ -136,7 +142,7 @@ def make_version_1(data):
     db.close()
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 @pytest.mark.parametrize("killed", [True, False], ids=["with a WAL", "after a clean end"])
 def test_check_leaves_the_store_unchanged(stored, podspy_collector, tmp_path, version, killed):
     data = tmp_path / "other"
@@ -144,6 +150,8 @@ def test_check_leaves_the_store_unchanged(stored, podspy_collector, tmp_path, ve
         make_version_1(stored.data)
     if version == 2:
         make_version_2(stored.data)
+    if version == 3:
+        make_version_3(stored.data)
     if killed:  # a copy of what another connection has in its WAL
         db = sqlite3.connect(stored.data / "podspy.db")
         db.execute("PRAGMA wal_autocheckpoint=0")

@@ -23,7 +23,7 @@ def test_a_push_without_the_right_token_is_401(collector):
 
 
 def test_a_query_over_tls_needs_the_read_token(collector):
-    for path in ("/profiles?pod=demo", "/pods", "/metrics", "/"):
+    for path in ("/profiles?pod=demo", "/pods", "/metrics", "/list"):
         r = requests.get(collector.url(path), verify=collector.ca, timeout=30)
         assert r.status_code == 401, path
         ingest = {"Authorization": f"Bearer {collector.token('ingest')}"}

@@ -225,7 +225,7 @@ def test_a_damaged_page_is_reported_and_the_rest_is_served(new_victim, podspy_co
 
 
 def ask_damaged(v, counts):
-    for path in ("/pods", "/top", "/profiles?format=json", "/", "/profiles?pod=none"):
+    for path in ("/pods", "/top", "/profiles?format=json", "/list", "/profiles?pod=none"):
         r = v.get(path)
         assert r.status_code in (200, 404) or r.status_code == 503 and "the store is damaged" in r.text, r.text
         counts["questions answered" if r.status_code < 500 else "questions refused"] += 1

@@ -102,7 +102,7 @@ def known(c):
 
 KINDS = {
     "svg": (200, get("/profiles?pod=demo&format=svg")), "json": (200, get("/profiles?pod=demo&format=json")),
-    "page": (200, get("/")), "metrics": (200, get("/metrics")), "probe": (200, get("/healthz")), "stored": (200, push(of)),
+    "page": (200, get("/")), "list": (200, get("/list")), "metrics": (200, get("/metrics")), "probe": (200, get("/healthz")), "stored": (200, push(of)),
     "head": (200, lambda c: plain(c, GET.format("/pods", "").replace("GET", "HEAD"))),
     "known": (304, known),
     "parameter": (400, get("/pods?x=1")), "form": (400, get("/pods?pod=%00")), "malformed": (400, push(lambda: b"noise")),
@@ -130,7 +130,7 @@ def test_every_answer_bears_the_security_headers(full, kind):
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["content-security-policy"].startswith("default-src 'none'")
     assert headers["cache-control"]
-    assert kind == "page" or "html" not in headers["content-type"]
+    assert kind in ("page", "list") or "html" not in headers["content-type"]
     if status in (429, 503, 507):
         assert int(headers["retry-after"]) > 0
     if status == 401:

@@ -175,9 +175,39 @@ def test_view_parameters_change_the_view(filled, fleet):
     assert top["line"] == 0
     names = set(_names(_tree(filled, "threads=1")))
     assert any("worker" in n for n in names) and any("MainThread" in n for n in names)
-    assert any(n.startswith("process ") for n in _names(_tree(fleet, "")))
-    assert not any(n.startswith("process ") for n in _names(_tree(fleet, "processes=0")))
-    assert any(n.startswith("process ") for n in _names(_tree(filled, "processes=1")))
+    assert any(n.startswith("gunicorn ") for n in _names(_tree(fleet, "")))
+    assert not any(n.startswith("gunicorn ") for n in _names(_tree(fleet, "processes=0")))
+    assert "gunicorn (4321)" in _names(_tree(filled, "processes=1"))
+
+
+def test_states_are_innermost_frames(filled):
+    """The names say all that was counted, and take nothing from the frames above them."""
+    tree = _tree(filled, "states=1&idle=1&lines=0")
+    names = list(_names(tree))
+    assert "[running, holds the GIL]" in names and "[waiting]" in names
+    assert tree["total"] == 500
+    stack = [["main", "hot", "[running, holds the GIL]"], ["main", "wait_for_io", "[waiting]"]]
+    lines = filled.get("/profiles?pod=demo&states=1&idle=1&lines=0&format=collapsed").text.splitlines()
+    for path in stack:
+        assert any([part.split(" (")[0] for part in line.rsplit(" ", 1)[0].split(";")] == path
+                   for line in lines), lines
+    assert not any(n.startswith("[running") for n in _names(_tree(filled, "idle=1")))
+    assert filled.get("/profiles/diff?pod=demo&base.pod=demo&states=1").status_code == 400
+
+
+def test_pods_count_states_and_activity_when_asked(filled):
+    process = filled.get("/pods?pod=demo").json()["pods"][0]["containers"][0]["processes"][0]
+    assert "activity" not in process and "states" not in process
+    answer = filled.get("/pods?pod=demo&steps=30").json()
+    process = answer["pods"][0]["containers"][0]["processes"][0]
+    assert process["states"] == {"waiting": 400, "running": 100, "runnable": 0}
+    assert process["gil"] == {"holds": 100, "waits": 0} and process["gc"] == 0
+    assert len(process["activity"]) == 30 and sum(process["activity"]) == 100
+    assert process["activity"][-1] == 100  # it has just been pushed
+    for wrong in ("0", "241", "x", "-1", ""):
+        r = filled.get(f"/pods?steps={wrong}")
+        assert r.status_code == 400 and "1 to 240" in r.json()["error"]["hint"]
+    assert filled.get("/top?steps=3").status_code == 400
 
 
 def test_max_nodes_folds_and_keeps_the_total(collector):
@@ -245,7 +275,7 @@ def test_the_index_lists_the_pods_with_escaped_links(collector):
     b = Batch()
     b.add(labels(pod='<b>&"x'), usual_stacks())
     assert collector.push(b.bytes()).status_code == 200
-    r = collector.get("/")
+    r = collector.get("/list")
     assert r.headers["Content-Type"].startswith("text/html")
     assert "&lt;b&gt;&amp;&quot;x" in r.text and "<b>" not in r.text
     link = re.search(r'href="(/profiles\?[^"]+)"', r.text)[1].replace("&amp;", "&")

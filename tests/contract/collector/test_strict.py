@@ -128,7 +128,7 @@ def test_the_version_needs_a_credential(filled):
     version = subprocess.run([filled.path, "--version"], capture_output=True, text=True, timeout=30).stdout.split()[-1]
     assert re.fullmatch(r"\d+\.\d+.*", version)
     post = b"POST /v1development/profiles HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    requests = [get(p) for p in (b"/", b"/healthz", b"/readyz", b"/metrics", b"/pods", b"/profiles?format=svg", b"/none",
+    requests = [get(p) for p in (b"/", b"/list", b"/healthz", b"/readyz", b"/metrics", b"/pods", b"/profiles?format=svg", b"/none",
                                  b"/healthz?x=1", b"/%00", b"/" + b"a" * 40000)]
     requests += [post, get(host=None), b"GARBAGE\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", get().replace(b"GET", b"TRACE"),
                  get(b"/healthz", b"X: " + b"a" * 40000)]

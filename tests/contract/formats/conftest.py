@@ -2,18 +2,12 @@
 
 import functools
 import http.server
-import pathlib
-import shutil
 import subprocess
 import threading
 
 import pytest
 
-SWITCHES = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--window-size=1200,700",
-]
+import browsing
 
 
 @pytest.fixture(scope="session")
@@ -32,20 +26,8 @@ def make_profile(program):
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """One Chromium for all tests, driven by selenium; ended with the session."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="install python3-selenium")
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("install chromium and chromium-driver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=options)
-    yield driver
-    driver.quit()
+    with browsing.chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -72,20 +54,9 @@ def serve(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def speedscope_dir(repo_dir, build_dir):
-    """The published speedscope, installed by npm ci into the build folder."""
-    if not shutil.which("npm"):
-        pytest.skip("install npm")
-    there = build_dir / "tests-web"
-    release = there / "node_modules" / "speedscope" / "dist" / "release"
-    lock = repo_dir / "tests" / "web" / "package-lock.json"
-    fresh = there / "package-lock.json"
-    if not release.is_dir() or fresh.read_bytes() != lock.read_bytes():
-        there.mkdir(exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(lock.with_name(name), there / name)
-        done = subprocess.run(
-            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=there, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-    return pathlib.Path(release)
+def speedscope_dir(build_dir):
+    """The published speedscope, as the build took it from npm for the collector to serve."""
+    release = build_dir / "collector" / "web" / "made" / "www" / "speedscope"
+    if not release.is_dir():
+        pytest.skip("built with -DPODSPY_WEB=OFF")
+    return release

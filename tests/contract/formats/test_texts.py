@@ -84,7 +84,7 @@ def test_collapsed_lines_have_the_documented_form(make_profile):
     assert "\r" not in text and "\x1b" not in text
     for line in text.splitlines():
         assert re.fullmatch(r".+ [1-9]\d*", line)
-    assert re.search(r'^process 101 of shop-1: "gunicorn: worker";<module> \(gunicorn/__main__.py:7\)'
+    assert re.search(r'^gunicorn: worker \(101\) of shop-1;<module> \(gunicorn/__main__.py:7\)'
                      r";.*;busy_70 \(app/work.py:12\) 700$", text, re.M)
     assert "app/odd:name.py" in text
     assert "[no frames] 15" in make_profile("collapsed", "no-processes").decode()

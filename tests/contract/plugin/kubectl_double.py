@@ -4,10 +4,13 @@ It knows what the plugin asks for, and runs what `exec` is given here, with the 
 what there is, and how kubectl fails.
 """
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 WORLD = json.load(open(os.environ["WORLD"]))
 FORBIDDEN = ('Error from server (Forbidden): pods "agent-1" is forbidden: User "jane@example.org" cannot create resource '
@@ -50,9 +53,30 @@ def run_inside(args):
         fail(f"command terminated with exit code {done.returncode}", done.returncode)
 
 
+def relay(a, b):
+    with contextlib.suppress(OSError):
+        while data := a.recv(65536):
+            b.sendall(data)
+        b.shutdown(socket.SHUT_WR)
+
+
+def forward():
+    """From a free port to the collector of this machine, with a line for each connection, as kubectl has it."""
+    server = socket.create_server(("127.0.0.1", 0))
+    print(f"Forwarding from 127.0.0.1:{server.getsockname()[1]} -> 8080", flush=True)
+    while True:
+        client, _ = server.accept()
+        print("Handling connection for 8080" + " " * 1000, flush=True)
+        there = socket.create_connection(("127.0.0.1", WORLD["collector"]))
+        for pair in ((client, there), (there, client)):
+            threading.Thread(target=relay, args=pair, daemon=True).start()
+
+
 def main():
     args = sys.argv[1:]
-    if "exec" in args:
+    if "port-forward" in args:
+        forward()
+    elif "exec" in args:
         run_inside(args)
     elif "get" in args:
         get(args)

@@ -77,14 +77,14 @@ def test_record_takes_patterns_and_ids(two, podspy):
     word, pids = two
     r = targets.run([podspy, "record", "-p", word + " 0", "-p", str(pids[1]), "-p", str(pids[1]), "-d", "0.5", "-f", "raw", "-o", "-"])
     assert r.returncode == 0, r.stderr
-    assert {int(n) for n in re.findall(rb'^process (\d+): "', r.stdout, re.M)} == set(pids)
+    assert {int(n) for n in re.findall(rb'^[^;]* \((\d+)\);', r.stdout, re.M)} == set(pids)
 
 
 def test_all_are_recorded(two, podspy):
     _, pids = two
     r = targets.run([podspy, "record", "--all", "-d", "1", "-f", "raw", "-o", "-"])
     assert r.returncode == 0, r.stderr
-    assert set(pids) <= {int(n) for n in re.findall(rb'^process (\d+): "', r.stdout, re.M)}
+    assert set(pids) <= {int(n) for n in re.findall(rb'^[^;]* \((\d+)\);', r.stdout, re.M)}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")

@@ -87,7 +87,7 @@ def test_stacks_of_a_container_bear_its_id_and_both_pids(tmp_path, podspy, podsp
         # By the container's id, as the labels have it, the workers' own functions come back.
         answer = collector.profile(container=service.id, processes=1, format="svg")
         assert answer.ok
-        assert all(f"process {pid}" in answer.text for pid in workers)
+        assert all(f"({pid})" in answer.text for pid in workers)
         for function in ("edit_distance", "sign_receipt", "handle_checkout"):
             parts.wait_until(f"{function} at work", lambda: any(
                 f"{function} (" in s for s in collector.stacks(container=service.id)))

@@ -121,25 +121,20 @@ static void retentions_need_a_unit(void **state)
     }
 }
 
-// A default must not be taken for a setting, nor what was set for a default.
-static void roll_ups_are_refused_where_the_store_makes_none(void **state)
+static void every_store_takes_the_levels_of_retention(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"minutes: 7d", "hours: 90d", "minutes: 24h, hours: 0s"};
+    static const char *const kinds[] = {"sqlite", "clickhouse, url: u"};
     struct spy_collector_config c;
-    char text[128];
-    for (size_t i = 0; i < SPY_COUNT(wrong); i++) {
-        struct spy_err e = {0};
-        snprintf(text, sizeof text, "store: {kind: clickhouse, url: u}\nretention: {%s}\n",
-                 wrong[i]);
-        assert_int_equal(collector(text, &c, &e), SPY_ERR_INVALID);
-        if (!strstr(e.msg, "leave out retention.minutes and retention.hours"))
-            fail_msg("%s: %s", wrong[i], e.msg);
-    }
-    static const char *const right[] = {"raw: 48h", "raw: 48h, hours: 0s"};
-    for (size_t i = 0; i < SPY_COUNT(right); i++) {
-        snprintf(text, sizeof text, "store: {kind: clickhouse, url: u}\nretention: {%s}\n",
-                 right[i]);
+    char text[160];
+    for (size_t i = 0; i < SPY_COUNT(kinds); i++) {
+        snprintf(text, sizeof text,
+                 "store: {kind: %s}\nretention: {raw: 2d, minutes: 3d, hours: 4d}\n", kinds[i]);
+        assert_int_equal(collector(text, &c, NULL), 0);
+        assert_true(c.retention.minutes_ns == 72 * HOUR && c.retention.hours_ns == 96 * HOUR);
+        spy_collector_config_free(&c);
+        snprintf(text, sizeof text, "store: {kind: %s}\nretention: {raw: 48h, hours: 0s}\n",
+                 kinds[i]);
         assert_int_equal(collector(text, &c, NULL), 0);
         assert_true(c.retention.minutes_ns == 48 * HOUR); // how late a profile may be
         assert_true(c.retention.hours_ns == 0);
@@ -224,5 +219,5 @@ RUN(T(an_empty_file_gives_the_defaults), T(the_documented_block_is_accepted_and_
     T(every_way_to_authenticate_is_accepted_by_name),
     T(settings_of_kubernetes_have_defaults_and_are_checked), T(retentions_need_a_unit),
     T(a_clickhouse_needs_its_url_and_no_other_store_has_one),
-    T(roll_ups_are_refused_where_the_store_makes_none),
-    T(each_mistake_of_the_collector_names_its_line), T(http_can_be_turned_off))
+    T(every_store_takes_the_levels_of_retention), T(each_mistake_of_the_collector_names_its_line),
+    T(http_can_be_turned_off))

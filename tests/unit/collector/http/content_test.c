@@ -158,6 +158,40 @@ static void errors_and_pushes_have_no_etag(void **state)
     spy_buf_free(&stored.body);
 }
 
+static void a_constant_answer_is_sent_in_the_form_that_is_accepted(void **state)
+{
+    (void)state;
+    static const struct spy_http_constant both = {"whole", "gz", 5, 2, "\"1\"", "\"1-gzip\""};
+    static const struct spy_http_constant whole = {"whole", NULL, 5, 0, "\"2\"", "\"2-gzip\""};
+    static const struct {
+        const char *accept, *known;
+        const struct spy_http_constant *of;
+        unsigned status;
+        const char *coding, *etag;
+    } rows[] = {
+        {"zstd, gzip", "", &both, 200, "gzip", "\"1-gzip\""},
+        {"gzip;q=0.5, identity", "", &both, 200, NULL, "\"1\""},
+        {"zstd", "", &both, 200, NULL, "\"1\""},
+        {"", "", &both, 200, NULL, "\"1\""},
+        {"gzip", "", &whole, 200, NULL, "\"2\""},
+        {"gzip", "\"1-gzip\"", &both, 304, "gzip", "\"1-gzip\""},
+        {"gzip", "\"1\"", &both, 200, "gzip", "\"1-gzip\""},
+        {"", "\"0\", \"1\"", &both, 304, NULL, "\"1\""},
+    };
+    for (size_t i = 0; i < SPY_COUNT(rows); i++) {
+        struct spy_http_request req = get(rows[i].accept);
+        struct spy_http_response res = {.status = 200, .constant = rows[i].of};
+        req.if_none_match = rows[i].known;
+        spy_content_prepare(&req, &res);
+        assert_int_equal(res.status, rows[i].status);
+        assert_string_equal(res.etag, rows[i].etag);
+        assert_int_equal(!res.content_encoding, !rows[i].coding);
+        assert_ptr_equal(res.sent, rows[i].coding ? rows[i].of->packed : rows[i].of->data);
+        assert_int_equal(res.sent_len, res.status == 304 ? 0 : rows[i].coding ? 2 : 5);
+        assert_int_equal(res.varies, rows[i].of == &both);
+    }
+}
+
 // A packed answer that is one too many becomes an error, which is not packed.
 static void an_error_discards_the_whole_answer(void **state)
 {
@@ -176,4 +210,5 @@ static void an_error_discards_the_whole_answer(void **state)
 
 RUN(T(the_encoding_follows_the_weights_of_accept_encoding), T(an_etag_matches_by_its_whole_text),
     T(a_body_is_compressed_where_that_saves_bytes), T(a_matching_etag_gets_304),
-    T(errors_and_pushes_have_no_etag), T(an_error_discards_the_whole_answer))
+    T(errors_and_pushes_have_no_etag), T(an_error_discards_the_whole_answer),
+    T(a_constant_answer_is_sent_in_the_form_that_is_accepted))

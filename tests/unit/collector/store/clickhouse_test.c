@@ -2,6 +2,7 @@
 // whole, bounds and credentials of its statements.
 #include "click_server.h"
 #include "collector/store/clickhouse/link.h"
+#include "collector/store/clickhouse/schema.h"
 #include "kit.h"
 #include "shared/base/clock.h"
 #include "shared/base/mem.h"
@@ -11,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { HOUR = 3600, DAY = 86400 };
 
 static struct spy_profile *make_one(uint64_t id, const char *pod)
 {
@@ -165,7 +168,6 @@ static void a_window_that_has_two_rows_counts_once(void **state)
 static void expired_windows_are_hidden_and_their_days_dropped(void **state)
 {
     (void)state;
-    enum { DAY = 86400 };
     const uint64_t base = T0 / DAY * DAY;
     char place[128];
     struct spy_err err = {0};
@@ -214,6 +216,209 @@ static void what_is_missing_is_found_and_no_weight_is_lost(void **state)
     assert_non_null(strstr(err.msg, "1 stacks"));
     assert_int_equal(count_stored(s), 1);
     spy_profile_free(p);
+    spy_store_close(s);
+}
+
+// --- roll-ups ---
+
+static const struct spy_store_levels levels = {7 * DAY * SEC_NS, 90 * DAY *SEC_NS};
+
+static struct spy_store *open_rolling(const char *database)
+{
+    char place[128];
+    snprintf(place, sizeof place, "http://127.0.0.1:%u/?database=%s&grace=0", click_server_port(),
+             database);
+    struct spy_store *s = open_place(place);
+    spy_store_keep(s, &levels);
+    return s;
+}
+
+static void expire_rolling(struct spy_store *s, uint64_t now_s, uint64_t raw_s)
+{
+    struct spy_err err = {0};
+    if (spy_store_expire(s, now_s * SEC_NS, raw_s * SEC_NS, UINT64_MAX, &err) < 0)
+        fail_msg("%s", err.msg);
+}
+
+static unsigned long count_rows(const char *database, const char *table)
+{
+    char sql[128];
+    snprintf(sql, sizeof sql, "SELECT toUInt64(count()) FROM %s FORMAT RowBinary", table);
+    return click_server_ask(database, sql);
+}
+
+struct expirer {
+    pthread_t thread;
+    struct spy_store *store;
+    bool stop;
+};
+
+// Rolls up for as long as windows come, whatever fails.
+static void *expire_often(void *arg)
+{
+    struct expirer *e = arg;
+    while (!spy_stop_is_set(&e->stop)) {
+        spy_store_expire(e->store, (T0 + 2 * HOUR) * SEC_NS, DAY * SEC_NS, UINT64_MAX, NULL);
+        usleep(5000);
+    }
+    return NULL;
+}
+
+// What was sent again after an answer that was lost: all of it is known.
+static void send_again(struct spy_store *s, uint64_t sent)
+{
+    for (uint64_t i = 0; i < sent; i++) {
+        struct spy_profile *p = make_one(i, i % IDS_A_ROUND % 2 ? "a" : "b");
+        assert_int_equal(kit_append(s, &p, 1), 1);
+        spy_profile_free(p);
+    }
+}
+
+static void roll_ups_count_each_window_once_whatever_happens(void **state)
+{
+    (void)state;
+    const char *wanted = getenv("PODSPY_CLICKHOUSE_ROUNDS");
+    uint64_t rounds = wanted ? strtoul(wanted, NULL, 10) : 3, sent = rounds * IDS_A_ROUND;
+    struct spy_store *stores[2] = {open_rolling("sums"), open_rolling("sums")};
+    struct expirer e[2] = {{.store = stores[0]}, {.store = stores[1]}};
+    size_t tries = 0;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&e[i].thread, NULL, expire_often, &e[i]), 0);
+    for (uint64_t i = 0; i < rounds; i++)
+        send_one_round(stores, i, &tries);
+    for (int i = 0; i < 2; i++) {
+        spy_stop_set(&e[i].stop);
+        pthread_join(e[i].thread, NULL);
+    }
+    // Each row again, as two collectors leave them that insert at the same instant.
+    click_server_ask("sums", "INSERT INTO windows SELECT * FROM windows");
+    for (int i = 0; i < 2; i++)
+        expire_rolling(stores[i], T0 + 2 * HOUR, DAY);
+    uint64_t totals[3] = {count_stored(stores[1])};
+    send_again(stores[0], sent);
+    expire_rolling(stores[0], T0 + 2 * DAY, HOUR); // minutes and hours are left
+    unsigned long windows = count_rows("sums", "windows");
+    totals[1] = count_stored(stores[1]);
+    send_again(stores[1], sent);
+    assert_int_equal(spy_store_verify(stores[1], 0, NULL), 0);
+    expire_rolling(stores[1], T0 + 10 * DAY, HOUR); // hours are left
+    unsigned long minutes = count_rows("sums", "minutes");
+    totals[2] = count_stored(stores[0]);
+    print_message("%lu rounds: %lu windows, %zu tries; totals %lu from windows and hours, %lu "
+                  "without windows, %lu from hours alone\n",
+                  rounds, sent, tries, totals[0], totals[1], totals[2]);
+    assert_int_equal(windows, 0);
+    assert_int_equal(minutes, 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(totals[i], sent);
+    assert_int_equal(kit_windows(stores[0], NULL), sent);
+    for (int i = 0; i < 2; i++)
+        spy_store_close(stores[i]);
+}
+
+// One collector closed the day, and another still stored the window as one of the day.
+static void a_window_that_is_late_for_one_collector_alone_counts_once(void **state)
+{
+    (void)state;
+    struct spy_profile *first = make_one(1, "a"), *late = make_one(2, "a");
+    struct spy_store *s = open_rolling("late");
+    kit_append(s, &first, 1);
+    kit_append(s, &late, 1);
+    click_server_ask("late", "CREATE TABLE kept AS windows");
+    click_server_ask("late", "INSERT INTO kept SELECT * FROM windows WHERE end_ns % 10 = 0");
+    expire_rolling(s, T0 + 2 * DAY, HOUR);
+    assert_int_equal(count_rows("late", "windows"), 0);
+    struct spy_profile *later = make_one(3, "a");
+    assert_int_equal(kit_append(s, &later, 1), 0);
+    assert_int_equal(kit_append(s, &later, 1), 1);
+    assert_int_equal(count_rows("late", "windows"), 0); // it is beside the sums
+    assert_int_equal(count_stored(s), 3);
+    click_server_ask("late", "INSERT INTO windows SELECT * FROM kept");
+    assert_int_equal(count_stored(s), 3);
+    expire_rolling(s, T0 + 2 * DAY, HOUR);
+    assert_int_equal(count_stored(s), 3);
+    assert_int_equal(spy_store_verify(s, 0, NULL), 0);
+    spy_profile_free(first);
+    spy_profile_free(late);
+    spy_profile_free(later);
+    spy_store_close(s);
+}
+
+// A window that ends at midnight is of the day that ends then. Version 1 had it in the next.
+static void tables_of_version_1_get_their_roll_ups(void **state)
+{
+    (void)state;
+    const uint64_t midnight = T0 / DAY * DAY + DAY;
+    static const char *const tables[][2] = {
+        {"windows", SPY_CLICK_HEAD ", " SPY_CLICK_THREADS ", " SPY_CLICK_ROWS},
+        {"stacks", "id, frames"},
+        {"frames", "id, name, filename, start_line, kind, line"},
+        {"series", "id, keys, values"}};
+    char sql[1200];
+    struct spy_profile *p[2];
+    struct spy_store *s = open_rolling("migrated");
+    for (uint64_t i = 0; i < 2; i++) {
+        p[i] = kit_window(i, midnight - 10 + i * 100, 10, 1, (const char *[]){"pod", "a"});
+        kit_sample(p[i], "main;work", 1 + i);
+    }
+    kit_append(s, p, 1);
+    for (size_t i = 0; i < SPY_COUNT(tables); i++) {
+        snprintf(sql, sizeof sql, "INSERT INTO %s (day, %s) SELECT toUInt16(day + 1), %s FROM %s",
+                 tables[i][0], tables[i][1], tables[i][1], tables[i][0]);
+        click_server_ask("migrated", sql);
+        snprintf(sql, sizeof sql, "ALTER TABLE %s DROP PARTITION ID '%lu'", tables[i][0],
+                 midnight / DAY - 1);
+        click_server_ask("migrated", sql);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(sql, sizeof sql, "DROP TABLE %s",
+                 (const char *[]){"minutes", "hours", "marks"}[i]);
+        click_server_ask("migrated", sql);
+    }
+    click_server_ask("migrated", "TRUNCATE TABLE schema");
+    click_server_ask("migrated", "INSERT INTO schema SELECT toUInt16(1), toUInt64(0)");
+    spy_store_close(s);
+    s = open_rolling("migrated");
+    assert_int_equal(kit_append(s, p, 2), 1);
+    assert_int_equal(count_stored(s), 3);
+    expire_rolling(s, midnight + HOUR, 2 * DAY); // the hour before midnight is rolled up
+    assert_int_equal(count_stored(s), 3);
+    expire_rolling(s, midnight + 3 * DAY, HOUR);
+    assert_int_equal(count_rows("migrated", "windows"), 0);
+    assert_int_equal(count_stored(s), 3);
+    assert_int_equal(kit_append(s, p, 2), 2);
+    assert_int_equal(spy_store_verify(s, 0, NULL), 0);
+    for (size_t i = 0; i < 2; i++)
+        spy_profile_free(p[i]);
+    spy_store_close(s);
+}
+
+// The oldest windows go first, then what they were summed up to; the latest day stays.
+static void a_bound_of_size_drops_windows_before_their_roll_ups(void **state)
+{
+    (void)state;
+    const uint64_t base = T0 / DAY * DAY;
+    struct spy_err err = {0};
+    struct spy_store *s = open_rolling("size");
+    for (uint64_t i = 0; i < 4; i++) { // noon of four days
+        struct spy_profile *p =
+            kit_window(i, base + i * DAY + DAY / 2, 10, 1, (const char *[]){"pod", "a"});
+        kit_sample(p, "main;work", (uint64_t)1 << i);
+        kit_append(s, &p, 1);
+        spy_profile_free(p);
+    }
+    uint64_t now = (base + 3 * DAY + DAY / 2 + HOUR) * SEC_NS;
+    assert_int_equal(spy_store_expire(s, now, 30 * DAY * SEC_NS, UINT64_MAX, &err), 0);
+    unsigned long bytes = click_server_ask(
+        "size",
+        "SELECT toUInt64(sum(bytes_on_disk)) FROM system.parts WHERE active AND database = "
+        "currentDatabase() AND table NOT IN ('marks', 'checks', 'schema') FORMAT RowBinary");
+    assert_int_equal(spy_store_expire(s, now, 30 * DAY * SEC_NS, bytes - 1, &err), 0);
+    assert_int_equal(count_rows("size", "windows"), 3);
+    assert_int_equal(count_stored(s), 15);
+    assert_int_equal(spy_store_expire(s, now, 30 * DAY * SEC_NS, 1, &err), 0);
+    assert_int_equal(count_stored(s), 8);
+    assert_int_equal(spy_store_verify(s, 0, &err), 0);
     spy_store_close(s);
 }
 
@@ -345,7 +550,8 @@ static void a_place_is_read_back_as_it_was_written(void **state)
                                  .database = "spy_1",
                                  .user = "a&b=c%41 \xc3\xa9",
                                  .password_file = "/run/a b/?&",
-                                 .replicas = 3},
+                                 .replicas = 3,
+                                 .grace_secs = 7},
                            out;
     struct spy_buf text = SPY_BUF_INIT(4096);
     assert_int_equal(spy_click_place_print(&in, &text), 0);
@@ -366,6 +572,7 @@ static void a_place_is_read_back_as_it_was_written(void **state)
         "https://ch/?nothing=1",
         "https://ch/?replicas=17",
         "https://ch/?replicas",
+        "https://ch/?grace=601",
     };
     for (size_t i = 0; i < SPY_COUNT(wrong); i++)
         if (spy_click_place_parse(wrong[i], &out, NULL) != SPY_ERR_INVALID)
@@ -374,8 +581,12 @@ static void a_place_is_read_back_as_it_was_written(void **state)
 
 RUN(T(a_place_is_read_back_as_it_was_written), T(a_window_that_has_two_rows_counts_once),
     T(expired_windows_are_hidden_and_their_days_dropped),
+    T(a_window_that_is_late_for_one_collector_alone_counts_once),
+    T(tables_of_version_1_get_their_roll_ups),
+    T(a_bound_of_size_drops_windows_before_their_roll_ups),
     T(what_is_missing_is_found_and_no_weight_is_lost), T(a_question_is_bounded_and_can_be_stopped),
     T(a_statement_ends_when_it_is_stopped_or_its_answer_is_too_large),
     T(a_password_is_read_from_its_file_for_each_statement),
     T(tables_of_a_later_version_are_left_alone), T(a_server_that_is_away_is_named_and_comes_back),
-    T(acknowledged_windows_count_once_whatever_happens_to_the_server))
+    T(acknowledged_windows_count_once_whatever_happens_to_the_server),
+    T(roll_ups_count_each_window_once_whatever_happens))

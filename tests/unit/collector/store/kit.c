@@ -26,13 +26,13 @@ uint64_t kit_rounds(uint64_t n)
     return kit_is_sqlite() ? n : n / 5 + 1;
 }
 
-// Each place is a database, and all are of one server.
+// Each place is a database, and all are of one server. What is closed is dropped at once.
 static char *new_database(void)
 {
     static unsigned n;
     char *place = NULL;
-    assert_true(asprintf(&place, "http://127.0.0.1:%u/?database=t%u", click_server_port(), n++) >
-                0);
+    assert_true(asprintf(&place, "http://127.0.0.1:%u/?database=t%u&grace=0", click_server_port(),
+                         n++) > 0);
     return place;
 }
 

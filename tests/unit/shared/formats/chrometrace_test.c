@@ -64,7 +64,7 @@ static void assert_trace(const struct spy_profile *p, const struct spy_view *v, 
 #define HEAD(thread_name)                                                                          \
     "[\n{\"ph\":\"M\",\"pid\":7,\"tid\":8,\"ts\":0.000,\"cat\":\"__metadata\",\"name\":\"process_" \
     "name\",\"args\":{"                                                                            \
-    "\"name\":\"podspy\"}},\n"                                                                     \
+    "\"name\":\"process (7)\"}},\n"                                                                \
     "{\"ph\":\"M\",\"pid\":7,\"tid\":8,\"ts\":0.000,\"cat\":\"__metadata\",\"name\":\"thread_"     \
     "name\",\"args\":{"                                                                            \
     "\"name\":\"" thread_name "\"}},\n"
@@ -86,7 +86,7 @@ static void calls_begin_and_end_in_the_order_of_time(void **state)
     add_samples(&m, t, m.in_a, 1, 80); // what lies between was not chosen
     assert_trace(
         p, &(struct spy_view){.timeline = t},
-        HEAD("Process 7 Thread 8 \\\"T\\\"") BEGIN("0", "main", "20") ",\n"               //
+        HEAD("process (7), thread 8 \\\"T\\\"") BEGIN("0", "main", "20") ",\n"            //
         BEGIN("0", "a", "5") ",\n" END("20000", "a") ",\n"                                //
         BEGIN("20000", "b", "6") ",\n" END("30000", "b") ",\n" END("30000", "main") ",\n" //
         BEGIN("80000", "main", "20") ",\n" BEGIN("80000", "a", "5") ",\n"                 //
@@ -102,8 +102,8 @@ static void merged_samples_lie_end_to_end(void **state)
     add_samples(&m, t, m.in_a, 2, 0);
     add_samples(&m, t, m.in_b, 1, 500);
     assert_trace(p, &(struct spy_view){0},
-                 HEAD("Process 7 Thread 8 \\\"T\\\" (merged: no Time Order)") //
-                 BEGIN("0", "main", "20") ",\n" BEGIN("0", "a", "5") ",\n"    //
+                 HEAD("process (7), thread 8 \\\"T\\\" (merged: no Time Order)") //
+                 BEGIN("0", "main", "20") ",\n" BEGIN("0", "a", "5") ",\n"       //
                  END("20000", "a") ",\n" BEGIN("20000", "b", "6") ",\n" END("30000", "b") ",\n" END(
                      "30000", "main") "\n]\n");
 }

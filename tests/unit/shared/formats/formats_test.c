@@ -134,14 +134,13 @@ static void processes_show_by_themselves_when_there_are_two(void **state)
     struct spy_label l;
     uint32_t f = push(&m, 0, "f", "", 0), other;
     add(&m, f, 1, 1, 0);
-    assert_collapsed(p, (struct spy_view){.processes = SPY_PROCESSES_YES}, "process ?: \"\";f 1\n");
+    assert_collapsed(p, (struct spy_view){.processes = SPY_PROCESSES_YES}, "process;f 1\n");
     spy_profile_cstr(p, SPY_LABEL_PID, &l.key);
     spy_profile_cstr(p, "7", &l.value);
     assert_int_equal(spy_profile_series(p, &l, 1, &other), 0);
     assert_int_equal(spy_profile_add(p, other, f, 0, 0, 2, 0), 0);
     assert_collapsed(p, (struct spy_view){0}, "f 1\n"); // the other one did not run
-    assert_collapsed(p, (struct spy_view){.idle = true},
-                     "process 7: \"\";f 2\nprocess ?: \"\";f 1\n");
+    assert_collapsed(p, (struct spy_view){.idle = true}, "process;f 1\nprocess (7);f 2\n");
     assert_collapsed(p, (struct spy_view){.idle = true, .processes = SPY_PROCESSES_NO}, "f 3\n");
 }
 
@@ -365,10 +364,10 @@ static void processes_stand_below_their_ancestors_if_asked_for(void **state)
     for (size_t i = 0; i < SPY_COUNT(series); i++)
         assert_int_equal(spy_profile_add(p, series[i], 0, 0, SPY_STATE_RUNNING, i + 1, 0), 0);
     assert_collapsed(p, (struct spy_view){.ancestors = true},
-                     "process 1: \"x\" 1\n"
-                     "process 1: \"x\";process 2: \"x\" 2\n"
-                     "process 1: \"x\";process 2: \"x\";process 3: \"x\" 3\n"
-                     "process 4: \"x\" 4\n");
+                     "x (1) 1\n"
+                     "x (1);x worker 1 (2) 2\n"
+                     "x (1);x worker 1 (2);x worker 1 (3) 3\n"
+                     "x (4) 4\n");
 }
 
 static void a_cycle_of_parents_is_bounded(void **state)
@@ -380,7 +379,7 @@ static void a_cycle_of_parents_is_bounded(void **state)
     assert_int_equal(spy_profile_add(p, series, 0, 0, SPY_STATE_RUNNING, 1, 0), 0);
     struct spy_view v = {.ancestors = true, .processes = SPY_PROCESSES_YES};
     _cleanup_free_ char *got = print(p, "collapsed", &v);
-    assert_non_null(strstr(got, "process 1: \"x\" 1\n"));
+    assert_non_null(strstr(got, "x worker 1 (1) 1\n"));
 }
 
 RUN(T(processes_stand_below_their_ancestors_if_asked_for), T(a_cycle_of_parents_is_bounded),

@@ -307,7 +307,7 @@ struct source {
     bool is_late;
 };
 
-// Whether the row is one that was not read yet.
+// *ret_is_new: whether the row was not read yet.
 static int take_key(struct source *s, const struct spy_click_window *w, bool *ret_is_new)
 {
     uint32_t at;

@@ -1,7 +1,7 @@
 // rollup.c - makes the roll-ups of a day.
 //
-// Which hours of which series have more windows than their roll-up sums is asked for the whole day at
-// once. The windows of some of them are read then, summed here, each profile_id once, and written:
+// One query finds the hours of the whole day that have more windows than their roll-up sums, by
+// series. The windows of some of them are read then, summed here, each profile_id once, and written:
 // minutes first, as an hour says that its minutes are there.
 #include "collector/store/clickhouse/levels.h"
 #include "shared/base/mem.h"

@@ -119,7 +119,7 @@ static size_t place_of_thread(const struct tables *t, int64_t thread)
     return from;
 }
 
-static bool add_thread(struct tables *t, int64_t thread)
+static bool note_thread_id(struct tables *t, int64_t thread)
 {
     size_t at = place_of_thread(t, thread);
     if (at < t->n_threads && t->threads[at] == thread)
@@ -153,10 +153,10 @@ static bool add_kind(struct tables *t, uint8_t kind)
 static void put_tables(const struct tables *t, struct spy_buf *out)
 {
     int64_t last = 0;
-    spy_rows_put(out, t->n_threads);
+    spy_row_put_number(out, t->n_threads);
     for (size_t i = 0; i < t->n_threads; last = t->threads[i++])
-        spy_rows_put(out, (uint64_t)(t->threads[i] - last));
-    spy_rows_put(out, t->n_kinds);
+        spy_row_put_number(out, (uint64_t)(t->threads[i] - last));
+    spy_row_put_number(out, t->n_kinds);
     spy_buf_append(out, t->kinds, t->n_kinds);
 }
 
@@ -167,8 +167,8 @@ bool spy_packed_encode(const struct spy_row *rows, size_t n, uint64_t period_ns,
     if (n < SPY_PACKED_ROWS_MIN)
         return false;
     for (size_t i = 0; i < n; i++)
-        if (rows[i].stack < 0 || rows[i].thread < 0 || !add_thread(&t, rows[i].thread) ||
-            !add_kind(&t, spy_rows_kind(&rows[i], period_ns)))
+        if (rows[i].stack < 0 || rows[i].thread < 0 || !note_thread_id(&t, rows[i].thread) ||
+            !add_kind(&t, spy_row_kind(&rows[i], period_ns)))
             return false;
     if (4 * t.n_threads > n) // each is written out
         return false;
@@ -177,17 +177,17 @@ bool spy_packed_encode(const struct spy_row *rows, size_t n, uint64_t period_ns,
     unsigned threads = width_of(t.n_threads - 1), kinds = width_of(t.n_kinds - 1);
     struct bits b = {.out = out};
     spy_buf_append(out, &mark, 1);
-    spy_rows_put(out, n);
+    spy_row_put_number(out, n);
     put_tables(&t, out);
-    spy_rows_put(out, (uint64_t)rows[0].stack);
+    spy_row_put_number(out, (uint64_t)rows[0].stack);
     spy_buf_append(out, ks, sizeof ks);
     for (size_t i = 0; i < n; i++) {
-        uint8_t kind = spy_rows_kind(&rows[i], period_ns);
+        uint8_t kind = spy_row_kind(&rows[i], period_ns);
         put_bits(&b, place_of_thread(&t, rows[i].thread), threads);
         put_bits(&b, place_of_kind(&t, kind), kinds);
         put_rice(&b, stack_step(rows, i), ks[0]);
         put_rice(&b, count_step(rows, i), ks[1]);
-        if (!(kind & SPY_ROWS_NS_IS_PRODUCT))
+        if (!(kind & SPY_ROW_NS_IS_PRODUCT))
             put_long(&b, rows[i].ns);
     }
     end_bits(&b);
@@ -250,10 +250,10 @@ static bool get_threads(struct spy_rows_reader *r)
 {
     uint64_t n, step;
     int64_t last = 0;
-    if (!spy_rows_get(r, &n) || !n || n > SPY_PACKED_THREADS)
+    if (!spy_row_get_number(r, &n) || !n || n > SPY_PACKED_THREADS)
         return false;
     for (r->n_threads = 0; r->n_threads < n; r->threads[r->n_threads++] = last)
-        if (!spy_rows_get(r, &step) || step > INT64_MAX ||
+        if (!spy_row_get_number(r, &step) || step > INT64_MAX ||
             __builtin_add_overflow(last, (int64_t)step, &last))
             return false;
     return true;
@@ -262,11 +262,11 @@ static bool get_threads(struct spy_rows_reader *r)
 static bool get_kinds(struct spy_rows_reader *r)
 {
     uint64_t n;
-    if (!spy_rows_get(r, &n) || !n || n > SPY_PACKED_KINDS || (size_t)(r->end - r->at) < n)
+    if (!spy_row_get_number(r, &n) || !n || n > SPY_PACKED_KINDS || (size_t)(r->end - r->at) < n)
         return false;
     for (r->n_kinds = 0; r->n_kinds < n; r->n_kinds++) {
         uint8_t kind = *r->at++;
-        if (!spy_rows_kind_is_valid(kind))
+        if (!spy_row_kind_is_valid(kind))
             return false;
         r->kinds[r->n_kinds] = kind;
     }
@@ -277,8 +277,8 @@ int spy_packed_begin(struct spy_rows_reader *r)
 {
     uint64_t first;
     r->at++; // the mark
-    if (!spy_rows_get(r, &r->n_left) || !r->n_left || !get_threads(r) || !get_kinds(r) ||
-        !spy_rows_get(r, &first) || first > INT64_MAX || r->end - r->at < 2)
+    if (!spy_row_get_number(r, &r->n_left) || !r->n_left || !get_threads(r) || !get_kinds(r) ||
+        !spy_row_get_number(r, &first) || first > INT64_MAX || r->end - r->at < 2)
         return SPY_ERR_INVALID;
     r->last.stack = (int64_t)first;
     r->k_stack = *r->at++;
@@ -297,8 +297,8 @@ static bool get_row(struct spy_rows_reader *r, struct spy_row *row)
         return false;
     row->count = count + 1;
     row->thread = r->threads[thread];
-    row->state = spy_rows_state(r->kinds[kind]);
-    bool has_ns = r->kinds[kind] & SPY_ROWS_NS_IS_PRODUCT
+    row->state = spy_row_state(r->kinds[kind]);
+    bool has_ns = r->kinds[kind] & SPY_ROW_NS_IS_PRODUCT
                       ? !__builtin_mul_overflow(row->count, r->period_ns, &row->ns)
                       : get_long(r, &row->ns);
     return has_ns && stack <= INT64_MAX &&

@@ -18,7 +18,7 @@
 // Rice code of v: v >> k ones, a zero, the k low bits; 16 ones: a long number follows. Long number: the
 // number of its bits minus 1 in 6 bits, then these bits. The last byte is filled up with zeroes.
 #pragma once
-#include "collector/store/sqlite/rows.h"
+#include "collector/store/sqlite/row.h"
 
 enum { SPY_PACKED_MARK = 0x80, SPY_PACKED_ROWS_MIN = 16 };
 

@@ -39,7 +39,7 @@ void spy_sums_encode(const struct spy_sums *s, struct spy_buf *out)
     uint64_t *numbers[N_NUMBERS];
     list_numbers(&copy, numbers);
     for (size_t i = 0; i < N_NUMBERS; i++)
-        spy_rows_put(out, *numbers[i]);
+        spy_row_put_number(out, *numbers[i]);
     if (s->windows == 1)
         spy_buf_append(out, s->series.profile_id, sizeof s->series.profile_id);
 }
@@ -51,7 +51,7 @@ int spy_sums_decode(const uint8_t *data, size_t len, struct spy_sums *ret)
     uint64_t *numbers[N_NUMBERS];
     list_numbers(&s, numbers);
     for (size_t i = 0; i < N_NUMBERS; i++)
-        if (!spy_rows_get(&r, numbers[i]))
+        if (!spy_row_get_number(&r, numbers[i]))
             return SPY_ERR_INVALID;
     size_t left = (size_t)(r.end - r.at), want = s.windows == 1 ? sizeof s.series.profile_id : 0;
     if (left != want)

@@ -10,7 +10,7 @@ static void modules_are_named_from_where_packages_are_installed(void **state)
     static const char *const rows[][2] = {
         {SITE "django/core/handlers/base.py", "django.core.handlers.base"},
         {"/opt/x/lib/python3/dist-packages/rq/__init__.py", "rq"},
-        {"/root/.pyenv/versions/3.9.1/lib/python3.9/threading.py", "threading"},
+        {"/opt/pyenv/versions/3.9.1/lib/python3.9/threading.py", "threading"},
         {"/srv/shop/views.py", "srv.shop.views"},
         {"shop/views.pyc", "shop.views"},
         {"<frozen importlib._bootstrap>", "<frozen importlib._bootstrap>"},

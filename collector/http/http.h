@@ -16,7 +16,6 @@
 //     size of a body                          413, by Content-Length before a byte is read
 //     bytes of all bodies, of all answers     503 with Retry-After
 //     waiting requests                        503 with Retry-After; 429 for one address's share
-//     a push waits SPY_HTTP_PUSH_WAIT_MS      503 with Retry-After, if more wait than there are workers
 //     headers after SPY_HTTP_HEADER_SECS      the connection is closed
 //     a body slower than SPY_HTTP_BODY_RATE   the connection is closed
 //     a body after SPY_HTTP_BODY_SECS         the connection is closed
@@ -48,7 +47,6 @@ enum {
     SPY_HTTP_CONNECTIONS = 12000,
     SPY_HTTP_QUESTIONS_AT_ONCE = 4, // small questions
     SPY_HTTP_LARGE_AT_ONCE = 2,     // large questions, at most
-    SPY_HTTP_PUSH_WAIT_MS = 200,    // a push, while others wait behind it
     SPY_HTTP_PARAMS = 64,
     SPY_HTTP_ANSWER_MAX = 128 << 20, // bytes of one answer
     SPY_HTTP_ANSWER_SMALL = 4096,    // up to here an answer always has room: acknowledgements

@@ -517,13 +517,6 @@ bool spy_job_run(struct spy_job *j, bool drop)
     return false;
 }
 
-void spy_job_refuse_late(struct spy_job *j)
-{
-    refuse_busy(j);
-    give_back_body(j);
-    j->state = SPY_JOB_DONE;
-}
-
 void spy_job_resume(struct spy_job *j, enum spy_lane_put put)
 {
     if (put != SPY_LANE_TAKEN)

@@ -1,5 +1,4 @@
 #include "collector/http/server.h"
-#include "shared/base/clock.h"
 #include "shared/base/mem.h"
 #include "shared/base/stop.h"
 #include "shared/base/thread.h"
@@ -12,12 +11,11 @@ static const struct spy_lane_kind {
     unsigned of_one; // jobs of one client in the queue; 0: no such bound
     int nice;
     bool is_question;
-    unsigned wait_ms; // in the queue; 0: no such bound
 } kinds[SPY_HTTP_LANES] = {
-    [SPY_HTTP_PROMPT] = {4, 1024, 0, 0, false, 0},
-    [SPY_HTTP_PUSH] = {16, 1024, 0, 0, false, SPY_HTTP_PUSH_WAIT_MS},
-    [SPY_HTTP_QUESTION] = {SPY_HTTP_QUESTIONS_AT_ONCE, 256, 128, 10, true, 0},
-    [SPY_HTTP_LARGE] = {SPY_HTTP_LARGE_AT_ONCE, 64, 32, 19, true, 0},
+    [SPY_HTTP_PROMPT] = {4, 1024, 0, 0, false},
+    [SPY_HTTP_PUSH] = {16, 1024, 0, 0, false},
+    [SPY_HTTP_QUESTION] = {SPY_HTTP_QUESTIONS_AT_ONCE, 256, 128, 10, true},
+    [SPY_HTTP_LARGE] = {SPY_HTTP_LARGE_AT_ONCE, 64, 32, 19, true},
 };
 
 static unsigned n_waiting_of(const struct spy_lane *l, const struct sockaddr *client)
@@ -68,35 +66,6 @@ static bool is_dropped(const struct spy_http *h, const struct spy_job *j)
            (h->closing || spy_stop_is_set(&j->gone));
 }
 
-// Where more wait than the workers take at once, jobs that have waited for too long are refused: so a
-// queue that grows faster than it is served stays short. A queue that only stood still is served.
-static bool is_overdue(const struct spy_http *h, const struct spy_lane *l, const struct spy_job *j)
-{
-    return l->kind->wait_ms && l->n_queued >= l->n_workers && !h->closing &&
-           spy_clock_mono_ns() - j->queued_ns > l->kind->wait_ms * SPY_NS_PER_MS;
-}
-
-// Takes the next job, runs it and lets it be answered. h->lock is held, but not meanwhile.
-static void serve_next(struct spy_http *h, struct spy_worker *w)
-{
-    struct spy_lane *l = w->lane;
-    struct spy_job *j = w->job = take_next_job(l);
-    bool drop = is_dropped(h, j), overdue = is_overdue(h, l, j);
-    if (h->stop) // the grace period is over
-        spy_stop_set(&j->gone);
-    pthread_mutex_unlock(&h->lock);
-    if (overdue)
-        spy_job_refuse_late(j);
-    bool large = !overdue && spy_job_run(j, drop);
-    pthread_mutex_lock(&h->lock);
-    w->job = NULL;
-    enum spy_lane_put put = large ? spy_lane_put(h, j, SPY_HTTP_LARGE) : SPY_LANE_TAKEN;
-    pthread_mutex_unlock(&h->lock);
-    if (!large || put != SPY_LANE_TAKEN)
-        spy_job_resume(j, put);
-    pthread_mutex_lock(&h->lock);
-}
-
 static void *run_worker(void *arg)
 {
     struct spy_worker *w = arg;
@@ -110,7 +79,19 @@ static void *run_worker(void *arg)
             pthread_cond_wait(&l->wake, &h->lock);
         if (!l->first)
             break; // h->stop, and nothing waits
-        serve_next(h, w);
+        struct spy_job *j = w->job = take_next_job(l);
+        bool drop = is_dropped(h, j);
+        if (h->stop) // the grace period is over
+            spy_stop_set(&j->gone);
+        pthread_mutex_unlock(&h->lock);
+        bool large = spy_job_run(j, drop);
+        pthread_mutex_lock(&h->lock);
+        w->job = NULL;
+        enum spy_lane_put put = large ? spy_lane_put(h, j, SPY_HTTP_LARGE) : SPY_LANE_TAKEN;
+        pthread_mutex_unlock(&h->lock);
+        if (!large || put != SPY_LANE_TAKEN)
+            spy_job_resume(j, put);
+        pthread_mutex_lock(&h->lock);
     }
     pthread_mutex_unlock(&h->lock);
     return NULL;
@@ -127,7 +108,6 @@ static enum spy_lane_put find_place(const struct spy_lane *l, const struct spy_j
 static void append_job(struct spy_lane *l, struct spy_job *j, enum spy_http_lane lane)
 {
     j->lane = lane;
-    j->queued_ns = spy_clock_mono_ns();
     j->next = NULL; // the job may have been in the prompt lane before
     if (l->last)
         l->last->next = j;

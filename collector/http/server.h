@@ -43,9 +43,8 @@ struct spy_job {
     size_t answer_len; // its part of spy_http.answers
     enum spy_job_state state;
     enum spy_http_lane lane;
-    bool gone;          // shared/base/stop.h: the client has gone, or the server ends
-    bool cut;           // the connection ends with the answer
-    uint64_t queued_ns; // CLOCK_MONOTONIC: since when it waits in its lane
+    bool gone; // shared/base/stop.h: the client has gone, or the server ends
+    bool cut;  // the connection ends with the answer
     struct spy_job *next;
 };
 
@@ -98,8 +97,6 @@ void spy_job_on_completed(void *arg, struct MHD_Connection *c, void **state,
 // Runs the handler; drop: refuses the request instead, because the server ends or the client has
 // gone. Called by a worker. True: the job belongs in the lane of large questions.
 bool spy_job_run(struct spy_job *j, bool drop);
-// Refuses a request that has waited for too long. It was read whole, so its connection stays.
-void spy_job_refuse_late(struct spy_job *j);
 // Lets the job's connection send its answer: what the handler made if put is SPY_LANE_TAKEN, else
 // the refusal of a full lane.
 void spy_job_resume(struct spy_job *j, enum spy_lane_put put);

@@ -100,9 +100,7 @@ def row_of(build, name, options, scratch, perf=None):
     print(f"  {name:34} {got['windows'] / got['seconds']:8.0f} {rows / got['seconds']:9.0f} "
           f"{got['p50_ms']:8.1f} {got['p99_ms']:8.1f} {got['cpu'] * 1e6 / rows:7.2f} "
           f"{got['peak']:6.0f} {got['bytes'] / rows:7.1f}   {os.getloadavg()[0]:.1f}"
-          + (f"   {got['failed']} failed with {got['status']}" if got["failed"] else "")
-          + (f"   {got['refused']} refusals, p99 {got['whole_p99_ms']:.0f} ms with them" if got["refused"] else ""),
-          flush=True)
+          + (f"   {got['refused']} refused with {got['status']}" if got["refused"] else ""), flush=True)
     return got
 
 

@@ -10,12 +10,7 @@
 // start: when the first windows begin, in Unix time; default: so that the last end now. The same seed
 // gives the same profile ids.
 //
-// A request that is refused with 429 or 503 is sent again as an agent does it: after Retry-After and a
-// random time more, which doubles.
-//
-// Prints one line of JSON: what was acknowledged, how long it took, and the latencies, of the request
-// that was acknowledged (p50, p99, max) and since the request was sent first (whole_p99).
-#include "shared/base/backoff.h"
+// Prints one line of JSON: what was acknowledged, how long it took, and the latencies.
 #include "shared/base/clock.h"
 #include "shared/base/compress.h"
 #include "shared/base/file.h"
@@ -60,8 +55,7 @@ static struct {
 
 static struct request {
     struct spy_buf body;
-    uint64_t raw, took_ns, whole_ns;
-    unsigned refused; // with 429 or 503
+    uint64_t raw, took_ns;
     int status;
 } * requests;
 static uint64_t n_requests, next_request, epoch_ns;
@@ -237,8 +231,7 @@ static int send_all(struct connection *c, const uint8_t *at, size_t len)
 }
 
 // Reads one answer with a Content-Length; returns its status, -1: the connection failed.
-// *ret_retry_ns: its Retry-After, 0: none.
-static int read_answer(struct connection *c, uint64_t *ret_retry_ns)
+static int read_answer(struct connection *c)
 {
     char got[16384];
     size_t len = 0, whole = 0;
@@ -253,12 +246,10 @@ static int read_answer(struct connection *c, uint64_t *ret_retry_ns)
         if (end)
             whole = (size_t)(end - got) + 4 + (length ? strtoul(length + 15, NULL, 10) : 0);
     }
-    const char *retry = strcasestr(got, "Retry-After:");
-    *ret_retry_ns = retry ? strtoul(retry + 12, NULL, 10) * SPY_NS_PER_SEC : 0;
     return (int)strtol(got + 9, NULL, 10);
 }
 
-static int push_once(struct connection *c, struct request *q, uint64_t *ret_retry_ns)
+static int push_request(struct connection *c, struct request *q)
 {
     static const char *const names[] = {[SPY_ENCODING_IDENTITY] = "identity",
                                         [SPY_ENCODING_GZIP] = "gzip",
@@ -271,25 +262,7 @@ static int push_once(struct connection *c, struct request *q, uint64_t *ret_retr
                      load.token, names[load.encoding], q->body.len);
     if (send_all(c, (uint8_t *)head, (size_t)n) < 0 || send_all(c, q->body.data, q->body.len) < 0)
         return -1;
-    return read_answer(c, ret_retry_ns);
-}
-
-// As agent/upload does it.
-static void push_request(struct connection *c, struct request *q, uint64_t since_ns)
-{
-    struct spy_backoff backoff = {.base_ns = SPY_NS_PER_SEC, .cap_ns = 60 * SPY_NS_PER_SEC};
-    uint64_t retry_ns = 0, then = since_ns;
-    for (;;) {
-        q->status = push_once(c, q, &retry_ns);
-        uint64_t now = spy_clock_mono_ns();
-        q->took_ns = now - then;
-        q->whole_ns = now - since_ns;
-        if (q->status != 429 && q->status != 503)
-            return;
-        q->refused++;
-        spy_clock_sleep_until(now + spy_backoff_failed(&backoff, retry_ns));
-        then = spy_clock_mono_ns();
-    }
+    return read_answer(c);
 }
 
 static pthread_barrier_t connected;
@@ -304,7 +277,8 @@ static void *push_all(void *arg)
         if (due > spy_clock_mono_ns())
             spy_clock_sleep_until(due);
         uint64_t then = due ? due : spy_clock_mono_ns();
-        push_request(c, &requests[i], then);
+        requests[i].status = push_request(c, &requests[i]);
+        requests[i].took_ns = spy_clock_mono_ns() - then;
         if (requests[i].status < 0)
             break;
     }
@@ -319,35 +293,29 @@ static int compare_times(const void *a, const void *b)
 
 static void print_result(double seconds)
 {
-    uint64_t *took = calloc(n_requests + 1, sizeof *took), n = 0, sent = 0, raw = 0, refused = 0;
-    uint64_t *whole = calloc(n_requests + 1, sizeof *whole);
+    uint64_t *took = calloc(n_requests + 1, sizeof *took), n = 0, sent = 0, raw = 0;
     int other = 0;
-    for (uint64_t i = 0; took && whole && i < n_requests; i++) {
+    for (uint64_t i = 0; took && i < n_requests; i++) {
         sent += requests[i].body.len;
         raw += requests[i].raw;
-        refused += requests[i].refused;
-        whole[n] = requests[i].whole_ns;
         if (requests[i].status == 200)
             took[n++] = requests[i].took_ns;
         else
             other = requests[i].status;
     }
-    if (!took || !whole || !n) {
+    if (!took || !n) {
         fprintf(stderr, "push_windows: nothing was acknowledged; an answer was %d\n", other);
         exit(1);
     }
     qsort(took, n, sizeof *took, compare_times);
-    qsort(whole, n, sizeof *whole, compare_times);
-    printf("{\"windows\": %lu, \"requests\": %lu, \"failed\": %lu, \"status\": %d, "
-           "\"refused\": %lu, \"seconds\": %.3f, \"p50_ms\": %.2f, \"p99_ms\": %.2f, "
-           "\"max_ms\": %.2f, \"whole_p99_ms\": %.2f, "
+    printf("{\"windows\": %lu, \"requests\": %lu, \"refused\": %lu, \"status\": %d, "
+           "\"seconds\": %.3f, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, "
            "\"raw_bytes\": %.0f, \"sent_bytes\": %.0f, \"generator_cpu\": %.3f}\n",
-           n * load.a_request, n, n_requests - n, other, refused, seconds,
-           (double)took[n / 2] / 1e6, (double)took[n * 99 / 100] / 1e6, (double)took[n - 1] / 1e6,
-           (double)whole[n * 99 / 100] / 1e6, (double)raw / (double)load.windows,
-           (double)sent / (double)load.windows, (double)spy_clock_cpu_ns() / 1e9);
+           n * load.a_request, n, n_requests - n, other, seconds, (double)took[n / 2] / 1e6,
+           (double)took[n * 99 / 100] / 1e6, (double)took[n - 1] / 1e6,
+           (double)raw / (double)load.windows, (double)sent / (double)load.windows,
+           (double)spy_clock_cpu_ns() / 1e9);
     free(took);
-    free(whole);
 }
 
 static void set_option(char *word)

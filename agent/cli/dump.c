@@ -428,7 +428,9 @@ static int print_tasks(struct dump *d, struct spy_dump_process *p, struct spy_bu
         spy_buf_puts(out, "No event loop: asyncio is not imported\n");
     if (r < 0 && r != SPY_ERR_NOTFOUND)
         fprintf(stderr, "podspy: the tasks of process %d cannot be read: %s\n", (int)p->pid,
-                spy_code_name(r));
+                r == SPY_ERR_UNSUPPORTED
+                    ? "--async reads CPython 3.8 to 3.15, free-threaded builds excepted"
+                    : spy_code_name(r));
     if (r < 0)
         return 0;
     if (tasks.n_changing || tasks.n_unlisted)

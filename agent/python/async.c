@@ -21,6 +21,8 @@ int spy_async_begin(struct spy_async *a, struct spy_python *p, struct spy_py_tas
 {
     const struct spy_py_layout *l = &p->runtime.layout;
     uint8_t bytes[SPY_PY_DEBUG_OFFSETS_SIZE];
+    if (l->free_threaded) // what tells a task from freed memory is not known there: async_read.c
+        return SPY_ERR_UNSUPPORTED;
     a->p = p;
     a->out = out;
     a->header = (uint16_t)(l->ob_type + 8);

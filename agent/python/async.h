@@ -98,7 +98,8 @@ struct spy_py_tasks_step {
 
 // Reads all tasks. Call spy_python_refresh first. *ret is zero-initialised or was used before.
 // SPY_ERR_NOTFOUND: the program has not imported asyncio; SPY_ERR_UNSUPPORTED: a version before
-// 3.8, or its lists are not published; SPY_ERR_GONE, SPY_ERR_DENIED, SPY_ERR_NOMEM.
+// 3.8, a free-threaded build, or its lists are not published; SPY_ERR_GONE, SPY_ERR_DENIED,
+// SPY_ERR_NOMEM.
 int spy_python_tasks(struct spy_python *p, struct spy_py_tasks_step step, struct spy_py_tasks *ret);
 void spy_py_tasks_done(struct spy_py_tasks *tasks);
 static inline const char *spy_py_tasks_text(const struct spy_py_tasks *tasks, uint32_t at)

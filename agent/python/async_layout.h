@@ -2,8 +2,9 @@
 // CPython version, beside those of layout.h. Inside of agent/python.
 //
 // The structures are those of Modules/_asynciomodule.c and Include/cpython/genobject.h. Offsets are
-// bytes from the start of the object. tests/unit/agent/python holds them against the debug
-// information and the headers of the interpreters that are installed.
+// bytes from the start of the object: up to 3.13 from the debug information of each version's
+// _asyncio, since then from its headers. tests/contract/dump/test_async.py compares what is read by
+// them with what each interpreter that is installed says of itself.
 #pragma once
 #include "agent/python/layout.h"
 

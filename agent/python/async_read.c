@@ -130,13 +130,11 @@ int spy_async_check_type(struct spy_async *a, uint64_t object, const uint8_t *by
 {
     uint64_t known;
     int r = read_type_addr(a, object, &known);
-    if (!a->p->runtime.layout.free_threaded) {
-        // The allocator keeps its list of free blocks where a live object counts its references.
-        uint64_t refs =
-            spy_py_word(bytes, a->p->runtime.layout.ob_type - 8u) & UINT64_C(0xffffffffffff);
-        if (!refs || refs > UINT32_MAX)
-            return SPY_ERR_NOTFOUND;
-    }
+    // The allocator keeps its list of free blocks where a live object counts its references.
+    uint64_t refs =
+        spy_py_word(bytes, a->p->runtime.layout.ob_type - 8u) & UINT64_C(0xffffffffffff);
+    if (!refs || refs > UINT32_MAX)
+        return SPY_ERR_NOTFOUND;
     return r == 0 && known != spy_py_word(bytes, a->p->runtime.layout.ob_type) ? SPY_ERR_TORN : r;
 }
 

@@ -330,14 +330,6 @@ static void prepare_answer(struct spy_job *j)
     count_answer(j, body->len); // less than before
 }
 
-static bool is_closing(struct spy_http *h)
-{
-    pthread_mutex_lock(&h->lock);
-    bool closing = h->closing;
-    pthread_mutex_unlock(&h->lock);
-    return closing;
-}
-
 static void add_headers(const struct spy_http_response *res, bool ends, struct MHD_Response *r)
 {
     struct spy_headers h;
@@ -375,8 +367,8 @@ static enum MHD_Result send_answer(struct spy_job *j)
     struct MHD_Response *r = make_response(res, &len);
     if (!r)
         return MHD_NO;
-    bool ends =
-        is_closing(j->listener->http) || j->cut || (j->state == SPY_JOB_REFUSED && has_body(j));
+    bool ends = spy_lanes_are_closing(j->listener->http) || j->cut ||
+                (j->state == SPY_JOB_REFUSED && has_body(j));
     add_headers(res, ends, r);
     spy_deadlines_enter(j->listener->http->deadlines, j->connection, SPY_PHASE_SENDING, len);
     enum MHD_Result ok = MHD_queue_response(j->connection, res->status, r);

@@ -181,6 +181,14 @@ static void wait_until_idle(struct spy_http *h, unsigned secs)
 
 // Waiting questions are refused at once, running questions have some seconds, and pushes that have
 // arrived are stored.
+bool spy_lanes_are_closing(struct spy_http *h)
+{
+    pthread_mutex_lock(&h->lock);
+    bool closing = h->closing;
+    pthread_mutex_unlock(&h->lock);
+    return closing;
+}
+
 void spy_lanes_finish(struct spy_http *h)
 {
     pthread_mutex_lock(&h->lock);

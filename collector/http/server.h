@@ -86,6 +86,8 @@ enum spy_lane_put {
 // Gives the job to a worker. h->lock is held.
 enum spy_lane_put spy_lane_put(struct spy_http *h, struct spy_job *j, enum spy_http_lane lane);
 // Finishes the requests in progress, within SPY_HTTP_GRACE_SECS, and ends the threads.
+// True once spy_lanes_finish has begun.
+bool spy_lanes_are_closing(struct spy_http *h);
 void spy_lanes_finish(struct spy_http *h);
 
 // libmicrohttpd's callbacks; arg is a struct spy_listener. In job.c.

@@ -228,7 +228,7 @@ def test_throttling_is_in_every_answer(podspy, collector, cgroup, tmp_path):
 
     said = explained(pods)
     assert (None, f"process {t.pid}: {process['warning']}") in said
-    assert "throttled" in requests.get(f"http://127.0.0.1:{collector.http}/", timeout=20).text
+    assert "throttled" in requests.get(f"http://127.0.0.1:{collector.http}/list", timeout=20).text
 
 
 def test_windows_of_other_profilers_have_no_account(collector):

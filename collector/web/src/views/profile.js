@@ -204,7 +204,7 @@ export class ProfileView {
 
   folded() {
     return this.raw.frames.name.filter((name, f) => this.raw.frames.kind[f] === 2 &&
-      /^\(\d+ smaller\)$/.test(name)).length;
+      name === '(other)').length;
   }
 
   showSandwich() {

@@ -765,7 +765,44 @@ static void test_slow_verdicts_delay_no_bytes_and_outnumber_workers(void **state
     }
 }
 
-RUN(cmocka_unit_test_setup_teardown(test_parameters_are_decoded, set_up, tear_down),
+static void *keep_connecting(void *arg)
+{
+    static const char ask_now[] = "GET /now HTTP/1.1\r\n" HOST;
+    const struct fixture *f = arg;
+    unsigned port = spy_http_plain_port(f->http);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    while (!__atomic_load_n(&f->stopped, __ATOMIC_RELAXED)) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0) // it may be closed at once
+            (void)!send(fd, ask_now, sizeof ask_now - 1, MSG_NOSIGNAL);
+        close(fd);
+    }
+    return NULL;
+}
+
+// libmicrohttpd aborts the program if two of its threads take the listening socket out of a set.
+static void test_the_server_ends_while_clients_come(void **state)
+{
+    enum { ENDS = 40, CLIENTS = 4 };
+    for (int i = 0; i < ENDS; i++) {
+        pthread_t clients[CLIENTS];
+        set_up(state);
+        struct fixture *f = *state;
+        for (int k = 0; k < CLIENTS; k++)
+            assert_int_equal(pthread_create(&clients[k], NULL, keep_connecting, f), 0);
+        usleep(2000);
+        spy_http_free(f->http);
+        f->http = NULL;
+        __atomic_store_n(&f->stopped, 1, __ATOMIC_RELAXED);
+        for (int k = 0; k < CLIENTS; k++)
+            pthread_join(clients[k], NULL);
+        tear_down(state);
+    }
+}
+
+RUN(T(test_the_server_ends_while_clients_come),
+    cmocka_unit_test_setup_teardown(test_parameters_are_decoded, set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_requests_outnumber_workers_and_are_all_answered, set_up,
                                     tear_down),
     cmocka_unit_test_setup_teardown(

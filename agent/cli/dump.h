@@ -46,10 +46,12 @@ struct spy_dump_thread {
 const char *spy_dump_filename(const struct spy_dump_process *p, const char *filename);
 const char *spy_dump_short_filename(const struct spy_dump_process *p, const char *filename);
 
-// dump_text.c: the lines before the threads, and a thread.
+// dump_text.c: the lines before the threads, a thread, and the line of a Python frame.
 void spy_dump_header_text(const struct spy_dump_process *p, bool first, struct spy_buf *out);
 void spy_dump_thread_text(const struct spy_dump_process *p, const struct spy_dump_thread *s,
                           struct spy_buf *out);
+void spy_dump_put_frame(const struct spy_dump_process *p, const struct spy_py_frame *f,
+                        const char *indent, struct spy_buf *out);
 // dump_native.c: what is known of a thread whether or not Python knows it. ident: 0 if not.
 pid_t spy_dump_tid(const struct spy_dump_thread *s);
 uint64_t spy_dump_ident(const struct spy_dump_thread *s);

@@ -61,12 +61,7 @@ static void put_task_frames(const struct spy_dump_process *p, const struct spy_p
             spy_buf_puts(out, "        (not known)\n");
             continue;
         }
-        const struct spy_code *c = spy_codes_at(spy_python_codes(p->python), f->code);
-        spy_buf_puts(out, "        ");
-        spy_buf_shown(out, c->name);
-        spy_buf_puts(out, " (");
-        spy_buf_shown(out, spy_dump_filename(p, c->filename));
-        spy_buf_printf(out, ":%u)\n", f->line);
+        spy_dump_put_frame(p, f, "        ", out);
     }
 }
 

@@ -126,11 +126,11 @@ static const char *name_failure(int code)
                                    : spy_code_name(code);
 }
 
-static void put_frame(const struct spy_dump_process *p, const struct spy_py_frame *f,
-                      struct spy_buf *out)
+void spy_dump_put_frame(const struct spy_dump_process *p, const struct spy_py_frame *f,
+                        const char *indent, struct spy_buf *out)
 {
     const struct spy_code *c = spy_codes_at(spy_python_codes(p->python), f->code);
-    spy_buf_puts(out, "    ");
+    spy_buf_puts(out, indent);
     spy_buf_shown(out, c->name);
     spy_buf_puts(out, " (");
     spy_buf_shown(out, spy_dump_filename(p, c->filename));
@@ -180,7 +180,7 @@ void spy_dump_thread_text(const struct spy_dump_process *p, const struct spy_dum
             put_native_frame(p, f.call, out);
             continue;
         }
-        put_frame(p, &s->stack.frames[f.python], out);
+        spy_dump_put_frame(p, &s->stack.frames[f.python], "    ", out);
         spy_dump_locals_text(p->locals, p->python, s->thread, f.python, out);
         if (p->running && spy_dump_running_is_at(p->running, p->python, s->thread, &at))
             put_task_line(p, out);

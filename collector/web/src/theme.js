@@ -12,9 +12,11 @@ function read() {
   }
 }
 
+const dark = matchMedia('(prefers-color-scheme: dark)');
+
 function apply() {
-  if (chosen === 'auto') document.documentElement.removeAttribute('data-theme');
-  else document.documentElement.setAttribute('data-theme', chosen);
+  const shown = chosen === 'auto' ? dark.matches ? 'dark' : 'light' : chosen;
+  document.documentElement.setAttribute('data-theme', shown);
 }
 
 export const theme = () => chosen;
@@ -31,7 +33,8 @@ export function setTheme(value) {
 
 export const onTheme = (listener) => listeners.add(listener);
 
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+dark.addEventListener('change', () => {
+  apply();
   for (const listener of listeners) listener();
 });
 apply();

@@ -1,22 +1,19 @@
 """`make demo` once the programs are built: what it leaves behind, and that it leaves nothing running. With namespaces for
 the service, and as root has it in a plain container: without the capabilities that make them or read anybody."""
 
-import fcntl
 import json
 import os
 import pathlib
-import pty
 import re
-import select
 import signal
 import subprocess
-import termios
 import time
 import xml.etree.ElementTree
 
 import machine
 import parts
 import pytest
+import terminal
 
 REPO = pathlib.Path(__file__).resolve().parents[3]
 DEMO = REPO / "deploy" / "docker" / "demo.sh"
@@ -98,21 +95,9 @@ def test_a_forbidden_read_is_reported_at_once_with_a_remedy(environment, tmp_pat
 
 
 def test_on_a_terminal_the_demo_stays_until_ctrl_c(environment):
-    ours, terminal = pty.openpty()
-    said = b""
-    with subprocess.Popen([DEMO], env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
-                          start_new_session=True,
-                          preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) as demo:
-        os.close(terminal)
-        end = time.monotonic() + 60
-        while b"until Ctrl-C" not in said and time.monotonic() < end and demo.poll() is None:
-            if select.select([ours], [], [], 1)[0]:
-                said += os.read(ours, 4096)
+    with terminal.demo_that_stays(environment) as (demo, said):
         time.sleep(1)
         assert demo.poll() is None and len(left_running()) >= 4, said
-        os.write(ours, b"\x03")
-        assert demo.wait(20) == 0
-    os.close(ours)
     assert not left_running()
 
 

@@ -1,15 +1,9 @@
 """The page of `make demo`, from a cold start: three clicks lead to the line that takes the time."""
 
-import contextlib
-import fcntl
 import os
 import pathlib
-import pty
 import re
-import select
-import subprocess
 import sys
-import termios
 import time
 
 import pytest
@@ -19,31 +13,10 @@ sys.path += [str(REPO / "tests" / "contract"), str(REPO / "tests" / "contract" /
 
 pytest.importorskip("selenium", reason="install python3-selenium")
 import browsing  # noqa: E402
+import terminal  # noqa: E402
 from page import Page  # noqa: E402
 
-DEMO = REPO / "deploy" / "docker" / "demo.sh"
 SHOP = REPO / "deploy" / "docker" / "demo" / "shop.py"
-
-
-@contextlib.contextmanager
-def demo_on_a_terminal(environment):
-    """What the demo printed until it stays."""
-    ours, terminal = pty.openpty()
-    said = b""
-    with subprocess.Popen([DEMO], env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
-                          start_new_session=True,
-                          preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) as demo:
-        os.close(terminal)
-        end = time.monotonic() + 90
-        while b"until Ctrl-C" not in said and time.monotonic() < end and demo.poll() is None:
-            if select.select([ours], [], [], 1)[0]:
-                said += os.read(ours, 4096)
-        try:
-            yield said.decode()
-        finally:
-            os.write(ours, b"\x03")
-            demo.wait(30)
-    os.close(ours)
 
 
 def hot_lines():
@@ -60,7 +33,7 @@ def test_three_clicks_lead_to_the_hot_line(build_dir, tmp_path):
     environment = dict(os.environ, PODSPY_BUILD=str(build_dir), PODSPY_DEMO_DIR=str(tmp_path / "podspy-demo-out"))
     shots = build_dir / "web-screenshots"
     shots.mkdir(exist_ok=True)
-    with demo_on_a_terminal(environment) as said, browsing.chromium(tmp_path / "chromium") as driver:
+    with terminal.demo_that_stays(environment) as (_, said), browsing.chromium(tmp_path / "chromium") as driver:
         address = re.search(r"The page: +(http://127\.0\.0\.1:\d+)/", said)
         assert address, said
         page = Page(driver, address[1])

@@ -175,7 +175,7 @@ def test_a_shell_is_waited_for_until_it_starts_python(podspy):
     with targets.running(["bash", "-c", late]) as t:
         try:
             stacks, samples, _ = record(podspy, t.pid, "-s", "-d", "1")
-            assert samples and all(s.startswith("process %d:" % t.pid) for s, _, _ in stacks)
+            assert samples and all(s.partition(";")[0].endswith(" (%d)" % t.pid) for s, _, _ in stacks)
         finally:
             subprocess.run(["pkill", "-9", "-P", str(t.said)], check=False)
             subprocess.run(["kill", "-9", str(t.said)], check=False)

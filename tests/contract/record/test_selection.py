@@ -24,15 +24,20 @@ def record(podspy, *args):
     return done.returncode, done.stdout.decode().splitlines(), done.stderr.decode()
 
 
+def is_of(line, pid):
+    """The outermost frame is that process's: its program and, in brackets, its PID."""
+    return line.partition(";")[0].endswith(" (%d)" % pid)
+
+
 def test_several_processes_stand_below_a_frame_each(podspy, busy):
     a, b = busy("in_a"), busy("in_b")
     code, lines, said = record(podspy, "-i", "-p", str(a.pid), "--pid", hex(b.pid))  # -i: they may wait for a CPU
     assert code == 0
     for pid, function, other in ((a.pid, "in_a", "in_b"), (b.pid, "in_b", "in_a")):
-        of_it = [line for line in lines if line.startswith("process %d: " % pid)]
+        of_it = [line for line in lines if is_of(line, pid)]
         assert any(";%s (" % function in line for line in of_it), said
         assert not any(";%s (" % other in line for line in of_it), of_it
-    assert all(line.startswith("process ") for line in lines)
+    assert all(is_of(line, a.pid) or is_of(line, b.pid) for line in lines)
 
 
 def test_a_thread_stands_for_its_process_wherever_it_is_given(podspy, busy):
@@ -41,7 +46,7 @@ def test_a_thread_stands_for_its_process_wherever_it_is_given(podspy, busy):
     with targets.running(["/usr/bin/python3", "-c", code]) as b:
         [thread] = [t for t in os.listdir("/proc/%d/task" % b.pid) if int(t) != b.pid]
         code, lines, said = record(podspy, "-p", str(a.pid), "-p", thread)
-    assert code == 0 and any(line.startswith("process %d: " % b.pid) for line in lines), said
+    assert code == 0 and any(is_of(line, b.pid) for line in lines), said
 
 
 def test_of_several_processes_those_that_cannot_be_read_are_named(podspy, busy):

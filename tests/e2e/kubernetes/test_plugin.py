@@ -107,15 +107,18 @@ def test_explain_reports_a_missing_agent(installed, pods):
 
 
 def test_web_prints_the_pages_address_and_serves_it(pods):
+    # A process in the background of a shell ignores SIGINT unless it takes it itself.
     with subprocess.Popen(["kubectl", "podspy", "web", pods["shop"], "-n", SHOP], text=True, stdout=subprocess.PIPE,
-                          env={**os.environ, "PATH": f"{PLUGIN}:{os.environ['PATH']}", "DISPLAY": ""}) as web:
+                          env={**os.environ, "PATH": f"{PLUGIN}:{os.environ['PATH']}", "DISPLAY": ""},
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) as web:
         try:
             origin, _, place = web.stdout.readline().partition("#")
             assert place.startswith("/profile?") and pods["shop"] in place
             assert "<title>podspy</title>" in urllib.request.urlopen(origin, timeout=30).read().decode()
-        finally:
             web.send_signal(signal.SIGINT)
-        assert web.wait(30) == 0
+            assert web.wait(30) == 0
+        finally:
+            web.kill()
 
 
 def test_errors_are_one_line():

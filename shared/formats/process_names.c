@@ -59,7 +59,7 @@ static struct text without_folder(struct text word)
 static bool begins_with(struct text t, const char *with)
 {
     size_t len = strlen(with);
-    return t.len >= len && !memcmp(t.at, with, len);
+    return t.len >= len && (!len || !memcmp(t.at, with, len));
 }
 
 static bool names_interpreter(struct text word)
@@ -112,7 +112,8 @@ static void read_command(struct process *p, const char *command)
 
 static int compare_words(struct text a, struct text b)
 {
-    int c = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
+    size_t len = a.len < b.len ? a.len : b.len;
+    int c = len ? memcmp(a.at, b.at, len) : 0; // there may be no text
     return c ? c : (a.len > b.len) - (a.len < b.len);
 }
 

@@ -104,7 +104,7 @@ int spy_async_word(struct spy_async *a, uint64_t addr, uint64_t *ret);
 int spy_async_keep_type(struct spy_async *a, uint64_t object);
 // SPY_ERR_TORN: the object's bytes, read since, have another type. SPY_ERR_NOTFOUND: it was freed.
 int spy_async_check_type(struct spy_async *a, uint64_t object, const uint8_t *bytes);
-// The type of an object. Borrowed until the next call. SPY_ERR_TORN: there is no object.
+// The type of an object. Borrowed until the next call. SPY_ERR_TORN: no object lies there.
 int spy_async_type_of(struct spy_async *a, uint64_t object, const struct spy_async_type **ret);
 enum spy_async_kind spy_async_kind_of(struct spy_async *a,
                                       uint64_t object); // OTHER also on failure
@@ -147,7 +147,7 @@ int spy_async_set(struct spy_async *a, uint64_t set, bool weak, spy_async_each e
 // Reads the frames of a coroutine and of what it awaits. *ret_end: what the innermost awaits, which
 // is not a coroutine; 0: nothing. *ret_runs: it is running.
 int spy_async_chain(struct spy_async *a, uint64_t coroutine, uint64_t *ret_end, bool *ret_runs);
-// Their code objects and lines. SPY_ERR_TORN: there is no such code object.
+// Their code objects and lines. SPY_ERR_TORN: a code object is missing.
 int spy_async_resolve(struct spy_async *a);
 
 // --- async_task.c ---

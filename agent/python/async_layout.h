@@ -53,7 +53,7 @@ struct spy_py_async_published {
     uint64_t ts_size, ts_running_loop, ts_running_task, ts_tasks;
 };
 
-// The layout for an interpreter. SPY_ERR_UNSUPPORTED: there is no row of its version.
+// The layout for an interpreter. SPY_ERR_UNSUPPORTED: its version has no row.
 int spy_py_async_layout_of(const struct spy_py_layout *l, struct spy_py_async_layout *ret);
 // Puts what the interpreter publishes (layout.h: SPY_PY_DEBUG_OFFSETS_SIZE bytes) into *l.
 // SPY_ERR_TORN: a value exceeds its bound.

@@ -17,7 +17,7 @@
 
 enum { DAYS_MAX = 1 << 16, SQL_BYTES = 200, SETTLE_SECS = 120, ROLL_SHARE = 20 };
 
-// The partitioned tables by what is dropped at once. Names go with the level that is kept longest.
+// The partitioned tables, grouped by what one step drops. Names go with the level that is kept longest.
 static const char *const tables[SPY_CLICK_LEVELS + 1][4] = {
     [SPY_CLICK_WINDOW] = {"windows"},
     [SPY_CLICK_MINUTE] = {"minutes"},

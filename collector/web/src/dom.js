@@ -46,7 +46,7 @@ export function toggle(label, on, change, title) {
   }, label);
 }
 
-// A group of buttons of which one is chosen. options: [value, label, title] each.
+// Buttons in a group; one of them is chosen. options: [value, label, title] each.
 export function choice(label, options, value, change) {
   return h('div', {class: 'choice', role: 'group', 'aria-label': label}, options.map(
     ([option, text, title]) => h('button', {

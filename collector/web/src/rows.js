@@ -1,4 +1,4 @@
-// rows.js - a table of which only the rows that are seen exist. Thousands of rows cost a screenful.
+// rows.js - a table that makes only the rows that are seen. Thousands of rows cost a screenful.
 import {h, place, replace} from './dom.js';
 
 // columns: {key, label, title, class, cell(row) -> node or text, sorts: true} each.

@@ -1,4 +1,4 @@
-"""Threads of which one holds the GIL for known times, while others wait for it.
+"""One thread holds the GIL for known times, while others wait for it.
 
     hogs.py c       the hog calls C code that keeps the GIL (ctypes.PyDLL, usleep), for 80 of 100 ms
     hogs.py python  the hog runs Python code all the time, the others a little, often

@@ -291,7 +291,7 @@ async def make_many(count):
 
 
 async def make_deep(count):
-    """One coroutine that awaits count others, and count tasks each of which awaits the next."""
+    """A coroutine that awaits count others, and count tasks; each task awaits the next."""
     start("deep", nested(count), "sleep")
     last = start("link 0", sleep(), "sleep")
     for i in range(1, count):

@@ -1,6 +1,6 @@
 // click_server.h - a ClickHouse server of this process's own: its files in a new folder, on a free
 // port of 127.0.0.1. It ends with the process. One at a time; not thread safe. PODSPY_CLICKHOUSE_PORT
-// names the port of one that is there already.
+// names the port of a server that runs already.
 #pragma once
 
 // The port of its HTTP interface; starts it with the first call. Skips the case where

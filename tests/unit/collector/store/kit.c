@@ -26,7 +26,7 @@ uint64_t kit_rounds(uint64_t n)
     return kit_is_sqlite() ? n : n / 5 + 1;
 }
 
-// Each place is a database, and all are of one server. What is closed is dropped at once.
+// Each place is a database of one server. A place that is closed is dropped at once.
 static char *new_database(void)
 {
     static unsigned n;
